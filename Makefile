@@ -1,0 +1,42 @@
+# `make demo` and `make test` need only Python >= 3.11, make and a package registry.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+LOCK := requirements.lock
+
+.PHONY: demo test test-all lint bench lock clean
+
+demo: $(VENV)/.base
+	$(BIN)/deeplinear demo --report demo-report --force
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n auto
+
+test-all: $(VENV)/.dev
+	$(BIN)/python -m pytest -n auto -m "slow or not slow"
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Stamps: install again only when the requirements change. The package is editable, so edits need no install.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "deeplinear needs Python 3.11 or newer; set PYTHON=python3.x" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.base: $(VENV)/bin/python pyproject.toml $(LOCK)
+	$(BIN)/python -m pip install --quiet -c $(LOCK) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python pyproject.toml $(LOCK)
+	$(BIN)/python -m pip install --quiet -c $(LOCK) -e '.[dev]'
+	@touch $@ $(VENV)/.base
+
+lock: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --universal --python-version 3.11 --extra dev --no-emit-package deeplinear \
+	  --no-header --no-annotate -o $(LOCK) pyproject.toml
+
+clean:
+	rm -rf $(VENV) demo-report

@@ -1,0 +1,44 @@
+"""deeplinear: deep linear networks at any depth, and matrix completion with depth as the knob."""
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import (
+    CriticalPointError,
+    DepthError,
+    EmptyLineWarning,
+    ImbalanceWarning,
+    InputError,
+    PrecisionError,
+    SingularOperatorError,
+)
+
+if TYPE_CHECKING:
+    from .completion.estimators import DeepLinearImputer
+
+__version__ = "0.1.0"
+
+# Names whose import pulls in scikit-learn: resolved on first use, so that `import deeplinear` stays light.
+_LAZY = {"DeepLinearImputer": "deeplinear.completion.estimators"}
+
+__all__ = [
+    "DeepLinearImputer",
+    "CriticalPointError",
+    "DepthError",
+    "EmptyLineWarning",
+    "ImbalanceWarning",
+    "InputError",
+    "PrecisionError",
+    "SingularOperatorError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        import importlib
+
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'deeplinear' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

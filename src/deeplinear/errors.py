@@ -1,0 +1,29 @@
+"""The typed errors and warnings of the library. Each message names the argument, what it got, and the fix."""
+
+
+class InputError(ValueError):
+    """An argument has a value that the function cannot work with."""
+
+
+class DepthError(InputError):
+    """The depth is not a real number ≥ 1 (``math.inf`` included)."""
+
+
+class CriticalPointError(InputError):
+    """The start is a critical point of the flow (W = 0 at depth > 1), which training never leaves."""
+
+
+class PrecisionError(InputError):
+    """The floating-point type cannot carry what was asked."""
+
+
+class SingularOperatorError(InputError):
+    """The inverse of an operator was asked for where it has a kernel."""
+
+
+class ImbalanceWarning(UserWarning):
+    """The factors are not balanced, so their product does not follow the downstairs flow exactly."""
+
+
+class EmptyLineWarning(UserWarning):
+    """Rows or columns without any observed entry were filled from the marginals."""
