@@ -1,0 +1,69 @@
+"""Checks of arguments, shared by the library: a typed error while values can be seen, equinox's runtime error under jit."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike
+
+from .errors import DepthError, InputError, PrecisionError
+
+
+def is_traced(*values: Any) -> bool:
+    """Whether any array in the given pytrees is a tracer, so that its value cannot be looked at."""
+    return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(values))
+
+
+def check_depth(depth: Any, name: str = "depth") -> Any:
+    """Return ``depth`` unchanged if it is a real number ≥ 1 or ``math.inf`` (arrays: all entries); raise `DepthError` if not.
+
+    A traced depth (inside ``jit``, ``vmap`` or ``grad``) has no value to look at; there `inverse_depth` turns what is
+    out of range into NaN.
+    """
+    if isinstance(depth, jax.core.Tracer):
+        return depth
+    try:
+        values = np.asarray(depth, dtype=float)
+    except (TypeError, ValueError):
+        raise DepthError(f"{name} must be a real number ≥ 1 or math.inf, got {depth!r}.") from None
+    if not np.all(values >= 1):
+        raise DepthError(f"{name} must be ≥ 1 (a real number or math.inf), got {depth!r}: use 1 for no depth at all.")
+    return depth
+
+
+def raise_if(value: Any, condition: ArrayLike, error: Exception) -> Any:
+    """Return ``value``; raise ``error`` if ``condition`` holds anywhere (inside jit: its text, by `equinox.error_if`)."""
+    if is_traced(condition):
+        return eqx.error_if(value, condition, str(error))
+    if np.any(condition):
+        raise error
+    return value
+
+
+def check_matrix(W: ArrayLike, name: str = "W") -> Array:
+    """``W`` as a floating JAX array with two axes and finite entries; `InputError` otherwise."""
+    if not hasattr(W, "dtype"):
+        W = np.asarray(W)
+    if np.ndim(W) != 2 or 0 in np.shape(W):
+        raise InputError(f"{name} must be a matrix with two non-empty axes, got shape {np.shape(W)}.")
+    if W.dtype.kind not in "fiub" and not jnp.issubdtype(W.dtype, jnp.floating):
+        raise InputError(f"{name} must hold real numbers, got dtype {W.dtype}: convert it to float64.")
+    W = jnp.asarray(W, W.dtype if jnp.issubdtype(W.dtype, jnp.floating) else float)
+    bad = ~jnp.isfinite(W)
+    return raise_if(W, bad.any(), InputError(f"{name} must be finite, got NaN or infinite entries: remove them first."))
+
+
+def check_tolerance(value: float, dtype: Any, name: str) -> float:
+    """``value`` if it is positive and within reach of ``dtype``; `InputError` or `PrecisionError` otherwise."""
+    if is_traced(value):
+        return value
+    if not value > 0:
+        raise InputError(f"{name} must be positive, got {value!r}.")
+    if value < 10 * jnp.finfo(dtype).eps:
+        raise PrecisionError(
+            f"{name} = {value:g} is beyond {jnp.dtype(dtype).name}: loosen it, or use float64 "
+            "(jax.config.update('jax_enable_x64', True) before the arrays are made)."
+        )
+    return value
