@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from .charts import LogSVD
+from .energies import Completion, Sensing
 from .errors import (
     CriticalPointError,
     DepthError,
@@ -11,6 +13,11 @@ from .errors import (
     PrecisionError,
     SingularOperatorError,
 )
+from .factors import balanced_factors, imbalance, product
+from .flows import factor_flow, gradient_flow
+from .integrate import FlowResult, Status
+from .operator import Operator
+from .spectral import kernel
 
 if TYPE_CHECKING:
     from .completion.estimators import DeepLinearImputer
@@ -21,6 +28,18 @@ __version__ = "0.1.0"
 _LAZY = {"DeepLinearImputer": "deeplinear.completion.estimators"}
 
 __all__ = [
+    "kernel",
+    "Operator",
+    "Completion",
+    "Sensing",
+    "gradient_flow",
+    "factor_flow",
+    "FlowResult",
+    "LogSVD",
+    "Status",
+    "balanced_factors",
+    "product",
+    "imbalance",
     "DeepLinearImputer",
     "CriticalPointError",
     "DepthError",

@@ -51,7 +51,8 @@ def check_matrix(W: ArrayLike, name: str = "W") -> Array:
     if W.dtype.kind not in "fiub" and not jnp.issubdtype(W.dtype, jnp.floating):
         raise InputError(f"{name} must hold real numbers, got dtype {W.dtype}: convert it to float64.")
     W = jnp.asarray(W, W.dtype if jnp.issubdtype(W.dtype, jnp.floating) else float)
-    bad = ~jnp.isfinite(W)
+    # NumPy where values can be seen: small eager JAX operations would each be compiled first.
+    bad = ~(jnp if is_traced(W) else np).isfinite(W)
     return raise_if(W, bad.any(), InputError(f"{name} must be finite, got NaN or infinite entries: remove them first."))
 
 

@@ -1,0 +1,133 @@
+"""Energies (training losses): W ↦ scalar. Any differentiable function of W serves; these are the usual ones.
+
+An energy is called with W (m×n) and returns a scalar; gradients are taken by JAX. A class of your own is an
+`equinox.Module` with ``__call__``; a plain function is as good.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from .errors import InputError
+
+
+class Completion(eqx.Module):
+    """Matrix completion, E(W) = ½ Σ_{(i,j) ∈ Ω} w_ij (W_ij − M_ij)², with gradient P_Ω(w ∘ (W − M)).
+
+    **Arguments**: ``rows``, ``cols`` (integers, equal length) and ``values`` list the observed entries of an m×n matrix,
+    ``shape`` = (m, n); ``weights`` (≥ 0, 1 by default) are one per entry.
+
+    **Raises** `InputError`: an index out of range, an entry listed twice, a value that is not finite, a negative weight, nothing observed.
+
+    >>> energy = Completion([0, 1], [0, 1], [1.0, 2.0], (2, 2))
+    >>> import jax.numpy as jnp
+    >>> float(energy(jnp.zeros((2, 2))))
+    2.5
+    """
+
+    # Dense on purpose: W is dense wherever this is called, and a masked difference is far faster than a gather and a
+    # scatter. Weight 0 means "not observed".
+    target: Float[Array, "m n"]
+    weights: Float[Array, "m n"]
+
+    def __init__(
+        self,
+        rows: ArrayLike,
+        cols: ArrayLike,
+        values: ArrayLike,
+        shape: tuple[int, int],
+        weights: ArrayLike | None = None,
+    ):
+        rows, cols, values = np.asarray(rows), np.asarray(cols), np.asarray(values)
+        if not (rows.shape == cols.shape == values.shape and rows.ndim == 1):
+            raise InputError(
+                f"rows, cols and values must be one-dimensional and of equal length, got {rows.shape}, {cols.shape}, {values.shape}."
+            )
+        if rows.size == 0:
+            raise InputError("values must hold at least one observed entry, got none.")
+        for name, index, bound in (("rows", rows, shape[0]), ("cols", cols, shape[1])):
+            if index.dtype.kind not in "iu":
+                raise InputError(f"{name} must hold integers, got dtype {index.dtype}.")
+            if index.min() < 0 or index.max() >= bound:
+                raise InputError(
+                    f"{name} must lie in 0 … {bound - 1} for shape {shape}, got {index.min()} … {index.max()}."
+                )
+        flat = np.ravel_multi_index((rows, cols), shape)
+        if np.unique(flat).size != flat.size:
+            raise InputError(
+                "rows and cols list an entry twice: combine the repeated observations (and their weights) first."
+            )
+        dtype = values.dtype if values.dtype.kind == "f" else np.dtype(float)
+        w = np.ones(values.shape, dtype) if weights is None else np.asarray(weights, dtype)
+        if w.shape != values.shape:
+            raise InputError(f"weights must match values in shape, got {w.shape} for {values.shape}.")
+        if not np.isfinite(values).all():
+            raise InputError("values must be finite: leave entries that are missing out of the list.")
+        if not (np.isfinite(w).all() and (w >= 0).all() and (w > 0).any()):
+            raise InputError("weights must be finite and ≥ 0, with at least one > 0.")
+        target, dense_weights = np.zeros(shape, dtype), np.zeros(shape, dtype)
+        target[rows, cols], dense_weights[rows, cols] = values, w
+        self.target, self.weights = jnp.asarray(target), jnp.asarray(dense_weights)
+
+    @classmethod
+    def from_dense(cls, X: ArrayLike, weights: ArrayLike | None = None) -> "Completion":
+        """The completion of a dense matrix in which NaN marks what is missing; ``weights`` has the shape of X.
+
+        >>> import numpy as np
+        >>> Completion.from_dense(np.array([[1.0, np.nan], [np.nan, 2.0]])).observed.tolist()
+        [[True, False], [False, True]]
+        """
+        X = np.asarray(X)
+        if X.ndim != 2:
+            raise InputError(f"X must be a matrix, got shape {X.shape}.")
+        if X.dtype.kind not in "fiub":
+            raise InputError(f"X must hold real numbers, got dtype {X.dtype}: convert it to float.")
+        if weights is not None and np.shape(weights) != X.shape:
+            raise InputError(f"weights must have the shape {X.shape} of X, got {np.shape(weights)}.")
+        rows, cols = np.nonzero(~np.isnan(X))
+        return cls(rows, cols, X[rows, cols], X.shape, None if weights is None else np.asarray(weights)[rows, cols])
+
+    @property
+    def observed(self) -> Array:
+        """The mask of observed entries, m×n booleans."""
+        return self.weights > 0
+
+    def __call__(self, W: Float[Array, "m n"]) -> Float[Array, ""]:
+        return 0.5 * jnp.sum(self.weights * (W - self.target) ** 2)
+
+
+class Sensing(eqx.Module):
+    """Matrix sensing, E(W) = ½ Σ_l w_l (⟨A_l, W⟩ − y_l)², from p linear measurements.
+
+    **Arguments**: ``A`` is p×m×n, ``y`` has p entries, ``weights`` (≥ 0, 1 by default) too.
+
+    **Raises** `InputError` for shapes that do not match and for values that are not finite.
+
+    >>> import jax.numpy as jnp
+    >>> energy = Sensing(jnp.ones((1, 2, 2)), jnp.array([3.0]))
+    >>> float(energy(jnp.eye(2)))
+    0.5
+    """
+
+    A: Float[Array, "p m n"]
+    y: Float[Array, " p"]
+    weights: Float[Array, " p"]
+
+    def __init__(self, A: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None):
+        if np.ndim(A) != 3 or 0 in np.shape(A):
+            raise InputError(f"A must have shape (p, m, n), all positive, got {np.shape(A)}.")
+        p = np.shape(A)[0]
+        weights = np.ones(p, np.result_type(np.asarray(y), np.float32)) if weights is None else weights
+        for name, x in (("y", y), ("weights", weights)):
+            if np.shape(x) != (p,):
+                raise InputError(f"{name} must have shape ({p},), one entry a measurement in A, got {np.shape(x)}.")
+        for name, x in (("A", A), ("y", y), ("weights", weights)):
+            if not np.isfinite(x).all():
+                raise InputError(f"{name} must be finite, got NaN or infinite entries.")
+        if (np.asarray(weights) < 0).any():
+            raise InputError("weights must be ≥ 0.")
+        self.A, self.y, self.weights = jnp.asarray(A), jnp.asarray(y), jnp.asarray(weights)
+
+    def __call__(self, W: Float[Array, "m n"]) -> Float[Array, ""]:
+        return 0.5 * jnp.sum(self.weights * (jnp.tensordot(self.A, W, 2) - self.y) ** 2)

@@ -1,0 +1,321 @@
+"""Gradient flows of deep linear networks: downstairs on W at any depth, and upstairs on the factors, both on diffrax."""
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import diffrax as dfx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from .charts import Dense, Factors, LogSVD, Problem, Svd
+from .checks import check_depth, check_matrix, check_tolerance, is_traced
+from .errors import CriticalPointError, ImbalanceWarning, InputError, PrecisionError
+from .factors import check_factors, imbalance
+from .integrate import SEPARATED, FlowResult, Options, Status, Stops, finish, integrate, join, stationarity
+from .spectral import inverse_depth
+
+Energy = Callable[[Float[Array, "m n"]], Float[Array, ""]]
+
+
+def gradient_flow(
+    energy: Energy,
+    W0: ArrayLike | LogSVD,
+    depth: ArrayLike,
+    *,
+    t0: ArrayLike = 0.0,
+    t1: ArrayLike = math.inf,
+    saveat: ArrayLike | dfx.SaveAt | None = None,
+    stop_energy: ArrayLike | None = None,
+    stop_gradient: ArrayLike | None = None,
+    weight_decay: ArrayLike = 0.0,
+    chart: str = "auto",
+    rtol: float = 1e-6,
+    atol: float | None = None,
+    bulk: ArrayLike = 0.0,
+    solver: dfx.AbstractSolver | None = None,
+    stepsize_controller: dfx.AbstractStepSizeController | None = None,
+    max_steps: int = 200_000,
+    adjoint: dfx.AbstractAdjoint | None = None,
+) -> FlowResult:
+    """The Riemannian gradient flow of a deep linear network on its end-to-end matrix,
+
+        Ẇ = −A_{N,W}(E′(W)) − λ W,    W(t0) = W0,
+
+    which training from a balanced start follows; λ is the weight decay of the factors. Time as in [CMV]: it is N times
+    the time of plain gradient descent on the factors.
+
+    **Arguments**
+
+    - ``energy``: any differentiable function W ↦ scalar; see `Completion` and `Sensing`.
+    - ``W0``: the start, m×n, or a `LogSVD` (for instance ``result.end`` of an earlier flow).
+    - ``depth``: real N ≥ 1 or ``math.inf``.
+    - ``t1``: where to end; infinity by default, which needs a stop.
+    - ``saveat``: times, or a `diffrax.SaveAt` (its ``ts``, ``t0``, ``t1``, ``steps``); by default the end alone.
+    - ``stop_energy``: stop where E falls to this. ``stop_gradient``: stop where ‖grad E‖_g falls to this times
+      ‖W‖_F^{1−1/N} (at N = 1 the Euclidean gradient norm; the power makes up for the slow start from a small W0). If t1 is
+      infinite and neither is given, ``stop_gradient`` is ``10 rtol`` times its value at W0.
+    - ``weight_decay``: λ ≥ 0; the flow descends E + (λN/2) Σ σ_i^{2/N} (N = ∞: E + λ Σ log σ_i).
+    - ``chart``: "dense", "svd" or "auto". "svd" integrates (U, log σ, V): it keeps rank and the sign of det W exactly, and needs
+      distinct singular values and N ≥ 2. "auto" takes it where it can: it starts dense at (near) ties, and changes when singular
+      values have separated or become too small for dense arithmetic. Inside ``jit`` or ``vmap`` name one.
+    - ``rtol``, ``atol``: of the adaptive steps. In the SVD chart they bound the errors of log σ and of the frames; there
+      ``atol`` is ``rtol`` by default, in the dense chart ``rtol`` times ‖W0‖.
+    - ``bulk``: for a W0 of rank k < min(m, n) given as a `LogSVD`: the size of the singular values that are not
+      carried (0: they are zero).
+    - ``solver``, ``stepsize_controller``, ``max_steps``, ``adjoint``: diffrax's; by default a PID controller with Tsit5, or, in the
+      SVD chart of a small W (up to 64 numbers), with Kvaerno5: completion problems are stiff.
+
+    **Returns** a `FlowResult`, always with a ``status``: a flow that did not reach a stop says so and gives its last point.
+
+    **Raises** `DepthError`; `CriticalPointError` for W0 = 0 at N > 1; `PrecisionError` where the dtype cannot carry rtol or the small
+    singular values; `InputError` for anything else that is out of range.
+
+    **Source**: Cohen, Menon, Veraszto 2023; Arora, Cohen, Hazan 2018; the SVD chart: Bah et al. 2019 and Arora et al. 2019, Thm 3.
+
+    >>> import deeplinear as dl, jax.numpy as jnp
+    >>> energy = dl.Completion([0, 0, 1], [0, 1, 0], [2.0, 1.0, 1.0], (2, 2))  # w22 is missing
+    >>> flow = dl.gradient_flow(energy, jnp.array([[0.012, 0.003], [-0.004, 0.011]]), depth=3, stop_energy=1e-10, rtol=1e-4)
+    >>> dl.Status[flow.status]
+    'The energy fell to stop_energy.'
+    >>> bool(abs(flow.W[1, 1] - 0.5) < 0.01)  # rank one: 1·1/2
+    True
+    """
+    check_depth(depth)
+    start = W0 if isinstance(W0, LogSVD) else check_matrix(W0, "W0")
+    dtype = start.log_s.dtype if isinstance(start, LogSVD) else start.dtype
+    leave_dense = 0
+    chart = choose_chart(start, depth, chart, rtol)
+    if chart == "both":
+        chart, leave_dense = "dense", rank(_factored(start).log_s, start.shape)
+    y0 = to_state(start) if chart == "svd" else start.dense() if isinstance(start, LogSVD) else start
+    problem = _problem(energy, inverse_depth(depth, dtype), weight_decay, bulk, dtype)
+    options = _options(dtype, t0, t1, saveat, rtol, atol, solver, stepsize_controller, max_steps, adjoint)
+    field = Svd if chart == "svd" else Dense
+    stops = _stops(field, problem, y0, stop_energy, stop_gradient, options)
+    if not leave_dense:
+        return finish(integrate(field, problem, y0, stops, options), options)
+    leaving = Stops(stops.energy, stops.gradient, leave_dense, smallest_dense(rtol))
+    first = integrate(Dense, problem, y0, leaving, options, last=False)
+    if first.status != Status.chart:  # it ended dense: what is left is to save the end
+        field, y = Dense, first.end.dense()
+    else:
+        field, y = Svd, to_state(first.end.dense() if leave_dense < min(start.shape) else first.end)
+    second = integrate(field, problem, y, stops, _after(options, first))
+    return finish(join(first, second), options)
+
+
+def factor_flow(
+    energy: Energy,
+    factors: Sequence[ArrayLike],
+    *,
+    t0: ArrayLike = 0.0,
+    t1: ArrayLike = math.inf,
+    saveat: ArrayLike | dfx.SaveAt | None = None,
+    stop_energy: ArrayLike | None = None,
+    stop_gradient: ArrayLike | None = None,
+    weight_decay: ArrayLike = 0.0,
+    rtol: float = 1e-6,
+    atol: float | None = None,
+    solver: dfx.AbstractSolver | None = None,
+    stepsize_controller: dfx.AbstractStepSizeController | None = None,
+    max_steps: int = 200_000,
+    adjoint: dfx.AbstractAdjoint | None = None,
+) -> FlowResult:
+    """The gradient flow of the factors of a deep linear network (training it, with infinitely small steps),
+
+        Ẇ_p = −(1/N) ((W_N ⋯ W_{p+1})ᵀ E′(W) (W_{p−1} ⋯ W_1)ᵀ + λ W_p),    W = W_N ⋯ W_1.
+
+    From balanced factors W follows `gradient_flow` at depth N exactly, in the same time. Each evaluation costs some
+    matrix products and no factorization: for integer depth and moderate accuracy this is the fast way.
+
+    **Arguments**: ``factors`` = (W_1, …, W_N), W_1 first; see `balanced_factors`. The others as for `gradient_flow`; ``atol`` is ``rtol``
+    times the mean entry of the factors by default.
+
+    **Returns** a `FlowResult`, whose ``factors`` are the last ones.
+
+    **Warns** `ImbalanceWarning` where the factors are not balanced: then W follows another flow.
+
+    **Raises** as `gradient_flow`; `CriticalPointError` where two or more factors vanish.
+
+    **Source**: Arora, Cohen, Hazan 2018.
+
+    >>> import deeplinear as dl, jax, jax.numpy as jnp
+    >>> energy = dl.Completion([0, 0, 1], [0, 1, 0], [2.0, 1.0, 1.0], (2, 2))
+    >>> W0 = jnp.array([[0.012, 0.003], [-0.004, 0.011]])
+    >>> flow = dl.factor_flow(energy, dl.balanced_factors(W0, 3, jax.random.key(0)), stop_energy=1e-10, rtol=1e-4)
+    >>> len(flow.factors), bool(abs(flow.W[1, 1] - 0.5) < 0.01)
+    (3, True)
+    """
+    y0 = check_factors(factors)
+    dtype = jnp.result_type(*y0)
+    if not is_traced(y0):
+        if sum(not np.any(W) for W in y0) > 1:
+            raise CriticalPointError(
+                "factors must not vanish: two or more are zero, a critical point that training never leaves."
+            )
+        scale = max(float(np.linalg.norm(W)) ** 2 for W in y0)
+        gap = float(imbalance(y0))
+        if gap > 1e3 * float(jnp.finfo(dtype).eps) * scale:
+            warnings.warn(
+                f"factors are not balanced (imbalance {gap:.2e} beside a squared norm of {scale:.2e}): their product does not "
+                "follow gradient_flow; balanced_factors(W, depth) makes balanced ones.",
+                ImbalanceWarning,
+                stacklevel=2,
+            )
+    options = _options(dtype, t0, t1, saveat, rtol, atol, solver, stepsize_controller, max_steps, adjoint)
+    nu = inverse_depth(len(y0), dtype)
+    problem = _problem(energy, nu, weight_decay, 0.0, dtype)
+    stops = _stops(Factors, problem, y0, stop_energy, stop_gradient, options)
+    return finish(integrate(Factors, problem, y0, stops, options), options)
+
+
+def to_state(start: Array | LogSVD) -> tuple[Array, Array, Array]:
+    """The start as a state of the SVD chart, without singular values that are exactly zero or rounding noise."""
+    point = start if isinstance(start, LogSVD) else _factored(start)
+    if isinstance(start, LogSVD) or is_traced(start):
+        return point.U, point.log_s, point.Vt.T
+    keep = rank(point.log_s, start.shape)
+    return point.U[:, :keep], point.log_s[:keep], point.Vt[:keep].T
+
+
+def _factored(W: Array) -> LogSVD:
+    """`LogSVD.of`, in NumPy where values can be seen: eager JAX operations would each be compiled first."""
+    if is_traced(W):
+        return LogSVD.of(W)
+    U, s, Vt = np.linalg.svd(W, full_matrices=False)
+    with np.errstate(divide="ignore"):
+        return LogSVD(*map(jnp.asarray, (U, np.log(s), Vt)))
+
+
+def rank(log_s: Array, shape: tuple[int, ...]) -> int:
+    """Numerical rank: singular values above max(m, n) times machine precision, relative to σ_1."""
+    log_s = np.asarray(log_s)
+    return int(np.sum(log_s > log_s[0] + math.log(max(shape) * float(np.finfo(log_s.dtype).eps))))
+
+
+def choose_chart(start: Array | LogSVD, depth: Any, chart: str, rtol: float) -> str:
+    """ "svd", "dense", or "both" (dense first), from the argument ``chart`` and the singular values of the start; checks both."""
+    if chart not in ("auto", "dense", "svd"):
+        raise InputError(f"chart must be 'auto', 'dense' or 'svd', got {chart!r}.")
+    if is_traced(start, depth):
+        if chart == "auto":
+            raise InputError(
+                "chart must be 'dense' or 'svd' inside jit or vmap, where 'auto' cannot look at the singular values."
+            )
+        return chart
+    N = float(depth)
+    svd = start if isinstance(start, LogSVD) else _factored(start)
+    log_s = np.asarray(svd.log_s)
+    if N > 1 and not log_s[0] > -math.inf:
+        raise CriticalPointError(
+            "W0 must not vanish: W = 0 is a critical point at every depth > 1; start from small random entries."
+        )
+    _check_underflow(log_s, N, svd.log_s.dtype)
+    if N < 2:
+        if chart == "svd":
+            raise InputError(
+                f"chart must be 'dense' or 'auto' for depth < 2 (got {N:g}), where singular values cross zero."
+            )
+        return "dense"
+    if chart != "auto":
+        return chart
+    if isinstance(start, LogSVD):
+        return "svd"
+    kept = log_s[: rank(svd.log_s, start.shape)]
+    ready = np.min(kept[:-1] - kept[1:], initial=math.inf) > SEPARATED or float(kept[-1] - kept[0]) < math.log(
+        smallest_dense(rtol)
+    )
+    return "svd" if ready else "both"
+
+
+def smallest_dense(rtol: float) -> float:
+    """The ratio σ_k/σ_1 below which the errors of dense steps, of size rtol σ_1, come too close to σ_k."""
+    return min(1e-2, 1e3 * rtol)
+
+
+def _check_underflow(log_s: np.ndarray, N: float, dtype: Any) -> None:
+    """float32 stalls silently where the kernel σ_1^{2−2/N} of the start is below its range: say so instead."""
+    floor = math.log(float(jnp.finfo(dtype).tiny))
+    largest = float(log_s[0])
+    if N > 1 and (2 - 2 / N) * largest < floor:
+        raise PrecisionError(
+            f"W0 is too small for {jnp.dtype(dtype).name} at depth {N:g} (σ_1^(2−2/N) = e^{(2 - 2 / N) * largest:.0f} underflows): take a larger "
+            "start, or float64 (jax.config.update('jax_enable_x64', True))."
+        )
+
+
+def _problem(energy: Energy, nu: Array, weight_decay: ArrayLike, bulk: ArrayLike, dtype: Any) -> Problem:
+    if not callable(energy):
+        raise InputError(f"energy must be a function of W, such as dl.Completion(...), got {type(energy).__name__}.")
+    for name, value in (("weight_decay", weight_decay), ("bulk", bulk)):
+        if not is_traced(value) and not 0 <= float(value) < math.inf:
+            raise InputError(f"{name} must be finite and ≥ 0, got {value!r}.")
+    return Problem(energy, nu, jnp.asarray(weight_decay, dtype), jnp.log(jnp.asarray(bulk, dtype)))
+
+
+def _options(
+    dtype: Any,
+    t0: ArrayLike,
+    t1: ArrayLike,
+    saveat: ArrayLike | dfx.SaveAt | None,
+    rtol: float,
+    atol: float | None,
+    solver: dfx.AbstractSolver | None,
+    controller: dfx.AbstractStepSizeController | None,
+    max_steps: int,
+    adjoint: dfx.AbstractAdjoint | None,
+) -> Options:
+    check_tolerance(rtol, dtype, "rtol")
+    t0, t1 = jnp.asarray(t0, dtype), jnp.asarray(t1, dtype)
+    if not is_traced(t0, t1) and not t1 > t0:
+        raise InputError(f"t1 must be later than t0 = {float(t0):g}, got {float(t1):g}.")
+    if saveat is not None and not isinstance(saveat, dfx.SaveAt):
+        saveat = dfx.SaveAt(ts=jnp.asarray(saveat, dtype))
+    if saveat is not None and (not isinstance(saveat.subs, dfx.SubSaveAt) or saveat.dense):
+        raise InputError(
+            "saveat must be times or a diffrax.SaveAt with t0, t1, ts or steps alone: subs and dense are not supported."
+        )
+    ts = None if saveat is None else saveat.subs.ts
+    if ts is not None and not is_traced(ts, t0, t1) and not _is_increasing(t0, *ts, t1):
+        raise InputError(f"saveat must hold increasing times between t0 = {float(t0):g} and t1 = {float(t1):g}.")
+    if max_steps < 1:
+        raise InputError(f"max_steps must be a positive integer, got {max_steps!r}.")
+    return Options(
+        t0,
+        t1,
+        saveat,
+        rtol,
+        atol,
+        solver,
+        controller,
+        max_steps,
+        dfx.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
+    )
+
+
+def _is_increasing(*times: ArrayLike) -> bool:
+    return bool(np.all(np.diff(np.asarray(times, float)) >= 0))
+
+
+def _after(options: Options, first: FlowResult) -> Options:
+    """What is left to do after the first leg."""
+    saveat = options.saveat
+    if saveat is not None:
+        subs = saveat.subs
+        ts = None if subs.ts is None else subs.ts[subs.ts > first.t_end]
+        saveat = dfx.SaveAt(t0=False, t1=subs.t1, ts=None if ts is None or not ts.size else ts, steps=subs.steps)
+    return dataclasses.replace(options, t0=first.t_end, saveat=saveat)
+
+
+def _stops(chart: Any, problem: Problem, y0: Any, energy: Any, gradient: Any, options: Options) -> Stops:
+    for name, value in (("stop_energy", energy), ("stop_gradient", gradient)):
+        if value is not None and not is_traced(value) and not value > 0:
+            raise InputError(f"{name} must be positive, got {value!r}.")
+    if energy is None and gradient is None and not is_traced(options.t1) and math.isinf(options.t1):
+        gradient = 10 * options.rtol * stationarity(chart, y0, problem)
+    as_array = lambda x: None if x is None else jnp.asarray(x, problem.nu.dtype)  # noqa: E731
+    return Stops(as_array(energy), as_array(gradient))
