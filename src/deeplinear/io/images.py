@@ -3,7 +3,7 @@
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -25,7 +25,7 @@ class ImageTable(Table):
     kind: ClassVar[str] = "image"
     pixels: np.ndarray  # h × w × c without alpha, in the image's own type
     alpha: np.ndarray | None  # h × w, 8 bits
-    info: dict[str, object]  # colour profile and resolution, written back
+    info: dict[str, Any]  # colour profile and resolution, written back
     suffixes: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -69,7 +69,7 @@ class ImageTable(Table):
         stacked = np.concatenate(layers, axis=2)
         image = Image.fromarray(stacked[:, :, 0] if stacked.shape[2] == 1 else stacked)
         buffer = io.BytesIO()
-        options: dict[str, object] = {".webp": {"lossless": True, "exact": True}}.get(suffix, {})
+        options: dict[str, Any] = {"lossless": True, "exact": True} if suffix == ".webp" else {}
         kind = {".png": "PNG", ".webp": "WEBP"}.get(suffix, "TIFF")
         image.save(buffer, format=kind, **self.info, **options)
         return buffer.getvalue()
@@ -78,19 +78,19 @@ class ImageTable(Table):
 def read_image(path: Path) -> ImageTable:
     """Read a PNG, JPEG, TIFF or WebP image without changing any pixel, or say why that is not possible."""
     try:
-        image = Image.open(path)
-        layout = str(image.tile[0][3]) if image.tile else ""
+        image: Image.Image = Image.open(path)
+        layout = " ".join(str(tile[3]) for tile in getattr(image, "tile", []))
         image.load()
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"INPUT: '{path}' cannot be read as an image ({error}); save it again as PNG.") from None
     if getattr(image, "n_frames", 1) > 1:
         raise InputError(f"INPUT: '{path}' has {getattr(image, 'n_frames', 0)} frames; save one of them alone.")
-    if not image.mode.startswith(("I;16", "F")) and "16" in layout:
+    if not image.mode.startswith(("I;16", "F")) and ";16" in layout:
         raise InputError(
             f"INPUT: '{path}' is a colour image with 16 bits per channel, which Pillow cuts to 8; "
             "save it with 8 bits per channel, or as .npy."
         )
-    info = {key: image.info[key] for key in ("icc_profile", "dpi", "exif") if key in image.info}
+    info: dict[str, Any] = {key: image.info[key] for key in ("icc_profile", "dpi", "exif") if key in image.info}
     image = _plain_mode(image, path)
     pixels = np.array(image)
     pixels = pixels.astype(pixels.dtype.newbyteorder("="))
@@ -115,9 +115,7 @@ def _plain_mode(image: Image.Image, path: Path) -> Image.Image:
         return image.convert("L")
     if image.mode in ("L", "LA", "RGB", "RGBA", "F") or image.mode.startswith("I;16"):
         return image
-    raise InputError(
-        f"INPUT: '{path}' is an image of mode {image.mode}; convert it to grey or RGB."
-    )
+    raise InputError(f"INPUT: '{path}' is an image of mode {image.mode}; convert it to grey or RGB.")
 
 
 def _side_by_side(pixels: np.ndarray) -> np.ndarray:

@@ -1,0 +1,190 @@
+"""The command line: ``deeplinear complete`` and ``deeplinear demo``. Thin: heavy modules load inside the commands."""
+
+import math
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from .console import Interrupted, Watch, gathered_warnings, progress_bar, summary, tidy_exit
+from .errors import DepthError, InputError
+
+app = typer.Typer(
+    help="Matrix completion with deep linear networks, with depth as the knob.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+
+
+def main() -> None:
+    """Entry point of the ``deeplinear`` command."""
+    app()
+
+
+@app.command()
+def complete(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="CSV, TSV, .npy, .npz, Parquet or an image.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File of the same kind as INPUT.")],
+    depth: Annotated[str, typer.Option(help="Real numbers ≥ 1 or inf, comma-separated: the best is kept.")] = "2,3,inf",
+    regularization: Annotated[str, typer.Option(help="explicit (weight decay) or implicit (early stop).")] = "explicit",
+    strength: Annotated[str, typer.Option(help="Weight decay, or auto: chosen on held-out entries.")] = "auto",
+    max_rank: Annotated[int | None, typer.Option(help="Largest rank to learn.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="File of INPUT's shape; non-zero (white) is missing.")] = None,
+    missing: Annotated[list[str] | None, typer.Option(help="One more text that marks a missing cell in CSV.")] = None,
+    header: Annotated[bool | None, typer.Option(help="CSV: the first line is a header, or not.")] = None,
+    labels: Annotated[bool | None, typer.Option(help="CSV: the first column holds row labels, or not.")] = None,
+    validation_fraction: Annotated[float, typer.Option(help="Part of the observed entries that is held out.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Chooses the held-out entries and every random start.")] = 0,
+    knn: Annotated[bool, typer.Option("--knn", help="Compare with scikit-learn's KNNImputer too.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Folder for an HTML + PNG report.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="File for the best iterate if you press Ctrl-C.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors and warnings only.")] = False,
+) -> None:
+    """Fill in the missing entries of a table or an image; observed entries stay exactly as they are.
+
+    Missing are NaN, transparent pixels, what --mask marks, and in CSV the cells that are empty or
+    NA, N/A, NaN, null, none, missing, ?, ., - (in any case).
+    """
+    out, errors = Console(quiet=quiet), Console(stderr=True)
+    with tidy_exit(errors):
+        depths = parse_depths(depth)
+        options = {
+            "regularization": regularization,
+            "strength": _parse_strength(strength),
+            "max_rank": max_rank,
+            "validation_fraction": validation_fraction,
+            "random_state": seed,
+        }
+        from . import io
+
+        table = io.read_table(source, mask=mask, missing=frozenset(missing or ()), header=header, labels=labels)
+        io.check_output(output, table, force=force, argument="--output")
+        if checkpoint is not None:
+            _check_checkpoint(checkpoint, source, output)
+            io.check_output(checkpoint, table, force=force, argument="--checkpoint")
+        if report is not None:
+            _check_report(report, force)
+        out.print(f"{source.name}: {table.describe()}", highlight=False, soft_wrap=True)
+
+        candidates, winner = _fit(table, depths, options, errors, checkpoint, knn=knn, quiet=quiet)
+        io.write_atomically(output, table.encode(winner.filled, output.suffix.lower()))
+        out.print(summary(candidates, winner))
+        out.print(f"Wrote {output} ({winner.name}).", highlight=False, soft_wrap=True)
+        if report is not None:
+            from .report import study_of_file, write_report
+
+            study = study_of_file(table, candidates, regularization, source.name)
+            page, _ = write_report(report, [study], title=f"Completion of {source.name}", command=_command())
+            out.print(f"Report: {page}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def demo(
+    report: Annotated[Path, typer.Option(help="Folder for the HTML + PNG report.")] = Path("demo-report"),
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier report.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller data: a few seconds instead of a minute.")] = False,
+) -> None:
+    """Complete a photograph and a table of digits at several depths, beside two common baselines."""
+    out, errors = Console(), Console(stderr=True)
+    with tidy_exit(errors):
+        _check_report(report, force)
+        from . import demo as demonstration
+        from .compare import depth_name
+        from .report import write_report
+
+        studies = []
+        for start in (demonstration.photograph(quick), demonstration.digits(quick)):
+            with gathered_warnings(errors), progress_bar(errors) as bar:
+                watch = Watch(bar, demonstration.DEPTHS, depth_name)
+                study = demonstration.complete(start, progress=watch.report, on_done=watch.done)
+            studies.append(study)
+            out.print(summary(study.candidates, study.best, study.title))
+        page, pictures = write_report(
+            report, studies, title="What depth does: two matrices completed", command=_command()
+        )
+        out.print(f"Report: {page}", highlight=False, soft_wrap=True)
+        out.print(f"Pictures: {', '.join(str(path) for path in pictures)}", highlight=False, soft_wrap=True)
+
+
+def _fit(
+    table: Any,
+    depths: list[float],
+    options: dict[str, Any],
+    errors: Console,
+    checkpoint: Path | None,
+    *,
+    knn: bool,
+    quiet: bool,
+) -> tuple[list[Any], Any]:
+    """Fit every depth and the baselines; on Ctrl-C save the best iterate so far and raise :class:`Interrupted`."""
+    from . import io
+    from .compare import best, column_means, compare_depths, depth_name, nearest_neighbours
+
+    with gathered_warnings(errors), progress_bar(Console(stderr=True, quiet=True) if quiet else errors) as bar:
+        watch = Watch(bar, depths, depth_name)
+        try:
+            networks, held_out = compare_depths(
+                table.values, depths, progress=watch.report, on_done=watch.done, **options
+            )
+            baselines = [method(table.values, held_out) for method in [column_means] + [nearest_neighbours] * knn]
+        except KeyboardInterrupt:
+            if checkpoint is None:
+                raise
+            if watch.complete is None:
+                raise Interrupted("Interrupted before the first iterate: nothing was written.") from None
+            io.write_atomically(checkpoint, table.encode(watch.complete(), checkpoint.suffix.lower()))
+            raise Interrupted(
+                f"Interrupted: the best iterate so far (held-out RMSE {watch.rmse:.4g}) is in {checkpoint}."
+            ) from None
+    return [*networks, *baselines], best(networks)
+
+
+def parse_depths(text: str) -> list[float]:
+    """``"2,3,inf"`` → [2.0, 3.0, inf], each a real number ≥ 1, without repeats."""
+    depths = []
+    for word in text.split(","):
+        try:
+            depth = math.inf if word.strip() == "∞" else float(word)
+        except ValueError:
+            raise DepthError(
+                f"--depth: '{word.strip()}' is not a number; give numbers ≥ 1 or inf, as in 2,3,inf."
+            ) from None
+        if not depth >= 1:  # also refuses NaN
+            raise DepthError(f"--depth: {word.strip()} is not a depth; give numbers ≥ 1 or inf, as in 2,3,inf.")
+        depths.append(depth)
+    return list(dict.fromkeys(depths))
+
+
+def _parse_strength(text: str) -> float | str:
+    if text == "auto":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"--strength: '{text}' is not a number; give a positive number or auto.") from None
+
+
+def _check_checkpoint(checkpoint: Path, source: Path, output: Path) -> None:
+    for name, other in (("INPUT", source), ("--output", output)):
+        if checkpoint.resolve() == other.resolve():
+            raise InputError(f"--checkpoint: '{checkpoint}' is {name} itself; give another name.")
+
+
+def _check_report(folder: Path, force: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--report: '{folder}' is a file; give a folder.")
+    if (folder / "index.html").exists() and not force:
+        raise InputError(f"--report: '{folder}' holds a report; add --force to replace it, or give another folder.")
+    parent = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    if not os.access(parent, os.W_OK):
+        raise InputError(f"--report: cannot write in '{parent}'; give another folder.")
+
+
+def _command() -> str:
+    return shlex.join(["deeplinear", *sys.argv[1:]])

@@ -1,0 +1,127 @@
+"""Arrays to matplotlib figures. Nothing is computed here, so every picture shows exactly what it was given."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.colors
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+#: Okabe and Ito's colours, which stay apart for every kind of colour vision; each goes with its own marker.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+MISSING_COLOURS = {"gray": "#8fc1e3"}  # a hue that grey pictures do not have; white elsewhere
+
+_STYLE: dict[Any, Any] = {
+    "font.size": 11,
+    "axes.titlesize": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of its own (no pyplot, no global state), laid out so that nothing overlaps."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def pictures(
+    images: Mapping[str, np.ndarray],
+    *,
+    columns: int = 3,
+    limits: tuple[float, float] = (0.0, 1.0),
+    cmap: str = "gray",
+    bar_label: str = "",
+) -> Figure:
+    """A grid of titled images (h × w, or h × w × 3) on one colour scale; NaN shows in the colour of :data:`MISSING_COLOURS`."""
+    first = next(iter(images.values()))
+    rows = -(-len(images) // columns)
+    aspect = min(max(first.shape[0] / first.shape[1], 0.3), 1.6)
+    width = 12.0
+    with mpl.rc_context(_STYLE):
+        figure = new_figure(width, rows * (width / columns * aspect + 0.45))
+        axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
+        missing = MISSING_COLOURS.get(cmap, "white")
+        colours = mpl.colormaps[cmap].with_extremes(bad=missing)
+        shown = None
+        for axis, (title, image) in zip(axes, images.items(), strict=False):
+            if image.ndim == 3:
+                hole = np.isnan(image).any(axis=2, keepdims=True)
+                image = np.where(hole, mpl.colors.to_rgb(missing), np.clip(image, 0, 1))
+            shape = "equal" if first.shape[0] / first.shape[1] == aspect else "auto"
+            shown = axis.imshow(
+                image, cmap=colours, vmin=limits[0], vmax=limits[1], interpolation="nearest", aspect=shape
+            )
+            axis.set_title(title)
+        for axis in axes:
+            axis.set_axis_off()
+        if bar_label and shown is not None:
+            figure.colorbar(shown, ax=list(axes), label=bar_label, shrink=0.6, pad=0.01)
+    return figure
+
+
+def spectra(
+    values: Mapping[str, np.ndarray], *, reference: np.ndarray | None = None, reference_name: str = ""
+) -> Figure:
+    """Singular values against their index, on a logarithmic scale, one line per name."""
+    with mpl.rc_context(_STYLE):
+        figure = new_figure(8.5, 4.6)
+        axis = figure.subplots()
+        if reference is not None:
+            axis.plot(np.arange(1, len(reference) + 1), reference, color="#888888", lw=2, ls="--", label=reference_name)
+        for index, (name, sigma) in enumerate(values.items()):
+            _line(axis, index, name, np.arange(1, len(sigma) + 1), sigma)
+        axis.set_yscale("log")
+        axis.set_xlabel("index of the singular value")
+        axis.set_ylabel("singular value")
+        axis.legend()
+    return figure
+
+
+def curves(
+    lines: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    logx: bool = False,
+    marked: Mapping[str, tuple[float, float]] | None = None,
+    diagonal: bool = False,
+    width: float = 8.5,
+    height: float = 4.6,
+) -> Figure:
+    """Named lines in one frame; ``marked`` puts a ring around one point of a line."""
+    with mpl.rc_context(_STYLE):
+        figure = new_figure(width, height)
+        axis = figure.subplots()
+        if diagonal:
+            low, high = min(x.min() for x, _ in lines.values()), max(x.max() for x, _ in lines.values())
+            axis.plot([low, high], [low, high], color="#888888", lw=1, ls="--", label="unchanged")
+        for index, (name, (x, y)) in enumerate(lines.items()):
+            _line(axis, index, name, x, y)
+            if marked and name in marked:
+                axis.plot(*marked[name], "o", ms=13, mfc="none", mec=COLOURS[index % len(COLOURS)], mew=2)
+        if logx:
+            axis.set_xscale("log")
+        axis.set_xlabel(xlabel)
+        axis.set_ylabel(ylabel)
+        axis.legend()
+    return figure
+
+
+def _line(axis: Axes, index: int, name: str, x: Sequence[float] | np.ndarray, y: np.ndarray) -> None:
+    axis.plot(
+        x,
+        y,
+        label=name,
+        color=COLOURS[index % len(COLOURS)],
+        marker=MARKERS[index % len(MARKERS)],
+        markevery=max(1, len(y) // 12),
+        ms=6,
+        lw=1.8,
+    )
