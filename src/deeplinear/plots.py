@@ -45,7 +45,8 @@ def pictures(
     aspect = min(max(first.shape[0] / first.shape[1], 0.3), 1.6)
     width = 12.0
     with mpl.rc_context(_STYLE):
-        figure = new_figure(width, rows * (width / columns * aspect + 0.45))
+        figure = new_figure(width, rows * (width / columns * aspect + 0.35))
+        figure.get_layout_engine().set(wspace=0.04, hspace=0.02, w_pad=0.05, h_pad=0.05)
         axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
         missing = MISSING_COLOURS.get(cmap, "white")
         colours = mpl.colormaps[cmap].with_extremes(bad=missing)

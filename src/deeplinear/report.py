@@ -27,10 +27,11 @@ p, li { max-width: 78ch; } .quiet { color: #5a6875; }
 table { border-collapse: collapse; margin: 14px 0; font-variant-numeric: tabular-nums; width: 100%; }
 th { text-align: right; font-weight: 600; border-bottom: 2px solid #1d2733; padding: 5px 10px; vertical-align: bottom; }
 td { text-align: right; border-bottom: 1px solid #e3e8ec; padding: 5px 10px; }
-th:first-child, td:first-child { text-align: left; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+td { white-space: nowrap; }
 tr.best td { background: #eef5fb; font-weight: 600; }
 figure { margin: 18px 0 26px; } figure img { max-width: 100%; height: auto; display: block; }
-figcaption { color: #44525f; font-size: 14.5px; max-width: 90ch; margin-top: 6px; }
+figcaption { color: #44525f; font-size: 14.5px; max-width: 110ch; margin-top: 6px; }
 code { background: #f0f2f4; padding: 1px 5px; border-radius: 3px; font-size: 14.5px; }
 """
 
@@ -115,7 +116,7 @@ def write_report(folder: Path, studies: Sequence[Study], *, title: str, command:
         shown = []
         for name, figure, caption in _figures(study):
             path = folder / f"{study.slug}-{name}.png"
-            figure.savefig(path, dpi=110)
+            figure.savefig(path, dpi=150)
             pictures.append(path)
             shown.append(_figure_tag(path.name, caption))
         sections.append(_section(study, shown))
@@ -124,7 +125,7 @@ def write_report(folder: Path, studies: Sequence[Study], *, title: str, command:
     theory = ""
     if depths and any(study.regularization == "explicit" for study in studies):
         path = folder / "shrinkage.png"
-        shrinkage_figure(depths).savefig(path, dpi=110)
+        shrinkage_figure(depths).savefig(path, dpi=150)
         pictures.append(path)
         theory = _figure_tag(
             path.name,
@@ -205,7 +206,7 @@ def _figures(study: Study) -> list[tuple[str, Figure, str]]:
 
 def _score_title(candidate: Candidate) -> str:
     score = candidate.validation_rmse if candidate.truth_rmse is None else candidate.truth_rmse
-    return f"{candidate.name}: {score:.4g}"
+    return f"{candidate.name}: {score:.3g}"
 
 
 def _section(study: Study, figures: Sequence[str]) -> str:
@@ -230,15 +231,16 @@ def results_table(study: Study) -> str:
     head += ["effective rank", "rank", "leading singular values", "time"]
     rows = []
     for c in study.candidates:
-        cells = [html.escape(c.name) + (" (best held-out)" if c is study.best else "")]
+        cells = [html.escape(c.name) + (" ★" if c is study.best else "")]
         cells += [_number(c.train_rmse), _number(c.validation_rmse)] + ([_number(c.truth_rmse)] if with_truth else [])
-        sigma = () if c.singular_values is None else c.singular_values[:4]
+        sigma = () if c.singular_values is None else c.singular_values[:3]
         cells += [_number(c.effective_rank, ".1f"), _number(c.rank, "d"), ", ".join(f"{s:.3g}" for s in sigma) or "–"]
         cells.append(f"{c.seconds:.1f} s")
         mark = ' class="best"' if c is study.best else ""
         rows.append(f"<tr{mark}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     header = "".join(f"<th>{cell}</th>" for cell in head)
-    return f"<table><thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    note = '<p class="quiet">★ best on the held-out entries.</p>'
+    return f"<table><thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table>{note}"
 
 
 def _number(value: float | None, spec: str = ".4g") -> str:
