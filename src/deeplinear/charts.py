@@ -7,6 +7,7 @@ Both treat E with weight decay λ: Ẇ = −A_{N,W}(E′(W)) − λ W, time as i
 """
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import equinox as eqx
@@ -57,10 +58,22 @@ class Problem(eqx.Module):
         return jax.grad(lambda X: jnp.reshape(self.energy(X), ()))(W)
 
 
-def _total_slope(G: Array, AG: Array, W: Array, log_s: Array, problem: Problem) -> Array:
-    """−dE_λ/dt = ‖grad E_λ‖²_g for E_λ = E + (λN/2) Σ σ^{2/N}: ⟨G, AG⟩ + 2λ⟨G, W⟩ + λ² Σ σ^{2/N}."""
-    decay = problem.weight_decay
-    return jnp.sum(G * AG) + 2 * decay * jnp.sum(G * W) + decay**2 * jnp.sum(jnp.exp(2 * problem.nu * log_s))
+def _squared_norm(M: Array, GV: Array, GtU: Array, log_s: Array, problem: Problem) -> Array:
+    """‖grad E_λ‖²_g for E_λ = E + (λN/2) Σ σ^{2/N}, with M = UᵀGV:
+
+        Σ_{i≠j} λ_N(σ_i, σ_j) M_ij² + Σ_i (σ_i^{1−1/N} M_ii + λ σ_i^{1/N})² + the edges,
+
+    a sum of squares, so that nothing cancels near a minimizer.
+    """
+    nu = problem.nu
+    inside = jnp.exp(log_kernel(log_s[:, None], log_s, nu)) * M**2
+    diagonal = jnp.exp((1 - nu) * log_s) * jnp.diagonal(M) + problem.weight_decay * jnp.exp(nu * log_s)
+    total = jnp.sum(inside) - jnp.sum(jnp.diagonal(inside)) + jnp.sum(diagonal**2)
+    if GV.shape[0] + GtU.shape[0] > 2 * log_s.size:
+        edge = jnp.exp(log_kernel(log_s, problem.log_bulk, nu))
+        outside = jnp.sum(GV**2, 0) + jnp.sum(GtU**2, 0) - jnp.sum(M**2, 0) - jnp.sum(M**2, 1)
+        total = total + jnp.sum(edge * outside)
+    return total
 
 
 class Dense:
@@ -90,7 +103,8 @@ class Dense:
     def slope(W: Array, problem: Problem) -> Array:
         """‖grad E_λ‖²_g."""
         op, G = Operator(W, problem.depth), problem.gradient(W)
-        return _total_slope(G, op(G), W, jnp.log(op.s), problem)
+        GV, GtU = G @ op.Vt.T, G.T @ op.U
+        return _squared_norm(op.U.T @ GV, GV, GtU, jnp.log(op.s), problem)
 
 
 class Svd:
@@ -143,14 +157,9 @@ class Svd:
 
     @staticmethod
     def slope(y: tuple[Array, Array, Array], problem: Problem) -> Array:
-        """‖grad E_λ‖²_g; ⟨G, AG⟩ = Σ λ_ij M_ij² plus the edges."""
-        U, log_s, V, GV, GtU, M = Svd.parts(y, problem)
-        edge = jnp.exp(log_kernel(log_s, problem.log_bulk, problem.nu))
-        inside = jnp.sum(jnp.exp(log_kernel(log_s[:, None], log_s, problem.nu)) * M**2)
-        outside = jnp.sum(edge * (jnp.sum(GV**2, 0) + jnp.sum(GtU**2, 0) - jnp.sum(M**2, 0) - jnp.sum(M**2, 1)))
-        s, decay = jnp.exp(log_s), problem.weight_decay
-        quadratic = decay**2 * jnp.sum(jnp.exp(2 * problem.nu * log_s))
-        return inside + outside + 2 * decay * jnp.sum(s * jnp.diagonal(M)) + quadratic
+        """‖grad E_λ‖²_g."""
+        _, log_s, _, GV, GtU, M = Svd.parts(y, problem)
+        return _squared_norm(M, GV, GtU, log_s, problem)
 
 
 def _orthonormal(U: Array) -> Array:
@@ -208,10 +217,7 @@ class Factors:
 
     @staticmethod
     def matrix(y: tuple[Array, ...]) -> Array:
-        W = y[0]
-        for W_p in y[1:]:
-            W = W_p @ W
-        return W
+        return reduce(lambda W, W_p: W_p @ W, y)
 
     @staticmethod
     def to_svd(y: tuple[Array, ...]) -> LogSVD:

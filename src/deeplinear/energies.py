@@ -7,7 +7,8 @@ An energy is called with W (m×n) and returns a scalar; gradients are taken by J
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
 
 from .errors import InputError
 
@@ -93,7 +94,7 @@ class Completion(eqx.Module):
         """The mask of observed entries, m×n booleans."""
         return self.weights > 0
 
-    def __call__(self, W: Float[Array, "m n"]) -> Float[Array, ""]:
+    def __call__(self, W: Float[Array | np.ndarray, "m n"]) -> Float[Array, ""]:
         return 0.5 * jnp.sum(self.weights * (W - self.target) ** 2)
 
 
@@ -129,5 +130,5 @@ class Sensing(eqx.Module):
             raise InputError("weights must be ≥ 0.")
         self.A, self.y, self.weights = jnp.asarray(A), jnp.asarray(y), jnp.asarray(weights)
 
-    def __call__(self, W: Float[Array, "m n"]) -> Float[Array, ""]:
+    def __call__(self, W: Float[Array | np.ndarray, "m n"]) -> Float[Array, ""]:
         return 0.5 * jnp.sum(self.weights * (jnp.tensordot(self.A, W, 2) - self.y) ** 2)

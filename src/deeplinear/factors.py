@@ -6,27 +6,28 @@ product is W_N ⋯ W_1.
 
 from collections.abc import Sequence
 from functools import reduce
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from .checks import check_matrix
 from .errors import DepthError, InputError
 
 
-def product(factors: Sequence[Array]) -> Float[Array, "m n"]:
+def product(factors: Sequence[Array | np.ndarray]) -> Float[Array, "m n"]:
     """The end-to-end matrix W = W_N ⋯ W_1 of ``factors = (W_1, …, W_N)``.
 
     >>> import jax.numpy as jnp
     >>> product([jnp.array([[1.0, 2.0]]), jnp.array([[3.0], [4.0]])]).tolist()
     [[3.0, 6.0], [4.0, 8.0]]
     """
-    check_factors(factors)
-    return reduce(lambda W, W_p: W_p @ W, factors)
+    return reduce(lambda W, W_p: W_p @ W, check_factors(factors))
 
 
-def check_factors(factors: Sequence[Array]) -> tuple[Array, ...]:
+def check_factors(factors: Sequence[Array | np.ndarray]) -> tuple[Array, ...]:
     """``factors`` as a tuple of finite matrices that can be multiplied in their order; `InputError` otherwise."""
     if len(factors) == 0:
         raise InputError("factors must hold at least one matrix, got none.")
@@ -41,7 +42,7 @@ def check_factors(factors: Sequence[Array]) -> tuple[Array, ...]:
 
 
 def balanced_factors(
-    W: ArrayLike, depth: int, key: PRNGKeyArray | None = None, *, width: int | None = None
+    W: ArrayLike, depth: int | float, key: PRNGKeyArray | None = None, *, width: int | None = None
 ) -> tuple[Array, ...]:
     """Balanced factors of W = U Σ Vᵀ at an integer depth N:
 
@@ -84,7 +85,7 @@ def balanced_factors(
     return tuple((frames[p + 1] * root) @ frames[p].T for p in range(N))
 
 
-def imbalance(factors: Sequence[Array]) -> Float[Array, ""]:
+def imbalance(factors: Sequence[Array | np.ndarray]) -> Float[Array, ""]:
     """max_p ‖W_{p+1}ᵀ W_{p+1} − W_p W_pᵀ‖_F: zero for balanced factors, conserved by the flow without weight decay.
 
     >>> import jax.numpy as jnp
@@ -92,5 +93,5 @@ def imbalance(factors: Sequence[Array]) -> Float[Array, ""]:
     True
     """
     factors = check_factors(factors)
-    gaps = [jnp.linalg.norm(B.T @ B - A @ A.T) for A, B in zip(factors[:-1], factors[1:], strict=True)]
+    gaps = [jnp.linalg.norm(B.T @ B - A @ A.T) for A, B in pairwise(factors)]
     return jnp.max(jnp.stack(gaps)) if gaps else jnp.zeros((), factors[0].dtype)

@@ -67,7 +67,7 @@ def gradient_flow(
     - ``bulk``: for a W0 of rank k < min(m, n) given as a `LogSVD`: the size of the singular values that are not
       carried (0: they are zero).
     - ``solver``, ``stepsize_controller``, ``max_steps``, ``adjoint``: diffrax's; by default a PID controller with Tsit5, or, in the
-      SVD chart of a small W (up to 64 numbers), with Kvaerno5: completion problems are stiff.
+      SVD chart of a small W (up to 64 numbers), with Kvaerno3 or 5: completion problems are stiff.
 
     **Returns** a `FlowResult`, always with a ``status``: a flow that did not reach a stop says so and gives its last point.
 
@@ -243,8 +243,8 @@ def _check_underflow(log_s: np.ndarray, N: float, dtype: Any) -> None:
     largest = float(log_s[0])
     if N > 1 and (2 - 2 / N) * largest < floor:
         raise PrecisionError(
-            f"W0 is too small for {jnp.dtype(dtype).name} at depth {N:g} (σ_1^(2−2/N) = e^{(2 - 2 / N) * largest:.0f} underflows): take a larger "
-            "start, or float64 (jax.config.update('jax_enable_x64', True))."
+            f"W0 is too small for {jnp.dtype(dtype).name} at depth {N:g} (σ_1^(2−2/N) = e^{(2 - 2 / N) * largest:.0f} underflows): "
+            "take a larger start, or float64 (jax.config.update('jax_enable_x64', True))."
         )
 
 

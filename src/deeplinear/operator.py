@@ -54,7 +54,7 @@ class Operator(lx.AbstractLinearOperator):
         self.depth = jnp.asarray(check_depth(depth), s.dtype)
 
     @classmethod
-    def from_svd(cls, U: Array, s: Array, Vt: Array, depth: ArrayLike) -> "Operator":
+    def from_svd(cls, U: ArrayLike, s: ArrayLike, Vt: ArrayLike, depth: ArrayLike) -> "Operator":
         """The operator at W = U diag(s) Vᵀ, U (m×k) and V (n×k) with orthonormal columns, every s taken as it is.
 
         k below min(m, n) is a point of rank k, at a cost of O(mnk) for each application.

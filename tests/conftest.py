@@ -1,0 +1,26 @@
+"""The test session: 64 bits, shapes of the annotations checked at run time, doctests in a fixed namespace."""
+
+import math
+
+from jaxtyping import install_import_hook
+
+# Before the first import of what they cover. Only the numerical core: its annotations carry shapes.
+CORE = ["spectral", "operator", "energies", "factors", "charts"]
+install_import_hook([f"deeplinear.{name}" for name in CORE], "beartype.beartype")
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+jax.config.update("jax_enable_x64", True)
+
+
+@pytest.fixture
+def rng():
+    """A generator with a fixed seed: generic points, the same in every run."""
+    return np.random.default_rng(20231)
+
+
+@pytest.fixture(autouse=True)
+def _doctest_namespace(doctest_namespace):
+    doctest_namespace.update(np=np, math=math, jax=jax, jnp=jax.numpy)

@@ -1,0 +1,84 @@
+"""Slow, independent computations that the library is compared with. Plain NumPy and mpmath; nothing from the library."""
+
+import math
+
+import mpmath as mp
+import numpy as np
+
+
+def kernel(a: float, b: float, N: float, digits: int = 60) -> mp.mpf:
+    """λ_N(a, b) from its definition as a quotient, with digits to spare for what cancels."""
+    with mp.workdps(digits + 60):
+        a, b = mp.mpf(a), mp.mpf(b)
+        p = mp.mpf(0) if math.isinf(N) else 2 / mp.mpf(N)
+        if a == b or min(a, b) == 0:
+            big = max(a, b)
+            if a == b:
+                return big ** (2 - p)
+            return mp.mpf(0) if math.isinf(N) else big ** (2 - p) / mp.mpf(N)
+        if math.isinf(N):
+            return (a**2 - b**2) / (2 * mp.log(a / b))
+        return (a**2 - b**2) / (mp.mpf(N) * (a**p - b**p))
+
+
+def derivative(f, x: float, digits: int = 100) -> mp.mpf:
+    """Central difference of a function of mpmath numbers, to about 40 digits."""
+    with mp.workdps(digits):
+        x = mp.mpf(x)
+        h = abs(x) * mp.mpf(10) ** -25
+        return (f(x + h) - f(x - h)) / (2 * h)
+
+
+def powers(W: np.ndarray, tol: float = 1e-13):
+    """q ↦ (WWᵀ)^q and q ↦ (WᵀW)^q, where singular values below tol count as zero (and 0^0 = 1)."""
+    U, s, Vt = np.linalg.svd(W)
+    left, right = np.zeros(W.shape[0]), np.zeros(W.shape[1])
+    left[: s.size] = right[: s.size] = np.where(s > tol * s[0], s, 0.0)
+    return (lambda q: (U * left ** (2 * q)) @ U.T), (lambda q: (Vt.T * right ** (2 * q)) @ Vt)
+
+
+def operator(W: np.ndarray, Z: np.ndarray, N: float) -> np.ndarray:
+    """A_{N,W}(Z) by its power sum (integer N) or integral (N = ∞, Gauss–Legendre; W of full rank or not)."""
+    left, right = powers(W)
+    if math.isinf(N):
+        x, w = np.polynomial.legendre.leggauss(200)
+        s = (x + 1) / 2
+        return sum(wi / 2 * left(1 - si) @ Z @ right(si) for wi, si in zip(w, s, strict=True))
+    return sum(left((N - p) / N) @ Z @ right((p - 1) / N) for p in range(1, int(N) + 1)) / N
+
+
+def train(factors: list[np.ndarray], gradient, t1: float, steps: int) -> np.ndarray:
+    """The product of the factors after time t1 of Ẇ_p = −(1/N) ∂E/∂W_p by classical Runge–Kutta."""
+    N = len(factors)
+
+    def product(F):
+        W = F[0]
+        for X in F[1:]:
+            W = X @ W
+        return W
+
+    def velocity(F):
+        G = gradient(product(F))
+        out = []
+        for p in range(N):
+            above = product([*F[p + 1 :]]) if p + 1 < N else np.eye(F[-1].shape[0])
+            below = product([*F[:p]]) if p else np.eye(F[0].shape[1])
+            out.append(-above.T @ G @ below.T / N)
+        return out
+
+    add = lambda F, V, h: [X + h * Y for X, Y in zip(F, V, strict=True)]  # noqa: E731
+    h = t1 / steps
+    F = list(factors)
+    for _ in range(steps):
+        k1 = velocity(F)
+        k2 = velocity(add(F, k1, h / 2))
+        k3 = velocity(add(F, k2, h / 2))
+        k4 = velocity(add(F, k3, h))
+        F = [X + h / 6 * (a + 2 * b + 2 * c + d) for X, a, b, c, d in zip(F, k1, k2, k3, k4, strict=True)]
+    return product(F)
+
+
+def effective_rank(s: np.ndarray) -> float:
+    """Roy–Vetterli: exp of the entropy of σ/Σσ."""
+    p = s[s > 0] / s.sum()
+    return float(np.exp(-(p * np.log(p)).sum()))

@@ -1,0 +1,77 @@
+"""Energies against plain sums, their gradients against differences, and their errors."""
+
+import jax
+import numpy as np
+import pytest
+
+import deeplinear as dl
+
+
+def differences(f, W, h=1e-6):
+    out = np.zeros_like(W)
+    for index in np.ndindex(W.shape):
+        E = np.zeros_like(W)
+        E[index] = h
+        out[index] = (f(W + E) - f(W - E)) / (2 * h)
+    return out
+
+
+def test_completion_is_the_weighted_sum_over_observed_entries(rng):
+    rows, cols = np.array([0, 2, 1, 2]), np.array([1, 0, 3, 3])
+    values, weights = rng.normal(size=4), rng.uniform(0.5, 2, 4)
+    energy = dl.Completion(rows, cols, values, (3, 4), weights)
+    W = rng.normal(size=(3, 4))
+    expected = 0.5 * sum(w * (W[i, j] - v) ** 2 for i, j, v, w in zip(rows, cols, values, weights, strict=True))
+    assert float(energy(W)) == pytest.approx(expected)
+    np.testing.assert_allclose(jax.grad(energy)(W), differences(energy, W), atol=1e-8)
+
+
+def test_from_dense_reads_nan_as_missing(rng):
+    X = rng.normal(size=(3, 4))
+    X[0, 1] = X[2, 2] = np.nan
+    rows, cols = np.nonzero(~np.isnan(X))
+    W = rng.normal(size=(3, 4))
+    assert float(dl.Completion.from_dense(X)(W)) == float(dl.Completion(rows, cols, X[rows, cols], X.shape)(W))
+
+
+def test_sensing(rng):
+    A, y, w = rng.normal(size=(6, 3, 2)), rng.normal(size=6), rng.uniform(0.5, 2, 6)
+    W = rng.normal(size=(3, 2))
+    energy = dl.Sensing(A, y, w)
+    expected = 0.5 * sum(wl * ((Al * W).sum() - yl) ** 2 for Al, yl, wl in zip(A, y, w, strict=True))
+    assert float(energy(W)) == pytest.approx(expected)
+    np.testing.assert_allclose(jax.grad(energy)(W), differences(energy, W), atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([0], [0, 1], [1.0], (2, 2)), "equal length"),
+        (([], [], [], (2, 2)), "at least one observed"),
+        (([0.0], [0], [1.0], (2, 2)), "rows must hold integers"),
+        (([0], [2], [1.0], (2, 2)), "cols must lie in 0 … 1"),
+        (([-1], [0], [1.0], (2, 2)), "rows must lie in 0 … 1"),
+        (([0, 0], [1, 1], [1.0, 2.0], (2, 2)), "list an entry twice"),
+        (([0], [0], [np.inf], (2, 2)), "values must be finite"),
+        (([0], [0], [1.0], (2, 2), [-1.0]), "weights must be finite and ≥ 0"),
+        (([0], [0], [1.0], (2, 2), [1.0, 1.0]), "weights must match"),
+    ],
+)
+def test_bad_completion_problems(arguments, message):
+    with pytest.raises(dl.InputError, match=message):
+        dl.Completion(*arguments)
+
+
+def test_bad_dense_and_sensing_problems():
+    for bad, message in [
+        (lambda: dl.Completion.from_dense(np.full((2, 2), np.nan)), "at least one observed"),
+        (lambda: dl.Completion.from_dense(np.ones(3)), "X must be a matrix"),
+        (lambda: dl.Completion.from_dense(np.array([["a", "b"]])), "X must hold real numbers"),
+        (lambda: dl.Completion.from_dense(np.ones((2, 2)), np.ones(2)), "weights must have the shape"),
+        (lambda: dl.Sensing(np.ones((2, 2)), np.ones(2)), "A must have shape"),
+        (lambda: dl.Sensing(np.ones((2, 2, 2)), np.ones(3)), "y must have shape"),
+        (lambda: dl.Sensing(np.full((1, 2, 2), np.nan), np.ones(1)), "A must be finite"),
+        (lambda: dl.Sensing(np.ones((1, 2, 2)), np.ones(1), np.array([-1.0])), "weights must be ≥ 0"),
+    ]:
+        with pytest.raises(dl.InputError, match=message):
+            bad()
