@@ -8,6 +8,8 @@ import matplotlib.colors
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
 
 #: Okabe and Ito's colours, which stay apart for every kind of colour vision; each goes with its own marker.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -28,7 +30,9 @@ _STYLE: dict[Any, Any] = {
 
 def new_figure(width: float, height: float) -> Figure:
     """A figure of its own (no pyplot, no global state), laid out so that nothing overlaps."""
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(
+        figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.05, wspace=0.02, hspace=0.02)
+    )
 
 
 def pictures(
@@ -38,15 +42,14 @@ def pictures(
     limits: tuple[float, float] = (0.0, 1.0),
     cmap: str = "gray",
     bar_label: str = "",
+    width: float = 12.0,
 ) -> Figure:
     """A grid of titled images (h × w, or h × w × 3) on one colour scale; NaN shows in the colour of :data:`MISSING_COLOURS`."""
     first = next(iter(images.values()))
     rows = -(-len(images) // columns)
     aspect = min(max(first.shape[0] / first.shape[1], 0.3), 1.6)
-    width = 12.0
     with mpl.rc_context(_STYLE):
         figure = new_figure(width, rows * (width / columns * aspect + 0.35))
-        figure.get_layout_engine().set(wspace=0.04, hspace=0.02, w_pad=0.05, h_pad=0.05)
         axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
         missing = MISSING_COLOURS.get(cmap, "white")
         colours = mpl.colormaps[cmap].with_extremes(bad=missing)
@@ -79,6 +82,7 @@ def spectra(
         for index, (name, sigma) in enumerate(values.items()):
             _line(axis, index, name, np.arange(1, len(sigma) + 1), sigma)
         axis.set_yscale("log")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_xlabel("index of the singular value")
         axis.set_ylabel("singular value")
         axis.legend()

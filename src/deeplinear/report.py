@@ -179,17 +179,16 @@ def _figures(study: Study) -> list[tuple[str, Figure, str]]:
         )
         figures.append(("errors", figure, "Where each method errs: dark is right, observed entries are exact."))
     elif len(study.networks) > 1:
-        stack = np.stack([c.filled for c in study.networks])
-        spread = np.where(hole, np.ptp(stack, axis=0), 0.0)
-        image = study.picture(spread) if study.cmap == "gray" else spread[:_ROWS, :_COLUMNS]
-        image = image.mean(axis=2) if image.ndim == 3 else image
-        top = float(np.quantile(image, 0.995)) or 1.0
+        # observed entries are equal in all completions, so only missing ones show
+        spread = np.ptp(np.stack([study.picture(c.filled) for c in study.networks]), axis=0)
+        spread = spread.mean(axis=2) if spread.ndim == 3 else spread
         figure = plots.pictures(
-            {"largest minus smallest completion": image},
+            {"largest minus smallest completion": spread},
             columns=1,
-            limits=(0, top),
+            limits=(0, float(np.quantile(spread, 0.995)) or 1.0),
             cmap="cividis",
-            bar_label=study.unit,
+            bar_label=study.bar_label or study.unit,
+            width=8.0,
         )
         figures.append(("disagreement", figure, "Where the depths disagree: trust the bright entries least."))
 

@@ -59,8 +59,8 @@ def _one_depth(c: Candidate, regularization: str) -> str:
     if c.depth == 2:
         return f"{text} takes the same {pull[0]:.3g} off every singular value and {kept}."
     return (
-        f"{text} pulls the largest singular value down by {pull[0]:.3g} ({pull[0] / sigma[0]:.2%} of it) and the "
-        f"smallest that survives by {pull[-1]:.3g} ({pull[-1] / sigma[-1]:.0%} of it); it {kept}."
+        f"{text} pulls the largest singular value down by {pull[0]:.3g} ({_percent(pull[0] / sigma[0])} of it) and the "
+        f"smallest that survives by {pull[-1]:.3g} ({_percent(pull[-1] / sigma[-1])} of it); it {kept}."
     )
 
 
@@ -74,6 +74,10 @@ def _against(ours: float, theirs: float) -> str:
     if abs(change) < 0.005:
         return "level with the network"
     return f"the network's error is {abs(change):.1%} {'smaller' if change < 0 else 'larger'}"
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:.2g} %"
 
 
 def _sentence_case(name: str) -> str:
