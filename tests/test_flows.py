@@ -79,6 +79,26 @@ def test_energy_falls_at_the_rate_of_the_squared_gradient_norm(rng, depth):
     np.testing.assert_allclose(slopes, -np.array(norms), rtol=1e-5)
 
 
+@pytest.mark.parametrize("depth", [2, 3.5, math.inf])
+def test_the_thin_chart_follows_the_same_flow_at_low_rank(rng, depth):
+    energy, W0 = completion(rng, (7, 5)), rng.normal(size=(7, 2)) @ rng.normal(size=(2, 5))
+    ends = [dl.gradient_flow(energy, W0, depth, t1=2.0, chart=c, **TIGHT).W for c in ("thin", "svd")]
+    np.testing.assert_allclose(*ends, atol=1e-9)
+
+
+def test_a_bulk_stands_for_the_singular_values_that_are_not_carried(rng):
+    # At N = ∞ the frames of a thin W are frozen; with a bulk at ε they move like those of W + ε (the rest), to first order.
+    energy, eps = completion(rng, (7, 5)), 1e-3
+    U, s, Vt = np.linalg.svd(rng.normal(size=(7, 5)), full_matrices=False)
+    s[2:] = eps
+    full = dl.gradient_flow(energy, (U * s) @ Vt, math.inf, t1=0.5, chart="dense", rtol=1e-8).W
+    start = dl.LogSVD(jnp.asarray(U[:, :2]), jnp.log(jnp.asarray(s[:2])), jnp.asarray(Vt[:2]))
+    thin, frozen = (dl.gradient_flow(energy, start, math.inf, t1=0.5, chart="thin", bulk=b).W for b in (eps, 0.0))
+    moved = np.linalg.norm(full - frozen)
+    assert moved > 0.02
+    assert np.linalg.norm(full - thin) < 0.25 * moved
+
+
 @pytest.mark.parametrize("depth", [2, 2.5, 3, 6, math.inf])
 def test_low_rank_is_conserved_exactly(rng, depth):
     energy, W0 = completion(rng, (5, 4)), rng.normal(size=(5, 2)) @ rng.normal(size=(2, 4))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from .charts import Dense, Factors, LogSVD, Problem, Svd
+from .charts import Dense, Factors, LogSVD, Problem, Svd, Thin
 from .checks import check_depth, check_matrix, check_tolerance, is_traced
 from .errors import CriticalPointError, ImbalanceWarning, InputError, PrecisionError
 from .factors import check_factors, imbalance
@@ -59,9 +59,10 @@ def gradient_flow(
       ‖W‖_F^{1−1/N} (at N = 1 the Euclidean gradient norm; the power makes up for the slow start from a small W0). If t1 is
       infinite and neither is given, ``stop_gradient`` is ``10 rtol`` times its value at W0.
     - ``weight_decay``: λ ≥ 0; the flow descends E + (λN/2) Σ σ_i^{2/N} (N = ∞: E + λ Σ log σ_i).
-    - ``chart``: "dense", "svd" or "auto". "svd" integrates (U, log σ, V): it keeps rank and the sign of det W exactly, and needs
+    - ``chart``: "auto", "dense", "svd" or "thin". "svd" integrates (U, log σ, V): it keeps rank and the sign of det W exactly, and needs
       distinct singular values and N ≥ 2. "auto" takes it where it can: it starts dense at (near) ties, and changes when singular
-      values have separated or become too small for dense arithmetic. Inside ``jit`` or ``vmap`` name one.
+      values have separated or become too small for dense arithmetic. Inside ``jit`` or ``vmap`` name one. "thin" is the fast
+      one for a W0 of low rank k, integrating two frames and a k×k core.
     - ``rtol``, ``atol``: of the adaptive steps. In the SVD chart they bound the errors of log σ and of the frames; there
       ``atol`` is ``rtol`` by default, in the dense chart ``rtol`` times ‖W0‖.
     - ``bulk``: for a W0 of rank k < min(m, n) given as a `LogSVD`: the size of the singular values that are not
@@ -91,10 +92,17 @@ def gradient_flow(
     chart = choose_chart(start, depth, chart, rtol)
     if chart == "both":
         chart, leave_dense = "dense", rank(_factored(start).log_s, start.shape)
-    y0 = to_state(start) if chart == "svd" else start.dense() if isinstance(start, LogSVD) else start
+    y0: Any
+    if chart == "svd":
+        y0 = to_state(start)
+    elif chart == "thin":
+        y0 = to_state(start)
+        y0 = (y0[0], jnp.diag(jnp.exp(y0[1])), y0[2])
+    else:
+        y0 = start.dense() if isinstance(start, LogSVD) else start
     problem = _problem(energy, inverse_depth(depth, dtype), weight_decay, bulk, dtype)
     options = _options(dtype, t0, t1, saveat, rtol, atol, solver, stepsize_controller, max_steps, adjoint)
-    field = Svd if chart == "svd" else Dense
+    field: Any = {"dense": Dense, "svd": Svd, "thin": Thin}[chart]
     stops = _stops(field, problem, y0, stop_energy, stop_gradient, options)
     if not leave_dense:
         return finish(integrate(field, problem, y0, stops, options), options)
@@ -199,8 +207,8 @@ def rank(log_s: Array, shape: tuple[int, ...]) -> int:
 
 def choose_chart(start: Array | LogSVD, depth: Any, chart: str, rtol: float) -> str:
     """ "svd", "dense", or "both" (dense first), from the argument ``chart`` and the singular values of the start; checks both."""
-    if chart not in ("auto", "dense", "svd"):
-        raise InputError(f"chart must be 'auto', 'dense' or 'svd', got {chart!r}.")
+    if chart not in ("auto", "dense", "svd", "thin"):
+        raise InputError(f"chart must be 'auto', 'dense', 'svd' or 'thin', got {chart!r}.")
     if is_traced(start, depth):
         if chart == "auto":
             raise InputError(

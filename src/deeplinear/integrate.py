@@ -177,7 +177,8 @@ def integrate(chart: Any, problem: Problem, y0: Any, stops: Stops, options: Opti
     )
     t_end, y_end = solution.ts[-1][0], jax.tree.map(lambda x: x[0], solution.ys[-1])
     distances = stops.distances(chart, y_end, problem)
-    stopped = jnp.min(distances) <= 1e-4 if watch else False  # the root find leaves 1e-8, or the rounding of the energy
+    # The event says so even where rounding of E keeps the root find from its last digits.
+    stopped = solution.event_mask | (jnp.min(distances) <= 0) if watch else False
     reason = jnp.argmin(distances)
     status = Status.where(solution.result == dfx.RESULTS.max_steps_reached, Status.max_steps, Status.failed)
     status = Status.where(solution.result == dfx.RESULTS.successful, Status.reached_t1, status)
