@@ -11,8 +11,12 @@ install_import_hook([f"deeplinear.{name}" for name in CORE], "beartype.beartype"
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
+# The first call of everything compiles, so no deadline; the same examples in every run.
+settings.register_profile("deeplinear", deadline=None, derandomize=True)
+settings.load_profile("deeplinear")
 
 
 @pytest.fixture

@@ -82,6 +82,11 @@ class Dense:
     name = "dense"
 
     @staticmethod
+    def start(point: LogSVD) -> Array:
+        """The state at a point."""
+        return point.dense()
+
+    @staticmethod
     def scale(W: Array) -> Array:
         """What the absolute tolerance is relative to: the size of an entry."""
         return jnp.sqrt(jnp.mean(W**2))
@@ -118,6 +123,10 @@ class Svd:
     """
 
     name = "svd"
+
+    @staticmethod
+    def start(point: LogSVD) -> tuple[Array, Array, Array]:
+        return point.U, point.log_s, point.Vt.T
 
     @staticmethod
     def scale(y: tuple[Array, Array, Array]) -> float:
@@ -175,6 +184,10 @@ class Thin:
     """
 
     name = "thin"
+
+    @staticmethod
+    def start(point: LogSVD) -> tuple[Array, Array, Array]:
+        return point.U, jnp.diag(jnp.exp(point.log_s)), point.Vt.T
 
     @staticmethod
     def scale(y: tuple[Array, Array, Array]) -> Array:
@@ -277,4 +290,4 @@ class Factors:
     @staticmethod
     def slope(y: tuple[Array, ...], problem: Problem) -> Array:
         """−dE_λ/dt = N Σ_p ‖Ẇ_p‖², which is ‖grad E_λ‖²_g when balanced."""
-        return sum(jnp.sum(v**2) for v in Factors.field(0.0, y, problem)) / problem.nu
+        return sum((jnp.sum(v**2) for v in Factors.field(0.0, y, problem)), jnp.zeros(())) / problem.nu

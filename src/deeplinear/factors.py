@@ -31,14 +31,14 @@ def check_factors(factors: Sequence[Array | np.ndarray]) -> tuple[Array, ...]:
     """``factors`` as a tuple of finite matrices that can be multiplied in their order; `InputError` otherwise."""
     if len(factors) == 0:
         raise InputError("factors must hold at least one matrix, got none.")
-    factors = tuple(check_matrix(W, f"factors[{p}]") for p, W in enumerate(factors))
-    for p in range(len(factors) - 1):
-        if factors[p + 1].shape[1] != factors[p].shape[0]:
+    checked = tuple(check_matrix(W, f"factors[{p}]") for p, W in enumerate(factors))
+    for p, (A, B) in enumerate(pairwise(checked)):
+        if B.shape[1] != A.shape[0]:
             raise InputError(
-                f"factors[{p + 1}] of shape {factors[p + 1].shape} cannot follow factors[{p}] of shape {factors[p].shape}: "
+                f"factors[{p + 1}] of shape {B.shape} cannot follow factors[{p}] of shape {A.shape}: "
                 "the order is (W_1, …, W_N) and the product W_N ⋯ W_1."
             )
-    return factors
+    return checked
 
 
 def balanced_factors(

@@ -86,39 +86,32 @@ def gradient_flow(
     True
     """
     check_depth(depth)
-    start = W0 if isinstance(W0, LogSVD) else check_matrix(W0, "W0")
-    dtype = start.log_s.dtype if isinstance(start, LogSVD) else start.dtype
-    leave_dense = 0
-    chart = choose_chart(start, depth, chart, rtol)
-    if chart == "both":
-        chart, leave_dense = "dense", rank(_factored(start).log_s, start.shape)
-    y0: Any
-    if chart == "svd":
-        y0 = to_state(start)
-    elif chart == "thin":
-        y0 = to_state(start)
-        y0 = (y0[0], jnp.diag(jnp.exp(y0[1])), y0[2])
+    if isinstance(W0, LogSVD):
+        point, W = W0, None
     else:
-        y0 = start.dense() if isinstance(start, LogSVD) else start
-    problem = _problem(energy, inverse_depth(depth, dtype), weight_decay, bulk, dtype)
+        W = check_matrix(W0, "W0")
+        point = _factored(W)
+    dtype = point.log_s.dtype
     options = _options(dtype, t0, t1, saveat, rtol, atol, solver, stepsize_controller, max_steps, adjoint)
-    field: Any = {"dense": Dense, "svd": Svd, "thin": Thin}[chart]
-    stops = _stops(field, problem, y0, stop_energy, stop_gradient, options)
-    if not leave_dense:
-        return finish(integrate(field, problem, y0, stops, options), options)
-    leaving = Stops(stops.energy, stops.gradient, leave_dense, smallest_dense(rtol))
-    first = integrate(Dense, problem, y0, leaving, options, last=False)
-    if first.status != Status.chart:  # it ended dense: what is left is to save the end
-        field, y = Dense, first.end.dense()
-    else:
-        field, y = Svd, to_state(first.end.dense() if leave_dense < min(start.shape) else first.end)
-    second = integrate(field, problem, y, stops, _after(options, first))
-    return finish(join(first, second), options)
+    first, then = _choose_charts(point, W, depth, chart, rtol)
+    if first is not Dense and W is not None and not is_traced(W):
+        point = _trimmed(point)
+    y0 = W if first is Dense and W is not None else first.start(point)
+    problem = _problem(energy, inverse_depth(depth, dtype), weight_decay, bulk, dtype)
+    stops = _stops(first, problem, y0, stop_energy, stop_gradient, options)
+    if then is None:
+        return finish(integrate(first, problem, y0, stops, options), options)
+    separating = Stops(stops.energy, stops.gradient, _trimmed(point).log_s.size, smallest_dense(rtol))
+    leg = integrate(first, problem, y0, separating, options, last=False)
+    if leg.status != Status.chart:
+        then = first  # it ended in the first chart: what is left is to save the end
+    rest = integrate(then, problem, then.start(_trimmed(leg.end)), stops, _after(options, leg))
+    return finish(join(leg, rest), options)
 
 
 def factor_flow(
     energy: Energy,
-    factors: Sequence[ArrayLike],
+    factors: Sequence[Array | np.ndarray],
     *,
     t0: ArrayLike = 0.0,
     t1: ArrayLike = math.inf,
@@ -181,15 +174,6 @@ def factor_flow(
     return finish(integrate(Factors, problem, y0, stops, options), options)
 
 
-def to_state(start: Array | LogSVD) -> tuple[Array, Array, Array]:
-    """The start as a state of the SVD chart, without singular values that are exactly zero or rounding noise."""
-    point = start if isinstance(start, LogSVD) else _factored(start)
-    if isinstance(start, LogSVD) or is_traced(start):
-        return point.U, point.log_s, point.Vt.T
-    keep = rank(point.log_s, start.shape)
-    return point.U[:, :keep], point.log_s[:keep], point.Vt[:keep].T
-
-
 def _factored(W: Array) -> LogSVD:
     """`LogSVD.of`, in NumPy where values can be seen: eager JAX operations would each be compiled first."""
     if is_traced(W):
@@ -199,45 +183,45 @@ def _factored(W: Array) -> LogSVD:
         return LogSVD(*map(jnp.asarray, (U, np.log(s), Vt)))
 
 
-def rank(log_s: Array, shape: tuple[int, ...]) -> int:
-    """Numerical rank: singular values above max(m, n) times machine precision, relative to σ_1."""
-    log_s = np.asarray(log_s)
-    return int(np.sum(log_s > log_s[0] + math.log(max(shape) * float(np.finfo(log_s.dtype).eps))))
+def _trimmed(point: LogSVD) -> LogSVD:
+    """Without singular values at the rounding noise of a dense matrix, max(m, n) times machine precision below σ_1."""
+    log_s = np.asarray(point.log_s)
+    size = max(point.U.shape[0], point.Vt.shape[1])
+    rank = int(np.sum(log_s > log_s[0] + math.log(size * float(np.finfo(log_s.dtype).eps))))
+    return LogSVD(point.U[:, :rank], point.log_s[:rank], point.Vt[:rank])
 
 
-def choose_chart(start: Array | LogSVD, depth: Any, chart: str, rtol: float) -> str:
-    """ "svd", "dense", or "both" (dense first), from the argument ``chart`` and the singular values of the start; checks both."""
-    if chart not in ("auto", "dense", "svd", "thin"):
+def _choose_charts(point: LogSVD, W: Array | None, depth: Any, chart: str, rtol: float) -> tuple[Any, Any]:
+    """The chart to start in and the one to change to (or None); checks ``chart`` and the size of the start."""
+    charts: dict[str, Any] = {"dense": Dense, "svd": Svd, "thin": Thin}
+    if chart != "auto" and chart not in charts:
         raise InputError(f"chart must be 'auto', 'dense', 'svd' or 'thin', got {chart!r}.")
-    if is_traced(start, depth):
+    if is_traced(point, depth):
         if chart == "auto":
             raise InputError(
-                "chart must be 'dense' or 'svd' inside jit or vmap, where 'auto' cannot look at the singular values."
+                "chart must be named inside jit or vmap ('svd' or 'dense'), where 'auto' cannot look at W0."
             )
-        return chart
-    N = float(depth)
-    svd = start if isinstance(start, LogSVD) else _factored(start)
-    log_s = np.asarray(svd.log_s)
+        return charts[chart], None
+    N, log_s = float(depth), np.asarray(point.log_s)
     if N > 1 and not log_s[0] > -math.inf:
         raise CriticalPointError(
-            "W0 must not vanish: W = 0 is a critical point at every depth > 1; start from small random entries."
+            "W0 must not vanish: W = 0 is critical at every depth > 1; start from small random entries."
         )
-    _check_underflow(log_s, N, svd.log_s.dtype)
-    if N < 2:
-        if chart == "svd":
-            raise InputError(
-                f"chart must be 'dense' or 'auto' for depth < 2 (got {N:g}), where singular values cross zero."
-            )
-        return "dense"
+    _check_underflow(float(log_s[0]), N, log_s.dtype)
+    if N < 2 and chart in ("svd", "thin"):
+        raise InputError(
+            f"chart must be 'dense' or 'auto' for depth < 2 (got {N:g}), where singular values cross zero."
+        )
     if chart != "auto":
-        return chart
-    if isinstance(start, LogSVD):
-        return "svd"
-    kept = log_s[: rank(svd.log_s, start.shape)]
-    ready = np.min(kept[:-1] - kept[1:], initial=math.inf) > SEPARATED or float(kept[-1] - kept[0]) < math.log(
-        smallest_dense(rtol)
-    )
-    return "svd" if ready else "both"
+        return charts[chart], None
+    if N < 2:
+        return Dense, None
+    if W is None:
+        return Svd, None
+    kept = np.asarray(_trimmed(point).log_s)
+    separated = np.min(kept[:-1] - kept[1:], initial=math.inf) > SEPARATED
+    too_small = float(kept[-1] - kept[0]) < math.log(smallest_dense(rtol))
+    return (Svd, None) if separated or too_small else (Dense, Svd)
 
 
 def smallest_dense(rtol: float) -> float:
@@ -245,13 +229,11 @@ def smallest_dense(rtol: float) -> float:
     return min(1e-2, 1e3 * rtol)
 
 
-def _check_underflow(log_s: np.ndarray, N: float, dtype: Any) -> None:
+def _check_underflow(largest: float, N: float, dtype: Any) -> None:
     """float32 stalls silently where the kernel σ_1^{2−2/N} of the start is below its range: say so instead."""
-    floor = math.log(float(jnp.finfo(dtype).tiny))
-    largest = float(log_s[0])
-    if N > 1 and (2 - 2 / N) * largest < floor:
+    if N > 1 and (2 - 2 / N) * largest < math.log(float(np.finfo(dtype).tiny)):
         raise PrecisionError(
-            f"W0 is too small for {jnp.dtype(dtype).name} at depth {N:g} (σ_1^(2−2/N) = e^{(2 - 2 / N) * largest:.0f} underflows): "
+            f"W0 is too small for {np.dtype(dtype).name} at depth {N:g} (σ_1^(2−2/N) = e^{(2 - 2 / N) * largest:.0f} underflows): "
             "take a larger start, or float64 (jax.config.update('jax_enable_x64', True))."
         )
 
@@ -260,7 +242,7 @@ def _problem(energy: Energy, nu: Array, weight_decay: ArrayLike, bulk: ArrayLike
     if not callable(energy):
         raise InputError(f"energy must be a function of W, such as dl.Completion(...), got {type(energy).__name__}.")
     for name, value in (("weight_decay", weight_decay), ("bulk", bulk)):
-        if not is_traced(value) and not 0 <= float(value) < math.inf:
+        if not is_traced(value) and not 0 <= float(np.asarray(value)) < math.inf:
             raise InputError(f"{name} must be finite and ≥ 0, got {value!r}.")
     return Problem(energy, nu, jnp.asarray(weight_decay, dtype), jnp.log(jnp.asarray(bulk, dtype)))
 

@@ -24,12 +24,12 @@ SMALL = 64
 class Status(eqx.Enumeration):
     """Why a flow ended. ``Status[status]`` is the sentence."""
 
-    reached_t1 = "The flow was followed to t1."
-    energy = "The energy fell to stop_energy."
-    gradient = "The gradient fell to stop_gradient."
-    chart = "The dense chart was left."  # internal: `gradient_flow` goes on in the SVD chart
-    max_steps = "max_steps was reached before t1 or a stop: raise it, loosen rtol, or take another solver."
-    failed = "The solver failed (values that are not finite, or vanishing steps): this is its last good point."
+    reached_t1: Any = "The flow was followed to t1."
+    energy: Any = "The energy fell to stop_energy."
+    gradient: Any = "The gradient fell to stop_gradient."
+    chart: Any = "The dense chart was left."  # internal: `gradient_flow` goes on in the SVD chart
+    max_steps: Any = "max_steps was reached before t1 or a stop: raise it, loosen rtol, or take another solver."
+    failed: Any = "The solver failed (values that are not finite, or vanishing steps): this is its last good point."
 
 
 class FlowResult(eqx.Module):
@@ -75,7 +75,7 @@ class Stops(eqx.Module):
 
     def distances(self, chart: Any, y: Any, problem: Problem) -> Array:
         """(energy, gradient, chart): positive before the stop, zero at it, infinite for a stop that was not asked for."""
-        out = [jnp.inf, jnp.inf, jnp.inf]
+        out: list[Any] = [jnp.inf, jnp.inf, jnp.inf]
         if self.energy is not None:
             out[0] = jnp.log(problem.energy(chart.matrix(y)).reshape(())) - jnp.log(self.energy)
         if self.gradient is not None:
@@ -149,7 +149,7 @@ def integrate(chart: Any, problem: Problem, y0: Any, stops: Stops, options: Opti
     event, t1 = None, options.t1
     if watch:
         # flip=True: the distance goes from positive to negative.
-        event = dfx.Event(distance, optx.Bisection(rtol=1e-8, atol=1e-8, flip=True))
+        event = dfx.Event(distance, optx.Bisection(rtol=1e-8, atol=1e-8, flip=True))  # type: ignore[call-arg]
         t1 = jnp.where(distance(options.t0, y0, problem) <= 0, options.t0, t1)  # the start meets a stop already
     wanted = {
         "t0": options.part("t0", False),
@@ -180,10 +180,10 @@ def integrate(chart: Any, problem: Problem, y0: Any, stops: Stops, options: Opti
     # The event says so even where rounding of E keeps the root find from its last digits.
     stopped = solution.event_mask | (jnp.min(distances) <= 0) if watch else False
     reason = jnp.argmin(distances)
-    status = Status.where(solution.result == dfx.RESULTS.max_steps_reached, Status.max_steps, Status.failed)
+    status: Any = Status.where(solution.result == dfx.RESULTS.max_steps_reached, Status.max_steps, Status.failed)
     status = Status.where(solution.result == dfx.RESULTS.successful, Status.reached_t1, status)
-    for i, name in enumerate((Status.energy, Status.gradient, Status.chart)):
-        status = Status.where(stopped & (reason == i), name, status)
+    for i, stop in enumerate((Status.energy, Status.gradient, Status.chart)):
+        status = Status.where(stopped & (reason == i), stop, status)
     ts, (W, energy, log_s) = (solution.ts[0], solution.ys[0]) if saved else _nothing(observe, t_end, y_end, problem)
     return FlowResult(
         ts=ts,

@@ -112,8 +112,7 @@ class Operator(lx.AbstractLinearOperator):
             "W must have full rank (and be square at depth = math.inf) for the inverse of A to exist, and has not to working "
             "precision: use Operator.from_svd(U, s, Vt, depth) if its small singular values are known better than W shows."
         )
-        Z = raise_if(jnp.asarray(Z), self.is_singular, error)
-        return self._power(Z, lambda x: 1 / x)
+        return self._power(raise_if(jnp.asarray(Z), self.is_singular, error), lambda x: 1 / x)
 
     @property
     def is_singular(self) -> Array:
