@@ -16,7 +16,7 @@ import numpy as np
 import deeplinear as dl
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-import oracles  # noqa: E402
+import oracles
 
 jax.config.update("jax_enable_x64", True)
 

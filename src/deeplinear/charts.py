@@ -42,12 +42,14 @@ class LogSVD(eqx.Module):
 
 
 class Problem(eqx.Module):
-    """What the vector field needs besides the state: the energy, ν = 1/N, the weight decay λ, log of the bulk (or −∞)."""
+    """What the vector field needs besides the state: the energy, ν = 1/N, the weight decay λ, the log of the bulk (or −∞),
+    and the gap of log σ below which the SVD chart takes two singular values for tied."""
 
     energy: Callable[[Array], Array]
     nu: Array
     weight_decay: Array
     log_bulk: Array
+    tie: Array
 
     @property
     def depth(self) -> Array:
@@ -144,7 +146,7 @@ class Svd:
     def field(t: Any, y: tuple[Array, Array, Array], problem: Problem) -> tuple[Array, Array, Array]:
         U, log_s, V, GV, GtU, M = Svd.parts(y, problem)
         nu = problem.nu
-        own, other = _rotation_weights(log_s, nu)
+        own, other = _rotation_weights(log_s, nu, problem.tie)
         omega = other * M + own * M.T
         theta = own * M + other * M.T
         d_log_s = -jnp.exp((1 - 2 * nu) * log_s) * jnp.diagonal(M) - problem.weight_decay
@@ -231,18 +233,18 @@ def _orthonormal(U: Array) -> Array:
     return 1.5 * U - 0.5 * U @ (U.T @ U)
 
 
-def _rotation_weights(log_s: Array, nu: Array) -> tuple[Array, Array]:
+def _rotation_weights(log_s: Array, nu: Array, tie: Array) -> tuple[Array, Array]:
     """(c_ij σ_i, c_ij σ_j), from logarithms, zero on the diagonal.
 
     Passing a near tie at distance g the frame turns at the rate 1/g, as polar coordinates do near the origin; below
-    g = √ε it is cut off, which displaces log σ by no more than that.
+    g = ``tie`` it is cut off, which displaces log σ by no more than that: the tolerance of the steps is the right size.
     """
     gap = log_s[:, None] - log_s
     big = jnp.maximum(log_s[:, None], log_s)
     z = 2 * jnp.abs(gap)
     safe_nu = jnp.where(nu > 0, nu, 1.0)
     psi = jnp.where(nu > 0, -jnp.expm1(-safe_nu * z) / safe_nu, z)  # N (σ_i^{2/N} − σ_j^{2/N}) / max^{2/N}
-    inverse = jnp.sign(gap) * psi / (psi**2 + jnp.finfo(log_s.dtype).eps)
+    inverse = jnp.sign(gap) * psi / (psi**2 + tie**2)
     return inverse * jnp.exp(log_s[:, None] - 2 * nu * big), inverse * jnp.exp(log_s - 2 * nu * big)
 
 

@@ -89,8 +89,8 @@ def imbalance(factors: Sequence[Array | np.ndarray]) -> Float[Array, ""]:
     """max_p ‖W_{p+1}ᵀ W_{p+1} − W_p W_pᵀ‖_F: zero for balanced factors, conserved by the flow without weight decay.
 
     >>> import jax.numpy as jnp
-    >>> float(imbalance([2 * jnp.eye(2), jnp.eye(2)])) == 3 * 2**0.5
-    True
+    >>> round(float(imbalance([2 * jnp.eye(2), jnp.eye(2)])), 3)
+    4.243
     """
     factors = check_factors(factors)
     gaps = [jnp.linalg.norm(B.T @ B - A @ A.T) for A, B in pairwise(factors)]

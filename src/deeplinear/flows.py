@@ -15,7 +15,7 @@ from .charts import Dense, Factors, LogSVD, Problem, Svd, Thin
 from .checks import check_depth, check_matrix, check_tolerance, is_traced
 from .errors import CriticalPointError, ImbalanceWarning, InputError, PrecisionError
 from .factors import check_factors, imbalance
-from .integrate import SEPARATED, FlowResult, Options, Status, Stops, finish, integrate, join, stationarity
+from .integrate import SEPARATED, FlowResult, Options, Status, Stops, finish, integrate, is_small, join, stationarity
 from .spectral import inverse_depth
 
 Energy = Callable[[Float[Array, "m n"]], Float[Array, ""]]
@@ -33,7 +33,7 @@ def gradient_flow(
     stop_gradient: ArrayLike | None = None,
     weight_decay: ArrayLike = 0.0,
     chart: str = "auto",
-    rtol: float = 1e-6,
+    rtol: float | None = None,
     atol: float | None = None,
     bulk: ArrayLike = 0.0,
     solver: dfx.AbstractSolver | None = None,
@@ -59,12 +59,13 @@ def gradient_flow(
       ‖W‖_F^{1−1/N} (at N = 1 the Euclidean gradient norm; the power makes up for the slow start from a small W0). If t1 is
       infinite and neither is given, ``stop_gradient`` is ``10 rtol`` times its value at W0.
     - ``weight_decay``: λ ≥ 0; the flow descends E + (λN/2) Σ σ_i^{2/N} (N = ∞: E + λ Σ log σ_i).
-    - ``chart``: "auto", "dense", "svd" or "thin". "svd" integrates (U, log σ, V): it keeps rank and the sign of det W exactly, and needs
-      distinct singular values and N ≥ 2. "auto" takes it where it can: it starts dense at (near) ties, and changes when singular
-      values have separated or become too small for dense arithmetic. Inside ``jit`` or ``vmap`` name one. "thin" is the fast
-      one for a W0 of low rank k, integrating two frames and a k×k core.
-    - ``rtol``, ``atol``: of the adaptive steps. In the SVD chart they bound the errors of log σ and of the frames; there
-      ``atol`` is ``rtol`` by default, in the dense chart ``rtol`` times ‖W0‖.
+    - ``chart``: "auto", "dense", "svd" or "thin". "svd" integrates (U, log σ, V): it keeps rank and the sign of det W exactly,
+      and needs N ≥ 2 and distinct singular values. "auto" starts dense at (near) ties and for a large W, and changes to "svd"
+      when singular values have separated (up to 64 numbers in U, σ, V) or become too small for dense arithmetic; inside
+      ``jit`` or ``vmap`` name one. For a large W whose small singular values do not matter, "dense" takes fewer steps.
+      "thin" is the fast one for a W0 of low rank k, integrating two frames and a k×k core.
+    - ``rtol``, ``atol``: of the adaptive steps; ``rtol`` is 1e−6 by default (float32: 1e−4). In the SVD chart they
+      bound the errors of log σ and of the frames; there ``atol`` is ``rtol`` by default, in the dense chart ``rtol`` times ‖W0‖.
     - ``bulk``: for a W0 of rank k < min(m, n) given as a `LogSVD`: the size of the singular values that are not
       carried (0: they are zero).
     - ``solver``, ``stepsize_controller``, ``max_steps``, ``adjoint``: diffrax's; by default a PID controller with Tsit5, or, in the
@@ -93,15 +94,16 @@ def gradient_flow(
         point = _factored(W)
     dtype = point.log_s.dtype
     options = _options(dtype, t0, t1, saveat, rtol, atol, solver, stepsize_controller, max_steps, adjoint)
-    first, then = _choose_charts(point, W, depth, chart, rtol)
+    first, then = _choose_charts(point, W, depth, chart, options.rtol)
     if first is not Dense and W is not None and not is_traced(W):
         point = _trimmed(point)
     y0 = W if first is Dense and W is not None else first.start(point)
-    problem = _problem(energy, inverse_depth(depth, dtype), weight_decay, bulk, dtype)
+    problem = _problem(energy, inverse_depth(depth, dtype), weight_decay, bulk, options.rtol, dtype)
     stops = _stops(first, problem, y0, stop_energy, stop_gradient, options)
     if then is None:
         return finish(integrate(first, problem, y0, stops, options), options)
-    separating = Stops(stops.energy, stops.gradient, _trimmed(point).log_s.size, smallest_dense(rtol))
+    rank = _trimmed(point).log_s.size
+    separating = Stops(stops.energy, stops.gradient, rank, separation(point), smallest_dense(options.rtol))
     leg = integrate(first, problem, y0, separating, options, last=False)
     if leg.status != Status.chart:
         then = first  # it ended in the first chart: what is left is to save the end
@@ -119,7 +121,7 @@ def factor_flow(
     stop_energy: ArrayLike | None = None,
     stop_gradient: ArrayLike | None = None,
     weight_decay: ArrayLike = 0.0,
-    rtol: float = 1e-6,
+    rtol: float | None = None,
     atol: float | None = None,
     solver: dfx.AbstractSolver | None = None,
     stepsize_controller: dfx.AbstractStepSizeController | None = None,
@@ -169,7 +171,7 @@ def factor_flow(
             )
     options = _options(dtype, t0, t1, saveat, rtol, atol, solver, stepsize_controller, max_steps, adjoint)
     nu = inverse_depth(len(y0), dtype)
-    problem = _problem(energy, nu, weight_decay, 0.0, dtype)
+    problem = _problem(energy, nu, weight_decay, 0.0, options.rtol, dtype)
     stops = _stops(Factors, problem, y0, stop_energy, stop_gradient, options)
     return finish(integrate(Factors, problem, y0, stops, options), options)
 
@@ -219,14 +221,20 @@ def _choose_charts(point: LogSVD, W: Array | None, depth: Any, chart: str, rtol:
     if W is None:
         return Svd, None
     kept = np.asarray(_trimmed(point).log_s)
-    separated = np.min(kept[:-1] - kept[1:], initial=math.inf) > SEPARATED
+    separated = np.min(kept[:-1] - kept[1:], initial=math.inf) > separation(point)
     too_small = float(kept[-1] - kept[0]) < math.log(smallest_dense(rtol))
     return (Svd, None) if separated or too_small else (Dense, Svd)
 
 
 def smallest_dense(rtol: float) -> float:
     """The ratio σ_k/σ_1 below which the errors of dense steps, of size rtol σ_1, come too close to σ_k."""
-    return min(1e-2, 1e3 * rtol)
+    return min(1e-2, 100 * rtol)
+
+
+def separation(point: LogSVD) -> float:
+    """The gap of log σ from which on the SVD chart is the better one. For a large W it never is while dense arithmetic
+    will do: among many singular values some pair is always close, and turns fast."""
+    return SEPARATED if is_small(Svd.start(point)) else math.inf
 
 
 def _check_underflow(largest: float, N: float, dtype: Any) -> None:
@@ -238,13 +246,14 @@ def _check_underflow(largest: float, N: float, dtype: Any) -> None:
         )
 
 
-def _problem(energy: Energy, nu: Array, weight_decay: ArrayLike, bulk: ArrayLike, dtype: Any) -> Problem:
+def _problem(energy: Energy, nu: Array, weight_decay: ArrayLike, bulk: ArrayLike, tie: float, dtype: Any) -> Problem:
     if not callable(energy):
         raise InputError(f"energy must be a function of W, such as dl.Completion(...), got {type(energy).__name__}.")
     for name, value in (("weight_decay", weight_decay), ("bulk", bulk)):
         if not is_traced(value) and not 0 <= float(np.asarray(value)) < math.inf:
             raise InputError(f"{name} must be finite and ≥ 0, got {value!r}.")
-    return Problem(energy, nu, jnp.asarray(weight_decay, dtype), jnp.log(jnp.asarray(bulk, dtype)))
+    as_array = lambda x: jnp.asarray(x, dtype)  # noqa: E731
+    return Problem(energy, nu, as_array(weight_decay), jnp.log(as_array(bulk)), as_array(tie))
 
 
 def _options(
@@ -252,13 +261,15 @@ def _options(
     t0: ArrayLike,
     t1: ArrayLike,
     saveat: ArrayLike | dfx.SaveAt | None,
-    rtol: float,
+    rtol: float | None,
     atol: float | None,
     solver: dfx.AbstractSolver | None,
     controller: dfx.AbstractStepSizeController | None,
     max_steps: int,
     adjoint: dfx.AbstractAdjoint | None,
 ) -> Options:
+    if rtol is None:
+        rtol = 1e-6 if dtype == jnp.float64 else 1e-4
     check_tolerance(rtol, dtype, "rtol")
     t0, t1 = jnp.asarray(t0, dtype), jnp.asarray(t1, dtype)
     if not is_traced(t0, t1) and not t1 > t0:

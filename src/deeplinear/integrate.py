@@ -21,6 +21,11 @@ SEPARATED = 1e-2
 SMALL = 64
 
 
+def is_small(y: Any) -> bool:
+    """Whether a state is small enough for implicit steps."""
+    return sum(x.size for x in jax.tree.leaves(y)) <= SMALL
+
+
 class Status(eqx.Enumeration):
     """Why a flow ended. ``Status[status]`` is the sentence."""
 
@@ -71,6 +76,7 @@ class Stops(eqx.Module):
     energy: Array | None
     gradient: Array | None
     leave_dense: int = eqx.field(static=True, default=0)
+    separation: float = eqx.field(static=True, default=0.0)
     smallest_dense: float = eqx.field(static=True, default=0.0)
 
     def distances(self, chart: Any, y: Any, problem: Problem) -> Array:
@@ -83,7 +89,7 @@ class Stops(eqx.Module):
         if self.leave_dense:
             log_s = jnp.log(jnp.linalg.svd(y, compute_uv=False))[: self.leave_dense]
             small = log_s[-1] - log_s[0] - jnp.log(self.smallest_dense)
-            out[2] = jnp.minimum(SEPARATED - smallest_gap(log_s), small)
+            out[2] = jnp.minimum(self.separation - smallest_gap(log_s), small)
         return jnp.stack([jnp.asarray(x, problem.nu.dtype) for x in out])
 
 
@@ -123,7 +129,7 @@ class Options(eqx.Module):
             return self.solver
         if self.rtol < 1e-8:
             return dfx.Dopri8()
-        if chart.name == "svd" and sum(x.size for x in y0) <= SMALL:
+        if chart.name == "svd" and is_small(y0):
             return dfx.Kvaerno3() if self.rtol >= 1e-6 else dfx.Kvaerno5()
         return dfx.Tsit5()
 
