@@ -114,7 +114,7 @@ class Fit:
         """W + a 1ᵀ + 1 bᵀ, m×n."""
         return (self.U * self.s) @ self.Vt + self.row_bias[:, None] + self.col_bias
 
-    def at(self, rows: Array, cols: Array) -> Array:
+    def at(self, rows: Any, cols: Any) -> Array:
         """The entries (rows[t], cols[t]) of `matrix`, without forming it."""
         product = np.einsum("tk,tk->t", self.U[rows] * self.s, self.Vt.T[cols])
         return product + self.row_bias[rows] + self.col_bias[cols]
@@ -150,26 +150,41 @@ def solve_rows(problem: Problem, design: Array, ridge: Array, start: Array, *, s
     return P
 
 
-def _half_sweep(problem: Problem, fixed: Array, fixed_bias: Array, ridge: Array, moving: Array, bias: Array,
-                **stop: Any) -> tuple[Array, Array]:
+def _half_sweep(
+    problem: Problem, fixed: Array, fixed_bias: Array, ridge: Array, moving: Array, bias: Array, **stop: Any
+) -> tuple[Array, Array]:
     """New row factors and row biases, given the column factors and column biases."""
     shifted = replace(problem, X=problem.X - fixed_bias)
     if problem.bias_ridge is None:
         return solve_rows(shifted, fixed, ridge, moving, **stop), bias
     design = np.column_stack([fixed, np.ones(len(fixed))])
-    solution = solve_rows(shifted, design, np.append(ridge, problem.bias_ridge), np.column_stack([moving, bias]), **stop)
+    solution = solve_rows(
+        shifted, design, np.append(ridge, problem.bias_ridge), np.column_stack([moving, bias]), **stop
+    )
     return solution[:, :-1], solution[:, -1]
 
 
-def fold_in(problem: Problem, fit: Fit, penalty: Penalty) -> Array:
-    """Complete rows (possibly new ones): the exact ridge solution of each row of ``problem`` given V, b and s of ``fit``.
+def implied_ridge(problem: Problem, fit: Fit) -> Array:
+    """The weights d_k = u_kᵀ R v_k ≥ 0 under which ``fit`` is (diagonally) stationary, length r.
 
-    Solves to rounding; at a stationary fit it returns the rows of ``fit.matrix()``. Gives the m×n matrix.
+    At a minimizer this is f'(s_k); for an iterate that was stopped early it is the decay that the stop amounts to.
+    """
+    R, _ = _residual(problem, fit)
+    pull = np.einsum("mk,mk->k", fit.U, R @ fit.Vt.T)
+    return np.maximum(pull, 1e-6 * problem.density * fit.s)
+
+
+def fold_in(problem: Problem, fit: Fit, ridge: Array) -> Array:
+    """Complete rows (m×n, possibly new ones): each row's ridge solution given V, s and the column biases of ``fit``.
+
+    A row is W_i = p_i (V√s)ᵀ + a_i + b with ½ Σ_k ridge_k p_ik² + ½ β a_i² added to its energy; solved to rounding. At
+    a stationary fit with ``ridge`` = f'(s) it returns the rows of ``fit.matrix()``.
     """
     Q = fit.Vt.T * np.sqrt(fit.s)
     m = len(problem.X)
-    P, a = _half_sweep(problem, Q, fit.col_bias, penalty.slope(fit.s), np.zeros((m, fit.rank)), np.zeros(m),
-                       steps=20 + 4 * fit.rank, tol=1e-13)
+    P, a = _half_sweep(
+        problem, Q, fit.col_bias, ridge, np.zeros((m, fit.rank)), np.zeros(m), steps=20 + 4 * fit.rank, tol=1e-13
+    )
     return P @ Q.T + a[:, None] + fit.col_bias
 
 
@@ -278,7 +293,9 @@ def leading_triples(R: Array, k: int) -> tuple[Array, Array, Array]:
     return U[:, :k], g[:k], Vt[:k]
 
 
-def descend(problem: Problem, penalty: Penalty, fit: Fit, *, max_rank: int, tol: float, steps: int = 2) -> Iterator[Fit]:
+def descend(
+    problem: Problem, penalty: Penalty, fit: Fit, *, max_rank: int, tol: float, steps: int = 2
+) -> Iterator[Fit]:
     """Sweep for ever, yielding each iterate; it ends by itself, with ``converged`` set, at a stationary point.
 
     Stationary means: a sweep lowers the objective by less than ``tol`` of its value, and `grow` finds nothing to add.

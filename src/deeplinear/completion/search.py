@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .engine import Array, Fit, Penalty, Problem, descend, sweep
+from .engine import Fit, Penalty, Problem, certificate, descend, sweep
 
 # Half-octaves from 1 to 2⁻⁷, then factors of 4 for data that are nearly exact.
 STRENGTHS = tuple(float(c) for c in np.r_[2.0 ** -np.arange(0, 14.5, 0.5), 4.0 ** -np.arange(4.5, 10)])
@@ -42,8 +42,9 @@ def penalty_at(problem: Problem, tau: float, depth: float, strength: float) -> P
     return Penalty(depth, strength * tau * scale ** (1 - 2 / depth), 1e-12 * scale)
 
 
-def warm_starts(problem: Problem, tau: float, strengths: Iterator[float] | tuple[float, ...], max_rank: int
-                ) -> Iterator[tuple[float, Fit]]:
+def warm_starts(
+    problem: Problem, tau: float, strengths: tuple[float, ...], max_rank: int
+) -> Iterator[tuple[float, Fit]]:
     """A depth-2 iterate for each of the decreasing strengths, one sweep after the other, at twice the strength.
 
     Every depth starts here: depth N > 2 can only lose rank (W = 0 is a local minimum), while depth 2 is convex and
@@ -57,66 +58,103 @@ def warm_starts(problem: Problem, tau: float, strengths: Iterator[float] | tuple
 
 @dataclass(frozen=True)
 class Trial:
-    """One strength on the path: held-out root-mean-square error at the best sweep, which sweep that was, its rank."""
+    """One strength on the path: its held-out root-mean-square error, the rank, and after how many sweeps to stop.
+
+    ``sweeps`` is None where the held-out entries gave no reason to stop before convergence.
+    """
 
     strength: float
     validation_rmse: float
-    sweeps: int
     rank: int
-    converged: bool
+    sweeps: int | None
 
 
-def choose(problem: Problem, depth: float, score: Callable[[Fit], float], *, max_rank: int, max_sweeps: int, tol: float,
-           report: Callable[[float, Trial, Fit], None]) -> list[Trial]:
-    """Walk the path of strengths and score every iterate on the held-out entries.
+@dataclass(frozen=True)
+class Budget:
+    """When a descent stops: at rank ``max_rank``, after ``max_sweeps``, or where a sweep gains less than ``tol`` (relative)."""
 
-    Within a strength the sweeps stop at convergence or after two without a better score: early stopping, which matters
-    at great depth, where the minimizer itself is too sparse. The path stops after three strengths without progress,
-    counted once something has beaten the biases alone. ``report`` gets (fraction done, best trial, best fit) after each.
+    max_rank: int
+    max_sweeps: int
+    tol: float
+
+
+def try_strength(
+    problem: Problem, penalty: Penalty, start: Fit, score: Callable[[Fit], float], budget: Budget, patience: float
+) -> tuple[float, Fit, bool]:
+    """Descend while the held-out score improves: (score, iterate, whether it is an early stop).
+
+    ``patience`` is the number of sweeps without a better score (by 1e−4, relative) that ends it; ``inf`` takes the end.
     """
-    tau, trials, best, stale = noise_level(problem), [], None, 0
-    base = None
-    for position, (strength, start) in enumerate(warm_starts(problem, tau, STRENGTHS, max_rank)):
-        base = score(replace(start, U=start.U[:, :0], s=start.s[:0], Vt=start.Vt[:0])) if base is None else base
-        trial, fit = best_sweep(problem, penalty_at(problem, tau, depth, strength), start, score, strength,
-                                max_rank=max_rank, max_sweeps=max_sweeps, tol=tol)
-        trials.append(trial)
-        if best is None or trial.validation_rmse < best[0].validation_rmse * (1 - 1e-4):
-            best, stale = (trial, fit), 0
-        elif best[0].validation_rmse < base * (1 - 1e-3):
+    best = None
+    for fit in descend(problem, penalty, start, max_rank=budget.max_rank, tol=budget.tol):
+        error = score(fit)
+        if best is None or patience == np.inf or error < best[0] * (1 - 1e-4):
+            best = error, fit
+        if fit.converged or fit.n_sweeps >= budget.max_sweeps or fit.n_sweeps >= best[1].n_sweeps + patience:
+            return *best, best[1].n_sweeps < fit.n_sweeps
+    raise AssertionError("descend ends only at convergence")
+
+
+def choose(
+    problem: Problem,
+    depth: float,
+    score: Callable[[Fit], float],
+    budget: Budget,
+    *,
+    strengths: tuple[float, ...] = STRENGTHS,
+    patience: float = 2,
+    report: Callable[[float, float, Fit], None],
+) -> tuple[list[Trial], Trial]:
+    """Walk down the path of strengths, scoring every iterate on the held-out entries; all trials, and the best.
+
+    Early stopping (``patience``) matters at great depth, where the minimizer itself is too sparse. The path ends after
+    three strengths without progress, counted once something has beaten the biases alone. ``report`` gets the fraction
+    done, the best score and its iterate after every strength.
+    """
+    tau = noise_level(problem)
+    trials: list[Trial] = []
+    best: tuple[Trial, Fit] | None = None
+    bias_only, stale = score(additive(problem)), 0
+    for strength, start in warm_starts(problem, tau, strengths, budget.max_rank):
+        penalty = penalty_at(problem, tau, depth, strength)
+        error, fit, early = try_strength(problem, penalty, start, score, budget, patience)
+        trials.append(Trial(strength, error, fit.rank, fit.n_sweeps if early else None))
+        if best is None or error < best[0].validation_rmse * (1 - 1e-4):
+            best, stale = (trials[-1], fit), 0
+        elif best[0].validation_rmse < bias_only * (1 - 1e-3):
             stale += 1
-        report((position + 1) / len(STRENGTHS), *best)
+        report(len(trials) / len(strengths), best[0].validation_rmse, best[1])
         if stale == 3 or tau == 0:
             break
-    return trials
-
-
-def best_sweep(problem: Problem, penalty: Penalty, start: Fit, score: Callable[[Fit], float], strength: float, *,
-               max_rank: int, max_sweeps: int, tol: float) -> tuple[Trial, Fit]:
-    """The iterate of best held-out score on the way down at one strength."""
-    best = None
-    for fit in descend(problem, penalty, start, max_rank=max_rank, tol=tol):
-        error = score(fit)
-        if best is None or error < best[0]:
-            best = error, fit
-        if fit.converged or fit.n_sweeps >= max_sweeps or fit.n_sweeps >= best[1].n_sweeps + 2:
-            break
     assert best is not None
-    error, fit = best
-    return Trial(strength, error, fit.n_sweeps, fit.rank, fit.converged), fit
+    return trials, best[0]
 
 
-def refit(problem: Problem, depth: float, strength: float, *, sweeps: int | None, max_rank: int, max_sweeps: int,
-          tol: float, report: Callable[[float, Fit], None]) -> tuple[Fit, Penalty]:
-    """Fit at one strength, down the same path: ``sweeps`` of them where early stopping chose so, else to convergence."""
+def refit(
+    problem: Problem,
+    depth: float,
+    strength: float,
+    budget: Budget,
+    *,
+    sweeps: int | None = None,
+    report: Callable[[float, Fit], None],
+) -> Fit:
+    """Fit at one strength, down the same path: ``sweeps`` of them where early stopping chose so, else to convergence.
+
+    ``converged`` says that it ended where it was meant to, and not because the budget was spent.
+    """
     tau = noise_level(problem)
-    fit = additive(problem)
-    for _, fit in warm_starts(problem, tau, (*(c for c in STRENGTHS if c > strength), strength), max_rank):
-        report(0.0, fit)
+    start = additive(problem)
+    for _, start in warm_starts(problem, tau, (*(c for c in STRENGTHS if c > strength), strength), budget.max_rank):
+        report(0.0, start)
     penalty = penalty_at(problem, tau, depth, strength)
-    limit = sweeps or max_sweeps
-    for fit in descend(problem, penalty, fit, max_rank=max_rank, tol=tol):
-        report(fit.n_sweeps / limit, fit)
-        if fit.n_sweeps >= limit:
+    last = sweeps or budget.max_sweeps
+    for fit in descend(problem, penalty, start, max_rank=budget.max_rank, tol=budget.tol):
+        report(fit.n_sweeps / last, fit)
+        if fit.n_sweeps >= last:
             break
-    return fit, penalty
+    return replace(
+        fit,
+        converged=fit.converged or sweeps is not None,
+        stationarity=certificate(problem, penalty, fit).tangent,
+    )

@@ -1,0 +1,356 @@
+"""The scikit-learn transformer around the completion engine."""
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils._param_validation import Interval, MissingValues, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ..checks import check_depth
+from ..errors import EmptyLineWarning, InputError
+from .engine import Array, Fit, Problem, fold_in, implied_ridge
+from .preprocess import Standard, check_columns, check_finite, hold_out
+from .search import Budget, Trial, additive, choose, refit
+
+_STRENGTH_WITHOUT_HOLDOUT = 0.125  # near the best one on every table tried; for inputs with too few entries to choose
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What ``callback`` is told: the stage, the fraction of it that is done, and how to get the best matrix so far."""
+
+    stage: str
+    done: float
+    validation_rmse: float | None
+    complete: Callable[[], Array]
+
+
+class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """Fill in missing entries with a deep linear network: a low-rank matrix whose rank is found, with depth as the knob.
+
+    The network's end-to-end matrix W (plus row and column biases) is fitted to the observed entries of X after its
+    columns were brought to a common scale. Explicitly: W minimizes E(W) + (λN/2) Σ σ_i^{2/N}, which is what weight decay
+    λ does at depth N (2 is the nuclear norm; the deeper, the fewer and the less shrunk the singular values). Implicitly:
+    W follows the gradient flow from a small start, without weight decay.
+
+    Parameters
+    ----------
+    depth : real number ≥ 1 or ``math.inf``, default 3
+        N. Between 1 and 2 every rank is used (1 is ridge: little more than the biases is learned about missing entries).
+    regularization : "explicit" or "implicit", default "explicit"
+        Weight decay, or a small start and an early stop.
+    strength : "auto" or float ≥ 0, default "auto"
+        Explicit only. The slope λ σ^{2/N−1} of the penalty at the noise scale σ, in units of the noise τ: invariant to
+        the units of X and comparable between depths; useful values lie between 0.01 and 1. "auto" chooses it on
+        held-out entries, then fits all entries again.
+    max_rank : int, optional
+        A cap on the rank; the rank itself is found.
+    center : bool, default True
+        Centre the columns, and learn row and column biases jointly with W.
+    scale : bool, default True
+        Divide the columns by their fourth-moment size, so that their units do not matter.
+    early_stopping : bool, default True
+        Let the held-out entries also choose when to stop (with ``strength="auto"``, or the implicit flow).
+    validation_fraction : float in [0, 1), default 0.1
+        Part of the observed entries that is held out. 0: nothing is, and ``strength`` must be a number.
+    start_scale : float > 0, default 1e-3
+        Implicit only: size of the start.
+    max_iter : int, optional
+        At most so many sweeps (explicit, default 500) or steps (implicit, default 100,000).
+    tol : float ≥ 0, default 1e-5
+        Explicit: the relative gain of a sweep that counts as converged. Implicit: the flow's tolerance.
+    random_state : int, RandomState or None, default None
+        Chooses the held-out entries (by the positions of the observed entries alone, so all depths compare on the same
+        ones) and the implicit start. None draws afresh at each call of fit.
+    missing_values : float, default NaN
+        What marks a missing entry.
+    callback : callable, optional
+        Called with a `Progress` after every strength and sweep, for progress bars and checkpoints.
+
+    Attributes
+    ----------
+    singular_values_, components_ : (r,) and (r, n) arrays
+        Singular values and right singular vectors of W, in the units of the scaled columns.
+    rank_, effective_rank_ : int, float
+        r, and exp(entropy of σ/Σσ) (Roy–Vetterli).
+    strength_ : float or None
+        The strength used.
+    validation_score_, validation_mask_ : float, bool array
+        Root-mean-square error on the held-out entries, in the units of X (NaN if there were none), and where they are.
+    train_score_ : float
+        Root-mean-square error on the observed entries, in the units of X.
+    path_ : list of Trial
+        Strength, held-out error, rank and sweeps (None: to convergence) of everything tried.
+    n_iter_, converged_ : int, bool
+        Sweeps or steps of the last fit, and whether it ended where it was meant to.
+    stationarity_ : float
+        Relative residual of the stationarity conditions; well above 0 after an early stop.
+
+    Notes
+    -----
+    ``transform`` solves each row given V, so a row's result does not depend on the other rows of the call; observed
+    entries are returned bit for bit. Rows and columns without an observed entry are filled from the marginals, with an
+    `EmptyLineWarning`; columns are never dropped.
+
+    >>> import numpy as np
+    >>> X = np.outer([1.0, 2, 3, 4, 5], [1.0, 2, 3, 4]); X[1, 2] = np.nan
+    >>> DeepLinearImputer(random_state=0).fit_transform(X).shape
+    (5, 4)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "depth": [Interval(Real, 1, None, closed="both")],
+        "regularization": [StrOptions({"explicit", "implicit"})],
+        "strength": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "max_rank": [Interval(Integral, 1, None, closed="left"), None],
+        "center": ["boolean"],
+        "scale": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "start_scale": [Interval(Real, 0, None, closed="neither")],
+        "max_iter": [Interval(Integral, 1, None, closed="left"), None],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "random_state": ["random_state"],
+        "missing_values": [MissingValues()],
+        "callback": [callable, None],
+    }
+
+    def __init__(
+        self,
+        depth=3.0,
+        *,
+        regularization="explicit",
+        strength="auto",
+        max_rank=None,
+        center=True,
+        scale=True,
+        early_stopping=True,
+        validation_fraction=0.1,
+        start_scale=1e-3,
+        max_iter=None,
+        tol=1e-5,
+        random_state=None,
+        missing_values=np.nan,
+        callback=None,
+    ):
+        self.depth = depth
+        self.regularization = regularization
+        self.strength = strength
+        self.max_rank = max_rank
+        self.center = center
+        self.scale = scale
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.start_scale = start_scale
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+        self.missing_values = missing_values
+        self.callback = callback
+
+    def fit(self, X, y=None):
+        """Learn W from the observed entries of X (n_samples × n_features)."""
+        check_depth(self.depth)
+        self._validate_params()
+        X, observed, _ = self._read(X, reset=True)
+        if not observed.any():
+            raise InputError("X has no observed entry: give it at least one value that is not missing.")
+        if self.max_rank is not None and self.max_rank > min(X.shape):
+            raise InputError(f"max_rank must be at most min(shape of X) = {min(X.shape)}, got {self.max_rank}.")
+        self._empty = ~observed.any(axis=0)
+        if self._empty.any():
+            self._warn_empty("column", self._empty)
+        self._standard = Standard.of(X, observed, center=self.center, scale=self.scale)
+        self._means = Standard.of(X, observed, center=True, scale=False).center
+
+        holdout = np.zeros_like(observed)
+        if self.validation_fraction > 0 and observed.sum() > 1:
+            holdout = hold_out(observed, self.validation_fraction, self.random_state)
+        elif self.strength == "auto" and self.regularization == "explicit" and self.validation_fraction == 0:
+            raise InputError(
+                'validation_fraction must be positive for strength="auto", got 0: give a strength, or hold out entries.'
+            )
+        self.validation_mask_ = holdout
+        run = self._fit_explicit if self.regularization == "explicit" else self._fit_implicit
+        self._fit, problem = run(X, observed, holdout)
+        self._ridge = implied_ridge(problem, self._fit)
+        self._publish(X, observed, problem)
+        return self
+
+    def transform(self, X):
+        """X with its missing entries filled in; X may be new rows with the same columns."""
+        check_is_fitted(self)
+        X, observed, given = self._read(X, reset=False)
+        empty = ~observed.any(axis=1)
+        if empty.any():
+            self._warn_empty("row", empty)
+        problem = self._problem(self._standard.forward(X, observed), observed)
+        return self._merge(fold_in(problem, self._fit, self._ridge), X, observed, given)
+
+    def fit_transform(self, X, y=None, **fit_params):
+        """`fit`, then X filled in: as by `transform`; the implicit flow returns its own end matrix instead.
+
+        The flow has no ridge under which a row solve would give its rows back exactly.
+        """
+        self.fit(X, y)
+        if self.regularization == "explicit":
+            return self.transform(X)
+        X, observed, given = self._read(X, reset=False)
+        return self._merge(self._fit.matrix(), X, observed, given)
+
+    def _fit_explicit(self, X: Array, observed: Any, holdout: Any) -> tuple[Fit, Problem]:
+        data = self._standard.forward(X, observed)
+        problem = self._problem(data, observed)
+        budget = Budget(self.max_rank or min(X.shape), self.max_iter or 500, self.tol)
+        self.path_: list[Trial] = []
+        strength, sweeps, score = self.strength, None, None
+        if holdout.any():
+            training = self._problem(np.where(holdout, 0.0, data), observed & ~holdout)
+            rate = self._scorer(X, holdout)
+            if self.strength == "auto":
+                self.path_, best = choose(
+                    training,
+                    self.depth,
+                    rate,
+                    replace(budget, max_sweeps=min(budget.max_sweeps, 50)),
+                    patience=2 if self.early_stopping else math.inf,
+                    report=lambda done, rmse, fit: self._report("choosing the strength", done, rmse, fit, X, observed),
+                )
+                strength, sweeps = best.strength, best.sweeps
+            else:
+                trial = refit(
+                    training,
+                    self.depth,
+                    self.strength,
+                    budget,
+                    report=lambda done, fit: self._report("held-out fit", done, rate(fit), fit, X, observed),
+                )
+                best = Trial(self.strength, rate(trial), trial.rank, None)
+                self.path_ = [best]
+            score = best.validation_rmse
+        elif strength == "auto":
+            strength = _STRENGTH_WITHOUT_HOLDOUT
+        fit = refit(
+            problem,
+            self.depth,
+            strength,
+            budget,
+            sweeps=sweeps,
+            report=lambda done, fit: self._report("fitting all entries", done, score, fit, X, observed),
+        )
+        self.strength_: float | None = float(strength)
+        self.validation_score_ = math.nan if score is None else float(score)
+        return fit, problem
+
+    def _fit_implicit(self, X: Array, observed: Any, holdout: Any) -> tuple[Fit, Problem]:
+        from .implicit import fit_implicit
+
+        training = observed & ~holdout
+        problem = self._problem(self._standard.forward(X, training), training)
+        biases = additive(problem) if self.center else Fit.zero(*X.shape)
+        rate = self._scorer(X, holdout)
+
+        def with_biases(fit: Fit) -> Fit:
+            return replace(fit, row_bias=biases.row_bias, col_bias=biases.col_bias)
+
+        def report(done: float, fit: Fit) -> None:
+            fit = with_biases(fit)
+            self._report("gradient flow", done, rate(fit) if holdout.any() else None, fit, X, observed)
+
+        fit = with_biases(
+            fit_implicit(
+                np.where(observed, self._standard.forward(X, observed) - biases.matrix(), 0.0),
+                observed,
+                None,
+                self.depth,
+                start_scale=self.start_scale,
+                holdout=holdout if holdout.any() else None,
+                max_rank=self.max_rank,
+                max_steps=self.max_iter or 100_000,
+                tol=self.tol,
+                random_state=self.random_state,
+                callback=report,
+            )
+        )
+        self.strength_ = None
+        self.validation_score_ = float(rate(fit)) if holdout.any() else math.nan
+        self.path_ = [Trial(math.nan, self.validation_score_, fit.rank, fit.n_sweeps)]
+        return fit, problem
+
+    def _publish(self, X: Array, observed: Any, problem: Problem) -> None:
+        fit = self._fit
+        self.singular_values_, self.components_, self.rank_ = fit.s, fit.Vt, fit.rank
+        share = fit.s[fit.s > 0] / fit.s.sum() if fit.rank else np.ones(1)
+        self.effective_rank_ = float(np.exp(-(share * np.log(share)).sum())) if fit.rank else 0.0
+        self.n_iter_, self.converged_, self.stationarity_ = fit.n_sweeps, fit.converged, fit.stationarity
+        rows = fold_in(problem, fit, self._ridge) if self.regularization == "explicit" else fit.matrix()
+        self.train_score_ = float(np.sqrt(np.mean((self._standard.backward(rows) - X)[observed] ** 2)))
+        if not fit.converged:
+            warnings.warn(
+                f"DeepLinearImputer stopped after max_iter = {fit.n_sweeps} iterations without reaching tol = {self.tol}: "
+                "increase max_iter or tol.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    def _problem(self, data: Array, observed: Any) -> Problem:
+        return Problem(data, observed.astype(float), 1.0 if self.center else None)
+
+    def _scorer(self, X: Array, where: Any) -> Callable[[Fit], float]:
+        """Root-mean-square error of a fit on the entries ``where``, in the units of X."""
+        rows, cols = np.nonzero(where)
+        truth, scale, center = X[rows, cols], self._standard.scale[cols], self._standard.center[cols]
+        return lambda fit: float(np.sqrt(np.mean((fit.at(rows, cols) * scale + center - truth) ** 2)))
+
+    def _report(self, stage: str, done: float, rmse: float | None, fit: Fit, X: Array, observed: Any) -> None:
+        if self.callback is not None:
+            self.callback(Progress(stage, min(done, 1.0), rmse, lambda: self._merge(fit.matrix(), X, observed, X)))
+
+    def _read(self, X: Any, *, reset: bool) -> tuple[Array, Any, Any]:
+        """X in float64 with 0 where missing, the mask of what is observed, and X as it was given, as floats."""
+        nan = isinstance(self.missing_values, Real) and math.isnan(self.missing_values)
+        check_columns(X)
+        try:
+            given = validate_data(
+                self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=False, copy=False
+            )
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        observed = ~np.isnan(given) if nan else given != self.missing_values
+        values = np.where(observed, given, 0.0).astype(np.float64)
+        check_finite(values)
+        if np.isnan(values).any():
+            raise InputError(f"X contains NaN, which missing_values={self.missing_values} does not mark as missing.")
+        return values, observed, given
+
+    def _merge(self, W: Array, X: Array, observed: Any, given: Any) -> Any:
+        """Back in the units of X, in its precision, with the observed entries as given."""
+        filled = self._standard.backward(W)
+        if not self.center:
+            # without biases W knows nothing about lines that it never saw
+            count = observed.sum(axis=1)
+            rows = np.where(count > 0, X.sum(axis=1, where=observed) / np.maximum(count, 1), self._means.mean())
+            filled[:, self._empty] = rows[:, None]
+            filled[count == 0] = self._means
+        return np.where(observed, given, filled.astype(given.dtype))
+
+    def _warn_empty(self, line: str, empty: Any) -> None:
+        warnings.warn(
+            f"{empty.sum()} {line}(s) of X without any observed entry (the first is number {np.argmax(empty)}, counted "
+            "from 0) are filled from the marginals.",
+            EmptyLineWarning,
+            stacklevel=3,
+        )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = isinstance(self.missing_values, Real) and math.isnan(self.missing_values)
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
