@@ -174,6 +174,18 @@ def implied_ridge(problem: Problem, fit: Fit) -> Array:
     return np.maximum(pull, 1e-6 * problem.density * fit.s)
 
 
+def prior_ridge(problem: Problem, fit: Fit) -> Array:
+    """The ridge under which new rows resemble those of ``fit``, for a fit without penalty, length r.
+
+    Row i of W is p_i (V√s)ᵀ where p_ik has mean square s_k/m; with noise of the mean square of the residual, the
+    posterior mode has ridge_k = noise · m/s_k.
+    """
+    R, _ = _residual(problem, fit)
+    size = float(np.vdot(problem.weights, problem.X**2)) / max(float(problem.weights.sum()), 1e-300)
+    noise = float(np.vdot(R, R)) / max(float((problem.weights**2).sum()), 1e-300)
+    return max(noise, 1e-9 * size) * len(problem.X) / fit.s
+
+
 def fold_in(problem: Problem, fit: Fit, ridge: Array) -> Array:
     """Complete rows (m×n, possibly new ones): each row's ridge solution given V, s and the column biases of ``fit``.
 
@@ -298,7 +310,8 @@ def descend(
 ) -> Iterator[Fit]:
     """Sweep for ever, yielding each iterate; it ends by itself, with ``converged`` set, at a stationary point.
 
-    Stationary means: a sweep lowers the objective by less than ``tol`` of its value, and `grow` finds nothing to add.
+    Stationary means: a sweep lowers the objective by less than ``tol`` (E + Σ f'(s) s), and `grow` finds nothing to
+    add. (At depth 2 that is the objective itself; elsewhere it does not depend on the constant that ε adds.)
     """
     step = sweep if penalty.depth >= 2 else convex_sweep
     fit = replace(grow(problem, penalty, fit, max_rank), objective=(), n_sweeps=0, converged=False)
@@ -306,7 +319,8 @@ def descend(
     while True:
         fit = step(problem, penalty, fit, steps=steps)
         value = fit.objective[-1]
-        if last - value <= tol * abs(value):
+        size = value + float((penalty.slope(fit.s) * fit.s - penalty.value(fit.s)).sum())
+        if last - value <= tol * size:
             larger = grow(problem, penalty, fit, max_rank)
             if larger is fit:
                 yield replace(fit, converged=True)

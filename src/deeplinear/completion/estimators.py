@@ -10,16 +10,21 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, MissingValues, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
+from threadpoolctl import threadpool_limits
 
 from ..checks import check_depth
 from ..errors import EmptyLineWarning, InputError
-from .engine import Array, Fit, Problem, fold_in, implied_ridge
+from .engine import Array, Fit, Problem, fold_in, implied_ridge, prior_ridge
 from .preprocess import Standard, check_columns, check_finite, hold_out
-from .search import Budget, Trial, additive, choose, refit
+from .search import Budget, Trial, choose, refit
 
 _STRENGTH_WITHOUT_HOLDOUT = 0.125  # near the best one on every table tried; for inputs with too few entries to choose
+_ONE_THREAD = 1_000_000  # entries
+_NO_ENERGY = 1e-12  # of the initial training energy: what the implicit flow goes down to at most
+_PATIENCE = 4  # levels of the implicit flow without a better held-out error
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,11 @@ class Progress:
     done: float
     validation_rmse: float | None
     complete: Callable[[], Array]
+
+
+def _blas_threads(size: int) -> Any:
+    """One BLAS thread for matrices that gain little from more: threads that wait for a busy core cost up to 40 × there."""
+    return threadpool_limits(1 if size <= _ONE_THREAD else None, user_api="blas")
 
 
 class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -47,9 +57,10 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     regularization : "explicit" or "implicit", default "explicit"
         Weight decay, or a small start and an early stop.
     strength : "auto" or float ≥ 0, default "auto"
-        Explicit only. The slope λ σ^{2/N−1} of the penalty at the noise scale σ, in units of the noise τ: invariant to
-        the units of X and comparable between depths; useful values lie between 0.01 and 1. "auto" chooses it on
-        held-out entries, then fits all entries again.
+        Explicit: the slope λ σ^{2/N−1} of the penalty at the noise scale σ, in units of the noise τ: invariant to
+        the units of X and comparable between depths; useful values lie between 0.01 and 1. Implicit:
+        the part of the initial training energy at which the flow stops, in (0, 1). "auto" chooses it on held-out
+        entries, then fits all entries again.
     max_rank : int, optional
         A cap on the rank; the rank itself is found.
     center : bool, default True
@@ -63,9 +74,10 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     start_scale : float > 0, default 1e-3
         Implicit only: size of the start.
     max_iter : int, optional
-        At most so many sweeps (explicit, default 500) or steps (implicit, default 100,000).
+        At most so many sweeps (explicit, default 500) or steps from level to level (implicit, default 100,000).
     tol : float ≥ 0, default 1e-5
-        Explicit: the relative gain of a sweep that counts as converged. Implicit: the flow's tolerance.
+        Explicit: the relative gain of a sweep that counts as converged. Implicit: the part of the initial training
+        energy that counts as none.
     random_state : int, RandomState or None, default None
         Chooses the held-out entries (by the positions of the observed entries alone, so all depths compare on the same
         ones) and the implicit start. None draws afresh at each call of fit.
@@ -179,9 +191,11 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             )
         self.validation_mask_ = holdout
         run = self._fit_explicit if self.regularization == "explicit" else self._fit_implicit
-        self._fit, problem = run(X, observed, holdout)
-        self._ridge = implied_ridge(problem, self._fit)
-        self._publish(X, observed, problem)
+        with _blas_threads(X.size):
+            self._fit, problem = run(X, observed, holdout)
+            ridge = implied_ridge if self.regularization == "explicit" else prior_ridge
+            self._ridge = ridge(problem, self._fit)
+            self._publish(X, observed, problem)
         return self
 
     def transform(self, X):
@@ -192,7 +206,8 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if empty.any():
             self._warn_empty("row", empty)
         problem = self._problem(self._standard.forward(X, observed), observed)
-        return self._merge(fold_in(problem, self._fit, self._ridge), X, observed, given)
+        with _blas_threads(X.size):
+            return self._merge(fold_in(problem, self._fit, self._ridge), X, observed, given)
 
     def fit_transform(self, X, y=None, **fit_params):
         """`fit`, then X filled in: as by `transform`; the implicit flow returns its own end matrix instead.
@@ -250,38 +265,41 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return fit, problem
 
     def _fit_implicit(self, X: Array, observed: Any, holdout: Any) -> tuple[Fit, Problem]:
-        from .implicit import fit_implicit
+        from .implicit import flow, levels
 
-        training = observed & ~holdout
-        problem = self._problem(self._standard.forward(X, training), training)
-        biases = additive(problem) if self.center else Fit.zero(*X.shape)
-        rate = self._scorer(X, holdout)
-
-        def with_biases(fit: Fit) -> Fit:
-            return replace(fit, row_bias=biases.row_bias, col_bias=biases.col_bias)
-
-        def report(done: float, fit: Fit) -> None:
-            fit = with_biases(fit)
-            self._report("gradient flow", done, rate(fit) if holdout.any() else None, fit, X, observed)
-
-        fit = with_biases(
-            fit_implicit(
-                np.where(observed, self._standard.forward(X, observed) - biases.matrix(), 0.0),
-                observed,
-                None,
-                self.depth,
-                start_scale=self.start_scale,
-                holdout=holdout if holdout.any() else None,
-                max_rank=self.max_rank,
-                max_steps=self.max_iter or 100_000,
-                tol=self.tol,
-                random_state=self.random_state,
-                callback=report,
+        data = self._standard.forward(X, observed)
+        settings = {
+            "start_scale": self.start_scale,
+            "max_rank": self.max_rank,
+            "max_steps": self.max_iter or 100_000,
+            "seed": check_random_state(self.random_state).randint(2**31),
+        }
+        last = max(self.tol, _NO_ENERGY) if self.strength == "auto" else max(self.strength, self.tol, _NO_ENERGY)
+        if last >= 1:
+            raise InputError(
+                f"strength and tol must be below 1 for the implicit flow, got {last:g}: at 1 it does not move."
             )
-        )
-        self.strength_ = None
-        self.validation_score_ = float(rate(fit)) if holdout.any() else math.nan
-        self.path_ = [Trial(math.nan, self.validation_score_, fit.rank, fit.n_sweeps)]
+        stops = levels(last)
+        best: Trial | None = None
+        self.path_ = []
+        if holdout.any():
+            training, rate = self._problem(np.where(holdout, 0.0, data), observed & ~holdout), self._scorer(X, holdout)
+            for level, fit in zip(stops, flow(training, self.depth, stops, **settings), strict=False):
+                trial = Trial(level, rate(fit), fit.rank, fit.n_sweeps)
+                self.path_.append(trial)
+                if best is None or trial.validation_rmse < best.validation_rmse * (1 - 1e-4) or self.strength != "auto":
+                    best = trial
+                elif self.early_stopping and len(self.path_) - self.path_.index(best) > _PATIENCE:
+                    break
+                done = math.log(level) / math.log(stops[-1])
+                self._report("gradient flow", done, best.validation_rmse, fit, X, observed)
+            stops = [level for level in stops if best is not None and level >= best.strength]
+        problem = self._problem(data, observed)
+        score = None if best is None else best.validation_rmse
+        for level, fit in zip(stops, flow(problem, self.depth, stops, **settings), strict=False):
+            self._report("fitting all entries", math.log(level) / math.log(stops[-1]), score, fit, X, observed)
+        self.strength_ = float(level)
+        self.validation_score_ = math.nan if score is None else score
         return fit, problem
 
     def _publish(self, X: Array, observed: Any, problem: Problem) -> None:

@@ -43,16 +43,18 @@ def penalty_at(problem: Problem, tau: float, depth: float, strength: float) -> P
 
 
 def warm_starts(
-    problem: Problem, tau: float, strengths: tuple[float, ...], max_rank: int
+    problem: Problem, tau: float, depth: float, strengths: tuple[float, ...], max_rank: int
 ) -> Iterator[tuple[float, Fit]]:
-    """A depth-2 iterate for each of the decreasing strengths, one sweep after the other, at twice the strength.
+    """A start for each of the decreasing strengths: a depth-2 iterate at twice the strength, one sweep after the other.
 
-    Every depth starts here: depth N > 2 can only lose rank (W = 0 is a local minimum), while depth 2 is convex and
-    finds the directions. Twice the strength keeps its rank, and so the cost, low; depth N undoes the shrinkage.
+    Depth N > 2 can only lose rank (W = 0 is a local minimum), while depth 2 is convex and finds the directions. Twice
+    the strength keeps its rank, and so the cost, low; depth N undoes the shrinkage. Below depth 2, which is convex
+    itself, all start at W = 0.
     """
     fit = additive(problem)
     for strength in strengths:
-        fit = next(descend(problem, penalty_at(problem, tau, 2.0, 2 * strength), fit, max_rank=max_rank, tol=0.0))
+        if depth >= 2:
+            fit = next(descend(problem, penalty_at(problem, tau, 2.0, 2 * strength), fit, max_rank=max_rank, tol=0.0))
         yield strength, fit
 
 
@@ -115,7 +117,7 @@ def choose(
     trials: list[Trial] = []
     best: tuple[Trial, Fit] | None = None
     bias_only, stale = score(additive(problem)), 0
-    for strength, start in warm_starts(problem, tau, strengths, budget.max_rank):
+    for strength, start in warm_starts(problem, tau, depth, strengths, budget.max_rank):
         penalty = penalty_at(problem, tau, depth, strength)
         error, fit, early = try_strength(problem, penalty, start, score, budget, patience)
         trials.append(Trial(strength, error, fit.rank, fit.n_sweeps if early else None))
@@ -145,7 +147,8 @@ def refit(
     """
     tau = noise_level(problem)
     start = additive(problem)
-    for _, start in warm_starts(problem, tau, (*(c for c in STRENGTHS if c > strength), strength), budget.max_rank):
+    path = (*(c for c in STRENGTHS if c > strength), strength)
+    for _, start in warm_starts(problem, tau, depth, path, budget.max_rank):
         report(0.0, start)
     penalty = penalty_at(problem, tau, depth, strength)
     last = sweeps or budget.max_sweeps
