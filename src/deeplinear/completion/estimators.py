@@ -170,7 +170,10 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def fit(self, X, y=None):
         """Learn W from the observed entries of X (n_samples × n_features)."""
         check_depth(self.depth)
-        self._validate_params()
+        try:
+            self._validate_params()
+        except ValueError as error:
+            raise InputError(str(error)) from None
         X, observed, _ = self._read(X, reset=True)
         if not observed.any():
             raise InputError("X has no observed entry: give it at least one value that is not missing.")
