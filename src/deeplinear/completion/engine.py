@@ -225,8 +225,9 @@ def objective(problem: Problem, penalty: Penalty, fit: Fit) -> float:
 def sweep(problem: Problem, penalty: Penalty, fit: Fit, *, steps: int = 2) -> Fit:
     """One pass over rows and columns at frozen weights d_k = f'(s_k), a rebalancing SVD, and the pruning of dead ranks.
 
-    Depth ≥ 2. Component k is dropped when f'(s_k) ≥ 2(|u_kᵀRv_k| + s_k max(w)/2): as f is concave, f(s_k) ≥ f'(s_k) s_k
-    then outweighs what the energy can gain from it, so pruning lowers the objective too.
+    Depth ≥ 2. Component k is dropped when f'(s_k) ≥ |u_kᵀRv_k| + s_k max(w)/2: as f is concave, f(s_k) ≥ f'(s_k) s_k
+    then outweighs what the energy can gain from it, so pruning lowers the objective too. Components that are not small
+    yet get twice that, since the pull on them may still change.
     """
     ridge, root = penalty.slope(fit.s), np.sqrt(fit.s)
     P, Q, a, b = fit.U * root, fit.Vt.T * root, fit.row_bias, fit.col_bias
@@ -236,7 +237,7 @@ def sweep(problem: Problem, penalty: Penalty, fit: Fit, *, steps: int = 2) -> Fi
     new = replace(fit, U=U, s=s, Vt=Vt, row_bias=a, col_bias=b)
     R, energy = _residual(problem, new)
     pull = np.abs(np.einsum("mk,mk->k", U, R @ Vt.T)) + s * problem.curvature / 2
-    alive = penalty.slope(s) < 2 * pull
+    alive = penalty.slope(s) < np.where(s > 1e-4 * s.max(initial=0.0), 2, 1) * pull
     if not alive.all():
         new = replace(new, U=U[:, alive], s=s[alive], Vt=Vt[alive])
         energy = _residual(problem, new)[1]
