@@ -107,8 +107,9 @@ def summary(candidates: "Sequence[Candidate]", winner: "Candidate", title: str |
     )
     table.add_column("\nmethod", no_wrap=True)
     names = ["RMSE\ntrain", "RMSE\nheld-out"] + (["RMSE all\nmissing"] if with_truth else [])
-    for name in [*names, "effective\nrank", "leading\nsingular values", "\ntime"]:
+    for name in [*names, "effective\nrank", "leading\nσ"]:
         table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("\ntime", justify="right", no_wrap=True, min_width=7)
     for c in candidates:
         numbers = [c.train_rmse, c.validation_rmse] + ([c.truth_rmse] if with_truth else [])
         sigma = [] if c.singular_values is None else [f"{s:.3g}" for s in c.singular_values[:3] if s > 0]
