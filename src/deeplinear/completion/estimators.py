@@ -182,7 +182,6 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self._empty = ~observed.any(axis=0)
         if self._empty.any():
             self._warn_empty("column", self._empty)
-        self._standard = Standard.of(X, observed, center=self.center, scale=self.scale)
         self._means = Standard.of(X, observed, center=True, scale=False).center
 
         holdout = np.zeros_like(observed)
@@ -208,9 +207,10 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         empty = ~observed.any(axis=1)
         if empty.any():
             self._warn_empty("row", empty)
-        problem = self._problem(self._standard.forward(X, observed), observed)
+        problem = self._problem(X, observed)
         with _blas_threads(X.size):
-            return self._merge(fold_in(problem, self._fit, self._ridge), X, observed, given)
+            rows = fold_in(problem, self._fit, self._ridge)
+        return self._merge(self._standard.backward(rows), X, observed, given)
 
     def fit_transform(self, X, y=None, **fit_params):
         """`fit`, then X filled in: as by `transform`; the implicit flow returns its own end matrix instead.
@@ -221,17 +221,14 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if self.regularization == "explicit":
             return self.transform(X)
         X, observed, given = self._read(X, reset=False)
-        return self._merge(self._fit.matrix(), X, observed, given)
+        return self._merge(self._standard.backward(self._fit.matrix()), X, observed, given)
 
     def _fit_explicit(self, X: Array, observed: Any, holdout: Any) -> tuple[Fit, Problem]:
-        data = self._standard.forward(X, observed)
-        problem = self._problem(data, observed)
         budget = Budget(self.max_rank or min(X.shape), self.max_iter or 500, self.tol)
         self.path_: list[Trial] = []
         strength, sweeps, score = self.strength, None, None
         if holdout.any():
-            training = self._problem(np.where(holdout, 0.0, data), observed & ~holdout)
-            rate = self._scorer(X, holdout)
+            training, rate = self._standardize(X, observed & ~holdout), self._scorer(X, holdout)
             if self.strength == "auto":
                 self.path_, best = choose(
                     training,
@@ -255,6 +252,7 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             score = best.validation_rmse
         elif strength == "auto":
             strength = _STRENGTH_WITHOUT_HOLDOUT
+        problem = self._standardize(X, observed)
         fit = refit(
             problem,
             self.depth,
@@ -270,7 +268,6 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _fit_implicit(self, X: Array, observed: Any, holdout: Any) -> tuple[Fit, Problem]:
         from .implicit import flow, levels
 
-        data = self._standard.forward(X, observed)
         settings = {
             "start_scale": self.start_scale,
             "max_rank": self.max_rank,
@@ -286,7 +283,7 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         best: Trial | None = None
         self.path_ = []
         if holdout.any():
-            training, rate = self._problem(np.where(holdout, 0.0, data), observed & ~holdout), self._scorer(X, holdout)
+            training, rate = self._standardize(X, observed & ~holdout), self._scorer(X, holdout)
             for level, fit in zip(stops, flow(training, self.depth, stops, **settings), strict=False):
                 trial = Trial(level, rate(fit), fit.rank, fit.n_sweeps)
                 self.path_.append(trial)
@@ -297,7 +294,7 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 done = math.log(level) / math.log(stops[-1])
                 self._report("gradient flow", done, best.validation_rmse, fit, X, observed)
             stops = [level for level in stops if best is not None and level >= best.strength]
-        problem = self._problem(data, observed)
+        problem = self._standardize(X, observed)
         score = None if best is None else best.validation_rmse
         for level, fit in zip(stops, flow(problem, self.depth, stops, **settings), strict=False):
             self._report("fitting all entries", math.log(level) / math.log(stops[-1]), score, fit, X, observed)
@@ -321,8 +318,13 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 stacklevel=3,
             )
 
-    def _problem(self, data: Array, observed: Any) -> Problem:
-        return Problem(data, observed.astype(float), 1.0 if self.center else None)
+    def _standardize(self, X: Array, observed: Any) -> Problem:
+        """Make the columns' centre and scale from the entries ``observed`` (never from held-out ones); the problem."""
+        self._standard = Standard.of(X, observed, center=self.center, scale=self.scale)
+        return self._problem(X, observed)
+
+    def _problem(self, X: Array, observed: Any) -> Problem:
+        return Problem(self._standard.forward(X, observed), observed.astype(float), 1.0 if self.center else None)
 
     def _scorer(self, X: Array, where: Any) -> Callable[[Fit], float]:
         """Root-mean-square error of a fit on the entries ``where``, in the units of X."""
@@ -332,7 +334,9 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _report(self, stage: str, done: float, rmse: float | None, fit: Fit, X: Array, observed: Any) -> None:
         if self.callback is not None:
-            self.callback(Progress(stage, min(done, 1.0), rmse, lambda: self._merge(fit.matrix(), X, observed, X)))
+            backward = self._standard.backward  # of now: `complete` may be called when all entries are being fitted
+            complete = lambda: self._merge(backward(fit.matrix()), X, observed, X)  # noqa: E731
+            self.callback(Progress(stage, min(done, 1.0), rmse, complete))
 
     def _read(self, X: Any, *, reset: bool) -> tuple[Array, Any, Any]:
         """X in float64 with 0 where missing, the mask of what is observed, and X as it was given, as floats."""
@@ -351,9 +355,8 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             raise InputError(f"X contains NaN, which missing_values={self.missing_values} does not mark as missing.")
         return values, observed, given
 
-    def _merge(self, W: Array, X: Array, observed: Any, given: Any) -> Any:
-        """Back in the units of X, in its precision, with the observed entries as given."""
-        filled = self._standard.backward(W)
+    def _merge(self, filled: Array, X: Array, observed: Any, given: Any) -> Any:
+        """``filled`` in the precision of X as it was given, with the observed entries as given."""
         if not self.center:
             # without biases W knows nothing about lines that it never saw
             count = observed.sum(axis=1)

@@ -86,9 +86,12 @@ class Standard:
 
 
 def hold_out(observed: Any, fraction: float, random_state: Any) -> Any:
-    """A boolean mask of ``fraction`` of the observed entries, at least one, chosen at random; it depends on nothing else."""
+    """A boolean mask of ``fraction`` of the observed entries, at least one and not all, chosen at random.
+
+    It depends on ``observed``, ``fraction`` and ``random_state`` alone.
+    """
     where = np.flatnonzero(observed)
-    size = max(1, round(fraction * len(where)))
+    size = min(max(1, round(fraction * len(where))), len(where) - 1)
     chosen = np.zeros(observed.size, dtype=bool)
     chosen[check_random_state(random_state).choice(where, size=size, replace=False)] = True
     return chosen.reshape(observed.shape)
