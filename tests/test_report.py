@@ -88,8 +88,9 @@ class TestSentences:
 
     def test_each_depth_is_explained_by_its_pull(self, candidates):
         text = explain(candidates[:2], "explicit")
-        assert "takes the same 0.5 off every singular value and keeps 3 singular values, from 8 to 1" in text
-        assert "by 0.0556 (0.62 % of it) and the smallest that survives by 0.1 (2 % of it)" in text  # λ/σ: 0.5/9, 0.5/5
+        assert "pulls equally on all singular values, small and large; it keeps 3 singular values, from 8 to 1" in text
+        assert "pulls 1.8 times less on the largest singular value" in text  # λ/σ on 9 and on 5
+        assert "8 at depth 2 and 9 at depth ∞: the shallower network has shrunk it 11.1% more" in text
 
     def test_nothing_learned_is_said(self):
         assert "kept no singular value" in explain([candidate("depth 3", 0.3, 3.0, [], 9.0)], "explicit")

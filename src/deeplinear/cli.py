@@ -34,6 +34,7 @@ def complete(
     regularization: Annotated[str, typer.Option(help="explicit (weight decay) or implicit (early stop).")] = "explicit",
     strength: Annotated[str, typer.Option(help="Weight decay, or auto: chosen on held-out entries.")] = "auto",
     max_rank: Annotated[int | None, typer.Option(help="Largest rank to learn.")] = None,
+    max_iter: Annotated[int | None, typer.Option(help="Largest number of sweeps.")] = None,
     mask: Annotated[Path | None, typer.Option(help="File of INPUT's shape; non-zero (white) is missing.")] = None,
     missing: Annotated[list[str] | None, typer.Option(help="One more text that marks a missing cell in CSV.")] = None,
     header: Annotated[bool | None, typer.Option(help="CSV: the first line is a header, or not.")] = None,
@@ -58,6 +59,7 @@ def complete(
             "regularization": regularization,
             "strength": _parse_strength(strength),
             "max_rank": max_rank,
+            "max_iter": max_iter,
             "validation_fraction": validation_fraction,
             "random_state": seed,
         }

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .errors import InputError
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -33,8 +35,8 @@ def depth_name(depth: float) -> str:
 
 
 def rmse(prediction: np.ndarray, truth: np.ndarray, where: np.ndarray) -> float:
-    """Root mean squared error over the entries ``where``."""
-    return float(np.sqrt(np.mean((prediction - truth)[where] ** 2)))
+    """Root mean squared error over the entries ``where``; NaN if there are none."""
+    return float(np.sqrt(np.mean((prediction - truth)[where] ** 2)) if where.any() else math.nan)
 
 
 def compare_depths(
@@ -51,6 +53,8 @@ def compare_depths(
     Returns the candidates and the mask of those held-out entries, on which baselines can be measured too.
     ``progress`` is called with the depth and the estimator's own progress report, ``on_done`` with each result.
     """
+    from sklearn.utils._param_validation import InvalidParameterError
+
     from .completion.estimators import DeepLinearImputer
 
     candidates = []
@@ -58,7 +62,10 @@ def compare_depths(
         start = time.perf_counter()
         callback = (lambda state, depth=depth: progress(depth, state)) if progress else None
         imputer = DeepLinearImputer(depth=depth, callback=callback, **options)
-        filled = np.asarray(imputer.fit_transform(X))
+        try:
+            filled = np.asarray(imputer.fit_transform(X))
+        except InvalidParameterError as error:
+            raise InputError(str(error)) from None
         candidate = Candidate(
             name=depth_name(depth),
             filled=filled,

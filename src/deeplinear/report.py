@@ -77,7 +77,8 @@ def study_of_file(table: Table, candidates: Sequence[Candidate], regularization:
         "regularization": regularization,
     }
     if table.kind == "image":
-        low, high = min(0.0, float(np.nanmin(table.values))), max(1.0, float(np.nanmax(table.values)))
+        shown = table.picture(table.values)
+        low, high = min(0.0, float(np.nanmin(shown))), max(1.0, float(np.nanmax(shown)))
         return Study(
             **words,
             unit="pixel values",

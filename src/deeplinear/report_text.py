@@ -38,11 +38,28 @@ def explain(networks: Sequence[Candidate], regularization: str) -> str:
         low = min(ranked, key=lambda c: c.effective_rank or 0)
         high = max(ranked, key=lambda c: c.effective_rank or 0)
         text += (
-            f"<p>The effective rank (how many singular values carry the matrix) runs from {low.effective_rank:.1f} at "
+            f"<p>{_shrinkage(networks)}The effective rank (how many singular values carry the matrix) runs "
+            f"from {low.effective_rank:.1f} at "
             f"{low.name} to {high.effective_rank:.1f} at {high.name}. "
             f"The held-out entries decide which is right for this matrix: {_names_in_order(networks)}.</p>"
         )
     return text
+
+
+def _shrinkage(networks: Sequence[Candidate]) -> str:
+    """How much less of the largest singular value the shallowest network keeps, where it does."""
+    learned = [c for c in networks if c.singular_values is not None and len(c.singular_values)]
+    if len(learned) < 2:
+        return ""
+    shallow = min(learned, key=lambda c: c.depth or 0)
+    deep = max(learned, key=lambda c: c.depth or 0)
+    low, high = float(shallow.singular_values[0]), float(deep.singular_values[0])  # type: ignore[index]
+    if low >= high:
+        return ""
+    return (
+        f"The largest singular value is {low:.4g} at {html.escape(shallow.name)} and {high:.4g} at "
+        f"{html.escape(deep.name)}: the shallower network has shrunk it {1 - low / high:.1%} more. "
+    )
 
 
 def _one_depth(c: Candidate, regularization: str) -> str:
@@ -51,17 +68,15 @@ def _one_depth(c: Candidate, regularization: str) -> str:
     text = f"<b>{html.escape(c.name.capitalize())}</b>"
     if len(sigma) == 0:
         return f"{text} kept no singular value: it predicts from the marginals alone."
-    kept = f"keeps {len(sigma)} singular value{'s' if len(sigma) > 1 else ''}, from {sigma[0]:.3g} to {sigma[-1]:.3g}"
-    if regularization != "explicit" or c.strength is None or c.depth is None:
+    count = f"{len(sigma)} singular values" if len(sigma) > 1 else "1 singular value"
+    kept = f"keeps {count}, from {sigma[0]:.3g} to {sigma[-1]:.3g}"
+    if regularization != "explicit" or c.depth is None or c.depth < 2 or len(sigma) == 1:
         return f"{text} {kept}, effective rank {c.effective_rank:.1f}."
-    exponent = (0.0 if math.isinf(c.depth) else 2 / c.depth) - 1
-    pull = c.strength * sigma**exponent
     if c.depth == 2:
-        return f"{text} takes the same {pull[0]:.3g} off every singular value and {kept}."
-    return (
-        f"{text} pulls the largest singular value down by {pull[0]:.3g} ({_percent(pull[0] / sigma[0])} of it) and the "
-        f"smallest that survives by {pull[-1]:.3g} ({_percent(pull[-1] / sigma[-1])} of it); it {kept}."
-    )
+        return f"{text} pulls equally on all singular values, small and large; it {kept}."
+    exponent = 1 - (0.0 if math.isinf(c.depth) else 2 / c.depth)
+    ratio = (sigma[0] / sigma[-1]) ** exponent
+    return f"{text} pulls {ratio:.3g} times less on the largest singular value than on the smallest kept; it {kept}."
 
 
 def _names_in_order(networks: Sequence[Candidate]) -> str:
@@ -74,10 +89,6 @@ def _against(ours: float, theirs: float) -> str:
     if abs(change) < 0.005:
         return "level with the network"
     return f"the network's error is {abs(change):.1%} {'smaller' if change < 0 else 'larger'}"
-
-
-def _percent(part: float) -> str:
-    return f"{100 * part:.2g} %"
 
 
 def _sentence_case(name: str) -> str:
@@ -108,10 +119,11 @@ def methods(regularization: str) -> str:
         )
     terms = (
         "<ul><li><b>Held-out RMSE</b>: root mean squared error on observed entries that were hidden from training. The "
-        "same entries for every depth and baseline; they choose the strength and the best depth.</li>"
+        "same entries for every depth and baseline; they choose the strength, when to stop training, and the best depth.</li>"
         "<li><b>RMSE of all missing</b>: where the truth is known, the error over every entry that was missing. It "
         "chooses nothing.</li>"
         "<li><b>Train RMSE</b>: error on the observed entries, which the output keeps as they are in any case.</li>"
+        "<li><b>Singular values</b>: of the learned matrix, after the columns were centred and brought to one scale.</li>"
         "<li><b>Effective rank</b>: exp of the entropy of the singular values divided by their sum; r equal singular "
         "values give r.</li></ul>"
     )

@@ -31,7 +31,7 @@ class Table(ABC):
         return self.values.shape
 
     def picture(self, matrix: np.ndarray) -> np.ndarray:
-        """``matrix`` arranged for the eye; only images rearrange it."""
+        """``matrix`` arranged for the eye; an image becomes height × width, or height × width × 3."""
         return matrix
 
     def place(self, row: int, column: int) -> str:
