@@ -24,7 +24,12 @@ def file(folder: Path, name: str, content: str | bytes) -> Path:
 
 def write_back(table: Table, path: Path, value: float = 0.25) -> Path:
     """The table completed with one value, written as ``path``."""
-    write_atomically(path, table.encode(np.full(table.values.shape, value), path.suffix))
+    filled = np.full(table.values.shape, value)
+    if filled.shape[1] == 3 * table.mask_shape[1]:  # a colour image: brightness alone, the other two channels are 0
+        filled = np.hstack(
+            [np.sqrt(3) * filled[:, : table.mask_shape[1]], np.zeros((len(filled), 2 * table.mask_shape[1]))]
+        )
+    write_atomically(path, table.encode(filled, path.suffix))
     return path
 
 
@@ -205,6 +210,18 @@ class TestImages:
         hole = pixels[..., 3] == 0
         np.testing.assert_array_equal(completed[~hole], pixels[~hole])
         assert (completed[hole] == [64, 64, 64, 255]).all()
+
+    def test_the_channels_of_a_colour_image_turn_without_changing_distances(self, tmp_path, rng):
+        a, b = rng.integers(0, 256, (2, 6, 5, 3), dtype=np.uint8)
+        np.save(tmp_path / "mask.npy", np.eye(6, 5))
+        tables = []
+        for pixels in (a, b):
+            Image.fromarray(pixels).save(tmp_path / "a.png")
+            tables.append(read_table(tmp_path / "a.png", mask=tmp_path / "mask.npy"))
+        seen = ~np.eye(6, 5, dtype=bool)
+        np.testing.assert_allclose(tables[0].picture(tables[0].values)[seen], a[seen] / 255, atol=1e-15)
+        distance = np.nansum((tables[0].values - tables[1].values) ** 2)
+        assert distance == pytest.approx(((a[seen] / 255 - b[seen] / 255) ** 2).sum())
 
     def test_nan_in_a_float_image_is_missing(self, tmp_path):
         Image.fromarray(np.array([[1.5, np.nan], [np.nan, -2]], "f4")).save(tmp_path / "a.tif")

@@ -118,7 +118,7 @@ def nearest_neighbours(X: np.ndarray, held_out: np.ndarray, *, truth: np.ndarray
         return rmse(fill(hidden, neighbours, weights), X, held_out)
 
     start = time.perf_counter()
-    neighbours = min((3, 5, 10, 20), key=lambda k: score(k, "distance"))
+    neighbours = min((5, 10, 20), key=lambda k: score(k, "distance"))
     weights = min(("distance", "uniform"), key=lambda w: score(neighbours, w))
     name = f"KNN ({neighbours} rows)"
     return _baseline(name, X, lambda matrix: fill(matrix, neighbours, weights), held_out, truth, start)

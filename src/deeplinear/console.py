@@ -107,17 +107,17 @@ def summary(candidates: "Sequence[Candidate]", winner: "Candidate", title: str |
     )
     table.add_column("\nmethod", no_wrap=True)
     names = ["RMSE\ntrain", "RMSE\nheld-out"] + (["RMSE all\nmissing"] if with_truth else [])
-    for name in [*names, "effective\nrank", "leading\nσ"]:
+    for name in [*names, "effective\nrank", "singular\nvalues"]:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("\ntime", justify="right", no_wrap=True, min_width=7)
     for c in candidates:
         numbers = [c.train_rmse, c.validation_rmse] + ([c.truth_rmse] if with_truth else [])
-        sigma = [] if c.singular_values is None else [f"{s:.3g}" for s in c.singular_values[:3] if s > 0]
+        sigma = [] if c.singular_values is None else [f"{s:.3g}" for s in c.singular_values[:2] if s > 0]
         table.add_row(
             f"{c.name} ★" if c is winner else c.name,
             *("–" if number is None else f"{number:.4g}" for number in numbers),
             "–" if c.effective_rank is None else f"{c.effective_rank:.1f}",
-            ", ".join(sigma) or "–",
+            ", ".join([*sigma, "…"] if c.rank and c.rank > 2 else sigma) or "–",
             f"{c.seconds:.1f} s",
             style="bold" if c is winner else None,
         )

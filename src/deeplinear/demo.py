@@ -72,9 +72,10 @@ def complete(
 
 
 def digit_mosaic(table: np.ndarray) -> np.ndarray:
-    """The first ten rows of 64 as images, two rows of five, with a gap of one pixel."""
+    """The first ten rows of 64 as images, two rows of five, with white between and beside them."""
     images = np.pad(table[:10].reshape(2, 5, 8, 8), ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=1.0)
-    return images.transpose(0, 2, 1, 3).reshape(18, 45)[:-1, :-1]
+    mosaic = images.transpose(0, 2, 1, 3).reshape(18, 45)[:-1, :-1]
+    return np.pad(mosaic, ((0, 0), (2, 2)), constant_values=1.0)
 
 
 def _study(truth: np.ndarray, *, removed: float, **words: Any) -> Study:

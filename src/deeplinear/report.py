@@ -172,7 +172,8 @@ def _figures(study: Study) -> list[tuple[str, Figure, str]]:
     figures = [("completed", plots.pictures(arranged, **view), f"{study.caption} Numbers: {which}.")]
 
     if study.truth is not None:
-        errors = {_score_title(c): np.abs(study.picture(c.filled - study.truth)) for c in study.candidates}
+        truth = study.picture(study.truth)
+        errors = {_score_title(c): np.abs(study.picture(c.filled) - truth) for c in study.candidates}
         errors = {title: error.mean(axis=2) if error.ndim == 3 else error for title, error in errors.items()}
         top = float(np.quantile(np.stack(list(errors.values())), 0.99))
         figure = plots.pictures(
