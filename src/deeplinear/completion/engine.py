@@ -267,11 +267,11 @@ def _record(fit: Fit, value: float) -> Fit:
     return replace(fit, objective=(*fit.objective, value), n_sweeps=fit.n_sweeps + 1)
 
 
-def grow(problem: Problem, penalty: Penalty, fit: Fit, max_rank: int) -> Fit:
+def grow(problem: Problem, penalty: Penalty, fit: Fit, max_rank: int, slack: float = 1e-9) -> Fit:
     """Add the singular triples of the residual whose value exceeds f'(0), where a new component lowers the objective.
 
     This is the optimality condition ‖R_⊥‖₂ ≤ f'(0) turned into a step: at depth 2 f'(0) = λ, and it finds the rank;
-    at larger depth f'(0) is as good as infinite (W loses rank but never gains it). The new singular values
+    at larger depth f'(0) is as good as infinite (W loses rank but never gains it). ``slack`` is relative. The new singular values
     (g − f'(0))/c use the typical curvature c first, and the largest one, which cannot fail, if that overshoots.
     """
     R, energy = _residual(problem, fit)
@@ -280,7 +280,7 @@ def grow(problem: Problem, penalty: Penalty, fit: Fit, max_rank: int) -> Fit:
     if room <= 0 or np.linalg.norm(R) <= limit:
         return fit
     U, g, Vt = leading_triples(R, min(room, 16 + fit.rank))
-    new = g > limit * (1 + 1e-9)
+    new = g > limit * (1 + slack)
     if not new.any():
         return fit
     before = energy + float(penalty.value(fit.s).sum())
@@ -322,7 +322,8 @@ def descend(
         value = fit.objective[-1]
         size = value + float((penalty.slope(fit.s) * fit.s - penalty.value(fit.s)).sum())
         if last - value <= tol * size:
-            larger = grow(problem, penalty, fit, max_rank)
+            # what is not exactly stationary exceeds f'(0) a little without anything missing
+            larger = grow(problem, penalty, fit, max_rank, max(tol, 1e-18) ** 0.5)
             if larger is fit:
                 yield replace(fit, converged=True)
                 return
