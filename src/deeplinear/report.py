@@ -100,7 +100,7 @@ def study_of_file(table: Table, candidates: Sequence[Candidate], regularization:
     part = "" if X.shape == table.values.shape else f" (first {X.shape[0]} rows and {X.shape[1]} columns)"
     return Study(
         **words,
-        unit="the table's own units",
+        unit="in the units of the table, so columns of large numbers weigh most",
         picture=standardized,
         caption=f"The table{part} as given (missing entries in white), and completed by each method.",
         limits=(-2.5, 2.5),
@@ -190,7 +190,7 @@ def _figures(study: Study) -> list[tuple[str, Figure, str]]:
             limits=(0, float(np.quantile(spread, 0.995)) or 1.0),
             cmap="cividis",
             bar_label=study.bar_label or study.unit,
-            width=8.0,
+            width=7.0,
         )
         figures.append(("disagreement", figure, "Where the depths disagree: trust the bright entries least."))
 
