@@ -53,6 +53,8 @@ def test_sensing(rng):
         (([-1], [0], [1.0], (2, 2)), "rows must lie in 0 … 1"),
         (([0, 0], [1, 1], [1.0, 2.0], (2, 2)), "list an entry twice"),
         (([0], [0], [np.inf], (2, 2)), "values must be finite"),
+        (([0], [0], [1j], (2, 2)), "values must hold real"),
+        (([0], [0], [1.0], (2, 0)), "shape must be"),
         (([0], [0], [1.0], (2, 2), [-1.0]), "weights must be finite and ≥ 0"),
         (([0], [0], [1.0], (2, 2), [1.0, 1.0]), "weights must match"),
     ],
@@ -60,6 +62,12 @@ def test_sensing(rng):
 def test_bad_completion_problems(arguments, message):
     with pytest.raises(dl.InputError, match=message):
         dl.Completion(*arguments)
+
+
+def test_a_W_of_another_shape_is_an_error_and_no_broadcast(rng):
+    for energy in (dl.Completion.from_dense(np.ones((2, 2))), dl.Sensing(np.ones((3, 2, 2)), np.ones(3))):
+        with pytest.raises(dl.InputError, match=r"W must have the shape \(2, 2\)"):
+            energy(np.ones((1, 2)))
 
 
 def test_bad_dense_and_sensing_problems():

@@ -304,6 +304,11 @@ def test_bad_arguments_are_typed_errors(rng):
         ({"weight_decay": -1.0}, "weight_decay must be finite and ≥ 0"),
         ({"rtol": 0.0}, "rtol must be positive"),
         ({"max_steps": 0}, "max_steps must be"),
+        ({"max_steps": None}, "max_steps must be"),
+        ({"saveat": []}, "saveat must hold at least one"),
+        ({"t0": -math.inf}, "t0 must be finite"),
+        ({"atol": -1.0}, "atol must be ≥ 0"),
+        ({"depth": np.array([2.0, 3.0])}, "depth must be one number"),
     ]:
         with pytest.raises(dl.InputError, match=message):
             dl.gradient_flow(energy, W0, **{"depth": 2, "t1": 1.0, **arguments})
@@ -326,6 +331,62 @@ def test_unbalanced_factors_warn_with_their_imbalance(rng):
     factors = [rng.normal(size=(3, 3)), rng.normal(size=(3, 3))]
     with pytest.warns(dl.ImbalanceWarning, match=re.escape(f"imbalance {float(dl.imbalance(factors)):.2e}")):
         dl.factor_flow(energy, factors, t1=0.1)
+
+
+def test_depth_one_moves_off_zero_and_is_plain_gradient_flow(rng):
+    X = rng.normal(size=(3, 3))
+    for W0 in (np.zeros((3, 3)), np.diag([0.5, 0.0, 0.2])):
+        flow = dl.gradient_flow(dl.Completion.from_dense(X), W0, 1, t1=1.5, rtol=1e-9)
+        np.testing.assert_allclose(flow.W, X + math.exp(-1.5) * (W0 - X), atol=1e-8)
+        assert float(dl.gradient_flow(dl.Completion.from_dense(X), W0, 1).energy) < 1e-8
+
+
+def test_one_vanishing_factor_trains(rng):
+    with pytest.warns(dl.ImbalanceWarning):
+        flow = dl.factor_flow(dl.Completion.from_dense(rng.normal(size=(2, 2))), [np.zeros((2, 2)), np.eye(2)])
+    assert flow.status == dl.Status.gradient
+    assert float(flow.energy) < 1e-7
+
+
+def test_a_nan_is_a_failure_and_no_stop():
+    broken = lambda W: jnp.where(W[0, 0] < 0.5, jnp.nan, jnp.sum(W**2))  # noqa: E731
+    flow = dl.gradient_flow(
+        broken, np.array([[1.0, 0.2], [0.1, 0.7]]), 3, stop_energy=1e-3, chart="dense", max_steps=500
+    )
+    assert not flow.converged
+    with pytest.raises(dl.InputError, match="finite value and gradient at the start"):
+        dl.gradient_flow(lambda W: jnp.sum(W) * jnp.nan, np.eye(2), 3, chart="dense")
+
+
+def test_a_minimizer_as_the_start_ends_at_once(rng):
+    X = rng.normal(size=(3, 3))
+    flow = dl.gradient_flow(dl.Completion.from_dense(X), X, 3)
+    assert flow.status == dl.Status.gradient
+    assert float(flow.t_end) == 0
+
+
+def test_an_energy_that_becomes_negative_stops_where_it_was_asked_to():
+    flow = dl.gradient_flow(lambda W: jnp.sum((W - 1.0) ** 2) - 1, 0.1 * np.eye(2) + 0.01, 3, stop_energy=1e-6)
+    assert float(flow.energy) == pytest.approx(1e-6, rel=1e-3)
+
+
+def test_a_factored_start_with_a_zero_is_the_start_of_lower_rank(rng):
+    energy, W0 = completion(rng, (3, 3)), np.outer(rng.normal(size=3), rng.normal(size=3))
+    U, s, Vt = np.linalg.svd(W0)
+    start = dl.LogSVD(*map(jnp.asarray, (U, np.log([s[0], 1, 1]) - [0, np.inf, np.inf], Vt)))
+    ends = [dl.gradient_flow(energy, W, 3, t1=1.0, rtol=1e-9).W for W in (start, W0)]
+    np.testing.assert_allclose(*ends, atol=1e-8)
+    with pytest.raises(dl.InputError, match="W0 must be finite"):
+        dl.gradient_flow(energy, dl.LogSVD(start.U * jnp.nan, start.log_s, start.Vt), 3, t1=1.0)
+    with pytest.raises(dl.CriticalPointError, match="W0 must not vanish"):
+        dl.gradient_flow(energy, dl.LogSVD(start.U, start.log_s - jnp.inf, start.Vt), 3, t1=1.0)
+
+
+def test_the_derivative_in_depth_of_a_rectangular_flow(rng):
+    energy, W0 = completion(rng, (2, 3)), jnp.asarray(0.5 * rng.normal(size=(2, 3)))
+    end = lambda N: dl.gradient_flow(energy, W0, N, t1=0.5, chart="dense", rtol=1e-9).W[0, 1]  # noqa: E731
+    h = 1e-4
+    assert float(jax.grad(end)(3.0)) == pytest.approx(float(end(3 + h) - end(3 - h)) / (2 * h), rel=1e-4)
 
 
 @pytest.mark.slow

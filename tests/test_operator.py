@@ -114,8 +114,14 @@ def test_bad_points_are_typed_errors():
         dl.Operator(np.array([[1.0, np.nan]]), 2)
     with pytest.raises(dl.InputError, match="W must hold real numbers"):
         dl.Operator(np.eye(2, dtype=complex), 2)
+    with pytest.raises(dl.InputError, match="Z must have the shape"):
+        dl.Operator(np.eye(3), 2)(np.ones(3))
+    with pytest.raises(dl.InputError, match="U, s, Vt must have shapes"):
+        dl.Operator.from_svd(np.eye(3), np.ones(2), np.eye(3), 2)
     with pytest.raises(dl.DepthError):
         dl.Operator(np.eye(2), 0.5)
+    with pytest.raises(dl.DepthError, match="one number"):
+        dl.Operator(np.eye(2), np.array([2.0, 3.0]))
 
 
 def test_works_under_jit_with_depth_as_an_array(rng):

@@ -62,6 +62,18 @@ def test_at_zero():
     assert float(dl.kernel(0.0, 5.0, 1)) == 1
 
 
+def test_derivatives_at_zero_are_the_limits():
+    for N in (2.0, 3.0, 7.5):
+        at_zero, near = (jax.grad(dl.kernel, (0, 2))(2.0, b, N) for b in (0.0, 1e-300))
+        np.testing.assert_allclose(at_zero, near, rtol=1e-9)
+    assert float(jax.grad(dl.kernel, 1)(2.0, 0.0, 3.0)) == 0  # by definition
+
+
+def test_no_number_comes_of_nan_or_a_negative_singular_value():
+    assert np.isnan(dl.kernel(np.array([np.nan, -1.0, 2.0]), np.array([2.0, 2.0, -1.0]), 3)).all()
+    assert math.isnan(log_kernel(math.nan, 0.0, 0.5))
+
+
 def test_arguments_broadcast_also_in_depth():
     a, b, N = np.ones((3, 1, 1)), np.arange(1.0, 5.0)[:, None], np.array([1.0, 2.0, math.inf])
     values = dl.kernel(a, b, N)

@@ -69,7 +69,8 @@ def _squared_norm(M: Array, GV: Array, GtU: Array, log_s: Array, problem: Proble
     """
     nu = problem.nu
     inside = jnp.exp(log_kernel(log_s[:, None], log_s, nu)) * M**2
-    diagonal = jnp.exp((1 - nu) * log_s) * jnp.diagonal(M) + problem.weight_decay * jnp.exp(nu * log_s)
+    decay = problem.weight_decay * jnp.where(jnp.isneginf(log_s), 0.0, _power(log_s, nu))
+    diagonal = _power(log_s, 1 - nu) * jnp.diagonal(M) + decay
     total = jnp.sum(inside) - jnp.sum(jnp.diagonal(inside)) + jnp.sum(diagonal**2)
     if GV.shape[0] + GtU.shape[0] > 2 * log_s.size:
         edge = jnp.exp(log_kernel(log_s, problem.log_bulk, nu))
@@ -226,6 +227,11 @@ class Thin:
         """‖grad E_λ‖²_g."""
         _, _, P, log_s, Q, GV, GtU, core = Thin.parts(y, problem)
         return _squared_norm(P.T @ core @ Q, GV @ Q, GtU @ P, log_s, problem)
+
+
+def _power(log_s: Array, p: Array) -> Array:
+    """σ^p for p ≥ 0, with 0^0 = 1."""
+    return jnp.where(p == 0, 1.0, jnp.exp(jnp.where(p == 0, 1.0, p) * log_s))
 
 
 def _orthonormal(U: Array) -> Array:

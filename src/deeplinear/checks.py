@@ -16,12 +16,16 @@ def is_traced(*values: Any) -> bool:
     return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(values))
 
 
-def check_depth(depth: Any, name: str = "depth") -> Any:
-    """Return ``depth`` unchanged if it is a real number ≥ 1 or ``math.inf`` (arrays: all entries); raise `DepthError` if not.
+def check_depth(depth: Any, name: str = "depth", *, scalar: bool = False) -> Any:
+    """Return ``depth`` unchanged if it is a real number ≥ 1 or ``math.inf``; raise `DepthError` if not.
+
+    Arrays of depths pass if all entries do, except where the caller needs one number (``scalar``).
 
     A traced depth (inside ``jit``, ``vmap`` or ``grad``) has no value to look at; there `inverse_depth` turns what is
     out of range into NaN.
     """
+    if scalar and np.ndim(depth) != 0:
+        raise DepthError(f"{name} must be one number here, got shape {np.shape(depth)}: use jax.vmap for several.")
     if isinstance(depth, jax.core.Tracer):
         return depth
     try:
@@ -48,8 +52,8 @@ def check_matrix(W: ArrayLike, name: str = "W") -> Array:
         W = np.asarray(W)
     if np.ndim(W) != 2 or 0 in np.shape(W):
         raise InputError(f"{name} must be a matrix with two non-empty axes, got shape {np.shape(W)}.")
-    if W.dtype.kind not in "fiub" and not jnp.issubdtype(W.dtype, jnp.floating):
-        raise InputError(f"{name} must hold real numbers, got dtype {W.dtype}: convert it to float64.")
+    if W.dtype.kind not in "fiub" or W.dtype.itemsize == 2:
+        raise InputError(f"{name} must hold real numbers of 32 or 64 bits, got dtype {W.dtype}: convert it to float64.")
     W = jnp.asarray(W, W.dtype if jnp.issubdtype(W.dtype, jnp.floating) else float)
     # NumPy where values can be seen: small eager JAX operations would each be compiled first.
     bad = ~(jnp if is_traced(W) else np).isfinite(W)

@@ -45,6 +45,10 @@ class Completion(eqx.Module):
             raise InputError(
                 f"rows, cols and values must be one-dimensional and of equal length, got {rows.shape}, {cols.shape}, {values.shape}."
             )
+        if values.dtype.kind not in "fiub":
+            raise InputError(f"values must hold real numbers, got dtype {values.dtype}: convert them to float.")
+        if len(shape) != 2 or min(shape) < 1:
+            raise InputError(f"shape must be (m, n) with m, n ≥ 1, got {shape!r}.")
         if rows.size == 0:
             raise InputError("values must hold at least one observed entry, got none.")
         for name, index, bound in (("rows", rows, shape[0]), ("cols", cols, shape[1])):
@@ -95,7 +99,7 @@ class Completion(eqx.Module):
         return self.weights > 0
 
     def __call__(self, W: Float[Array | np.ndarray, "m n"]) -> Float[Array, ""]:
-        return 0.5 * jnp.sum(self.weights * (W - self.target) ** 2)
+        return 0.5 * jnp.sum(self.weights * (_checked(W, self.target.shape) - self.target) ** 2)
 
 
 class Sensing(eqx.Module):
@@ -131,4 +135,11 @@ class Sensing(eqx.Module):
         self.A, self.y, self.weights = jnp.asarray(A), jnp.asarray(y), jnp.asarray(weights)
 
     def __call__(self, W: Float[Array | np.ndarray, "m n"]) -> Float[Array, ""]:
-        return 0.5 * jnp.sum(self.weights * (jnp.tensordot(self.A, W, 2) - self.y) ** 2)
+        return 0.5 * jnp.sum(self.weights * (jnp.tensordot(self.A, _checked(W, self.A.shape[1:]), 2) - self.y) ** 2)
+
+
+def _checked(W: Array | np.ndarray, shape: tuple[int, ...]) -> Array | np.ndarray:
+    """W, if it has the shape of the problem: broadcasting would give another energy."""
+    if jnp.shape(W) != shape:
+        raise InputError(f"W must have the shape {shape} of the problem, got {jnp.shape(W)}.")
+    return W

@@ -66,8 +66,8 @@ def gradient_flow(
       "thin" is the fast one for a W0 of low rank k, integrating two frames and a k×k core.
     - ``rtol``, ``atol``: of the adaptive steps; ``rtol`` is 1e−6 by default (float32: 1e−4). In the SVD chart they
       bound the errors of log σ and of the frames; there ``atol`` is ``rtol`` by default, in the dense chart ``rtol`` times ‖W0‖.
-    - ``bulk``: for a W0 of rank k < min(m, n) given as a `LogSVD`: the size of the singular values that are not
-      carried (0: they are zero).
+    - ``bulk``: in the charts "svd" and "thin", the singular value of every direction outside the k that W0 has (0: they are
+      zero, exactly; else to first order, and a W that is not square counts as padded to one that is).
     - ``solver``, ``stepsize_controller``, ``max_steps``, ``adjoint``: diffrax's; by default a PID controller with Tsit5, or, in the
       SVD chart of a small W (up to 64 numbers), with Kvaerno3 or 5: completion problems are stiff.
 
@@ -86,9 +86,9 @@ def gradient_flow(
     >>> bool(abs(flow.W[1, 1] - 0.5) < 0.01)  # rank one: 1·1/2
     True
     """
-    check_depth(depth)
+    check_depth(depth, scalar=True)
     if isinstance(W0, LogSVD):
-        point, W = W0, None
+        point, W = _checked(W0), None
     else:
         W = check_matrix(W0, "W0")
         point = _factored(W)
@@ -105,10 +105,15 @@ def gradient_flow(
     rank = _trimmed(point).log_s.size
     separating = Stops(stops.energy, stops.gradient, rank, separation(point), smallest_dense(options.rtol))
     leg = integrate(first, problem, y0, separating, options, last=False)
+    if leg.status != Status.chart and not leg.converged:
+        options = dataclasses.replace(options, max_steps=1)  # it gave up, and so does the rest
     if leg.status != Status.chart:
         then = first  # it ended in the first chart: what is left is to save the end
     rest = integrate(then, problem, then.start(_trimmed(leg.end)), stops, _after(options, leg))
-    return finish(join(leg, rest), options)
+    whole = join(leg, rest)
+    if leg.status != Status.chart:
+        whole = dataclasses.replace(whole, status=leg.status)
+    return finish(whole, options)
 
 
 def factor_flow(
@@ -183,6 +188,25 @@ def _factored(W: Array) -> LogSVD:
     U, s, Vt = np.linalg.svd(W, full_matrices=False)
     with np.errstate(divide="ignore"):
         return LogSVD(*map(jnp.asarray, (U, np.log(s), Vt)))
+
+
+def _checked(point: LogSVD) -> LogSVD:
+    """A start that the user gives as a `LogSVD`: shapes that fit, no NaN, singular values that are zero left out."""
+    U, log_s, Vt = (jnp.asarray(x) for x in (point.U, point.log_s, point.Vt))
+    if not (U.ndim == Vt.ndim == 2 and log_s.shape == (U.shape[1],) == (Vt.shape[0],)):
+        raise InputError(
+            f"W0 must have U, log_s, Vt of shapes (m, k), (k,), (k, n), got {U.shape}, {log_s.shape}, {Vt.shape}."
+        )
+    if is_traced(point):
+        return LogSVD(U, log_s, Vt)
+    if not (np.isfinite(U).all() and np.isfinite(Vt).all() and (np.asarray(log_s) < math.inf).all()):
+        raise InputError("W0 must be finite, got NaN or infinite entries in its LogSVD.")
+    keep = np.flatnonzero(np.asarray(log_s) > -math.inf)
+    if keep.size == 0:
+        raise CriticalPointError(
+            "W0 must not vanish: W = 0 is critical at every depth > 1; start from small random entries."
+        )
+    return LogSVD(U[:, keep], log_s[keep], Vt[keep])
 
 
 def _trimmed(point: LogSVD) -> LogSVD:
@@ -274,8 +298,15 @@ def _options(
     t0, t1 = jnp.asarray(t0, dtype), jnp.asarray(t1, dtype)
     if not is_traced(t0, t1) and not t1 > t0:
         raise InputError(f"t1 must be later than t0 = {float(t0):g}, got {float(t1):g}.")
+    if not is_traced(t0) and not jnp.isfinite(t0):
+        raise InputError(f"t0 must be finite, got {float(t0)}.")
+    if atol is not None and not is_traced(atol) and not atol >= 0:
+        raise InputError(f"atol must be ≥ 0, got {atol!r}.")
     if saveat is not None and not isinstance(saveat, dfx.SaveAt):
-        saveat = dfx.SaveAt(ts=jnp.asarray(saveat, dtype))
+        times = jnp.atleast_1d(jnp.asarray(saveat, dtype))
+        if times.ndim != 1 or times.size == 0:
+            raise InputError(f"saveat must hold at least one time, in one axis, got shape {np.shape(saveat)}.")
+        saveat = dfx.SaveAt(ts=times)
     if saveat is not None and (not isinstance(saveat.subs, dfx.SubSaveAt) or saveat.dense):
         raise InputError(
             "saveat must be times or a diffrax.SaveAt with t0, t1, ts or steps alone: subs and dense are not supported."
@@ -283,7 +314,7 @@ def _options(
     ts = None if saveat is None else saveat.subs.ts
     if ts is not None and not is_traced(ts, t0, t1) and not _is_increasing(t0, *ts, t1):
         raise InputError(f"saveat must hold increasing times between t0 = {float(t0):g} and t1 = {float(t1):g}.")
-    if max_steps < 1:
+    if not isinstance(max_steps, int) or max_steps < 1:
         raise InputError(f"max_steps must be a positive integer, got {max_steps!r}.")
     return Options(
         t0,
@@ -317,6 +348,10 @@ def _stops(chart: Any, problem: Problem, y0: Any, energy: Any, gradient: Any, op
         if value is not None and not is_traced(value) and not value > 0:
             raise InputError(f"{name} must be positive, got {value!r}.")
     if energy is None and gradient is None and not is_traced(options.t1) and math.isinf(options.t1):
-        gradient = 10 * options.rtol * stationarity(chart, y0, problem)
+        # not below the rounding of the gradient, for a start that is a minimizer already
+        noise = 100 * jnp.finfo(problem.nu.dtype).eps * jnp.linalg.norm(chart.matrix(y0))
+        gradient = jnp.maximum(10 * options.rtol * stationarity(chart, y0, problem), noise)
+        if not (is_traced(gradient) or jnp.isfinite(gradient)):
+            raise InputError("energy must have a finite value and gradient at the start, got NaN or infinity there.")
     as_array = lambda x: None if x is None else jnp.asarray(x, problem.nu.dtype)  # noqa: E731
     return Stops(as_array(energy), as_array(gradient))

@@ -83,9 +83,9 @@ class Stops(eqx.Module):
         """(energy, gradient, chart): positive before the stop, zero at it, infinite for a stop that was not asked for."""
         out: list[Any] = [jnp.inf, jnp.inf, jnp.inf]
         if self.energy is not None:
-            out[0] = jnp.log(problem.energy(chart.matrix(y)).reshape(())) - jnp.log(self.energy)
+            out[0] = problem.energy(chart.matrix(y)).reshape(()) / self.energy - 1
         if self.gradient is not None:
-            out[1] = jnp.log(stationarity(chart, y, problem)) - jnp.log(self.gradient)
+            out[1] = stationarity(chart, y, problem) / self.gradient - 1
         if self.leave_dense:
             log_s = jnp.log(jnp.linalg.svd(y, compute_uv=False))[: self.leave_dense]
             small = log_s[-1] - log_s[0] - jnp.log(self.smallest_dense)
@@ -99,9 +99,12 @@ def smallest_gap(log_s: Array) -> Array:
 
 
 def stationarity(chart: Any, y: Any, problem: Problem) -> Array:
-    """‖grad E_λ‖_g / ‖W‖_F^{1−1/N}: what ``stop_gradient`` bounds."""
-    norm = jnp.linalg.norm(chart.matrix(y))
-    return jnp.sqrt(jnp.maximum(chart.slope(y, problem), 0.0)) / norm ** (1 - problem.nu)
+    """‖grad E_λ‖_g / ‖W‖_F^{1−1/N}, or / (mean ‖W_p‖_F)^{N−1} upstairs: what ``stop_gradient`` bounds."""
+    if chart.name == "factors":  # their product may vanish where they do not
+        size = jnp.mean(jnp.stack([jnp.linalg.norm(W) for W in y])) ** (len(y) - 1)
+    else:
+        size = jnp.linalg.norm(chart.matrix(y)) ** (1 - problem.nu)
+    return jnp.sqrt(jnp.maximum(chart.slope(y, problem), 0.0)) / size
 
 
 class Options(eqx.Module):
@@ -185,11 +188,13 @@ def integrate(chart: Any, problem: Problem, y0: Any, stops: Stops, options: Opti
     distances = stops.distances(chart, y_end, problem)
     # The event says so even where rounding of E keeps the root find from its last digits.
     stopped = solution.event_mask | (jnp.min(distances) <= 0) if watch else False
+    broken = jnp.any(jnp.isnan(distances)) if watch else False  # NaN is no stop, though a sign change
     reason = jnp.argmin(distances)
     status: Any = Status.where(solution.result == dfx.RESULTS.max_steps_reached, Status.max_steps, Status.failed)
     status = Status.where(solution.result == dfx.RESULTS.successful, Status.reached_t1, status)
     for i, stop in enumerate((Status.energy, Status.gradient, Status.chart)):
         status = Status.where(stopped & (reason == i), stop, status)
+    status = Status.where(broken, Status.failed, status)
     ts, (W, energy, log_s) = (solution.ts[0], solution.ys[0]) if saved else _nothing(observe, t_end, y_end, problem)
     return FlowResult(
         ts=ts,
@@ -217,7 +222,7 @@ def join(first: FlowResult, second: FlowResult) -> FlowResult:
         end=second.end,
         t_end=second.t_end,
         status=second.status,
-        stats={**first.stats, **second.stats, "steps": first.stats["steps"] + second.stats["steps"]},
+        stats={key: first.stats.get(key, 0) + second.stats.get(key, 0) for key in {**first.stats, **second.stats}},
         factors=second.factors,
     )
 

@@ -8,7 +8,7 @@ import lineax as lx
 from jaxtyping import Array, ArrayLike, Float
 
 from .checks import check_depth, check_matrix, raise_if
-from .errors import SingularOperatorError
+from .errors import InputError, SingularOperatorError
 from .spectral import inverse_depth, kernel, log_kernel
 
 
@@ -51,7 +51,7 @@ class Operator(lx.AbstractLinearOperator):
         if rank_rtol is None:
             rank_rtol = max(W.shape) * float(jnp.finfo(W.dtype).eps)
         self.U, self.s, self.Vt = U, jnp.where(s > rank_rtol * s[0], s, 0.0), Vt
-        self.depth = jnp.asarray(check_depth(depth), s.dtype)
+        self.depth = jnp.asarray(check_depth(depth, scalar=True), s.dtype)
 
     @classmethod
     def from_svd(cls, U: ArrayLike, s: ArrayLike, Vt: ArrayLike, depth: ArrayLike) -> "Operator":
@@ -60,8 +60,11 @@ class Operator(lx.AbstractLinearOperator):
         k below min(m, n) is a point of rank k, at a cost of O(mnk) for each application.
         """
         U, s, Vt = map(jnp.asarray, (U, s, Vt))
+        if not (U.ndim == Vt.ndim == 2 and s.shape == (U.shape[1],) == (Vt.shape[0],)):
+            raise InputError(f"U, s, Vt must have shapes (m, k), (k,), (k, n), got {U.shape}, {s.shape}, {Vt.shape}.")
+        depth = check_depth(depth, scalar=True)
         self = object.__new__(cls)  # past __init__, which would factor W again
-        for name, value in {"U": U, "s": s, "Vt": Vt, "depth": jnp.asarray(check_depth(depth), s.dtype)}.items():
+        for name, value in {"U": U, "s": s, "Vt": Vt, "depth": jnp.asarray(depth, s.dtype)}.items():
             object.__setattr__(self, name, value)
         return self
 
@@ -83,6 +86,8 @@ class Operator(lx.AbstractLinearOperator):
 
     def _power(self, Z: Array, power: Any) -> Array:
         """A^q (Z), with ``power`` the function x ↦ x^q of the eigenvalues."""
+        if Z.shape != self.shape:
+            raise InputError(f"Z must have the shape {self.shape} of W, got {Z.shape}: use jax.vmap for a batch.")
         core, edge, corner = map(power, self.eigenvalues)
         U, Vt = self.U, self.Vt
         m, n = self.shape

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from .checks import check_depth
@@ -84,7 +85,9 @@ def _log_slope_nu(z: Array, nu: Array, log_max: Array) -> Array:
         series, power = series + c * power, power * x * x
     far = jnp.where(near, 1.0, y)
     slope = jnp.where(near, series, (_bernoulli(far) - 1) / far)
-    return -2 * log_max - jnp.where(jnp.isinf(z), 0.0, z) * slope
+    safe_nu = jnp.where(nu > 0, nu, 1.0)
+    at_infinity = jnp.where(nu > 0, 1 / safe_nu, 0.0)  # −z ℓ′(νz) → 1/ν; at ν = 0 only λ itself has a limit, which is 0
+    return -2 * log_max + jnp.where(jnp.isinf(z), at_infinity, -jnp.where(jnp.isinf(z), 0.0, z) * slope)
 
 
 def _log_gap(a: Array, b: Array) -> tuple[Array, Array]:
@@ -113,7 +116,7 @@ def _kernel(a: Array, b: Array, N: Array) -> Array:
     q = 1 - nu
     rounding = ((1 - q) - nu) - _rounding_of_inverse(N, nu)
     power = jnp.power(big, q) * jnp.exp(rounding * log_big)
-    return power * _shrink(z, nu) * power
+    return jnp.where((a >= 0) & (b >= 0), power * _shrink(z, nu) * power, jnp.nan)
 
 
 @_kernel.defjvp
@@ -137,7 +140,7 @@ def _kernel_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tupl
 def _log_kernel(log_a: Array, log_b: Array, nu: Array) -> Array:
     big, z = _difference(log_a, log_b)
     head = jnp.where(nu == 1, 0.0, (2 - 2 * nu) * big)
-    return head + jnp.log(_shrink(z, nu))
+    return jnp.where(jnp.isnan(log_a) | jnp.isnan(log_b), jnp.nan, head + jnp.log(_shrink(z, nu)))
 
 
 def _difference(log_a: Array, log_b: Array) -> tuple[Array, Array]:
@@ -168,7 +171,7 @@ def kernel(a: ArrayLike, b: ArrayLike, depth: ArrayLike) -> Float[Array, "..."]:
     below 1e−14 in float64 wherever a, b and the result are normal numbers. Differentiable in all three arguments, to any
     order at ties; the derivative in an argument that is exactly 0 is defined as 0 (a zero singular value stays zero).
 
-    **Raises** `DepthError` for a depth below 1 or NaN (traced: the result is NaN).
+    **Raises** `DepthError` for a depth below 1 or NaN (traced: the result is NaN). A negative or NaN argument gives NaN.
 
     **Source**: Cohen, Menon, Veraszto (SIADS 2023), the metric in Theorem 1.1.
 
@@ -177,7 +180,8 @@ def kernel(a: ArrayLike, b: ArrayLike, depth: ArrayLike) -> Float[Array, "..."]:
     [1.0, 1.5, 2.164043]
     """
     check_depth(depth)
-    dtype = jnp.result_type(a, b, float) if not _floating(a, b) else jnp.result_type(*_floating(a, b))
+    a, b = (x if hasattr(x, "dtype") else jnp.asarray(x) if np.ndim(x) else x for x in (a, b))
+    dtype = jnp.result_type(*_floating(a, b)) if _floating(a, b) else jnp.result_type(float)
     a, b = jnp.asarray(a, dtype), jnp.asarray(b, dtype)
     a, b, N = jnp.broadcast_arrays(a, b, jnp.asarray(depth, dtype))
     return _kernel(a, b, N)
