@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import diffrax as dfx
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
@@ -93,7 +94,20 @@ def gradient_flow(
         W = check_matrix(W0, "W0")
         point = _factored(W)
     dtype = point.log_s.dtype
-    options = _options(dtype, t0, t1, saveat, rtol, atol, solver, stepsize_controller, max_steps, adjoint)
+    options = _options(
+        energy,
+        (W0, depth, t0, t1, saveat, stop_energy, stop_gradient, weight_decay),
+        dtype,
+        t0,
+        t1,
+        saveat,
+        rtol,
+        atol,
+        solver,
+        stepsize_controller,
+        max_steps,
+        adjoint,
+    )
     first, then = _choose_charts(point, W, depth, chart, options.rtol)
     if first is not Dense and W is not None and not is_traced(W):
         point = _trimmed(point)
@@ -174,7 +188,20 @@ def factor_flow(
                 ImbalanceWarning,
                 stacklevel=2,
             )
-    options = _options(dtype, t0, t1, saveat, rtol, atol, solver, stepsize_controller, max_steps, adjoint)
+    options = _options(
+        energy,
+        (y0, t0, t1, saveat, stop_energy, stop_gradient, weight_decay),
+        dtype,
+        t0,
+        t1,
+        saveat,
+        rtol,
+        atol,
+        solver,
+        stepsize_controller,
+        max_steps,
+        adjoint,
+    )
     nu = inverse_depth(len(y0), dtype)
     problem = _problem(energy, nu, weight_decay, 0.0, options.rtol, dtype)
     stops = _stops(Factors, problem, y0, stop_energy, stop_gradient, options)
@@ -281,6 +308,8 @@ def _problem(energy: Energy, nu: Array, weight_decay: ArrayLike, bulk: ArrayLike
 
 
 def _options(
+    energy: Energy,
+    arrays: tuple[Any, ...],
     dtype: Any,
     t0: ArrayLike,
     t1: ArrayLike,
@@ -316,6 +345,10 @@ def _options(
         raise InputError(f"saveat must hold increasing times between t0 = {float(t0):g} and t1 = {float(t1):g}.")
     if not isinstance(max_steps, int) or max_steps < 1:
         raise InputError(f"max_steps must be a positive integer, got {max_steps!r}.")
+    if adjoint is None:
+        # What nobody can differentiate needs no checkpoints, and compiles faster. A plain function may close over a tracer.
+        plain = isinstance(energy, eqx.Module) and not is_traced(energy, *arrays)
+        adjoint = dfx.ForwardMode() if plain else dfx.RecursiveCheckpointAdjoint()
     return Options(
         t0,
         t1,
@@ -325,7 +358,7 @@ def _options(
         solver,
         controller,
         max_steps,
-        dfx.RecursiveCheckpointAdjoint() if adjoint is None else adjoint,
+        adjoint,
     )
 
 
