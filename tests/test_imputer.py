@@ -363,3 +363,51 @@ class TestStandard:
         np.testing.assert_allclose(np.nanmean(Z, axis=0), 0, atol=1e-12)
         np.testing.assert_allclose(np.nanmean(Z**4, axis=0), 1)
         np.testing.assert_allclose(standard.backward(Z)[observed], X[observed])
+
+
+class TestImplicit:
+    @staticmethod
+    def table(seed=0, noise=0.1):
+        rng = np.random.default_rng(seed)
+        truth = rng.normal(size=(30, 2)) @ rng.normal(size=(2, 15)) + noise * rng.normal(size=(30, 15))
+        return np.where(rng.random(truth.shape) < 0.7, truth, np.nan), truth
+
+    def test_completes_better_than_column_means_and_keeps_what_was_observed(self):
+        X, truth = self.table()
+        imputer = dl.DeepLinearImputer(3, regularization="implicit", random_state=0)
+        filled = imputer.fit_transform(X)
+        hole = np.isnan(X)
+        means = np.broadcast_to(np.nanmean(X, axis=0), X.shape)
+        assert np.sqrt(np.mean((filled - truth)[hole] ** 2)) < 0.5 * np.sqrt(np.mean((means - truth)[hole] ** 2))
+        np.testing.assert_array_equal(filled[~hole], X[~hole])
+        np.testing.assert_allclose(imputer.transform(X), filled, atol=1e-12)
+        assert imputer.converged_
+        assert 0 < imputer.strength_ < 1
+
+    def test_a_given_level_that_cannot_be_reached_is_told(self):
+        X, _ = self.table()
+        imputer = dl.DeepLinearImputer(
+            3, regularization="implicit", strength=1e-4, max_rank=1, max_iter=300, validation_fraction=0, random_state=0
+        )
+        with pytest.warns(ConvergenceWarning, match="without reaching the level 0.0001"):
+            imputer.fit(X)
+        assert not imputer.converged_
+
+    def test_nothing_held_out_needs_a_strength(self):
+        with pytest.raises(dl.InputError, match="validation_fraction must be positive"):
+            dl.DeepLinearImputer(regularization="implicit", validation_fraction=0).fit(self.table()[0])
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1e160])
+@pytest.mark.parametrize("scale", [True, False])
+def test_extreme_units_change_nothing_but_the_units(factor, scale):
+    X, _ = TestImplicit.table()
+    X[:, 3] = 1.0  # a constant column
+    fits = [dl.DeepLinearImputer(3, scale=scale, random_state=0).fit(X * c) for c in (1.0, factor)]
+    np.testing.assert_allclose(fits[1].transform(X * factor) / factor, fits[0].transform(X), rtol=1e-6, atol=1e-9)
+    assert fits[1].validation_score_ / factor == pytest.approx(fits[0].validation_score_, rel=1e-6)
+
+
+def test_a_cap_on_the_rank_is_refused_below_depth_two():
+    with pytest.raises(dl.InputError, match="max_rank must be None below depth 2"):
+        dl.DeepLinearImputer(1.5, max_rank=2).fit(TestImplicit.table()[0])

@@ -278,3 +278,10 @@ class TestOutput:
             read_table(file(tmp_path, "a.xyz", "1"))
         with pytest.raises(InputError, match="does not exist"):
             read_table(tmp_path / "absent.csv")
+
+
+def test_a_header_of_years_is_a_header(tmp_path):
+    (tmp_path / "y.csv").write_text("country,2001,2002,2003\nA,1.0,2.0,\nB,2.0,,6.0\nC,3.0,6.1,9.0\n")
+    table = read_table(tmp_path / "y.csv")
+    assert table.values.shape == (3, 3)
+    assert np.nanmax(table.values) == 9.0

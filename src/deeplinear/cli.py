@@ -63,6 +63,8 @@ def complete(
             "validation_fraction": validation_fraction,
             "random_state": seed,
         }
+        if len(depths) > 1 and not validation_fraction > 0:
+            raise InputError("--validation-fraction: 0 leaves nothing to compare depths on; give one --depth.")
         from . import io
 
         table = io.read_table(source, mask=mask, missing=frozenset(missing or ()), header=header, labels=labels)

@@ -88,7 +88,7 @@ def compare_depths(
 
 def best(candidates: Sequence[Candidate]) -> Candidate:
     """The candidate with the smallest held-out error; the truth, even where known, has no say."""
-    return min(candidates, key=lambda candidate: candidate.validation_rmse)
+    return min(candidates, key=lambda c: math.inf if math.isnan(c.validation_rmse) else c.validation_rmse)
 
 
 def column_means(X: np.ndarray, held_out: np.ndarray, *, truth: np.ndarray | None = None) -> Candidate:

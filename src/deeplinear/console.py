@@ -115,7 +115,7 @@ def summary(candidates: "Sequence[Candidate]", winner: "Candidate", title: str |
         sigma = [] if c.singular_values is None else [f"{s:.3g}" for s in c.singular_values[:2] if s > 0]
         table.add_row(
             f"{c.name} ★" if c is winner else c.name,
-            *("–" if number is None else f"{number:.4g}" for number in numbers),
+            *("–" if number is None or number != number else f"{number:.4g}" for number in numbers),
             "–" if c.effective_rank is None else f"{c.effective_rank:.1f}",
             ", ".join([*sigma, "…"] if c.rank and c.rank > 2 else sigma) or "–",
             f"{c.seconds:.1f} s",

@@ -18,13 +18,13 @@ from threadpoolctl import threadpool_limits
 from ..checks import check_depth
 from ..errors import EmptyLineWarning, InputError
 from .engine import Array, Fit, Problem, fold_in, implied_ridge, prior_ridge
-from .preprocess import Standard, check_columns, check_finite, hold_out
+from .preprocess import Standard, check_columns, check_finite, hold_out, root_mean_square
 from .search import Budget, Trial, choose, refit
 
 _STRENGTH_WITHOUT_HOLDOUT = 0.125  # near the best one on every table tried; for inputs with too few entries to choose
 _ONE_THREAD = 1_000_000  # entries
 _NO_ENERGY = 1e-12  # of the initial training energy: what the implicit flow goes down to at most
-_PATIENCE = 4  # levels of the implicit flow without a better held-out error
+_PATIENCE = 8  # levels of the implicit flow without a better held-out error
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,11 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    ``transform`` solves each row given V, so a row's result does not depend on the other rows of the call; observed
-    entries are returned bit for bit. Rows and columns without an observed entry are filled from the marginals, with an
+    ``transform`` solves each row given V, so a row's result does not depend on the other rows of the call, and
+    ``fit_transform(X)`` is ``fit(X).transform(X)``; observed entries are returned bit for bit (as floats). Held-out errors
+    are in the units of X: in a table of mixed units the columns of large numbers decide; standardize it first if all
+    columns matter alike. The implicit flow has full rank, most of it tiny: see ``effective_rank_``. It takes seconds where
+    the explicit fit takes a fraction of one, and is stiff at depth ∞. Rows and columns without an observed entry are filled from the marginals, with an
     `EmptyLineWarning`; columns are never dropped.
 
     >>> import numpy as np
@@ -130,7 +133,7 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         "max_iter": [Interval(Integral, 1, None, closed="left"), None],
         "tol": [Interval(Real, 0, None, closed="left")],
         "random_state": ["random_state"],
-        "missing_values": [MissingValues()],
+        "missing_values": [MissingValues(numeric_only=True)],
         "callback": [callable, None],
     }
 
@@ -179,6 +182,10 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             raise InputError("X has no observed entry: give it at least one value that is not missing.")
         if self.max_rank is not None and self.max_rank > min(X.shape):
             raise InputError(f"max_rank must be at most min(shape of X) = {min(X.shape)}, got {self.max_rank}.")
+        if self.max_rank is not None and self.depth < 2:
+            raise InputError(
+                f"max_rank must be None below depth 2 (got depth {self.depth:g}), where every rank is used."
+            )
         self._empty = ~observed.any(axis=0)
         if self._empty.any():
             self._warn_empty("column", self._empty)
@@ -187,7 +194,7 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         holdout = np.zeros_like(observed)
         if self.validation_fraction > 0 and observed.sum() > 1:
             holdout = hold_out(observed, self.validation_fraction, self.random_state)
-        elif self.strength == "auto" and self.regularization == "explicit" and self.validation_fraction == 0:
+        elif self.strength == "auto" and self.validation_fraction == 0:
             raise InputError(
                 'validation_fraction must be positive for strength="auto", got 0: give a strength, or hold out entries.'
             )
@@ -211,17 +218,6 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         with _blas_threads(X.size):
             rows = fold_in(problem, self._fit, self._ridge)
         return self._merge(self._standard.backward(rows), X, observed, given)
-
-    def fit_transform(self, X, y=None, **fit_params):
-        """`fit`, then X filled in: as by `transform`; the implicit flow returns its own end matrix instead.
-
-        The flow has no ridge under which a row solve would give its rows back exactly.
-        """
-        self.fit(X, y)
-        if self.regularization == "explicit":
-            return self.transform(X)
-        X, observed, given = self._read(X, reset=False)
-        return self._merge(self._standard.backward(self._fit.matrix()), X, observed, given)
 
     def _fit_explicit(self, X: Array, observed: Any, holdout: Any) -> tuple[Fit, Problem]:
         budget = Budget(self.max_rank or min(X.shape), self.max_iter or 500, self.tol)
@@ -259,7 +255,7 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             strength,
             budget,
             sweeps=sweeps,
-            report=lambda done, fit: self._report("fitting all entries", done, score, fit, X, observed),
+            report=lambda done, fit: self._report("fitting all entries", done, None, fit, X, observed),
         )
         self.strength_: float | None = float(strength)
         self.validation_score_ = math.nan if score is None else float(score)
@@ -280,25 +276,27 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 f"strength and tol must be below 1 for the implicit flow, got {last:g}: at 1 it does not move."
             )
         stops = levels(last)
-        best: Trial | None = None
+        best: Any = None
         self.path_ = []
         if holdout.any():
             training, rate = self._standardize(X, observed & ~holdout), self._scorer(X, holdout)
             for level, fit in zip(stops, flow(training, self.depth, stops, **settings), strict=False):
                 trial = Trial(level, rate(fit), fit.rank, fit.n_sweeps)
                 self.path_.append(trial)
-                if best is None or trial.validation_rmse < best.validation_rmse * (1 - 1e-4) or self.strength != "auto":
-                    best = trial
+                better = best is None or trial.validation_rmse < best.validation_rmse * (1 - 1e-4)
+                if self.strength != "auto" or (better and (fit.converged or best is None)):
+                    best, best_fit = trial, fit
                 elif self.early_stopping and len(self.path_) - self.path_.index(best) > _PATIENCE:
                     break
                 done = math.log(level) / math.log(stops[-1])
-                self._report("gradient flow", done, best.validation_rmse, fit, X, observed)
-            stops = [level for level in stops if best is not None and level >= best.strength]
+                self._report("gradient flow", done, best.validation_rmse, best_fit, X, observed)
+            if self.strength == "auto":
+                stops = [level for level in stops if level >= best.strength]
         problem = self._standardize(X, observed)
         score = None if best is None else best.validation_rmse
         for level, fit in zip(stops, flow(problem, self.depth, stops, **settings), strict=False):
-            self._report("fitting all entries", math.log(level) / math.log(stops[-1]), score, fit, X, observed)
-        self.strength_ = float(level)
+            self._report("fitting all entries", math.log(level) / math.log(stops[-1]), None, fit, X, observed)
+        self.strength_ = float(stops[-1])
         self.validation_score_ = math.nan if score is None else score
         return fit, problem
 
@@ -308,12 +306,16 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         share = fit.s[fit.s > 0] / fit.s.sum() if fit.rank else np.ones(1)
         self.effective_rank_ = float(np.exp(-(share * np.log(share)).sum())) if fit.rank else 0.0
         self.n_iter_, self.converged_, self.stationarity_ = fit.n_sweeps, fit.converged, fit.stationarity
-        rows = fold_in(problem, fit, self._ridge) if self.regularization == "explicit" else fit.matrix()
-        self.train_score_ = float(np.sqrt(np.mean((self._standard.backward(rows) - X)[observed] ** 2)))
+        rows = self._standard.backward(fold_in(problem, fit, self._ridge))
+        if not np.isfinite(rows).all():
+            raise InputError("X has values beyond what float64 can square: rescale its columns, or leave scale=True.")
+        self.train_score_ = root_mean_square((rows - X)[observed])
         if not fit.converged:
+            explicit = self.regularization == "explicit"
+            reached = f"tol = {self.tol}" if explicit else f"the level {self.strength_:.3g} of the training energy"
+            remedy = "max_iter or tol" if explicit else "max_iter, max_rank or strength"
             warnings.warn(
-                f"DeepLinearImputer stopped after max_iter = {fit.n_sweeps} iterations without reaching tol = {self.tol}: "
-                "increase max_iter or tol.",
+                f"DeepLinearImputer stopped after {fit.n_sweeps} iterations without reaching {reached}: increase {remedy}.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
@@ -330,7 +332,7 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """Root-mean-square error of a fit on the entries ``where``, in the units of X."""
         rows, cols = np.nonzero(where)
         truth, scale, center = X[rows, cols], self._standard.scale[cols], self._standard.center[cols]
-        return lambda fit: float(np.sqrt(np.mean((fit.at(rows, cols) * scale + center - truth) ** 2)))
+        return lambda fit: root_mean_square(fit.at(rows, cols) * scale + center - truth)
 
     def _report(self, stage: str, done: float, rmse: float | None, fit: Fit, X: Array, observed: Any) -> None:
         if self.callback is not None:
@@ -348,7 +350,7 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             )
         except ValueError as error:
             raise InputError(str(error)) from None
-        observed = ~np.isnan(given) if nan else given != self.missing_values
+        observed = ~np.isnan(given) if nan else given != given.dtype.type(self.missing_values)
         values = np.where(observed, given, 0.0).astype(np.float64)
         check_finite(values)
         if np.isnan(values).any():

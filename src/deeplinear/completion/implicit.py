@@ -68,7 +68,8 @@ def flow(
     with jax.enable_x64(True):
         energy = Completion.from_dense(target, problem.weights)
         point = LogSVD(jnp.asarray(U), jnp.asarray(log_s), jnp.asarray(V.T))
-        for level in stops:
+    for level in stops:
+        with jax.enable_x64(True):  # not around the yield: what the caller does meanwhile keeps the caller's precision
             leg = gradient_flow(
                 energy,
                 point,
@@ -82,15 +83,8 @@ def flow(
             )
             point, t = leg.end, float(leg.t_end)
             steps, trace = steps + int(leg.stats["steps"]), (*trace, float(leg.energy))
-            s = np.exp(np.asarray(point.log_s))
-            yield replace(
-                biases,
-                U=np.asarray(point.U),
-                s=s,
-                Vt=np.asarray(point.Vt),
-                objective=trace,
-                n_sweeps=steps,
-                converged=bool(leg.converged),
-            )
-            if not leg.converged:
-                return
+            factors = {"U": np.asarray(point.U), "s": np.exp(np.asarray(point.log_s)), "Vt": np.asarray(point.Vt)}
+            converged = bool(leg.converged)
+        yield replace(biases, **factors, objective=trace, n_sweeps=steps, converged=converged)
+        if not converged:
+            return

@@ -47,6 +47,12 @@ def check_finite(X: Array) -> None:
         )
 
 
+def root_mean_square(x: Array) -> float:
+    """√(mean x²) without overflow or underflow on the way; 0 for nothing."""
+    largest = float(np.abs(x).max(initial=0.0))
+    return largest * float(np.sqrt(np.mean((x / largest) ** 2))) if 0 < largest < np.inf else largest
+
+
 @dataclass(frozen=True)
 class Standard:
     """Affine map of each column, x ↦ (x − center_j) / scale_j, made from the observed entries.
@@ -72,9 +78,9 @@ class Standard:
         relative = gaps / np.where(largest > 0, largest, 1.0)
         sizes = largest * ((relative**4).sum(axis=0) / count) ** 0.25
         alive = largest > 1e-12 * np.abs(means)
-        sizes = np.where(alive, sizes, np.sqrt(np.mean(sizes[alive] ** 2)) if alive.any() else 1.0)
+        sizes = np.where(alive, sizes, root_mean_square(sizes[alive]) if alive.any() else 1.0)
         # without a scale per column there is still one for the matrix, or tiny data would meet absolute constants
-        common = np.full_like(sizes, np.sqrt(np.mean(sizes**2)))
+        common = np.full_like(sizes, root_mean_square(sizes))
         return cls(means if center else np.zeros_like(means), sizes if scale else common)
 
     def forward(self, X: Array, observed: Any) -> Array:

@@ -3,6 +3,7 @@
 import io
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -178,11 +179,24 @@ def _guess_layout(
     text_below = any(_is_text(row[0], markers) for row in below)
     corner_empty = not _plain(first[0])
     text_right = any(_is_text(cell, markers) for cell in first[1:])
+    if header is None and _is_text(first[0], markers) and _names_years(rows):
+        header = True
     if header is None:
         header = text_right or (corner_empty and text_below) or (_is_text(first[0], markers) and not text_below)
     if labels is None:
         labels = len(first) > 1 and (text_below or (header and corner_empty))
     return header, labels
+
+
+def _names_years(rows: list[list[str]]) -> bool:
+    """Whether the first line, below text in its corner, counts up (years, hours, …) far from the numbers below it."""
+    names = [_plain(cell) for cell in rows[0][1:]]
+    if len(names) < 2 or not all(name.isdigit() for name in names):
+        return False
+    counts = [int(name) for name in names]
+    below = [float(_plain(cell)) for row in rows[1:] for cell in row[1:] if _is_number(_plain(cell))]
+    rises = all(a < b for a, b in pairwise(counts))
+    return rises and bool(below) and (counts[0] > max(below) or counts[-1] < min(below))
 
 
 def _numbers(
