@@ -411,3 +411,14 @@ def test_extreme_units_change_nothing_but_the_units(factor, scale):
 def test_a_cap_on_the_rank_is_refused_below_depth_two():
     with pytest.raises(dl.InputError, match="max_rank must be None below depth 2"):
         dl.DeepLinearImputer(1.5, max_rank=2).fit(TestImplicit.table()[0])
+
+
+@pytest.mark.parametrize("depth", [3, np.inf])
+def test_columns_of_large_numbers_do_not_decide_alone(depth):
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(80, 3)) @ rng.normal(size=(3, 10))
+    units = np.r_[100, 0.01, np.ones(8)]
+    X = np.where(rng.random(truth.shape) < 0.7, truth, np.nan) * units + np.r_[1000, np.zeros(9)]
+    gap = dl.DeepLinearImputer(depth, random_state=0).fit_transform(X) / units - np.r_[10, np.zeros(9)] - truth
+    for j in range(10):
+        assert np.sqrt(np.mean(gap[np.isnan(X[:, j]), j] ** 2)) < 0.1 * truth[:, j].std()

@@ -99,7 +99,7 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     train_score_ : float
         Root-mean-square error on the observed entries, in the units of X.
     path_ : list of Trial
-        Strength, held-out error, rank and sweeps (None: to convergence) of everything tried.
+        Strength, held-out error (in the units of the scaled columns), rank and sweeps (None: to convergence) of everything tried.
     n_iter_, converged_ : int, bool
         Sweeps or steps of the last fit, and whether it ended where it was meant to.
     stationarity_ : float
@@ -108,10 +108,10 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     Notes
     -----
     ``transform`` solves each row given V, so a row's result does not depend on the other rows of the call, and
-    ``fit_transform(X)`` is ``fit(X).transform(X)``; observed entries are returned bit for bit (as floats). Held-out errors
-    are in the units of X: in a table of mixed units the columns of large numbers decide; standardize it first if all
-    columns matter alike. The implicit flow has full rank, most of it tiny: see ``effective_rank_``. It takes seconds where
-    the explicit fit takes a fraction of one, and is stiff at depth ∞. Rows and columns without an observed entry are filled from the marginals, with an
+    ``fit_transform(X)`` is ``fit(X).transform(X)``; observed entries are returned bit for bit (as floats). Choices
+    are made by the held-out error in the units of the scaled columns, so that all columns matter alike. The implicit flow
+    has full rank, most of it tiny: see ``effective_rank_``. It takes seconds where the explicit fit takes a fraction of
+    one, and is stiff at depth ∞. Rows and columns without an observed entry are filled from the marginals, with an
     `EmptyLineWarning`; columns are never dropped.
 
     >>> import numpy as np
@@ -226,13 +226,19 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if holdout.any():
             training, rate = self._standardize(X, observed & ~holdout), self._scorer(X, holdout)
             if self.strength == "auto":
+
+                def report(done: float, _: float, fit: Fit) -> None:
+                    nonlocal score
+                    score = rate(fit)  # of the best fit so far
+                    self._report("choosing the strength", done, score, fit, X, observed)
+
                 self.path_, best = choose(
                     training,
                     self.depth,
-                    rate,
+                    self._scorer(X, holdout, scaled=True),
                     replace(budget, max_sweeps=min(budget.max_sweeps, 50)),
                     patience=2 if self.early_stopping else math.inf,
-                    report=lambda done, rmse, fit: self._report("choosing the strength", done, rmse, fit, X, observed),
+                    report=report,
                 )
                 strength, sweeps = best.strength, best.sweeps
             else:
@@ -243,9 +249,8 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                     budget,
                     report=lambda done, fit: self._report("held-out fit", done, rate(fit), fit, X, observed),
                 )
-                best = Trial(self.strength, rate(trial), trial.rank, None)
-                self.path_ = [best]
-            score = best.validation_rmse
+                score = rate(trial)
+                self.path_ = [Trial(self.strength, self._scorer(X, holdout, scaled=True)(trial), trial.rank, None)]
         elif strength == "auto":
             strength = _STRENGTH_WITHOUT_HOLDOUT
         problem = self._standardize(X, observed)
@@ -277,23 +282,24 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             )
         stops = levels(last)
         best: Any = None
+        score: float | None = None
         self.path_ = []
         if holdout.any():
             training, rate = self._standardize(X, observed & ~holdout), self._scorer(X, holdout)
+            scaled_rate = self._scorer(X, holdout, scaled=True)
             for level, fit in zip(stops, flow(training, self.depth, stops, **settings), strict=False):
-                trial = Trial(level, rate(fit), fit.rank, fit.n_sweeps)
+                trial = Trial(level, scaled_rate(fit), fit.rank, fit.n_sweeps)
                 self.path_.append(trial)
                 better = best is None or trial.validation_rmse < best.validation_rmse * (1 - 1e-4)
                 if self.strength != "auto" or (better and (fit.converged or best is None)):
-                    best, best_fit = trial, fit
+                    best, best_fit, score = trial, fit, rate(fit)
                 elif self.early_stopping and len(self.path_) - self.path_.index(best) > _PATIENCE:
                     break
                 done = math.log(level) / math.log(stops[-1])
-                self._report("gradient flow", done, best.validation_rmse, best_fit, X, observed)
+                self._report("gradient flow", done, score, best_fit, X, observed)
             if self.strength == "auto":
                 stops = [level for level in stops if level >= best.strength]
         problem = self._standardize(X, observed)
-        score = None if best is None else best.validation_rmse
         for level, fit in zip(stops, flow(problem, self.depth, stops, **settings), strict=False):
             self._report("fitting all entries", math.log(level) / math.log(stops[-1]), None, fit, X, observed)
         self.strength_ = float(stops[-1])
@@ -328,11 +334,15 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _problem(self, X: Array, observed: Any) -> Problem:
         return Problem(self._standard.forward(X, observed), observed.astype(float), 1.0 if self.center else None)
 
-    def _scorer(self, X: Array, where: Any) -> Callable[[Fit], float]:
-        """Root-mean-square error of a fit on the entries ``where``, in the units of X."""
+    def _scorer(self, X: Array, where: Any, *, scaled: bool = False) -> Callable[[Fit], float]:
+        """Root-mean-square error of a fit on the entries ``where``, in the units of X or of the scaled columns.
+
+        Choices are made on the latter, so that the columns of large numbers do not decide alone.
+        """
         rows, cols = np.nonzero(where)
         truth, scale, center = X[rows, cols], self._standard.scale[cols], self._standard.center[cols]
-        return lambda fit: root_mean_square(fit.at(rows, cols) * scale + center - truth)
+        unit = scale if scaled else 1.0
+        return lambda fit: root_mean_square((fit.at(rows, cols) * scale + center - truth) / unit)
 
     def _report(self, stage: str, done: float, rmse: float | None, fit: Fit, X: Array, observed: Any) -> None:
         if self.callback is not None:
