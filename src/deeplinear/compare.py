@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,6 @@ class Candidate:
     rank: int | None = None
     strength: float | None = None
     singular_values: np.ndarray | None = None
-    path: Any = field(default=None, repr=False)
 
 
 def depth_name(depth: float) -> str:
@@ -78,7 +77,6 @@ def compare_depths(
             rank=int(imputer.rank_),
             strength=imputer.strength_,
             singular_values=np.asarray(imputer.singular_values_),
-            path=imputer.path_,
         )
         candidates.append(candidate)
         if on_done:

@@ -70,15 +70,11 @@ def pictures(
     return figure
 
 
-def spectra(
-    values: Mapping[str, np.ndarray], *, reference: np.ndarray | None = None, reference_name: str = ""
-) -> Figure:
+def spectra(values: Mapping[str, np.ndarray]) -> Figure:
     """Singular values against their index, on a logarithmic scale, one line per name."""
     with mpl.rc_context(_STYLE):
         figure = new_figure(8.5, 4.6)
         axis = figure.subplots()
-        if reference is not None:
-            axis.plot(np.arange(1, len(reference) + 1), reference, color="#888888", lw=2, ls="--", label=reference_name)
         for index, (name, sigma) in enumerate(values.items()):
             _line(axis, index, name, np.arange(1, len(sigma) + 1), sigma)
         axis.set_yscale("log")
@@ -94,13 +90,11 @@ def curves(
     *,
     xlabel: str,
     ylabel: str,
-    logx: bool = False,
-    marked: Mapping[str, tuple[float, float]] | None = None,
     diagonal: bool = False,
     width: float = 8.5,
     height: float = 4.6,
 ) -> Figure:
-    """Named lines in one frame; ``marked`` puts a ring around one point of a line."""
+    """Named lines in one frame; ``diagonal`` adds the line of what is left unchanged."""
     with mpl.rc_context(_STYLE):
         figure = new_figure(width, height)
         axis = figure.subplots()
@@ -109,10 +103,6 @@ def curves(
             axis.plot([low, high], [low, high], color="#888888", lw=1, ls="--", label="unchanged")
         for index, (name, (x, y)) in enumerate(lines.items()):
             _line(axis, index, name, x, y)
-            if marked and name in marked:
-                axis.plot(*marked[name], "o", ms=13, mfc="none", mec=COLOURS[index % len(COLOURS)], mew=2)
-        if logx:
-            axis.set_xscale("log")
         axis.set_xlabel(xlabel)
         axis.set_ylabel(ylabel)
         axis.legend()

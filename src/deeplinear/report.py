@@ -189,7 +189,8 @@ def _figures(study: Study) -> list[tuple[str, Figure, str]]:
             columns=1,
             limits=(0, float(np.quantile(spread, 0.995)) or 1.0),
             cmap="cividis",
-            bar_label=study.bar_label or study.unit,
+            # the picture's own scale: a table is drawn in mean deviations of its columns
+            bar_label="largest minus smallest" + (", in mean deviations of the column" if study.bar_label else ""),
             width=7.0,
         )
         figures.append(("disagreement", figure, "Where the depths disagree: trust the bright entries least."))
