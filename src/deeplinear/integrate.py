@@ -1,5 +1,6 @@
 """From a chart and its vector field to a `FlowResult`: one diffrax solve, its stops, and what is saved along the way."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -236,11 +237,4 @@ def finish(result: FlowResult, options: Options) -> FlowResult:
     elif not is_traced(result.ts):
         reached = np.isfinite(result.ts)
         arrays = {name: x[reached] for name, x in arrays.items()}
-    return FlowResult(
-        **arrays,
-        end=result.end,
-        t_end=result.t_end,
-        status=result.status,
-        stats=result.stats,
-        factors=result.factors,
-    )
+    return dataclasses.replace(result, **arrays)
