@@ -5,7 +5,7 @@ import math
 from jaxtyping import install_import_hook
 
 # Before the first import of what they cover. Only the numerical core: its annotations carry shapes.
-CORE = ["spectral", "operator", "energies", "factors", "charts"]
+CORE = ["spectral", "operator", "energies", "factors", "charts", "calculus", "geometry", "volume"]
 install_import_hook([f"deeplinear.{name}" for name in CORE], "beartype.beartype")
 
 import jax  # noqa: E402

@@ -14,14 +14,20 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from . import asymptotics, curvature, geodesic, verify
+    from .asymptotics import effective_rank, stable_rank
     from .charts import LogSVD
     from .completion.estimators import DeepLinearImputer
+    from .diffusion import DiffusionResult, brownian, factor_langevin, langevin
     from .energies import Completion, Sensing
     from .factors import balanced_factors, imbalance, product
     from .flows import factor_flow, gradient_flow
+    from .geometry import Metric, gradient, inner, norm, random_tangent
     from .integrate import FlowResult, Status
+    from .neighbourhood import BallVolume, ball_volume
     from .operator import Operator
     from .spectral import kernel
+    from .volume import entropy, free_energy, log_stratum_volume, log_volume
 
 __version__ = "0.1.0"
 
@@ -40,7 +46,27 @@ _HOME = {
     "product": "factors",
     "imbalance": "factors",
     "DeepLinearImputer": "completion.estimators",
+    "Metric": "geometry",
+    "inner": "geometry",
+    "norm": "geometry",
+    "gradient": "geometry",
+    "random_tangent": "geometry",
+    "log_volume": "volume",
+    "log_stratum_volume": "volume",
+    "entropy": "volume",
+    "free_energy": "volume",
+    "ball_volume": "neighbourhood",
+    "BallVolume": "neighbourhood",
+    "brownian": "diffusion",
+    "langevin": "diffusion",
+    "factor_langevin": "diffusion",
+    "DiffusionResult": "diffusion",
+    "effective_rank": "asymptotics",
+    "stable_rank": "asymptotics",
 }
+
+# Subjects that are used by their own name: dl.geodesic.log, dl.curvature.scalar, …
+_SUBJECTS = ("geodesic", "curvature", "asymptotics", "verify")
 
 __all__ = [
     "kernel",
@@ -55,6 +81,27 @@ __all__ = [
     "balanced_factors",
     "product",
     "imbalance",
+    "Metric",
+    "inner",
+    "norm",
+    "gradient",
+    "random_tangent",
+    "log_volume",
+    "log_stratum_volume",
+    "entropy",
+    "free_energy",
+    "ball_volume",
+    "BallVolume",
+    "geodesic",
+    "curvature",
+    "brownian",
+    "langevin",
+    "factor_langevin",
+    "DiffusionResult",
+    "asymptotics",
+    "effective_rank",
+    "stable_rank",
+    "verify",
     "DeepLinearImputer",
     "CriticalPointError",
     "DepthError",
@@ -67,6 +114,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _SUBJECTS:
+        return import_module(f".{name}", __name__)
     if name not in _HOME:
         raise AttributeError(f"module 'deeplinear' has no attribute {name!r}")
     value = getattr(import_module(f".{_HOME[name]}", __name__), name)
@@ -75,4 +124,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted({*globals(), *_HOME, *_SUBJECTS})

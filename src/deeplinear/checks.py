@@ -46,11 +46,11 @@ def raise_if(value: Any, condition: ArrayLike, error: Exception) -> Any:
     return value
 
 
-def check_matrix(W: ArrayLike, name: str = "W") -> Array:
-    """``W`` as a floating JAX array with two axes and finite entries; `InputError` otherwise."""
+def check_matrix(W: ArrayLike, name: str = "W", *, batch: bool = False) -> Array:
+    """``W`` as a floating JAX array with two axes and finite entries; `InputError` otherwise. ``batch``: leading axes pass."""
     if not hasattr(W, "dtype"):
         W = np.asarray(W)
-    if np.ndim(W) != 2 or 0 in np.shape(W):
+    if np.ndim(W) < 2 or (np.ndim(W) > 2 and not batch) or 0 in np.shape(W):
         raise InputError(f"{name} must be a matrix with two non-empty axes, got shape {np.shape(W)}.")
     if W.dtype.kind not in "fiub" or W.dtype.itemsize == 2:
         raise InputError(f"{name} must hold real numbers of 32 or 64 bits, got dtype {W.dtype}: convert it to float64.")

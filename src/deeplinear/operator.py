@@ -84,11 +84,12 @@ class Operator(lx.AbstractLinearOperator):
             kernel(zero, zero, self.depth),
         )
 
-    def _power(self, Z: Array, power: Any) -> Array:
-        """A^q (Z), with ``power`` the function x ↦ x^q of the eigenvalues."""
+    def power(self, Z: ArrayLike, q: int | float) -> Float[Array, "m n"]:
+        """A^q(Z), for any real q (infinite where A has a kernel and q < 0: see `inverse`)."""
+        Z = jnp.asarray(Z)
         if Z.shape != self.shape:
             raise InputError(f"Z must have the shape {self.shape} of W, got {Z.shape}: use jax.vmap for a batch.")
-        core, edge, corner = map(power, self.eigenvalues)
+        core, edge, corner = (x if q == 1 else jnp.power(x, q) for x in self.eigenvalues)
         U, Vt = self.U, self.Vt
         m, n = self.shape
         k = self.s.size
@@ -105,19 +106,15 @@ class Operator(lx.AbstractLinearOperator):
 
     def __call__(self, Z: ArrayLike) -> Float[Array, "m n"]:
         """A(Z)."""
-        return self._power(jnp.asarray(Z), lambda x: x)
+        return self.power(Z, 1)
 
     def sqrt(self, Z: ArrayLike) -> Float[Array, "m n"]:
         """A^{1/2}(Z): the shape of the noise in the Riemannian Langevin equation."""
-        return self._power(jnp.asarray(Z), jnp.sqrt)
+        return self.power(Z, 0.5)
 
     def inverse(self, Z: ArrayLike) -> Float[Array, "m n"]:
         """A^{−1}(Z), the metric applied to Z; `SingularOperatorError` where A has a kernel."""
-        error = SingularOperatorError(
-            "W must have full rank (and be square at depth = math.inf) for the inverse of A to exist, and has not to working "
-            "precision: use Operator.from_svd(U, s, Vt, depth) if its small singular values are known better than W shows."
-        )
-        return self._power(raise_if(jnp.asarray(Z), self.is_singular, error), lambda x: 1 / x)
+        return self.power(raise_if(jnp.asarray(Z), self.is_singular, singular_error()), -1)
 
     @property
     def is_singular(self) -> Array:
@@ -137,10 +134,7 @@ class Operator(lx.AbstractLinearOperator):
         m, n = self.shape
         k = self.s.size
         nu = inverse_depth(self.depth, self.s.dtype)
-        log_s = jnp.log(self.s)
-        out = jnp.sum(log_kernel(log_s[:, None], log_s, nu))
-        if m + n > 2 * k:
-            out = out + (m + n - 2 * k) * jnp.sum(log_kernel(log_s, jnp.array(-jnp.inf, log_s.dtype), nu))
+        out = log_determinant(jnp.log(self.s), m + n - 2 * k, nu)
         if m > k and n > k:
             out = out + jnp.where(nu == 1, 0.0, -jnp.inf)
         return out
@@ -163,6 +157,22 @@ class Operator(lx.AbstractLinearOperator):
 
     def out_structure(self) -> jax.ShapeDtypeStruct:
         return self.in_structure()
+
+
+def singular_error() -> SingularOperatorError:
+    """What is said where the inverse of A is needed and A has a kernel."""
+    return SingularOperatorError(
+        "W must have full rank (and be square at depth = math.inf) for the inverse of A to exist, and has not to working "
+        "precision: use Operator.from_svd(U, s, Vt, depth) if its small singular values are known better than W shows."
+    )
+
+
+def log_determinant(log_s: Float[Array, "*batch k"], edges: int, nu: ArrayLike) -> Float[Array, "*batch"]:
+    """Σ_ij log λ_N(σ_i, σ_j) + edges · Σ_i log λ_N(σ_i, 0): log det A on the k×k block and its edges."""
+    out = jnp.sum(log_kernel(log_s[..., :, None], log_s[..., None, :], nu), (-2, -1))
+    if edges:
+        out = out + edges * jnp.sum(log_kernel(log_s, jnp.array(-jnp.inf, log_s.dtype), nu), -1)
+    return out
 
 
 def _yes(_: Operator) -> bool:
