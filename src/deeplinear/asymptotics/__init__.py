@@ -1,0 +1,21 @@
+"""Training asymptotics: what rank is left, how fast the residual dies out, and how small singular values come and go."""
+
+from .laws import DecayFit, escape_time, exponent, fit_decay, predict_decay
+from .ranks import effective_rank, stable_rank
+from .rates import MeasuredRate, PredictedRate, Quality, measured_rate, predicted_rate, tangent_kernel
+
+__all__ = [
+    "effective_rank",
+    "stable_rank",
+    "tangent_kernel",
+    "predicted_rate",
+    "measured_rate",
+    "PredictedRate",
+    "MeasuredRate",
+    "Quality",
+    "predict_decay",
+    "exponent",
+    "escape_time",
+    "fit_decay",
+    "DecayFit",
+]

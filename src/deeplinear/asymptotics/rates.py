@@ -1,0 +1,381 @@
+"""How fast the residual dies out near a minimizer: the network's tangent kernel, the rate it predicts, the rate that is measured."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from ..charts import LogSVD
+from ..checks import check_depth, check_matrix, is_traced
+from ..energies import Completion, Sensing
+from ..errors import InputError
+from ..integrate import FlowResult
+from ..operator import Operator
+from ..spectral import inverse_depth, log_kernel
+
+# Up to this size K is formed: its eigenvalues then cost less than the compilation of the rest.
+DENSE = 1500
+
+
+class Quality(eqx.Enumeration):
+    """How far a rate can be trusted. ``Quality[status]`` is the sentence."""
+
+    ok: Any = "The rate is as accurate as it says."
+    singular: Any = (
+        "K is singular to rounding: some residual modes stay, and the rate is that of the slowest which does not."
+    )
+    indefinite: Any = (
+        "The Hessian of the energy has a negative direction: W is no minimizer, and the rate is one of growth."
+    )
+    not_converged: Any = "The eigenvalue iteration did not converge: raise dense_limit (or loosen tol)."
+    no_tail: Any = "log E has no part with a constant slope: go further, save more times, or subtract the limit of E."
+
+
+class _Point(Operator):
+    """A_{N,W} with the kernel from log σ, which a `LogSVD` may hold far below the floating-point range."""
+
+    log_s: Array
+
+    @classmethod
+    def at(cls, W: ArrayLike | LogSVD, depth: ArrayLike, rank_rtol: float | None) -> "_Point":
+        if isinstance(W, LogSVD):
+            self = cls.from_svd(W.U, jnp.exp(W.log_s), W.Vt, depth)
+            log_s = W.log_s
+        else:
+            op = Operator(W, depth, rank_rtol=rank_rtol)
+            self = cls.from_svd(op.U, op.s, op.Vt, depth)
+            log_s = jnp.where(op.s > 0, jnp.log(jnp.where(op.s > 0, op.s, 1.0)), -jnp.inf)
+        object.__setattr__(self, "log_s", log_s)
+        return self
+
+    @property
+    def eigenvalues(self) -> tuple[Array, Array, Array]:
+        nu = inverse_depth(self.depth, self.log_s.dtype)
+        nothing = jnp.array(-jnp.inf, self.log_s.dtype)
+        core, edge, corner = (
+            log_kernel(self.log_s[:, None], self.log_s, nu),
+            log_kernel(self.log_s, nothing, nu),
+            log_kernel(nothing, nothing, nu),
+        )
+        return jnp.exp(core), jnp.exp(edge), jnp.exp(corner)
+
+
+class _Entries(eqx.Module):
+    """K on observed entries, K_{(ij),(kl)} = √w_ij (A_{N,W} (e_k e_lᵀ))_ij √w_kl."""
+
+    point: _Point
+    rows: Array
+    cols: Array
+    root: Array  # √w
+
+    @property
+    def size(self) -> int:
+        return self.rows.size
+
+    def mv(self, x: Array) -> Array:
+        return self.root * self.point(self.matrix(self.root * x))[self.rows, self.cols]
+
+    def matrix(self, x: Array) -> Array:
+        """x, one number for each entry, as an m×n matrix."""
+        return jnp.zeros(self.point.shape, x.dtype).at[self.rows, self.cols].set(x)
+
+
+class _Measurements(eqx.Module):
+    """K on p measurements, K_{lq} = √w_l ⟨A_l, A_{N,W}(A_q)⟩ √w_q."""
+
+    point: _Point
+    A: Array
+    root: Array
+
+    @property
+    def size(self) -> int:
+        return self.root.size
+
+    def mv(self, x: Array) -> Array:
+        return self.root * jnp.tensordot(self.A, self.point(jnp.tensordot(self.root * x, self.A, 1)), 2)
+
+    def matrix(self, x: Array) -> Array:
+        return x
+
+
+class _Curvature(eqx.Module):
+    """K = A^{1/2} E″(W) A^{1/2} on all m×n matrices."""
+
+    point: _Point
+    energy: Callable[[Array], Array]
+    W: Array
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.point.shape)
+
+    def mv(self, x: Array) -> Array:
+        gradient = jax.grad(lambda X: jnp.reshape(self.energy(X), ()))
+        Z = self.point.sqrt(self.matrix(x))
+        return self.point.sqrt(jax.jvp(gradient, (self.W,), (Z,))[1]).ravel()
+
+    def matrix(self, x: Array) -> Array:
+        return x.reshape(self.point.shape)
+
+
+def _kernel(energy: Any, W: Any, depth: ArrayLike, rank_rtol: float | None) -> Any:
+    """The K of an energy at W, as one of the three modules."""
+    check_depth(depth, scalar=True)
+    if not isinstance(W, LogSVD):
+        W = check_matrix(W)
+    point = eqx.filter_jit(_Point.at)(W, depth, rank_rtol)
+    if callable(energy) and not isinstance(energy, Completion | Sensing):
+        return _Curvature(point, energy, W.dense() if isinstance(W, LogSVD) else W)
+    if is_traced(energy):
+        raise InputError("energy must be concrete here, which entries are observed decides the shape: close over it.")
+    shape = energy.A.shape[1:] if isinstance(energy, Sensing) else _weights(energy).shape
+    if point.shape != shape:
+        raise InputError(f"W must have the shape {shape} of the problem, got {point.shape}.")
+    if isinstance(energy, Sensing):
+        return _Measurements(point, energy.A, jnp.asarray(np.sqrt(energy.weights)))
+    weights = _weights(energy)
+    rows, cols = np.nonzero(weights)
+    if rows.size == 0:
+        raise InputError("energy must observe at least one entry, got a mask without any.")
+    return _Entries(
+        point, jnp.asarray(rows), jnp.asarray(cols), jnp.asarray(np.sqrt(weights[rows, cols]), point.s.dtype)
+    )
+
+
+def _weights(energy: Any) -> np.ndarray:
+    """The weights of a `Completion`, or a mask as such."""
+    mask = np.asarray(energy.weights if isinstance(energy, Completion) else energy)
+    if mask.ndim != 2 or (mask.dtype != bool and not isinstance(energy, Completion)):
+        raise InputError(
+            f"energy must be a function of W or an m×n mask of booleans, got shape {mask.shape} and dtype {mask.dtype}."
+        )
+    return mask.astype(float) if mask.dtype == bool else mask
+
+
+@eqx.filter_jit
+def _materialize(kernel: Any) -> Array:
+    identity = jnp.eye(kernel.size, dtype=kernel.point.s.dtype)
+    K = jax.lax.map(kernel.mv, identity, batch_size=64)
+    return (K + K.T) / 2
+
+
+def tangent_kernel(
+    energy: Any,
+    W: ArrayLike | LogSVD,
+    depth: ArrayLike,
+    *,
+    dense: bool | None = None,
+    rank_rtol: float | None = None,
+) -> lx.AbstractLinearOperator:
+    """The tangent kernel of the network at W, which moves the residual: for the weighted residuals ρ of E = ½‖ρ‖²,
+
+        ρ̇ = −K ρ,   K = P_Ω A_{N,W} P_Ω,   K_{(ij),(kl)} = (1/N) Σ_p [(WWᵀ)^{(N−p)/N}]_{ik} [(WᵀW)^{(p−1)/N}]_{jl}.
+
+    **Arguments**
+
+    - ``energy``: a `Completion` with weights w, ρ = √w (W − M) on Ω and K = √w A √w; a mask of booleans (w = 1); a `Sensing`,
+      ρ_l = √w_l (⟨A_l, W⟩ − y_l). Any other function of W: K = A^{1/2} E″(W) A^{1/2} on m×n matrices, with the exact Hessian, whose
+      eigenvalues are the rates of Ẇ = −A(E′(W)) around a W where E′ vanishes, zeros for the directions that E does not see.
+    - ``W``: m×n, or a `LogSVD` (``result.end``), where singular values far below the floating-point range count still.
+    - ``dense``: form the matrix; by default for up to 1,500 entries. ``rank_rtol``: as for `Operator`.
+
+    **Returns** a lineax operator on vectors, positive semidefinite, one number for each observed entry in row-major order (or for each
+    measurement, or for each entry of W). Not formed, a product costs O(mnk), k the number of singular values.
+
+    **Normalization**: [CMV], K has the factor 1/N. **Raises** `DepthError`, `InputError`. **Source**: Arora et al. 2019; Jacot,
+    Gabriel, Hongler 2018 for the name.
+
+    >>> import numpy as np, deeplinear as dl
+    >>> K = dl.asymptotics.tangent_kernel(np.array([[True, False], [True, True]]), np.diag([2.0, 1.0]), depth=2)
+    >>> np.round(np.diag(K.as_matrix()), 6).tolist()
+    [2.0, 1.5, 1.0]
+    """
+    kernel = _kernel(energy, W, depth, rank_rtol)
+    if dense is None:
+        dense = kernel.size <= DENSE
+    if dense:
+        return lx.MatrixLinearOperator(_materialize(kernel), lx.positive_semidefinite_tag)
+    domain = jax.ShapeDtypeStruct((kernel.size,), kernel.point.s.dtype)
+    return lx.FunctionLinearOperator(eqx.filter_jit(kernel.mv), domain, lx.positive_semidefinite_tag)
+
+
+class PredictedRate(eqx.Module):
+    """What `predicted_rate` found: near W the residual decays like e^{−λt}, the energy like e^{−2λt}, time as in [CMV].
+
+    - ``value``: λ. ``mode``: the residual that decays with it, of unit norm: m×n for entries and for general energies, p for `Sensing`.
+    - ``residual``: ‖K v − λ v‖ / λ_max, its accuracy. ``frozen``: the number of eigenvalues of K that are zero to rounding (−1: unknown).
+    - ``method``: "dense" or "lanczos"; ``status``: a `Quality`.
+    """
+
+    value: Float[Array, ""]
+    mode: Array
+    residual: Float[Array, ""]
+    frozen: Array
+    status: Any
+    method: str = eqx.field(static=True)
+
+
+def predicted_rate(
+    energy: Any,
+    W: ArrayLike | LogSVD,
+    depth: ArrayLike,
+    *,
+    rank_rtol: float | None = None,
+    dense_limit: int = DENSE,
+    tol: float = 1e-6,
+) -> PredictedRate:
+    """The rate λ_min(K) at which training ends near a minimizer W, with K the `tangent_kernel`: residuals fall like e^{−λt}.
+
+    Eigenvalues of K below its rounding (size · ε · λ_max) count as zero: modes that do not decay at W, because W has low rank or (for a
+    general energy) because E does not change. ``value`` is the smallest of the others; for the energies with residuals the status is then
+    `Quality.singular`.
+
+    **Arguments**: as for `tangent_kernel`. Up to ``dense_limit`` residuals K is formed and diagonalized; above, Lanczos iterations
+    (ARPACK) find λ_min to the relative accuracy ``tol``, well up to condition numbers of 1e5; if not, the status says so.
+
+    **Returns** a `PredictedRate`. The value of the dense method is differentiable in W and depth, where it is a simple eigenvalue.
+
+    **Normalization**: time as in [CMV]. **Raises** as `tangent_kernel`.
+
+    >>> import numpy as np, deeplinear as dl
+    >>> rate = dl.asymptotics.predicted_rate(np.array([[True, False], [False, True]]), np.diag([2.0, 1.0]), depth=2)
+    >>> round(float(rate.value), 6), rate.method
+    (1.0, 'dense')
+    """
+    kernel = _kernel(energy, W, depth, rank_rtol)
+    if kernel.size <= dense_limit:
+        value, v, residual, frozen, status = _slowest(kernel)
+        return PredictedRate(value, kernel.matrix(v), residual, frozen, status, "dense")
+    if isinstance(kernel, _Curvature):
+        raise InputError(
+            f"energy must be a Completion, a Sensing or a mask for {kernel.size} > dense_limit entries: others have zero modes, "
+            "which hide the smallest rate from an iteration."
+        )
+    if is_traced(kernel):
+        raise InputError("W must be concrete for the iterative method: raise dense_limit to trace the dense one.")
+    return _lanczos(kernel, tol)
+
+
+@eqx.filter_jit
+def _slowest(kernel: Any) -> tuple[Array, Array, Array, Array, Any]:
+    K = _materialize(kernel)
+    fixed = jax.lax.stop_gradient(K)
+    eigenvalues, vectors = jnp.linalg.eigh(fixed)
+    largest = jnp.max(jnp.abs(eigenvalues))
+    noise = kernel.size * jnp.finfo(K.dtype).eps * largest
+    frozen = jnp.sum(jnp.abs(eigenvalues) <= noise)
+    negative = eigenvalues[0] < -noise
+    v = vectors[:, jnp.where(negative, 0, jnp.argmax(eigenvalues > noise))]
+    value = v @ K @ v  # its derivative is that of the eigenvalue, also where others tie
+    residual = jnp.linalg.norm(fixed @ v - value * v) / jnp.where(largest > 0, largest, 1.0)
+    hidden = (frozen > 0) & (not isinstance(kernel, _Curvature)) | (frozen == kernel.size)
+    status = Quality.where(hidden, Quality.singular, Quality.ok)
+    status = Quality.where(negative, Quality.indefinite, status)
+    return jnp.where(frozen == kernel.size, 0.0, value), v, residual, frozen, status
+
+
+def _lanczos(kernel: Any, tol: float) -> PredictedRate:
+    """The ends of the spectrum by ARPACK. (LOBPCG, preconditioned with P_Ω A^{−1} P_Ω, took more products and time.)"""
+    from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
+
+    product = jax.jit(lambda x: kernel.mv(x))
+    size, dtype = kernel.size, np.dtype(kernel.point.s.dtype)
+    K = LinearOperator((size, size), matvec=lambda x: np.asarray(product(np.ravel(x))), dtype=dtype)
+    start = np.random.default_rng(0).normal(size=size).astype(dtype)
+    largest = float(eigsh(K, 1, which="LA", v0=start, tol=1e-3, return_eigenvectors=False)[0])
+    try:
+        values, vectors = eigsh(K, 1, which="SA", v0=start, ncv=min(size - 1, 80), maxiter=500, tol=tol)
+        value, v = float(values[0]), vectors[:, 0]
+    except ArpackError:
+        value, v = math.nan, np.full(size, math.nan)
+    residual = float(np.linalg.norm(K.matvec(v) - value * v)) / largest
+    frozen = value <= size * np.finfo(dtype).eps * largest
+    accurate = residual * largest <= 1e-2 * value  # an eigenvalue lies within this of the value
+    status = Quality.singular if frozen else Quality.ok if accurate else Quality.not_converged
+    as_array = lambda x: jnp.asarray(x, dtype)  # noqa: E731
+    value = 0.0 if frozen else value
+    count = jnp.asarray(-1 if frozen else 0)
+    return PredictedRate(as_array(value), kernel.matrix(as_array(v)), as_array(residual), count, status, "lanczos")
+
+
+class MeasuredRate(eqx.Module):
+    """What `measured_rate` found: E falls like e^{−2λt} on a window of the trajectory.
+
+    ``value``: λ = −½ d log E/dt; ``error``: its standard error, the drift of the slope over the window included; ``window``: its first
+    and last time; ``status``: a `Quality`.
+    """
+
+    value: float
+    error: float
+    window: tuple[float, float]
+    status: Any
+
+
+def measured_rate(
+    ts: ArrayLike | FlowResult, energies: ArrayLike | None = None, *, limit: float = 0.0, floor: float | None = None
+) -> MeasuredRate:
+    """The rate λ = −½ d log E/dt at the end of a trajectory, by a straight line through its exponential tail.
+
+    The window lies in the tail, the lower half of the fall of log E, and is, of those with at least six points and a fall of E by e²,
+    the one whose slope is known best, its standard error and its drift (half the change of slope that a parabola sees across the window)
+    taken together. It may leave out up to 40 per cent of the fall at the end, where E may be lost in rounding.
+
+    **Arguments**: ``ts``, ``energies``: times and values along a flow, or a `FlowResult` with saved times. ``limit``: what E tends to.
+    ``floor``: energies up to here are rounding and left out; (100 ε)² times the largest by default, ε of float64.
+
+    **Returns** a `MeasuredRate`; where no window has a slope that is known to 2 per cent, its status is `Quality.no_tail`, and the value
+    is the best there is (NaN where no window is left). Not differentiable (NumPy).
+
+    **Normalization**: time as in [CMV]. **Raises** `InputError` for arrays that do not match.
+
+    >>> import numpy as np, deeplinear as dl
+    >>> t = np.linspace(0, 10, 50)
+    >>> round(dl.asymptotics.measured_rate(t, 3 * np.exp(-2 * t) + np.exp(-5 * t)).value, 4)
+    1.0
+    """
+    pair = (ts.ts, ts.energy) if isinstance(ts, FlowResult) else (ts, energies)
+    t, E = (np.asarray(x, float) for x in pair)
+    E = E - limit
+    if t.ndim != 1 or t.shape != E.shape:
+        raise InputError(
+            f"ts and energies must be vectors of one length, got {t.shape} and {E.shape}: follow the flow with saveat."
+        )
+    if not (np.isfinite(t).all() and (np.diff(t) >= 0).all()):
+        raise InputError("ts must be finite and increasing.")
+    floor = (100 * np.finfo(float).eps) ** 2 * np.max(np.abs(E), initial=0.0) if floor is None else floor
+    kept = np.isfinite(E) & (floor < E) & (np.diff(t, prepend=-math.inf) > 0)
+    t, y = t[kept], np.log(E[kept])
+    windows = [(_line(t[i:j], y[i:j]), i, j) for i, j in _windows(y)]
+    if not windows:
+        return MeasuredRate(math.nan, math.nan, (math.nan, math.nan), Quality.no_tail)
+    (slope, error), i, j = min(windows, key=lambda w: w[0][1] / abs(w[0][0]))
+    status = Quality.ok if error < 0.02 * abs(slope) else Quality.no_tail
+    return MeasuredRate(-slope / 2, error / 2, (float(t[i]), float(t[j - 1])), status)
+
+
+def _windows(y: np.ndarray) -> list[tuple[int, int]]:
+    """The candidates of `measured_rate`: between the first passages of log E through levels in the lower half of its fall. (Levels and
+    not numbers of points, of which the rounding at the end of a flow may have any number.)"""
+    if y.size < 6:
+        return []
+    lowest = np.minimum.accumulate(y)
+    passage = lambda part: int(np.searchsorted(-lowest, -(y[0] - part * (y[0] - lowest[-1]))))  # noqa: E731
+    starts = sorted({passage(part) for part in np.linspace(0.5, 0.95, 19)})
+    ends = sorted({min(passage(part), y.size - 1) + 1 for part in np.linspace(0.6, 1.0, 17)})
+    return [(i, j) for i in starts for j in ends if j - i >= 6 and y[i] - y[j - 1] >= 2]
+
+
+def _line(t: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """The slope of y(t) and its error, from the scatter and from the change of the slope."""
+    half = (t[-1] - t[0]) / 2
+    x = (t - t[0]) / half - 1
+    slope, level = np.polyfit(x, y, 1)
+    curvature = np.polyfit(x, y, 2)[0]
+    scatter = np.sum((y - level - slope * x) ** 2) / (x.size - 2) / np.sum((x - x.mean()) ** 2)
+    return float(slope / half), float(np.hypot(math.sqrt(scatter), 2 * curvature) / half)
