@@ -12,6 +12,7 @@ this is the theorem of Daleckii and Krein.
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,146 +46,111 @@ def operator_power(
     return _value(q, jnp.asarray(depth, W.dtype), (U, s, Vt), W, Z)
 
 
-# The value, its derivative and its second derivative, each the derivative rule of the one before. The frame is that of W
-# and is never differentiated: one decomposition serves all three.
+class Jet(eqx.Module):
+    """The derivatives of W ↦ A_{N,W}^q at one point, up to ``order``, as multilinear maps in the singular frame there.
+
+    Matrices are given and returned in the frame, as UᵀXV. Built once, applied to many directions.
+    """
+
+    s: Float[Array, " k"]
+    rows: tuple[Array, ...]  # divided differences in the first argument of f: f[x_i, x_k; y_j], f[x_i, x_k, x_l; y_j]
+    columns: tuple[Array, ...]  # the same in the second argument, indexed likewise
+    mixed: Array | None  # f[x_i, x_k; y_j, y_l], indexed ikjl
+
+    def __init__(self, s: Array, shape: tuple[int, int], N: Array, q: int | float, order: int):
+        a, b = (jnp.pad(s, (0, size - s.size)) for size in shape)  # missing singular values are zeros
+        f = lambda x, y: kernel(_root(x), _root(y), N) ** q  # noqa: E731
+        differences = (_first_differences, _second_differences)[:order]
+        self.s = s
+        self.rows = tuple(difference(f, a, b) for difference in differences)
+        self.columns = self.rows if a.size == b.size else tuple(difference(f, b, a) for difference in differences)
+        self.mixed = _mixed_differences(f, a, b) if order > 1 else None
+
+    def _moved(self, X: Array) -> Array:
+        """Ċ = ẆWᵀ + WẆᵀ for Ẇ = X (and Ḋ from Xᵀ)."""
+        half = jnp.pad(X[:, : self.s.size] * self.s, ((0, 0), (0, X.shape[0] - self.s.size)))
+        return half + half.T
+
+    def first(self, X: Array, Z: Array) -> Array:
+        """∂_X A^q(Z)."""
+        left = jnp.einsum("ikj,ik,kj->ij", self.rows[0], self._moved(X), Z)
+        return left + jnp.einsum("jli,lj,il->ij", self.columns[0], self._moved(X.T), Z)
+
+    def second(self, Y: Array, X: Array, Z: Array) -> Array:
+        """∂_Y ∂_X A^q(Z)."""
+        out = self._one_sided(self.rows, Y, X, Z) + self._one_sided(self.columns, Y.T, X.T, Z.T).T
+        for X1, X2 in ((X, Y), (Y, X)):
+            out = out + _contract("ikjl,ik,kl,lj->ij", self.mixed, self._moved(X1), Z, self._moved(X2.T))
+        return out
+
+    def _one_sided(self, f: tuple[Array, ...], Y: Array, X: Array, Z: Array) -> Array:
+        CX, CY = self._moved(X), self._moved(Y)
+        out = jnp.einsum("ikj,ik,kj->ij", f[0], X @ Y.T + Y @ X.T, Z)
+        for C1, C2 in ((CX, CY), (CY, CX)):
+            out = out + _contract("iklj,ik,kl,lj->ij", f[1], C1, C2, Z)
+        return out
 
 
-def _value_in_frame(q: int | float, N: Array, frame: tuple, Z: Array) -> Array:
+def _contract(indices: str, *arrays: Any) -> Array:
+    return jnp.einsum(indices, *arrays, optimize="optimal")
+
+
+# The value, its derivative and its second derivative, each the derivative rule of the one before. The frame (U, s, Vt) is
+# that of W, and is itself never differentiated.
+
+
+def _at_order_0(q: int | float, N: Array, frame: tuple, Z: Array) -> Array:
     U, s, Vt = frame
     return Operator.from_svd(U[:, : s.size], s, Vt[: s.size], N).power(Z, q)
 
 
-def _value_rule(q: int | float, N: Array, frame: tuple, W: Array, Z: Array) -> Array:
-    return _value_in_frame(q, N, frame, Z)
+def _at_order_1(q: int | float, N: Array, frame: tuple, *directions: Array) -> Array:
+    return _of_jet(q, N, frame, 1, directions)
 
 
-_value = jax.custom_jvp(_value_rule, nondiff_argnums=(0,))
+def _at_order_2(q: int | float, N: Array, frame: tuple, *directions: Array) -> Array:
+    return _of_jet(q, N, frame, 2, directions)
 
 
-def _value_jvp(q: int | float, primals: tuple, tangents: tuple) -> tuple[Array, Any]:
-    N, frame, W, Z = primals
-    dN, _, dW, dZ = tangents
-    out = _value(q, N, frame, W, Z)
-    moved = jnp.zeros_like(out)
-    if not _is_zero(dZ):
-        moved = moved + _value(q, N, frame, W, dZ)
-    if not _is_zero(dW):
-        moved = moved + _first(q, N, frame, W, dW, Z)
-    if not _is_zero(dN):
-        moved = moved + jax.jvp(lambda N: _value_in_frame(q, N, frame, Z), (N,), (dN,))[1]
-    return out, moved
-
-
-_value.defjvp(_value_jvp, symbolic_zeros=True)
-
-
-def _first_in_frame(q: int | float, N: Array, frame: tuple, X: Array, Z: Array) -> Array:
-    """∂_X A^q(Z)."""
-    (a, b), (X, Z) = _singular_values(frame), _into(frame, X, Z)
-    f = _eigenvalue(q, N)
-    left = jnp.einsum("ikj,ik,kj->ij", _first_differences(f, a, b), _moved_square(X, frame), Z)
-    right = jnp.einsum("jli,lj,il->ij", _first_differences(f, b, a), _moved_square(X.T, frame), Z)
-    return _out_of(frame, left + right)
-
-
-def _first_rule(q: int | float, N: Array, frame: tuple, W: Array, X: Array, Z: Array) -> Array:
-    return _first_in_frame(q, N, frame, X, Z)
-
-
-_first = jax.custom_jvp(_first_rule, nondiff_argnums=(0,))
-
-
-def _first_jvp(q: int | float, primals: tuple, tangents: tuple) -> tuple[Array, Any]:
-    N, frame, W, X, Z = primals
-    dN, _, dW, dX, dZ = tangents
-    out = _first(q, N, frame, W, X, Z)
-    moved = jnp.zeros_like(out)
-    if not _is_zero(dX):
-        moved = moved + _first(q, N, frame, W, dX, Z)
-    if not _is_zero(dZ):
-        moved = moved + _first(q, N, frame, W, X, dZ)
-    if not _is_zero(dW):
-        moved = moved + _second(q, N, frame, W, dW, X, Z)
-    if not _is_zero(dN):
-        moved = moved + jax.jvp(lambda N: _first_in_frame(q, N, frame, X, Z), (N,), (dN,))[1]
-    return out, moved
-
-
-_first.defjvp(_first_jvp, symbolic_zeros=True)
-
-
-def _second_in_frame(q: int | float, N: Array, frame: tuple, Y: Array, X: Array, Z: Array) -> Array:
-    """∂_Y ∂_X A^q(Z)."""
-    (a, b), (Y, X, Z) = _singular_values(frame), _into(frame, Y, X, Z)
-    f = _eigenvalue(q, N)
-
-    def one_sided(a: Array, b: Array, Y: Array, X: Array, Z: Array) -> Array:
-        CY, CX = _moved_square(Y, frame), _moved_square(X, frame)
-        both = X @ Y.T + Y @ X.T
-        out = jnp.einsum("ikj,ik,kj->ij", _first_differences(f, a, b), both, Z)
-        f3 = _second_differences(f, a, b)
-        for C1, C2 in ((CX, CY), (CY, CX)):
-            out = out + jnp.einsum("iklj,ik,kl,lj->ij", f3, C1, C2, Z, optimize="optimal")
-        return out
-
-    CY, CX, DY, DX = (_moved_square(M, frame) for M in (Y, X, Y.T, X.T))
-    out = one_sided(a, b, Y, X, Z) + one_sided(b, a, Y.T, X.T, Z.T).T
-    mixed = _mixed_differences(f, a, b)
-    for C, D in ((CX, DY), (CY, DX)):
-        out = out + jnp.einsum("ikjl,ik,kl,lj->ij", mixed, C, Z, D, optimize="optimal")
-    return _out_of(frame, out)
-
-
-def _second_rule(q: int | float, N: Array, frame: tuple, W: Array, Y: Array, X: Array, Z: Array) -> Array:
-    return _second_in_frame(q, N, frame, Y, X, Z)
-
-
-_second = jax.custom_jvp(_second_rule, nondiff_argnums=(0,))
-
-
-def _second_jvp(q: int | float, primals: tuple, tangents: tuple) -> tuple[Array, Any]:
-    N, frame, W, *directions = primals
-    dN, _, dW, *moves = tangents
-    if not _is_zero(dW):
-        raise NotImplementedError("third derivatives of A_{N,W} in W are not implemented")
-    out = _second(q, N, frame, W, *directions)
-    moved = jnp.zeros_like(out)
-    for i, move in enumerate(moves):
-        if not _is_zero(move):
-            moved = moved + _second(q, N, frame, W, *directions[:i], move, *directions[i + 1 :])
-    if not _is_zero(dN):
-        moved = moved + jax.jvp(lambda N: _second_in_frame(q, N, frame, *directions), (N,), (dN,))[1]
-    return out, moved
-
-
-_second.defjvp(_second_jvp, symbolic_zeros=True)
-
-
-def _is_zero(tangent: Any) -> bool:
-    return isinstance(tangent, SymbolicZero)
-
-
-def _singular_values(frame: tuple) -> tuple[Array, Array]:
-    """The singular values belonging to the m rows and to the n columns of the frame: padded by zeros."""
+def _of_jet(q: int | float, N: Array, frame: tuple, order: int, directions: tuple[Array, ...]) -> Array:
     U, s, Vt = frame
-    return jnp.pad(s, (0, U.shape[0] - s.size)), jnp.pad(s, (0, Vt.shape[0] - s.size))
+    jet = Jet(s, (U.shape[0], Vt.shape[0]), N, q, order)
+    out = (jet.first if order == 1 else jet.second)(*(U.T @ X @ Vt.T for X in directions))
+    return jnp.where(s[-1] > 0, U @ out @ Vt, jnp.nan)
 
 
-def _into(frame: tuple, *matrices: Array) -> list[Array]:
-    U, _, Vt = frame
-    return [U.T @ X @ Vt.T for X in matrices]
+def _differentiable(evaluate: Function, next_order: Function | None) -> Function:
+    """``evaluate(q, N, frame, *directions)``, linear in each direction, as a function that also takes W and is differentiated
+    in W by ``next_order``, which takes the direction of W before the others."""
+
+    def function(q: int | float, N: Array, frame: tuple, W: Array, *directions: Array) -> Array:
+        return evaluate(q, N, frame, *directions)
+
+    rule = jax.custom_jvp(function, nondiff_argnums=(0,))
+
+    def jvp(q: int | float, primals: tuple, tangents: tuple) -> tuple[Array, Any]:
+        N, frame, W, *directions = primals
+        dN, _, dW, *moves = tangents
+        out = rule(q, N, frame, W, *directions)
+        moved = jnp.zeros_like(out)
+        for i, move in enumerate(moves):
+            if not isinstance(move, SymbolicZero):
+                moved = moved + rule(q, N, frame, W, *directions[:i], move, *directions[i + 1 :])
+        if not isinstance(dW, SymbolicZero):
+            if next_order is None:
+                raise NotImplementedError("third derivatives of A_{N,W} in W are not implemented")
+            moved = moved + next_order(q, N, frame, W, dW, *directions)
+        if not isinstance(dN, SymbolicZero):
+            moved = moved + jax.jvp(lambda N: evaluate(q, N, frame, *directions), (N,), (dN,))[1]
+        return out, moved
+
+    rule.defjvp(jvp, symbolic_zeros=True)
+    return rule
 
 
-def _out_of(frame: tuple, X: Array) -> Array:
-    U, s, Vt = frame
-    return jnp.where(s[-1] > 0, U @ X @ Vt, jnp.nan)
-
-
-def _moved_square(X: Array, frame: tuple) -> Array:
-    """Ċ = ẆWᵀ + WẆᵀ in the frame, from Ẇ = X (or Ḋ from Xᵀ)."""
-    s = frame[1]
-    half = jnp.pad(X[:, : s.size] * s, ((0, 0), (0, X.shape[0] - s.size)))
-    return half + half.T
+_second = _differentiable(_at_order_2, None)
+_first = _differentiable(_at_order_1, _second)
+_value = _differentiable(_at_order_0, _first)
 
 
 # Divided differences of f(x, y) in x = σ², where points may coincide.
@@ -194,11 +160,6 @@ def _moved_square(X: Array, frame: tuple) -> Array:
 _NEAR = 0.2
 _NODES = 0.5 * (1 + np.polynomial.legendre.leggauss(6)[0])
 _WEIGHTS = 0.5 * np.polynomial.legendre.leggauss(6)[1]
-
-
-def _eigenvalue(q: int | float, N: Array) -> Function:
-    """f(x, y) = λ_N(√x, √y)^q."""
-    return lambda x, y: kernel(_root(x), _root(y), N) ** q
 
 
 def _root(x: Array) -> Array:

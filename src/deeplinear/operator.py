@@ -1,6 +1,5 @@
 """The operator A_{N,W}: the inverse metric of the deep linear network at a point W, from one factorization."""
 
-from typing import Any
 
 import jax
 import jax.numpy as jnp
