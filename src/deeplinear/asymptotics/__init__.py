@@ -2,7 +2,8 @@
 
 from .laws import DecayFit, escape_time, exponent, fit_decay, predict_decay
 from .ranks import effective_rank, stable_rank
-from .rates import MeasuredRate, PredictedRate, Quality, measured_rate, predicted_rate, tangent_kernel
+from .rates import PredictedRate, Quality, predicted_rate, tangent_kernel
+from .tails import MeasuredRate, measured_rate
 
 __all__ = [
     "effective_rank",

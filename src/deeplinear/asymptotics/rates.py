@@ -1,4 +1,4 @@
-"""How fast the residual dies out near a minimizer: the network's tangent kernel, the rate it predicts, the rate that is measured."""
+"""How fast the residual dies out near a minimizer: the network's tangent kernel, and the rate that it predicts."""
 
 import math
 from collections.abc import Callable
@@ -15,7 +15,6 @@ from ..charts import LogSVD
 from ..checks import check_depth, check_matrix, is_traced
 from ..energies import Completion, Sensing
 from ..errors import InputError
-from ..integrate import FlowResult
 from ..operator import Operator
 from ..spectral import inverse_depth, log_kernel
 
@@ -302,80 +301,3 @@ def _lanczos(kernel: Any, tol: float) -> PredictedRate:
     value = 0.0 if frozen else value
     count = jnp.asarray(-1 if frozen else 0)
     return PredictedRate(as_array(value), kernel.matrix(as_array(v)), as_array(residual), count, status, "lanczos")
-
-
-class MeasuredRate(eqx.Module):
-    """What `measured_rate` found: E falls like e^{−2λt} on a window of the trajectory.
-
-    ``value``: λ = −½ d log E/dt; ``error``: its standard error, the drift of the slope over the window included; ``window``: its first
-    and last time; ``status``: a `Quality`.
-    """
-
-    value: float
-    error: float
-    window: tuple[float, float]
-    status: Any
-
-
-def measured_rate(
-    ts: ArrayLike | FlowResult, energies: ArrayLike | None = None, *, limit: float = 0.0, floor: float | None = None
-) -> MeasuredRate:
-    """The rate λ = −½ d log E/dt at the end of a trajectory, by a straight line through its exponential tail.
-
-    The window lies in the tail, the lower half of the fall of log E, and is, of those with at least six points and a fall of E by e²,
-    the one whose slope is known best, its standard error and its drift (half the change of slope that a parabola sees across the window)
-    taken together. It may leave out up to 40 per cent of the fall at the end, where E may be lost in rounding.
-
-    **Arguments**: ``ts``, ``energies``: times and values along a flow, or a `FlowResult` with saved times. ``limit``: what E tends to.
-    ``floor``: energies up to here are rounding and left out; (100 ε)² times the largest by default, ε of float64.
-
-    **Returns** a `MeasuredRate`; where no window has a slope that is known to 2 per cent, its status is `Quality.no_tail`, and the value
-    is the best there is (NaN where no window is left). Not differentiable (NumPy).
-
-    **Normalization**: time as in [CMV]. **Raises** `InputError` for arrays that do not match.
-
-    >>> import numpy as np, deeplinear as dl
-    >>> t = np.linspace(0, 10, 50)
-    >>> round(dl.asymptotics.measured_rate(t, 3 * np.exp(-2 * t) + np.exp(-5 * t)).value, 4)
-    1.0
-    """
-    pair = (ts.ts, ts.energy) if isinstance(ts, FlowResult) else (ts, energies)
-    t, E = (np.asarray(x, float) for x in pair)
-    E = E - limit
-    if t.ndim != 1 or t.shape != E.shape:
-        raise InputError(
-            f"ts and energies must be vectors of one length, got {t.shape} and {E.shape}: follow the flow with saveat."
-        )
-    if not (np.isfinite(t).all() and (np.diff(t) >= 0).all()):
-        raise InputError("ts must be finite and increasing.")
-    floor = (100 * np.finfo(float).eps) ** 2 * np.max(np.abs(E), initial=0.0) if floor is None else floor
-    kept = np.isfinite(E) & (floor < E) & (np.diff(t, prepend=-math.inf) > 0)
-    t, y = t[kept], np.log(E[kept])
-    windows = [(_line(t[i:j], y[i:j]), i, j) for i, j in _windows(y)]
-    if not windows:
-        return MeasuredRate(math.nan, math.nan, (math.nan, math.nan), Quality.no_tail)
-    (slope, error), i, j = min(windows, key=lambda w: w[0][1] / abs(w[0][0]))
-    status = Quality.ok if error < 0.02 * abs(slope) else Quality.no_tail
-    return MeasuredRate(-slope / 2, error / 2, (float(t[i]), float(t[j - 1])), status)
-
-
-def _windows(y: np.ndarray) -> list[tuple[int, int]]:
-    """The candidates of `measured_rate`: between the first passages of log E through levels in the lower half of its fall. (Levels and
-    not numbers of points, of which the rounding at the end of a flow may have any number.)"""
-    if y.size < 6:
-        return []
-    lowest = np.minimum.accumulate(y)
-    passage = lambda part: int(np.searchsorted(-lowest, -(y[0] - part * (y[0] - lowest[-1]))))  # noqa: E731
-    starts = sorted({passage(part) for part in np.linspace(0.5, 0.95, 19)})
-    ends = sorted({min(passage(part), y.size - 1) + 1 for part in np.linspace(0.6, 1.0, 17)})
-    return [(i, j) for i in starts for j in ends if j - i >= 6 and y[i] - y[j - 1] >= 2]
-
-
-def _line(t: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """The slope of y(t) and its error, from the scatter and from the change of the slope."""
-    half = (t[-1] - t[0]) / 2
-    x = (t - t[0]) / half - 1
-    slope, level = np.polyfit(x, y, 1)
-    curvature = np.polyfit(x, y, 2)[0]
-    scatter = np.sum((y - level - slope * x) ** 2) / (x.size - 2) / np.sum((x - x.mean()) ** 2)
-    return float(slope / half), float(np.hypot(math.sqrt(scatter), 2 * curvature) / half)
