@@ -201,25 +201,24 @@ def settle(energy, W0, depth):
     )
 
 
-def test_measured_rates_are_the_predicted_ones_on_random_problems(rng):
-    # 20 problems whose limit has full rank (σ_k > 0.02): every one within 1 %.
+# At N = ∞ the row space of a wide W is frozen, and the energy need not tend to 0: depth 4 instead.
+@pytest.mark.parametrize(
+    ("shape", "last"), [((4, 4), math.inf), pytest.param((3, 5), 4, marks=pytest.mark.slow)], ids=["4x4", "3x5"]
+)
+def test_measured_rates_are_the_predicted_ones_on_random_problems(rng, shape, last):
+    # 2 × 10 problems whose limit has full rank (σ_k > 0.02): every one within 1 %.
     errors = []
-    # at N = ∞ the row space of a wide W is frozen, and the energy need not tend to 0
-    for shape, last in (((4, 4), math.inf), ((3, 5), 4)):
-        taken = 0
-        while taken < 10:
-            depth = (2, 3, 5, 2.5, last)[taken % 5]
-            energy, W0 = problem(rng, shape)
-            flow = settle(energy, W0, depth)
-            if flow.status != dl.Status.energy or float(flow.singular_values[-1, -1]) < 0.02:
-                continue
-            predicted, measured = asy.predicted_rate(energy, flow.end, depth), asy.measured_rate(flow)
-            assert predicted.status == measured.status == asy.Quality.ok
-            assert int(predicted.frozen) == 0
-            errors.append(measured.value / float(predicted.value) - 1)
-            assert abs(errors[-1]) < 5 * measured.error / measured.value + 1e-4
-            taken += 1
-    assert len(errors) == 20
+    while len(errors) < 10:
+        depth = (2, 3, 5, 2.5, last)[len(errors) % 5]
+        energy, W0 = problem(rng, shape)
+        flow = settle(energy, W0, depth)
+        if flow.status != dl.Status.energy or float(flow.singular_values[-1, -1]) < 0.02:
+            continue
+        predicted, measured = asy.predicted_rate(energy, flow.end, depth), asy.measured_rate(flow)
+        assert predicted.status == measured.status == asy.Quality.ok
+        assert int(predicted.frozen) == 0
+        errors.append(measured.value / float(predicted.value) - 1)
+        assert abs(errors[-1]) < 5 * measured.error / measured.value + 1e-4
     assert np.abs(errors).max() < 0.01
     assert np.median(np.abs(errors)) < 1e-4
 

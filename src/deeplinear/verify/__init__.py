@@ -1,0 +1,19 @@
+"""Checks of an energy, a kernel, a flow or a point against what the theory says; each returns a `Check` and prints nothing."""
+
+from .geometry import kernel_check, submersion, volume
+from .result import Check, Checks
+from .taylor import gradient_check, hessian_check
+from .training import all_checks, conservation, upstairs_downstairs
+
+__all__ = [
+    "Check",
+    "Checks",
+    "gradient_check",
+    "hessian_check",
+    "kernel_check",
+    "upstairs_downstairs",
+    "conservation",
+    "submersion",
+    "volume",
+    "all_checks",
+]

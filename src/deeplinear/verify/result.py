@@ -1,0 +1,66 @@
+"""What a check returns."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """The result of a check: true where it ``passed``; ``summary`` is one sentence, ``figures`` hold the numbers behind it.
+
+    >>> check = Check("balance", True, {"imbalance": 1e-16}, "The factors are balanced.")
+    >>> bool(check), str(check)
+    (True, 'passed  balance: The factors are balanced.')
+    """
+
+    name: str
+    passed: bool
+    figures: Mapping[str, Any]
+    summary: str
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def __str__(self) -> str:
+        return f"{'passed' if self.passed else 'FAILED'}  {self.name}: {self.summary}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Checks:
+    """Several checks: true where all passed, a table as text, one `Check` each by iteration or by its name."""
+
+    results: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether all passed."""
+        return all(self.results)
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def __iter__(self) -> Iterator[Check]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __getitem__(self, name: str) -> Check:
+        return {check.name: check for check in self.results}[name]
+
+    def __str__(self) -> str:
+        count = sum(map(bool, self.results))
+        return "\n".join([*map(str, self.results), f"{count} of {len(self.results)} checks passed."])
+
+
+def within(name: str, errors: Mapping[str, Any], tol: float, what: str, **more: Any) -> Check:
+    """The check that every one of ``errors`` is at most ``tol`` (NaN is not), named by the largest."""
+    errors = {key: float(value) for key, value in errors.items()}
+    worst = max(errors, key=lambda key: math.inf if np.isnan(errors[key]) else errors[key])
+    passed = errors[worst] <= tol
+    text = f"{what} {'hold' if passed else 'do not hold'} to {tol:.0e}; the largest deviation is {errors[worst]:.1e} ({worst})."
+    return Check(name, passed, {**errors, **more, "tol": tol}, text)
