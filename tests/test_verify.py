@@ -120,8 +120,12 @@ def test_wrong_kernels_fail_and_say_why():
 # Submersion and volume
 
 
-@pytest.mark.parametrize("shape", [(2, 2), (3, 3), (4, 4), (2, 3)])
-@pytest.mark.parametrize("depth", [2, 3, 4, 5, 6])
+QUICK = [((2, 2), 2), ((3, 3), 3), ((2, 3), 4), ((4, 4), 6)]
+GRID = [(shape, depth) for shape in ((2, 2), (3, 3), (4, 4), (2, 3)) for depth in (2, 3, 4, 5, 6)]
+REST = [pytest.param(*case, marks=pytest.mark.slow) for case in GRID if case not in QUICK]
+
+
+@pytest.mark.parametrize(("shape", "depth"), [*QUICK, *REST])
 def test_horizontal_lifts_at_generic_factors(rng, shape, depth):
     W, Z = rng.normal(size=shape), rng.normal(size=shape)
     check = verify.submersion(W, depth, Z, key=jax.random.key(depth), tol=1e-11)

@@ -17,7 +17,7 @@ from ..geometry import inner
 from ..operator import Operator
 from ..spectral import kernel
 from ..volume import log_volume
-from .result import Check, within
+from .result import Check, tolerance, within
 
 
 def kernel_check(
@@ -67,7 +67,7 @@ def submersion(
     key: PRNGKeyArray | None = None,
     factors: Sequence[Array | np.ndarray] | None = None,
     metric: Callable[[Array, Array], Array] | None = None,
-    tol: float = 1e-10,
+    tol: float | None = None,
 ) -> Check:
     """Whether the metric g^N is that of the factors: the product W_N ⋯ W_1 is a Riemannian submersion of balanced factors. With
     X = A_{N,W}^{−1}(Z), the horizontal lift of Z,
@@ -79,6 +79,7 @@ def submersion(
 
     **Arguments**: ``W`` of full rank; ``depth`` an integer; ``Z`` and the frames of the factors are random by default (``key``).
     ``factors``: take these for W (unbalanced ones fail). ``metric``: (W, Z) ↦ the squared length of Z to be checked; `inner` by default.
+    ``tol``: of the deviations, 1e−10 by default (float32: 3e−5).
 
     **Figures**: relative deviations ``product``, ``horizontal``, ``balanced``, ``length``, and ``factors`` (their product from W).
 
@@ -101,7 +102,7 @@ def submersion(
         raise InputError(f"factors must be as many as the depth {depth}, got {len(given)}.")
     length = inner(W, Z, Z, depth) if metric is None else metric(W, Z)
     deviations = _lift(W, Z, given, Operator(W, depth).inverse(Z), jnp.asarray(length))
-    return within("submersion", deviations, tol, "The properties of the horizontal lift")
+    return within("submersion", deviations, tolerance(tol, W.dtype, 1e-10), "The properties of the horizontal lift")
 
 
 @eqx.filter_jit
@@ -132,7 +133,7 @@ def volume(
     depth: ArrayLike,
     *,
     density: Callable[[Any], Array] | None = None,
-    tol: float = 1e-9,
+    tol: float | None = None,
 ) -> Check:
     """Whether a log volume density W ↦ log √det g^N, by default `log_volume`, is that of the metric, written out as an mn×mn matrix:
 
@@ -140,6 +141,8 @@ def volume(
 
     and at integer depth also that of the factors, A_{N,W} = J Jᵀ/N with J the Jacobian of the product at balanced factors:
     −½ log det(J Jᵀ/N).
+
+    **Arguments**: ``density``: W ↦ the log density to be checked. ``tol``: of the deviations, 1e−9 by default (float32: 1e−4).
 
     **Figures**: the deviations ``metric`` and ``factors``, relative to 1 + |log √det|; ``value``.
 
@@ -161,4 +164,6 @@ def volume(
         J = np.concatenate([np.asarray(part).reshape(W.size, -1) for part in jacobian], 1)
         expected["factors"] = -0.5 * np.linalg.slogdet(J @ J.T / len(factors))[1]
     deviations = {key: abs(value - x) / (1 + abs(x)) for key, x in expected.items()}
-    return within("volume", deviations, tol, "The values of the log volume density", value=value)
+    return within(
+        "volume", deviations, tolerance(tol, W.dtype, 1e-9), "The values of the log volume density", value=value
+    )

@@ -57,6 +57,13 @@ class Checks:
         return "\n".join([*map(str, self.results), f"{count} of {len(self.results)} checks passed."])
 
 
+def tolerance(tol: float | None, dtype: Any, default: float) -> float:
+    """``tol``, or where it is None the default for 64 bits, and what corresponds to it in 32."""
+    if tol is not None:
+        return tol
+    return default if np.dtype(dtype) == np.float64 else 3 * math.sqrt(default)
+
+
 def within(name: str, errors: Mapping[str, Any], tol: float, what: str, **more: Any) -> Check:
     """The check that every one of ``errors`` is at most ``tol`` (NaN is not), named by the largest."""
     errors = {key: float(value) for key, value in errors.items()}

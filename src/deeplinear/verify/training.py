@@ -16,7 +16,7 @@ from ..factors import balanced_factors, imbalance
 from ..flows import factor_flow, gradient_flow
 from ..operator import Operator
 from .geometry import submersion, volume
-from .result import Check, Checks, within
+from .result import Check, Checks, tolerance, within
 from .taylor import gradient_check, hessian_check
 
 # Larger imbalance or asymmetry than this, relative, is no rounding.
@@ -31,15 +31,15 @@ def upstairs_downstairs(
     *,
     key: PRNGKeyArray | None = None,
     factors: Sequence[Array | np.ndarray] | None = None,
-    tol: float = 1e-6,
-    rtol: float = 1e-9,
+    tol: float | None = None,
+    rtol: float | None = None,
     saves: int = 20,
 ) -> Check:
     """Whether training the factors (`factor_flow`, from balanced factors of W0) and the flow of their product (`gradient_flow`) are one:
     the largest ‖W_up − W_down‖_F / ‖W_down‖_F over ``saves`` times up to t1.
 
     **Arguments**: ``depth`` an integer; ``key`` draws the frames of the factors; ``factors``: start from these instead (unbalanced ones
-    fail). ``rtol``: of both flows. ``tol``: of the difference.
+    fail). ``rtol``: of both flows, 1e−9 by default (float32: 1e−4). ``tol``: of the difference, 1e−6 (float32: 3e−3).
 
     **Figures**: ``difference``; ``ts``, ``differences`` at each; ``imbalance`` at the end, relative.
 
@@ -53,6 +53,7 @@ def upstairs_downstairs(
     W0 = check_matrix(W0)
     frames = jax.random.key(0) if key is None else key
     start = balanced_factors(W0, depth, frames) if factors is None else factors
+    tol, rtol = tolerance(tol, W0.dtype, 1e-6), tolerance(rtol, W0.dtype, 1e-9)
     ts = np.linspace(0, t1, saves + 1)[1:]
     down = gradient_flow(energy, W0, depth, t1=t1, saveat=ts, rtol=rtol)
     up = factor_flow(energy, start, t1=t1, saveat=ts, rtol=rtol)
@@ -72,8 +73,8 @@ def conservation(
     t1: float,
     *,
     flow: Any = None,
-    tol: float = 1e-4,
-    rtol: float = 1e-8,
+    tol: float | None = None,
+    rtol: float | None = None,
 ) -> Check:
     """Whether a gradient flow conserves what it must, and loses energy as it must:
 
@@ -84,7 +85,8 @@ def conservation(
     - the factors stay balanced (integer depth up to 10): max_p ‖W_{p+1}ᵀW_{p+1} − W_pW_pᵀ‖ relative to max ‖W_p‖².
 
     **Arguments**: ``flow``: a `FlowResult`, or anything with ``ts`` and ``W`` along a leading axis, from W0 on and at many times (about a
-    hundred), to be checked instead of our own. ``tol``: of relative deviations; ``rtol``: of our own flows.
+    hundred), to be checked instead of our own. ``tol``: of the deviations, 1e−4 by default (float32: 3e−2); ``rtol``: of our own
+    flows, 1e−9 (float32: 1e−4).
 
     **Figures**: deviations ``energy`` (of the whole fall of E), ``rank`` (largest σ_i/σ_1 beyond the rank of W0), ``sign`` (1 where it
     flips), ``asymmetry``, ``imbalance``, those that apply.
@@ -99,6 +101,7 @@ def conservation(
     """
     W0 = check_matrix(W0)
     N = float(np.asarray(check_depth(depth, scalar=True)))
+    tol, rtol = tolerance(tol, W0.dtype, 1e-4), tolerance(rtol, W0.dtype, 1e-9)
     if flow is None:
         ts = t1 * np.linspace(0, 1, 161) ** 2  # denser at the start, where the energy falls fastest
         flow = gradient_flow(energy, W0, depth, t1=t1, saveat=ts, rtol=rtol)
@@ -176,7 +179,7 @@ def all_checks(
     t1: float = 1.0,
     *,
     key: PRNGKeyArray | None = None,
-    rtol: float = 1e-8,
+    rtol: float | None = None,
 ) -> Checks:
     """Every check that applies to an energy, a start and a depth: gradient and Hessian at W0, `conservation` up to t1, `volume` where W0
     has full rank (and is square, or N is finite), and at integer depth `upstairs_downstairs` and `submersion`.
