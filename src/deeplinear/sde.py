@@ -11,6 +11,9 @@ In the frame (U, V), with u = log(y_i/y_j), a = tanh(qu/2)/(q tanh(u/2)), c = co
     Itô:    (κ/β) [(1 − q/N) L_ii/(q² y_i) + Σ_{j≠i} L_ij ((1 + c_ij)/q² − a_ij)/(y_i + y_j)] on the diagonal.
 
 Nothing of this is singular at a tie.
+
+No two LAPACK calls here are independent of each other: two that run at once on a batch of chains can wait for each other for
+ever (jaxlib 0.10 on a CPU of two cores; each blocks a worker of the pool that it hands its work to). Hence `sign_of_det`.
 """
 
 import math
@@ -67,6 +70,24 @@ class EulerThen(dfx.Euler):
         y1, error, _, state, result = super().step(terms, t0, t1, y0, args, solver_state, made_jump)
         y1 = self.then(y0, y1)
         return y1, error, {"y0": y0, "y1": y1}, state, result
+
+
+def sign_of_det(A: Array) -> Array:
+    """sign det A, by elimination with row pivots, in plain operations."""
+    d = A.shape[0]
+    rows = jnp.arange(d)
+
+    def eliminate(k: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        A, sign = state
+        best = jnp.argmax(jnp.where(rows >= k, jnp.abs(A[:, k]), -1.0))
+        order = jnp.where(rows == k, best, jnp.where(rows == best, k, rows))
+        A = A[order]
+        pivot = A[k, k]
+        sign = sign * jnp.sign(pivot) * jnp.where(best == k, 1.0, -1.0)
+        factor = jnp.where(rows > k, A[:, k] / jnp.where(pivot == 0, 1.0, pivot), 0.0)
+        return A - factor[:, None] * A[k], sign
+
+    return jax.lax.fori_loop(0, d, eliminate, (A, jnp.ones((), A.dtype)))[1]
 
 
 def _langevin_function(x: Array) -> Array:
@@ -184,7 +205,7 @@ class Process(eqx.Module):
         return W, energy, self.q * jnp.log(y), self.det_sign(R)
 
     def det_sign(self, R: Array) -> Array:
-        return jnp.linalg.slogdet(R)[0]
+        return sign_of_det(R)
 
     def then(self, before: Array, after: Array) -> Array:
         """What follows each of our own steps. The antisymmetric part of the increment U (S + Z) Vᵀ of R turns the frames, and is
@@ -196,14 +217,15 @@ class Process(eqx.Module):
         half = (step - step.T) / (4 * jnp.maximum(y[:, None] + y, jnp.finfo(y.dtype).tiny))
         eye = jnp.eye(y.size, dtype=y.dtype)
         Q = jnp.linalg.solve(eye - half, eye + half)
-        out = U @ Q @ (jnp.diag(y) + (step + step.T) / 2) @ Q @ Vt
-        return self.reflected(before, out) if self.reflect else out
+        core = jnp.diag(y) + (step + step.T) / 2 + 0 * Q[0, 0]  # after the solve, and not beside it
+        return U @ Q @ (self.reflected(core) if self.reflect else core) @ Q @ Vt
 
-    def reflected(self, before: Array, after: Array) -> Array:
-        """R with the sign of det R it had before the step, mirrored along the normal of det R = 0, the smallest singular pair."""
-        U, y, Vt = jnp.linalg.svd(after)
-        crossed = jnp.linalg.slogdet(before)[0] != jnp.linalg.slogdet(after)[0]
-        return after - jnp.where(crossed & jnp.isfinite(self.depth), 2 * y[-1], 0.0) * jnp.outer(U[:, -1], Vt[-1])
+    def reflected(self, core: Array) -> Array:
+        """The symmetric ``core`` if its determinant is positive (as before the step); if not, it mirrored along the normal of
+        det = 0, which is the direction of the smallest singular value."""
+        P, s, Ot = jnp.linalg.svd(core)
+        crossed = jnp.prod(jnp.sign(jnp.sum(P * Ot.T, 0))) < 0  # the signs of the eigenvalues
+        return core - jnp.where(crossed & jnp.isfinite(self.depth), 2 * s[-1], 0.0) * jnp.outer(P[:, -1], Ot[-1])
 
     def is_lost(self, R: Array) -> Array:
         """Whether W is not a finite matrix any more."""
@@ -219,8 +241,8 @@ class Process(eqx.Module):
 class Balanced(eqx.Module):
     """Isotropic Langevin dynamics on the manifold of balanced factors, W_{p+1}ᵀ W_{p+1} = W_p W_pᵀ, for diffrax.
 
-    The noise is projected to the tangent space, and after each step Newton's method goes to the (to the order of the scheme)
-    closest point of the manifold; the drift is tangent by itself.
+    Each increment is projected to the tangent space (the drift is tangent by itself), and then Newton's method goes to the
+    closest point of the manifold, to the order of the scheme.
     """
 
     energy: Callable[[Array], Array]
@@ -237,11 +259,14 @@ class Balanced(eqx.Module):
         gaps = [(B.T @ B - A @ A.T)[rows, cols] for A, B in pairwise(factors)]
         return jnp.concatenate(gaps)
 
-    def normal(self, factors: tuple[Array, ...], gap: Callable[[Array, Array], Array]) -> tuple[Array, ...]:
-        """Jᵀ (JJᵀ)^{−1} g, where g = gap(J, the constraint)."""
+    def project(
+        self, factors: tuple[Array, ...], gap: Callable[[Array], Array], x: tuple[Array, ...]
+    ) -> tuple[Array, ...]:
+        """x − Jᵀ (JJᵀ)^{−1} g, where g = gap(J) and J is the derivative of the constraint."""
         flat, unravel = ravel_pytree(factors)
         J = jax.jacrev(lambda x: self.constraint(unravel(x)))(flat)
-        return unravel(J.T @ jnp.linalg.solve(J @ J.T, gap(J, self.constraint(factors))))
+        normal = unravel(J.T @ jnp.linalg.solve(J @ J.T, gap(J)))
+        return jax.tree.map(jnp.subtract, x, normal)
 
     def drift(self, t: Any, factors: tuple[Array, ...], args: Any) -> tuple[Array, ...]:
         nu = jnp.asarray(1 / len(factors), factors[0].dtype)
@@ -250,21 +275,19 @@ class Balanced(eqx.Module):
 
     def noise(self, t: Any, factors: tuple[Array, ...], args: Any) -> lx.AbstractLinearOperator:
         size = jnp.sqrt(2 / (len(factors) * self.beta))
-
-        def mv(B: tuple[Array, ...]) -> tuple[Array, ...]:
-            if len(factors) > 1:
-                flat = ravel_pytree(B)[0]
-                B = jax.tree.map(jnp.subtract, B, self.normal(factors, lambda J, _: J @ flat))
-            return jax.tree.map(lambda x: size * x, B)
-
         structure = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), factors)
-        return lx.FunctionLinearOperator(mv, structure, lx.positive_semidefinite_tag)
+        scaled = lambda B: jax.tree.map(lambda x: size * x, B)  # noqa: E731
+        return lx.FunctionLinearOperator(scaled, structure, lx.positive_semidefinite_tag)
 
     def then(self, before: tuple[Array, ...], after: tuple[Array, ...]) -> tuple[Array, ...]:
-        """The retraction that follows each step."""
-        if len(after) > 1:
-            for _ in range(self.newton_steps):
-                after = jax.tree.map(jnp.subtract, after, self.normal(after, lambda _, g: g))
+        """What follows each step: the projection of the increment, and the retraction."""
+        if len(after) == 1:
+            return after
+        step = ravel_pytree(jax.tree.map(jnp.subtract, after, before))[0]
+        after = self.project(before, lambda J: J @ step, after)
+        for _ in range(self.newton_steps):
+            here = after
+            after = self.project(here, lambda J: self.constraint(here), here)  # noqa: B023
         return after
 
     def is_lost(self, factors: tuple[Array, ...]) -> Array:
@@ -278,10 +301,11 @@ class Balanced(eqx.Module):
         return jnp.array(False)
 
     def det_sign(self, factors: tuple[Array, ...]) -> Array:
-        return jnp.linalg.slogdet(Factors.matrix(factors))[0]
+        return sign_of_det(Factors.matrix(factors))
 
     def observe(self, t: Any, factors: tuple[Array, ...], args: Any) -> tuple[Array, Array | None, Array, Array]:
         """(W, E, log σ, sign det W)."""
         W = Factors.matrix(factors)
-        log_s = jnp.log(jnp.linalg.svd(W, compute_uv=False))
-        return W, jnp.reshape(self.energy(W), ()), log_s, self.det_sign(factors)
+        s = jnp.linalg.svd(W, compute_uv=False)
+        energy = self.energy(W + 0 * s[0])  # after the SVD, and not beside it
+        return W, jnp.reshape(energy, ()), jnp.log(s), self.det_sign(factors)
