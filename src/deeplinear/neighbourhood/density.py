@@ -26,7 +26,8 @@ def log_kernel(log_a: Floats, log_b: Floats, nu: float) -> Floats:
     big, z = np.maximum(log_a, log_b), 2 * np.abs(log_a - log_b)
     safe = np.where(z > 0, z, 1.0)
     below = -np.expm1(-nu * safe) / nu if nu else safe
-    return 2 * (1 - nu) * big + np.where(z > 0, np.log(-np.expm1(-safe) / below), 0.0)
+    with np.errstate(divide="ignore"):  # λ_∞(a, 0) = 0
+        return 2 * (1 - nu) * big + np.where(z > 0, np.log(-np.expm1(-safe) / below), 0.0)
 
 
 def _log_singular_values(space: Space, s: NDArray[Any], log_det: Floats) -> Floats:

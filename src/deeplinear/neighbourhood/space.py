@@ -125,7 +125,7 @@ def check_finite(space: Space) -> None:
 
 
 def _singular_values(space: Space, coordinates: Floats) -> Floats:
-    s: Floats = np.linalg.svd(space.centre + space.matrices(coordinates), compute_uv=False)
+    s: Any = np.linalg.svd(space.centre + space.matrices(coordinates), compute_uv=False)
     return s
 
 
