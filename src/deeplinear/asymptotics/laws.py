@@ -127,7 +127,7 @@ def _escape(eps: Array, target: Array, push: Array, q: Array) -> Array:
 class DecayFit(eqx.Module):
     """What `fit_decay` found: d log σ/dt = −``push`` · σ^``power``.
 
-    - ``exponent``: of t in the decay t^{−p}, p = 1/power (infinite for power ≤ 0); ``power`` = 1 − 2/N, ``push`` = c; each with its
+    - ``exponent``: of t in the decay t^{−p}, p = 1/power (infinite unless the law is algebraic); ``power`` = 1 − 2/N, ``push`` = c; each with its
       standard error ``…_error`` (0 for what was given).
     - ``law``: "exponential", "algebraic" or "finite-time", the one that fits better (exponential: power within 0.01 or three
       standard errors of 0).
@@ -179,14 +179,16 @@ def fit_decay(ts: ArrayLike, sigma: ArrayLike, depth: float | None = None) -> De
     q_error = 0.0 if fixed is not None else math.sqrt(covariance[2, 2])
     misfit = {"exponential": _rms(line), "fitted": _rms(residuals)}
     flat = abs(q) <= max(3 * q_error, NEARLY_EXPONENTIAL)
+    law = "exponential" if flat else "algebraic" if q > 0 else "finite-time"
+    algebraic = law == "algebraic"
     return DecayFit(
-        exponent=1 / q if q > 0 else math.inf,
-        exponent_error=q_error / q**2 if q > 0 else 0.0 if fixed is not None else math.inf,
+        exponent=1 / q if algebraic else math.inf,
+        exponent_error=q_error / q**2 if algebraic else 0.0 if fixed is not None else math.inf,
         power=q,
         power_error=q_error,
         push=push,
         push_error=push * math.sqrt(direction @ covariance @ direction),
-        law="exponential" if flat else "algebraic" if q > 0 else "finite-time",
+        law=law,
         misfit=misfit,
         reliable=bool(best.success and misfit["fitted"] < 0.02 * fall),
     )
