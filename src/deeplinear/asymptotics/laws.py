@@ -127,8 +127,8 @@ def _escape(eps: Array, target: Array, push: Array, q: Array) -> Array:
 class DecayFit(eqx.Module):
     """What `fit_decay` found: d log σ/dt = −``push`` · σ^``power``.
 
-    - ``exponent``: of t in the decay t^{−p}, p = 1/power (infinite unless the law is algebraic); ``power`` = 1 − 2/N, ``push`` = c; each with its
-      standard error ``…_error`` (0 for what was given).
+    - ``exponent``: of t in the decay t^{−p}, p = 1/power (infinite unless the law is algebraic); ``power`` = 1 − 2/N, ``push`` = c; each
+      with its standard error ``…_error`` (0 for what was given).
     - ``law``: "exponential", "algebraic" or "finite-time", the one that fits better (exponential: power within 0.01 or three
       standard errors of 0).
     - ``misfit``: the root mean square of the residuals of log σ, of the exponential law and of the fitted one.
