@@ -153,7 +153,9 @@ def factor_langevin(
         dW_p = −(1/N) ∂E/∂W_p dt + √(2/(Nβ)) dB_p, kept on the manifold (its Brownian motion, for the metric N Σ_p ‖dW_p‖²).
 
     W = W_N ⋯ W_1 has the law of `langevin` at depth N with ``entropic=True``: noise along the fibres is felt downstairs as entropy.
-    Each Euler step has its noise projected to the tangent space and ends at the closest point of the manifold; weak order 1.
+    Each Euler step is projected to the tangent space and then to the closest point of the manifold; weak order 1. Where det W = 0,
+    sheets of the manifold cross, and a path stays on its own: det W keeps its sign at even N (`langevin` with ``at_zero="reflect"``)
+    and goes through zero at odd N ("cross"). The constraint degenerates there: a few chains that pass may end with ``status`` "failed".
 
     **Arguments**: ``factors`` = (W_1, …, W_N), all d×d and invertible, balanced; see `balanced_factors`. The others as for `langevin`.
 
@@ -199,6 +201,8 @@ def _langevin(
         )
     start, single = _checked_start(W0, chains)
     dtype = start.dtype
+    reflect = at_zero == "reflect"
+    flat = not is_traced(depth) and depth == 1 and not reflect  # there Euler's step of the Brownian motion is exact
     process = Process(
         energy,
         jnp.asarray(depth, dtype),
@@ -206,9 +210,9 @@ def _langevin(
         _check_number("beta", beta, dtype),
         _check_number("kappa", kappa, dtype, or_zero=True),
         entropic=entropic,
-        reflect=at_zero == "reflect",
+        reflect=reflect,
         may_be_infinite=is_traced(depth) or math.isinf(depth),  # type: ignore[arg-type]
-        turning=plan.solver is None,
+        turning=plan.solver is None and not flat,
     )
     return finish(sample(process, start, key, plan.settled(dtype)), single, plan)
 

@@ -133,7 +133,7 @@ class Process(eqx.Module):
     q: Array
     beta: Array
     kappa: Array
-    entropic: bool = eqx.field(static=True)
+    entropic: bool = eqx.field(static=True, default=False)
     reflect: bool = eqx.field(static=True, default=False)
     may_be_infinite: bool = eqx.field(static=True, default=True)
     turning: bool = eqx.field(static=True, default=False)
@@ -195,7 +195,13 @@ class Process(eqx.Module):
             C = U.T @ B @ Vt.T
             return U @ (even / 2 * (C + C.T) + odd / 2 * (C - C.T)) @ Vt
 
-        return lx.FunctionLinearOperator(mv, jax.ShapeDtypeStruct(R.shape, R.dtype), lx.positive_semidefinite_tag)
+        structure = jax.ShapeDtypeStruct(R.shape, R.dtype)
+        if self.turning:
+            return lx.FunctionLinearOperator(mv, structure, lx.positive_semidefinite_tag)
+        # A solver of the user's may differentiate it, and takes arrays only.
+        units = jnp.eye(R.size, dtype=R.dtype).reshape(R.size, *R.shape)
+        columns = jnp.moveaxis(jax.vmap(mv)(units), 0, -1).reshape(*R.shape, *R.shape)
+        return lx.PyTreeLinearOperator(columns, structure, lx.positive_semidefinite_tag)
 
     def observe(self, t: Any, R: Array, args: Any) -> tuple[Array, Array | None, Array, Array]:
         """(W, E, log σ, sign det W)."""
@@ -212,6 +218,8 @@ class Process(eqx.Module):
         made a rotation: R + U (S + Z) Vᵀ becomes U Q (diag(y) + S) Q Vᵀ, Q the Cayley transform of Z_ij/(y_i + y_j).
         It does not touch the singular values then, and its second order brings the Itô term −a_ij L_ij/(y_i + y_j) along.
         """
+        if not self.turning:
+            return after
         U, y, Vt = jnp.linalg.svd(before)
         step = U.T @ (after - before) @ Vt.T
         half = (step - step.T) / (4 * jnp.maximum(y[:, None] + y, jnp.finfo(y.dtype).tiny))
@@ -242,12 +250,13 @@ class Balanced(eqx.Module):
     """Isotropic Langevin dynamics on the manifold of balanced factors, W_{p+1}ᵀ W_{p+1} = W_p W_pᵀ, for diffrax.
 
     Each increment is projected to the tangent space (the drift is tangent by itself), and then Newton's method goes to the
-    closest point of the manifold, to the order of the scheme.
+    closest point of the manifold, to the order of the scheme; damped by the size of the gap, because the constraint degenerates
+    where det W = 0.
     """
 
     energy: Callable[[Array], Array]
     beta: Array
-    newton_steps: int = eqx.field(static=True, default=3)
+    newton_steps: int = eqx.field(static=True, default=8)
 
     def start(self, factors: tuple[Array, ...]) -> tuple[Array, ...]:
         return factors
@@ -260,13 +269,13 @@ class Balanced(eqx.Module):
         return jnp.concatenate(gaps)
 
     def project(
-        self, factors: tuple[Array, ...], gap: Callable[[Array], Array], x: tuple[Array, ...]
+        self, factors: tuple[Array, ...], x: tuple[Array, ...], gap: Callable[[Array], Array], damping: ArrayLike
     ) -> tuple[Array, ...]:
-        """x − Jᵀ (JJᵀ)^{−1} g, where g = gap(J) and J is the derivative of the constraint."""
+        """x − Jᵀ (JJᵀ + damping)^{−1} g, where g = gap(J) and J is the derivative of the constraint."""
         flat, unravel = ravel_pytree(factors)
         J = jax.jacrev(lambda x: self.constraint(unravel(x)))(flat)
-        normal = unravel(J.T @ jnp.linalg.solve(J @ J.T, gap(J)))
-        return jax.tree.map(jnp.subtract, x, normal)
+        damped = J @ J.T + damping * jnp.eye(J.shape[0], dtype=J.dtype)
+        return jax.tree.map(jnp.subtract, x, unravel(J.T @ jnp.linalg.solve(damped, gap(J))))
 
     def drift(self, t: Any, factors: tuple[Array, ...], args: Any) -> tuple[Array, ...]:
         nu = jnp.asarray(1 / len(factors), factors[0].dtype)
@@ -283,12 +292,28 @@ class Balanced(eqx.Module):
         """What follows each step: the projection of the increment, and the retraction."""
         if len(after) == 1:
             return after
-        step = ravel_pytree(jax.tree.map(jnp.subtract, after, before))[0]
-        after = self.project(before, lambda J: J @ step, after)
-        for _ in range(self.newton_steps):
-            here = after
-            after = self.project(here, lambda J: self.constraint(here), here)  # noqa: B023
-        return after
+        step, square = (
+            ravel_pytree(jax.tree.map(jnp.subtract, after, before))[0],
+            ravel_pytree(after)[0] @ ravel_pytree(after)[0],
+        )
+        tiny = jnp.finfo(square.dtype).eps * square
+        after = self.project(before, after, lambda J: J @ step, tiny)
+
+        def improve(_: Any, x: tuple[Array, ...]) -> tuple[Array, ...]:
+            gap = self.constraint(x)
+            return self.project(x, x, lambda _: gap, jnp.linalg.norm(gap) + tiny * jnp.finfo(square.dtype).eps)
+
+        return self.same_sheet(before, jax.lax.fori_loop(0, self.newton_steps, improve, after))
+
+    @staticmethod
+    def same_sheet(before: tuple[Array, ...], after: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Sheets of the manifold meet where det W = 0, and are told apart by the signs of det W_p relative to det W_1. A step that
+        ended on another one, which happens at a distance O(dt) from there, is mirrored back."""
+        old, new = (jax.vmap(sign_of_det)(jnp.stack(X)) for X in (before, after))
+        changed = old * old[0] * new * new[0] < 0
+        U, s, Vt = jnp.linalg.svd(jnp.stack(after))
+        mirror = jnp.where(changed, 2 * s[:, -1], 0.0)[:, None, None] * U[:, :, -1:] * Vt[:, -1:, :]
+        return tuple(jnp.stack(after) - mirror)
 
     def is_lost(self, factors: tuple[Array, ...]) -> Array:
         """Whether the factors are not finite or not balanced any more."""
