@@ -9,6 +9,7 @@ from .errors import (
     EmptyLineWarning,
     ImbalanceWarning,
     InputError,
+    NotConvergedWarning,
     PrecisionError,
     SingularOperatorError,
 )
@@ -108,6 +109,7 @@ __all__ = [
     "EmptyLineWarning",
     "ImbalanceWarning",
     "InputError",
+    "NotConvergedWarning",
     "PrecisionError",
     "SingularOperatorError",
 ]

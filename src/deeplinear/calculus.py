@@ -10,6 +10,7 @@ this is the theorem of Daleckii and Krein.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -31,19 +32,40 @@ def operator_power(
     """A_{N,W}^q(Z), differentiable in Z and N to any order and in W to the second, at ties too.
 
     W must have full rank for its derivatives, and for q < 0 (and be square at N = ∞): elsewhere they do not exist and are
-    NaN. A third derivative in W raises `NotImplementedError`.
+    NaN. Second derivatives are taken with forward mode inside (``jax.jacfwd(jax.jacfwd(f))``, ``jax.jacrev(jax.jacfwd(f))``); a
+    reverse mode inside, as in ``jax.hessian``, and third derivatives raise `NotImplementedError`.
 
     >>> import jax, jax.numpy as jnp
     >>> I, Z = jnp.eye(2), jnp.array([[0.0, 1.0], [2.0, 0.0]])
     >>> jax.jvp(lambda W: operator_power(W, Z, 2.0, 1), (I,), (jnp.diag(jnp.array([1.0, 0.0])),))[1].tolist()
     [[0.0, 0.5], [1.0, 0.0]]
     """
-    U, s, Vt = jnp.linalg.svd(jax.lax.stop_gradient(W), full_matrices=True)
-    s = jnp.where(s > max(W.shape) * jnp.finfo(W.dtype).eps * s[0], s, 0.0)
+    frame, N = _singular_frame(W), jnp.asarray(depth, W.dtype)
     if q < 0:
-        singular = Operator.from_svd(U[:, : s.size], s, Vt[: s.size], depth).is_singular
-        Z = jnp.where(singular, jnp.nan, Z)
-    return _value(q, jnp.asarray(depth, W.dtype), (U, s, Vt), W, Z)
+        U, s, Vt = frame
+        Z = jnp.where(Operator.from_svd(U[:, : s.size], s, Vt[: s.size], N).is_singular, jnp.nan, Z)
+    return _value(q, N, frame, W, Z)
+
+
+def hamiltonian_field(
+    W: Float[Array, "m n"], P: Float[Array, "m n"], depth: ArrayLike
+) -> tuple[Float[Array, "m n"], Float[Array, "m n"]]:
+    """(∂_P H, −∂_W H) of H(W, P) = ½⟨P, A_{N,W}(P)⟩: the velocities of W and P along geodesics.
+
+    Differentiable once by forward mode, at ties too.
+
+    >>> import jax.numpy as jnp
+    >>> [v.tolist() for v in hamiltonian_field(4 * jnp.eye(1), jnp.ones((1, 1)), 2.0)]  # H = ½ W P²
+    [[[4.0]], [[-0.5]]]
+    """
+    frame, N = _singular_frame(W), jnp.asarray(depth, W.dtype)
+    return _value(1, N, frame, W, P), _force(N, frame, W, P)
+
+
+def _singular_frame(W: Array) -> tuple[Array, Array, Array]:
+    """(U, s, Vt) of W with full U and V, rounding noise in s set to 0, as constants."""
+    U, s, Vt = jnp.linalg.svd(jax.lax.stop_gradient(W), full_matrices=True)
+    return U, jnp.where(s > max(W.shape) * jnp.finfo(W.dtype).eps * s[0], s, 0.0), Vt
 
 
 class Jet(eqx.Module):
@@ -124,13 +146,14 @@ def _differentiable(evaluate: Function, next_order: Function | None) -> Function
     in W by ``next_order``, which takes the direction of W before the others."""
 
     def function(q: int | float, N: Array, frame: tuple, W: Array, *directions: Array) -> Array:
-        return evaluate(q, N, frame, *directions)
+        return evaluate(q, N, frame, *directions) + _guard(W)
 
     rule = jax.custom_jvp(function, nondiff_argnums=(0,))
 
     def jvp(q: int | float, primals: tuple, tangents: tuple) -> tuple[Array, Any]:
         N, frame, W, *directions = primals
-        dN, _, dW, *moves = tangents
+        # + 0: a batch of NumPy directions, as vmap hands it over, cannot be an argument of the rules
+        dN, _, dW, *moves = (t if isinstance(t, SymbolicZero | tuple) else t + 0 for t in tangents)
         out = rule(q, N, frame, W, *directions)
         moved = jnp.zeros_like(out)
         for i, move in enumerate(moves):
@@ -148,9 +171,49 @@ def _differentiable(evaluate: Function, next_order: Function | None) -> Function
     return rule
 
 
+@jax.custom_jvp
+def _guard(W: Array) -> Array:
+    """0. Reverse mode forgets the derivative rules of what it passes, so that an outer derivative would miss the dependence of
+    the frame on W, silently; it meets this instead."""
+    return jnp.zeros((), W.dtype)
+
+
+@partial(_guard.defjvp, symbolic_zeros=True)
+def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    if not isinstance(tangents[0], SymbolicZero):
+        raise NotImplementedError(
+            "second derivatives in W need forward mode inside: jax.jacfwd(jax.jacfwd(f)), not jax.hessian(f)"
+        )
+    return _guard(*primals), jnp.zeros_like(_guard(*primals))
+
+
 _second = _differentiable(_at_order_2, None)
 _first = _differentiable(_at_order_1, _second)
 _value = _differentiable(_at_order_0, _first)
+
+
+@jax.custom_jvp
+def _force(N: Array, frame: tuple, W: Array, P: Array) -> Array:
+    """−½ ∂_W⟨P, A(P)⟩."""
+    U, s, Vt = frame
+    jet = Jet(s, W.shape, N, 1, order=1)
+    return U @ _adjoint(lambda X, P: jet.first(X, P), U.T @ P @ Vt.T) @ Vt
+
+
+@_force.defjvp
+def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    (N, frame, W, P), (_, _, dW, dP) = primals, tangents
+    U, s, Vt = frame
+    jet = Jet(s, W.shape, N, 1, order=2)
+    P, dW, dP = (U.T @ X @ Vt.T for X in (P, dW, dP))
+    by_P = jax.jvp(lambda P: _adjoint(lambda X, P: jet.first(X, P), P), (P,), (dP,))[1]
+    by_W = _adjoint(lambda X, P: jet.second(dW, X, P), P)
+    return U @ _adjoint(lambda X, P: jet.first(X, P), P) @ Vt, U @ (by_P + by_W) @ Vt
+
+
+def _adjoint(derivative: Function, P: Array) -> Array:
+    """−½ of the matrix that represents X ↦ ⟨P, derivative(X, P)⟩."""
+    return -0.5 * jax.grad(lambda X: jnp.sum(P * derivative(X, P)))(jnp.zeros_like(P))
 
 
 # Divided differences of f(x, y) in x = σ², where points may coincide.
@@ -197,28 +260,35 @@ def _second_difference(f: Function, x0: Array, x1: Array, x2: Array) -> Array:
     return jnp.where(high > 0, jnp.where(near, joined, quotient), 0.0)
 
 
+def _symmetric(size: int, order: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """The index tuples with i ≤ k ≤ …, and where each tuple of the full array is found among them: a divided difference
+    does not mind the order of its points, and is evaluated once."""
+    full = np.sort(np.stack(np.meshgrid(*[np.arange(size)] * order, indexing="ij"), -1), -1)
+    unique, where = np.unique(full.reshape(-1, order), axis=0, return_inverse=True)
+    return tuple(unique.T), where.reshape((size,) * order)
+
+
 def _first_differences(f: Function, a: Array, b: Array) -> Array:
     """f[x_i, x_k; y_j], indexed ikj."""
-    x0, x1, y = jnp.broadcast_arrays(*(v**2 for v in (a[:, None, None], a[None, :, None], b[None, None, :])))
-    return _first_difference(lambda x: f(x, y), x0, x1)
+    (i, k), ik = _symmetric(a.size, 2)
+    x0, x1, y = jnp.broadcast_arrays(*(v[:, None] ** 2 for v in (a[i], a[k])), b**2)
+    return _first_difference(lambda x: f(x, y), x0, x1)[ik]
 
 
 def _second_differences(f: Function, a: Array, b: Array) -> Array:
     """f[x_i, x_k, x_l; y_j], indexed iklj."""
-    x, y = a**2, b**2
-    i, k, l, j = np.ix_(*(np.arange(v.size) for v in (a, a, a, b)))
-    x0, x1, x2, y0 = jnp.broadcast_arrays(x[i], x[k], x[l], y[j])
-    return _second_difference(lambda x: f(x, y0), x0, x1, x2)
+    (i, k, l), ikl = _symmetric(a.size, 3)
+    x0, x1, x2, y = jnp.broadcast_arrays(*(v[:, None] ** 2 for v in (a[i], a[k], a[l])), b**2)
+    return _second_difference(lambda x: f(x, y), x0, x1, x2)[ikl]
 
 
 def _mixed_differences(f: Function, a: Array, b: Array) -> Array:
     """f[x_i, x_k; y_j, y_l], indexed ikjl."""
-    x, y = a**2, b**2
-    i, k, j, l = np.ix_(*(np.arange(v.size) for v in (a, a, b, b)))
-    x0, x1, y0, y1 = jnp.broadcast_arrays(x[i], x[k], y[j], y[l])
+    ((i, k), ik), ((j, l), jl) = _symmetric(a.size, 2), _symmetric(b.size, 2)
+    x0, x1, y0, y1 = jnp.broadcast_arrays(*(v[:, None] ** 2 for v in (a[i], a[k])), *(v**2 for v in (b[j], b[l])))
 
     # the difference in x, at one y each, is itself a function of y to take the difference of
     def in_x(y: Array) -> Array:
         return _first_difference(lambda x: f(x, y), x0, x1)
 
-    return _first_difference(in_x, y0, y1)
+    return _first_difference(in_x, y0, y1)[ik[:, :, None, None], jl]

@@ -41,8 +41,8 @@ def sectional(W: ArrayLike, X: ArrayLike, Y: ArrayLike, depth: ArrayLike) -> Flo
 
     >>> import deeplinear as dl, numpy as np
     >>> symmetric = np.array([[1.0, 0.0], [0.0, -1.0]]), np.array([[0.0, 1.0], [1.0, 0.0]])
-    >>> round(float(dl.curvature.sectional(np.eye(2), *symmetric, 2)), 12)  # Bures–Wasserstein is not negatively curved
-    0.0
+    >>> round(float(dl.curvature.sectional(np.eye(2), *symmetric, 2)), 12)  # the cone of positive matrices, twice Bures–Wasserstein
+    0.375
     """
     return _at(_sectional, W, (X, Y), depth)
 

@@ -27,3 +27,7 @@ class ImbalanceWarning(UserWarning):
 
 class EmptyLineWarning(UserWarning):
     """Rows or columns without any observed entry were filled from the marginals."""
+
+
+class NotConvergedWarning(UserWarning):
+    """An iteration ended without its result; what is returned says so (NaN, or a status)."""
