@@ -101,7 +101,7 @@ def langevin(
     stationary law is e^{−βF/κ} dvol_g. At κ = 1 with ``entropic`` it is the law of the product of factors under `factor_langevin`;
     κ = 0 turns the noise off and leaves the gradient flow of F.
 
-    What is stepped is the root R = U Σ^{1/q} Vᵀ, q = N (4 at N = ∞), whose equation is smooth at ties and, for N < ∞, where
+    What is stepped is the root R = U Σ^{1/q} Vᵀ, q = N (16 at N = ∞), whose equation is smooth at ties and, for N < ∞, where
     det W = 0; a start with ties, such as the identity, is nothing special.
 
     **Arguments**
@@ -114,12 +114,13 @@ def langevin(
     - ``at_zero``: for N < ∞ a singular value reaches 0 in finite time. "cross": W goes straight through and takes both signs
       of det; "reflect": it keeps the sign it started with. At N = ∞ neither: a chain that does has ``status`` "crossed".
     - ``saveat``: times, or a `diffrax.SaveAt` (its ``ts``, ``t0``, ``t1``, ``steps``); by default the end alone.
-    - ``solver`` (default Euler's; one that converges to the Itô solution), ``stepsize_controller``, ``max_steps``, ``adjoint``: diffrax's.
+    - ``solver`` (one that converges to the Itô solution; by default Euler's, with the rotation of the frames made exact: others
+      take plain steps of R and need smaller ones), ``stepsize_controller``, ``max_steps``, ``adjoint``: diffrax's.
       With a controller ``dt`` is the first step. Derivatives of the paths go through an SVD and do not exist at ties.
 
     **Returns** a `DiffusionResult`, with a ``status`` for each chain.
 
-    **Normalization**: [CMV], the metric and time of `gradient_flow`. **Raises** `DepthError`, `InputError`.
+    **Normalization**: [CMV], the metric and time of `gradient_flow`. **Raises** `DepthError`, `InputError`, `PrecisionError`.
 
     **Source**: Menon 2024 (2411.09004); Menon, Yu 2025 (2509.09088).
 
@@ -203,16 +204,17 @@ def _langevin(
     dtype = start.dtype
     reflect = at_zero == "reflect"
     flat = not is_traced(depth) and depth == 1 and not reflect  # there Euler's step of the Brownian motion is exact
+    turning = plan.solver is None and not flat
     process = Process(
         energy,
         jnp.asarray(depth, dtype),
-        root_exponent(depth, dtype),
+        root_exponent(depth, dtype, turning),
         _check_number("beta", beta, dtype),
         _check_number("kappa", kappa, dtype, or_zero=True),
         entropic=entropic,
         reflect=reflect,
         may_be_infinite=is_traced(depth) or math.isinf(depth),  # type: ignore[arg-type]
-        turning=plan.solver is None and not flat,
+        turning=turning,
     )
     return finish(sample(process, start, key, plan.settled(dtype)), single, plan)
 
