@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from .energies import Completion, Sensing
     from .factors import balanced_factors, imbalance, product
     from .flows import factor_flow, gradient_flow
-    from .geometry import Metric, gradient, inner, norm, random_tangent
+    from .geometry import gradient, inner, norm, random_tangent
     from .integrate import FlowResult, Status
+    from .manifold import Metric
     from .neighbourhood import BallVolume, ball_volume
     from .operator import Operator
     from .spectral import kernel
@@ -47,7 +48,7 @@ _HOME = {
     "product": "factors",
     "imbalance": "factors",
     "DeepLinearImputer": "completion.estimators",
-    "Metric": "geometry",
+    "Metric": "manifold",
     "inner": "geometry",
     "norm": "geometry",
     "gradient": "geometry",

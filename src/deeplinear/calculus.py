@@ -141,12 +141,29 @@ def _of_jet(q: int | float, N: Array, frame: tuple, order: int, directions: tupl
     return jnp.where(s[-1] > 0, U @ out @ Vt, jnp.nan)
 
 
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def guard(W: Array, message: str) -> Array:
+    """0, which raises `NotImplementedError` with ``message`` where it is differentiated in W: an error for a wrong number."""
+    return jnp.zeros((), W.dtype)
+
+
+@partial(guard.defjvp, symbolic_zeros=True)
+def _(message: str, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    if not isinstance(tangents[0], SymbolicZero):
+        raise NotImplementedError(message)
+    return guard(*primals, message), jnp.zeros((), primals[0].dtype)
+
+
+_INNER = "second derivatives in W need forward mode inside: jax.jacfwd(jax.jacfwd(f)), not jax.hessian(f)"
+
+
 def _differentiable(evaluate: Function, next_order: Function | None) -> Function:
     """``evaluate(q, N, frame, *directions)``, linear in each direction, as a function that also takes W and is differentiated
     in W by ``next_order``, which takes the direction of W before the others."""
 
     def function(q: int | float, N: Array, frame: tuple, W: Array, *directions: Array) -> Array:
-        return evaluate(q, N, frame, *directions) + _guard(W)
+        # Reverse mode forgets the rules of what it passes: an outer derivative would miss that the frame depends on W.
+        return evaluate(q, N, frame, *directions) + guard(W, _INNER)
 
     rule = jax.custom_jvp(function, nondiff_argnums=(0,))
 
@@ -171,22 +188,6 @@ def _differentiable(evaluate: Function, next_order: Function | None) -> Function
     return rule
 
 
-@jax.custom_jvp
-def _guard(W: Array) -> Array:
-    """0. Reverse mode forgets the derivative rules of what it passes, so that an outer derivative would miss the dependence of
-    the frame on W, silently; it meets this instead."""
-    return jnp.zeros((), W.dtype)
-
-
-@partial(_guard.defjvp, symbolic_zeros=True)
-def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    if not isinstance(tangents[0], SymbolicZero):
-        raise NotImplementedError(
-            "second derivatives in W need forward mode inside: jax.jacfwd(jax.jacfwd(f)), not jax.hessian(f)"
-        )
-    return _guard(*primals), jnp.zeros_like(_guard(*primals))
-
-
 _second = _differentiable(_at_order_2, None)
 _first = _differentiable(_at_order_1, _second)
 _value = _differentiable(_at_order_0, _first)
@@ -196,7 +197,7 @@ _value = _differentiable(_at_order_0, _first)
 def _force(N: Array, frame: tuple, W: Array, P: Array) -> Array:
     """−½ ∂_W⟨P, A(P)⟩."""
     U, s, Vt = frame
-    jet = Jet(s, W.shape, N, 1, order=1)
+    jet = Jet(s, (U.shape[0], Vt.shape[0]), N, 1, order=1)
     return U @ _adjoint(lambda X, P: jet.first(X, P), U.T @ P @ Vt.T) @ Vt
 
 
@@ -204,7 +205,7 @@ def _force(N: Array, frame: tuple, W: Array, P: Array) -> Array:
 def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     (N, frame, W, P), (_, _, dW, dP) = primals, tangents
     U, s, Vt = frame
-    jet = Jet(s, W.shape, N, 1, order=2)
+    jet = Jet(s, (U.shape[0], Vt.shape[0]), N, 1, order=2)
     P, dW, dP = (U.T @ X @ Vt.T for X in (P, dW, dP))
     by_P = jax.jvp(lambda P: _adjoint(lambda X, P: jet.first(X, P), P), (P,), (dP,))[1]
     by_W = _adjoint(lambda X, P: jet.second(dW, X, P), P)

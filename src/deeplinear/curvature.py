@@ -89,7 +89,7 @@ class _Frame:
         self.out_of = lambda X: U @ X @ Vt
         a, b = (jnp.pad(s, (0, size - s.size)) for size in W.shape)
         self.eigenvalues = kernel(a[:, None], b, N)
-        self.jet = Jet(s, W.shape, N, -1, order=2)
+        self.jet = Jet(s, (W.shape[0], W.shape[1]), N, -1, order=2)
         noise = max(W.shape) * jnp.finfo(W.dtype).eps * s[0]
         self.singular = (s[-1] <= noise) & (N > 1) | jnp.any(self.eigenvalues == 0)
 
@@ -152,13 +152,13 @@ def _at(
 ) -> Array:
     check_depth(depth, scalar=True)
     W = check_matrix(W, batch=True)
-    directions = tuple(check_matrix(Z, "a direction", batch=True) for Z in directions)
-    for Z in directions:
+    checked = tuple(check_matrix(Z, "a direction", batch=True) for Z in directions)
+    for Z in checked:
         if Z.shape[-2:] != W.shape[-2:]:
             raise InputError(
                 f"a direction must have the shape {W.shape[-2:]} of W in its last two axes, got {Z.shape}."
             )
-    value, singular = _on_batch(function, result, W, directions, jnp.asarray(depth, W.dtype))
+    value, singular = _on_batch(function, result, W, checked, jnp.asarray(depth, W.dtype))
     return raise_if(value, singular if is_traced(singular) else np.asarray(singular), singular_error())
 
 

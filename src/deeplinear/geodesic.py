@@ -11,7 +11,7 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array, ArrayLike, Float
 
-from .calculus import hamiltonian_field, operator_power
+from .calculus import guard, hamiltonian_field, operator_power
 from .checks import check_depth, check_matrix, check_tolerance, is_traced, raise_if
 from .errors import InputError, NotConvergedWarning
 from .geodesic_special import aligned_distance, aligned_path, spd_distance, spd_path
@@ -161,6 +161,8 @@ def log(
             raise InputError(
                 "W0 and W1 must have determinants of one sign, got opposite ones: no path of full rank joins them."
             )
+    untracked = "the logarithm is not differentiable: differentiate geodesic.distance, or exp"
+    W0, W1 = W0 + guard(W0, untracked), W1 + guard(W1, untracked)
     result, singular = _log(W0, W1, N, jnp.asarray(rtol, W0.dtype), max_steps)
     return raise_if(result, singular if is_traced(singular) else np.asarray(singular), singular_error())
 
@@ -178,11 +180,11 @@ def distance(W0: ArrayLike, W1: ArrayLike, depth: ArrayLike, *, rtol: float | No
     >>> round(float(dl.geodesic.distance(W0, W1, 1)), 6)
     1.0
     """
-    found = log(W0, W1, depth, rtol=rtol)
     W0, W1 = _pair(W0, W1, "W0", "W1")
+    found = log(jax.lax.stop_gradient(W0), jax.lax.stop_gradient(W1), depth, rtol=rtol)
     value = _first_variation(W0, W1, jnp.where(found.converged, found.distance, jnp.nan), *found.momenta)
     if not is_traced(value) and not found.converged:
-        warnings.warn(f"The distance is not known. {Status[found.status]}", NotConvergedWarning, stacklevel=2)
+        warnings.warn(f"The distance is not known. {Status[found.status]}", NotConvergedWarning, stacklevel=2)  # type: ignore[misc]
     return value
 
 
@@ -207,9 +209,11 @@ def _first_variation(W0: Array, W1: Array, value: Array, P0: Array, P1: Array) -
 
 @_first_variation.defjvp
 def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    _, _, value, P0, P1 = primals
+    W0, W1, value, P0, P1 = primals
     dW0, dW1, *_ = tangents
-    return value, (jnp.sum(P1 * dW1) - jnp.sum(P0 * dW0)) / value
+    once = "the distance can be differentiated once only"
+    slope = (jnp.sum(P1 * dW1) - jnp.sum(P0 * dW0)) / value
+    return value, slope + guard(W0, once) + guard(W1, once)
 
 
 def _pair(A: ArrayLike, B: ArrayLike, name_a: str, name_b: str) -> tuple[Array, Array]:
@@ -283,17 +287,20 @@ def _log(W0: Array, W1: Array, N: Array, rtol: Array, max_steps: int) -> tuple[L
     size = jnp.where(bound > 0, bound, 1.0)
     enough = 30 * rtol + 300 * jnp.finfo(W0.dtype).eps
 
-    def shoot(x: Array, target: Array, rtol: Array) -> tuple[Array, Array, Array]:
+    def shoot(x: Array, to: Array, rtol: Array) -> tuple[Array, Array, Array]:
         """Newton's method from x, the velocity in the orthonormal frame A^{1/2} at W_0 in units of ``size``; by how much its
         result misses, in these units; the momentum at the end."""
+
+        x, to = jax.lax.optimization_barrier((x, to))
 
         def end(x: Array) -> tuple[Array, Array]:
             P = operator_power(W0, size * x, N, -0.5)
             (W, *_), (P, *_), _ = _follow(W0, P, N, jnp.ones(1, W0.dtype), rtol, max_steps)
+            W, target = jax.lax.optimization_barrier((W, to))
             # in the metric at the target, where what counts is relative to the small singular values
             return operator_power(target, W - target, N, -0.5) / size, P
 
-        solver = optx.Newton(rtol=0.1 * rtol, atol=0.1 * rtol)
+        solver: Any = optx.Newton(rtol=0.1 * rtol, atol=0.1 * rtol)  # type: ignore[arg-type]  # a traced number will do
         found = optx.root_find(lambda x, _: end(x)[0], solver, x, throw=False, max_steps=10).value
         miss, P = end(found)
         return found, jnp.linalg.norm(miss), P
@@ -303,7 +310,8 @@ def _log(W0: Array, W1: Array, N: Array, rtol: Array, max_steps: int) -> tuple[L
         coarse = s < 1
         to = jnp.minimum(s + ds, 1.0)
         found, missed, P = shoot(to * v, leading(to), jnp.where(coarse, jnp.maximum(_COARSE, rtol), rtol))
-        hit, better = missed <= jnp.where(coarse, 1e-3, enough), (to == 1.0) & (missed < error)
+        hit = missed <= jnp.where(coarse, 1e-3, enough)
+        better = (to == 1.0) & (~coarse | (missed < error))  # a coarse miss says nothing about the last stage's
         return (
             jnp.where(coarse, jnp.where(hit, to, s), 2.0),  # s = 1: there, coarsely; 2: done
             jnp.where(hit, 2 * ds, ds / 4),
@@ -337,15 +345,18 @@ def _leading_path(W0: Array, W1: Array, N: Array, nu: Array) -> tuple[Any, Array
     """
 
     def power_mean(s: Array) -> Array:
-        (U0, s0, Vt0), (U1, s1, Vt1) = (jnp.linalg.svd(W, full_matrices=False) for W in (W0, W1))
-        root = lambda U, s: (U * _box_cox(jnp.log(s), nu)) @ U.T  # noqa: E731
-        x, Q = jnp.linalg.eigh((1 - s) * root(U0, s0) + s * root(U1, s1))
+        x, Q = jnp.linalg.eigh((1 - s) * roots[0] + s * roots[1])
         inverse = jnp.where(nu > 0, jnp.log1p(nu * x) / jnp.where(nu > 0, nu, 1.0), x)
-        angle, F = _angles((U0 @ Vt0).T @ U1 @ Vt1)
         turn = ((F * jnp.exp(1j * s * angle)) @ F.conj().T).real
-        return (Q * jnp.exp(inverse)) @ Q.T @ U0 @ Vt0 @ turn
+        return (Q * jnp.exp(inverse)) @ Q.T @ start @ turn
 
     square = W0.shape[0] == W0.shape[1]
+    if square:
+        U, sigma, Vt = jnp.linalg.svd(jnp.stack([W0, W1]))
+        roots = (U * _box_cox(jnp.log(sigma), nu)[:, None, :]) @ jnp.swapaxes(U, 1, 2)
+        start, end = U @ Vt
+        # one decomposition after the other: several at once can lock up XLA on two cores
+        roots, angle, F = jax.lax.optimization_barrier((roots, *_angles(start.T @ end)))
     leading = power_mean if square else lambda s: (1 - s) * W0 + s * W1
     points = jax.vmap(leading)(jnp.linspace(0.0, 1.0, 65, dtype=W0.dtype))
     middle = 0.5 * (points[1:] + points[:-1])

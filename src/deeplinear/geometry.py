@@ -108,11 +108,11 @@ def _batched(function: Callable, W: ArrayLike | LogSVD, directions: tuple[ArrayL
         shape, dtype = W.shape[-2:], W.dtype
     else:
         shape, dtype = (W.U.shape[-2], W.Vt.shape[-1]), W.log_s.dtype
-    directions = tuple(check_matrix(Z, "Z", batch=True) for Z in directions)
-    for Z in directions:
+    checked = tuple(check_matrix(Z, "Z", batch=True) for Z in directions)
+    for Z in checked:
         if Z.shape[-2:] != shape:
             raise InputError(f"Z must have the shape {shape} of W in its last two axes, got {Z.shape}.")
-    value = _on_batch(function, W, directions, jnp.asarray(depth, dtype))
+    value = _on_batch(function, W, checked, jnp.asarray(depth, dtype))
     return raise_if(value, (jnp if is_traced(value) else np).isnan(value), singular_error())
 
 

@@ -1,6 +1,5 @@
 """The operator A_{N,W}: the inverse metric of the deep linear network at a point W, from one factorization."""
 
-
 import jax
 import jax.numpy as jnp
 import lineax as lx
