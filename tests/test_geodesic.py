@@ -3,6 +3,7 @@
 import math
 import warnings
 from functools import cache
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -170,7 +171,7 @@ def test_distance_against_the_shortest_discretized_path(N):
     def energy(x):
         path = np.concatenate([A[None], x.reshape(-1, 2, 2), B[None]])
         total = 0.0
-        for X, Y in zip(path, path[1:], strict=False):
+        for X, Y in pairwise(path):
             Z = Y - X
             M = 0.5 * (X + Y)  # midpoint rule: second order in the number of pieces
             units = np.eye(4).reshape(4, 2, 2)
@@ -222,7 +223,7 @@ def test_scaling(rng):
     A, B = points(2)[:2]
     for N in (2, math.inf):  # g^N(cW)(cZ, cZ) = c^{2/N} g^N(W)(Z, Z)
         assert float(geodesic.distance(1e-6 * A, 1e-6 * B, N)) == pytest.approx(
-            1e-6 ** (0 if N == math.inf else 1 / N) * float(geodesic.distance(A, B, N)), rel=1e-8
+            1e-6 ** (0 if math.isinf(N) else 1 / N) * float(geodesic.distance(A, B, N)), rel=1e-8
         )
 
 

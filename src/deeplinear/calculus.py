@@ -203,7 +203,7 @@ def _force(N: Array, frame: tuple, W: Array, P: Array) -> Array:
 
 @_force.defjvp
 def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    (N, frame, W, P), (_, _, dW, dP) = primals, tangents
+    (N, frame, _, P), (_, _, dW, dP) = primals, tangents
     U, s, Vt = frame
     jet = Jet(s, (U.shape[0], Vt.shape[0]), N, 1, order=2)
     P, dW, dP = (U.T @ X @ Vt.T for X in (P, dW, dP))

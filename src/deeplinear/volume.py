@@ -99,7 +99,8 @@ def entropy(W: ArrayLike | LogSVD, depth: ArrayLike, *, constant: bool | None = 
 
     with c_d = 2^{d(d−1)/4} ∏_{k=1}^{d} 2π^{k/2}/Γ(k/2), the volume of O_d in the Frobenius metric.
 
-    Finite at corank 1; −∞ at corank ≥ 2, where the orbit has fewer dimensions. A W that is not square has the orbits of
+    Finite at corank 1 (N < ∞); −∞ at corank ≥ 2, where the orbit has fewer dimensions, and at N = ∞ at every W that is singular.
+    A W that is not square has the orbits of
     hidden width d = min(m, n). For real N the formula is continued.
 
     **Arguments**: ``constant``: False leaves what does not depend on W, (N − 1) log c_d + ½ (d choose 2) log N, out. At N = ∞
