@@ -170,7 +170,7 @@ def _differentiable(evaluate: Function, next_order: Function | None) -> Function
     def jvp(q: int | float, primals: tuple, tangents: tuple) -> tuple[Array, Any]:
         N, frame, W, *directions = primals
         # + 0: a batch of NumPy directions, as vmap hands it over, cannot be an argument of the rules
-        dN, _, dW, *moves = (t if isinstance(t, SymbolicZero | tuple) else t + 0 for t in tangents)
+        dN, _, dW, *moves = (t if isinstance(t, SymbolicZero | tuple) else jnp.asarray(t) + 0 for t in tangents)
         out = rule(q, N, frame, W, *directions)
         moved = jnp.zeros_like(out)
         for i, move in enumerate(moves):

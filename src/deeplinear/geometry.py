@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,11 +58,7 @@ def gradient(energy: Callable[[Array], Array], W: ArrayLike, depth: ArrayLike) -
     """
     check_depth(depth, scalar=True)
     W = check_matrix(W, batch=True)
-
-    def one(X: Array) -> Array:
-        return operator_power(X, jax.grad(lambda Y: jnp.reshape(energy(Y), ()))(X), depth, 1)
-
-    return jnp.vectorize(one, signature="(m,n)->(m,n)")(W)
+    return _gradient(energy, W, jnp.asarray(depth, W.dtype))
 
 
 def random_tangent(
@@ -86,6 +83,14 @@ def random_tangent(
     return _batched(_root, W, (xi,), depth)
 
 
+@eqx.filter_jit
+def _gradient(energy: Callable[[Array], Array], W: Array, depth: Array) -> Array:
+    def one(X: Array) -> Array:
+        return operator_power(X, jax.grad(lambda Y: jnp.reshape(energy(Y), ()))(X), depth, 1)
+
+    return jnp.vectorize(one, signature="(m,n)->(m,n)")(W)
+
+
 def _inner(apply: Callable[[Array, int | float], Array], Z1: Array, Z2: Array) -> Array:
     return jnp.sum(Z1 * apply(Z2, -1))
 
@@ -93,7 +98,7 @@ def _inner(apply: Callable[[Array, int | float], Array], Z1: Array, Z2: Array) -
 def _norm(apply: Callable[[Array, int | float], Array], Z: Array) -> Array:
     root = apply(Z, -0.5)  # a sum of squares: never negative, however ill-conditioned A
     square = jnp.sum(root**2)
-    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+    return jnp.where(square == 0, 0.0, jnp.sqrt(jnp.where(square == 0, 1.0, square)))
 
 
 def _root(apply: Callable[[Array, int | float], Array], Z: Array) -> Array:

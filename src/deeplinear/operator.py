@@ -165,9 +165,10 @@ def singular_error() -> SingularOperatorError:
     )
 
 
-def log_determinant(log_s: Float[Array, "*batch k"], edges: int, nu: ArrayLike) -> Float[Array, "*batch"]:
+def log_determinant(log_s: Float[Array, "... k"], edges: int, nu: ArrayLike) -> Float[Array, "..."]:
     """Σ_ij log λ_N(σ_i, σ_j) + edges · Σ_i log λ_N(σ_i, 0): log det A on the k×k block and its edges."""
-    out = jnp.sum(log_kernel(log_s[..., :, None], log_s[..., None, :], nu), (-2, -1))
+    nu = jnp.asarray(nu)[..., None]  # one depth, or one for each leading axis
+    out = jnp.sum(log_kernel(log_s[..., :, None], log_s[..., None, :], nu[..., None]), (-2, -1))
     if edges:
         out = out + edges * jnp.sum(log_kernel(log_s, jnp.array(-jnp.inf, log_s.dtype), nu), -1)
     return out

@@ -21,7 +21,7 @@ from .operator import log_determinant
 from .spectral import inverse_depth, log_kernel
 
 
-def log_volume(W: ArrayLike | LogSVD, depth: ArrayLike, coordinates: str = "dense") -> Float[Array, "*batch"]:
+def log_volume(W: ArrayLike | LogSVD, depth: ArrayLike, coordinates: str = "dense") -> Float[Array, "..."]:
     """log √det g^N, the density of the Riemannian volume of the deep linear network at a W of full rank,
 
         log √det g^N = −½ Σ log λ_N over all m·n eigenvalues of A_{N,W},
@@ -31,8 +31,8 @@ def log_volume(W: ArrayLike | LogSVD, depth: ArrayLike, coordinates: str = "dens
 
         N^{d(d−1)/2} det(Σ²)^{(1−N)/(2N)} van(Σ^{2/N}),   N = ∞: det(Σ²)^{−1/2} van(log Σ²)      (m = n = d).
 
-    **Shapes**: W is (…, m, n) or a `LogSVD`; the result has its leading axes. **Normalization**: [CMV], with the factor 1/N
-    in A_N. Differentiable in W (dense coordinates: also at ties) and in the depth.
+    **Shapes**: W is (…, m, n) or a `LogSVD`; its leading axes and those of ``depth`` broadcast. **Normalization**: [CMV], with the
+    factor 1/N in A_N. Differentiable in W (dense coordinates: also at ties) and in the depth.
 
     **Raises** `SingularOperatorError` where the density is infinite: W below full rank at N > 1, or not square at N = ∞.
 
@@ -53,7 +53,7 @@ def log_volume(W: ArrayLike | LogSVD, depth: ArrayLike, coordinates: str = "dens
     return raise_if(value, _is_infinite(value), error)
 
 
-def log_stratum_volume(W: ArrayLike | LogSVD, depth: ArrayLike, rank: int | None = None) -> Float[Array, "*batch"]:
+def log_stratum_volume(W: ArrayLike | LogSVD, depth: ArrayLike, rank: int | None = None) -> Float[Array, "..."]:
     """The log volume density of the metric g^N on the matrices of rank r, in orthonormal (Frobenius) coordinates of their
     tangent space at W,
 
@@ -92,7 +92,7 @@ def log_stratum_volume(W: ArrayLike | LogSVD, depth: ArrayLike, rank: int | None
     return raise_if(value, _is_infinite(value), error)
 
 
-def entropy(W: ArrayLike | LogSVD, depth: ArrayLike, *, constant: bool | None = None) -> Float[Array, "*batch"]:
+def entropy(W: ArrayLike | LogSVD, depth: ArrayLike, *, constant: bool | None = None) -> Float[Array, "..."]:
     """The entropy of W: log volume of its orbit, the balanced factorizations (W_1, …, W_N) of W, which O_d^{N−1} acts on,
 
         S_N(W) = (N − 1) log c_d + ½ log( van(Σ²) / van(Σ^{2/N}) ) = (N − 1) log c_d + ½ Σ_{i<j} log(N λ_N(σ_i, σ_j)),
@@ -135,7 +135,7 @@ def free_energy(
     beta: ArrayLike,
     *,
     constant: bool | None = None,
-) -> Float[Array, "*batch"]:
+) -> Float[Array, "..."]:
     """F_β(W) = E(W) − S_N(W)/β, whose minimizers balance training loss against the number of factorizations.
 
     ``gradient_flow(lambda W: free_energy(energy, W, depth, beta), W0, depth)`` is the entropic flow Ẇ = −A_{N,W}(∇F_β),
@@ -204,7 +204,7 @@ def _log_vandermonde(log_s: Array) -> Array:
 def _interaction(log_s: Array, nu: Array) -> Array:
     """½ Σ_{i<j} log λ_N(σ_i, σ_j): what of the entropy depends on W."""
     i, j = np.triu_indices(log_s.shape[-1], 1)
-    return 0.5 * jnp.sum(log_kernel(log_s[..., i], log_s[..., j], nu), -1)
+    return 0.5 * jnp.sum(log_kernel(log_s[..., i], log_s[..., j], nu[..., None]), -1)
 
 
 @partial(jax.jit, static_argnums=1)
