@@ -47,6 +47,23 @@ def operator(W: np.ndarray, Z: np.ndarray, N: float) -> np.ndarray:
     return sum(left((N - p) / N) @ Z @ right((p - 1) / N) for p in range(1, int(N) + 1)) / N
 
 
+def operator_matrix(W: np.ndarray, N: float) -> np.ndarray:
+    """A_{N,W} as an mn×mn matrix: power sum for integers, integral at ∞, otherwise the kernel in the singular frame."""
+    if not (math.isinf(N) or float(N).is_integer()):
+        U, s, Vt = np.linalg.svd(W)
+        a, b = (np.pad(s, (0, size - s.size)) for size in W.shape)
+        values = np.array([[float(kernel(x, y, N)) for y in b] for x in a])
+        frame = np.kron(U, Vt.T)
+        return frame * values.ravel() @ frame.T
+    left, right = powers(W)
+    if math.isinf(N):
+        x, w = np.polynomial.legendre.leggauss(60)
+        terms = zip((1 + x) / 2, (1 - x) / 2, w / 2, strict=True)
+    else:
+        terms = (((N - p) / N, (p - 1) / N, 1 / N) for p in range(1, int(N) + 1))
+    return sum(weight * np.kron(left(a), right(b)) for a, b, weight in terms)
+
+
 def train(factors: list[np.ndarray], gradient, t1: float, steps: int) -> np.ndarray:
     """The product of the factors after time t1 of Ẇ_p = −(1/N) ∂E/∂W_p by classical Runge–Kutta."""
     N = len(factors)

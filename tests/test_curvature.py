@@ -161,3 +161,11 @@ def test_the_oracle_is_the_inverse_of_the_operator(rng):
     W, Z = rng.normal(size=(2, 3, 3))
     for N in (2, 3, math.inf):
         np.testing.assert_allclose(metric_matrix(W, N) @ oracles.operator(W, Z, N).ravel(), Z.ravel(), atol=1e-10)
+
+
+def test_any_scale_and_no_digits_is_an_error():
+    for c in (1e-170, 1e-8, 1e100):
+        assert float(curvature.scalar(c * np.eye(2), 2)) * c == pytest.approx(0.25, rel=1e-12)
+    assert float(curvature.scalar(np.diag([1.0, 1e-4]), 2)) == pytest.approx(0.5 / (1 + 1e-4), rel=1e-5)
+    with pytest.raises(dl.PrecisionError, match="ill-conditioned"):
+        curvature.scalar(np.diag([1.0, 1e-8]), 2)

@@ -290,3 +290,9 @@ def test_bad_factors():
     ):
         with pytest.raises(dl.InputError, match=message):
             dl.factor_langevin(LogEnergy(), factors, 1.0, **GOOD)
+
+
+def test_works_under_jit():
+    energy = lambda W: 0.5 * (W**2).sum()  # noqa: E731
+    run = lambda b: dl.langevin(energy, np.eye(2), 2, b, t1=0.1, dt=0.05, key=jax.random.key(0)).W  # noqa: E731
+    np.testing.assert_allclose(jax.jit(run)(2.0), run(2.0), rtol=1e-12)

@@ -275,3 +275,19 @@ def test_derivatives_that_are_not_there_are_errors():
         jax.jacfwd(jax.grad(lambda A: geodesic.distance(A, B, 2)))(A)
     with pytest.raises(NotImplementedError, match="not differentiable"):
         jax.jacfwd(lambda A: geodesic.log(A, B, 2).Z)(A)
+
+
+@pytest.mark.parametrize("N", [2, math.inf])
+def test_half_a_turn_is_never_a_wrong_number(N):
+    found = geodesic.log(np.eye(2), -2 * np.eye(2), N)
+    if bool(found.converged):
+        np.testing.assert_allclose(geodesic.exp(np.eye(2), found.Z, N).W, -2 * np.eye(2), atol=1e-8)
+    else:
+        with pytest.warns(dl.NotConvergedWarning):
+            assert math.isnan(float(geodesic.distance(np.eye(2), -2 * np.eye(2), N)))
+    with pytest.raises(dl.InputError, match="opposite"):
+        geodesic.aligned_distance(np.eye(2), 0.3 * np.array([[1.0, 2.0], [2.0, 4.0]]), math.inf)
+
+
+def test_opposite_determinants_under_jit_have_no_distance():
+    assert math.isnan(float(jax.jit(lambda B: geodesic.distance(jnp.eye(2), B, 2.0))(jnp.diag(jnp.array([1.0, -1.0])))))

@@ -3,6 +3,7 @@
 import inspect
 import math
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,23 +25,6 @@ def with_singular_values(rng, s, m=None, n=None):
     return orthogonal(rng, m)[:, : len(s)] * s @ orthogonal(rng, n)[: len(s)]
 
 
-def explicit(W, N):
-    """A_{N,W} as an mn×mn matrix: power sum for integers, integral at ∞, otherwise the kernel in the singular frame."""
-    if not (math.isinf(N) or float(N).is_integer()):
-        U, s, Vt = np.linalg.svd(W)
-        a, b = (np.pad(s, (0, size - s.size)) for size in W.shape)
-        values = np.array([[float(oracles.kernel(x, y, N)) for y in b] for x in a])
-        frame = np.kron(U, Vt.T)
-        return frame * values.ravel() @ frame.T
-    left, right = oracles.powers(W)
-    if math.isinf(N):
-        x, w = np.polynomial.legendre.leggauss(60)
-        terms = zip((1 + x) / 2, (1 - x) / 2, w / 2, strict=True)
-    else:
-        terms = (((N - p) / N, (p - 1) / N, 1 / N) for p in range(1, int(N) + 1))
-    return sum(weight * np.kron(left(a), right(b)) for a, b, weight in terms)
-
-
 def skew_basis(d):
     for i, j in zip(*np.triu_indices(d, 1), strict=True):
         K = np.zeros((d, d))
@@ -55,7 +39,7 @@ def skew_basis(d):
 def test_log_volume_equals_the_determinant_of_the_metric(rng, d):
     W = with_singular_values(rng, np.sort(rng.uniform(0.5, 2, d))[::-1])
     for N in (1, 1.5, 2, 3, 7, 100, math.inf):
-        expected = -0.5 * np.linalg.slogdet(explicit(W, N))[1]
+        expected = -0.5 * np.linalg.slogdet(oracles.operator_matrix(W, N))[1]
         assert float(log_volume(W, N)) == pytest.approx(expected, abs=1e-12 * max(1, abs(expected)))
 
 
@@ -63,7 +47,7 @@ def test_log_volume_equals_the_determinant_of_the_metric(rng, d):
 def test_log_volume_of_rectangular_points(rng, shape):
     W = rng.normal(size=shape)
     for N in (1, 1.5, 2, 7):
-        expected = -0.5 * np.linalg.slogdet(explicit(W, N))[1]
+        expected = -0.5 * np.linalg.slogdet(oracles.operator_matrix(W, N))[1]
         assert float(log_volume(W, N)) == pytest.approx(expected, abs=1e-12 * max(1, abs(expected)))
 
 
@@ -134,7 +118,7 @@ def test_stratum_volume_is_the_gram_determinant_on_the_tangent_space(rng, m, n, 
     B = np.stack([np.outer(U[:, i], Vt[j]).ravel() for i, j in inside], 1)
     assert B.shape[1] == r * (m + n - r)
     for N in (1, 2, 3, 6):
-        gram = B.T @ np.linalg.pinv(explicit(W, N), rcond=1e-9, hermitian=True) @ B
+        gram = B.T @ np.linalg.pinv(oracles.operator_matrix(W, N), rcond=1e-9, hermitian=True) @ B
         expected = 0.5 * np.linalg.slogdet(gram)[1]
         found = float(log_stratum_volume(W, N))
         assert found == pytest.approx(expected, abs=1e-11 * max(1, abs(expected)))
@@ -250,7 +234,7 @@ def test_gradients_are_right_also_at_ties(rng, function):
 
     def value(W, N):
         if function is log_volume:
-            return -0.5 * np.linalg.slogdet(explicit(W, N))[1]
+            return -0.5 * np.linalg.slogdet(oracles.operator_matrix(W, N))[1]
         s = np.linalg.svd(W, compute_uv=False)
         return 0.5 * sum(math.log(oracles.kernel(a, b, N)) for a, b in zip(s[i], s[j], strict=True))
 
@@ -357,3 +341,22 @@ def test_several_depths_broadcast_with_the_points(rng, function):
     many = rng.normal(size=(5, 1, 3, 3))
     assert function(many, depths).shape == (5, 3)
     np.testing.assert_allclose(function(many, depths)[4, 1], function(many[4, 0], 3.0), rtol=1e-12)
+
+
+def test_svd_coordinates_at_rank_loss_are_an_error_too():
+    for W, N in ((np.diag([1.0, 1.0, 0.0]), 2), (np.diag([1.0, 0.0, 0.0]), math.inf), (np.ones((3, 2)), math.inf)):
+        with pytest.raises(dl.SingularOperatorError):
+            log_volume(W, N, coordinates="svd")
+    assert float(log_volume(np.diag([1.0, 0.0, 0.0]), 1, coordinates="svd")) == -math.inf
+
+
+def test_the_entropy_has_no_slope_where_a_singular_value_is_zero():
+    slope = jax.grad(lambda W: entropy(W, 3))(jnp.diag(jnp.array([1.0, 0.0])))
+    assert np.isnan(slope).all()
+
+
+def test_free_energy_at_zero_temperature_and_traced_beta():
+    energy = lambda W: jnp.sum(W)  # noqa: E731
+    assert float(dl.free_energy(energy, np.diag([1.0, 0.0, 0.0]), 2, math.inf)) == 1
+    with pytest.raises(Exception, match="beta must be positive"):
+        eqx.filter_jit(lambda b: dl.free_energy(energy, np.eye(2), 2, b))(jnp.asarray(-1.0))

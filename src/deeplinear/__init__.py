@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .asymptotics import effective_rank, stable_rank
     from .charts import LogSVD
     from .completion.estimators import DeepLinearImputer
-    from .diffusion import DiffusionResult, brownian, factor_langevin, langevin
+    from .diffusion import DiffusionResult, DiffusionStatus, brownian, factor_langevin, langevin
     from .energies import Completion, Sensing
     from .factors import balanced_factors, imbalance, product
     from .flows import factor_flow, gradient_flow
@@ -63,6 +63,7 @@ _HOME = {
     "langevin": "diffusion",
     "factor_langevin": "diffusion",
     "DiffusionResult": "diffusion",
+    "DiffusionStatus": "diffusion",
     "effective_rank": "asymptotics",
     "stable_rank": "asymptotics",
 }
@@ -100,6 +101,7 @@ __all__ = [
     "langevin",
     "factor_langevin",
     "DiffusionResult",
+    "DiffusionStatus",
     "asymptotics",
     "effective_rank",
     "stable_rank",

@@ -21,7 +21,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, ArrayLike, Float
 
 from .operator import Operator
-from .spectral import kernel
+from .spectral import inverse_depth, kernel
 
 Function = Callable[..., Array]
 
@@ -74,12 +74,17 @@ class Jet(eqx.Module):
     Matrices are given and returned in the frame, as UᵀXV. Built once, applied to many directions.
     """
 
+    size: Array  # σ_1: everything below is at W/σ_1, so that x = σ² neither overflows nor underflows
+    factor: Array  # A^q is homogeneous, of this degree's power of σ_1
     s: Float[Array, " k"]
     rows: tuple[Array, ...]  # divided differences in the first argument of f: f[x_i, x_k; y_j], f[x_i, x_k, x_l; y_j]
     columns: tuple[Array, ...]  # the same in the second argument, indexed likewise
     mixed: Array | None  # f[x_i, x_k; y_j, y_l], indexed ikjl
 
     def __init__(self, s: Array, shape: tuple[int, int], N: Array, q: int | float, order: int):
+        self.size = jnp.where(s[0] > 0, s[0], 1.0)
+        self.factor = self.size ** (2 * q * (1 - inverse_depth(N, s.dtype)))
+        s = s / self.size
         a, b = (jnp.pad(s, (0, size - s.size)) for size in shape)  # missing singular values are zeros
         f = lambda x, y: kernel(_root(x), _root(y), N) ** q  # noqa: E731
         differences = (_first_differences, _second_differences)[:order]
@@ -95,11 +100,13 @@ class Jet(eqx.Module):
 
     def first(self, X: Array, Z: Array) -> Array:
         """∂_X A^q(Z)."""
+        X, Z = X / self.size, self.factor * Z
         left = jnp.einsum("ikj,ik,kj->ij", self.rows[0], self._moved(X), Z)
         return left + jnp.einsum("jli,lj,il->ij", self.columns[0], self._moved(X.T), Z)
 
     def second(self, Y: Array, X: Array, Z: Array) -> Array:
         """∂_Y ∂_X A^q(Z)."""
+        Y, X, Z = Y / self.size, X / self.size, self.factor * Z
         out = self._one_sided(self.rows, Y, X, Z) + self._one_sided(self.columns, Y.T, X.T, Z.T).T
         for X1, X2 in ((X, Y), (Y, X)):
             out = out + _contract("ikjl,ik,kl,lj->ij", self.mixed, self._moved(X1), Z, self._moved(X2.T))

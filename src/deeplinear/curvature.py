@@ -10,9 +10,9 @@ from jaxtyping import Array, ArrayLike, Float
 
 from .calculus import Jet
 from .checks import check_depth, check_matrix, is_traced, raise_if
-from .errors import InputError
+from .errors import InputError, PrecisionError
 from .operator import singular_error
-from .spectral import kernel
+from .spectral import inverse_depth, kernel
 
 
 def riemann(
@@ -24,7 +24,8 @@ def riemann(
 
     **Shapes**: W and the directions are (…, m, n), their leading axes broadcast. Cost O(d⁵): for small matrices.
     **Normalization**: the metric of [CMV] (see `deeplinear.inner`); curvature is that of the metric induced by the
-    factors divided by N. **Raises** `SingularOperatorError` where W has no full rank (or is not square at N = ∞).
+    factors divided by N. **Raises** `SingularOperatorError` where W has no full rank (or is not square at N = ∞); `PrecisionError` where
+    σ_1/σ_k is so large (2e6 in float64) that the digits are lost.
 
     >>> import deeplinear as dl, numpy as np
     >>> W, X, Y = np.array([[2.0, 1.0], [0.0, 1.0]]), np.eye(2), np.ones((2, 2))
@@ -91,6 +92,8 @@ class _Frame:
         self.eigenvalues = kernel(a[:, None], b, N)
         self.jet = Jet(s, (W.shape[0], W.shape[1]), N, -1, order=2)
         noise = max(W.shape) * jnp.finfo(W.dtype).eps * s[0]
+        # the terms of the curvature, of size 1/σ_k², leave a sum of size 1 (both relative to σ_1)
+        self.imprecise = (jnp.finfo(W.dtype).eps * (s[0] / s[-1]) ** 2 > 1e-3) & (N > 1)
         self.singular = (s[-1] <= noise) & (N > 1) | jnp.any(self.eigenvalues == 0)
 
     def inner(self, X: Array, Y: Array) -> Array:
@@ -147,6 +150,10 @@ def _christoffel(frame: _Frame, X: Array, Y: Array) -> Array:
     return frame.out_of(frame.christoffel(X, Y))
 
 
+# Curvature under W → cW with the directions scaled alike: its degree in c, in units of ν.
+_DEGREE = {_riemann: 2, _sectional: -2, _ricci: 0, _scalar: -2}
+
+
 def _at(
     function: Callable, W: ArrayLike, directions: tuple[ArrayLike, ...], depth: ArrayLike, result: str = "()"
 ) -> Array:
@@ -158,17 +165,35 @@ def _at(
             raise InputError(
                 f"a direction must have the shape {W.shape[-2:]} of W in its last two axes, got {Z.shape}."
             )
-    value, singular = _on_batch(function, result, W, checked, jnp.asarray(depth, W.dtype))
-    return raise_if(value, singular if is_traced(singular) else np.asarray(singular), singular_error())
+    value, *problems = _on_batch(function, result, W, checked, jnp.asarray(depth, W.dtype))
+    singular, imprecise = problems if is_traced(value) else map(np.asarray, problems)
+    value = raise_if(value, singular, singular_error())
+    if function is _christoffel:
+        return value
+    error = PrecisionError(
+        f"W is too ill-conditioned for its curvature in {W.dtype}, which loses digits like (σ_1/σ_k)²: use float64, or a W "
+        "whose singular values are closer."
+    )
+    return raise_if(value, imprecise, error)
 
 
 @eqx.filter_jit
 def _on_batch(
     function: Callable, result: str, W: Array, directions: tuple[Array, ...], depth: Array
-) -> tuple[Array, Array]:
-    def one(X: Array, *Z: Array) -> tuple[Array, Array]:
-        frame = _Frame(X, depth)
-        return function(frame, *map(frame.into, Z)), frame.singular
+) -> tuple[Array, Array, Array]:
+    nu = inverse_depth(depth, W.dtype)
+
+    def one(X: Array, *Z: Array) -> tuple[Array, Array, Array]:
+        # at W/c, where nothing overflows: g^N is homogeneous, g(cW)(cZ, cZ) = c^{2ν} g(W)(Z, Z)
+        c = jnp.linalg.norm(X)
+        c = jnp.where(c > 0, c, 1.0)
+        frame = _Frame(X / c, depth)
+        value = function(frame, *(frame.into(V / c) for V in Z))
+        return (
+            value * (c if function is _christoffel else c ** (nu * _DEGREE[function])),
+            frame.singular,
+            frame.imprecise,
+        )
 
     inputs = ",".join(["(m,n)"] * (1 + len(directions)))
-    return jnp.vectorize(one, signature=f"{inputs}->{result},()")(W, *directions)
+    return jnp.vectorize(one, signature=f"{inputs}->{result},(),()")(W, *directions)

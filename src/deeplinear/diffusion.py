@@ -28,7 +28,8 @@ def brownian_drift(W: ArrayLike, depth: ArrayLike) -> Float[Array, "d d"]:
 
         ½ (1/√g) ∂_j (√g g^{ij}) = ½ (1 − 1/N) U Σ^{1−2/N} Vᵀ     (N = ∞: ½ W),
 
-    in which the interactions between singular values cancel. **Normalization**: [CMV]. **Raises** `DepthError`, `InputError`.
+    in which the interactions between singular values cancel. **Normalization**: [CMV]. **Raises** `DepthError`, `InputError`; NaN at a
+    singular W for N < 2, where it is infinite.
 
     >>> import numpy as np, deeplinear.diffusion
     >>> np.round(deeplinear.diffusion.brownian_drift(np.diag([4.0, 1.0]), 2), 3).tolist()

@@ -48,7 +48,7 @@ class Geodesic(eqx.Module):
     """Points of a geodesic.
 
     - ``W``, ``velocity``: m×n each, with the leading axis of ``t`` where several times were asked for.
-    - ``length``: the g^N-length from t = 0 to each t. ``status``: a `Status`; ``converged``: whether it is as asked.
+    - ``length``: the g^N-length from t = 0 to each t (times that were not reached: infinite, as W). ``status``: a `Status`; ``converged``: whether it is as asked.
     """
 
     t: Float[Array, "*t"]
@@ -140,7 +140,8 @@ def log(
     path is told as ``not_shortest``.
 
     **Arguments**: ``W0``, ``W1`` m×n of full rank, with determinants of one sign if square; ``rtol`` as in `exp`; ``max_steps`` of
-    each trial geodesic. Works inside ``jit`` and ``vmap``.
+    each trial geodesic. Works inside ``jit`` and ``vmap`` (where determinants of opposite sign are
+    ``not_converged``). End points that a half turn separates (W_0ᵀW_1 with orthogonal factor of eigenvalue −1) are not found.
 
     **Returns** a `Logarithm`, always with a ``status``: look at it. **Normalization**: distances as in `distance`.
 
@@ -243,7 +244,8 @@ def _exp(W: Array, Z: Array, N: Array, times: Array, rtol: Array, max_steps: int
     ends, momenta, ok = _follow(W, P, N, times, rtol, max_steps)
     velocity = jax.vmap(lambda W, P: operator_power(W, P, N, 1))(ends, momenta)
     status = Status.where(ok, Status.successful, Status.left)
-    return Geodesic(times, scale * ends, scale * velocity, speed * times, status), _is_singular(W, N)
+    length = jnp.where(jnp.isfinite(ends).all((1, 2)), speed * times, jnp.inf)  # times that were not reached
+    return Geodesic(times, scale * ends, scale * velocity, length, status), _is_singular(W, N)
 
 
 def _follow(W: Array, P: Array, N: Array, times: Array, rtol: Array, max_steps: int) -> tuple[Array, Array, Array]:
@@ -309,7 +311,8 @@ def _log(W0: Array, W1: Array, N: Array, rtol: Array, max_steps: int) -> tuple[L
         s, ds, v, best, error, momentum = state  # v: what was found at s, or the first guess, for the whole way
         coarse = s < 1
         to = jnp.minimum(s + ds, 1.0)
-        found, missed, P = shoot(to * v, leading(to), jnp.where(coarse, jnp.maximum(_COARSE, rtol), rtol))
+        target = jnp.where(to == 1.0, W1, leading(to))  # the end itself: near a half turn the path misses it
+        found, missed, P = shoot(to * v, target, jnp.where(coarse, jnp.maximum(_COARSE, rtol), rtol))
         hit = missed <= jnp.where(coarse, 1e-3, enough)
         better = (to == 1.0) & (~coarse | (missed < error))  # a coarse miss says nothing about the last stage's
         return (

@@ -90,11 +90,13 @@ def _root(z: np.ndarray, nu: float) -> np.ndarray:
 
 def _common_frame(W0: ArrayLike, W1: ArrayLike) -> tuple[np.ndarray, ...]:
     """Eigenvalues of Z_0 and Z_1, their common unitary eigenvectors F and the orthogonal Q_0, with W_i = F Z_i F* Q_0."""
-    A, B = (np.asarray(check_matrix(W, name), float) for W, name in ((W0, "W0"), (W1, "W1")))
+    checked = [check_matrix(W, name) for W, name in ((W0, "W0"), (W1, "W1"))]
+    eps = max(float(jnp.finfo(W.dtype).eps) for W in checked)
+    A, B = (np.asarray(W, float) for W in checked)
     if A.shape != B.shape or A.shape[0] != A.shape[1]:
         raise InputError(f"W0 and W1 must be square and of one shape, got {A.shape} and {B.shape}: use geodesic.path.")
     U, s, Vt = np.linalg.svd(A)
-    if s[-1] <= A.shape[0] * np.finfo(float).eps * s[0]:
+    if s[-1] <= A.shape[0] * eps * s[0]:
         raise InputError("W0 must have full rank, and has not to working precision.")
     Q0 = U @ Vt
     Z0, Z1 = (U * s) @ U.T, B @ Q0.T
@@ -103,10 +105,12 @@ def _common_frame(W0: ArrayLike, W1: ArrayLike) -> tuple[np.ndarray, ...]:
     _, F = scipy.linalg.schur(mixed.astype(complex))
     z0, z1 = ((F.conj().T @ Z @ F) for Z in (Z0, Z1))
     for z, Z in ((z0, Z0), (z1, Z1)):
-        if np.linalg.norm(z - np.diag(np.diagonal(z))) > 1e-10 * np.linalg.norm(Z):
+        if np.linalg.norm(z - np.diag(np.diagonal(z))) > max(1e-10, 100 * eps) * np.linalg.norm(Z):
             raise InputError("W0 and W1 must be U Z_i Vᵀ with commuting normal Z_i, and are not: use geodesic.path.")
     z0, z1 = np.diagonal(z0).real.astype(complex), np.diagonal(z1)
-    if np.any(np.abs(np.abs(np.angle(z1)) - np.pi) < 1e-12) or np.any(z1 == 0):
+    if np.any(np.abs(np.abs(np.angle(z1)) - np.pi) < 1e-12) or np.any(
+        np.abs(z1) <= A.shape[0] * eps * np.abs(z1).max()
+    ):
         raise InputError(
             "W1 must not be singular, nor opposite to W0 along a singular vector: no geodesic of this form joins them."
         )

@@ -102,7 +102,9 @@ class Plan(eqx.Module):
         if max_steps is not None and not (isinstance(max_steps, int) and max_steps > 0):
             raise InputError(f"max_steps must be a positive integer, got {max_steps!r}.")
         if controller is None:
-            controller = dfx.StepTo(jnp.asarray(_grid(ends, None if ts is None else np.asarray(ts, float), float(dt))))
+            grid = _grid(ends, None if ts is None else np.asarray(ts, float), float(dt))
+            with jax.ensure_compile_time_eval():  # the grid is known, also where the call is traced
+                controller = dfx.StepTo(jnp.asarray(grid))
             steps = len(controller.ts)
         else:
             steps = 100_000
@@ -115,7 +117,8 @@ class Plan(eqx.Module):
     def settled(self, dtype: Any) -> "Plan":
         """The plan in the floating-point type of the state."""
         cast = lambda x: jnp.asarray(x, dtype) if isinstance(x, np.ndarray | np.generic | Array) else x  # noqa: E731
-        plan = jax.tree.map(cast, self)
+        with jax.ensure_compile_time_eval():
+            plan = jax.tree.map(cast, self)
         steps = plan.controller.ts if isinstance(plan.controller, dfx.StepTo) else None
         if steps is not None and not (np.diff(np.asarray(steps)) > 0).all():
             raise PrecisionError(

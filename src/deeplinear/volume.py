@@ -7,6 +7,7 @@ given dense, with any leading batch axes, or as a `LogSVD`, whose singular value
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,8 @@ def log_volume(W: ArrayLike | LogSVD, depth: ArrayLike, coordinates: str = "dens
         N^{d(d−1)/2} det(Σ²)^{(1−N)/(2N)} van(Σ^{2/N}),   N = ∞: det(Σ²)^{−1/2} van(log Σ²)      (m = n = d).
 
     **Shapes**: W is (…, m, n) or a `LogSVD`; its leading axes and those of ``depth`` broadcast. **Normalization**: [CMV], with the
-    factor 1/N in A_N. Differentiable in W (dense coordinates: also at ties) and in the depth.
+    factor 1/N in A_N. Differentiable in W (dense coordinates: also at ties, where second derivatives
+    are NaN) and in the depth.
 
     **Raises** `SingularOperatorError` where the density is infinite: W below full rank at N > 1, or not square at N = ∞.
 
@@ -99,9 +101,9 @@ def entropy(W: ArrayLike | LogSVD, depth: ArrayLike, *, constant: bool | None = 
 
     with c_d = 2^{d(d−1)/4} ∏_{k=1}^{d} 2π^{k/2}/Γ(k/2), the volume of O_d in the Frobenius metric.
 
-    Finite at corank 1 (N < ∞); −∞ at corank ≥ 2, where the orbit has fewer dimensions, and at N = ∞ at every W that is singular.
-    A W that is not square has the orbits of
-    hidden width d = min(m, n). For real N the formula is continued.
+    Finite at corank 1 (N < ∞; its derivatives in W do not exist there and are NaN); −∞ at corank ≥ 2, where the orbit has fewer
+    dimensions, and at N = ∞ at every W that is singular. A W that is not square has the orbits of hidden width d = min(m, n). For
+    real N the formula is continued.
 
     **Arguments**: ``constant``: False leaves what does not depend on W, (N − 1) log c_d + ½ (d choose 2) log N, out. At N = ∞
     this is infinite, so None (the default) leaves it out there, and only there: S_∞ = ½ Σ_{i<j} log λ_∞(σ_i, σ_j).
@@ -120,7 +122,7 @@ def entropy(W: ArrayLike | LogSVD, depth: ArrayLike, *, constant: bool | None = 
     """
     log_s, _ = log_spectrum(W)
     nu = _nu(depth, log_s)
-    value = _interaction(log_s, nu)
+    value = _interaction(log_s, nu) + _no_slope(log_s)
     if constant is False:
         return value
     if constant and not is_traced(depth) and np.isinf(depth).any():
@@ -154,16 +156,17 @@ def free_energy(
     beta = check_beta(beta)
     W = check_matrix(W, batch=True)
     value = jnp.vectorize(lambda X: jnp.reshape(energy(X), ()), signature="(m,n)->()")(W)
-    return value - entropy(W, depth, constant=constant) / beta
+    beta = jnp.asarray(beta, W.dtype)
+    return value - jnp.where(jnp.isinf(beta), 0.0, entropy(W, depth, constant=constant) / beta)
 
 
 def check_beta(beta: ArrayLike) -> ArrayLike:
     """``beta`` if it is positive; `InputError` otherwise."""
-    if not is_traced(beta) and not np.all(np.asarray(beta) > 0):
-        raise InputError(
-            f"beta must be positive, got {beta!r}: it is an inverse temperature, and math.inf means no noise."
-        )
-    return beta
+    xp: Any = jnp if is_traced(beta) else np
+    error = InputError(
+        f"beta must be positive, got {beta!r}: it is an inverse temperature, and math.inf means no entropy."
+    )
+    return raise_if(beta, ~(xp.asarray(beta) > 0), error)
 
 
 def log_spectrum(W: ArrayLike | LogSVD) -> tuple[Float[Array, "*batch k"], tuple[int, int]]:
@@ -190,6 +193,8 @@ def _log_volume(log_s: Array, nu: Array, edges: int, coordinates: str) -> Array:
     value = -0.5 * log_determinant(log_s, edges, nu)
     if coordinates == "svd":
         value = value + _log_vandermonde(log_s) + (edges * jnp.sum(log_s, -1) if edges else 0.0)
+        infinite = jnp.any(jnp.isneginf(log_s), -1) & (nu < 1) | (nu == 0) & (edges > 0)
+        value = jnp.where(infinite, jnp.inf, value)  # there ∞ − ∞ above: the density wins over the Jacobian
     return value
 
 
@@ -197,7 +202,9 @@ def _log_vandermonde(log_s: Array) -> Array:
     """log van(Σ²) = Σ_{i<j} log(σ_i² − σ_j²) for descending σ."""
     i, j = np.triu_indices(log_s.shape[-1], 1)
     big, small = log_s[..., i], log_s[..., j]
-    return jnp.sum(2 * big + jnp.log(-jnp.expm1(2 * (small - big))), -1)
+    tied = jnp.isneginf(big)  # both zero
+    gap = jnp.where(tied, 0.0, small) - jnp.where(tied, 0.0, big)
+    return jnp.sum(2 * big + jnp.log(-jnp.expm1(2 * gap)), -1)
 
 
 @jax.jit
@@ -205,6 +212,18 @@ def _interaction(log_s: Array, nu: Array) -> Array:
     """½ Σ_{i<j} log λ_N(σ_i, σ_j): what of the entropy depends on W."""
     i, j = np.triu_indices(log_s.shape[-1], 1)
     return 0.5 * jnp.sum(log_kernel(log_s[..., i], log_s[..., j], nu[..., None]), -1)
+
+
+@jax.custom_jvp
+def _no_slope(log_s: Array) -> Array:
+    """0, with derivative NaN where a singular value is 0: the entropy is finite at corank 1, but not its slope."""
+    return jnp.zeros(log_s.shape[:-1], log_s.dtype)
+
+
+@_no_slope.defjvp
+def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    singular = jnp.any(jnp.isneginf(primals[0]), -1, keepdims=True)
+    return _no_slope(*primals), jnp.sum(jnp.where(singular, jnp.nan, 0.0) * tangents[0], -1)
 
 
 @partial(jax.jit, static_argnums=1)

@@ -238,7 +238,8 @@ def predicted_rate(
     **Arguments**: as for `tangent_kernel`. Up to ``dense_limit`` residuals K is formed and diagonalized; above, Lanczos iterations
     (ARPACK) find λ_min to the relative accuracy ``tol``, well up to condition numbers of 1e5; if not, the status says so.
 
-    **Returns** a `PredictedRate`. The value of the dense method is differentiable in W and depth, where it is a simple eigenvalue.
+    **Returns** a `PredictedRate`. The value of the dense method is differentiable in W and depth, where it is a simple
+    eigenvalue and the singular values of W are distinct (NaN elsewhere).
 
     **Normalization**: time as in [CMV]. **Raises** as `tangent_kernel`.
 

@@ -21,14 +21,14 @@ from .result import Check, tolerance, within
 
 
 def kernel_check(
-    fn: Callable[[Array, Array], Array], depth: ArrayLike | None = None, *, tol: float = 1e-9, seed: int = 0
+    fn: Callable[[Array, Array], Array], depth: ArrayLike | None = None, *, tol: float | None = None, seed: int = 0
 ) -> Check:
     """Whether a function λ(a, b) of two singular values can be the kernel of an operator: finite, positive, symmetric,
     λ(a, b) = λ(b, a), and continuous at ties, λ(a, a (1 + δ)) → λ(a, a) down to δ = 1e−14 (where a plain quotient loses all digits);
     and, given the ``depth``, whether it is `kernel` at that depth.
 
     **Arguments**: ``fn`` takes two arrays of one shape. It is tried at 200 pairs, log-uniform in 1e−3 … 1e3. ``tol``: of
-    relative deviations.
+    relative deviations, 1e−9 by default (float32: 1e−4).
 
     **Figures**: the largest relative deviations, ``asymmetry``, ``tie`` (beyond 10 δ), ``depth``; ``smallest``, the smallest value.
 
@@ -53,7 +53,13 @@ def kernel_check(
         exact = np.asarray(kernel(jnp.asarray(a), jnp.asarray(b), check_depth(depth, scalar=True)))
         deviations["depth"] = np.max(np.abs(values / exact - 1))
     smallest = min(values.min(), tie.min())
-    check = within("kernel", deviations, tol, "Symmetry, ties and depth of the kernel", smallest=smallest)
+    check = within(
+        "kernel",
+        deviations,
+        tolerance(tol, jnp.asarray(a).dtype, 1e-9),
+        "Symmetry, ties and depth of the kernel",
+        smallest=smallest,
+    )
     if smallest > 0:
         return check
     return Check("kernel", False, check.figures, f"The kernel must be positive, got {smallest:.3g}.")
