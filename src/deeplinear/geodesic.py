@@ -48,7 +48,8 @@ class Geodesic(eqx.Module):
     """Points of a geodesic.
 
     - ``W``, ``velocity``: m×n each, with the leading axis of ``t`` where several times were asked for.
-    - ``length``: the g^N-length from t = 0 to each t (times that were not reached: infinite, as W). ``status``: a `Status`; ``converged``: whether it is as asked.
+    - ``length``: the g^N-length from t = 0 to each t (times that were not reached: infinite, as W).
+    - ``status``: a `Status`; ``converged``: whether it is as asked.
     """
 
     t: Float[Array, "*t"]
