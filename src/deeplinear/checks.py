@@ -41,7 +41,7 @@ def raise_if(value: Any, condition: ArrayLike, error: Exception) -> Any:
     """Return ``value``; raise ``error`` if ``condition`` holds anywhere (inside jit: its text, by `equinox.error_if`)."""
     if is_traced(condition):
         return eqx.error_if(value, condition, str(error))
-    if np.any(condition):
+    if np.asarray(condition).any():  # in NumPy: a small eager JAX operation would be compiled first
         raise error
     return value
 

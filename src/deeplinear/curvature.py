@@ -5,11 +5,10 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from .calculus import Jet
-from .checks import check_depth, check_matrix, is_traced, raise_if
+from .checks import check_depth, check_matrix, raise_if
 from .errors import InputError, PrecisionError
 from .operator import singular_error
 from .spectral import inverse_depth, kernel
@@ -165,8 +164,7 @@ def _at(
             raise InputError(
                 f"a direction must have the shape {W.shape[-2:]} of W in its last two axes, got {Z.shape}."
             )
-    value, *problems = _on_batch(function, result, W, checked, jnp.asarray(depth, W.dtype))
-    singular, imprecise = problems if is_traced(value) else map(np.asarray, problems)
+    value, singular, imprecise = _on_batch(function, result, W, checked, jnp.asarray(depth, W.dtype))
     value = raise_if(value, singular, singular_error())
     if function is _christoffel:
         return value

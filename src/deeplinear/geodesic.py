@@ -120,7 +120,7 @@ def exp(
         raise InputError(f"t must hold finite, increasing times ≥ 0, got {t!r}: for t < 0 take −Z.")
     args = W, Z, jnp.asarray(depth, W.dtype), jnp.atleast_1d(times), jnp.asarray(rtol, W.dtype)
     result, singular = _exp(*args, max_steps)
-    result = raise_if(result, singular if is_traced(singular) else np.asarray(singular), singular_error())
+    result = raise_if(result, singular, singular_error())
     if times.ndim == 0:
         return Geodesic(times, result.W[0], result.velocity[0], result.length[0], result.status)
     return result
@@ -166,7 +166,7 @@ def log(
     untracked = "the logarithm is not differentiable: differentiate geodesic.distance, or exp"
     W0, W1 = W0 + guard(W0, untracked), W1 + guard(W1, untracked)
     result, singular = _log(W0, W1, N, jnp.asarray(rtol, W0.dtype), max_steps)
-    return raise_if(result, singular if is_traced(singular) else np.asarray(singular), singular_error())
+    return raise_if(result, singular, singular_error())
 
 
 def distance(W0: ArrayLike, W1: ArrayLike, depth: ArrayLike, *, rtol: float | None = None) -> Float[Array, ""]:
