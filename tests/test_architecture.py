@@ -22,7 +22,7 @@ LAYERS = [
     ["factors", "energies"],
     ["geometry", "volume"],
     ["integrate"],
-    ["flows"],
+    ["flows", "ensemble"],
     ["sde"],
     ["sampler"],
     ["geodesic_special", "curvature", "neighbourhood", "diffusion"],
@@ -32,10 +32,12 @@ LAYERS = [
     ["verify"],
     ["completion"],
     ["plots", "io"],
+    ["datasets"],
     ["compare"],
     ["console"],
     ["report_text"],
     ["report"],
+    ["experiments"],
     ["demo"],
     ["cli"],
 ]
@@ -79,7 +81,7 @@ def test_files_stay_small(path):
 def test_a_bare_import_is_light_and_flips_no_flag():
     code = (
         "import sys, deeplinear, jax; "
-        "heavy = [m for m in ('sklearn', 'xarray', 'matplotlib', 'numba', 'panel', 'pandas', 'PIL') if m in sys.modules]; "
+        "heavy = [m for m in ('sklearn', 'xarray', 'matplotlib', 'numba', 'panel', 'pandas', 'PIL', 'dask', 'zarr') if m in sys.modules]; "
         "assert not heavy, heavy; assert not jax.config.jax_enable_x64"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
