@@ -22,7 +22,7 @@ LAYERS = [
     ["factors", "energies"],
     ["geometry", "volume"],
     ["integrate"],
-    ["flows", "ensemble"],
+    ["flows", "ensembles"],
     ["sde"],
     ["sampler"],
     ["geodesic_special", "curvature", "neighbourhood", "diffusion"],
