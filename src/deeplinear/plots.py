@@ -1,6 +1,8 @@
 """Arrays to matplotlib figures. Nothing is computed here, so every picture shows exactly what it was given."""
 
+import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import matplotlib as mpl
@@ -33,6 +35,21 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(
         figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.05, wspace=0.02, hspace=0.02)
     )
+
+
+def house_style() -> AbstractContextManager[None]:
+    """The look of every figure of the house, for a ``with`` around the making of its axes and legends."""
+    return mpl.rc_context(_STYLE)
+
+
+def depth_label(depth: float) -> str:
+    """How a depth is written in legends: N = 3, N = 2.5, N = ∞."""
+    return "N = ∞" if math.isinf(depth) else f"N = {depth:g}"
+
+
+def line_style(index: int) -> dict[str, Any]:
+    """Colour and marker of the index-th of several lines, which stay apart without colour too."""
+    return {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)], "ms": 5, "lw": 1.6}
 
 
 def pictures(
