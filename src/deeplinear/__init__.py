@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import (
     CriticalPointError,
     DepthError,
+    DownloadError,
     EmptyLineWarning,
     ImbalanceWarning,
     InputError,
@@ -15,7 +16,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from . import asymptotics, curvature, geodesic, verify
+    from . import asymptotics, curvature, datasets, experiments, geodesic, verify
     from .asymptotics import effective_rank, stable_rank
     from .charts import LogSVD
     from .completion.estimators import DeepLinearImputer
@@ -69,7 +70,7 @@ _HOME = {
 }
 
 # Subjects that are used by their own name: dl.geodesic.log, dl.curvature.scalar, …
-_SUBJECTS = ("geodesic", "curvature", "asymptotics", "verify")
+_SUBJECTS = ("geodesic", "curvature", "asymptotics", "verify", "experiments", "datasets")
 
 __all__ = [
     "kernel",
@@ -106,9 +107,12 @@ __all__ = [
     "effective_rank",
     "stable_rank",
     "verify",
+    "datasets",
+    "experiments",
     "DeepLinearImputer",
     "CriticalPointError",
     "DepthError",
+    "DownloadError",
     "EmptyLineWarning",
     "ImbalanceWarning",
     "InputError",

@@ -1,4 +1,4 @@
-"""The command line: ``deeplinear complete`` and ``deeplinear demo``. Thin: heavy modules load inside the commands."""
+"""The command line. Thin: heavy modules load inside the commands."""
 
 import math
 import os
@@ -12,6 +12,7 @@ from rich.console import Console
 
 from .console import Interrupted, Watch, gathered_warnings, progress_bar, summary, tidy_exit
 from .errors import DepthError, InputError
+from .experiments.commands import experiment_app
 
 app = typer.Typer(
     help="Matrix completion with deep linear networks, with depth as the knob.",
@@ -19,6 +20,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
+app.add_typer(experiment_app, name="experiment")
 
 
 def main() -> None:

@@ -1,0 +1,138 @@
+"""Pages of experiments: one file each, with its picture inside, so that it can be sent and opened anywhere."""
+
+import base64
+import html
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..report import _CSS
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from .registry import Experiment
+
+_MORE_CSS = """
+main { overflow-wrap: anywhere; }
+table.pairs { width: auto; } table.pairs td { white-space: normal; vertical-align: top; text-align: left; }
+table.pairs td:first-child { color: #5a6875; white-space: nowrap; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 26px; margin-top: 28px; }
+.card img { width: 100%; height: 210px; object-fit: contain; background: #fff; border: 1px solid #e3e8ec; }
+.card a { color: inherit; text-decoration: none; } .card b { display: block; margin-top: 8px; }
+.failed { background: #fdf0e7; border-left: 4px solid #d55e00; padding: 10px 16px; }
+pre { background: #f0f2f4; padding: 10px 14px; overflow-x: auto; font-size: 13.5px; }
+"""
+
+
+def experiment_page(
+    experiment: "Experiment",
+    ds: "xr.Dataset",
+    summary: Mapping[str, str | float],
+    png: bytes,
+    manifest: Mapping[str, Any],
+) -> str:
+    """The page of one experiment: what it is, its figure, the numbers beside it, settings and manifest."""
+    image = base64.b64encode(png).decode()
+    parameters = json.loads(ds.attrs["parameters"])
+    lead, *rest = prose(experiment.doc)
+    sections = [
+        lead,
+        f'<figure><img src="data:image/png;base64,{image}" alt="{html.escape(experiment.title)}"></figure>',
+        "<h2>Numbers</h2>" + pairs(summary) if summary else "",
+        "<h2>About this experiment</h2>" + "".join(rest) if rest else "",
+        "<h2>Settings</h2>" + pairs(parameters),
+        "<h2>Data</h2>" + _variables(ds),
+        "<h2>Manifest</h2>" + pairs({**manifest, "versions": json.loads(ds.attrs["versions"])}),
+    ]
+    subtitle = f"experiment <code>{html.escape(experiment.name)}</code>"
+    if manifest.get("settings") == "smoke":
+        subtitle += " · small settings, for a quick look only"
+    return document(experiment.title, subtitle, sections)
+
+
+def index_page(entries: Sequence[tuple[str, str, Path | None]], failures: Mapping[str, str]) -> str:
+    """The index: one card for each (name, title, picture), and what failed."""
+    cards = []
+    for name, title, image in entries:
+        shown = f'<img src="{html.escape(str(image))}" alt="">' if image else ""
+        link = f'<a href="{html.escape(name)}/index.html">{shown}<b>{html.escape(title)}</b></a>'
+        cards.append(f'<div class="card">{link}<code>{html.escape(name)}</code></div>')
+    failed = [
+        f'<p class="failed"><code>{html.escape(name)}</code> failed: {html.escape(why)}</p>'
+        for name, why in failures.items()
+    ]
+    subtitle = f"{len(entries)} experiments" + (f", {len(failures)} failed" if failures else "")
+    return document("Experiments", subtitle, [*failed, f'<div class="cards">{"".join(cards)}</div>'])
+
+
+def document(title: str, subtitle: str, sections: Sequence[str]) -> str:
+    """A whole HTML page in the style of the reports; ``subtitle`` and ``sections`` are HTML."""
+    from .. import __version__
+
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{html.escape(title)}</title><style>{_CSS}{_MORE_CSS}</style></head>
+<body><main>
+<h1>{html.escape(title)}</h1>
+<p class="quiet">{subtitle} · deeplinear {__version__}</p>
+{"".join(sections)}
+</main></body></html>
+"""
+
+
+def prose(doc: str) -> list[str]:
+    """A docstring as HTML, one element for each paragraph or list; ``code``, *emphasis* and **bold** are kept.
+
+    >>> from deeplinear.experiments.page import prose
+    >>> prose("A *fine* title.\\n\\n- one ``x``\\n- two")
+    ['<p>A <em>fine</em> title.</p>', '<ul><li>one <code>x</code></li><li>two</li></ul>']
+    """
+    blocks = [block for block in re.split(r"\n\s*\n", doc.strip()) if block.strip()]
+    return [_block(block) for block in blocks] or ["<p></p>"]
+
+
+def _block(block: str) -> str:
+    lines = block.splitlines()
+    if all(line.startswith("    ") for line in lines):
+        return f"<pre>{html.escape(block)}</pre>"
+    if re.match(r"[-*] ", lines[0]):
+        items = re.split(r"(?m)^[-*] ", block)[1:]
+        return "<ul>" + "".join(f"<li>{_inline(item)}</li>" for item in items) + "</ul>"
+    return f"<p>{_inline(block)}</p>"
+
+
+def _inline(text: str) -> str:
+    text = html.escape(" ".join(text.split()), quote=False)
+    text = re.sub(r"``(.+?)``|`(.+?)`", lambda m: f"<code>{m[1] or m[2]}</code>", text)
+    text = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", text)
+    return re.sub(r"(?<![\w*])\*([^\s*][^*]*?)\*(?![\w*])", r"<em>\1</em>", text)
+
+
+def pairs(values: Mapping[str, Any]) -> str:
+    """A two-column table of names and values."""
+    rows = "".join(f"<tr><td>{html.escape(str(k))}</td><td>{_value(v)}</td></tr>" for k, v in values.items())
+    return f'<table class="pairs">{rows}</table>'
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{html.escape(str(k))} {_value(v)}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_value(item) for item in value)
+    if value is None:
+        return "–"
+    return html.escape(f"{value:.4g}" if isinstance(value, float) else str(value))
+
+
+def _variables(ds: "xr.Dataset") -> str:
+    head = "".join(f"<th>{name}</th>" for name in ("variable", "dimensions", "type", "units", "meaning"))
+    rows = []
+    for name, array in ds.data_vars.items():
+        shape = " × ".join(f"{dim} {size}" for dim, size in array.sizes.items()) or "a number"
+        meaning = array.attrs.get("long_name", array.attrs.get("description", ""))
+        cells = (str(name), shape, array.dtype.name, array.attrs.get("units", ""), meaning)
+        rows.append("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells) + "</tr>")
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"

@@ -1,0 +1,83 @@
+"""Which experiments there are: every module of ``experiments/figures`` is one, by being there."""
+
+import inspect
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from . import figures
+from .suggest import nearest
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One module of ``figures``: what it simulates, with which settings, and how its dataset is drawn."""
+
+    name: str
+    title: str
+    doc: str
+    full: dict[str, Any]
+    smoke: dict[str, Any]
+    simulate: "Callable[..., xr.Dataset]"
+    draw: "Callable[[xr.Dataset], Figure]"
+    summary: "Callable[[xr.Dataset], dict[str, str | float]]"
+
+    def settings(self, smoke: bool) -> dict[str, Any]:
+        """The keyword arguments of `simulate`: FULL, or SMOKE in its place (what SMOKE does not name is as in FULL)."""
+        return {**self.full, **self.smoke} if smoke else dict(self.full)
+
+    def run(self, *, smoke: bool, seed: int, progress: Progress | None = None) -> "xr.Dataset":
+        """Simulate; ``progress`` is handed on to those that report."""
+        extra: dict[str, Any] = {"progress": progress} if "progress" in _parameters(self.simulate) else {}
+        return self.simulate(seed=seed, **self.settings(smoke), **extra)
+
+
+def experiment_names() -> list[str]:
+    """The names of all experiments, sorted.
+
+    >>> import deeplinear as dl
+    >>> all(name.isidentifier() for name in dl.experiments.experiment_names())
+    True
+    """
+    return sorted(m.name for m in pkgutil.iter_modules(figures.__path__) if not m.name.startswith("_"))
+
+
+def load_experiment(name: str) -> Experiment:
+    """The experiment of that name; `InputError` names the nearest one if there is none, or what its module lacks."""
+    known = experiment_names()
+    if name not in known:
+        raise InputError(f"NAME: there is no experiment '{name}': {nearest(name, known)}.")
+    module = import_module(f"{figures.__name__}.{name}")
+    for needed in ("TITLE", "FULL", "SMOKE", "simulate", "draw"):
+        if not hasattr(module, needed):
+            raise InputError(f"NAME: the experiment '{name}' has no {needed}; define it in {module.__name__}.")
+    for settings in ("FULL", "SMOKE"):
+        for key in getattr(module, settings):
+            if key not in _parameters(module.simulate):
+                raise InputError(
+                    f"NAME: {settings} of the experiment '{name}' sets '{key}', which its simulate does not take: "
+                    f"{nearest(key, _parameters(module.simulate))}."
+                )
+    return Experiment(
+        name,
+        module.TITLE,
+        inspect.getdoc(module) or "",
+        dict(module.FULL),
+        dict(module.SMOKE),
+        module.simulate,
+        module.draw,
+        getattr(module, "summary", lambda ds: {}),
+    )
+
+
+def _parameters(function: Callable[..., Any]) -> list[str]:
+    return list(inspect.signature(function).parameters)
