@@ -31,3 +31,7 @@ class EmptyLineWarning(UserWarning):
 
 class NotConvergedWarning(UserWarning):
     """An iteration ended without its result; what is returned says so (NaN, or a status)."""
+
+
+class DownloadError(OSError):
+    """A file could not be had from the web, or is not the one that was expected."""
