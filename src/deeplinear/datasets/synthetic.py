@@ -103,10 +103,16 @@ def _distinct(total: int, count: int, rng: np.random.Generator) -> np.ndarray:
     """``count`` different numbers below ``total``, in random order: memory in proportion to ``count`` where that is little."""
     if count > total // 4:
         return rng.permutation(total)[:count]
-    chosen = np.unique(rng.integers(total, size=count))
+    chosen = _sorted_distinct(rng.integers(total, size=count))
     while len(chosen) < count:
-        chosen = np.unique(np.concatenate([chosen, rng.integers(total, size=count - len(chosen))]))
+        chosen = _sorted_distinct(np.concatenate([chosen, rng.integers(total, size=count - len(chosen))]))
     return rng.permutation(chosen)
+
+
+def _sorted_distinct(keys: np.ndarray) -> np.ndarray:
+    """The distinct keys in order, by sorting: several times faster than a hash table on integers."""
+    keys.sort()
+    return keys[np.concatenate([[True], keys[1:] != keys[:-1]])] if len(keys) else keys
 
 
 def make_ratings(
@@ -115,10 +121,10 @@ def make_ratings(
     count: int = 1_000_000,
     *,
     rank: int = 30,
-    signal: float = 0.5,
+    signal: float = 0.55,
     user_bias: float = 0.43,
     item_bias: float = 0.6,
-    noise: float = 0.8,
+    noise: float = 0.85,
     seed: int = 0,
 ) -> Ratings:
     """Ratings from 1 to 5 stars whose marginals look like MovieLens (1M by default): for tests without the data.
@@ -126,7 +132,7 @@ def make_ratings(
     Who rates what: users' activities and items' popularities have heavy tails, an item is rated more the better it is
     and the more a user likes it (entries are *not* missing at random), and every user has rated something. What they say:
 
-        x_ui = round( 3.6 + a_u + b_i + p_uᵀ D q_i + noise ),  cut to 1 … 5,
+        x_ui = round( 3.35 + a_u + b_i + p_uᵀ D q_i + noise ),  cut to 1 … 5,
 
     with normal p, q and a spectrum D that decays like 1/k, so that no rank is the true one.
 
@@ -161,7 +167,7 @@ def make_ratings(
     popularity = np.exp(1.5 * rng.normal(size=items) + 0.7 * b)
 
     u, i = _who_rates_what(activity, popularity, taste, trait, count, rng)
-    raw = 3.6 + a[u] + b[i] + np.einsum("tk,tk->t", taste[u], trait[i]) + noise * rng.normal(size=len(u))
+    raw = 3.35 + a[u] + b[i] + np.einsum("tk,tk->t", taste[u], trait[i]) + noise * rng.normal(size=len(u))
     return Ratings("synthetic ratings", u + 1, i + 1, np.clip(np.rint(raw), 1.0, 5.0))
 
 
@@ -181,8 +187,8 @@ def _who_rates_what(
         size = 2 * (count - len(keys)) + 100
         u, i = rng.choice(users, size=size, p=who), rng.choice(items, size=size, p=what)
         u[: min(users, size)] = np.arange(min(users, size))  # nobody without a rating
-        likes = 1 / (1 + np.exp(-2 * np.einsum("tk,tk->t", taste[u], trait[i])))
-        keys = np.unique(np.concatenate([keys, (u * items + i)[rng.random(size) < likes]]))
+        likes = 1 / (1 + np.exp(-2 * np.einsum("tk,tk->t", taste[u, :4], trait[i, :4])))  # the rest is small
+        keys = _sorted_distinct(np.concatenate([keys, (u * items + i)[rng.random(size) < likes]]))
         if len(keys) >= count:
             break
     keys = rng.permutation(keys)[:count]
