@@ -3,12 +3,12 @@
 **Source**: the problem of Cohen, Menon, Veraszto 2023, Figure 4, which shows one size of start, and no depth below 5.
 **Our choice**: starts N(0, ε²), ε = 1e−1 … 1e−4, the same directions throughout; depths 2, 5, 10, 20, ∞.
 
-Three things to see. At N > 2 endpoints approach rank 1 as the start shrinks. At N = 2 those with det W(0) > 0,
-half of them, do not ([SY], Shin and Yun 2026: depth 2 does not couple the two observed entries), and fill the diagonal between the corners, for
-there w12 = w21 = 0.92 ρ in the limit ε → 0, ρ the correlation b/√(ac) of (U + V) Σ (U + V)ᵀ = [[a, b], [b, c]] and W(0) = U Σ Vᵀ; with
-det W(0) < 0 this is singular, ρ = ±1. Along the hyperbola they close in on the corners, at
-finite depth like ε^{2/N}: the diagonal entries of (WWᵀ)^{1/N} − (WᵀW)^{1/N} never change, start at the order ε^{2/N}, and fix
-the place (docs/volume_law.md). At N = ∞ only like 1/log(1/ε).
+Three things to see. At N > 2 endpoints approach rank 1 as the start shrinks. At N = 2 half of them, those with det W(0) > 0, do not
+(depth 2 does not couple the two observed entries: [SY], Shin and Yun 2026), and fill the diagonal between the corners: in the limit
+w12 = w21 = 0.92 ρ, where W(0) = UΣVᵀ, (U + V) Σ (U + V)ᵀ = [[a, b], [b, c]] and ρ = b/√(ac); with det W(0) < 0 this is singular and ρ = ±1.
+Along the hyperbola endpoints close in on the corners, at finite depth like ε^{2/N}: the diagonal entries of
+(WWᵀ)^{1/N} − (WᵀW)^{1/N} never change, are of the order ε^{2/N} at the start, and fix the place (docs/volume_law.md). At
+N = ∞ it is only like 1/log(1/ε).
 """
 
 import math
