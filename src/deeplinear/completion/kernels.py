@@ -1,0 +1,242 @@
+"""The compiled loops over observed entries. Nothing here knows about penalties, schedules or statistics.
+
+Both sides of the factorization are stored with their biases in one array each, so that a prediction is one dot product:
+
+    row i:     z_i = (p_i, a_i, 1, 0 …),      column j:  y_j = (q_j, 1, b_j, 0 …),      W_ij + a_i + b_j = z_i · y_j.
+
+The width is padded with zeros to a multiple of `LANES`. A pass goes through the lines ``lo`` … ``hi`` of one compressed structure and
+recomputes the residual from the factors: storing and permuting it between the two orders costs more. Every loop releases
+the interpreter, so that `threads.run` can work on several blocks at once; a line is always summed in the same order, hence the
+result does not depend on the number of threads.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+# The factors' width is a multiple of this many numbers: inner loops have no remainder.
+LANES = 8
+_FAST = {"reassoc", "contract", "nsz", "arcp"}  # sums may be reordered; NaN and infinity keep their meaning
+
+
+def compiled(function: Any) -> Any:
+    """``function`` compiled at its first call and kept on disk, so that the next process starts at once."""
+    return njit(cache=True, nogil=True, fastmath=_FAST, boundscheck=False, error_model="numpy")(function)
+
+
+def width(rank: int) -> int:
+    """Padded number of columns for ``rank`` components and the two biases."""
+    return -(-(rank + 2) // LANES) * LANES
+
+
+@compiled
+def solve(lo, hi, indptr, indices, values, weights, mean, Z, Y, ridge, extra, scale, free, steps, pull, bend):  # type: ignore[no-untyped-def]
+    """Lower ½ Σ_j w_ij (mean + z_i·y_j − x_ij)² + ½ Σ_k (ridge_k scale_i + extra_k) z_ik² over the ``free`` parts of each z_i.
+
+    ``steps`` conjugate-gradient steps with the diagonal as preconditioner, in place. Returns ½ Σ w e² before the steps and
+    adds Σ_i z_ik Σ_j w e y_jk to ``pull`` and Σ_i z_ik² Σ_j w y_jk² to ``bend``, both before the steps.
+    """
+    w_ = Z.shape[1]
+    work = np.empty((5, w_), Z.dtype)
+    grad, inverse, direction, image, total = work[0], work[1], work[2], work[3], work[4]
+    weighted = weights.size > 0
+    energy = 0.0
+    for i in range(lo, hi):
+        z = Z[i]
+        start, stop = indptr[i], indptr[i + 1]
+        for k in range(w_):
+            grad[k] = 0
+            inverse[k] = 0
+        part = Z.dtype.type(0)
+        for t in range(start, stop):
+            y = Y[indices[t]]
+            dot = Z.dtype.type(0)
+            for k in range(w_):
+                dot += z[k] * y[k]
+            e = values[t] - mean - dot
+            w = weights[t] if weighted else Z.dtype.type(1)
+            we = w * e
+            part += we * e
+            for k in range(w_):
+                grad[k] += we * y[k]
+                inverse[k] += w * y[k] * y[k]
+        energy += part
+        norm = 0.0
+        for k in range(w_):
+            pull[k] += z[k] * grad[k]
+            bend[k] += z[k] * z[k] * inverse[k]
+            total[k] = ridge[k] * scale[i] + extra[k]
+            grad[k] -= total[k] * z[k]
+            inverse[k] = free[k] / (inverse[k] + total[k]) if inverse[k] + total[k] > 0 else 0
+            direction[k] = inverse[k] * grad[k]
+            norm += grad[k] * direction[k]
+        for step in range(steps):
+            if norm <= 0:
+                break
+            last = step == steps - 1
+            curve = 0.0
+            for k in range(w_):
+                image[k] = total[k] * direction[k]
+                curve += image[k] * direction[k]
+            square = Z.dtype.type(0)
+            for t in range(start, stop):
+                y = Y[indices[t]]
+                dot = Z.dtype.type(0)
+                for k in range(w_):
+                    dot += direction[k] * y[k]
+                wd = weights[t] * dot if weighted else dot
+                square += wd * dot
+                if not last:
+                    for k in range(w_):
+                        image[k] += wd * y[k]
+            curve += square
+            if curve <= 0:
+                break
+            length = Z.dtype.type(norm / curve)
+            new = 0.0
+            for k in range(w_):
+                z[k] += length * direction[k]
+                grad[k] -= length * image[k]
+                new += grad[k] * grad[k] * inverse[k]
+            ratio = Z.dtype.type(new / norm)
+            for k in range(w_):
+                direction[k] = inverse[k] * grad[k] + ratio * direction[k]
+            norm = new
+    return energy / 2
+
+
+@compiled
+def pull_back(lo, hi, indptr, indices, values, weights, mean, Z, Y, X, out, seed):  # type: ignore[no-untyped-def]
+    """out_i = Σ_j w_ij e_ij x_j with e = x − mean − z·y (rows of R X); returns ½ Σ w e².
+
+    With ``seed`` > 0 every residual gets a random sign, a hash of its position and the seed.
+    """
+    w_, columns = Z.shape[1], X.shape[1]
+    weighted = weights.size > 0
+    energy = 0.0
+    for i in range(lo, hi):
+        z, o = Z[i], out[i]
+        for k in range(columns):
+            o[k] = 0
+        part = Z.dtype.type(0)
+        for t in range(indptr[i], indptr[i + 1]):
+            j = indices[t]
+            y, x = Y[j], X[j]
+            dot = Z.dtype.type(0)
+            for k in range(w_):
+                dot += z[k] * y[k]
+            e = values[t] - mean - dot
+            we = weights[t] * e if weighted else e
+            part += we * e
+            if seed != 0:
+                we *= _sign(i, j, seed)
+            for k in range(columns):
+                o[k] += we * x[k]
+        energy += part
+    return energy / 2
+
+
+@compiled
+def _sign(i, j, seed):  # type: ignore[no-untyped-def]
+    """±1, a hash that is symmetric in the order of the arguments (rows may be columns), as splitmix64 mixes bits."""
+    a, b = np.uint64(max(i, j)), np.uint64(min(i, j))
+    h = a * np.uint64(0x9E3779B97F4A7C15) + b * np.uint64(0xC2B2AE3D27D4EB4F) + np.uint64(seed)
+    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return 1.0 if (h >> np.uint64(63)) & np.uint64(1) else -1.0
+
+
+@compiled
+def at(lo, hi, rows, cols, mean, Z, Y, out):  # type: ignore[no-untyped-def]
+    """out_t = mean + z_{rows_t} · y_{cols_t}."""
+    for t in range(lo, hi):
+        z, y = Z[rows[t]], Y[cols[t]]
+        dot = Z.dtype.type(0)
+        for k in range(Z.shape[1]):
+            dot += z[k] * y[k]
+        out[t] = mean + dot
+
+
+@compiled
+def bucket(major, minor, values, weights, indptr, out_minor, out_values, out_weights):  # type: ignore[no-untyped-def]
+    """Counting sort of triples by ``major``, stable: fills ``indptr`` (length lines + 1) and the three outputs."""
+    for t in range(major.size):
+        indptr[np.int64(major[t]) + 1] += 1
+    for i in range(1, indptr.size):
+        indptr[i] += indptr[i - 1]
+    for t in range(major.size):
+        i = np.int64(major[t])
+        place = indptr[i]
+        out_minor[place] = minor[t]
+        out_values[place] = values[t]
+        if weights.size:
+            out_weights[place] = weights[t]
+        indptr[i] = place + 1
+    for i in range(indptr.size - 1, 0, -1):
+        indptr[i] = indptr[i - 1]
+    indptr[0] = 0
+
+
+@compiled
+def transpose(indptr, indices, values, weights, new_indptr, new_indices, new_values, new_weights):  # type: ignore[no-untyped-def]
+    """The same entries compressed along the other axis; the indices of each new line come out sorted."""
+    for t in range(indices.size):
+        new_indptr[np.int64(indices[t]) + 1] += 1
+    for i in range(1, new_indptr.size):
+        new_indptr[i] += new_indptr[i - 1]
+    for i in range(indptr.size - 1):
+        for t in range(indptr[i], indptr[i + 1]):
+            j = np.int64(indices[t])
+            place = new_indptr[j]
+            new_indices[place] = i
+            new_values[place] = values[t]
+            if weights.size:
+                new_weights[place] = weights[t]
+            new_indptr[j] = place + 1
+    for i in range(new_indptr.size - 1, 0, -1):
+        new_indptr[i] = new_indptr[i - 1]
+    new_indptr[0] = 0
+
+
+@compiled
+def first_duplicate(indptr, indices):  # type: ignore[no-untyped-def]
+    """(number of repeated entries, line and index of the first) in a structure with sorted lines."""
+    count, line, index = 0, -1, -1
+    for i in range(indptr.size - 1):
+        for t in range(indptr[i] + 1, indptr[i + 1]):
+            if indices[t] == indices[t - 1]:
+                if count == 0:
+                    line, index = i, np.int64(indices[t])
+                count += 1
+    return count, line, index
+
+
+@compiled
+def merge(indptr, indices, values, weights, mean):  # type: ignore[no-untyped-def]
+    """Replace runs of equal indices by their (weighted) mean or their last entry, in place; returns what is left."""
+    kept = 0
+    begin = indptr[0]
+    for i in range(indptr.size - 1):
+        t, stop = begin, indptr[i + 1]
+        begin = stop
+        while t < stop:
+            u = t + 1
+            while u < stop and indices[u] == indices[t]:
+                u += 1
+            value, weight = np.float64(values[u - 1]), np.float64(weights[u - 1]) if weights.size else 1.0
+            if mean and u > t + 1:
+                total, mass = 0.0, 0.0
+                for v in range(t, u):
+                    w = np.float64(weights[v]) if weights.size else 1.0
+                    total += w * values[v]
+                    mass += w
+                value, weight = total / mass, mass / (u - t)
+            indices[kept] = indices[t]
+            values[kept] = value
+            if weights.size:
+                weights[kept] = weight
+            kept += 1
+            t = u
+        indptr[i + 1] = kept
+    return kept

@@ -1,0 +1,264 @@
+"""Weight decay at depth N ≥ 2 on thin factors: the state of a fit and the sweep that lowers its objective.
+
+The objective, with W̃ = P̃ Q̃ᵀ of rank r, p̃_i = ρ_i p_i, q̃_j = κ_j q_j (ρ, κ: powers of the counts, or 1),
+
+    F = ½ Σ w_ij (μ + a_i + b_j + p_i·q_j − x_ij)² + ½ β (|a|² + |b|²) + Σ_k f(σ_k(W̃)),
+
+f the smoothed (λN/2) σ^{2/N} (`engine.Penalty`). As in `engine`, ridge weights d_k = f'(s_k) at a balanced point majorize
+F, a sweep lowers the majorizer over the rows, then the columns, and a small SVD rebalances. All costs are linear in
+the number of entries, and nothing of the size of the matrix is ever formed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from . import kernels
+from .engine import Penalty
+from .observations import Compressed, Observations
+from .threads import Workers
+
+# Rows per block of the dense parts.
+CHUNK = 1 << 14
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What stays fixed during a fit: entries, line scales ρ, κ, the ridge β of the biases (None: no biases), CG steps."""
+
+    observations: Observations
+    row_scale: np.ndarray
+    col_scale: np.ndarray
+    bias_ridge: float | None
+    workers: Workers
+    steps: int = 1
+
+    @property
+    def density(self) -> float:
+        """Mean weight per entry of the matrix: the curvature of E along a generic direction."""
+        m, n = self.observations.shape
+        return self.observations.weight / (m * n)
+
+
+@dataclass(frozen=True)
+class State:
+    """Z (m×w) and Y (n×w) as in `kernels`, with r components in front; s, their weights in W̃ = U diag(s) Vᵀ; the mean μ."""
+
+    Z: np.ndarray
+    Y: np.ndarray
+    s: np.ndarray
+    mean: float
+
+    @property
+    def rank(self) -> int:
+        return len(self.s)
+
+    @property
+    def row_bias(self) -> np.ndarray:
+        return self.Z[:, self.rank]
+
+    @property
+    def col_bias(self) -> np.ndarray:
+        return self.Y[:, self.rank + 1]
+
+    def copy(self) -> "State":
+        return replace(self, Z=self.Z.copy(), Y=self.Y.copy())
+
+
+def assemble(
+    P: np.ndarray, Q: np.ndarray, s: np.ndarray, a: np.ndarray, b: np.ndarray, mean: float, dtype: Any
+) -> State:
+    """A `State` from factors p_i, q_j (m×r, n×r) and biases."""
+    r = P.shape[1]
+    Z, Y = (np.zeros((len(side), kernels.width(r)), dtype) for side in (P, Q))
+    Z[:, :r], Z[:, r], Z[:, r + 1] = P, a, 1
+    Y[:, :r], Y[:, r], Y[:, r + 1] = Q, 1, b
+    return State(Z, Y, np.asarray(s, float), float(mean))
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one pass over the lines saw before it moved them: E, and Σ z (R y), Σ z² (w y²) of every column."""
+
+    energy: float
+    pull: np.ndarray
+    bend: np.ndarray
+
+
+def solve_lines(
+    lines: Compressed,
+    Z: np.ndarray,
+    Y: np.ndarray,
+    mean: float,
+    ridge: np.ndarray,
+    scale: np.ndarray,
+    bias: int,
+    bias_ridge: float | None,
+    workers: Workers,
+    steps: int,
+) -> Pass:
+    """`kernels.solve` over all blocks; ``ridge`` (r,) acts on the factors, ``bias`` is the column that holds the free bias."""
+    r, w = len(ridge), Z.shape[1]
+    dtype = Z.dtype
+    full, extra, free = (np.zeros(w, dtype) for _ in range(3))
+    full[:r], free[:r] = ridge, 1
+    if bias_ridge is not None:
+        extra[bias], free[bias] = bias_ridge, 1
+    weight = np.square(scale).astype(dtype)
+    mean = dtype.type(mean)
+
+    def block(lo: int, hi: int) -> tuple[float, np.ndarray, np.ndarray]:
+        pull, bend = np.zeros(w), np.zeros(w)
+        energy = kernels.solve(lo, hi, *lines.arrays, mean, Z, Y, full, extra, weight, free, steps, pull, bend)
+        return energy, pull, bend
+
+    parts = workers.run(lines.blocks, block)
+    return Pass(*(sum(part[i] for part in parts) for i in range(3)))  # type: ignore[arg-type]
+
+
+def rows_pass(setting: Setting, state: State, ridge: np.ndarray, steps: int) -> Pass:
+    """Move the rows (Z, in place), given the columns."""
+    return solve_lines(
+        setting.observations.by_row, state.Z, state.Y, state.mean, ridge, setting.row_scale, state.rank,
+        setting.bias_ridge, setting.workers, steps,
+    )  # fmt: skip
+
+
+def cols_pass(setting: Setting, state: State, ridge: np.ndarray, steps: int) -> Pass:
+    """Move the columns (Y, in place), given the rows."""
+    return solve_lines(
+        setting.observations.by_col, state.Y, state.Z, state.mean, ridge, setting.col_scale, state.rank + 1,
+        setting.bias_ridge, setting.workers, steps,
+    )  # fmt: skip
+
+
+def chunked(lines: int) -> list[slice]:
+    return [slice(lo, min(lo + CHUNK, lines)) for lo in range(0, lines, CHUNK)]
+
+
+def gram(Z: np.ndarray, scale: np.ndarray, r: int) -> np.ndarray:
+    """Σ_i ρ_i² z_i z_iᵀ over the first r columns, in float64."""
+    total = np.zeros((r, r))
+    for part in chunked(len(Z)):
+        block = Z[part, :r] * scale[part, None]
+        total += block.T @ block
+    return total
+
+
+def _root(G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """R (k×r) and S (r×k) with RᵀR = G and R S = 1, k the numerical rank; exact for graded columns."""
+    size = np.sqrt(np.maximum(np.diag(G), np.finfo(float).tiny))
+    values, vectors = np.linalg.eigh(G / np.outer(size, size))
+    keep = values > 1e-13 * values.max(initial=0.0)
+    root, vectors = np.sqrt(values[keep]), vectors[:, keep]
+    return (root * vectors).T * size, vectors / root / size[:, None]
+
+
+def balance(setting: Setting, state: State) -> State:
+    """The same W̃ with P̃ = U√s, Q̃ = V√s, s decreasing, from r×r matrices alone; and biases with mean 0.
+
+    Moving the means of a and b into μ leaves E as it is and lowers β|a|², so it is a descent step for μ.
+    """
+    r, dtype = state.rank, state.Z.dtype
+    left, left_inverse = _root(gram(state.Z, setting.row_scale, r))
+    right, right_inverse = _root(gram(state.Y, setting.col_scale, r))
+    A, s, Bt = np.linalg.svd(left @ right.T, full_matrices=False)
+    keep = s > 10 * np.finfo(dtype).eps ** 2 * s.max(initial=0.0)
+    A, s, B = A[:, keep], s[keep], Bt[keep].T
+    root = np.sqrt(s)
+    a, b = state.row_bias.astype(float), state.col_bias.astype(float)
+    shift = (a.mean(), b.mean()) if setting.bias_ridge is not None else (0.0, 0.0)
+    Z = _transform(state.Z, (left_inverse @ A * root), r, a - shift[0], np.ones(len(a)), dtype)
+    Y = _transform(state.Y, (right_inverse @ B * root), r, np.ones(len(b)), b - shift[1], dtype)
+    return State(Z, Y, s, state.mean + sum(shift))
+
+
+def _transform(Z: np.ndarray, T: np.ndarray, r: int, first: np.ndarray, second: np.ndarray, dtype: Any) -> np.ndarray:
+    new = np.zeros((len(Z), kernels.width(T.shape[1])), dtype)
+    T = T.astype(dtype)
+    for part in chunked(len(Z)):
+        new[part, : T.shape[1]] = Z[part, :r] @ T
+    new[:, T.shape[1]], new[:, T.shape[1] + 1] = first, second
+    return new
+
+
+def restrict(state: State, alive: np.ndarray) -> State:
+    """Only the components ``alive`` (r,)."""
+    keep = np.flatnonzero(alive)
+    return assemble(
+        state.Z[:, keep], state.Y[:, keep], state.s[keep], state.row_bias, state.col_bias, state.mean, state.Z.dtype
+    )
+
+
+def bias_penalty(setting: Setting, state: State) -> float:
+    if setting.bias_ridge is None:
+        return 0.0
+    return (
+        0.5 * setting.bias_ridge * sum(float(np.square(x, dtype=float).sum()) for x in (state.row_bias, state.col_bias))
+    )
+
+
+def energy(setting: Setting, state: State) -> float:
+    """E = ½ Σ w e², in one pass."""
+    return rows_pass(setting, state, np.zeros(state.rank), 0).energy
+
+
+def objective(setting: Setting, penalty: Penalty, state: State) -> float:
+    """F at a balanced state."""
+    return energy(setting, state) + bias_penalty(setting, state) + float(penalty.value(state.s).sum())
+
+
+def threshold(penalty: Penalty, bend: np.ndarray) -> np.ndarray:
+    """min over t ≥ 0 of h t + f'(t): below it, c = h s + pull leaves ½ h t² − c t + f(t) no stationary point at t > 0.
+
+    f' = λ (t + ε)^{2/N − 1}, so t + ε = (λ (1 − 2/N)/h)^{1/(2 − 2/N)} where that is above ε.
+    """
+    power = 1 - 2 / penalty.depth
+    with np.errstate(divide="ignore", over="ignore"):
+        t = np.maximum((penalty.decay * power / bend) ** (1 / (1 + power)) - penalty.floor, 0.0)
+    return np.where(bend > 0, bend * np.where(np.isfinite(t), t, 0.0) + penalty.slope(t), np.inf)
+
+
+def doomed(penalty: Penalty, s: np.ndarray, seen: Pass) -> np.ndarray:
+    """Components whose own direction holds no stationary point at a positive size: they would shrink to nothing."""
+    r = len(s)
+    pull, bend = seen.pull[:r] / s, seen.bend[:r] / s**2
+    return pull + bend * s < threshold(penalty, bend)
+
+
+def majorizer(setting: Setting, penalty: Penalty, state: State, s: np.ndarray, alive: np.ndarray) -> float:
+    """½ Σ d_k (|p̃_k|² + |q̃_k|²) + Σ (f(s_k) − d_k s_k) + bias ridge, over the components ``alive``, with d = f'(s)."""
+    r, d = len(s), penalty.slope(s)
+    squares = np.zeros(r)
+    for Z, scale in ((state.Z, setting.row_scale), (state.Y, setting.col_scale)):
+        for part in chunked(len(Z)):
+            squares += np.square(Z[part, :r] * scale[part, None]).sum(axis=0)
+    return float((0.5 * d * squares + penalty.value(s) - d * s)[alive].sum()) + bias_penalty(setting, state)
+
+
+def sweep(setting: Setting, penalty: Penalty, state: State) -> tuple[float, State]:
+    """(F before the sweep, the state after it): rows, doomed components out, columns, balance. Never raises F.
+
+    ``state`` must be balanced and may be overwritten. Dropping components is tried between the two passes: the second
+    pass measures E anyway, and where the majorizer has not come out below F before the sweep, it is undone.
+    """
+    ridge = penalty.slope(state.s)
+    bias = bias_penalty(setting, state)
+    before = rows_pass(setting, state, ridge, setting.steps)
+    value = before.energy + bias + float(penalty.value(state.s).sum())
+    alive = ~doomed(penalty, state.s, before)
+    if alive.all():
+        cols_pass(setting, state, ridge, setting.steps)
+        return value, balance(setting, state)
+    smaller = restrict(state, alive)
+    left_over = majorizer(setting, penalty, state, state.s, alive)
+    after = cols_pass(setting, smaller, ridge[alive], setting.steps)
+    if after.energy + left_over <= value:
+        return value, balance(setting, smaller)
+    cols_pass(setting, state, ridge, setting.steps)
+    return value, balance(setting, state)
+
+
+Sweep = Callable[[Setting, Penalty, State], tuple[float, State]]
