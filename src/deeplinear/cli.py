@@ -13,6 +13,7 @@ from rich.console import Console
 from .console import Interrupted, Watch, gathered_warnings, progress_bar, summary, tidy_exit
 from .errors import DepthError, InputError
 from .experiments.commands import experiment_app
+from .experiments.sweep_command import sweep
 
 app = typer.Typer(
     help="Matrix completion with deep linear networks, with depth as the knob.",
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.add_typer(experiment_app, name="experiment")
+app.command()(sweep)
 
 
 def main() -> None:

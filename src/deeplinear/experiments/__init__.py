@@ -7,8 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .kinds import Output, task
     from .registry import Experiment, experiment_names, load_experiment
     from .store import load_dataset, save_dataset
+    from .sweep import Sweep, SweepReport, open_sweep, read_sweep, run_sweep
 
 # Resolved on first use, as in the package itself: listing experiments needs neither xarray nor dask.
 _HOME = {
@@ -17,6 +19,13 @@ _HOME = {
     "load_experiment": "registry",
     "load_dataset": "store",
     "save_dataset": "store",
+    "task": "kinds",
+    "Output": "kinds",
+    "open_sweep": "sweep",
+    "read_sweep": "sweep",
+    "run_sweep": "sweep",
+    "SweepReport": "sweep",
+    "Sweep": "sweep",
 }
 
 __all__ = [
@@ -25,6 +34,13 @@ __all__ = [
     "load_experiment",
     "load_dataset",
     "save_dataset",
+    "task",
+    "Output",
+    "open_sweep",
+    "read_sweep",
+    "run_sweep",
+    "SweepReport",
+    "Sweep",
 ]
 
 

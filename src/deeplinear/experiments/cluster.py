@@ -1,0 +1,101 @@
+"""Where the blocks of a sweep are computed: in this process, on a local Dask cluster, or on one that is there already."""
+
+import logging
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ..errors import InputError, SweepError
+from .work import Done, Job, run_block
+
+
+def compute(jobs: Sequence[Job], *, scheduler: str | None, workers: int, timeout: float) -> Iterator[tuple[Job, Done]]:
+    """Compute the blocks and hand over each when it is done, in any order.
+
+    ``scheduler`` is the address of a Dask scheduler; without one, ``workers`` local processes are started (0: this process does
+    the work). **Raises** `SweepError` if the scheduler is lost on the way, and what a block raised (a store that takes no more).
+    """
+    if scheduler is None and workers == 0:
+        for job in jobs:
+            yield job, run_block(job)
+        return
+    with _client(scheduler, workers, timeout) as client:
+        yield from _computed(client, jobs)
+
+
+def _computed(client: Any, jobs: Sequence[Job]) -> Iterator[tuple[Job, Done]]:
+    from distributed import as_completed
+
+    session = uuid.uuid4().hex[:12]  # keys are new in every run: a scheduler must not answer from an earlier one
+    keys = [f"deeplinear-sweep-{session}-{job.start}" for job in jobs]
+    futures = client.map(run_block, jobs, key=keys, pure=False, batch_size=1000)
+    job_of = dict(zip(keys, jobs, strict=True))
+    try:
+        for future in as_completed(futures, loop=client.loop):
+            if future.status == "cancelled":
+                raise SweepError(
+                    "scheduler: it stopped answering before the sweep was complete; "
+                    "what was written is kept: start again with --resume."
+                )
+            yield job_of[future.key], _outcome(future, job_of[future.key])
+            future.release()
+    finally:
+        _cancel(client, futures)
+
+
+def _outcome(future: Any, job: Job) -> Done:
+    """The block's result; a block whose processes die again and again is told as failed, like a task that raises."""
+    from distributed import KilledWorker
+
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, KilledWorker):
+        told = "its worker died every time (out of memory?)"
+        return Done(failures={task: told for task in range(job.start, job.stop)})
+    if isinstance(error, SweepError | InputError):
+        raise error
+    raise SweepError(f"scheduler: a worker could not compute tasks {job.start}–{job.stop - 1}: {error!r}.") from error
+
+
+def _cancel(client: Any, futures: Iterable[Any]) -> None:
+    """Nothing of this sweep may start any more. A lost scheduler is no reason to fail here."""
+    pending = [future for future in futures if not future.done()]
+    if pending and client.status == "running":
+        try:
+            client.cancel(pending, force=True)
+        except Exception as error:
+            logging.getLogger(__name__).debug("cancelling failed: %r", error)
+
+
+@contextmanager
+def _client(scheduler: str | None, workers: int, timeout: float) -> Iterator[Any]:
+    try:
+        import distributed
+    except ModuleNotFoundError:
+        raise InputError("sweeps need distributed: pip install 'deeplinear[experiments]'.") from None
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is told in our own words
+    if scheduler is None:
+        cluster = distributed.LocalCluster(
+            n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+        )
+        with cluster, distributed.Client(cluster, set_as_default=False) as client:
+            yield client
+        return
+    try:
+        client = distributed.Client(scheduler, timeout=timeout, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        what = f" ({error})" if isinstance(error, ValueError) else ""
+        raise InputError(
+            f"--scheduler: no answer from '{scheduler}' within {timeout:g} s{what}; check the address, "
+            "as in tcp://host:8786, or leave it out for a local cluster."
+        ) from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=timeout)
+        except TimeoutError:
+            raise InputError(
+                f"--scheduler: '{scheduler}' had no worker within {timeout:g} s; start one with `dask worker`."
+            ) from None
+        yield client
