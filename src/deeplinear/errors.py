@@ -35,3 +35,7 @@ class NotConvergedWarning(UserWarning):
 
 class DownloadError(OSError):
     """A file could not be had from the web, or is not the one that was expected."""
+
+
+class SweepError(RuntimeError):
+    """A sweep stopped before its end (no room, no scheduler); what it had computed is kept and can be resumed."""
