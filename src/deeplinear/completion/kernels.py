@@ -31,7 +31,7 @@ def width(rank: int) -> int:
 
 
 @compiled
-def solve(lo, hi, indptr, indices, values, weights, mean, Z, Y, ridge, extra, scale, free, steps, pull, bend):  # type: ignore[no-untyped-def]
+def solve(lo, hi, indptr, indices, values, weights, mean, Z, Y, ridge, extra, scale, free, steps, pull, bend):
     """Lower ½ Σ_j w_ij (mean + z_i·y_j − x_ij)² + ½ Σ_k (ridge_k scale_i + extra_k) z_ik² over the ``free`` parts of each z_i.
 
     ``steps`` conjugate-gradient steps with the diagonal as preconditioner, in place. Returns ½ Σ w e² before the steps and
@@ -107,7 +107,7 @@ def solve(lo, hi, indptr, indices, values, weights, mean, Z, Y, ridge, extra, sc
 
 
 @compiled
-def pull_back(lo, hi, indptr, indices, values, weights, mean, Z, Y, X, out, seed):  # type: ignore[no-untyped-def]
+def pull_back(lo, hi, indptr, indices, values, weights, mean, Z, Y, X, out, seed):
     """out_i = Σ_j w_ij e_ij x_j with e = x − mean − z·y (rows of R X); returns ½ Σ w e².
 
     With ``seed`` > 0 every residual gets a random sign, a hash of its position and the seed.
@@ -138,7 +138,7 @@ def pull_back(lo, hi, indptr, indices, values, weights, mean, Z, Y, X, out, seed
 
 
 @compiled
-def _sign(i, j, seed):  # type: ignore[no-untyped-def]
+def _sign(i, j, seed):
     """±1, a hash that is symmetric in the order of the arguments (rows may be columns), as splitmix64 mixes bits."""
     a, b = np.uint64(max(i, j)), np.uint64(min(i, j))
     h = a * np.uint64(0x9E3779B97F4A7C15) + b * np.uint64(0xC2B2AE3D27D4EB4F) + np.uint64(seed)
@@ -148,7 +148,7 @@ def _sign(i, j, seed):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def at(lo, hi, rows, cols, mean, Z, Y, out):  # type: ignore[no-untyped-def]
+def at(lo, hi, rows, cols, mean, Z, Y, out):
     """out_t = mean + z_{rows_t} · y_{cols_t}."""
     for t in range(lo, hi):
         z, y = Z[rows[t]], Y[cols[t]]
@@ -159,7 +159,7 @@ def at(lo, hi, rows, cols, mean, Z, Y, out):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def bucket(major, minor, values, weights, indptr, out_minor, out_values, out_weights):  # type: ignore[no-untyped-def]
+def bucket(major, minor, values, weights, indptr, out_minor, out_values, out_weights):
     """Counting sort of triples by ``major``, stable: fills ``indptr`` (length lines + 1) and the three outputs."""
     for t in range(major.size):
         indptr[np.int64(major[t]) + 1] += 1
@@ -179,7 +179,7 @@ def bucket(major, minor, values, weights, indptr, out_minor, out_values, out_wei
 
 
 @compiled
-def transpose(indptr, indices, values, weights, new_indptr, new_indices, new_values, new_weights):  # type: ignore[no-untyped-def]
+def transpose(indptr, indices, values, weights, new_indptr, new_indices, new_values, new_weights):
     """The same entries compressed along the other axis; the indices of each new line come out sorted."""
     for t in range(indices.size):
         new_indptr[np.int64(indices[t]) + 1] += 1
@@ -200,7 +200,7 @@ def transpose(indptr, indices, values, weights, new_indptr, new_indices, new_val
 
 
 @compiled
-def first_duplicate(indptr, indices):  # type: ignore[no-untyped-def]
+def first_duplicate(indptr, indices):
     """(number of repeated entries, line and index of the first) in a structure with sorted lines."""
     count, line, index = 0, -1, -1
     for i in range(indptr.size - 1):
@@ -213,7 +213,7 @@ def first_duplicate(indptr, indices):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def merge(indptr, indices, values, weights, mean):  # type: ignore[no-untyped-def]
+def merge(indptr, indices, values, weights, mean):
     """Replace runs of equal indices by their (weighted) mean or their last entry, in place; returns what is left."""
     kept = 0
     begin = indptr[0]

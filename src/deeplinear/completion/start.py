@@ -7,7 +7,7 @@ import numpy as np
 from . import kernels
 from .engine import Penalty
 from .observations import Compressed, Observations
-from .sweeps import Setting, State, assemble, sweep
+from .sweeps import Setting, State, assemble, energy, rows_pass, sweep
 
 BIAS_SWEEPS = 5
 POWER_STEPS = 4
@@ -94,4 +94,20 @@ def spectral(setting: Setting, state: State, penalty: Penalty, max_rank: int, se
     root = np.sqrt(s)
     P = U[:, keep] * root / setting.row_scale[:, None]
     Q = V[:, keep] * root / setting.col_scale[:, None]
-    return assemble(P, Q, s, state.row_bias, state.col_bias, state.mean, state.Z.dtype)
+    new = assemble(P, Q, s, state.row_bias, state.col_bias, state.mean, state.Z.dtype)
+    return shorten(setting, state, new)
+
+
+def shorten(setting: Setting, state: State, new: State) -> State:
+    """``new`` = ``state`` + W with W shrunk to the length that minimizes E along it (E is a parabola there)."""
+    if not new.rank:
+        return new
+    seen = rows_pass(setting, new, np.zeros(new.rank), 0)
+    pull = float(seen.pull[: new.rank].sum())  # ⟨R, W⟩ at the far end, where E = E(0) − pull − square/2
+    square = 2 * (energy(setting, state) - seen.energy - pull)
+    if not square > 0:
+        return new
+    root = np.sqrt(np.clip((pull + square) / square, 0.01, 1.0))
+    r = new.rank
+    P, Q = (side[:, :r] * root for side in (new.Z, new.Y))
+    return assemble(P, Q, new.s * root**2, new.row_bias, new.col_bias, new.mean, new.Z.dtype)

@@ -9,7 +9,6 @@ F, a sweep lowers the majorizer over the rows, then the columns, and a small SVD
 the number of entries, and nothing of the size of the matrix is ever formed.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -115,7 +114,7 @@ def solve_lines(
         return energy, pull, bend
 
     parts = workers.run(lines.blocks, block)
-    return Pass(*(sum(part[i] for part in parts) for i in range(3)))  # type: ignore[arg-type]
+    return Pass(*(sum(part[i] for part in parts) for i in range(3)))
 
 
 def rows_pass(setting: Setting, state: State, ridge: np.ndarray, steps: int) -> Pass:
@@ -241,8 +240,8 @@ def majorizer(setting: Setting, penalty: Penalty, state: State, s: np.ndarray, a
 def sweep(setting: Setting, penalty: Penalty, state: State) -> tuple[float, State]:
     """(F before the sweep, the state after it): rows, doomed components out, columns, balance. Never raises F.
 
-    ``state`` must be balanced and may be overwritten. Dropping components is tried between the two passes: the second
-    pass measures E anyway, and where the majorizer has not come out below F before the sweep, it is undone.
+    ``state`` must be balanced and may be overwritten. Components are dropped between the two passes, and only where that
+    lowers the majorizer.
     """
     ridge = penalty.slope(state.s)
     bias = bias_penalty(setting, state)
@@ -253,12 +252,11 @@ def sweep(setting: Setting, penalty: Penalty, state: State) -> tuple[float, Stat
         cols_pass(setting, state, ridge, setting.steps)
         return value, balance(setting, state)
     smaller = restrict(state, alive)
-    left_over = majorizer(setting, penalty, state, state.s, alive)
-    after = cols_pass(setting, smaller, ridge[alive], setting.steps)
-    if after.energy + left_over <= value:
-        return value, balance(setting, smaller)
+    everything = np.ones_like(alive)
+    whole = energy(setting, state) + majorizer(setting, penalty, state, state.s, everything)
+    part = energy(setting, smaller) + majorizer(setting, penalty, state, state.s, alive)
+    if part <= whole:
+        state, ridge = smaller, ridge[alive]
     cols_pass(setting, state, ridge, setting.steps)
     return value, balance(setting, state)
 
-
-Sweep = Callable[[Setting, Penalty, State], tuple[float, State]]

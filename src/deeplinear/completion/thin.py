@@ -23,6 +23,15 @@ __all__ = ["ThinFit", "fit", "fold_in"]
 
 DEFAULT_RANK = 50
 WARM_SWEEPS = 3
+# Weaker penalties than this (nearly exact data) are reached in stages, each `RATIO` times weaker, of at most `STAGE_SWEEPS`
+# sweeps or until a sweep gains less than `STAGE_TOL`: started at once, all components would stay and fit nothing in particular.
+FIRST = 1e-2
+RATIO = 0.1
+STAGE_SWEEPS = 60
+STAGE_TOL = 1e-3
+# Conjugate-gradient steps per line and sweep, and for nearly exact data, where lines with few entries are badly conditioned.
+STEPS = 2
+EXACT_STEPS = 5
 # The smoothing floor ε of the penalty, relative to the size τ/density of what noise alone would make.
 FLOOR = 1e-12
 
@@ -117,7 +126,7 @@ def fit(
     scaling: float = 0.0,
     tol: float = 1e-6,
     max_sweeps: int = 200,
-    steps: int = 2,
+    steps: int | None = None,
     validation: Validation | None = None,
     patience: int = 3,
     start: ThinFit | None = None,
@@ -139,7 +148,7 @@ def fit(
 
     With ``validation`` = (rows, cols, values) the fit stops when the held-out error has not improved for ``patience``
     sweeps, and returns the best iterate. Otherwise it ends where a sweep gains less than ``tol`` (relative) or after
-    ``max_sweeps``. ``steps`` conjugate-gradient steps are made per line and sweep. ``start``: a fit to begin with; it may have
+    ``max_sweeps``. ``steps`` conjugate-gradient steps are made per line and sweep (2, or 5 below strength 0.01). ``start``: a fit to begin with; it may have
     fewer rows and columns (the new ones begin at 0). ``checkpoint``: a file; a fit that was killed resumes there and ends
     with the same numbers. ``threads`` changes the time, not the result. ``callback`` gets the iterate after every sweep
     and ends the fit by returning True.
@@ -167,7 +176,8 @@ def fit(
         raise InputError("observations must hold at least one entry, got none.")
     options = Options(
         float(depth), strength, decay, min(m, n, DEFAULT_RANK) if max_rank is None else max_rank,
-        bias_ridge if biases else None, scaling, tol, max_sweeps, patience, steps, seed,
+        bias_ridge if biases else None, scaling, tol, max_sweeps, patience,
+        (EXACT_STEPS if decay is None and strength < FIRST else STEPS) if steps is None else steps, seed,
     )  # fmt: skip
     file = None
     if checkpoint is not None:
@@ -224,12 +234,34 @@ def penalty_at(setting: Setting, options: Options, tau: float, depth: float, fac
     return Penalty(depth, decay, FLOOR * size)
 
 
-def plan(setting: Setting, options: Options, tau: float, warm: bool) -> list[tuple[Penalty, float]]:
-    """The penalties to go through, and for how many sweeps each: depth 2 finds the directions, depth N the rank."""
-    last = (penalty_at(setting, options, tau, options.depth), math.inf)
+@dataclass(frozen=True)
+class Stage:
+    """One penalty on the way, for at most ``sweeps`` sweeps or until a sweep gains less than ``tol``."""
+
+    penalty: Penalty
+    sweeps: float
+    tol: float
+
+
+def plan(setting: Setting, options: Options, tau: float, warm: bool) -> list[Stage]:
+    """Depth 2 finds the directions, depth N the rank, ever weaker penalties the last digits."""
+    last = Stage(penalty_at(setting, options, tau, options.depth), options.max_sweeps, options.tol)
     if warm or options.depth == 2:
         return [last]
-    return [(penalty_at(setting, options, tau, 2.0), WARM_SWEEPS), last]
+    strength = relative_strength(setting, options, tau)
+    factor = max(FIRST / strength, 1.0) if strength > 0 else 1.0
+    stages = [Stage(penalty_at(setting, options, tau, 2.0, factor), WARM_SWEEPS, 0.0)]
+    while factor > 1:
+        stages.append(Stage(penalty_at(setting, options, tau, options.depth, factor), STAGE_SWEEPS, STAGE_TOL))
+        factor *= RATIO
+    return [*stages, last]
+
+
+def relative_strength(setting: Setting, options: Options, tau: float) -> float:
+    """``strength``, or what an absolute ``decay`` amounts to."""
+    if options.decay is None:
+        return options.strength
+    return options.decay / (tau * (tau / setting.density) ** (1 - 2 / options.depth)) if tau > 0 else 1.0
 
 
 def enlarge(start: ThinFit, setting: Setting) -> State:
@@ -250,7 +282,7 @@ def begin(setting: Setting, options: Options, start: ThinFit | None) -> Progress
     tau = noise_scale(setting, bare, options.seed)
     if start is not None:
         return Progress(enlarge(start, setting), tau)
-    first = penalty_at(setting, options, tau, 2.0)
+    first = plan(setting, options, tau, warm=False)[0].penalty
     return Progress(spectral(setting, bare, first, options.max_rank, options.seed), tau)
 
 
@@ -284,29 +316,32 @@ def _run(
     callback: Callable[[ThinFit], bool | None] | None,
 ) -> ThinFit:
     at = (Progress.load(file) if file else None) or begin(setting, options, start)
-    phases = plan(setting, options, at.tau, start is not None)
+    stages = plan(setting, options, at.tau, start is not None)
     status = ""
     while not status:
-        penalty, length = phases[at.phase]
-        final = at.phase == len(phases) - 1
-        if at.sweeps >= length:
-            at = replace(at, phase=at.phase + 1, sweeps=0)
-            continue
-        value, state = sweep(setting, penalty, at.state)
-        at = replace(at, state=state, sweeps=at.sweeps + 1, total=at.total + 1)
-        if final:
-            at = replace(at, trace=(*at.trace, value))
-            at, status = _judge(setting, penalty, options, held, at)
+        stage = stages[at.phase]
+        value, state = sweep(setting, stage.penalty, at.state)
+        at = replace(at, state=state, sweeps=at.sweeps + 1, total=at.total + 1, trace=(*at.trace, value))
+        if stage is stages[-1]:
+            at, status = _judge(setting, stage, options, held, at)
+        elif at.sweeps >= stage.sweeps or settled(stage, at):
+            at = replace(at, phase=at.phase + 1, sweeps=0, trace=())
         if file:
             at.save(file)
-        if callback is not None and not status and callback(_result(setting, options, penalty, at)):
+        if callback is not None and not status and callback(_result(setting, options, stage.penalty, at)):
             status = "callback"
-    return _finish(setting, options, phases[-1][0], at, status)
+    return _finish(setting, options, stages[-1].penalty, at, status)
 
 
-def _judge(
-    setting: Setting, penalty: Penalty, options: Options, held: Held | None, at: Progress
-) -> tuple[Progress, str]:
+def settled(stage: Stage, at: Progress) -> bool:
+    """Whether the sweep before the last gained less than ``tol`` of E + Σ f'(s) s, which no constant in f changes."""
+    if len(at.trace) < 2:
+        return False
+    (last, value), s = at.trace[-2:], at.state.s
+    return last - value <= stage.tol * (value + float((stage.penalty.slope(s) * s - stage.penalty.value(s)).sum()))
+
+
+def _judge(setting: Setting, stage: Stage, options: Options, held: Held | None, at: Progress) -> tuple[Progress, str]:
     """Score the iterate, and decide whether the fit ends here ("" if not)."""
     if held is not None:
         score = held.rmse(at.state)
@@ -315,14 +350,11 @@ def _judge(
             at = replace(at, best=at.state.copy(), best_sweep=at.sweeps, best_score=score)
         if at.sweeps >= at.best_sweep + options.patience:
             return at, "stopped early"
-    if len(at.trace) > 1:
-        last, value = at.trace[-2:]
-        size = value + float((penalty.slope(at.state.s) * at.state.s - penalty.value(at.state.s)).sum())
-        if last - value <= options.tol * size:
-            larger = grow(setting, penalty, at.state, options.max_rank, max(options.tol, 1e-18) ** 0.5)
-            if larger is at.state:
-                return at, "converged"
-            at = replace(at, state=larger)
+    if settled(stage, at):
+        larger = grow(setting, stage.penalty, at.state, options.max_rank, max(options.tol, 1e-18) ** 0.5)
+        if larger is at.state:
+            return at, "converged"
+        at = replace(at, state=larger)
     return at, "max_sweeps" if at.sweeps >= options.max_sweeps else ""
 
 
