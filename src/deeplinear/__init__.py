@@ -13,6 +13,7 @@ from .errors import (
     NotConvergedWarning,
     PrecisionError,
     SingularOperatorError,
+    SweepError,
 )
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ __all__ = [
     "NotConvergedWarning",
     "PrecisionError",
     "SingularOperatorError",
+    "SweepError",
 ]
 
 
