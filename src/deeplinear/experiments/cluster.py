@@ -1,5 +1,6 @@
 """Where the blocks of a sweep are computed: in this process, on a local Dask cluster, or on one that is there already."""
 
+import asyncio
 import logging
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -71,10 +72,7 @@ def _cancel(client: Any, futures: Iterable[Any]) -> None:
 
 @contextmanager
 def _client(scheduler: str | None, workers: int, timeout: float) -> Iterator[Any]:
-    try:
-        import distributed
-    except ModuleNotFoundError:
-        raise InputError("sweeps need distributed: pip install 'deeplinear[experiments]'.") from None
+    distributed = _import_distributed()
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is told in our own words
     if scheduler is None:
         cluster = distributed.LocalCluster(
@@ -83,14 +81,7 @@ def _client(scheduler: str | None, workers: int, timeout: float) -> Iterator[Any
         with cluster, distributed.Client(cluster, set_as_default=False) as client:
             yield client
         return
-    try:
-        client = distributed.Client(scheduler, timeout=timeout, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
-        what = f" ({error})" if isinstance(error, ValueError) else ""
-        raise InputError(
-            f"--scheduler: no answer from '{scheduler}' within {timeout:g} s{what}; check the address, "
-            "as in tcp://host:8786, or leave it out for a local cluster."
-        ) from None
+    client = distributed.Client(scheduler, timeout=timeout, set_as_default=False)
     with client:
         try:
             client.wait_for_workers(1, timeout=timeout)
@@ -99,3 +90,30 @@ def _client(scheduler: str | None, workers: int, timeout: float) -> Iterator[Any
                 f"--scheduler: '{scheduler}' had no worker within {timeout:g} s; start one with `dask worker`."
             ) from None
         yield client
+
+
+def check_scheduler(scheduler: str, timeout: float) -> None:
+    """`InputError` unless something at this address shakes hands in time (a `Client` would wait for a silent one forever)."""
+    _import_distributed()
+    from distributed.comm import connect
+
+    async def probe() -> None:
+        comm = await asyncio.wait_for(connect(scheduler, timeout=timeout), timeout)
+        comm.abort()
+
+    try:
+        asyncio.run(probe())
+    except (OSError, TimeoutError, ValueError) as error:
+        what = f" ({error})" if isinstance(error, ValueError) else ""
+        raise InputError(
+            f"--scheduler: no answer from '{scheduler}' within {timeout:g} s{what}; check the address, "
+            "as in tcp://host:8786, or leave it out for a local cluster."
+        ) from None
+
+
+def _import_distributed() -> Any:
+    try:
+        import distributed
+    except ModuleNotFoundError:
+        raise InputError("sweeps need distributed: pip install 'deeplinear[experiments]'.") from None
+    return distributed

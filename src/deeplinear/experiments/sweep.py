@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
+from ..errors import InputError, SweepError
 from .grid import check_scalar, expand, factors
 from .kinds import REQUIRED, Kind, resolve
 from .manifest import command, machine, now, read_manifest, versions, write_manifest
@@ -185,7 +185,7 @@ def run_sweep(
     schema or with other parameters, and for a scheduler that does not answer; `SweepError`, with what was computed kept, if the
     scheduler is lost or the store cannot be written (names store and chunk).
     """
-    from .cluster import compute
+    from .cluster import check_scheduler, compute
     from .store import import_xarray
     from .sweep_store import MISSING, blocks, check_same, layout, read_status, remove_leftovers
 
@@ -198,6 +198,8 @@ def run_sweep(
         raise InputError(f"--timeout must be positive, got {timeout!r}.")
     if path.exists() and not (resume or force):
         raise InputError(f"--out: '{path}' exists; add --resume to go on, --force to replace it, or give another name.")
+    if scheduler is not None:  # before anything is replaced
+        check_scheduler(scheduler, timeout)
     if path.exists() and not force:
         check_same(path, sweep.parameters)
     else:
@@ -300,7 +302,13 @@ def _open_record(path: Path, sweep: Sweep, report: SweepReport, where: str, *, a
         "seeds": "the coordinate 'key' of the store: from the parameters of each task alone",
         "calls": [*old.get("calls", []), call],
     }
-    write_manifest(manifest_path(path), content)
+    try:
+        write_manifest(manifest_path(path), content)
+    except OSError as error:
+        raise SweepError(
+            f"store '{path}': cannot write its manifest '{manifest_path(path)}' ({error.strerror or error}); "
+            "make room or permit writing, then start again with --resume."
+        ) from None
     return content
 
 
