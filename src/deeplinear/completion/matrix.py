@@ -1,0 +1,323 @@
+"""Matrix completion for ratings, assays and other long data: the estimator around the thin engine."""
+
+import math
+import os
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from ..errors import InputError
+from . import model_file
+from .entries import Entries, is_long_frame, read_entries
+from .recommend import recommend
+from .saved import dump, restore
+from .thin import fit, fold_in
+from .training import Training
+
+_LARGEST = 200_000_000  # entries of a dense result
+
+
+class DeepMatrixCompletion(Training):
+    """Complete a large, sparsely observed matrix (ratings, assays, sensors) with a deep linear network.
+
+    x_ij ≈ mean + a_i + b_j + W_ij, where W minimizes ½ Σ (residual)² + (λN/2) Σ σ_k(W̃)^{2/N} over the observed entries: weight decay λ
+    at depth N. 2 is the nuclear norm; the deeper, the fewer and the less shrunk the singular values. The rank is found.
+
+    Parameters
+    ----------
+    depth : real number ≥ 2 or ``math.inf``, default 3
+        N. To let held-out entries choose it, use `DeepMatrixCompletionCV`.
+    strength : "auto" or float ≥ 0, default "auto"
+        λ in units of the noise: invariant to the units of the data and comparable between depths; useful values lie between 0.1
+        and 1. "auto" chooses it (and when to stop) on held-out entries, then fits all entries again.
+    max_rank : int, optional
+        A cap on the rank, at most min(m, n); default min(m, n, 50).
+    biases : bool, default True
+        Learn the mean and row and column biases jointly with W.
+    scaling : float in [0, 1], default 0.25
+        W̃_ij = (count_i count_j)^scaling W_ij (counts relative to their means): what makes the penalty fair between lines with
+        few and with many entries. 0 is off.
+    ensemble : int, default 1
+        Average so many draws from the Bayesian posterior around the fit (Gibbs sampling, see
+        `deeplinear.completion.posterior`): more accurate, and the draws' spread tells the uncertainty.
+    burn_in : int, default 8
+        Draws that are thrown away first. With ``ensemble`` > 1 only.
+    features : bool or float > 0, default False
+        Learn also from *which* entries were observed, as side information (implicit feedback), with that weight
+        relative to the noise; True is 0.5. Needs ``ensemble`` > 1.
+    clip : None, "range" or (low, high), default None
+        Cut predictions to the range of the observed values, or to an interval. The fit itself is not changed.
+    unseen : "marginals" or "nan", default "marginals"
+        What is predicted for ids without any entry: the average line (with one warning that counts them), or NaN.
+    columns : three names, default ("user", "item", "rating")
+        Row id, column id and value in a long data frame.
+    duplicates : "error", "mean" or "last", default "error"
+        What to do with an entry that comes more than once.
+    validation_fraction : float in [0, 1), default 0.1
+        Part of the entries that is held out for ``strength="auto"``, for the error estimate and for calibrated intervals.
+        0: none, and ``strength`` must be a number.
+    max_sweeps, tol : int, float
+        Limits of one fit: sweeps (default 100), relative gain of a sweep that counts as none (default 1e-5).
+    threads : int, optional
+        Default: all cores. The result does not depend on it.
+    random_state : int, RandomState or None
+        Chooses the held-out entries, the start and the draws.
+    checkpoint : path, optional
+        Prefix of files with the state of a running fit. A fit that was killed and is called again with the same data and
+        parameters (an integer ``random_state``) goes on there, to the same result; they are removed at the end.
+    callback : callable, optional
+        Called with a `FitProgress`.
+
+    Attributes
+    ----------
+    depth_, strength_, n_sweeps_ : float, float, int
+        What was used.
+    rank_, singular_values_ : int, (rank,) array
+        Of W.
+    row_ids_, col_ids_ : arrays
+        Ids in the order of the factors (positions, where a matrix was fitted).
+    validation_score_ : float
+        Root-mean-square error on the held-out entries of the fit (before averaging) without them; NaN if there were none.
+    train_score_ : float
+        Root-mean-square error on all entries.
+    trials_ : tuple
+        Depth, strength, held-out error, rank and sweeps of everything tried.
+    converged_ : bool
+        Whether the fit ended where it was meant to, and not because ``max_sweeps`` were used up.
+    model_ : Model
+        Everything that predictions need.
+
+    Notes
+    -----
+    Data come as: a scipy sparse matrix (what is stored is observed, **also a stored zero**; what is not stored is missing);
+    a tuple (rows, cols, values) with any hashable ids; a long data frame (pandas, polars) with three ``columns``; a dense array with
+    NaN; or X = pairs of ids and y = values, which is the form for ``GridSearchCV``. Matrices know their lines by position.
+
+    The dtype of the values is kept (float32 halves the memory); averages are made in float64 from draws kept in float32.
+
+    **Raises** `InputError` for what the data or parameters make impossible.
+
+    Source: theory of the penalty: Arora, Cohen, Hazan 2018 and Dai et al. 2021 (Schatten quasi-norm of weight decay).
+
+    >>> import deeplinear as dl
+    >>> ratings = dl.datasets.make_ratings(60, 40, 800)
+    >>> model = dl.DeepMatrixCompletion(depth=3, max_rank=5, random_state=0).fit(ratings.triples)
+    >>> bool(model.predict([1, 2], [1, 3]).shape == (2,)), len(model.recommend([7], 3)[0][0])
+    (True, 3)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "depth": [Interval(Real, 2, None, closed="both")],
+        "strength": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "max_rank": [Interval(Integral, 1, None, closed="left"), None],
+        "biases": ["boolean"],
+        "scaling": [Interval(Real, 0, 1, closed="both")],
+        "ensemble": [Interval(Integral, 1, None, closed="left")],
+        "burn_in": [Interval(Integral, 0, None, closed="left")],
+        "features": ["boolean", Interval(Real, 0, None, closed="neither")],
+        "clip": [StrOptions({"range"}), tuple, list, None],
+        "unseen": [StrOptions({"marginals", "nan"})],
+        "columns": [tuple, list],
+        "duplicates": [StrOptions({"error", "mean", "last"})],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "max_sweeps": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "threads": [Interval(Integral, 1, None, closed="left"), None],
+        "random_state": ["random_state"],
+        "checkpoint": [str, os.PathLike, None],
+        "callback": [callable, None],
+    }
+    _kind: ClassVar[str] = "DeepMatrixCompletion"
+
+    def __init__(
+        self,
+        depth=3.0,
+        *,
+        strength="auto",
+        max_rank=None,
+        biases=True,
+        scaling=0.25,
+        ensemble=1,
+        burn_in=8,
+        features=False,
+        clip=None,
+        unseen="marginals",
+        columns=("user", "item", "rating"),
+        duplicates="error",
+        validation_fraction=0.1,
+        max_sweeps=100,
+        tol=1e-5,
+        threads=None,
+        random_state=None,
+        checkpoint=None,
+        callback=None,
+    ):
+        self.depth = depth
+        self.strength = strength
+        self.max_rank = max_rank
+        self.biases = biases
+        self.scaling = scaling
+        self.ensemble = ensemble
+        self.burn_in = burn_in
+        self.features = features
+        self.clip = clip
+        self.unseen = unseen
+        self.columns = columns
+        self.duplicates = duplicates
+        self.validation_fraction = validation_fraction
+        self.max_sweeps = max_sweeps
+        self.tol = tol
+        self.threads = threads
+        self.random_state = random_state
+        self.checkpoint = checkpoint
+        self.callback = callback
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Learn from the observed entries, in any of the forms of the class's notes.
+
+        ``sample_weight``: one weight ≥ 0 per entry, in the order of the entries, for long forms.
+        """
+        self._check()
+        entries = read_entries(X, y, self.columns)
+        self._learn(self._observe(entries, sample_weight), (entries.row_ids, entries.col_ids))
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Add entries, also of new ids, and refit from where the last fit ended, at its depth and strength.
+
+        An entry that is there already is treated as ``duplicates`` says: ``"last"`` lets the new value replace the old one.
+        The calibration of intervals is kept.
+        """
+        if not hasattr(self, "model_"):
+            return self.fit(X, y)
+        self._check()
+        old = self._entries("partial_fit")
+        new = read_entries(X, y, self.columns, (self.model_.row_ids, self.model_.col_ids))
+        both = [np.concatenate(pair) for pair in zip(old.triples(), (new.rows, new.cols, new.values), strict=True)]
+        weights = old.by_row.weights
+        weight = np.concatenate([weights, np.ones(len(new), weights.dtype)]) if weights.size else None
+        seen = self._observe(Entries(*both, new.row_ids, new.col_ids), weight)
+        options = self._options() | {"tol": 0.0, "max_sweeps": max(self.n_sweeps_, 3)}
+        found = fit(seen, depth=self.depth_, strength=self.strength_, start=self.model_.fit, **options)
+        self._publish(found, seen, (new.row_ids, new.col_ids), self.model_.calibration)
+        return self
+
+    def predict(self, rows: Any, cols: Any = None, *, return_std: bool = False) -> Any:
+        """Predictions at (rows[t], cols[t]) for ids, or at ``rows`` = pairs of ids; with ``return_std`` also their deviations.
+
+        The deviation is that of a new entry: noise, and the uncertainty of the factors (not calibrated: see `interval`).
+        """
+        check_is_fitted(self)
+        rows, cols = self._pair(rows, cols)
+        found = self.model_.predict(rows, cols)
+        hidden = self.unseen == "nan"
+        bad = (rows < 0) | (cols < 0)
+        found = np.where(bad, np.nan, found) if hidden else found
+        if not return_std:
+            return found
+        deviation = self.model_.deviation(rows, cols, self.threads)
+        return found, np.where(bad, np.nan, deviation) if hidden else deviation
+
+    def interval(self, rows: Any, cols: Any = None, *, coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
+        """(low, high) with x̂ ± q · deviation, q such that a fraction ``coverage`` of the held-out entries is covered.
+
+        The deviations tell sure predictions from unsure ones, split-conformal calibration makes the coverage right on average for new
+        entries that are like the held-out ones. Without held-out entries q is that of a normal law.
+        """
+        predictions, deviation = self.predict(rows, cols, return_std=True)
+        reach = self.model_.calibration.factor(coverage) * deviation
+        return self.model_.clip(predictions - reach), self.model_.clip(predictions + reach)
+
+    def complete(self) -> np.ndarray:
+        """The whole matrix (m, n): observed entries as they were given, predictions elsewhere, in the order of the ids."""
+        check_is_fitted(self)
+        seen = self._entries("complete()")
+        m, n = seen.shape
+        if m * n > _LARGEST:
+            raise InputError(f"complete() would make {m} × {n} numbers: use predict or recommend for those you need.")
+        whole = self.model_.block(np.where(self.model_.row_counts > 0, np.arange(m), -1))
+        rows, cols, values = seen.triples()
+        whole[rows, cols] = values
+        return whole
+
+    def fold_in(self, X: Any, y: Any = None) -> "DeepMatrixCompletion":
+        """An estimator for new rows, each fitted to its own entries given the columns; nothing is refitted.
+
+        Its rows are those of ``X`` (matrices: with the columns of the fit), its columns those of this one; columns that the
+        fit does not know are an error. With ``ensemble`` > 1 the new rows are fitted to the network before averaging.
+        """
+        check_is_fitted(self)
+        entries = read_entries(X, y, self.columns)
+        codes = entries.cols
+        if not self.model_.col_ids.positional or not entries.col_ids.positional:
+            codes = self.model_.col_ids.codes(entries.col_ids.labels, "columns")[entries.cols]
+        elif entries.col_ids.size != self.model_.col_ids.size:
+            raise InputError(
+                f"X must have the {self.model_.col_ids.size} columns of the fit, got {entries.col_ids.size}."
+            )
+        if (codes < 0).any():
+            first = entries.col_ids.labels[entries.cols[codes < 0][0]]
+            raise InputError(
+                f"X has columns that the fit does not know, the first is {first!r}: leave them out, or use partial_fit."
+            )
+        seen = self._observe(Entries(entries.rows, codes, entries.values, entries.row_ids, self.model_.col_ids), None)
+        other = type(self)(**self.get_params())
+        other.model_ = self.model_.folded(fold_in(self.model_.fit, seen, threads=self.threads), seen, entries.row_ids)
+        for name in ("trials_", "validation_score_", "converged_", "n_sweeps_"):
+            setattr(other, name, getattr(self, name))
+        other._describe()
+        return other
+
+    def transform(self, X: Any, y: Any = None) -> np.ndarray:
+        """New rows completed (number of rows, n): the entries of ``X`` as given, predictions from `fold_in` elsewhere."""
+        return self.fold_in(X, y).complete()
+
+    def recommend(self, ids: Any, k: int = 10, *, exclude_seen: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """The ``k`` column ids with the highest predictions for each row id, and the predictions, both (len(ids), k).
+
+        ``exclude_seen`` leaves out columns that the row has an entry for; where fewer than ``k`` are left, the rest is None and
+        NaN. Rows without entries get the columns that are best for the average row.
+        """
+        check_is_fitted(self)
+        return recommend(self.model_, ids, k, exclude_seen=exclude_seen)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """−(root-mean-square error) on entries that carry ids: pairs and values, a tuple of three, or a long frame."""
+        check_is_fitted(self)
+        if y is None and not (isinstance(X, tuple) or is_long_frame(X, self.columns)):
+            raise InputError("X must carry ids for score: give pairs and y, or (rows, cols, values), not a matrix.")
+        entries = read_entries(X, y, self.columns)
+        found = self.predict(entries.row_ids.labels[entries.rows], entries.col_ids.labels[entries.cols])
+        known = ~np.isnan(found)
+        return -float(np.sqrt(np.mean((found[known] - entries.values[known]) ** 2))) if known.any() else math.nan
+
+    def save(self, path: str | os.PathLike[str], *, entries: bool = True) -> None:
+        """Write the model to a file that cannot execute anything (`deeplinear.completion.model_file` has the layout).
+
+        ``entries=False`` leaves the training entries out: smaller, and no rating leaves the house; then there is no ``partial_fit``, no
+        ``exclude_seen`` and, without averaging, no deviations. Parameters that are functions or generators are not saved.
+        """
+        check_is_fitted(self)
+        meta, arrays = dump(self.model_, entries=entries)
+        plain = (type(None), bool, int, float, str, tuple, list, np.generic)
+        meta["params"] = {
+            k: v for k, v in self.get_params(deep=False).items() if isinstance(v, plain) and k != "checkpoint"
+        }
+        meta["state"] = {name: getattr(self, name) for name in ("validation_score_", "converged_", "n_sweeps_")}
+        meta["state"]["train_score_"] = getattr(self, "train_score_", math.nan)
+        model_file.write(path, self._kind, meta, arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """A saved model; it predicts what the saved one did, bit for bit. `InputError` if the file is damaged or newer."""
+        meta, arrays = model_file.unpack(path, cls._kind)
+        model = cls(**meta["params"])
+        model.model_ = restore(meta, arrays)
+        model._describe()
+        for name, value in meta["state"].items():
+            setattr(model, name, value)
+        model.trials_ = ()
+        return model

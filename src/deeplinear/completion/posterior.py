@@ -1,0 +1,220 @@
+"""Bayesian averaging: Gibbs samples of the two factors around a fit, with noise and priors resampled on the way.
+
+The model behind weight decay, x_ij = μ + a_i + b_j + p_i·q_j + ε with ε ~ N(0, 1/(α w_ij)), read as probability: every row
+vector (p_i, a_i) is N(m, Λ⁻¹), every column vector (q_j, b_j) likewise, with the conjugate Normal–Wishart priors on (m, Λ)
+of Salakhutdinov and Mnih (Bayesian probabilistic matrix factorization, ICML 2008, eqs 11–16) and a Gamma prior on α. Given
+the columns the rows are independent Gaussians, and the other way round: a sweep draws them all. A chain that starts at the
+fit of a deep network is in the bulk of the posterior after a few sweeps, where a random start needs many more; and the rank
+is the one that depth has found.
+
+With side information (`features`) the pattern of what was observed is a second matrix B, B_ij = 1 on Ω and 0 elsewhere, with
+the same row vectors: B ≈ p_i·c_j, and, transposed, B ≈ d_i·q_j, both with precision γ (as in the "implicit features" of Cortes,
+Cold-start recommendations in collective matrix factorization, arXiv 1809.00366). Its zeros are never visited: they enter through CᵀC alone.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .kernels import compiled
+from .observations import Compressed, Observations
+from .thin import ThinFit
+from .threads import workers
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One draw: x̂_ij = mean + a_i + b_j + p_i·q_j with ``rows`` (m, r+1) = (p, a), ``cols`` (n, r+1) = (q, b); α is ``precision``."""
+
+    rows: np.ndarray
+    cols: np.ndarray
+    mean: float
+    precision: float
+
+
+@compiled
+def draw_lines(lo, hi, indptr, indices, values, weights, mean, other, prior, pull, precision, shift, noise, out):  # type: ignore[no-untyped-def]
+    """Draw (p_i, a_i) for lines lo … hi given the other side's (q_j, b_j): N(A⁻¹ c, A⁻¹) with
+
+    A = prior + α Σ_j w_ij y_j y_jᵀ and c = pull + shift_i + α Σ_j w_ij y_j (x_ij − mean − b_j), y_j = (q_j, 1). ``noise``
+    holds standard normal numbers; with zeros ``out`` is the conditional mean. Returns Σ w e² at the drawn values.
+    """
+    f = other.shape[1]
+    r = f - 1
+    size = 128
+    block = np.empty((size, f))
+    A = np.empty((f, f))
+    c, z = np.empty(f), np.empty(f)
+    weighted = weights.size > 0
+    shifted = shift.size > 0
+    squares = 0.0
+    for i in range(lo, hi):
+        start, stop = indptr[i], indptr[i + 1]
+        A[:, :] = prior
+        for k in range(f):
+            c[k] = pull[k] + (shift[i, k] if shifted else 0.0)
+        t = start
+        while t < stop:
+            count = min(size, stop - t)
+            for s in range(count):
+                j = indices[t + s]
+                w = precision * (weights[t + s] if weighted else 1.0)
+                root = np.sqrt(w)
+                e = values[t + s] - mean - other[j, r]
+                for k in range(r):
+                    block[s, k] = root * other[j, k]
+                    c[k] += w * e * other[j, k]
+                block[s, r] = root
+                c[r] += w * e
+            part = block[:count]
+            A += np.dot(part.T, part)
+            t += count
+        for k in range(f):  # Cholesky A = L Lᵀ in place, and L u = c
+            for l in range(k):
+                x = A[k, l]
+                for q in range(l):
+                    x -= A[k, q] * A[l, q]
+                A[k, l] = x / A[l, l]
+            x = A[k, k]
+            for q in range(k):
+                x -= A[k, q] * A[k, q]
+            A[k, k] = np.sqrt(x)
+            y = c[k]
+            for q in range(k):
+                y -= A[k, q] * z[q]
+            z[k] = y / A[k, k]
+        for k in range(f):
+            z[k] += noise[i, k]
+        for k in range(f - 1, -1, -1):  # Lᵀ out = L⁻¹ c + noise
+            x = z[k]
+            for q in range(k + 1, f):
+                x -= A[q, k] * out[i, q]
+            out[i, k] = x / A[k, k]
+        for t in range(start, stop):
+            j = indices[t]
+            e = values[t] - mean - other[j, r] - out[i, r]
+            for k in range(r):
+                e -= out[i, k] * other[j, k]
+            squares += (weights[t] if weighted else 1.0) * e * e
+    return squares
+
+
+@compiled
+def gather(lo, hi, indptr, indices, features, out):  # type: ignore[no-untyped-def]
+    """out_i = Σ_j features_j over the entries j of line i: rows of B C."""
+    for i in range(lo, hi):
+        out[i] = 0.0
+        for t in range(indptr[i], indptr[i + 1]):
+            for k in range(features.shape[1]):
+                out[i, k] += features[indices[t], k]
+
+
+def draw_prior(Z: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """(Λ, m) of N(m, Λ⁻¹) given its draws Z (m×f): Normal–Wishart with ν0 = f, β0 = 2, W0 = 1, m0 = 0."""
+    from scipy.stats import wishart
+
+    count, f = Z.shape
+    average = Z.mean(axis=0)
+    centred = Z - average
+    scatter = np.eye(f) + centred.T @ centred + 2 * count / (2 + count) * np.outer(average, average)
+    inverse = np.linalg.inv((scatter + scatter.T) / 2)
+    precision = np.atleast_2d(wishart.rvs(f + count, (inverse + inverse.T) / 2, random_state=rng))
+    root = np.linalg.cholesky((2 + count) * precision)
+    return precision, count * average / (2 + count) + np.linalg.solve(root.T, rng.normal(size=f))
+
+
+def draw(
+    fit: ThinFit, observations: Observations, count: int, seed: int, *, features: float | None, threads: int | None
+) -> Iterator[Sample]:
+    """``count`` draws of a chain that starts at ``fit``; ``features`` is the weight of the side information relative to the noise."""
+    rows, cols, values = observations.triples()
+    weights = observations.by_row.weights
+    square = np.square(values - fit.predict(rows, cols), dtype=float)
+    total = float(np.sum(square * weights if weights.size else square))
+    # of the units of the data: what keeps a perfect fit from an infinite precision
+    least = 1e-12 * float(np.var(values, dtype=float)) + 1e-300
+    start = Sample(
+        np.column_stack([fit.left, fit.row_bias]).astype(float),
+        np.column_stack([fit.right, fit.col_bias]).astype(float),
+        fit.mean,
+        1 / max(total / observations.weight, least),
+    )
+    chain = gibbs(observations, start, np.random.default_rng(seed), features=features, threads=threads)
+    for _ in range(count):
+        yield next(chain)
+
+
+def gibbs(
+    observations: Observations,
+    start: Sample,
+    rng: np.random.Generator,
+    *,
+    features: float | None = None,
+    threads: int | None = None,
+) -> Iterator[Sample]:
+    """Draws for ever, one per sweep over rows and columns, from ``start``. ``features`` is γ/α, or None for no side information.
+
+    The draws do not depend on ``threads``.
+    """
+    state = start
+    C, D = (np.zeros((side, start.rows.shape[1] - 1)) for side in observations.shape[::-1])
+    weight = observations.weight
+    with workers(threads) as pool:
+        while True:
+            rows = _side(observations, state.rows, state.cols, state, rng, features, C, pool)
+            state = Sample(rows[0], state.cols, state.mean, state.precision)
+            flipped = Sample(state.cols, state.rows, state.mean, state.precision)
+            cols = _side(observations.T, flipped.rows, flipped.cols, flipped, rng, features, D, pool)
+            # Gamma(1/2, 1/2) prior in the units of the data: negligible beside the entries
+            precision = rng.gamma(0.5 * (1 + weight)) / (0.5 * (cols[1] + 1.0 / start.precision))
+            state = Sample(state.rows, cols[0], state.mean, precision)
+            yield state
+
+
+def _side(
+    observations: Observations,
+    Z: np.ndarray,
+    other: np.ndarray,
+    state: Sample,
+    rng: np.random.Generator,
+    features: float | None,
+    C: np.ndarray,
+    pool: Any,
+) -> tuple[np.ndarray, float]:
+    """New vectors of one side and Σ w e²; draws the loadings C (in place) of that side's pattern first."""
+    lines = observations.by_row
+    count, f = Z.shape
+    prior, centre = draw_prior(Z, rng)
+    pull = prior @ centre
+    shift = np.zeros((0, f))
+    if features is not None:
+        gamma = features * state.precision
+        _draw_loadings(observations.by_col, Z, gamma, C, rng, pool)
+        prior = prior.copy()
+        prior[:-1, :-1] += gamma * C.T @ C
+        shift = np.zeros((count, f))
+        pool.run(lines.blocks, lambda lo, hi: gather(lo, hi, lines.indptr, lines.indices, C, shift[:, :-1]))
+        shift *= gamma
+    out, noise = np.empty_like(Z), rng.normal(size=Z.shape)
+
+    def block(lo: int, hi: int) -> float:
+        return draw_lines(
+            lo, hi, *lines.arrays, state.mean, other, prior, pull, state.precision, shift, noise, out
+        )  # fmt: skip
+
+    return out, sum(pool.run(lines.blocks, block))
+
+
+def _draw_loadings(
+    lines: Compressed, Z: np.ndarray, features: float, C: np.ndarray, rng: np.random.Generator, pool: Any
+) -> None:
+    """c_j given p: N(S γ Σ_{i: j ∈ Ω_i} p_i, S), S = (γ PᵀP + 1)⁻¹, one covariance for all j; ``lines`` are the columns."""
+    P = np.ascontiguousarray(Z[:, :-1])
+    r = P.shape[1]
+    root = np.linalg.cholesky(features * P.T @ P + np.eye(r))
+    total = np.empty_like(C)
+    pool.run(lines.blocks, lambda lo, hi: gather(lo, hi, lines.indptr, lines.indices, P, total))
+    mean = np.linalg.solve(root, features * total.T)
+    C[:] = np.linalg.solve(root.T, mean + rng.normal(size=(r, len(C)))).T

@@ -1,0 +1,180 @@
+"""How `DeepMatrixCompletion` learns: checks, the choice on held-out entries, the fit of everything, draws around it."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from ..checks import check_depth
+from ..errors import InputError, NotConvergedWarning
+from .entries import Entries, numbers, pairs
+from .ids import Ids
+from .model import MISSING_ENTRIES, Model
+from .observations import Observations
+from .path import STRENGTHS
+from .posterior import Sample, draw
+from .selection import Choice, Held, Trial, choose, clear, hold_out, repeat
+from .thin import ThinFit, fit
+from .uncertainty import Calibration
+
+_FEATURES = 0.5  # weight of the side information that features=True stands for
+
+
+@dataclass(frozen=True)
+class FitProgress:
+    """What ``callback`` is told: the stage, the part of it that is done, objective and held-out error where known."""
+
+    stage: str
+    done: float
+    objective: float | None
+    validation_rmse: float | None
+
+
+class Training(BaseEstimator):
+    """The part of the estimators that turns entries into a `Model`; parameters are those of `DeepMatrixCompletion`."""
+
+    def _depths(self) -> Sequence[float]:
+        return (self.depth,)
+
+    def _strengths(self) -> Sequence[float]:
+        return STRENGTHS if self.strength == "auto" else (self.strength,)
+
+    def _check(self) -> None:
+        for depth in self._depths():
+            check_depth(depth, scalar=True)
+        try:
+            self._validate_params()
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        if len(self.columns) != 3:
+            raise InputError(f"columns must be three names (row, column, value), got {self.columns!r}.")
+        if self.features and self.ensemble == 1:
+            raise InputError("features needs ensemble > 1, where the factors are drawn: set ensemble to 20, say.")
+        if isinstance(self.clip, tuple | list):
+            low, high = numbers(self.clip, "clip") if len(self.clip) == 2 else (1.0, 0.0)
+            if not low < high:
+                raise InputError(f'clip must be None, "range" or (low, high) with low < high, got {self.clip!r}.')
+        if self.strength == "auto" and self.validation_fraction == 0:
+            raise InputError('validation_fraction must be positive for strength="auto", got 0: give a strength.')
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "max_rank": self.max_rank,
+            "biases": self.biases,
+            "scaling": self.scaling,
+            "tol": self.tol,
+            "max_sweeps": self.max_sweeps,
+            "threads": self.threads,
+        }
+
+    def _observe(self, entries: Entries, weights: Any) -> Observations:
+        if not len(entries):
+            raise InputError("X has no observed entry: give it at least one.")
+        if self.max_rank is not None and self.max_rank > min(entries.shape):
+            raise InputError(f"max_rank must be at most min(m, n) = {min(entries.shape)}, got {self.max_rank}.")
+        return Observations.from_triples(
+            entries.rows, entries.cols, entries.values, entries.shape, weights=weights, duplicates=self.duplicates
+        )
+
+    def _learn(self, seen: Observations, ids: tuple[Ids, Ids]) -> None:
+        self.trials_: tuple[Trial, ...] = ()
+        self.validation_score_, calibration = math.nan, Calibration()
+        state = check_random_state(self.random_state)
+        options = self._options() | {"seed": int(state.randint(2**31))}
+        draw_seed = int(state.randint(2**31))
+        if self.validation_fraction > 0 and seen.nnz > 1:
+            held = hold_out(seen, self.validation_fraction, state)
+            choice = choose(
+                held, self._depths(), self._strengths(), checkpoint=self.checkpoint, on_trial=self._told, **options
+            )
+            self.trials_, self.validation_score_ = choice.trials, choice.best.validation_rmse
+            calibration = self._calibrate(held, choice, draw_seed)
+            self._tell("fitting all entries", 0.0, None, self.validation_score_)
+            found = repeat(seen, choice.best, checkpoint=self.checkpoint, **options)
+            self.converged_ = choice.fit.converged
+        else:
+            strength = 0.5 if self.strength == "auto" else self.strength  # a single entry: nothing to choose on
+            found = fit(seen, depth=self._depths()[0], strength=strength, checkpoint=self.checkpoint, **options)
+            self.converged_ = found.converged
+        self._publish(found, seen, ids, calibration, draw_seed)
+        clear(self.checkpoint)
+        if not self.converged_:
+            warnings.warn(
+                f"The fit stopped after {found.n_sweeps} sweeps without reaching tol = {self.tol}: increase max_sweeps or tol.",
+                NotConvergedWarning,
+                stacklevel=3,
+            )
+
+    def _calibrate(self, held: Held, choice: Choice, seed: int) -> Calibration:
+        """Scores of the held-out entries under the model that has not seen them."""
+        ids = tuple(Ids.positions(side) for side in held.training.shape)
+        model = self._model(choice.fit, held.training, ids, Calibration(), seed, "calibrating")  # type: ignore[arg-type]
+        rows = np.where(model.row_counts[held.rows] > 0, held.rows.astype(np.int64), -1)
+        cols = np.where(model.col_counts[held.cols] > 0, held.cols.astype(np.int64), -1)
+        found = model.predict(rows, cols)
+        gaps = held.values - found
+        self.averaged_score_ = float(np.sqrt(np.mean(np.square(gaps, dtype=float))))
+        return Calibration.of(gaps, model.deviation(rows, cols, self.threads))
+
+    def _model(
+        self, found: ThinFit, seen: Observations, ids: tuple[Ids, Ids], calibration: Calibration, seed: int, stage: str
+    ) -> Model:
+        draws: list[Sample] = []
+        if self.ensemble > 1:
+            total = self.burn_in + self.ensemble
+            features = _FEATURES if self.features is True else float(self.features) or None
+            for step, sample in enumerate(draw(found, seen, total, seed, features=features, threads=self.threads)):
+                if step >= self.burn_in:
+                    draws.append(sample)
+                self._tell(f"{stage}: averaging", (step + 1) / total, None, None)
+        return Model.of(found, draws, seen, ids, calibration, self._limits(seen))
+
+    def _limits(self, seen: Observations) -> tuple[float, float] | None:
+        if self.clip == "range":
+            values = seen.by_row.values
+            return float(values.min()), float(values.max())
+        return None if self.clip is None else (float(self.clip[0]), float(self.clip[1]))
+
+    def _publish(
+        self, found: ThinFit, seen: Observations, ids: tuple[Ids, Ids], calibration: Calibration, seed: int = 0
+    ) -> None:
+        self.model_ = self._model(found, seen, ids, calibration, seed, "fitting all entries")
+        self.n_sweeps_ = found.sweep
+        self._describe()
+        rows, cols, values = seen.triples()
+        gaps = self.model_.predict(rows, cols) - values
+        self.train_score_ = float(np.sqrt(np.mean(gaps**2)))
+
+    def _describe(self) -> None:
+        """Attributes that are read off the model."""
+        found = self.model_.fit
+        self.depth_, self.strength_, self.rank_ = found.depth, found.strength, found.rank
+        self.singular_values_ = found.s
+        self.row_ids_, self.col_ids_ = self.model_.row_ids.labels, self.model_.col_ids.labels
+
+    def _pair(self, rows: Any, cols: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Codes of (rows, cols), or of the two columns of ``rows``."""
+        if cols is None:
+            rows, cols = pairs(rows, self.columns, "X")
+        one = [[side] if np.isscalar(side) else side for side in (rows, cols)]
+        return self.model_.codes(*one, self.unseen)
+
+    def _entries(self, what: str) -> Observations:
+        check_is_fitted(self)
+        if self.model_.seen is None:
+            raise InputError(MISSING_ENTRIES.format(what=what))
+        return self.model_.seen
+
+    def _told(self, trial: Trial, done: float) -> None:
+        stage = f"depth {trial.depth:g}, strength {trial.strength:.3g}, rank {trial.rank}"
+        self._tell(stage, done, None, trial.validation_rmse)
+
+    def _tell(self, stage: str, done: float, objective: float | None, rmse: float | None) -> None:
+        if self.callback is not None:
+            self.callback(FitProgress(stage, done, objective, rmse))
