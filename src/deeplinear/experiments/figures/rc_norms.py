@@ -70,7 +70,7 @@ def simulate(
             time[i, j] = np.exp(at(np.log(np.asarray(flow.ts))))
             log_s[i, j] = at(np.asarray(flow.log_singular_values))
             seen = np.isfinite(log_s[i, j, :, 0])
-            frames = np.broadcast_to(np.eye(2), (seen.sum(), 2, 2))
+            frames: Any = np.broadcast_to(np.eye(2), (seen.sum(), 2, 2))
             rank[i, j, seen] = effective_rank(LogSVD(frames, log_s[i, j, seen], frames))
             if progress:
                 progress((i * runs + j + 1) / (len(depths) * runs), depth_label(depth))

@@ -1,0 +1,101 @@
+"""Random matrices of low rank seen in part, and their completion without noise: shared by the experiments on recovery."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from ...completion.engine import Fit, Problem, descend
+from ...completion.search import noise_level, penalty_at, warm_starts
+from ...energies import Completion
+from ...factors import balanced_factors
+from ...flows import factor_flow
+
+
+def _settle(fits: Iterator[Fit], sweeps: int) -> Fit:
+    """The last of ``fits``, or the first with so many sweeps."""
+    for fit in fits:
+        if fit.n_sweeps >= sweeps:
+            break
+    return fit
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A d×d truth with ‖M‖_F = d (entries of unit mean square), and which of its entries are seen."""
+
+    truth: np.ndarray
+    mask: np.ndarray
+
+    @classmethod
+    def random(cls, rng: np.random.Generator, d: int, rank: int, entries: int) -> "Seen":
+        """Factors with N(0, 1) entries, and ``entries`` positions drawn without replacement."""
+        truth = rng.normal(size=(d, rank)) @ rng.normal(size=(rank, d))
+        mask = np.zeros(d * d, bool)
+        mask[rng.choice(d * d, entries, replace=False)] = True
+        return cls(truth * (d / np.linalg.norm(truth)), mask.reshape(d, d))
+
+    @property
+    def energy(self) -> Completion:
+        rows, cols = np.nonzero(self.mask)
+        return Completion(rows, cols, self.truth[self.mask], self.truth.shape)
+
+    @property
+    def determined(self) -> bool:
+        """Whether every row and column has as many entries as the rank: else it cannot be known."""
+        rank = np.linalg.matrix_rank(self.truth)
+        return bool(min(self.mask.sum(0).min(), self.mask.sum(1).min()) >= rank)
+
+    def error(self, W: np.ndarray) -> float:
+        """‖W − M‖_F/‖M‖_F."""
+        return float(np.linalg.norm(W - self.truth) / np.linalg.norm(self.truth))
+
+
+def explicit(seen: Seen, depth: float, *, max_rank: int) -> np.ndarray:
+    """min (λN/2) Σ σ_i^{2/N} over the matrices that agree with what is seen: the minimizer of E + the same for λ → 0.
+
+    λ falls in half-octaves at depth 2 (one sweep each; any depth starts there) and then at the depth itself by factors of
+    100. Depth 2 is the nuclear norm. The rank is found; ``max_rank`` is a cap.
+    """
+    problem = Problem(seen.truth * seen.mask, seen.mask.astype(float), None)
+    tau = noise_level(problem)
+    path = tuple(2.0 ** -np.arange(0, 8, 0.5))
+    fit = Fit.zero(*seen.truth.shape)
+    for _, start in warm_starts(problem, tau, depth, path, max_rank):
+        fit = start
+    # the nuclear norm creeps where it does not recover: a looser end there, which costs no recovery
+    tol, sweeps = (1e-6, 60) if depth <= 2 else (1e-9, 1000)
+    for factor in (1, 1e-2, 1e-4, 1e-6):
+        penalty = penalty_at(problem, tau, depth, path[-1] * factor)
+        fit = _settle(descend(problem, penalty, fit, max_rank=max_rank, tol=tol), sweeps)
+    return fit.matrix()
+
+
+def flow_legs(
+    seen: Seen, depth: int, scale: float, levels: np.ndarray, seed: int
+) -> Iterator[tuple[float, float, np.ndarray, bool]]:
+    """(time, mean square error on the entries seen, W, reached) of the flow from a balanced start N(0, scale²), where the error falls
+    to each of ``levels`` in turn. Time as in [CMV]."""
+    count = int(seen.mask.sum())
+    energy = seen.energy
+    noise = np.random.default_rng(seed).normal(size=seen.truth.shape)
+    factors, t = balanced_factors(scale * noise, depth, jax.random.key(seed)), 0.0
+    for level in levels:
+        leg = factor_flow(energy, factors, t0=t, stop_energy=0.5 * count * float(level), rtol=1e-3, max_steps=50_000)
+        assert leg.factors is not None
+        factors, t = leg.factors, float(leg.t_end)
+        yield t, 2 * float(leg.energy) / count, np.asarray(leg.W), bool(leg.converged)
+        if not leg.converged:
+            return
+
+
+def degrees_of_freedom(d: int, rank: int | np.ndarray) -> float | np.ndarray:
+    """r (2d − r), the dimension of the d×d matrices of rank r."""
+    return rank * (2 * d - rank)
+
+
+def method_label(depth: float) -> str:
+    """How a depth with vanishing weight decay is called."""
+    return "nuclear norm (N = 2)" if depth == 2 else "N = ∞" if math.isinf(depth) else f"N = {depth:g}"
