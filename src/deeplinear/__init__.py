@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from .asymptotics import effective_rank, stable_rank
     from .charts import LogSVD
     from .completion.estimators import DeepLinearImputer
+    from .completion.matrix import DeepMatrixCompletion
+    from .completion.matrix_cv import DeepMatrixCompletionCV
     from .diffusion import DiffusionResult, DiffusionStatus, brownian, factor_langevin, langevin
     from .energies import Completion, Sensing
+    from .ensembles import Ending, EnsembleResult, ensemble, normal_start
     from .factors import balanced_factors, imbalance, product
     from .flows import factor_flow, gradient_flow
     from .geometry import gradient, inner, norm, random_tangent
@@ -43,6 +46,10 @@ _HOME = {
     "Sensing": "energies",
     "gradient_flow": "flows",
     "factor_flow": "flows",
+    "ensemble": "ensembles",
+    "normal_start": "ensembles",
+    "EnsembleResult": "ensembles",
+    "Ending": "ensembles",
     "FlowResult": "integrate",
     "Status": "integrate",
     "LogSVD": "charts",
@@ -50,6 +57,8 @@ _HOME = {
     "product": "factors",
     "imbalance": "factors",
     "DeepLinearImputer": "completion.estimators",
+    "DeepMatrixCompletion": "completion.matrix",
+    "DeepMatrixCompletionCV": "completion.matrix_cv",
     "Metric": "manifold",
     "inner": "geometry",
     "norm": "geometry",
@@ -80,6 +89,10 @@ __all__ = [
     "Sensing",
     "gradient_flow",
     "factor_flow",
+    "ensemble",
+    "normal_start",
+    "EnsembleResult",
+    "Ending",
     "FlowResult",
     "Status",
     "LogSVD",
@@ -111,6 +124,8 @@ __all__ = [
     "datasets",
     "experiments",
     "DeepLinearImputer",
+    "DeepMatrixCompletion",
+    "DeepMatrixCompletionCV",
     "CriticalPointError",
     "DepthError",
     "DownloadError",
