@@ -32,7 +32,7 @@ def _rounding_of_inverse(N: Array, nu: Array) -> Array:
     return jnp.where(jnp.isfinite(N), missing / N, 0.0)
 
 
-def _shrink(z: Array, nu: Array) -> Array:
+def shrink(z: Array, nu: Array) -> Array:
     """φ(z)/φ(νz) = (1 − e^{−z}) ν / (1 − e^{−νz}) for z in [0, ∞], ν in [0, 1]; its limits at z = 0, z = ∞ and ν = 0."""
     small = nu * z < 1e-30  # there 1 − e^{−νz} = νz to the last digit
     safe_nu = jnp.where(nu > 0, nu, 1.0)
@@ -116,7 +116,7 @@ def _kernel(a: Array, b: Array, N: Array) -> Array:
     q = 1 - nu
     rounding = ((1 - q) - nu) - _rounding_of_inverse(N, nu)
     power = jnp.power(big, q) * jnp.exp(rounding * log_big)
-    return jnp.where((a >= 0) & (b >= 0), power * _shrink(z, nu) * power, jnp.nan)
+    return jnp.where((a >= 0) & (b >= 0), power * shrink(z, nu) * power, jnp.nan)
 
 
 @_kernel.defjvp
@@ -140,7 +140,7 @@ def _kernel_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tupl
 def _log_kernel(log_a: Array, log_b: Array, nu: Array) -> Array:
     big, z = _difference(log_a, log_b)
     head = jnp.where(nu == 1, 0.0, (2 - 2 * nu) * big)
-    return jnp.where(jnp.isnan(log_a) | jnp.isnan(log_b), jnp.nan, head + jnp.log(_shrink(z, nu)))
+    return jnp.where(jnp.isnan(log_a) | jnp.isnan(log_b), jnp.nan, head + jnp.log(shrink(z, nu)))
 
 
 def _difference(log_a: Array, log_b: Array) -> tuple[Array, Array]:
