@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 # Each call appends one line before it computes: what was computed twice shows.
-TASKS = '''
+TASKS = """
 import os
 import numpy as np
 from deeplinear.experiments import Output, task
@@ -23,7 +23,7 @@ def cheap(size, depth, key, seed=0):
     for _ in range(int(os.environ.get("SWEEP_WORK", "1"))):
         s = np.linalg.svd(W, compute_uv=False)
     return {"value": float(np.sum(s ** (2 / depth))), "spectrum": s[:3], "count": int(np.sum(W > 0))}
-'''
+"""
 
 THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 

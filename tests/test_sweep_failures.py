@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 from sweep_processes import Lab, contents, kill
 
-pytest.importorskip("distributed")
-
 
 def kill_everything_once(folder: Path, *, seeds: int, work: int, chunk: int | None, rng) -> None:
     """Kill client, worker and scheduler, each at a random point of one sweep; resume after each; compare with an undisturbed one."""
@@ -55,7 +53,9 @@ def kill_everything_once(folder: Path, *, seeds: int, work: int, chunk: int | No
     expected, found = (contents(part / "sweep.zarr") for part in (calm.folder, lab.folder))
     assert sorted(found) == sorted(expected)
     assert [name for name in expected if found[name] != expected[name]] == []
-    assert len(expected) > tasks / (chunk or max(1, tasks // 1000))  # the comparison is about as many files as it should be
+    assert len(expected) > tasks / (
+        chunk or max(1, tasks // 1000)
+    )  # the comparison is about as many files as it should be
 
     calls = collections.Counter(lab.calls())
     assert set(calls) == set(calm.calls())
@@ -78,7 +78,10 @@ def in_namespace(script: str, lab: Lab) -> subprocess.CompletedProcess:
     """Run a shell script that may mount file systems of its own; skip where the kernel does not let us."""
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode != 0:
         pytest.skip("no user namespaces here")
-    script = f'set -u\nsweep() {{ "{sys.executable}" -c "from deeplinear.cli import main; main()" sweep sweep.toml "$@"; }}\n' + script
+    script = (
+        f'set -u\nsweep() {{ "{sys.executable}" -c "from deeplinear.cli import main; main()" sweep sweep.toml "$@"; }}\n'
+        + script
+    )
     return subprocess.run(
         ["unshare", "-rm", "bash", "-c", script],
         cwd=lab.folder,

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..errors import InputError
 from .schema import check_version, validate
 
@@ -28,13 +30,28 @@ def save_dataset(ds: "xr.Dataset", path: str | Path, *, force: bool = False) -> 
     import_xarray()
     path = Path(path)
     validate(ds, str(path))
+    ds = portable_text(ds)
+    ds = portable_text(ds)
     build(path, lambda place: ds.to_zarr(place, mode="w-", zarr_format=3, consolidated=False), force=force)
 
 
 def load_dataset(path: str | Path) -> "xr.Dataset":
     """Read a store into memory; `InputError` if it is none, of another version of the schema, or breaks the schema."""
-    ds = open_dataset(path)
-    return validate(ds.load(), str(path))
+    ds = open_dataset(path).load()
+    return validate(_recast(ds, "T", lambda text: np.array(text.tolist(), dtype=str).reshape(text.shape)), str(path))
+
+
+def portable_text(ds: "xr.Dataset") -> "xr.Dataset":
+    """``ds`` with text of variable length, the only text that zarr's format 3 specifies. Reading turns it back."""
+    return _recast(ds, "U", lambda text: text.astype(np.dtypes.StringDType()))
+
+
+def _recast(ds: "xr.Dataset", kind: str, convert: Callable[[np.ndarray], np.ndarray]) -> "xr.Dataset":
+    found = {name: variable for name, variable in ds.variables.items() if variable.dtype.kind == kind}
+    new = {name: (v.dims, convert(v.values), v.attrs) for name, v in found.items()}
+    return ds.assign_coords({k: v for k, v in new.items() if k in ds.coords}).assign(
+        {k: v for k, v in new.items() if k in ds.data_vars}
+    )
 
 
 def open_dataset(path: str | Path) -> "xr.Dataset":

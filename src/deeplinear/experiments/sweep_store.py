@@ -15,7 +15,7 @@ from ..errors import InputError, SweepError
 from .kinds import Kind
 from .parameters import derive_seed, differences
 from .schema import label, validate
-from .store import build, import_xarray, open_dataset
+from .store import build, import_xarray, open_dataset, portable_text
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -44,7 +44,7 @@ def layout(
     """Make the store of a sweep with every array in place, and no task computed."""
     seed = int(fixed.get("seed", 0))  # an axis "seed" is a coordinate, as any other axis
     ds = label(_template(kind, table, fixed, chunk), kind="sweep", name=kind.name, parameters=parameters, seed=seed)
-    validate(ds, str(path))
+    ds = portable_text(validate(ds, str(path)))
     plain = {variable: {"compressors": None, "filters": None} for variable in ds.data_vars}
 
     def write(place: Path) -> None:
