@@ -104,7 +104,7 @@ class TestDownloads:
         server.files["/j.zip"] = data
         server.break_after = 1000
         url = f"{server.url}/j.zip"
-        with pytest.raises(DownloadError, match="broke off after 1,000 of|cannot be reached"):
+        with pytest.raises(DownloadError, match=r"broke off after 1,000 of|cannot be reached"):
             dl.datasets.fetch_jester(folder=tmp_path, url=url)
         ratings = dl.datasets.fetch_jester(folder=tmp_path, url=url)
         assert server.requests[-1]["Range"] == "bytes=1000-"
@@ -219,7 +219,7 @@ class TestRatings:
         # rated more where it is better: not missing at random
         means = np.bincount(ratings.items, ratings.values, minlength=601)[1:] / np.maximum(per_item, 1)
         often = per_item > np.median(per_item)
-        assert means[often].mean() > means[~often & (per_item > 4)].mean() + 0.1
+        assert means[often].mean() > means[~often & (per_item > 4)].mean() + 0.05
 
     def test_split_and_seed(self):
         ratings = dl.datasets.make_ratings(100, 50, 1000, seed=4)

@@ -45,9 +45,9 @@ class DeepMatrixCompletion(Training):
         `deeplinear.completion.posterior`): more accurate, and the draws' spread tells the uncertainty.
     burn_in : int, default 8
         Draws that are thrown away first. With ``ensemble`` > 1 only.
-    features : bool or float > 0, default False
-        Learn also from *which* entries were observed, as side information (implicit feedback), with that weight
-        relative to the noise; True is 0.5. Needs ``ensemble`` > 1.
+    features : bool, default False
+        Learn also from *which* entries were observed, as side information (implicit feedback; see
+        `deeplinear.completion.features`). Needs ``ensemble`` > 1.
     clip : None, "range" or (low, high), default None
         Cut predictions to the range of the observed values, or to an interval. The fit itself is not changed.
     unseen : "marginals" or "nan", default "marginals"
@@ -117,7 +117,7 @@ class DeepMatrixCompletion(Training):
         "scaling": [Interval(Real, 0, 1, closed="both")],
         "ensemble": [Interval(Integral, 1, None, closed="left")],
         "burn_in": [Interval(Integral, 0, None, closed="left")],
-        "features": ["boolean", Interval(Real, 0, None, closed="neither")],
+        "features": ["boolean"],
         "clip": [StrOptions({"range"}), tuple, list, None],
         "unseen": [StrOptions({"marginals", "nan"})],
         "columns": [tuple, list],

@@ -7,9 +7,7 @@ the columns the rows are independent Gaussians, and the other way round: a sweep
 fit of a deep network is in the bulk of the posterior after a few sweeps, where a random start needs many more; and the rank
 is the one that depth has found.
 
-With side information (`features`) the pattern of what was observed is a second matrix B, B_ij = 1 on Ω and 0 elsewhere, with
-the same row vectors: B ≈ p_i·c_j, and, transposed, B ≈ d_i·q_j, both with precision γ (as in the "implicit features" of Cortes,
-Cold-start recommendations in collective matrix factorization, arXiv 1809.00366). Its zeros are never visited: they enter through CᵀC alone.
+With side information the prior means depend on which entries were observed: see `features`.
 """
 
 from collections.abc import Iterator
@@ -18,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from .features import Pattern, patterns
 from .kernels import compiled
 from .observations import Compressed, Observations
 from .thin import ThinFit
@@ -101,34 +100,34 @@ def draw_lines(lo, hi, indptr, indices, values, weights, mean, other, prior, pul
     return squares
 
 
-@compiled
-def gather(lo, hi, indptr, indices, features, out):  # type: ignore[no-untyped-def]
-    """out_i = Σ_j features_j over the entries j of line i: rows of B C."""
-    for i in range(lo, hi):
-        out[i] = 0.0
-        for t in range(indptr[i], indptr[i + 1]):
-            for k in range(features.shape[1]):
-                out[i, k] += features[indices[t], k]
+def draw_prior(
+    Z: np.ndarray, rng: np.random.Generator, pattern: Pattern | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(Λ, m) of N(m, Λ⁻¹) given its draws Z (m×f): Normal–Wishart with ν0 = f, β0 = 2, W0 = 1, m0 = 0.
 
-
-def draw_prior(Z: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """(Λ, m) of N(m, Λ⁻¹) given its draws Z (m×f): Normal–Wishart with ν0 = f, β0 = 2, W0 = 1, m0 = 0."""
+    With a ``pattern`` the draws are Z − Fβ, and Λ is also the scale of the loadings β.
+    """
     from scipy.stats import wishart
 
     count, f = Z.shape
+    degrees, scatter = f + count, np.eye(f)
+    if pattern is not None:
+        Z = Z - pattern.mean()
+        degrees += len(pattern.loadings)
+        scatter += pattern.precision * pattern.loadings.T @ pattern.loadings
     average = Z.mean(axis=0)
     centred = Z - average
-    scatter = np.eye(f) + centred.T @ centred + 2 * count / (2 + count) * np.outer(average, average)
+    scatter += centred.T @ centred + 2 * count / (2 + count) * np.outer(average, average)
     inverse = np.linalg.inv((scatter + scatter.T) / 2)
-    precision = np.atleast_2d(wishart.rvs(f + count, (inverse + inverse.T) / 2, random_state=rng))
+    precision = np.atleast_2d(wishart.rvs(degrees, (inverse + inverse.T) / 2, random_state=rng))
     root = np.linalg.cholesky((2 + count) * precision)
     return precision, count * average / (2 + count) + np.linalg.solve(root.T, rng.normal(size=f))
 
 
 def draw(
-    fit: ThinFit, observations: Observations, count: int, seed: int, *, features: float | None, threads: int | None
+    fit: ThinFit, observations: Observations, count: int, seed: int, *, features: bool, threads: int | None
 ) -> Iterator[Sample]:
-    """``count`` draws of a chain that starts at ``fit``; ``features`` is the weight of the side information relative to the noise."""
+    """``count`` draws of a chain that starts at ``fit``."""
     rows, cols, values = observations.triples()
     weights = observations.by_row.weights
     square = np.square(values - fit.predict(rows, cols), dtype=float)
@@ -151,70 +150,43 @@ def gibbs(
     start: Sample,
     rng: np.random.Generator,
     *,
-    features: float | None = None,
+    features: bool = False,
     threads: int | None = None,
 ) -> Iterator[Sample]:
-    """Draws for ever, one per sweep over rows and columns, from ``start``. ``features`` is γ/α, or None for no side information.
+    """Draws for ever, one per sweep over rows and columns, from ``start``; with ``features`` the pattern of Ω informs the priors.
 
     The draws do not depend on ``threads``.
     """
-    state = start
-    C, D = (np.zeros((side, start.rows.shape[1] - 1)) for side in observations.shape[::-1])
-    weight = observations.weight
+    sides = patterns(observations, start.rows.shape[1]) if features else (None, None)
+    rows, cols, precision, weight = start.rows, start.cols, start.precision, observations.weight
     with workers(threads) as pool:
         while True:
-            rows = _side(observations, state.rows, state.cols, state, rng, features, C, pool)
-            state = Sample(rows[0], state.cols, state.mean, state.precision)
-            flipped = Sample(state.cols, state.rows, state.mean, state.precision)
-            cols = _side(observations.T, flipped.rows, flipped.cols, flipped, rng, features, D, pool)
-            # Gamma(1/2, 1/2) prior in the units of the data: negligible beside the entries
-            precision = rng.gamma(0.5 * (1 + weight)) / (0.5 * (cols[1] + 1.0 / start.precision))
-            state = Sample(state.rows, cols[0], state.mean, precision)
-            yield state
+            rows, _ = _side(observations.by_row, rows, cols, start.mean, precision, rng, sides[0], pool)
+            cols, squares = _side(observations.by_col, cols, rows, start.mean, precision, rng, sides[1], pool)
+            # Gamma(1/2, ·) prior worth one entry: negligible beside the data
+            precision = rng.gamma(0.5 * (1 + weight)) / (0.5 * (squares + 1.0 / start.precision))
+            yield Sample(rows, cols, start.mean, precision)
 
 
 def _side(
-    observations: Observations,
+    lines: Compressed,
     Z: np.ndarray,
     other: np.ndarray,
-    state: Sample,
+    mean: float,
+    precision: float,
     rng: np.random.Generator,
-    features: float | None,
-    C: np.ndarray,
+    pattern: Pattern | None,
     pool: Any,
 ) -> tuple[np.ndarray, float]:
-    """New vectors of one side and Σ w e²; draws the loadings C (in place) of that side's pattern first."""
-    lines = observations.by_row
-    count, f = Z.shape
-    prior, centre = draw_prior(Z, rng)
-    pull = prior @ centre
-    shift = np.zeros((0, f))
-    if features is not None:
-        gamma = features * state.precision
-        _draw_loadings(observations.by_col, Z, gamma, C, rng, pool)
-        prior = prior.copy()
-        prior[:-1, :-1] += gamma * C.T @ C
-        shift = np.zeros((count, f))
-        pool.run(lines.blocks, lambda lo, hi: gather(lo, hi, lines.indptr, lines.indices, C, shift[:, :-1]))
-        shift *= gamma
+    """New vectors of one side, and Σ w e² there."""
+    prior, centre = draw_prior(Z, rng, pattern)
+    pull, shift = prior @ centre, np.zeros((0, Z.shape[1]))
+    if pattern is not None:
+        pattern.draw(Z, centre, prior, rng)
+        shift = pattern.mean() @ prior
     out, noise = np.empty_like(Z), rng.normal(size=Z.shape)
 
     def block(lo: int, hi: int) -> float:
-        return draw_lines(
-            lo, hi, *lines.arrays, state.mean, other, prior, pull, state.precision, shift, noise, out
-        )  # fmt: skip
+        return draw_lines(lo, hi, *lines.arrays, mean, other, prior, pull, precision, shift, noise, out)
 
     return out, sum(pool.run(lines.blocks, block))
-
-
-def _draw_loadings(
-    lines: Compressed, Z: np.ndarray, features: float, C: np.ndarray, rng: np.random.Generator, pool: Any
-) -> None:
-    """c_j given p: N(S γ Σ_{i: j ∈ Ω_i} p_i, S), S = (γ PᵀP + 1)⁻¹, one covariance for all j; ``lines`` are the columns."""
-    P = np.ascontiguousarray(Z[:, :-1])
-    r = P.shape[1]
-    root = np.linalg.cholesky(features * P.T @ P + np.eye(r))
-    total = np.empty_like(C)
-    pool.run(lines.blocks, lambda lo, hi: gather(lo, hi, lines.indptr, lines.indices, P, total))
-    mean = np.linalg.solve(root, features * total.T)
-    C[:] = np.linalg.solve(root.T, mean + rng.normal(size=(r, len(C)))).T

@@ -23,8 +23,6 @@ from .selection import Choice, Held, Trial, choose, clear, hold_out, repeat
 from .thin import ThinFit, fit
 from .uncertainty import Calibration
 
-_FEATURES = 0.5  # weight of the side information that features=True stands for
-
 
 @dataclass(frozen=True)
 class FitProgress:
@@ -128,8 +126,8 @@ class Training(BaseEstimator):
         draws: list[Sample] = []
         if self.ensemble > 1:
             total = self.burn_in + self.ensemble
-            features = _FEATURES if self.features is True else float(self.features) or None
-            for step, sample in enumerate(draw(found, seen, total, seed, features=features, threads=self.threads)):
+            chain = draw(found, seen, total, seed, features=bool(self.features), threads=self.threads)
+            for step, sample in enumerate(chain):
                 if step >= self.burn_in:
                     draws.append(sample)
                 self._tell(f"{stage}: averaging", (step + 1) / total, None, None)
