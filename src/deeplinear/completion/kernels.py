@@ -202,12 +202,12 @@ def transpose(indptr, indices, values, weights, new_indptr, new_indices, new_val
 @compiled
 def first_duplicate(indptr, indices):
     """(number of repeated entries, line and index of the first) in a structure with sorted lines."""
-    count, line, index = 0, -1, -1
+    count, line, index = 0, np.int64(-1), np.int64(-1)
     for i in range(indptr.size - 1):
         for t in range(indptr[i] + 1, indptr[i + 1]):
             if indices[t] == indices[t - 1]:
                 if count == 0:
-                    line, index = i, np.int64(indices[t])
+                    line, index = np.int64(i), np.int64(indices[t])
                 count += 1
     return count, line, index
 
@@ -215,7 +215,7 @@ def first_duplicate(indptr, indices):
 @compiled
 def merge(indptr, indices, values, weights, mean):
     """Replace runs of equal indices by their (weighted) mean or their last entry, in place; returns what is left."""
-    kept = 0
+    kept = np.int64(0)
     begin = indptr[0]
     for i in range(indptr.size - 1):
         t, stop = begin, indptr[i + 1]

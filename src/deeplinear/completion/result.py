@@ -130,7 +130,7 @@ def fold_in(
     if n != len(fit.right):
         raise InputError(f"observations must have the {len(fit.right)} columns of the fit, got {n}.")
     counts = np.maximum(observations.by_row.counts, 1)
-    scale = (counts / fit.mean_counts[0]) ** fit.scaling
+    scale = (counts / fit.mean_counts[0]) ** (fit.scaling / 2)
     state = assemble(
         np.zeros((m, fit.rank)), fit.right, fit.spectrum, np.zeros(m), fit.col_bias, fit.mean, fit.right.dtype
     )

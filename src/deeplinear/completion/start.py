@@ -15,9 +15,9 @@ OVERSAMPLING = 8
 
 
 def line_scale(lines: Compressed, power: float) -> np.ndarray:
-    """(count_i / mean count)^power, the scale ρ of each line; lines without entries count as one entry."""
+    """(count_i / mean count)^{power/2}, the scale ρ of each line; lines without entries count as one entry."""
     counts = np.maximum(lines.counts, 1).astype(float)
-    return (counts / counts.mean()) ** power
+    return (counts / counts.mean()) ** (power / 2)
 
 
 def zero(observations: Observations, *, biases: bool) -> State:

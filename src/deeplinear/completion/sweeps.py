@@ -9,7 +9,9 @@ F, a sweep lowers the majorizer over the rows, then the columns, and a small SVD
 the number of entries, and nothing of the size of the matrix is ever formed.
 """
 
+import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,8 @@ from .engine import Penalty
 from .observations import Compressed, Observations
 from .threads import Workers
 
+# Components are dropped when they are doomed and smaller than this part of the largest: dying ones still explain something.
+SMALL = 0.02
 # Rows per block of the dense parts.
 CHUNK = 1 << 14
 
@@ -34,11 +38,16 @@ class Setting:
     workers: Workers
     steps: int = 1
 
-    @property
+    @cached_property
     def density(self) -> float:
-        """Mean weight per entry of the matrix: the curvature of E along a generic direction."""
-        m, n = self.observations.shape
-        return self.observations.weight / (m * n)
+        """The curvature Σ w_ij u_i² v_j² / (ρ_i κ_j)² of E along a typical direction, |u_i|² and |v_j|² proportional to the counts.
+
+        The mean weight per entry of the matrix where all lines count alike, more where data are uneven.
+        """
+        seen = self.observations
+        lines = ((seen.by_row, self.row_scale), (seen.by_col, self.col_scale))
+        sides = (float((x.counts.astype(float) ** 2 / scale**2).sum()) / seen.nnz for x, scale in lines)
+        return seen.weight / seen.nnz**2 * math.prod(sides)
 
 
 @dataclass(frozen=True)
@@ -209,22 +218,36 @@ def objective(setting: Setting, penalty: Penalty, state: State) -> float:
     return energy(setting, state) + bias_penalty(setting, state) + float(penalty.value(state.s).sum())
 
 
-def threshold(penalty: Penalty, bend: np.ndarray) -> np.ndarray:
-    """min over t ≥ 0 of h t + f'(t): below it, c = h s + pull leaves ½ h t² − c t + f(t) no stationary point at t > 0.
-
-    f' = λ (t + ε)^{2/N − 1}, so t + ε = (λ (1 − 2/N)/h)^{1/(2 − 2/N)} where that is above ε.
-    """
+def _turning_point(penalty: Penalty, bend: np.ndarray) -> np.ndarray:
+    """The t ≥ 0 where h t + f'(t) is smallest: t + ε = (λ (1 − 2/N)/h)^{1/(2 − 2/N)}, or 0."""
     power = 1 - 2 / penalty.depth
     with np.errstate(divide="ignore", over="ignore"):
-        t = np.maximum((penalty.decay * power / bend) ** (1 / (1 + power)) - penalty.floor, 0.0)
-    return np.where(bend > 0, bend * np.where(np.isfinite(t), t, 0.0) + penalty.slope(t), np.inf)
+        t = (penalty.decay * power / bend) ** (1 / (1 + power)) - penalty.floor
+    return np.maximum(np.where(np.isfinite(t), t, 0.0), 0.0)
+
+
+def threshold(penalty: Penalty, bend: np.ndarray) -> np.ndarray:
+    """min over t ≥ 0 of h t + f'(t): below it, c = h s + pull leaves ½ h t² − c t + f(t) no stationary point at t > 0."""
+    t = _turning_point(penalty, bend)
+    return np.where(bend > 0, bend * t + penalty.slope(t), np.inf)
+
+
+def settle(penalty: Penalty, g: np.ndarray, bend: float) -> np.ndarray:
+    """The larger root t of h t + f'(t) = g, the size of a component alone under the pull g; for g above `threshold`."""
+    low = np.full_like(g, _turning_point(penalty, np.array(bend)))
+    high = g / bend
+    for _ in range(60):
+        middle = (low + high) / 2
+        above = bend * middle + penalty.slope(middle) > g
+        low, high = np.where(above, low, middle), np.where(above, middle, high)
+    return high
 
 
 def doomed(penalty: Penalty, s: np.ndarray, seen: Pass) -> np.ndarray:
-    """Components whose own direction holds no stationary point at a positive size: they would shrink to nothing."""
+    """Small components whose own direction holds no stationary point at a positive size: they would shrink to nothing."""
     r = len(s)
     pull, bend = seen.pull[:r] / s, seen.bend[:r] / s**2
-    return pull + bend * s < threshold(penalty, bend)
+    return (pull + bend * s < threshold(penalty, bend)) & (s < SMALL * s.max(initial=0.0) + (s == s.max(initial=0.0)))
 
 
 def majorizer(setting: Setting, penalty: Penalty, state: State, s: np.ndarray, alive: np.ndarray) -> float:
@@ -259,4 +282,3 @@ def sweep(setting: Setting, penalty: Penalty, state: State) -> tuple[float, Stat
         state, ridge = smaller, ridge[alive]
     cols_pass(setting, state, ridge, setting.steps)
     return value, balance(setting, state)
-
