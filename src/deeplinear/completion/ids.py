@@ -14,12 +14,14 @@ _TABLE = 4  # a look-up table may be so many times longer than the ids are many
 
 def as_ids(values: Any, name: str) -> np.ndarray:
     """Ids as an array, int64 where all are integers and ``object`` otherwise; `InputError` where one is missing or unhashable."""
-    array = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
+    if isinstance(values, list | tuple) and (
+        len(set(map(type, values))) > 1 or isinstance(next(iter(values), 0), tuple)
+    ):
+        array = _objects(values)  # NumPy would turn 1 and "a" into texts, and tuples into rows
+    else:
+        array = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
     if array.ndim != 1:
-        if array.ndim == 2 and isinstance(values, list | tuple):  # a list of tuples: each tuple is one id
-            array = _objects(values)
-        else:
-            raise InputError(f"{name} must be a vector of ids, got shape {array.shape}.")
+        raise InputError(f"{name} must be a vector of ids, got shape {array.shape}.")
     if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
         raise InputError(f"{name} holds integers beyond 2**63 - 1, the largest being {array.max()}: use text ids.")
     if array.dtype.kind in "iu":

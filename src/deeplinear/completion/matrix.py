@@ -196,10 +196,12 @@ class DeepMatrixCompletion(Training):
         self._check()
         old = self._entries("partial_fit")
         new = read_entries(X, y, self.columns, (self.model_.row_ids, self.model_.col_ids))
-        both = [np.concatenate(pair) for pair in zip(old.triples(), (new.rows, new.cols, new.values), strict=True)]
+        rows, cols, values = (
+            np.concatenate(pair) for pair in zip(old.triples(), (new.rows, new.cols, new.values), strict=True)
+        )
         weights = old.by_row.weights
         weight = np.concatenate([weights, np.ones(len(new), weights.dtype)]) if weights.size else None
-        seen = self._observe(Entries(*both, new.row_ids, new.col_ids), weight)
+        seen = self._observe(Entries(rows, cols, values, new.row_ids, new.col_ids), weight)
         options = self._options() | {"tol": 0.0, "max_sweeps": max(self.n_sweeps_, 3)}
         found = fit(seen, depth=self.depth_, strength=self.strength_, start=self.model_.fit, **options)
         self._publish(found, seen, (new.row_ids, new.col_ids), self.model_.calibration)
@@ -259,7 +261,7 @@ class DeepMatrixCompletion(Training):
                 f"X must have the {self.model_.col_ids.size} columns of the fit, got {entries.col_ids.size}."
             )
         if (codes < 0).any():
-            first = entries.col_ids.labels[entries.cols[codes < 0][0]]
+            first = entries.col_ids.labels.tolist()[entries.cols[codes < 0][0]]
             raise InputError(
                 f"X has columns that the fit does not know, the first is {first!r}: leave them out, or use partial_fit."
             )

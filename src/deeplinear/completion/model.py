@@ -21,7 +21,7 @@ MISSING_ENTRIES = (
 
 
 @compiled
-def average(rows, cols, left, right, means, mean_out, square_out):  # type: ignore[no-untyped-def]
+def average(rows, cols, left, right, means, mean_out, square_out):
     """Mean and centred sum of squares over the draws of mean + p·q + a + b at (rows[t], cols[t])."""
     draws, f = left.shape[0], left.shape[2]
     for t in range(len(rows)):

@@ -34,7 +34,7 @@ class Sample:
 
 
 @compiled
-def draw_lines(lo, hi, indptr, indices, values, weights, mean, other, prior, pull, precision, shift, noise, out):  # type: ignore[no-untyped-def]
+def draw_lines(lo, hi, indptr, indices, values, weights, mean, other, prior, pull, precision, shift, noise, out):
     """Draw (p_i, a_i) for lines lo … hi given the other side's (q_j, b_j): N(A⁻¹ c, A⁻¹) with
 
     A = prior + α Σ_j w_ij y_j y_jᵀ and c = pull + shift_i + α Σ_j w_ij y_j (x_ij − mean − b_j), y_j = (q_j, 1). ``noise``

@@ -160,8 +160,8 @@ class Training(BaseEstimator):
         """Codes of (rows, cols), or of the two columns of ``rows``."""
         if cols is None:
             rows, cols = pairs(rows, self.columns, "X")
-        one = [[side] if np.isscalar(side) else side for side in (rows, cols)]
-        return self.model_.codes(*one, self.unseen)
+        rows, cols = ([side] if np.isscalar(side) else side for side in (rows, cols))
+        return self.model_.codes(rows, cols, self.unseen)
 
     def _entries(self, what: str) -> Observations:
         check_is_fitted(self)

@@ -15,7 +15,7 @@ _KEEP = 20_000  # calibration scores that are kept
 
 
 @compiled
-def leverage(lo, hi, lines, indptr, indices, weights, other, ridge, scale, starts, targets, out):  # type: ignore[no-untyped-def]
+def leverage(lo, hi, lines, indptr, indices, weights, other, ridge, scale, starts, targets, out):
     """out_t = y_tᵀ A_i⁻¹ y_t, A_i = Σ_{j ∈ Ω_i} w_ij y_j y_jᵀ + diag(ridge_i), for the questions t of the lines lo … hi of ``lines``.
 
     Line number g of ``lines`` has the questions starts[g] … starts[g+1], whose other ends are ``targets``.
