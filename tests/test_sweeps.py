@@ -351,3 +351,32 @@ def test_the_command_tells_what_it_did(tmp_path):
     done = CliRunner().invoke(app, [*arguments, "--resume", "--force"])
     assert done.exit_code == 2
     assert CliRunner().invoke(app, ["sweep", str(tmp_path / "none.toml")]).exit_code == 2
+
+
+def test_a_task_that_kills_its_process_is_told_and_stops_nobody_else(tmp_path):
+    (tmp_path / "killers.py").write_text(
+        "import os, signal\nfrom deeplinear.experiments import Output, task\n"
+        "@task(y=Output())\ndef f(x):\n    if x == 3:\n        os.kill(os.getpid(), signal.SIGKILL)\n    return {'y': x}\n"
+    )
+    (tmp_path / "s.toml").write_text('task = "killers:f"\n[grid]\nx = {range = [8]}\n')
+    report = run_sweep(read_sweep(tmp_path / "s.toml"), tmp_path / "s.zarr", workers=1)
+    assert list(report.failures) == [3]
+    assert "its worker died every time" in report.failures[3]
+    assert open_sweep(tmp_path / "s.zarr").status.values.tolist() == [1, 1, 1, 0, 1, 1, 1, 1]
+
+
+def test_resuming_with_other_versions_is_told(tmp_path, monkeypatch):
+    from deeplinear.experiments import manifest
+
+    sweep, store = Sweep(cheap, grid={"x": [1, 2]}), tmp_path / "s.zarr"
+    assert run(sweep, store).version_changes == []
+    monkeypatch.setattr(manifest, "_PACKAGES", ("numpy", "no-such-package"))
+    assert run(sweep, store, resume=True).version_changes == ["no-such-package none → not installed"]
+
+
+def test_force_does_not_delete_a_folder_that_is_no_store(tmp_path):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.tex").write_text("…")
+    with pytest.raises(dl.InputError, match="is not a zarr store; --force does not replace it"):
+        run(Sweep(cheap, grid={"x": [1]}), tmp_path / "precious", force=True)
+    assert (tmp_path / "precious" / "thesis.tex").exists()

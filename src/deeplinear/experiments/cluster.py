@@ -75,9 +75,13 @@ def _client(scheduler: str | None, workers: int, timeout: float) -> Iterator[Any
     distributed = _import_distributed()
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is told in our own words
     if scheduler is None:
-        cluster = distributed.LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
-        )
+        import dask
+
+        # No block waits at a worker: if one kills its process again and again, no other is blamed for it.
+        with dask.config.set({"distributed.scheduler.worker-saturation": 1.0}):
+            cluster = distributed.LocalCluster(
+                n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+            )
         with cluster, distributed.Client(cluster, set_as_default=False) as client:
             yield client
         return

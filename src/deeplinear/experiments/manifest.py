@@ -27,6 +27,11 @@ def versions() -> dict[str, str]:
     return found
 
 
+def version_changes(stored: dict[str, str]) -> list[str]:
+    """In words, which versions differ now from those ``stored``."""
+    return [f"{name} {stored.get(name, 'none')} → {new}" for name, new in versions().items() if stored.get(name) != new]
+
+
 def now() -> str:
     """The time, in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

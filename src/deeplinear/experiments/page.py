@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 _MORE_CSS = """
 main { overflow-wrap: anywhere; }
-table.pairs { width: auto; } table.pairs td { white-space: normal; vertical-align: top; text-align: left; }
+h2 { margin-top: 34px; padding-top: 18px; }
+table.pairs, table.data { width: auto; } table.data th, table.data td { text-align: left; }
+table.data td:last-child { white-space: normal; } table.pairs td { white-space: normal; vertical-align: top; text-align: left; }
 table.pairs td:first-child { color: #5a6875; white-space: nowrap; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 26px; margin-top: 28px; }
 .card img { width: 100%; height: 210px; object-fit: contain; background: #fff; border: 1px solid #e3e8ec; }
@@ -135,4 +137,4 @@ def _variables(ds: "xr.Dataset") -> str:
         meaning = array.attrs.get("long_name", array.attrs.get("description", ""))
         cells = (str(name), shape, array.dtype.name, array.attrs.get("units", ""), meaning)
         rows.append("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells) + "</tr>")
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return f'<table class="data"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'

@@ -43,6 +43,8 @@ def run_experiment(
                 f"--out: '{folder}' holds this experiment with other settings ({'; '.join(other)}); "
                 "add --force to replace it, or give another folder."
             )
+        if not (folder / PAGE).exists():  # the process that computed it did not live to draw it
+            draw_experiment(experiment, folder)
         return False
     started, clock = now(), time.perf_counter()
     ds = experiment.run(smoke=smoke, seed=seed, progress=progress)

@@ -73,6 +73,10 @@ def build(path: Path, write: Callable[[Path], Any], *, force: bool = False) -> N
     """Let ``write`` make a folder under a temporary name, then give it its name: ``path`` is whole or not there."""
     if path.exists() and not force:
         raise InputError(f"store: '{path}' exists; add --force to replace it, or give another name.")
+    if path.exists() and not (path / "zarr.json").is_file():
+        raise InputError(
+            f"store: '{path}' exists and is not a zarr store; --force does not replace it, give another name."
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError, SweepError
 from .grid import check_scalar, expand, factors
 from .kinds import REQUIRED, Kind, resolve
-from .manifest import command, machine, now, read_manifest, versions, write_manifest
+from .manifest import command, machine, now, read_manifest, version_changes, versions, write_manifest
 from .parameters import encode
 from .suggest import nearest
 
@@ -141,6 +141,7 @@ class SweepReport:
     empty: int = 0  # of the computed: with a NaN
     excluded: int = 0  # runs
     failures: dict[int, str] = field(default_factory=dict)
+    version_changes: list[str] = field(default_factory=list)  # since the store was laid out
 
     @property
     def done(self) -> int:
@@ -201,8 +202,9 @@ def run_sweep(
     if scheduler is not None:  # before anything is replaced
         check_scheduler(scheduler, timeout)
     if path.exists() and not force:
-        check_same(path, sweep.parameters)
+        stored = check_same(path, sweep.parameters)
     else:
+        stored = versions()
         layout(
             path,
             sweep.kind,
@@ -213,7 +215,7 @@ def run_sweep(
             force=force,
         )
     status = read_status(path)
-    report = SweepReport(len(status), int((status != MISSING).sum()))
+    report = SweepReport(len(status), int((status != MISSING).sum()), version_changes=version_changes(stored))
     jobs = [_job(sweep, path, start, stop, retries) for start, stop in blocks(len(status), sweep.chunk_length, status)]
     where = scheduler or ("this process" if workers == 0 else f"{workers} local processes")
     record = _open_record(path, sweep, report, where, afresh=not resume)

@@ -102,6 +102,12 @@ def _told(report: "SweepReport") -> str:
 
 
 def _warn(errors: Console, report: "SweepReport") -> None:
+    if report.version_changes and report.kept and report.computed:
+        errors.print(
+            f"[yellow]Warning:[/] the store was begun with other versions ({escape('; '.join(report.version_changes))}): "
+            "its numbers come from both.",
+            soft_wrap=True,
+        )
     if report.excluded:
         errors.print(
             f"[yellow]Warning:[/] {report.excluded:,} runs in {report.partial:,} tasks were not converged or not a number; "

@@ -5,6 +5,7 @@ that no two processes ever write to one file. A chunk appears whole or not at al
 where it is not zero, everything else of that task is there.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,8 +91,8 @@ def _template(kind: Kind, table: Sequence[dict[str, Any]], fixed: Mapping[str, A
     return xarray.Dataset(arrays, coordinates)
 
 
-def check_same(path: Path, parameters: str) -> None:
-    """`InputError` if the store in ``path`` is of another schema version, or of other parameters: says which."""
+def check_same(path: Path, parameters: str) -> dict[str, str]:
+    """The versions that the store in ``path`` was made with; `InputError` if its schema or parameters are others: says which."""
     stored = open_dataset(path)
     if stored.attrs.get("kind") != "sweep":
         raise InputError(f"--out: '{path}' is not the store of a sweep; give another name.")
@@ -101,6 +102,7 @@ def check_same(path: Path, parameters: str) -> None:
             f"--resume: '{path}' was made with other parameters ({'; '.join(other)}); "
             "give another --out, or --force to replace it."
         )
+    return json.loads(stored.attrs["versions"])
 
 
 def read_status(path: Path) -> np.ndarray:
@@ -141,7 +143,9 @@ class Block:
                 self.columns = {name: np.array(self._arrays[name][self._place]) for name in kind.outputs}
             self.columns["status"] = status
         except (OSError, ValueError, KeyError) as error:
-            raise SweepError(f"store '{path}': cannot read chunk {self._index} ({error}); start again.") from None
+            raise SweepError(
+                f"store '{path}': cannot read chunk {self._index} ({error}); let every worker see this folder."
+            ) from None
         self._outputs = kind.outputs
 
     @property
