@@ -25,9 +25,102 @@ def compiled(function: Any) -> Any:
     return njit(cache=True, nogil=True, fastmath=_FAST, boundscheck=False, error_model="numpy")(function)
 
 
+def inlined(function: Any) -> Any:
+    """A helper of compiled functions, copied into them: a call would cost more than the few numbers it works on."""
+    return njit(inline="always", fastmath=_FAST, error_model="numpy")(function)
+
+
 def width(rank: int) -> int:
     """Padded number of columns for ``rank`` components and the two biases."""
     return -(-(rank + 2) // LANES) * LANES
+
+
+@inlined
+def _dot(z, y):
+    total = z.dtype.type(0)
+    for k in range(z.size):
+        total += z[k] * y[k]
+    return total
+
+
+@inlined
+def _dots(z, a, b, c, d):
+    """Four dot products at once: one load of z for four rows, and four chains of additions for the processor to overlap."""
+    p = q = r = s = z.dtype.type(0)
+    for k in range(z.size):
+        p += z[k] * a[k]
+        q += z[k] * b[k]
+        r += z[k] * c[k]
+        s += z[k] * d[k]
+    return p, q, r, s
+
+
+@inlined
+def _add(out, p, a, q, b, r, c, s, d):
+    """out += p a + q b + r c + s d, in one go over ``out``."""
+    for k in range(out.size):
+        out[k] += p * a[k] + q * b[k] + r * c[k] + s * d[k]
+
+
+@inlined
+def _add_squares(out, p, a, q, b, r, c, s, d):
+    for k in range(out.size):
+        out[k] += p * a[k] * a[k] + q * b[k] * b[k] + r * c[k] * c[k] + s * d[k] * d[k]
+
+
+@inlined
+def _look(start, stop, indices, values, weights, mean, z, Y, grad, square):
+    """Σ w e² of one line, with grad += Σ w e y and square += Σ w y²."""
+    weighted, one = weights.size > 0, z.dtype.type(1)
+    energy, t = z.dtype.type(0), start
+    while t + 4 <= stop:
+        a, b, c, d = Y[indices[t]], Y[indices[t + 1]], Y[indices[t + 2]], Y[indices[t + 3]]
+        p, q, r, s = _dots(z, a, b, c, d)
+        p, q, r, s = values[t] - mean - p, values[t + 1] - mean - q, values[t + 2] - mean - r, values[t + 3] - mean - s
+        if weighted:
+            v, w, x, y = weights[t], weights[t + 1], weights[t + 2], weights[t + 3]
+        else:
+            v = w = x = y = one
+        energy += v * p * p + w * q * q + x * r * r + y * s * s
+        _add(grad, v * p, a, w * q, b, x * r, c, y * s, d)
+        _add_squares(square, v, a, w, b, x, c, y, d)
+        t += 4
+    while t < stop:
+        a = Y[indices[t]]
+        p = values[t] - mean - _dot(z, a)
+        v = weights[t] if weighted else one
+        energy += v * p * p
+        for k in range(z.size):
+            grad[k] += v * p * a[k]
+            square[k] += v * a[k] * a[k]
+        t += 1
+    return energy
+
+
+@inlined
+def _curve(start, stop, indices, weights, direction, Y, image):
+    """Σ w (direction·y)² of one line; ``image`` += Σ w (direction·y) y unless it is empty."""
+    weighted, one = weights.size > 0, direction.dtype.type(1)
+    total, t = direction.dtype.type(0), start
+    while t + 4 <= stop:
+        a, b, c, d = Y[indices[t]], Y[indices[t + 1]], Y[indices[t + 2]], Y[indices[t + 3]]
+        p, q, r, s = _dots(direction, a, b, c, d)
+        if weighted:
+            v, w, x, y = weights[t], weights[t + 1], weights[t + 2], weights[t + 3]
+        else:
+            v = w = x = y = one
+        total += v * p * p + w * q * q + x * r * r + y * s * s
+        _add(image, v * p, a, w * q, b, x * r, c, y * s, d)
+        t += 4
+    while t < stop:
+        a = Y[indices[t]]
+        p = _dot(direction, a)
+        v = weights[t] if weighted else one
+        total += v * p * p
+        for k in range(image.size):
+            image[k] += v * p * a[k]
+        t += 1
+    return total
 
 
 @compiled
@@ -37,33 +130,17 @@ def solve(lo, hi, indptr, indices, values, weights, mean, Z, Y, ridge, extra, sc
     ``steps`` conjugate-gradient steps with the diagonal as preconditioner, in place. Returns ½ Σ w e² before the steps and
     adds Σ_i z_ik Σ_j w e y_jk to ``pull`` and Σ_i z_ik² Σ_j w y_jk² to ``bend``, both before the steps.
     """
-    w_ = Z.shape[1]
-    work = np.empty((5, w_), Z.dtype)
+    width = Z.shape[1]
+    work = np.empty((5, width), Z.dtype)
     grad, inverse, direction, image, total = work[0], work[1], work[2], work[3], work[4]
-    weighted = weights.size > 0
     energy = 0.0
     for i in range(lo, hi):
-        z = Z[i]
-        start, stop = indptr[i], indptr[i + 1]
-        for k in range(w_):
-            grad[k] = 0
-            inverse[k] = 0
-        part = Z.dtype.type(0)
-        for t in range(start, stop):
-            y = Y[indices[t]]
-            dot = Z.dtype.type(0)
-            for k in range(w_):
-                dot += z[k] * y[k]
-            e = values[t] - mean - dot
-            w = weights[t] if weighted else Z.dtype.type(1)
-            we = w * e
-            part += we * e
-            for k in range(w_):
-                grad[k] += we * y[k]
-                inverse[k] += w * y[k] * y[k]
-        energy += part
+        z, start, stop = Z[i], indptr[i], indptr[i + 1]
+        grad[:] = 0
+        inverse[:] = 0
+        energy += _look(start, stop, indices, values, weights, mean, z, Y, grad, inverse)
         norm = 0.0
-        for k in range(w_):
+        for k in range(width):
             pull[k] += z[k] * grad[k]
             bend[k] += z[k] * z[k] * inverse[k]
             total[k] = ridge[k] * scale[i] + extra[k]
@@ -74,33 +151,21 @@ def solve(lo, hi, indptr, indices, values, weights, mean, Z, Y, ridge, extra, sc
         for step in range(steps):
             if norm <= 0:
                 break
-            last = step == steps - 1
             curve = 0.0
-            for k in range(w_):
+            for k in range(width):
                 image[k] = total[k] * direction[k]
                 curve += image[k] * direction[k]
-            square = Z.dtype.type(0)
-            for t in range(start, stop):
-                y = Y[indices[t]]
-                dot = Z.dtype.type(0)
-                for k in range(w_):
-                    dot += direction[k] * y[k]
-                wd = weights[t] * dot if weighted else dot
-                square += wd * dot
-                if not last:
-                    for k in range(w_):
-                        image[k] += wd * y[k]
-            curve += square
+            last = step == steps - 1
+            curve += _curve(start, stop, indices, weights, direction, Y, image[:0] if last else image)
             if curve <= 0:
                 break
-            length = Z.dtype.type(norm / curve)
-            new = 0.0
-            for k in range(w_):
+            length, new = Z.dtype.type(norm / curve), 0.0
+            for k in range(width):
                 z[k] += length * direction[k]
                 grad[k] -= length * image[k]
                 new += grad[k] * grad[k] * inverse[k]
             ratio = Z.dtype.type(new / norm)
-            for k in range(w_):
+            for k in range(width):
                 direction[k] = inverse[k] * grad[k] + ratio * direction[k]
             norm = new
     return energy / 2
@@ -112,27 +177,39 @@ def pull_back(lo, hi, indptr, indices, values, weights, mean, Z, Y, X, out, seed
 
     With ``seed`` > 0 every residual gets a random sign, a hash of its position and the seed.
     """
-    w_, columns = Z.shape[1], X.shape[1]
-    weighted = weights.size > 0
-    energy = 0.0
+    weighted, one, energy = weights.size > 0, Z.dtype.type(1), 0.0
     for i in range(lo, hi):
-        z, o = Z[i], out[i]
-        for k in range(columns):
-            o[k] = 0
-        part = Z.dtype.type(0)
-        for t in range(indptr[i], indptr[i + 1]):
-            j = indices[t]
-            y, x = Y[j], X[j]
-            dot = Z.dtype.type(0)
-            for k in range(w_):
-                dot += z[k] * y[k]
-            e = values[t] - mean - dot
-            we = weights[t] * e if weighted else e
-            part += we * e
+        z, o, part = Z[i], out[i], Z.dtype.type(0)
+        o[:] = 0
+        t, stop = indptr[i], indptr[i + 1]
+        while t + 4 <= stop:
+            g, h, j, k = indices[t], indices[t + 1], indices[t + 2], indices[t + 3]
+            p, q, r, s = _dots(z, Y[g], Y[h], Y[j], Y[k])
+            p, q, r, s = (
+                values[t] - mean - p,
+                values[t + 1] - mean - q,
+                values[t + 2] - mean - r,
+                values[t + 3] - mean - s,
+            )
+            if weighted:
+                v, w, x, y = weights[t], weights[t + 1], weights[t + 2], weights[t + 3]
+            else:
+                v = w = x = y = one
+            part += v * p * p + w * q * q + x * r * r + y * s * s
             if seed != 0:
-                we *= _sign(i, j, seed)
-            for k in range(columns):
-                o[k] += we * x[k]
+                v, w, x, y = v * _sign(i, g, seed), w * _sign(i, h, seed), x * _sign(i, j, seed), y * _sign(i, k, seed)
+            _add(o, v * p, X[g], w * q, X[h], x * r, X[j], y * s, X[k])
+            t += 4
+        while t < stop:
+            g = indices[t]
+            p = values[t] - mean - _dot(z, Y[g])
+            v = weights[t] if weighted else one
+            part += v * p * p
+            if seed != 0:
+                v *= _sign(i, g, seed)
+            for k in range(o.size):
+                o[k] += v * p * X[g, k]
+            t += 1
         energy += part
     return energy / 2
 
@@ -144,7 +221,7 @@ def _sign(i, j, seed):
     h = a * np.uint64(0x9E3779B97F4A7C15) + b * np.uint64(0xC2B2AE3D27D4EB4F) + np.uint64(seed)
     h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return 1.0 if (h >> np.uint64(63)) & np.uint64(1) else -1.0
+    return np.float32(1) if (h >> np.uint64(63)) & np.uint64(1) else np.float32(-1)
 
 
 @compiled
@@ -202,7 +279,8 @@ def transpose(indptr, indices, values, weights, new_indptr, new_indices, new_val
 @compiled
 def first_duplicate(indptr, indices):
     """(number of repeated entries, line and index of the first) in a structure with sorted lines."""
-    count, line, index = 0, np.int64(-1), np.int64(-1)
+    count = 0
+    line = index = np.int64(-1)
     for i in range(indptr.size - 1):
         for t in range(indptr[i] + 1, indptr[i + 1]):
             if indices[t] == indices[t - 1]:
@@ -224,7 +302,8 @@ def merge(indptr, indices, values, weights, mean):
             u = t + 1
             while u < stop and indices[u] == indices[t]:
                 u += 1
-            value, weight = np.float64(values[u - 1]), np.float64(weights[u - 1]) if weights.size else 1.0
+            value = np.float64(values[u - 1])
+            weight = np.float64(weights[u - 1]) if weights.size else np.float64(1.0)
             if mean and u > t + 1:
                 total, mass = 0.0, 0.0
                 for v in range(t, u):
