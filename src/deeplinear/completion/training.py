@@ -69,6 +69,7 @@ class Training(BaseEstimator):
             "tol": self.tol,
             "max_sweeps": self.max_sweeps,
             "threads": self.threads,
+            "callback": None if self.callback is None else self._swept,
         }
 
     def _observe(self, entries: Entries, weights: Any) -> Observations:
@@ -172,6 +173,11 @@ class Training(BaseEstimator):
     def _told(self, trial: Trial, done: float) -> None:
         stage = f"depth {trial.depth:g}, strength {trial.strength:.3g}, rank {trial.rank}"
         self._tell(stage, done, None, trial.validation_rmse)
+
+    def _swept(self, found: ThinFit) -> None:
+        held = found.validation[-1] if found.validation else None
+        stage = f"depth {found.depth:g}, strength {found.strength:.3g}, rank {found.rank}, sweep {found.sweep}"
+        self._tell(stage, math.nan, found.objective[-1] if found.objective else None, held)
 
     def _tell(self, stage: str, done: float, objective: float | None, rmse: float | None) -> None:
         if self.callback is not None:

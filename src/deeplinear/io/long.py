@@ -1,6 +1,7 @@
 """Long data: files that list observed entries (row id, column id, value), read in pieces."""
 
 import csv
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ class Long:
     values: np.ndarray
     row_ids: np.ndarray | None
     col_ids: np.ndarray | None
-    names: tuple[str, str, str]
+    names: tuple[str, ...]
     shape: tuple[int, int]
 
     def __len__(self) -> int:
@@ -89,11 +90,14 @@ def is_long(path: Path, rows: str | None, cols: str | None, values: str | None) 
     return path.suffix.lower() == ".mtx" or (path.suffix.lower() == ".npz" and _is_sparse(path))
 
 
-def read_long(path: Path, rows: str | None = None, cols: str | None = None, values: str | None = None) -> Long:
+def read_long(
+    path: Path, rows: str | None = None, cols: str | None = None, values: str | None = None, *, pairs: bool = False
+) -> Long:
     """Observed entries of a CSV, TSV, ``::``-separated or Parquet file, a MatrixMarket file or a sparse ``.npz``.
 
     ``rows``, ``cols``, ``values`` name columns by their heading or number (from 1); in files without a heading by number. By
-    default the first three. Text files and Parquet are read in pieces: memory is that of the entries (16 bytes each).
+    default the first three. With ``pairs`` only ids are read, and the values are 0. Text files and Parquet are read in
+    pieces: memory is that of the entries (16 bytes each) and of the distinct ids.
 
     **Raises** `InputError` that names the line of a value that is missing, infinite or no number, and of a missing id.
     """
@@ -108,10 +112,11 @@ def read_long(path: Path, rows: str | None = None, cols: str | None = None, valu
         return _read_matrix(path)
     if suffix not in _TEXT + _FRAME:
         raise InputError(f"INPUT: '{path}' is of the unknown type '{suffix}'; give one of {', '.join(SUFFIXES)}.")
-    wanted = (rows, cols, values)
+    wanted = (rows, cols) if pairs else (rows, cols, values)
     pieces = _parquet_pieces(path, wanted) if suffix in _FRAME else _text_pieces(path, wanted)
-    names: tuple[str, str, str] = next(pieces)  # type: ignore[assignment]
-    sides, parts = (_Side(), _Side()), ([], [], [])  # type: tuple[_Side, _Side], tuple[list, list, list]
+    names = next(pieces)
+    sides = _Side(), _Side()
+    parts: tuple[list[Any], list[Any], list[Any]] = [], [], []
     for row_texts, col_texts, numbers in pieces:
         parts[0].append(sides[0].codes(row_texts))
         parts[1].append(sides[1].codes(col_texts))
@@ -141,10 +146,12 @@ def _column(name: str | None, default: int, header: list[str], argument: str, pa
 def _columns(wanted: tuple[str | None, ...], header: list[str], path: Path) -> list[int]:
     found = [
         _column(name, default, header, argument, path)
-        for default, (name, argument) in enumerate(zip(wanted, ("--rows", "--cols", "--values"), strict=True))
+        for default, (name, argument) in enumerate(zip(wanted, ("--rows", "--cols", "--values"), strict=False))
     ]
-    if len(set(found)) < 3:
-        raise InputError(f"--rows, --cols, --values: '{path}': three different columns are needed, got {found}.")
+    if len(set(found)) < len(found):
+        raise InputError(
+            f"--rows, --cols, --values: '{path}': different columns are needed, got numbers {found} (from 0)."
+        )
     return found
 
 
@@ -165,7 +172,7 @@ def _text_pieces(path: Path, wanted: tuple[str | None, ...]) -> Iterator[Any]:
             raise InputError(f"INPUT: '{path}' is empty; give at least one line of data.") from None
         named = any(name in header for name in wanted if name is not None)
         start = _columns(wanted, header, path)
-        headless = not named and _is_number(header[start[2]])
+        headless = not named and _is_number(header[start[-1]])
         yield tuple(f"column {c + 1}" if headless else header[c] for c in start)
         block: list[list[str]] = [header] if headless else []
         done = 0 if headless else 1  # lines before the block
@@ -194,10 +201,12 @@ def _parse(
     block: list[list[str]], columns: list[int], done: int, path: Path
 ) -> tuple[list[str], list[str], np.ndarray]:
     """The three columns of a block; on trouble, which line."""
-    r, c, v = columns
+    r, c, *rest = columns
+    v = rest[0] if rest else None
+    number_of = (lambda line: float(line[v])) if v is not None else lambda line: 0.0
     try:
         rows, cols = [line[r] for line in block], [line[c] for line in block]
-        values = np.array([float(line[v]) for line in block])
+        values = np.array([number_of(line) for line in block])
         if np.isfinite(values).all() and all(rows) and all(cols):
             return rows, cols, values
     except (IndexError, ValueError):
@@ -210,14 +219,14 @@ def _parse(
             raise InputError(
                 f"INPUT: '{path}', line {number} has {len(line)} column(s), {max(columns) + 1} are needed."
             )
-        if not _is_number(line[v]) or not np.isfinite(float(line[v])):
+        if v is not None and not (_is_number(line[v]) and np.isfinite(float(line[v]))):
             raise InputError(
                 f"INPUT: '{path}', line {number}: the value is {line[v]!r} where a finite number is needed; correct or drop the line."
             )
         if not line[r] or not line[c]:
             raise InputError(f"INPUT: '{path}', line {number}: an id is missing; correct or drop the line.")
         kept.append(line)
-    return [line[r] for line in kept], [line[c] for line in kept], np.array([float(line[v]) for line in kept])
+    return [line[r] for line in kept], [line[c] for line in kept], np.array([number_of(line) for line in kept])
 
 
 def _parquet_pieces(path: Path, wanted: tuple[str | None, ...]) -> Iterator[Any]:
@@ -233,7 +242,7 @@ def _parquet_pieces(path: Path, wanted: tuple[str | None, ...]) -> Iterator[Any]
         header = list(file.schema_arrow.names)
         columns = _columns(wanted, header, path)
         names = [header[c] for c in columns]
-        kind = file.schema_arrow.field(names[2]).type
+        kind = file.schema_arrow.field(names[2]).type if len(names) == 3 else pa.float64()
         if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
             raise InputError(
                 f"--values: column '{names[2]}' of '{path}' holds {kind}, not numbers; name another column."
@@ -241,8 +250,10 @@ def _parquet_pieces(path: Path, wanted: tuple[str | None, ...]) -> Iterator[Any]
         yield tuple(names)
         done = 0
         for batch in file.iter_batches(batch_size=16 * CHUNK, columns=names):
-            rows, cols, numbers = (batch.column(batch.schema.get_field_index(name)) for name in names)
-            values = numbers.cast(pa.float64()).to_numpy(zero_copy_only=False)
+            rows, cols, *numbers = (batch.column(batch.schema.get_field_index(name)) for name in names)
+            values = np.zeros(len(rows))
+            for column in numbers:
+                values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
             bad = ~np.isfinite(values) | ~(rows.is_valid().to_numpy(False) & cols.is_valid().to_numpy(False))
             if bad.any():
                 row = done + int(np.argmax(bad))
@@ -303,3 +314,28 @@ def _read_matrix(path: Path) -> Long:
 def _first_line(path: Path) -> str:
     with path.open(errors="replace") as file:
         return file.readline().lower()
+
+
+def write_long(path: Path, columns: dict[str, np.ndarray]) -> bytes:
+    """The bytes of a CSV, TSV or Parquet file with these columns."""
+    suffix = path.suffix.lower()
+    if suffix in _FRAME:
+        try:
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+        except ImportError:
+            raise InputError(
+                f"--output: writing Parquet ('{path}') needs pyarrow; run: pip install 'deeplinear[frames]'."
+            ) from None
+        buffer = io.BytesIO()
+        pq.write_table(pa.table({name: pa.array(column.tolist()) for name, column in columns.items()}), buffer)
+        return buffer.getvalue()
+    if suffix not in (".csv", ".tsv"):
+        raise InputError(
+            f"--output: '{path}' is of the type '{suffix}'; give .csv, .tsv or .parquet for a list of predictions."
+        )
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter="\t" if suffix == ".tsv" else ",", lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
+    return text.getvalue().encode()

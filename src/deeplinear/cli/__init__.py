@@ -1,4 +1,4 @@
-"""The command line. Thin: heavy modules load inside the commands."""
+"""The command line. Thin: heavy modules load inside the commands; those for long data are in `long`."""
 
 import math
 import os
@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from .console import Interrupted, Watch, gathered_warnings, progress_bar, summary, tidy_exit
-from .errors import DepthError, InputError
-from .experiments.commands import experiment_app
-from .experiments.sweep_command import sweep
+from ..console import Interrupted, Watch, gathered_warnings, progress_bar, summary, tidy_exit
+from ..errors import DepthError, InputError
+from ..experiments.commands import experiment_app
+from ..experiments.sweep_command import sweep
 
 app = typer.Typer(
     help="Matrix completion with deep linear networks, with depth as the knob.",
@@ -32,8 +32,10 @@ def main() -> None:
 
 @app.command()
 def complete(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="CSV, TSV, .npy, .npz, Parquet or an image.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File of the same kind as INPUT.")],
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="CSV, TSV, .npy, .npz, Parquet, .mtx or an image.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File of the same kind as INPUT; long data: a list.")
+    ] = None,
     depth: Annotated[str, typer.Option(help="Real numbers ≥ 1 or inf, comma-separated: the best is kept.")] = "2,3,inf",
     regularization: Annotated[str, typer.Option(help="explicit (weight decay) or implicit (early stop).")] = "explicit",
     strength: Annotated[str, typer.Option(help="Weight decay, or auto: chosen on held-out entries.")] = "auto",
@@ -50,15 +52,44 @@ def complete(
     checkpoint: Annotated[Path | None, typer.Option(help="File for the best iterate if you press Ctrl-C.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors and warnings only.")] = False,
+    rows: Annotated[str | None, typer.Option(help="Long data: the column of row ids (name or number).")] = None,
+    cols: Annotated[str | None, typer.Option(help="Long data: the column of column ids.")] = None,
+    values: Annotated[str | None, typer.Option(help="Long data: the column of values.")] = None,
+    at: Annotated[Path | None, typer.Option(help="Long data: file with the pairs of ids to predict.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Long data: save the model there, for `recommend`.")] = None,
+    ensemble: Annotated[int, typer.Option(help="Long data: average so many posterior samples.")] = 1,
 ) -> None:
     """Fill in the missing entries of a table or an image; observed entries stay exactly as they are.
 
     Missing are NaN, transparent pixels, what --mask marks, and in CSV the cells that are empty or
     NA, N/A, NaN, null, none, missing, ?, ., - (in any case).
+
+    Long data (one line per observed entry: ratings, measurements) are CSV or Parquet with --rows, --cols and --values,
+    MatrixMarket .mtx, or a sparse .npz. The output lists predictions with 90 % intervals, of the pairs in --at or of all
+    missing entries. With --checkpoint a killed fit goes on where it was when called again.
     """
     out, errors = Console(quiet=quiet), Console(stderr=True)
     with tidy_exit(errors):
         depths = parse_depths(depth)
+        from ..io.long import is_long
+
+        if is_long(source, rows, cols, values):
+            from .long import LongJob, complete_long
+
+            job = LongJob(source, (rows, cols, values), output, at, model, checkpoint, force)
+            estimator = {
+                "depths": depths,
+                "strengths": None if strength == "auto" else (_parse_strength(strength),),
+                "max_rank": max_rank,
+                "max_sweeps": max_iter or 100,
+                "validation_fraction": validation_fraction,
+                "ensemble": ensemble,
+                "random_state": seed,
+            }
+            complete_long(job, estimator, out, errors, quiet=quiet)
+            return
+        if output is None:
+            raise InputError("--output: give the name of a file of the same kind as INPUT.")
         options = {
             "regularization": regularization,
             "strength": _parse_strength(strength),
@@ -69,7 +100,7 @@ def complete(
         }
         if len(depths) > 1 and not validation_fraction > 0:
             raise InputError("--validation-fraction: 0 leaves nothing to compare depths on; give one --depth.")
-        from . import io
+        from .. import io
 
         table = io.read_table(source, mask=mask, missing=frozenset(missing or ()), header=header, labels=labels)
         io.check_output(output, table, force=force, argument="--output")
@@ -85,11 +116,29 @@ def complete(
         out.print(summary(candidates, winner))
         out.print(f"Wrote {output} ({winner.name}).", highlight=False, soft_wrap=True)
         if report is not None:
-            from .report import study_of_file, write_report
+            from ..report import study_of_file, write_report
 
             study = study_of_file(table, candidates, regularization, source.name)
             page, _ = write_report(report, [study], title=f"Completion of {source.name}", command=_command())
             out.print(f"Report: {page}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def recommend(
+    source: Annotated[Path, typer.Argument(metavar="MODEL", help="File from `complete --model`.")],
+    ids: Annotated[str | None, typer.Option(help="Row ids, comma-separated; default: all.")] = None,
+    k: Annotated[int, typer.Option("-k", help="How many for each row.")] = 10,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="CSV, TSV or Parquet; default: CSV on standard output.")
+    ] = None,
+    include_seen: Annotated[bool, typer.Option("--include-seen", help="Also columns that the row has.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+) -> None:
+    """List the columns with the highest predictions for each row (films for a user, say), best first."""
+    with tidy_exit(Console(stderr=True)):
+        from .long import recommend_long
+
+        recommend_long(source, ids, k, output, include_seen=include_seen, force=force)
 
 
 @app.command()
@@ -102,9 +151,9 @@ def demo(
     out, errors = Console(), Console(stderr=True)
     with tidy_exit(errors):
         _check_report(report, force)
-        from . import demo as demonstration
-        from .compare import depth_name
-        from .report import write_report
+        from .. import demo as demonstration
+        from ..compare import depth_name
+        from ..report import write_report
 
         studies = []
         for start in (demonstration.photograph(quick), demonstration.digits(quick)):
@@ -131,8 +180,8 @@ def _fit(
     quiet: bool,
 ) -> tuple[list[Any], Any]:
     """Fit every depth and the baselines; on Ctrl-C save the best iterate so far and raise :class:`Interrupted`."""
-    from . import io
-    from .compare import best, column_means, compare_depths, depth_name, nearest_neighbours
+    from .. import io
+    from ..compare import best, column_means, compare_depths, depth_name, nearest_neighbours
 
     with gathered_warnings(errors), progress_bar(Console(stderr=True, quiet=True) if quiet else errors) as bar:
         watch = Watch(bar, depths, depth_name)
