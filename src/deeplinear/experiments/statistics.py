@@ -63,8 +63,8 @@ def tilt(values: ArrayLike, grid: ArrayLike, weights: ArrayLike) -> float:
 
         s solves  Σ_k w_k f_k e^{s f_k} / Σ_k w_k e^{s f_k} = mean of f over the observations.
 
-    **Arguments**: ``values`` of f at the observations; ``grid``, f at the nodes of the reference measure, of ``weights`` w ≥ 0. s = 1 says that the
-    density is e^f itself. **Returns** ±∞ where the observations lie beyond every node.
+    **Arguments**: ``values`` of f at the observations; ``grid``, f at the nodes of the reference measure, of ``weights`` w ≥ 0. s = 1
+    says that the density is e^f itself. **Returns** ±∞ where the observations lie beyond every node.
 
     **Raises** `InputError` where f does not vary over the nodes.
 
@@ -145,8 +145,17 @@ def choice_gain(x: Floats, b: Floats) -> Floats:
     return u[:, 0] - logsumexp(u, axis=-1) + np.log(x.shape[1])
 
 
+def mixed_gain(gain: ArrayLike, share: float = 0.01) -> Floats:
+    """The gain of a law that is mixed with ``share`` of the reference: never below log ``share``, so that no single observation decides.
+
+    >>> mixed_gain([-1000.0, 0.0]).round(3).tolist()
+    [-4.605, 0.0]
+    """
+    return np.logaddexp(np.asarray(gain, float) + np.log1p(-share), np.log(share))
+
+
 def cross_validated_gain(features: Sequence[Floats], folds: int = 6, ridge: float = 1e-3) -> Floats:
-    """The gain of `fit_choice` on groups that it did not see, the mean over the sets of each group: (groups,).
+    """The `mixed_gain` of `fit_choice` on groups that it did not see, the mean over the sets of each group: (groups,).
 
     Groups are dealt to folds in turn. Features are scaled by their standard deviation over the options of the groups that are fitted.
     """
@@ -159,7 +168,7 @@ def cross_validated_gain(features: Sequence[Floats], folds: int = 6, ridge: floa
         scale = np.where(scale > 0, scale, 1.0)
         b = fit_choice([x / scale for x in seen], ridge)
         for i in range(fold, len(features), folds):
-            out[i] = choice_gain(features[i] / scale, b).mean()
+            out[i] = mixed_gain(choice_gain(features[i] / scale, b)).mean()
     return out
 
 

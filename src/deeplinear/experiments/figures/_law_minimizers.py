@@ -1,0 +1,170 @@
+"""Second half of `volume_law`: endpoints as choices among random completions of the same rank, where volume and norms disagree."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+import deeplinear as dl
+
+from ..statistics import bootstrap_interval, cross_validated_gain, percentile_rank
+from ._hyperbola import Progress
+from ._minimizers import PREDICTORS, Problem, climb, predictors, project, random_minimizers, random_problem
+
+Floats = NDArray[np.float64]
+
+CLIMBED = ("volume", "-nuclear norm", "-Frobenius norm", "-Schatten 2/N")
+NORMS = ("-nuclear norm", "-Frobenius norm", "-Schatten 2/N")
+MODELS = {
+    **{name: (name,) for name in PREDICTORS},
+    "norms": NORMS,
+    "norms and volume": (*NORMS, "volume"),
+    "norms and effective rank": (*NORMS, "-effective rank"),
+    "all": PREDICTORS,
+}
+
+
+class Case(NamedTuple):
+    """Size d, rank r of the completions, number of observed entries, depth, start size."""
+
+    size: int
+    rank: int
+    observed: int
+    depth: float
+    scale: float
+
+    def label(self) -> str:
+        depth = "∞" if math.isinf(self.depth) else f"{self.depth:g}"
+        return f"{self.size}×{self.size}, rank {self.rank}, |Ω| = {self.observed}, N = {depth}, ε = {self.scale:g}"
+
+
+class _Found(NamedTuple):
+    """One problem: predictors (run or alternative, predictor), how far and how wide the endpoints are, and the climbs."""
+
+    chosen: Floats
+    others: Floats
+    ok: float
+    off: float
+    spread: float
+    climb: Floats
+
+
+def among_minimizers(
+    cases: Sequence[tuple],
+    instances: int,
+    runs: int,
+    alternatives: int,
+    climbs: int,
+    seed: int,
+    progress: Progress = None,
+) -> xr.Dataset:
+    """Each case: ``instances`` random problems, ``runs`` starts each, every endpoint against ``alternatives`` random minimizers; the
+    nearest maximum of each of `CLIMBED` in the first ``climbs`` problems."""
+    tables = []
+    for c, case in enumerate(Case(*x) for x in cases):
+        found = []
+        for i in range(instances):
+            if progress:
+                progress((c + i / instances) / len(cases), case.label())
+            rng = np.random.default_rng(
+                [seed, case.size, case.rank, case.observed, i]
+            )  # problems shared by depths and scales
+            one = _one_problem(case, runs, alternatives, i < climbs, rng)
+            if one is not None:
+                found.append(one)
+        tables.append(_table(case, found, instances))
+    return xr.concat(tables, "case")
+
+
+def _one_problem(case: Case, runs: int, alternatives: int, climbing: bool, rng: np.random.Generator) -> _Found | None:
+    problem = random_problem(case.size, case.rank, case.observed, rng)
+    others = random_minimizers(problem, alternatives, 1.0, rng)
+    rows, cols = np.nonzero(problem.mask)
+    energy = dl.Completion(rows, cols, problem.data[rows, cols], problem.mask.shape)
+    start = case.scale * rng.normal(size=(runs, case.size, case.size))
+    result = dl.ensemble(energy, start, case.depth)
+    there = result.ok & np.isfinite(result.W).all((1, 2))
+    if not there.any():
+        return None
+    W, reached = project(result.W[there], problem)
+    off = np.linalg.norm(W - result.W[there], axis=(1, 2)) / np.linalg.norm(W, axis=(1, 2))
+    near = reached & (off < 0.1)
+    if not near.any():
+        return None
+    W = W[near]
+    distance = np.linalg.norm(W - np.median(W, 0), axis=(1, 2))
+    middle = W[[distance.argmin()]]
+    typical = float(np.median(np.linalg.norm(others - middle, axis=(1, 2))))
+    return _Found(
+        _stack(W, case, problem),
+        _stack(others, case, problem),
+        near.sum() / runs,
+        float(np.median(off[near])),
+        float(np.median(distance)) / typical,
+        _climbs(middle, typical, case, problem) if climbing else np.full(len(CLIMBED), np.nan),
+    )
+
+
+def _stack(W: Floats, case: Case, problem: Problem) -> Floats:
+    values = predictors(W, case.depth, problem)
+    return np.stack([values[name] for name in PREDICTORS], -1)
+
+
+def _climbs(middle: Floats, typical: float, case: Case, problem: Problem) -> Floats:
+    """How far the nearest local maximum of each predictor is, over the median distance of a random minimizer; ∞ where there is none."""
+    out = []
+    for name in CLIMBED:
+        top, done = climb(middle, lambda X, name=name: predictors(X, case.depth, problem)[name], problem)
+        out.append(float(np.linalg.norm(top - middle)) / typical if done[0] else math.inf)
+    return np.array(out)
+
+
+def _table(case: Case, found: list[_Found], instances: int) -> xr.Dataset:
+    """The statistics of one case: means over problems, which are what is independent."""
+    n = len(found)
+    rank = np.array(
+        [[percentile_rank(x.chosen[:, f], x.others[:, f]).mean() for f in range(len(PREDICTORS))] for x in found]
+    )
+    climbs = np.array([x.climb for x in found if not np.isnan(x.climb).any()]).reshape(-1, len(CLIMBED))
+    sets = [
+        np.concatenate([x.chosen[:, None], np.broadcast_to(x.others, (len(x.chosen), *x.others.shape))], 1)
+        for x in found
+    ]
+    gains = np.full((len(MODELS), 3), np.nan)
+    if n >= 4:
+        for m, names in enumerate(MODELS.values()):
+            columns = [PREDICTORS.index(name) for name in names]
+            per_problem = cross_validated_gain([x[..., columns] for x in sets], min(5, n))
+            gains[m] = per_problem.mean(), *bootstrap_interval(per_problem)
+    ranks = np.array([(rank[:, f].mean(), *bootstrap_interval(rank[:, f])) for f in range(len(PREDICTORS))])
+    ds = xr.Dataset(coords={"predictor": list(PREDICTORS), "model": list(MODELS), "climbed": list(CLIMBED)})
+    for k, end in enumerate(("", "_low", "_high")):
+        ds[f"below{end}"] = (
+            "predictor",
+            ranks[:, k],
+            {"long_name": "share of random minimizers that the predictor puts below an endpoint"},
+        )
+        ds[f"choice{end}"] = ("model", gains[:, k], {"units": "nats per run above a blind choice, on unseen problems"})
+    ds["climb"] = (
+        "climbed",
+        np.median(climbs, 0) if len(climbs) else np.full(len(CLIMBED), np.nan),
+        {"long_name": "distance to the nearest local maximum / to a random minimizer, median"},
+    )
+    ds["ok"] = (
+        (),
+        float(np.sum([x.ok for x in found]) / instances),
+        {"long_name": "share of runs that end near rank r"},
+    )
+    ds["off"] = ((), float(np.median([x.off for x in found])), {"long_name": "relative distance from rank r"})
+    ds["spread"] = (
+        (),
+        float(np.median([x.spread for x in found])),
+        {"long_name": "spread of endpoints / distance to a random minimizer"},
+    )
+    return ds.assign_coords(
+        case=case.label(),
+        **{f"case_{name}": float(value) for name, value in case._asdict().items()},
+    ).expand_dims("case")
