@@ -32,14 +32,14 @@ class DeepMatrixCompletion(Training):
         N. To let held-out entries choose it, use `DeepMatrixCompletionCV`.
     strength : "auto" or float ≥ 0, default "auto"
         λ in units of the noise: invariant to the units of the data and comparable between depths; useful values lie between 0.1
-        and 1. "auto" chooses it (and when to stop) on held-out entries, then fits all entries again.
+        and 1, and near 0 for data without noise. "auto" chooses it (and when to stop) on held-out entries, then fits all entries again.
     max_rank : int, optional
         A cap on the rank, at most min(m, n); default min(m, n, 50).
     biases : bool, default True
         Learn the mean and row and column biases jointly with W.
-    scaling : float in [0, 1], default 0.25
-        W̃_ij = (count_i count_j)^scaling W_ij (counts relative to their means): what makes the penalty fair between lines with
-        few and with many entries. 0 is off.
+    scaling : float in [0, 1], default 0.5
+        The penalty acts on W̃_ij = (count_i count_j)^{scaling/2} W_ij (counts relative to their means), so that lines with many
+        entries are not shrunk less only because they have many. 0 is off.
     ensemble : int, default 1
         Average so many draws from the Bayesian posterior around the fit (Gibbs sampling, see
         `deeplinear.completion.posterior`): more accurate, and the draws' spread tells the uncertainty.
@@ -66,8 +66,9 @@ class DeepMatrixCompletion(Training):
     random_state : int, RandomState or None
         Chooses the held-out entries, the start and the draws.
     checkpoint : path, optional
-        Prefix of files with the state of a running fit. A fit that was killed and is called again with the same data and
-        parameters (an integer ``random_state``) goes on there, to the same result; they are removed at the end.
+        File with the state of the fit of all entries. A fit that was killed and is called again with the same data and
+        parameters (an integer ``random_state``) makes its choices again, goes on there, and ends with the same result; the
+        file is removed at the end.
     callback : callable, optional
         Called with a `FitProgress`.
 
@@ -139,7 +140,7 @@ class DeepMatrixCompletion(Training):
         strength="auto",
         max_rank=None,
         biases=True,
-        scaling=0.25,
+        scaling=0.5,
         ensemble=1,
         burn_in=8,
         features=False,

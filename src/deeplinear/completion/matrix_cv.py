@@ -19,7 +19,7 @@ class DeepMatrixCompletionCV(DeepMatrixCompletion):
     ----------
     depths : sequence of real numbers ≥ 2 or ``math.inf``, default (2, 3, 4)
     strengths : sequence of floats > 0, optional
-        Default: ten values from 1 down to 1/8.
+        Default: those of `deeplinear.completion.path`, from 0.7 down to nearly 0.
     all others : as for `DeepMatrixCompletion` (``depth`` and ``strength`` are not used).
 
     Attributes
@@ -47,7 +47,7 @@ class DeepMatrixCompletionCV(DeepMatrixCompletion):
         strengths=None,
         max_rank=None,
         biases=True,
-        scaling=0.25,
+        scaling=0.5,
         ensemble=1,
         burn_in=8,
         features=False,

@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from .model import MISSING_ENTRIES, Model
 from .observations import Observations
 from .path import STRENGTHS
 from .posterior import Sample, draw
-from .selection import Choice, Held, Trial, choose, clear, hold_out, repeat
+from .selection import Choice, Held, Trial, choose, hold_out, repeat
 from .thin import ThinFit, fit
 from .uncertainty import Calibration
 
@@ -89,9 +90,8 @@ class Training(BaseEstimator):
         draw_seed = int(state.randint(2**31))
         if self.validation_fraction > 0 and seen.nnz > 1:
             held = hold_out(seen, self.validation_fraction, state)
-            choice = choose(
-                held, self._depths(), self._strengths(), checkpoint=self.checkpoint, on_trial=self._told, **options
-            )
+            told = None if self.callback is None else self._fitted
+            choice = choose(held, self._depths(), self._strengths(), **options | {"callback": told})
             self.trials_, self.validation_score_ = choice.trials, choice.best.validation_rmse
             calibration = self._calibrate(held, choice, draw_seed)
             self._tell("fitting all entries", 0.0, None, self.validation_score_)
@@ -102,7 +102,8 @@ class Training(BaseEstimator):
             found = fit(seen, depth=self._depths()[0], strength=strength, checkpoint=self.checkpoint, **options)
             self.converged_ = found.converged
         self._publish(found, seen, ids, calibration, draw_seed)
-        clear(self.checkpoint)
+        if self.checkpoint is not None:  # it has done its work
+            Path(self.checkpoint).unlink(missing_ok=True)
         if not self.converged_:
             warnings.warn(
                 f"The fit stopped after {found.n_sweeps} sweeps without reaching tol = {self.tol}: increase max_sweeps or tol.",
@@ -170,13 +171,13 @@ class Training(BaseEstimator):
             raise InputError(MISSING_ENTRIES.format(what=what))
         return self.model_.seen
 
-    def _told(self, trial: Trial, done: float) -> None:
-        stage = f"depth {trial.depth:g}, strength {trial.strength:.3g}, rank {trial.rank}"
-        self._tell(stage, done, None, trial.validation_rmse)
+    def _fitted(self, found: ThinFit) -> None:
+        stage = f"depth {found.depth:g}, strength {found.strength:.3g}: rank {found.rank}"
+        self._tell(stage, math.nan, found.objective[-1], min(found.validation))
 
     def _swept(self, found: ThinFit) -> None:
         held = found.validation[-1] if found.validation else None
-        stage = f"depth {found.depth:g}, strength {found.strength:.3g}, rank {found.rank}, sweep {found.sweep}"
+        stage = f"fitting all entries: rank {found.rank}, sweep {found.n_sweeps}"
         self._tell(stage, math.nan, found.objective[-1] if found.objective else None, held)
 
     def _tell(self, stage: str, done: float, objective: float | None, rmse: float | None) -> None:
