@@ -156,7 +156,7 @@ def run(
             at, status = _judge(setting, stage, options, held, at)
         elif at.sweeps >= stage.sweeps or settled(stage, at):
             at = replace(at, phase=at.phase + 1, sweeps=0, trace=())
-        if file:
+        if file and not status:  # not at the end: a finished fit that is run again makes its last sweep again
             at.save(file)
         if callback is not None and not status and callback(_result(setting, options, stage.penalty, at)):
             status = "callback"

@@ -280,7 +280,8 @@ def transpose(indptr, indices, values, weights, new_indptr, new_indices, new_val
 def first_duplicate(indptr, indices):
     """(number of repeated entries, line and index of the first) in a structure with sorted lines."""
     count = 0
-    line = index = np.int64(-1)
+    line: Any = np.int64(-1)
+    index: Any = np.int64(-1)
     for i in range(indptr.size - 1):
         for t in range(indptr[i] + 1, indptr[i + 1]):
             if indices[t] == indices[t - 1]:
@@ -302,7 +303,7 @@ def merge(indptr, indices, values, weights, mean):
             u = t + 1
             while u < stop and indices[u] == indices[t]:
                 u += 1
-            value = np.float64(values[u - 1])
+            value: Any = np.float64(values[u - 1])
             weight = np.float64(weights[u - 1]) if weights.size else np.float64(1.0)
             if mean and u > t + 1:
                 total, mass = 0.0, 0.0

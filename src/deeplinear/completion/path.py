@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import InputError
-from .descent import Held, Progress, Validation, begin, grow, run
+from .descent import Held, Progress, Validation, begin, enlarge, grow, run
 from .observations import Observations
-from .plan import Options, penalty_at, plan
+from .plan import FIRST, Options, penalty_at, plan
 from .result import ThinFit
 from .sweeps import Setting, sweep
 from .thin import make_options, make_setting
@@ -54,8 +54,10 @@ def path(
     """`thin.fit` at every depth and strength with early stopping on held-out entries; the best of all.
 
     One depth-2 iterate walks down the strengths, two sweeps at each, growing components as they become possible; every
-    depth departs from it. (Depth N > 2 only loses rank, so that its own fit at a stronger penalty is a poor start.) A depth
-    ends after ``patience`` strengths without a better held-out error, or one that is worse by 1 %. Biases, τ and the first singular triples are
+    depth departs from it. (Depth N > 2 only loses rank, so that its own fit at a stronger penalty is a poor start, except for nearly
+    exact data, below strength 0.01.) A depth
+    ends after ``patience`` strengths without a better held-out error, or one that is worse by 1 %.
+    Biases, τ and the first singular triples are
     computed once; the fits come without certificate. ``callback`` gets every fit; the other ``options`` are those of `thin.fit`.
 
     **Raises** `InputError` without ``validation`` = (rows, cols, values).
@@ -90,6 +92,7 @@ def _walk(
     callback: Callable[[ThinFit], None] | None,
 ) -> PathResult:
     fits: list[ThinFit] = []
+    last: dict[float, ThinFit] = {}
     best, stale = dict.fromkeys(depths, math.inf), dict.fromkeys(depths, 0)
     base = begin(setting, runs[2.0][0], None)
     for step, flat in enumerate(runs[2.0]):
@@ -97,13 +100,16 @@ def _walk(
         for depth in [depth for depth in depths if stale[depth] < patience]:
             options = runs[depth][step]
             stages = plan(setting, options, base.tau, warm=True)
-            found = run(setting, options, replace(base, state=base.state.copy()), stages, held=held, certified=False)
+            # data this exact: the noise that depth 2 lets in would stay, so each fit departs from the one before (as in `plan`)
+            chained = options.strength < FIRST and depth > 2 and depth in last
+            state = enlarge(last[depth], setting) if chained else base.state.copy()
+            last[depth] = found = run(setting, options, replace(base, state=state), stages, held=held, certified=False)
             fits.append(found)
             if callback is not None:
                 callback(found)
             score = min(found.validation)
             best[depth], stale[depth] = (
-                (score, 0) if score < best[depth] * (1 - 1e-5) else (best[depth], stale[depth] + 1)
+                (score, 0) if score < best[depth] * (1 - 1e-4) else (best[depth], stale[depth] + 1)
             )
         if min(stale.values()) >= patience:
             break
