@@ -289,5 +289,5 @@ def test_docstrings_become_prose():
         "<p>Title: <em>A, B</em> 2020, <code>x * y</code>.</p>",
         "<p>Second <strong>bold</strong> line with &lt;tags&gt; &amp; 2*3*4.</p>",
         "<ul><li>one</li><li>two more</li></ul>",
-        "<pre>    code * here</pre>",
+        "<pre>code * here</pre>",
     ]

@@ -33,15 +33,19 @@ def completion(
     scale: float = 1e-3,
     runs: int = 10,
     seed: int = 0,
-    accuracy: float = 1e-6,
+    accuracy: float | None = None,
+    method: str = "auto",
 ) -> dict[str, Any]:
     """Complete a random ``size`` × ``size`` matrix of rank ``rank`` from ``observed`` of its entries by ``runs`` flows of this depth.
 
     The truth is a product of Gaussian factors, scaled to Frobenius norm ``size`` (so its entries are of order 1). Starts have
     entries N(0, ``scale``²). Truth and order of the observed entries depend on (seed, size, rank), starts before scaling on
     (seed, size) alone: tasks that differ in depth, scale or ``observed`` see the same problem, and more entries include fewer.
+    ``accuracy`` and ``method`` as in `ensemble`.
     """
-    import deeplinear as dl
+    from ..asymptotics import effective_rank
+    from ..energies import Completion
+    from ..ensembles import ensemble
 
     size, observed, rank, runs = (
         _whole(k, v) for k, v in (("size", size), ("observed", observed), ("rank", rank), ("runs", runs))
@@ -52,15 +56,15 @@ def completion(
         raise InputError(f"rank must be at most size = {size}, got {rank}: take a smaller rank.")
     truth, order = problem(size, rank, seed)
     rows, cols = np.unravel_index(np.sort(order[:observed]), truth.shape)
-    energy = dl.Completion(rows=rows, cols=cols, values=truth[rows, cols], shape=truth.shape)
+    energy = Completion(rows=rows, cols=cols, values=truth[rows, cols], shape=truth.shape)
     starts = scale * np.random.default_rng(derive_seed("start", size, seed)).normal(size=(runs, size, size))
-    result = dl.ensemble(energy, starts, depth, accuracy=accuracy)
+    result = ensemble(energy, starts, depth, accuracy=accuracy, method=method)
     ok = np.asarray(result.ok) & np.isfinite(result.W).all(axis=(1, 2))
     W = result.W[ok]
     singular = np.linalg.svd(W, compute_uv=False) if ok.any() else np.empty((0, size))
     return {
         "relative_error": _describe(np.linalg.norm(W - truth, axis=(1, 2)) / np.linalg.norm(truth)),
-        "effective_rank": _describe(np.asarray(dl.effective_rank(W)) if ok.any() else np.empty(0)),
+        "effective_rank": _describe(np.asarray(effective_rank(W)) if ok.any() else np.empty(0)),
         "nuclear_norm": _describe(singular.sum(axis=1) / np.linalg.norm(truth, "nuc")),
         "energy": _describe(np.asarray(result.energy)[ok]),
         "endpoint_error": _describe(np.asarray(result.error)[ok]),

@@ -4,6 +4,7 @@ import base64
 import html
 import json
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,7 +100,7 @@ def prose(doc: str) -> list[str]:
 def _block(block: str) -> str:
     lines = block.splitlines()
     if all(line.startswith("    ") for line in lines):
-        return f"<pre>{html.escape(block)}</pre>"
+        return f"<pre>{html.escape(textwrap.dedent(block))}</pre>"
     if re.match(r"[-*] ", lines[0]):
         items = re.split(r"(?m)^[-*] ", block)[1:]
         return "<ul>" + "".join(f"<li>{_inline(item)}</li>" for item in items) + "</ul>"
