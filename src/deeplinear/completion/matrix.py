@@ -42,8 +42,8 @@ class DeepMatrixCompletion(Training):
         entries are not shrunk less only because they have many. 0 is off.
     ensemble : int, default 1
         Average so many draws from the Bayesian posterior around the fit (Gibbs sampling, see
-        `deeplinear.completion.posterior`): more accurate, and the draws' spread tells the uncertainty.
-    burn_in : int, default 8
+        `deeplinear.completion.posterior`): more accurate, at so many times (m + n)(r + 1) numbers of memory.
+    burn_in : int, default 10
         Draws that are thrown away first. With ``ensemble`` > 1 only.
     features : bool, default False
         Learn also from *which* entries were observed, as side information (implicit feedback; see
@@ -142,7 +142,7 @@ class DeepMatrixCompletion(Training):
         biases=True,
         scaling=0.5,
         ensemble=1,
-        burn_in=8,
+        burn_in=10,
         features=False,
         clip=None,
         unseen="marginals",
@@ -301,7 +301,7 @@ class DeepMatrixCompletion(Training):
         """Write the model to a file that cannot execute anything (`deeplinear.completion.model_file` has the layout).
 
         ``entries=False`` leaves the training entries out: smaller, and no rating leaves the house; then there is no ``partial_fit``, no
-        ``exclude_seen`` and, without averaging, no deviations. Parameters that are functions or generators are not saved.
+        ``exclude_seen`` and no deviations. Parameters that are functions or generators are not saved.
         """
         check_is_fitted(self)
         meta, arrays = dump(self.model_, entries=entries)

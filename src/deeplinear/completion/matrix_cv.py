@@ -49,7 +49,7 @@ class DeepMatrixCompletionCV(DeepMatrixCompletion):
         biases=True,
         scaling=0.5,
         ensemble=1,
-        burn_in=8,
+        burn_in=10,
         features=False,
         clip=None,
         unseen="marginals",

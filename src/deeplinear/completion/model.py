@@ -21,20 +21,18 @@ MISSING_ENTRIES = (
 
 
 @compiled
-def average(rows, cols, left, right, means, mean_out, square_out):
-    """Mean and centred sum of squares over the draws of mean + p·q + a + b at (rows[t], cols[t])."""
+def average(rows, cols, left, right, means, out):
+    """Mean over the draws of mean + p·q + a + b at (rows[t], cols[t])."""
     draws, f = left.shape[0], left.shape[2]
     for t in range(len(rows)):
-        mean, square = 0.0, 0.0
+        total = 0.0
         for s in range(draws):
             p, q = left[s, rows[t]], right[s, cols[t]]
             x = means[s] + p[f - 1] + q[f - 1]
             for k in range(f - 1):
                 x += float(p[k]) * q[k]
-            step = x - mean
-            mean += step / (s + 1)
-            square += step * (x - mean)
-        mean_out[t], square_out[t] = mean, square
+            total += x
+        out[t] = total / draws
 
 
 @dataclass(frozen=True)
@@ -72,9 +70,8 @@ class Model:
     ) -> "Model":
         """From a fit and draws around it (none: the fit itself)."""
         counts = seen.by_row.counts, seen.by_col.counts
-        local = LocalPosterior.of(fit, seen)
+        noise = LocalPosterior.of(fit, seen).noise
         if draws:
-            noise = float(np.mean([1 / draw.precision for draw in draws]))
             sides = [
                 np.stack([_with_average(getattr(d, side), c) for d in draws])
                 for side, c in zip(("rows", "cols"), counts, strict=True)
@@ -82,7 +79,6 @@ class Model:
             left, right = (side.astype(np.float32) for side in sides)
             means = np.array([draw.mean for draw in draws])
         else:
-            noise = local.noise
             left, right = (
                 _with_average(np.column_stack([factor, bias]), c)[None]
                 for factor, bias, c in ((fit.left, fit.row_bias, counts[0]), (fit.right, fit.col_bias, counts[1]))
@@ -98,7 +94,7 @@ class Model:
     @cached_property
     def _local(self) -> LocalPosterior:
         if self.seen is None:
-            raise InputError(MISSING_ENTRIES.format(what="the uncertainty of a fit without averaging"))
+            raise InputError(MISSING_ENTRIES.format(what="the uncertainty of predictions"))
         return LocalPosterior(self.fit, self.seen, self.noise)
 
     def codes(self, rows: Any, cols: Any, unseen: str) -> tuple[np.ndarray, np.ndarray]:
@@ -118,26 +114,20 @@ class Model:
             )
         return row_codes, col_codes
 
-    def moments(self, rows: np.ndarray, cols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean (float64) and variance over the draws at codes; without `limits`."""
-        mean, square = np.empty(len(rows)), np.empty(len(rows))
-        average(rows, cols, self.left, self.right, self.means, mean, square)
-        return mean, square / max(self.draws - 1, 1)
-
     def predict(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
-        """The mean at codes, cut to `limits`."""
-        return self.clip(self.moments(rows, cols)[0])
+        """The mean over the draws at codes (float64), cut to `limits`."""
+        out = np.empty(len(rows))
+        average(rows, cols, self.left, self.right, self.means, out)
+        return self.clip(out)
 
     def clip(self, values: np.ndarray) -> np.ndarray:
         return values if self.limits is None else np.clip(values, *self.limits)
 
     def deviation(self, rows: np.ndarray, cols: np.ndarray, threads: int | None = None) -> np.ndarray:
-        """Standard deviation of a new entry at codes: noise, and the spread of the draws or the `LocalPosterior`."""
+        """Standard deviation of a new entry at codes, from the `LocalPosterior`; at −1 that of all entries."""
         out = np.full(len(rows), self.spread)
         known = (rows >= 0) & (cols >= 0)
-        if self.draws > 1:
-            out[known] = np.sqrt(self.noise + self.moments(rows[known], cols[known])[1])
-        elif known.any():
+        if known.any():
             out[known] = self._local.deviation(rows[known], cols[known], threads)
         return out
 
