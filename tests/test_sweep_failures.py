@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sweep_processes import Lab, contents, kill
+from sweep_processes import Lab, contents, kill, wait
 
 
 def kill_everything_once(folder: Path, *, seeds: int, work: int, chunk: int | None, rng) -> None:
@@ -208,3 +208,28 @@ def test_interrupted_sweep_says_how_to_go_on(calm, lab):
     lab.environment["SWEEP_WORK"] = "1"
     assert lab.sweep("--workers", "0", "--resume").wait(100) == 0
     assert contents(lab.folder / "sweep.zarr") == contents(calm.folder / "sweep.zarr")
+
+
+def test_killed_command_with_its_own_processes(calm, lab):
+    """The default: scheduler and workers belong to the command. Killing it kills them all, and its processes do not stay behind."""
+    lab.environment["SWEEP_WORK"] = "500"
+    client = lab.sweep("--workers", "2")
+    lab.wait_for_calls(20)
+    kill(client)
+    wait(lambda: not running_in(lab.folder), 60)
+    lab.environment["SWEEP_WORK"] = "1"
+    assert lab.sweep("--workers", "0", "--resume").wait(100) == 0
+    assert contents(lab.folder / "sweep.zarr") == contents(calm.folder / "sweep.zarr")
+    assert len(lab.calls()) - len(calm.calls()) <= 2  # one task of each of two processes was in hand
+
+
+def running_in(folder: Path) -> list[str]:
+    """Processes whose working directory is ``folder``."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cwd"):
+        try:
+            if place.readlink() == folder and (place.parent / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
+                found.append(place.parent.name)
+        except OSError:  # it ended meanwhile
+            continue
+    return found

@@ -380,3 +380,16 @@ def test_force_does_not_delete_a_folder_that_is_no_store(tmp_path):
     with pytest.raises(dl.InputError, match="is not a zarr store; --force does not replace it"):
         run(Sweep(cheap, grid={"x": [1]}), tmp_path / "precious", force=True)
     assert (tmp_path / "precious" / "thesis.tex").exists()
+
+
+def test_the_examples_of_the_documentation(tmp_path):
+    from pathlib import Path
+
+    page = (Path(__file__).parents[1] / "docs" / "experiments.md").read_text()
+    blocks = dict(re.findall(r"```(toml|python)\n# (?:.*?)\n(.*?)```", page, flags=re.DOTALL))
+    (tmp_path / "recovery.toml").write_text(blocks["toml"])
+    assert len(read_sweep(tmp_path / "recovery.toml").table) == 3 * 2 * 10 * 2
+    (tmp_path / "mytasks.py").write_text(blocks["python"])
+    (tmp_path / "own.toml").write_text('task = "mytasks:spectrum"\n[grid]\nsize = [4, 5]\n[fixed]\ndepth = 3\n')
+    assert run(read_sweep(tmp_path / "own.toml"), tmp_path / "own.zarr").computed == 2
+    assert open_sweep(tmp_path / "own.zarr").sigma.shape == (2, 3)
