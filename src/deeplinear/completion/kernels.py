@@ -243,13 +243,13 @@ def bucket(major, minor, values, weights, indptr, out_minor, out_values, out_wei
     for i in range(1, indptr.size):
         indptr[i] += indptr[i - 1]
     for t in range(major.size):
-        i = np.int64(major[t])
-        place = indptr[i]
+        line = np.int64(major[t])
+        place = indptr[line]
         out_minor[place] = minor[t]
         out_values[place] = values[t]
         if weights.size:
             out_weights[place] = weights[t]
-        indptr[i] = place + 1
+        indptr[line] = place + 1
     for i in range(indptr.size - 1, 0, -1):
         indptr[i] = indptr[i - 1]
     indptr[0] = 0

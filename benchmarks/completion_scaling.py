@@ -1,0 +1,87 @@
+"""Time per sweep and memory of the thin completion engine against the number of observed entries.
+
+    python benchmarks/completion_scaling.py [largest number of entries, default 1e7]
+
+Rank 40, float32, depth 3, on a random matrix whose sides grow with the square root of the number of entries (the factors stay a fixed part
+of the data). CPU seconds of one thread for one sweep, the exponent of their power law, and the wall-clock gain of two threads (in turns).
+"""
+
+import platform
+import resource
+import sys
+import time
+
+import numba
+import numpy as np
+
+from deeplinear.completion.engine import Penalty
+from deeplinear.completion.observations import Observations
+from deeplinear.completion.start import line_scale
+from deeplinear.completion.sweeps import Setting, State, assemble, balance, sweep
+from deeplinear.completion.threads import workers
+
+RANK = 40
+ROUNDS = 3
+
+
+def problem(entries: int) -> Observations:
+    """Low rank plus noise, uniformly sampled, about 300 entries per row and 600 per column at 10⁷."""
+    rng = np.random.default_rng(entries)
+    m = round(10.5 * entries**0.5)
+    shape = (m, m // 2)
+    places = [rng.integers(0, side, entries, dtype=np.uint32) for side in shape]
+    sides = [rng.normal(size=(side, 5)).astype(np.float32) for side in shape]
+    values = np.zeros(entries, np.float32)
+    for k in range(5):
+        values += sides[0][places[0], k] * sides[1][places[1], k]
+    values += rng.standard_normal(entries, dtype=np.float32)
+    return Observations.from_triples(*places, values, shape, duplicates="last")
+
+
+def start(setting: Setting) -> State:
+    rng = np.random.default_rng(1)
+    m, n = setting.observations.shape
+    P, Q = rng.normal(size=(m, RANK)), rng.normal(size=(n, RANK))
+    return balance(setting, assemble(P, Q, np.ones(RANK), np.zeros(m), np.zeros(n), 0.0, np.float32))
+
+
+def seconds(setting: Setting, state: State) -> tuple[float, float]:
+    """(CPU, wall) seconds of one sweep that keeps all components."""
+    penalty = Penalty(3, 1e-3, 1.0)
+    cpu, wall = time.process_time(), time.perf_counter()
+    _, after = sweep(setting, penalty, state.copy())
+    assert after.rank == RANK
+    return time.process_time() - cpu, time.perf_counter() - wall
+
+
+def measure(entries: int) -> float:
+    seen = problem(entries)
+    cpu, wall = np.inf, [np.inf, np.inf]
+    for _ in range(ROUNDS):
+        for k, threads in enumerate((1, 2)):
+            with workers(threads) as crew:
+                setting = Setting(seen, line_scale(seen.by_row, 0.5), line_scale(seen.by_col, 0.5), 2.0, crew, 2)
+                state = start(setting)
+                seconds(setting, state)
+                used, passed = seconds(setting, state)
+            wall[k] = min(wall[k], passed)
+            cpu = min(cpu, used) if threads == 1 else cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(
+        f"{seen.nnz:>12,} {cpu:>14.3f} {wall[0]:>12.3f} {wall[1]:>13.3f} {wall[0] / wall[1]:>8.2f} {peak:>9.2f}",
+        flush=True,
+    )
+    return cpu
+
+
+def main(largest: float = 1e7) -> None:
+    print(f"{platform.machine()}, numba {numba.__version__}, numpy {np.__version__}; rank {RANK}, 2 steps per line\n")
+    print(f"{'entries':>12} {'CPU s / sweep':>14} {'1 thread s':>12} {'2 threads s':>13} {'gain':>8} {'peak GiB':>9}")
+    sizes = [int(10**power) for power in (5, 5.5, 6, 6.5, 7, 7.5, 8) if 10**power <= 1.01 * largest]
+    times = [measure(entries) for entries in sizes]
+    if len(times) > 1:
+        print(f"\ntime ∝ entries^{np.polyfit(np.log(sizes), np.log(times), 1)[0]:.3f}")
+
+
+if __name__ == "__main__":
+    main(*(float(argument) for argument in sys.argv[1:]))
