@@ -74,7 +74,7 @@ def tilt(values: ArrayLike, grid: ArrayLike, weights: ArrayLike) -> float:
     >>> round(tilt(draws, f, np.ones(1001)), 1)
     3.0
     """
-    f, w, target = np.asarray(grid, float), np.asarray(weights, float), float(np.mean(values))
+    f, w, target = np.asarray(grid, float), np.asarray(weights, float), float(np.mean(np.asarray(values, float)))
     f, w = f[w > 0], w[w > 0]
     spread = float(f.max() - f.min())
     if not spread > 0:

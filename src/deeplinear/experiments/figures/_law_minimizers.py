@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -113,11 +114,15 @@ def _stack(W: Floats, case: Case, problem: Problem) -> Floats:
     return np.stack([values[name] for name in PREDICTORS], -1)
 
 
+def _value(name: str, depth: float, problem: Problem, W: Floats) -> Floats:
+    return predictors(W, depth, problem)[name]
+
+
 def _climbs(middle: Floats, typical: float, case: Case, problem: Problem) -> Floats:
     """How far the nearest local maximum of each predictor is, over the median distance of a random minimizer; ∞ where there is none."""
     out = []
     for name in CLIMBED:
-        top, done = climb(middle, lambda X, name=name: predictors(X, case.depth, problem)[name], problem)
+        top, done = climb(middle, partial(_value, name, case.depth, problem), problem)
         out.append(float(np.linalg.norm(top - middle)) / typical if done[0] else math.inf)
     return np.array(out)
 
@@ -164,7 +169,5 @@ def _table(case: Case, found: list[_Found], instances: int) -> xr.Dataset:
         float(np.median([x.spread for x in found])),
         {"long_name": "spread of endpoints / distance to a random minimizer"},
     )
-    return ds.assign_coords(
-        case=case.label(),
-        **{f"case_{name}": float(value) for name, value in case._asdict().items()},
-    ).expand_dims("case")
+    about: dict[str, Any] = {f"case_{name}": float(value) for name, value in case._asdict().items()}
+    return ds.assign_coords({"case": case.label(), **about}).expand_dims("case")

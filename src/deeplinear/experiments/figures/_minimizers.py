@@ -49,9 +49,8 @@ def random_problem(d: int, rank: int, observed: int, rng: np.random.Generator) -
     conserved (`charges`), which is another experiment."""
     truth = rng.normal(size=(d, rank)) @ rng.normal(size=(rank, d))
     while True:
-        mask = np.zeros(d * d, bool)
-        mask[rng.choice(d * d, observed, replace=False)] = True
-        mask = mask.reshape(d, d)
+        mask = np.zeros((d, d), bool)
+        mask.flat[rng.choice(d * d, observed, replace=False)] = True
         if components(mask).max() == 0:
             return Problem(np.where(mask, truth / np.sqrt((truth[mask] ** 2).mean()), 0.0), mask, rank)
 

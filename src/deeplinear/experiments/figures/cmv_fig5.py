@@ -9,6 +9,7 @@ last panel says what the eye cannot: the volume at a small fixed |det| along the
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -58,7 +59,8 @@ def draw(ds: xr.Dataset) -> Figure:
         columns = min(panels, 2)
         rows = -(-panels // columns)
         figure = new_figure(5.0 * columns, 4.3 * rows + 3.4)
-        above, below = figure.subfigures(2, 1, height_ratios=(4.3 * rows, 3.4))
+        halves: Any = figure.subfigures(2, 1, height_ratios=(4.3 * rows, 3.4))
+        above, below = halves
         axes = np.atleast_1d(above.subplots(rows, columns)).ravel()
         for axis, i in zip(axes, range(panels), strict=False):
             values, W = ds.log_volume.values[i], ds.W.values[i]
@@ -75,8 +77,8 @@ def draw(ds: xr.Dataset) -> Figure:
     return figure
 
 
-def _draw_along(ds: xr.Dataset, figure: object) -> None:
-    left, right = figure.subplots(1, 2)  # type: ignore[attr-defined]
+def _draw_along(ds: xr.Dataset, figure: Any) -> None:
+    left, right = figure.subplots(1, 2)
     for i, depth in enumerate(ds.depth.values):
         style = line_style(i) | {"markevery": 6}
         left.plot(ds.tau, ds.along.values[i] - ds.along.values[i].max(), label=depth_label(float(depth)), **style)

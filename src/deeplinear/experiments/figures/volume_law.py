@@ -197,7 +197,7 @@ def _draw_cases(axis: Axes, ds: xr.Dataset, name: str, over: str, shown: tuple[s
     for k, predictor in enumerate(shown):
         chosen: Any = {over: predictor}
         mid, low, high = (ds[f"{name}{end}"].sel(chosen).values for end in ("", "_low", "_high"))
-        style = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
+        style: dict[str, Any] = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
         place = y + 0.3 - 0.1 * k
         axis.errorbar(
             mid, place, xerr=[mid - low, high - mid], ls="", ms=5, lw=0.9, label=predictor.replace("-", "− "), **style
