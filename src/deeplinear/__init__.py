@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from . import asymptotics, curvature, datasets, experiments, geodesic, verify
     from .asymptotics import effective_rank, stable_rank
     from .charts import LogSVD
+    from .compilation import cache_compilations
     from .completion.estimators import DeepLinearImputer
     from .completion.matrix import DeepMatrixCompletion
     from .completion.matrix_cv import DeepMatrixCompletionCV
@@ -50,6 +51,7 @@ _HOME = {
     "normal_start": "ensembles",
     "EnsembleResult": "ensembles",
     "Ending": "ensembles",
+    "cache_compilations": "compilation",
     "FlowResult": "integrate",
     "Status": "integrate",
     "LogSVD": "charts",
@@ -126,6 +128,7 @@ __all__ = [
     "DeepLinearImputer",
     "DeepMatrixCompletion",
     "DeepMatrixCompletionCV",
+    "cache_compilations",
     "CriticalPointError",
     "DepthError",
     "DownloadError",

@@ -4,18 +4,20 @@ Lanes come last: W is m×n×L, for L independent points, so that elementwise wor
 lane computes never depends on the others: iterations leave a lane that has converged untouched, bit for bit.
 """
 
+import functools
+import operator
 from typing import Any, Protocol
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from ..spectral import shrink
 
 # A matrix in every lane: m×n×L, or for 2×2 the tuple of the four entries, L numbers each. Apart, the compiler computes the
 # four of them in one pass; stacked, it repeats all that they share four times (measured: 4 × slower).
-Matrix = Float[Array, "m n L"] | tuple[Array, Array, Array, Array]
+Matrix = Any  # Float[Array, "m n L"] | tuple[Array, Array, Array, Array]
 
 
 def split(W: Float[Array, "m n L"]) -> Matrix:
@@ -31,7 +33,7 @@ def join(W: Matrix) -> Float[Array, "m n L"]:
 def dot(X: Matrix, Y: Matrix) -> Float[Array, " L"]:
     """⟨X, Y⟩ in every lane."""
     if isinstance(X, tuple):
-        return sum(x * y for x, y in zip(X, Y, strict=True))
+        return functools.reduce(operator.add, map(operator.mul, X, Y))
     return jnp.sum(X * Y, (0, 1))
 
 
@@ -44,7 +46,7 @@ class Frame(Protocol):
         """A^q(Z)."""
         ...
 
-    def length(self, Z: Matrix, floor: Array) -> Float[Array, " L"]:
+    def length(self, Z: Matrix, floor: ArrayLike) -> Float[Array, " L"]:
         """√⟨Z, A_{∞,W}^{−1}Z⟩, the length of Z in the metric of infinite depth: a change relative to each singular value.
 
         Singular values below ``floor`` · σ_1 count as that large.
@@ -94,10 +96,10 @@ class Planar(eqx.Module):
         p0, p1, q0, q1 = x * cp - y * sp, x * sp + y * cp, v * cq - w * sq, v * sq + w * cq
         return p0 + q0, q1 - p1, p1 + q1, p0 - q0
 
-    def length(self, Z: Matrix, floor: Array) -> Array:
+    def length(self, Z: Matrix, floor: ArrayLike) -> Array:
         first, second, y, w = self._turn(Z)
         z = jnp.minimum(self.gap, -2 * jnp.log(floor))
-        squares = first**2 + second**2 * jnp.exp(z) + 2 * (y**2 + w**2) / shrink(z, jnp.zeros_like(floor))
+        squares = first**2 + second**2 * jnp.exp(z) + 2 * (y**2 + w**2) / shrink(z, jnp.zeros_like(self.largest[0]))
         return jnp.sqrt(squares) / self.largest
 
 
@@ -155,10 +157,10 @@ class Thin(eqx.Module):
         out = product(inside, jnp.swapaxes(self.V, 0, 1))
         return jnp.swapaxes(out, 0, 1) if self.wide else out
 
-    def length(self, Z: Matrix, floor: Array) -> Array:
+    def length(self, Z: Matrix, floor: ArrayLike) -> Array:
         C, outside = self._turn(Z)
         least = jnp.log(self.largest * floor)
-        log_s, infinite = jnp.maximum(self.log_s, least), jnp.zeros_like(floor)
+        log_s, infinite = jnp.maximum(self.log_s, least), jnp.zeros_like(self.largest[0])
         squares = jnp.sum(C**2 / _pair(log_s[:, None], log_s[None, :], infinite), (0, 1))
         if self.U.shape[0] > self.U.shape[1]:
             squares = squares + jnp.sum(
@@ -202,7 +204,7 @@ def jacobi(W: Float[Array, "m n L"], sweeps: int = 30) -> tuple[Array, Array, Ar
     eps, tiny = jnp.finfo(W.dtype).eps, jnp.finfo(W.dtype).tiny
     eye = jnp.eye(n, dtype=W.dtype)
     # The rotations act on the columns of W and of V alike; apart, for the same reason as in `Matrix`.
-    columns = tuple(jnp.concatenate([W[:, j], jnp.broadcast_to(eye[:, j, None], (n, L))]) for j in range(n))
+    columns: Any = tuple(jnp.concatenate([W[:, j], jnp.broadcast_to(eye[:, j, None], (n, L))]) for j in range(n))
 
     def sweep(carry: tuple[Any, Array, Array]) -> tuple[Any, Array, Array]:
         columns, _, count = carry
@@ -223,7 +225,7 @@ def jacobi(W: Float[Array, "m n L"], sweeps: int = 30) -> tuple[Array, Array, Ar
     def go_on(carry: tuple[Any, Array, Array]) -> Array:
         return jnp.any(carry[1]) & (carry[2] < sweeps)
 
-    columns, _, _ = jax.lax.while_loop(go_on, sweep, (columns, jnp.ones(L, bool), 0))
+    columns, _, _ = jax.lax.while_loop(go_on, sweep, (columns, jnp.ones(L, bool), jnp.asarray(0)))
     US, V = (jnp.stack([x[rows] for x in columns], 1) for rows in (slice(m), slice(m, None)))
     s = jnp.sqrt(jnp.sum(US**2, 0))
     return jnp.where(s > 0, US / jnp.where(s > 0, s, 1.0), 0.0), s, V

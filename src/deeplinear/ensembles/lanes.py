@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .frames import Matrix, dot, join, split
+from .frames import dot, join, split
 from .linear import where
 from .steppers import Problem, Stepper, first_step, jump
 
@@ -49,6 +49,9 @@ class Lanes(eqx.Module):
     path: Float[Array, "m n T L"]
 
 
+Carry = tuple[Lanes, tuple[Array, Array, Array], Outcome, Array]  # the lanes, how they ended, results, starts taken
+
+
 @eqx.filter_jit
 def integrate(
     problem: Problem,
@@ -80,7 +83,7 @@ def integrate(
         return Lanes(run, state, stepper.rate(problem, state), t, first_step(problem, W), whole, whole, path)
 
     def advance(c: Lanes) -> Lanes:
-        busy = (c.run >= 0) & jnp.isfinite(c.h)
+        busy = (c.run >= 0) & (c.h > 0) & jnp.isfinite(c.h)
         target = jnp.append(ts, jnp.inf)[c.saved]
         h = jnp.minimum(c.h, target - c.t)
         trial = stepper.step(problem, c.state, c.rate, jnp.where(busy, h, 0.0))
@@ -119,49 +122,41 @@ def integrate(
             there = (error <= accuracy * jnp.sqrt(dot(end, end))) & (c.saved >= T) & (c.steps > 0)
             ending = say(there, Ending.limit)
             W = where(there, end, W)
+        ending = say(c.h == 0, Ending.critical)
+        ending = say(~jnp.isfinite(dot(W, W)) | jnp.isnan(c.h), Ending.not_finite)
         ending = say(c.steps >= max_steps, Ending.max_steps)
-        finite = jnp.isfinite(dot(W, W))
-        ending = say(~finite | (jnp.isnan(c.h) & ~_is_critical(problem, W)), Ending.not_finite)
-        ending = say(jnp.isnan(c.h), Ending.critical)
-        ending = say((c.t + c.h == c.t) & (c.steps > 0), Ending.step_too_small)
+        ending = say(c.t + c.h == c.t, Ending.step_too_small)
         return jnp.where(c.run >= 0, ending, 0), join(W), error
 
-    def cycle(carry: tuple[Lanes, Outcome, Array]) -> tuple[Lanes, Outcome, Array]:
-        c, out, queue = carry
+    def exchange(carry: Carry) -> Carry:
+        """The lanes that have ended are written out, and every free lane takes the next start."""
+        c, (ending, W, error), out, queue = carry
+        slot = jnp.where(ending > 0, c.run, Q)  # out of range, and so dropped, for a lane that goes on
+        found = Outcome(W, problem.value(split(W)), error, c.t, c.steps, ending, c.path)
+        out = jax.tree.map(lambda o, x: o.at[..., slot].set(x, mode="drop"), out, found)
+        free = (ending > 0) | (c.run < 0)
+        rank = queue + jnp.cumsum(free) - 1
+        c = where(free, fresh(jnp.where(rank < count, rank, -1)), c)
+        return c, (jnp.zeros_like(ending), W, error), out, jnp.minimum(queue + jnp.sum(free), count)
+
+    def cycle(carry: Carry) -> Carry:
+        c, (ending, _, _), _, queue = carry
+        due = jnp.any(ending > 0) | (jnp.any(c.run < 0) & (queue < count))
+        c, _, out, queue = jax.lax.cond(due, exchange, lambda carry: carry, carry)
         c = jax.lax.fori_loop(0, stride, lambda _, c: advance(c), c)
-        ending, W, error = look(c)
+        return c, look(c), out, queue
 
-        def refill(_: None) -> tuple[Lanes, Outcome, Array]:
-            done = ending > 0
-            slot = jnp.where(done, c.run, Q)  # out of range, and so dropped, for a lane that goes on
-            found = Outcome(W, problem.value(split(W)), error, c.t, c.steps, ending, c.path)
-            kept = jax.tree.map(lambda o, x: o.at[..., slot].set(x, mode="drop"), out, found)
-            rank = queue + jnp.cumsum(done) - 1
-            run = jnp.where(done, jnp.where(rank < count, rank, -1), c.run)
-            new = fresh(run)
-            return where(done, new, c), kept, queue + jnp.sum(done)
+    def go_on(carry: Carry) -> Array:
+        c, _, _, queue = carry
+        return jnp.any(c.run >= 0) | (queue < count)
 
-        return jax.lax.cond(jnp.any(ending > 0), refill, lambda _: (c, out, queue), None)
+    def blank(*shape: int) -> Array:
+        return jnp.full(shape, jnp.nan, dtype)
 
-    def go_on(carry: tuple[Lanes, Outcome, Array]) -> Array:
-        return jnp.any(carry[0].run >= 0)
-
-    first = jnp.arange(lanes)
-    nothing = jnp.full(Q, jnp.nan, dtype)
+    none = jnp.full(lanes, -1)
+    idle = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), eqx.filter_eval_shape(fresh, none))
+    idle = eqx.tree_at(lambda c: c.run, idle, none)
+    nothing = (jnp.zeros(lanes, int), blank(m, n, lanes), blank(lanes))
     whole = jnp.zeros(Q, int)
-    empty = Outcome(
-        jnp.full((m, n, Q), jnp.nan, dtype),
-        nothing,
-        nothing,
-        nothing,
-        whole,
-        whole,
-        jnp.full((m, n, T, Q), jnp.nan, dtype),
-    )
-    start = (fresh(jnp.where(first < count, first, -1)), empty, jnp.asarray(lanes))
-    return jax.lax.while_loop(go_on, cycle, start)[1]
-
-
-def _is_critical(problem: Problem, W: Matrix) -> Array:
-    rate = problem.frame(W).power(problem.gradient(W), 1)
-    return dot(rate, rate) == 0
+    out = Outcome(blank(m, n, Q), blank(Q), blank(Q), blank(Q), whole, whole, blank(m, n, T, Q))
+    return jax.lax.while_loop(go_on, cycle, (idle, nothing, out, jnp.asarray(0, count.dtype)))[2]

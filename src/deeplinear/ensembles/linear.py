@@ -10,7 +10,7 @@ from jaxtyping import Array
 from .frames import Frame, Matrix, dot
 
 
-def axpy(a: Array, X: Matrix, Y: Matrix) -> Matrix:
+def axpy(a: Array | float, X: Matrix, Y: Matrix) -> Matrix:
     """aX + Y, a being one number for each lane."""
     return jax.tree.map(lambda x, y: a * x + y, X, Y)
 
@@ -22,7 +22,7 @@ def solve(
     b: Matrix,
     *,
     shift: float,
-    rtol: float,
+    rtol: Array | float,
     max_steps: int,
 ) -> tuple[Matrix, Array]:
     """x with (shift + c A H) x = b, for H = E″ ≥ 0 and c > 0, shift 0 or 1; and which lanes reached ``rtol``.

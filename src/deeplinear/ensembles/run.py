@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -118,7 +118,7 @@ def ensemble(
     - ``depth``: real N ≥ 1 or ``math.inf``.
     - ``times``: increasing times at which to keep W (``path``). The run ends at the last one; add ``math.inf`` for the limit.
     - ``accuracy``: relative, of the jump's estimate; the steps are taken to ten times this. By default 1e−6 (float32:
-      1e−4) for explicit and 1e−3 for implicit steps.
+      1e−4) for explicit and 3e−3 for implicit steps.
     - ``method``: "explicit" (orders 5 and 4), "implicit" (order 3, linearly implicit with conjugate gradients on the frozen
       kernel: for stiff problems), "factors" (explicit on W_1 … W_N, integer N ≤ 4), or "auto": explicit up to 6×6, where a run that takes
       long goes on with implicit steps; for larger W the factors at N = 2, 3 and implicit steps at other depths.
@@ -141,10 +141,9 @@ def ensemble(
     {'limit': 20}
     """
     check_depth(depth, scalar=True)
-    sampler = start if callable(start) else None
     starts = None if callable(start) else _checked_starts(start)
     runs = _runs(starts, runs)
-    shape, dtype = (starts.shape[1:], starts.dtype) if starts is not None else _shape(sampler)
+    shape, dtype = (starts.shape[1:], starts.dtype) if starts is not None else _shape(start)
     _check_energy(energy, shape, dtype)
     ts, to_limit = _times(times, dtype)
     stages = _stages(method, depth, shape, max_steps, to_limit)
@@ -160,12 +159,12 @@ def ensemble(
         **{name: np.empty(runs, np.int32) for name in ("steps", "ending")},
     }
 
+    def draw(first: int) -> np.ndarray:
+        return np.asarray(_draw(cast(Any, start), key, jnp.asarray(first + np.arange(queue))))
+
     def work(first: int) -> int:
         rows = slice(first, min(first + queue, runs))
-        if starts is None:
-            W0 = np.asarray(_draw(sampler, key, first + np.arange(queue)))[: rows.stop - first]
-        else:
-            W0 = starts[rows]
+        W0 = draw(first)[: rows.stop - first] if starts is None else starts[rows]
         for name, value in plan(W0).items():
             found[name][rows] = value
         found["start"][rows] = W0
@@ -226,13 +225,13 @@ class _Plan:
         out: Outcome = integrate(
             problem,
             stepper,
-            padded,
-            times,
-            len(W0),
+            jnp.asarray(padded),
+            jnp.asarray(times),
+            jnp.asarray(len(W0)),
             jnp.asarray(self.ts),
             to_limit=self.to_limit,
             accuracy=jnp.asarray(accuracy, dtype),
-            max_steps=cap,
+            max_steps=jnp.asarray(cap),
             lanes=_lanes(m, n),
             stride=8 if max(m, n) <= SMALL else 4,
         )
@@ -265,7 +264,7 @@ def _stages(
     if method == "auto":
         method = "explicit" if small else "factors" if depth in (2, 3) else "implicit"
         if small and to_limit and depth > 2:
-            cap = min(256, max_steps)
+            cap = min(4096 if max(shape) == 2 else 256, max_steps)
             return ((Explicit(), cap), (Implicit(), max_steps - cap)) if cap < max_steps else ((Explicit(), cap),)
     if method == "factors":
         if depth not in (2, 3, 4):
