@@ -1,0 +1,120 @@
+"""Our completion beside other packages: the same split, threads and machine, each tuned on the same validation entries.
+
+    python benchmarks/peers/run.py --peers PYTHON [--ratings FILE] [--count 1000000] [--threads 1] [--markdown FILE]
+
+PYTHON is the interpreter of an environment with the peers (pip install cmfrec libmf scikit-surprise smurff cornac lenskit
+fancyimpute pandas); what it lacks, or what fails, is skipped and named. FILE holds ratings (user, item, value in its first
+columns, any format of `deeplinear complete`); without it a synthetic set of --count ratings is made. 80 % of the entries
+train, 10 % validate, 10 % test; the final fit of every method is to train + validation. Every method runs alone in its own
+process.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+from methods import METHODS
+
+HERE = Path(__file__).parent
+
+
+def load(ratings, columns, count):
+    if ratings is None:
+        from deeplinear.datasets import make_ratings
+
+        users, items = max(50, round(6040 * (count / 1e6) ** 0.5)), max(50, round(3706 * (count / 1e6) ** 0.5))
+        made = make_ratings(users, items, count)
+        rows, cols = np.unique(made.users, return_inverse=True)[1], np.unique(made.items, return_inverse=True)[1]
+        return rows, cols, made.values
+    from deeplinear.io.long import read_long
+
+    found = read_long(ratings, *columns)
+    return found.rows.astype(np.int64), found.cols.astype(np.int64), found.values
+
+
+def split(rows, cols, values, seed, path):
+    order = np.random.default_rng(seed).permutation(len(values))
+    tenth = len(values) // 10
+    parts = {"test": order[:tenth], "valid": order[tenth : 2 * tenth], "train": order[2 * tenth :]}
+    arrays = {}
+    for name, where in parts.items():
+        arrays |= {f"{name}_rows": rows[where], f"{name}_cols": cols[where], f"{name}_values": values[where]}
+    np.savez(path, shape=(rows.max() + 1, cols.max() + 1), limits=(values.min(), values.max()), **arrays)
+
+
+def run(name, data, threads, python, limit):
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "result.json"
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+        command = [python, str(HERE / "worker.py"), name, str(data), str(threads), str(result)]
+        try:
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=limit)
+        except subprocess.TimeoutExpired:
+            return {"error": f"more than {limit} s"}
+        if done.returncode or not result.exists():
+            lines = done.stderr.strip().splitlines() or ["no message"]
+            return {"error": lines[-1][:160]}
+        return json.loads(result.read_text())
+
+
+def table(results):
+    lines = [
+        "| method | test RMSE | fit, CPU s | tuning, s | peak memory, MB | settings |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, found in results.items():
+        if "error" in found:
+            lines.append(f"| {name} | – | – | – | – | skipped: {found['error']} |")
+            continue
+        told = ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in found["settings"].items())
+        lines.append(
+            f"| {name} | {found['rmse']:.4f} | {found['cpu']:.2f} | {found['tuning']:.0f} | {found['memory']:.0f} | {told} |"
+        )
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", default=sys.executable, help="interpreter with the peers")
+    parser.add_argument("--ratings", type=Path)
+    parser.add_argument("--columns", default=None, help="names of user, item, value, comma-separated")
+    parser.add_argument("--count", type=int, default=1_000_000)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--limit", type=float, default=3600, help="seconds for one method")
+    parser.add_argument("--only", default=None, help="methods whose name contains this text (several: a|b)")
+    parser.add_argument("--markdown", type=Path)
+    options = parser.parse_args()
+    columns = options.columns.split(",") if options.columns else (None, None, None)
+    rows, cols, values = load(options.ratings, columns, options.count)
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "split.npz"
+        split(rows, cols, values, options.seed, data)
+        for name in METHODS:
+            if options.only and not any(text in name for text in options.only.split("|")):
+                continue
+            python = sys.executable if name.startswith("deeplinear") else options.peers
+            results[name] = run(name, data, options.threads, python, options.limit)
+            print(name, json.dumps(results[name]), flush=True)
+    head = (
+        f"{'synthetic ratings' if options.ratings is None else options.ratings.stem}: {len(values):,} entries, {rows.max() + 1:,} × "
+        f"{cols.max() + 1:,}; split {options.seed}, {options.threads} thread(s); {platform.machine()}, {os.cpu_count()} cores, Python "
+        f"{platform.python_version()}, NumPy {np.__version__}."
+    )
+    text = f"{head}\n\n{table(results)}\n"
+    print(text)
+    if options.markdown:
+        options.markdown.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
