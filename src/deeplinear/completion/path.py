@@ -46,6 +46,7 @@ def path(
     *,
     patience: int = 2,
     threads: int | None = None,
+    device: str = "cpu",
     callback: Callable[[ThinFit], None] | None = None,
     biases: bool = True,
     bias_ridge: float = 2.0,
@@ -77,7 +78,7 @@ def path(
     }
     given |= {"steps": None, "seed": 0, "patience": 3, "bias_ridge": bias_ridge if biases else None} | options
     runs = {k: [make_options(observations, depth=k, strength=c, **given) for c in order] for k in (2.0, *open_depths)}
-    with workers(threads) as crew:
+    with workers(threads, device) as crew:
         setting = make_setting(observations, runs[2.0][0], crew)
         held = Held.check(validation, observations.shape, observations.dtype)
         return _walk(setting, held, runs, open_depths, patience, callback)

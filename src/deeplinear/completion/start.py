@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from . import kernels
 from .engine import Penalty
 from .observations import Compressed, Observations
 from .sweeps import Setting, State, assemble, energy, rows_pass, sweep
@@ -38,27 +37,19 @@ def additive(setting: Setting) -> State:
     return state
 
 
-def _rows_of(lines: Compressed, Z: np.ndarray, Y: np.ndarray, X: np.ndarray, mean: float, seed: int, setting: Setting):
-    out = np.empty((len(Z), X.shape[1]), Z.dtype)
-
-    def block(lo: int, hi: int) -> float:
-        return kernels.pull_back(lo, hi, *lines.arrays, Z.dtype.type(mean), Z, Y, X, out, seed)
-
-    setting.workers.run(lines.blocks, block)
-    return out
-
-
 def residual_times(setting: Setting, state: State, X: np.ndarray, seed: int = 0) -> np.ndarray:
     """R̃ X with R̃ = diag(1/ρ) (w ∘ residual) diag(1/κ) = −∂E/∂W̃ (m×n) and X (n×k); ``seed`` > 0 randomizes the signs."""
     inner = np.ascontiguousarray(X / setting.col_scale[:, None], dtype=state.Z.dtype)
-    out = _rows_of(setting.observations.by_row, state.Z, state.Y, inner, state.mean, seed, setting)
+    mean = state.Z.dtype.type(state.mean)
+    out = setting.workers.pull_back(setting.observations.by_row, state.Z, state.Y, inner, mean, seed)
     return out / setting.row_scale[:, None]
 
 
 def residual_transposed_times(setting: Setting, state: State, X: np.ndarray, seed: int = 0) -> np.ndarray:
     """R̃ᵀ X (n×k), X (m×k)."""
     inner = np.ascontiguousarray(X / setting.row_scale[:, None], dtype=state.Z.dtype)
-    out = _rows_of(setting.observations.by_col, state.Y, state.Z, inner, state.mean, seed, setting)
+    mean = state.Z.dtype.type(state.mean)
+    out = setting.workers.pull_back(setting.observations.by_col, state.Y, state.Z, inner, mean, seed)
     return out / setting.col_scale[:, None]
 
 

@@ -115,15 +115,7 @@ def solve_lines(
     if bias_ridge is not None:
         extra[bias], free[bias] = bias_ridge, 1
     weight = np.square(scale).astype(dtype)
-    mean = dtype.type(mean)
-
-    def block(lo: int, hi: int) -> tuple[float, np.ndarray, np.ndarray]:
-        pull, bend = np.zeros(w), np.zeros(w)
-        energy = kernels.solve(lo, hi, *lines.arrays, mean, Z, Y, full, extra, weight, free, steps, pull, bend)
-        return energy, pull, bend
-
-    parts = workers.run(lines.blocks, block)
-    return Pass(*(sum(part[i] for part in parts) for i in range(3)))
+    return Pass(*workers.solve(lines, Z, Y, dtype.type(mean), full, extra, weight, free, steps))
 
 
 def rows_pass(setting: Setting, state: State, ridge: np.ndarray, steps: int) -> Pass:

@@ -35,6 +35,7 @@ def fit(
     start: ThinFit | None = None,
     checkpoint: Any = None,
     threads: int | None = None,
+    device: str = "cpu",
     seed: int = 0,
     callback: Callback | None = None,
 ) -> ThinFit:
@@ -55,7 +56,9 @@ def fit(
     ``max_sweeps``. ``steps`` conjugate-gradient steps are made per line and sweep
     (2, or 5 below strength 0.01). ``start``: a fit to begin with; it may have
     fewer rows and columns (the new ones begin at 0). ``checkpoint``: a file; a fit that was killed resumes there and ends
-    with the same numbers. ``threads`` changes the time, not the result. ``callback`` gets the iterate after every sweep
+    with the same numbers. ``threads`` changes the time, not the result. ``device``: ``"cpu"`` (compiled loops), ``"gpu"``, or
+    ``"jax"`` (all devices of JAX's default platform; lines are dealt out to them): the same up to rounding.
+    ``callback`` gets the iterate after every sweep
     and ends the fit by returning True.
 
     **Method**: reweighted alternating ridge regression, one or two conjugate-gradient steps per line, rebalanced by a small SVD
@@ -82,7 +85,7 @@ def fit(
     if checkpoint is not None:
         told = {**asdict(options), "start": None if start is None else (start.rank, float(start.left.sum()))}
         file = Checkpoint(checkpoint, fingerprint(observations, told))
-    with workers(threads) as crew:
+    with workers(threads, device) as crew:
         setting = make_setting(observations, options, crew)
         held = None if validation is None else Held.check(validation, observations.shape, observations.dtype)
         at = (Progress.load(file) if file else None) or begin(setting, options, start)

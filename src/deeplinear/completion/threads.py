@@ -33,23 +33,54 @@ def blocks(indptr: np.ndarray) -> list[tuple[int, int]]:
 
 
 class Workers:
-    """Runs ``call(lo, hi)`` for every block, on ``threads`` threads, and returns the results in the order of the blocks."""
+    """The two passes over the entries, on the compiled loops of `kernels`, by ``threads`` threads."""
 
     def __init__(self, pool: ThreadPoolExecutor | None, threads: int) -> None:
         self._pool, self.threads = pool, threads
 
     def run(self, ranges: list[tuple[int, int]], call: Callable[[int, int], Any]) -> list[Any]:
+        """``call(lo, hi)`` for every block; the results in the order of the blocks."""
         if self._pool is None or len(ranges) < 2:
             return [call(lo, hi) for lo, hi in ranges]
         return list(self._pool.map(lambda pair: call(*pair), ranges))
 
+    def solve(
+        self, lines: Any, Z: Any, Y: Any, mean: Any, ridge: Any, extra: Any, scale: Any, free: Any, steps: int
+    ) -> tuple[Any, ...]:
+        """`kernels.solve` for all lines, in place: (energy, pull, bend)."""
+        from . import kernels
+
+        def block(lo: int, hi: int) -> tuple[Any, ...]:
+            pull, bend = np.zeros(Z.shape[1]), np.zeros(Z.shape[1])
+            energy = kernels.solve(lo, hi, *lines.arrays, mean, Z, Y, ridge, extra, scale, free, steps, pull, bend)
+            return energy, pull, bend
+
+        parts = self.run(lines.blocks, block)
+        return tuple(sum(part[i] for part in parts) for i in range(3))
+
+    def pull_back(self, lines: Any, Z: Any, Y: Any, X: Any, mean: Any, seed: int) -> Any:
+        """`kernels.pull_back` for all lines: the rows of R X."""
+        from . import kernels
+
+        out = np.empty((len(Z), X.shape[1]), Z.dtype)
+        self.run(lines.blocks, lambda lo, hi: kernels.pull_back(lo, hi, *lines.arrays, mean, Z, Y, X, out, seed))
+        return out
+
 
 @contextmanager
-def workers(threads: int | None) -> Iterator[Workers]:
-    """`Workers` for the duration of a ``with`` block, BLAS kept to the same number of threads."""
+def workers(threads: int | None, device: str = "cpu") -> Iterator[Any]:
+    """`Workers` (or `accelerator.Devices`) for the duration of a ``with`` block, BLAS kept to the same number of threads."""
     from threadpoolctl import threadpool_limits
 
+    if device not in ("cpu", "gpu", "jax"):
+        raise InputError(f'device must be "cpu", "gpu" or "jax", got {device!r}.')
     count = check_threads(threads)
+    if device != "cpu":
+        from .accelerator import Devices
+
+        with threadpool_limits(count, user_api="blas"):
+            yield Devices(device)
+        return
     with threadpool_limits(count, user_api="blas"):
         if count == 1:
             yield Workers(None, 1)
