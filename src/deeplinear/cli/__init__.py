@@ -21,8 +21,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-app.add_typer(experiment_app, name="experiment")
-app.command()(sweep)
 
 
 def main() -> None:
@@ -167,6 +165,10 @@ def demo(
         )
         out.print(f"Report: {page}", highlight=False, soft_wrap=True)
         out.print(f"Pictures: {', '.join(str(path) for path in pictures)}", highlight=False, soft_wrap=True)
+
+
+app.command()(sweep)  # after the others, as the help lists them
+app.add_typer(experiment_app, name="experiment")
 
 
 def _fit(

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def sweep(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML: task, [grid], [[zip]], [[tasks]], [fixed].")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="TOML, with the task and its grid (docs/experiments.md).")
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The zarr store; default: FILE's name + .zarr.")
     ] = None,
