@@ -62,7 +62,7 @@ def endpoints(
 def _same_sign(start: np.ndarray, W: np.ndarray) -> np.ndarray:
     """Whether det has the sign of the start's; a determinant that is rounding noise has none to compare."""
     det = np.linalg.det(W)
-    return (np.sign(det) == np.sign(np.linalg.det(start))) | (np.abs(det) < 1e-12 * (W**2).sum((-2, -1)))
+    return (np.sign(det) == np.sign(np.linalg.det(start))) | (np.abs(det) < 1e-9 * (W**2).sum((-2, -1)))
 
 
 def effective_rank(W: np.ndarray) -> np.ndarray:

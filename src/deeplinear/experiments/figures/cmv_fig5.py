@@ -67,7 +67,7 @@ def draw(ds: xr.Dataset) -> Figure:
             low, high = np.quantile(values, (0.01, 0.99))
             shown = axis.imshow(values, origin="lower", extent=extent, vmin=low, vmax=high, cmap="viridis")
             draw_plane(axis, ds.attrs["observed"], lw=0)  # the map shows it by itself
-            axis.plot(W[:, 0, 1], W[:, 1, 0], ".", ms=4, color=COLOURS[1], mew=0, zorder=5)
+            axis.plot(W[:, 0, 1], W[:, 1, 0], ".", ms=5, color=COLOURS[1], mew=0, zorder=5)
             axis.grid(False)
             axis.set_title(depth_label(float(ds.depth[i])))
             above.colorbar(shown, ax=axis, label="log √det g (1 % – 99 %)", shrink=0.85)
