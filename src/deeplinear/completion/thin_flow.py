@@ -111,10 +111,12 @@ def flow(
 
     E = ½ Σ w_ij (W_ij + μ + a_i + b_j − x_ij)² with μ, a, b fixed at the additive fit. The start has random frames and
     singular values of about ``start_scale`` times the largest of the residual R over the density (or is ``start`` = (U, s, V)). It ends at
-    E ≤ ``stop`` · E(0), at time ``t1``, after ``max_steps``, or, with ``validation``, after ``patience`` steps
-    without a better held-out error (then the best is returned). The result's ``objective`` holds E after every step; ``decay`` is 0. At depth ∞ rank-deficient W would have frozen column
-    and row spaces; there the singular values that are not stored form a bulk of the size ε of the smallest one at the start, seen by the
-    edges alone, λ_∞(s, ε) (this agrees with the full flow to a few percent at ε = 1e−3 σ_1, and better below).
+    E ≤ ``stop`` · E(0), at time ``t1``, after ``max_steps``, or, with ``validation``, after ``patience`` steps without a better
+    held-out error (then the best is returned). The result's ``objective`` holds E after every step; ``decay`` is 0.
+
+    At depth ∞ rank-deficient W would have frozen column and row spaces; there the singular values that are not stored form a
+    bulk of the size ε of the smallest one at the start, seen by the edges alone, λ_∞(s, ε) (this agrees with the full flow
+    to a few percent at ε = 1e−3 σ_1, and better below).
 
     **Normalization**: [CMV], with the factor 1/N. ``rtol`` is the error per step relative to ‖W‖. Singular values below 1e−13 of
     the largest are lost to rounding; `deeplinear.gradient_flow` follows them, on small matrices.

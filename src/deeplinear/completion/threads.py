@@ -69,7 +69,10 @@ class Workers:
 
 @contextmanager
 def workers(threads: int | None, device: str = "cpu") -> Iterator[Any]:
-    """`Workers` (or `accelerator.Devices`) for the duration of a ``with`` block, BLAS kept to the same number of threads."""
+    """`Workers` (or `accelerator.Devices`) for the duration of a ``with`` block.
+
+    BLAS keeps to one thread: its part is small, its threads would wait in a busy loop, and its sums would depend on them.
+    """
     from threadpoolctl import threadpool_limits
 
     if device not in ("cpu", "gpu", "jax"):
@@ -78,10 +81,10 @@ def workers(threads: int | None, device: str = "cpu") -> Iterator[Any]:
     if device != "cpu":
         from .accelerator import Devices
 
-        with threadpool_limits(count, user_api="blas"):
+        with threadpool_limits(1, user_api="blas"):
             yield Devices(device)
         return
-    with threadpool_limits(count, user_api="blas"):
+    with threadpool_limits(1, user_api="blas"):
         if count == 1:
             yield Workers(None, 1)
             return
