@@ -189,6 +189,7 @@ def test_nan_failures_and_runs_left_out_are_told(tmp_path):
     assert "left out" in ds.status.attrs["description"]
     again = run(sweep, tmp_path / "s.zarr", resume=True)
     assert (again.kept, again.computed, list(again.failures)) == (3, 0, [3])
+    assert (again.empty, again.partial, again.excluded) == (1, 1, 4)  # told again, although computed before
 
 
 def test_retries(tmp_path):

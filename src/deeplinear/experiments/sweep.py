@@ -132,14 +132,14 @@ def read_sweep(path: str | Path) -> Sweep:
 
 @dataclass
 class SweepReport:
-    """What a call of `run_sweep` did: counts of tasks, and the errors of those that failed."""
+    """What a call of `run_sweep` did and what the store holds: counts of tasks, and the errors of those that failed."""
 
     tasks: int  # of the whole sweep
     kept: int  # computed by an earlier call
     computed: int = 0
-    partial: int = 0  # of the computed: with runs left out
-    empty: int = 0  # of the computed: with a NaN
-    excluded: int = 0  # runs
+    partial: int = 0  # in the store at the end: with runs left out
+    empty: int = 0  # in the store at the end: with a NaN
+    excluded: int = 0  # runs left out, in the store at the end
     failures: dict[int, str] = field(default_factory=dict)
     version_changes: list[str] = field(default_factory=list)  # since the store was laid out
 
@@ -150,12 +150,7 @@ class SweepReport:
 
     def add(self, done: "Done") -> None:
         """Count a block."""
-        from .sweep_store import EMPTY, PARTIAL
-
         self.computed += done.tasks
-        self.partial += done.statuses.get(PARTIAL, 0)
-        self.empty += done.statuses.get(EMPTY, 0)
-        self.excluded += done.excluded
         self.failures |= done.failures
 
 
@@ -188,7 +183,17 @@ def run_sweep(
     """
     from .cluster import check_scheduler, compute
     from .store import import_xarray
-    from .sweep_store import MISSING, blocks, check_same, layout, read_status, remove_leftovers
+    from .sweep_store import (
+        EMPTY,
+        MISSING,
+        PARTIAL,
+        blocks,
+        check_same,
+        layout,
+        read_excluded,
+        read_status,
+        remove_leftovers,
+    )
 
     import_xarray()
     path, workers = Path(store), _processors() if workers is None else workers
@@ -229,6 +234,9 @@ def run_sweep(
                 on_progress(report)
         ended = "complete" if report.done == report.tasks else "incomplete"
         remove_leftovers(path)
+        status = read_status(path)
+        report.partial, report.empty = int((status == PARTIAL).sum()), int((status == EMPTY).sum())
+        report.excluded = read_excluded(path)
     finally:
         _close_record(path, record, report, ended)
     return report

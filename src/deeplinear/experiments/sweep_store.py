@@ -112,6 +112,15 @@ def read_status(path: Path) -> np.ndarray:
     return np.asarray(zarr.open_array(path, path="status", mode="r")[:])
 
 
+def read_excluded(path: Path) -> int:
+    """How many runs were left out of the statistics, in all tasks."""
+    import zarr
+
+    if not (path / "runs_excluded").exists():
+        return 0
+    return int(np.asarray(zarr.open_array(path, path="runs_excluded", mode="r")[:]).sum())
+
+
 def remove_leftovers(path: Path) -> int:
     """Delete the half-written files of processes that were killed while they wrote; returns how many."""
     leftovers = list(path.rglob("*.partial"))
@@ -153,8 +162,8 @@ class Block:
         """Tasks of the block without a result, counted from its start."""
         return np.flatnonzero(self.columns["status"] == MISSING).tolist()
 
-    def put(self, row: int, result: Mapping[str, Any]) -> int:
-        """Take in the result of one task, checked against the declaration; returns its status."""
+    def put(self, row: int, result: Mapping[str, Any]) -> None:
+        """Take in the result of one task, checked against the declaration."""
         if not isinstance(result, Mapping) or set(result) != set(self._outputs):
             got = ", ".join(map(str, result)) if isinstance(result, Mapping) else type(result).__name__
             raise InputError(f"outputs: the task returned {got} where {', '.join(self._outputs)} is declared.")
@@ -165,7 +174,6 @@ class Block:
         if status == OK and "runs_excluded" in values and values["runs_excluded"] > 0:
             status = PARTIAL
         self.columns["status"][row] = status
-        return status
 
     def flush(self) -> None:
         """Write every array's chunk, ``status`` last; `SweepError` names store and chunk if that fails."""

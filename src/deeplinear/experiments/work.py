@@ -32,11 +32,9 @@ class Job:
 
 @dataclass
 class Done:
-    """What came of a block: tasks computed now, by status, and the errors of those that failed."""
+    """What came of a block: how many tasks were computed now, and the errors of those that failed."""
 
     tasks: int = 0
-    statuses: dict[int, int] = field(default_factory=dict)
-    excluded: int = 0  # runs
     failures: dict[int, str] = field(default_factory=dict)  # task → its last error
 
 
@@ -54,13 +52,11 @@ def _run_block(job: Job) -> Done:
     done, flushed, waiting = Done(), time.monotonic(), 0
     for row in block.missing:
         try:
-            status = block.put(row, _attempt(kind, job, row))
+            block.put(row, _attempt(kind, job, row))
         except Exception as error:  # any: it is the user's function; the other tasks go on
             done.failures[job.start + row] = f"{type(error).__name__}: {error}"
             continue
         done.tasks += 1
-        done.statuses[status] = done.statuses.get(status, 0) + 1
-        done.excluded += int(block.columns["runs_excluded"][row]) if "runs_excluded" in kind.outputs else 0
         waiting += 1
         if time.monotonic() - flushed > FLUSH_SECONDS:
             block.flush()
