@@ -1,7 +1,6 @@
 """Random matrices of low rank seen in part, and their completion without noise: shared by the experiments on recovery."""
 
 import math
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,9 +10,9 @@ import numpy as np
 from ...completion.engine import Fit, Problem, descend
 from ...completion.search import noise_level, penalty_at, warm_starts
 from ...energies import Completion
-from ...errors import ImbalanceWarning
 from ...factors import balanced_factors
 from ...flows import factor_flow
+from ...integrate import FlowResult
 
 
 def _settle(fits: Iterator[Fit], sweeps: int) -> Fit:
@@ -69,32 +68,26 @@ def explicit(seen: Seen, depth: float, *, max_rank: int) -> np.ndarray:
         fit = start
     # the nuclear norm creeps where it does not recover: a looser end there, which costs no recovery
     tol, sweeps = (1e-6, 60) if depth <= 2 else (1e-9, 1000)
-    for factor in (1, 1e-2, 1e-4, 1e-6):
+    for factor in (1, 1e-2, 1e-4) if depth <= 2 else (1, 1e-2, 1e-4, 1e-6):
         penalty = penalty_at(problem, tau, depth, path[-1] * factor)
         fit = _settle(descend(problem, penalty, fit, max_rank=max_rank, tol=tol), sweeps)
     return fit.matrix()
 
 
-def flow_legs(
-    seen: Seen, depth: int, scale: float, levels: np.ndarray, seed: int
-) -> Iterator[tuple[float, float, np.ndarray, bool]]:
-    """(time, mean square error on the entries seen, W, reached) of the flow from a balanced start N(0, scale²), where the error falls
-    to each of ``levels`` in turn. Time as in [CMV]."""
-    count = int(seen.mask.sum())
+def train(
+    seen: Seen, depth: int, scale: float, *, error: float, seed: int, moments: int = 0
+) -> tuple[FlowResult, FlowResult | None]:
+    """The flow of the factors from a balanced start N(0, scale²), to a mean square error of ``error`` on the entries seen; and, if
+    ``moments`` are asked for, the same flow again saved at so many times, equally spaced."""
     energy = seen.energy
     noise = np.random.default_rng(seed).normal(size=seen.truth.shape)
-    factors, t = balanced_factors(scale * noise, depth, jax.random.key(seed)), 0.0
-    for level in levels:
-        with warnings.catch_warnings():
-            # between legs the factors are out of balance by what the steps are inaccurate
-            warnings.simplefilter("ignore", ImbalanceWarning)
-            stop = 0.5 * count * float(level)
-            leg = factor_flow(energy, factors, t0=t, stop_energy=stop, rtol=1e-3, max_steps=50_000)
-        assert leg.factors is not None
-        factors, t = leg.factors, float(leg.t_end)
-        yield t, 2 * float(leg.energy) / count, np.asarray(leg.W), bool(leg.converged)
-        if not leg.converged:
-            return
+    factors = balanced_factors(scale * noise, depth, jax.random.key(seed))
+    stop = 0.5 * int(seen.mask.sum()) * error
+    end = factor_flow(energy, factors, stop_energy=stop, rtol=1e-3)
+    if not moments:
+        return end, None
+    ts = np.linspace(0, float(end.t_end), moments)
+    return end, factor_flow(energy, factors, t1=ts[-1], saveat=ts, rtol=1e-3)
 
 
 def degrees_of_freedom(d: int, rank: int | np.ndarray) -> float | np.ndarray:

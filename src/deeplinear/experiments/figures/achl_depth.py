@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 from ...asymptotics import effective_rank
 from ...plots import depth_label, house_style, line_style, new_figure
-from ._recovery import Seen, explicit, flow_legs
+from ._recovery import Seen, explicit, train
 
 TITLE = "Deep matrix factorization (Arora, Cohen, Hu, Luo 2019)"
 FULL: dict[str, Any] = {
@@ -33,7 +33,7 @@ FULL: dict[str, Any] = {
     "scales": (1e-2, 1e-3, 1e-4),
     "shown_entries": 2000,
     "last_error": 1e-6,
-    "levels": 60,
+    "moments": 120,
 }
 SMOKE: dict[str, Any] = {
     "size": 16,
@@ -43,7 +43,7 @@ SMOKE: dict[str, Any] = {
     "scales": (1e-2,),
     "shown_entries": 100,
     "last_error": 1e-3,
-    "levels": 12,
+    "moments": 30,
 }
 
 KEPT = 10
@@ -60,26 +60,26 @@ def simulate(
     scales: Sequence[float],
     shown_entries: int,
     last_error: float,
-    levels: int,
+    moments: int,
     progress: Callable[[float, str], None] | None = None,
 ) -> xr.Dataset:
     """Train every depth on every number of entries at the smallest start, and from every start at ``shown_entries``."""
     smallest = min(scales)
-    level = np.geomspace(0.9, last_error, levels)
     shape = (len(depths), len(entries), len(scales))
     error, ranks, failed = (np.full(shape, np.nan) for _ in range(3))
-    time, sigma = np.full((*shape, levels), np.nan), np.full((*shape, levels, KEPT), np.nan)
+    time, sigma = np.full((len(depths), moments), np.nan), np.full((len(depths), moments, KEPT), np.nan)
     nuclear, nuclear_rank = np.full(len(entries), np.nan), np.full(len(entries), np.nan)
     jobs = list(_jobs(depths, entries, scales, smallest, shown_entries))
     for count, (i, j, k) in enumerate(jobs):
         if progress:
             progress(count / len(jobs), f"{depth_label(depths[i])}, {entries[j]} entries, start {scales[k]:g}")
         seen = problem(seed, size, rank, entries[j])
-        for step, (t, _, W, reached) in enumerate(flow_legs(seen, depths[i], scales[k], level, seed)):
-            time[i, j, k, step] = t
-            sigma[i, j, k, step] = np.linalg.svd(W, compute_uv=False)[:KEPT]
-            error[i, j, k], ranks[i, j, k] = np.mean((W - seen.truth) ** 2), effective_rank(W)
-            failed[i, j, k] = not reached
+        shown = entries[j] == shown_entries and scales[k] == smallest
+        end, path = train(seen, depths[i], scales[k], error=last_error, seed=seed, moments=moments if shown else 0)
+        error[i, j, k] = np.mean((np.asarray(end.W) - seen.truth) ** 2)
+        ranks[i, j, k], failed[i, j, k] = effective_rank(end.end), not end.converged
+        if path is not None:
+            time[i], sigma[i] = path.ts, path.singular_values[:, :KEPT]
     for j, number in enumerate(entries):
         seen = problem(seed, size, rank, number)
         W = explicit(seen, 2, max_rank=size // 2)
@@ -90,8 +90,8 @@ def simulate(
             "error": (dims, error, {"long_name": "mean square error, all entries"}),
             "effective_rank": (dims, ranks),
             "failed": (dims, failed, {"long_name": "1 where the flow did not reach the last level"}),
-            "time": ((*dims, "level"), time, {"long_name": "time", "units": "CMV (N × time of the factors)"}),
-            "sigma": ((*dims, "level", "index"), sigma, {"long_name": "singular values along the training"}),
+            "time": (("depth", "moment"), time, {"long_name": "time", "units": "CMV (N × time of the factors)"}),
+            "sigma": (("depth", "moment", "index"), sigma, {"long_name": "singular values along the training"}),
             "nuclear_error": ("entries", nuclear, {"long_name": "mean square error of the nuclear norm"}),
             "nuclear_rank": ("entries", nuclear_rank),
         },
@@ -99,7 +99,6 @@ def simulate(
             "depth": np.array(depths, float),
             "entries": list(entries),
             "scale": list(scales),
-            "level": level,
             "index": np.arange(1, KEPT + 1),
         },
         attrs={"shown_entries": shown_entries, "size": size, "rank": rank},
@@ -160,7 +159,7 @@ def draw(ds: xr.Dataset) -> Figure:
         for axis in axes[0, :3]:
             axis.legend(fontsize=9)
         for axis, depth in zip(axes[1], depths, strict=False):
-            here = shown.sel(depth=depth, scale=smallest)
+            here = ds.sel(depth=depth)
             for k in range(KEPT):
                 inside = k < ds.attrs["rank"]
                 axis.plot(

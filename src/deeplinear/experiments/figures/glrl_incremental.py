@@ -32,7 +32,7 @@ FULL: dict[str, Any] = {
     "shown": (1e-1, 1e-3, 1e-5),
     "runs": 8,
     "times": 400,
-    "method": "auto",
+    "method": "implicit",
 }
 SMOKE: dict[str, Any] = {
     "depths": (2.0, 3.0),
@@ -144,7 +144,7 @@ def draw(ds: xr.Dataset) -> Figure:
         axes = np.atleast_2d(figure.subplots(len(depths), len(shown) + 1))
         for i, depth in enumerate(depths):
             for j, scale in enumerate(shown):
-                axis, here = axes[i, j], ds.sel(depth=depth, scale=scale, method="nearest")
+                axis, here = axes[i, j], ds.sel(depth=depth).sel(scale=scale, method="nearest")
                 unit = float(here.predicted[2])
                 for k in range(4):
                     colour = line_style(k)["color"]

@@ -26,10 +26,10 @@ from ._recovery import Seen, degrees_of_freedom, explicit, method_label
 TITLE = "Exact recovery: how many entries at which depth"
 FULL: dict[str, Any] = {
     "size": 100,
-    "ranks": (1, 2, 3, 4, 5, 6, 8, 10, 12, 15),
-    "shares": tuple(np.round(np.arange(0.04, 0.81, 0.04), 2).tolist()),
+    "ranks": (1, 2, 4, 6, 8, 10, 12),
+    "shares": tuple(np.round(np.arange(0.06, 0.79, 0.06), 2).tolist()),
     "depths": (2.0, 3.0, 4.0, math.inf),
-    "trials": 8,
+    "trials": 4,
     "max_rank": 30,
 }
 SMOKE: dict[str, Any] = {
