@@ -65,14 +65,14 @@ def test_loadings_solve_their_ridge_problem(rng):
     np.testing.assert_allclose(pattern.loadings, expected, atol=1e-3 * abs(expected).max())
 
 
-def problem(seed, count=3000, pattern=False):
-    """Entries of a 150 × 100 matrix of rank 3 with noise 0.5; with ``pattern``, rows look where their factor likes the column."""
+def problem(seed, count=3000, pattern=False, m=150, n=100):
+    """Entries of an m × n matrix of rank 3 with noise 0.5; with ``pattern``, rows look where their factor likes the column."""
     rng = np.random.default_rng(seed)
-    p, q = rng.normal(size=(150, 3)), rng.normal(size=(100, 3))
-    truth = p @ q.T + rng.normal(size=100)
-    taste = p @ rng.normal(size=(3, 100)) if pattern else np.zeros((150, 100))
+    p, q = rng.normal(size=(m, 3)), rng.normal(size=(n, 3))
+    truth = p @ q.T + rng.normal(size=n)
+    taste = p @ rng.normal(size=(3, n)) if pattern else np.zeros((m, n))
     where = np.argsort(-(2 * taste + rng.gumbel(size=truth.shape)).ravel())[:count]
-    rows, cols = np.divmod(where, 100)
+    rows, cols = np.divmod(where, n)
     return rows, cols, truth[rows, cols] + 0.5 * rng.normal(size=count), truth, rng
 
 
@@ -146,25 +146,28 @@ def test_local_posterior_is_the_inverse_hessian(rng):
 
 @pytest.mark.parametrize("options", [{}, {"ensemble": 10}])
 def test_intervals_cover_new_entries(options):
-    """90 % intervals, calibrated on about 1,500 entries, on 10,000 others: the two binomial deviations together are 0.8 %."""
-    rows, cols, values, truth, rng = problem(4, count=9000)
-    train = rng.random(9000) < np.where(rows < 75, 0.2, 0.9)  # rows with few entries, rows with many
-    model = dl.DeepMatrixCompletion(**OPTIONS, **options, validation_fraction=0.3)
+    """90 % intervals, calibrated on about 1,300 entries, on 9,000 others: two binomial deviations together are 1.8 %.
+
+    The fit of everything is a little better than the one that was calibrated, so coverage errs on the safe side.
+    """
+    rows, cols, values, truth, rng = problem(4, count=24_000, m=300, n=200)
+    train = rng.random(24_000) < np.where(rows < 150, 0.2, 0.9)  # rows with few entries, rows with many
+    model = dl.DeepMatrixCompletion(**OPTIONS, **options)
     model.fit((rows[train], cols[train], values[train]))
     hidden = np.ones(truth.shape, bool)
     hidden[rows[train], cols[train]] = False
     r, c = np.nonzero(hidden)
-    some = rng.random(len(r)) < np.bincount(rows[train], minlength=150)[r] / 100  # exchangeable with the held-out ones
+    some = rng.random(len(r)) < np.bincount(rows[train], minlength=300)[r] / 200  # exchangeable with the held-out ones
     r, c = r[some], c[some]
     new = truth[r, c] + 0.5 * rng.normal(size=len(r))
     low, high = model.interval(r, c)
-    assert 0.875 < np.mean((low <= new) & (new <= high)) < 0.925  # three deviations
+    assert 0.88 < np.mean((low <= new) & (new <= high)) < 0.93
     wide = model.interval(r, c, coverage=0.99)
     assert (wide[0] <= low).all()
     assert (wide[1] >= high).all()
     # the deviations know where little is known: rows with few entries
     _, deviation = model.predict(r, c, return_std=True)
-    counts = np.bincount(rows[train], minlength=150)
+    counts = np.bincount(rows[train], minlength=300)
     assert np.corrcoef(deviation, counts[r])[0, 1] < -0.3
 
 

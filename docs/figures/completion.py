@@ -9,7 +9,7 @@ import deeplinear as dl
 from deeplinear.plots import depth_label, house_style, line_style, new_figure
 
 DEPTHS = (2.0, 3.0, 4.0)
-STRENGTHS = (0.7, 0.5, 0.36, 0.25, 0.18)
+STRENGTHS = (1.0, 0.7, 0.5, 0.36, 0.25)
 
 
 def run(count=100_000, strengths=STRENGTHS, seed=0):
@@ -39,7 +39,7 @@ def draw(errors, bins, overall, strengths=STRENGTHS):
     for index, (depth, line) in enumerate(errors.items()):
         left.plot(strengths, line, label=depth_label(depth), **line_style(index))
     left.set_xscale("log")
-    left.set_xticks([0.2, 0.3, 0.5, 0.7], ["0.2", "0.3", "0.5", "0.7"])
+    left.set_xticks([0.25, 0.35, 0.5, 0.7, 1.0], ["0.25", "0.35", "0.5", "0.7", "1"])
     left.minorticks_off()
     left.set_xlabel("strength (weight decay in units of the noise)")
     left.set_ylabel("RMSE on new ratings (stars)")
@@ -48,10 +48,10 @@ def draw(errors, bins, overall, strengths=STRENGTHS):
     bars = 1.96 * np.sqrt(share * (1 - share) / count)
     right.axhline(0.9, color="0.5", linestyle="--", linewidth=1)
     right.errorbar(deviation, share, yerr=bars, **line_style(0) | {"linestyle": "none"})
-    right.text(deviation.max(), 0.902, "asked for", ha="right", va="bottom", color="0.35")
+    right.text(0.5 * (deviation[-1] + deviation[-2]), 0.897, "asked for", ha="center", va="top", color="0.35")
     right.set_ylim(0.8, 1.0)
-    right.set_xlabel("deviation that the model states (stars), tenths of the new ratings")
-    right.set_ylabel("part inside its 90 % interval")
+    right.set_xlabel("stated deviation (stars), ten classes")
+    right.set_ylabel("part inside the 90 % interval")
     right.set_title(f"all new ratings: {overall:.1%}", fontsize="medium")
     return figure
 
