@@ -3,6 +3,7 @@
 import itertools
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -106,6 +107,26 @@ class TestObservations:
         seen = Observations.from_triples([5], [7], [1.0], (2**21, 2**21))
         assert seen.shape[0] * seen.shape[1] > 2**32
         assert seen.by_col.counts[7] == 1
+
+    @pytest.mark.parametrize("weighted", [False, True])
+    def test_memory_stays_below_three_times_the_input(self, rng, weighted):
+        """The smallest input types there are: 12 (16 with weights) bytes per entry, everything included."""
+        entries, shape = 300_000, (3_000, 2_000)
+        flat = rng.choice(shape[0] * shape[1], entries, replace=False)
+        rows, cols = (index.astype(np.uint32) for index in np.divmod(flat, shape[1]))
+        values = rng.normal(size=entries).astype(np.float32)
+        weights = np.ones_like(values) if weighted else None
+        Observations.from_triples(
+            rows[:9], cols[:9], values[:9], shape, weights=None if weights is None else weights[:9]
+        )
+        given = sum(array.nbytes for array in (rows, cols, values, weights) if array is not None)
+        tracemalloc.start()
+        seen = Observations.from_triples(rows, cols, values, shape, weights=weights)
+        after, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert seen.nnz == entries
+        assert after > given  # it was measured
+        assert given + peak < 3 * given
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

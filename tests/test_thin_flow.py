@@ -23,7 +23,7 @@ def frames(rng, m, n, s):
     return U, np.asarray(s), V
 
 
-@pytest.mark.parametrize("depth", [2, 2.5, 4, math.inf])
+@pytest.mark.parametrize("depth", [2.5, math.inf, *(pytest.param(depth, marks=pytest.mark.slow) for depth in (2, 4))])
 def test_follows_the_dense_flow(rng, depth):
     """Same start, same time: error ∝ rtol (second order), and 3e-4 at rtol 1e-6; at N = ∞ with the same bulk for the edges."""
     X, rows, cols, seen = problem(rng)
