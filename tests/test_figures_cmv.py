@@ -356,7 +356,7 @@ def test_tilt_beyond_the_reference_and_bad_input():
 def test_figure_8_in_small():
     """The favoured minimizer of most runs is of rank 2, on the data, and above all others in volume."""
     ds = cmv_fig8.simulate(
-        seed=0, depth=3, runs=60, others=6, samples=1000, radii=(0.1,), reaches=(1,), depths=(), problems=3
+        seed=0, depth=3, runs=60, scale=1e-3, others=6, samples=1000, radii=(0.1,), reaches=(1,), depths=(), problems=3
     )
     assert float(ds.share) > 0.5
     volume = ds.log_volume.values[:, -1]

@@ -22,7 +22,7 @@ from ._hyperbola import OBSERVED, REACH, Progress, draw_plane, endpoints, positi
 
 TITLE = "Log volume over the plane of the unknown entries, endpoints on top"
 FULL: dict = {"depths": (5, 10, 20, math.inf), "runs": 500, "scale": 1e-3, "grid": 300}
-SMOKE: dict = {"runs": 30, "grid": 40}
+SMOKE: dict = {"runs": 60, "grid": 40}
 _NEAR = 1e-4  # |det| of the curve beside the hyperbola
 
 

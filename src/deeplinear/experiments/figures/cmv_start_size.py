@@ -22,7 +22,7 @@ from ._hyperbola import Progress, draw_plane, endpoints, position, quantiles
 
 TITLE = "Endpoints on the hyperbola against the size of the start"
 FULL: dict = {"depths": (2, 5, 10, 20, math.inf), "scales": (1e-1, 1e-2, 1e-3, 1e-4), "runs": 3000}
-SMOKE: dict = {"depths": (2, 5, math.inf), "scales": (1e-1, 1e-3), "runs": 40}
+SMOKE: dict = {"depths": (2, 5, math.inf), "scales": (1e-1, 1e-3), "runs": 60}
 
 
 def simulate(

@@ -58,9 +58,9 @@ SMOKE: dict = {
     "depths": (5,),
     "scales": (1e-2,),
     "runs": 60,
-    "cases": ((3, 2, 6, 3, 1e-1),),
+    "cases": ((3, 2, 6, 3, 0.3),),
     "problems": 5,
-    "problem_runs": 4,
+    "problem_runs": 10,
     "alternatives": 20,
     "climbs": 1,
 }
