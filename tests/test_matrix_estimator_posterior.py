@@ -62,7 +62,7 @@ def test_loadings_solve_their_ridge_problem(rng):
     Z, centre = rng.normal(size=(30, 2)), np.array([0.3, -0.1])
     pattern.draw(Z, centre, 1e16 * np.eye(2), rng)
     expected = np.linalg.solve(F.T @ F + 10.0 * np.eye(20), F.T @ (Z - centre))
-    np.testing.assert_allclose(pattern.loadings, expected, atol=1e-3 * abs(expected).max())
+    np.testing.assert_allclose(pattern.loadings, expected, atol=2e-2 * abs(expected).max())
 
 
 def problem(seed, count=3000, pattern=False, m=150, n=100):

@@ -16,7 +16,7 @@ from scipy import sparse
 from .observations import Compressed
 
 _ITERATIONS = 30
-_TOLERANCE = 1e-4
+_TOLERANCE = 1e-2  # of a random draw: ten times tighter changed no digit of the error on MovieLens-100K
 
 
 class Pattern:
