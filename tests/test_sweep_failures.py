@@ -233,3 +233,32 @@ def running_in(folder: Path) -> list[str]:
         except OSError:  # it ended meanwhile
             continue
     return found
+
+
+def test_a_scheduler_whose_workers_are_gone(lab, monkeypatch):
+    """Dask would wait forever; here it is told (after a shorter patience than the usual minute)."""
+    import deeplinear as dl
+    from deeplinear.experiments import cluster, read_sweep, run_sweep
+
+    lab.environment["SWEEP_WORK"] = "2000"
+    monkeypatch.setattr(cluster, "WATCH", 0.5)
+    monkeypatch.setattr(cluster, "PATIENCE", 1.0)
+    _, address = lab.scheduler()
+    worker = lab.worker(address)
+    seen = []
+
+    def kill_after_some(report):
+        seen.append(report.done)
+        if report.done == 3:
+            kill(worker)
+
+    with pytest.raises(dl.SweepError, match="no worker for 1 s; what was written is kept"):
+        run_sweep(
+            read_sweep(lab.folder / "sweep.toml"),
+            lab.folder / "sweep.zarr",
+            scheduler=address,
+            timeout=60,
+            on_progress=kill_after_some,
+        )
+    assert 3 <= seen[-1] < 160
+    assert len(contents(lab.folder / "sweep.zarr" / "status" / "c")) >= seen[-1]

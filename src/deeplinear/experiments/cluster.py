@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import queue
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from typing import Any
 
 from ..errors import InputError, SweepError
 from .work import Done, Job, run_block
+
+WATCH, PATIENCE = 5.0, 60.0  # seconds between looks at the workers; without any, before we give up
 
 
 def compute(jobs: Sequence[Job], *, scheduler: str | None, workers: int, timeout: float) -> Iterator[tuple[Job, Done]]:
@@ -26,14 +29,16 @@ def compute(jobs: Sequence[Job], *, scheduler: str | None, workers: int, timeout
 
 
 def _computed(client: Any, jobs: Sequence[Job]) -> Iterator[tuple[Job, Done]]:
-    from distributed import as_completed
-
     session = uuid.uuid4().hex[:12]  # keys are new in every run: a scheduler must not answer from an earlier one
     keys = [f"deeplinear-sweep-{session}-{job.start}" for job in jobs]
     futures = client.map(run_block, jobs, key=keys, pure=False, batch_size=1000)
     job_of = dict(zip(keys, jobs, strict=True))
+    ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    for future in futures:
+        future.add_done_callback(ended.put)
     try:
-        for future in as_completed(futures, loop=client.loop):
+        for _ in jobs:
+            future = _next(client, ended)
             if future.status == "cancelled":
                 raise SweepError(
                     "scheduler: it stopped answering before the sweep was complete; "
@@ -43,6 +48,29 @@ def _computed(client: Any, jobs: Sequence[Job]) -> Iterator[tuple[Job, Done]]:
             future.release()
     finally:
         _cancel(client, futures)
+
+
+def _next(client: Any, ended: "queue.SimpleQueue[Any]") -> Any:
+    """The next block that ended; `SweepError` if there is nobody left to work on one (Dask itself would wait forever)."""
+    alone = 0.0
+    while True:
+        try:
+            return ended.get(timeout=WATCH)
+        except queue.Empty:
+            alone = 0.0 if _has_workers(client) else alone + WATCH
+        if alone >= PATIENCE:
+            raise SweepError(
+                f"scheduler: it has had no worker for {PATIENCE:g} s; "
+                "what was written is kept: start workers, then start again with --resume."
+            )
+
+
+def _has_workers(client: Any) -> bool:
+    try:
+        return bool(client.nthreads())
+    except Exception as error:  # no answer is no worker; if the scheduler is lost, the futures end and say so
+        logging.getLogger(__name__).debug("asking for workers failed: %r", error)
+        return False
 
 
 def _outcome(future: Any, job: Job) -> Done:
