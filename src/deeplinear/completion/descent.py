@@ -67,11 +67,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class Held:
-    """Held-out entries."""
+    """Held-out entries. A fit whose error is still above ``limit`` after ``trial`` sweeps is given up."""
 
     rows: np.ndarray
     cols: np.ndarray
     values: np.ndarray
+    limit: float = math.inf
+    trial: int = 3
 
     @classmethod
     def check(cls, validation: Validation, shape: tuple[int, int], dtype: Any) -> "Held":
@@ -187,7 +189,8 @@ def _judge(setting: Setting, stage: Stage, options: Options, held: Held | None, 
         at = replace(at, scores=(*at.scores, score))
         if score < at.best_score * (1 - 1e-5):
             at = replace(at, best=at.state.copy(), best_sweep=at.sweeps, best_score=score)
-        if at.sweeps >= at.best_sweep + options.patience:
+        hopeless = at.sweeps >= held.trial and at.best_score > held.limit
+        if hopeless or at.sweeps >= at.best_sweep + options.patience:
             return at, "stopped early"
     if settled(stage, at):
         larger = improved(setting, stage, options, at.state)

@@ -17,8 +17,8 @@ from .threads import workers
 # From strong to weak: finely where ratings have their best, then in factors of 4 for data that are nearly exact.
 STRENGTHS = (0.7, 0.5, 0.4, 0.32, 0.25, 0.18, *(0.1 * 4.0**-k for k in range(9)))
 BACKBONE_SWEEPS = 2
-# A held-out error this much above the best ends a depth at once.
-WORSE = 1.01
+# A held-out error this much above the best after three sweeps ends the fit, and with it the depth.
+WORSE = 1.005
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,10 @@ def path(
     """`thin.fit` at every depth and strength with early stopping on held-out entries; the best of all.
 
     One depth-2 iterate walks down the strengths, two sweeps at each, growing components as they become possible; every
-    depth departs from it. (Depth N > 2 only loses rank, so that its own fit at a stronger penalty is a poor start, except for nearly
-    exact data, below strength 0.01.) A depth
-    ends after ``patience`` strengths without a better held-out error, or one that is worse by 1 %.
-    Biases, τ and the first singular triples are
-    computed once; the fits come without certificate. ``callback`` gets every fit; the other ``options`` are those of `thin.fit`.
+    depth departs from it. (Depth N > 2 only loses rank, so that its own fit at a stronger penalty is a poor start, except for
+    nearly exact data, below strength 0.01.) A depth ends after ``patience`` strengths without a better held-out error, or
+    with one that is worse by 0.5 %. Biases, τ and the first singular triples are computed once; the fits come without
+    certificate. ``callback`` gets every fit; the other ``options`` are those of `thin.fit`.
 
     **Raises** `InputError` without ``validation`` = (rows, cols, values).
     """
@@ -76,7 +75,7 @@ def path(
         "tol": 1e-6,
         "max_sweeps": 200,
     }
-    given |= {"steps": None, "seed": 0, "patience": 3, "bias_ridge": bias_ridge if biases else None} | options
+    given |= {"steps": None, "seed": 0, "patience": 2, "bias_ridge": bias_ridge if biases else None} | options
     runs = {k: [make_options(observations, depth=k, strength=c, **given) for c in order] for k in (2.0, *open_depths)}
     with workers(threads, device) as crew:
         setting = make_setting(observations, runs[2.0][0], crew)
@@ -99,12 +98,12 @@ def _walk(
     for step, flat in enumerate(runs[2.0]):
         base = _descend(setting, flat, base, grown=step > 0)
         for depth in [depth for depth in depths if stale[depth] < patience]:
-            options = runs[depth][step]
+            options, judge = runs[depth][step], replace(held, limit=WORSE * best[depth])
             stages = plan(setting, options, base.tau, warm=True)
             # data this exact: the noise that depth 2 lets in would stay, so each fit departs from the one before (as in `plan`)
             chained = options.strength < FIRST and depth > 2 and depth in last
             state = enlarge(last[depth], setting) if chained else base.state.copy()
-            last[depth] = found = run(setting, options, replace(base, state=state), stages, held=held, certified=False)
+            last[depth] = found = run(setting, options, replace(base, state=state), stages, held=judge, certified=False)
             fits.append(found)
             if callback is not None:
                 callback(found)
