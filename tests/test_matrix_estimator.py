@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV
 
 import deeplinear as dl
 from deeplinear.completion import model_file
-from deeplinear.errors import DepthError, EmptyLineWarning, InputError, NotConvergedWarning
+from deeplinear.errors import DepthError, EmptyLineWarning, InputError, NotConvergedWarning, PrecisionError
 
 QUICK = {"strength": 0.1, "validation_fraction": 0, "max_rank": 5, "threads": 1, "random_state": 0, "scaling": 0.0}
 
@@ -436,6 +436,20 @@ class TestRefusals:
             model.predict(["a"], [0])
         with pytest.raises(InputError, match="one length"):
             model.predict([1, 2], [1])
+
+    @pytest.mark.parametrize(
+        ("unit", "dtype"), [(1e150, float), (1e-150, float), (1e20, np.float32), (1e-20, np.float32)]
+    )
+    def test_units_beyond_the_type(self, problem, unit, dtype):
+        rows, cols, values, _ = problem
+        with pytest.raises(PrecisionError, match="in other units"):
+            dl.DeepMatrixCompletion(**QUICK).fit((rows, cols, (unit * values).astype(dtype)))
+
+    @pytest.mark.parametrize("unit", [1e-50, 1e50])
+    def test_units_do_not_matter(self, problem, fitted, unit):
+        rows, cols, values, _ = problem
+        found = dl.DeepMatrixCompletion(**QUICK).fit((rows, cols, unit * values)).predict(rows, cols)
+        np.testing.assert_allclose(found / unit, fitted.predict(rows, cols), atol=1e-3)
 
     def test_before_fit(self):
         with pytest.raises(NotFittedError):

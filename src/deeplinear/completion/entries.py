@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, PrecisionError
 from .ids import Ids
 
 
@@ -109,6 +109,19 @@ def numbers(values: Any, name: str) -> np.ndarray:
             "from 0): leave missing entries out."
         )
     return array
+
+
+def check_size(values: np.ndarray) -> None:
+    """Raise `PrecisionError` where squares and penalties of the values would over- or underflow in their type."""
+    largest = 1e8 if values.dtype == np.float32 else 1e60  # fourth powers occur
+    size = float(np.abs(values).max(initial=0.0))
+    # the spread that a fit has to resolve; 0 is a constant, which is none
+    spread = float(np.ptp(values)) if size <= largest else size
+    if size > largest or 0 < spread < 1 / largest:
+        raise PrecisionError(
+            f"values of the size {max(size, spread):.3g} with a spread of {spread:.3g} are beyond what {values.dtype} carries "
+            "safely: give them in other units."
+        )
 
 
 def _named_entries(rows: Any, cols: Any, values: Any, known: tuple[Ids, Ids] | None, names: Sequence[str]) -> Entries:

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..checks import check_depth
 from ..errors import InputError, NotConvergedWarning
-from .entries import Entries, numbers, pairs
+from .entries import Entries, check_size, numbers, pairs
 from .ids import Ids
 from .model import MISSING_ENTRIES, Model
 from .observations import Observations
@@ -78,6 +78,7 @@ class Training(BaseEstimator):
             raise InputError("X has no observed entry: give it at least one.")
         if self.max_rank is not None and self.max_rank > min(entries.shape):
             raise InputError(f"max_rank must be at most min(m, n) = {min(entries.shape)}, got {self.max_rank}.")
+        check_size(entries.values)
         return Observations.from_triples(
             entries.rows, entries.cols, entries.values, entries.shape, weights=weights, duplicates=self.duplicates
         )
