@@ -75,7 +75,7 @@ def explicit(seen: Seen, depth: float, *, max_rank: int) -> np.ndarray:
 
 
 def train(
-    seen: Seen, depth: int, scale: float, *, error: float, seed: int, moments: int = 0
+    seen: Seen, depth: int, scale: float, *, error: float, seed: int, moments: int = 0, max_steps: int = 8000
 ) -> tuple[FlowResult, FlowResult | None]:
     """The flow of the factors from a balanced start N(0, scale²), to a mean square error of ``error`` on the entries seen; and, if
     ``moments`` are asked for, the same flow again saved at so many times, equally spaced."""
@@ -83,7 +83,7 @@ def train(
     noise = np.random.default_rng(seed).normal(size=seen.truth.shape)
     factors = balanced_factors(scale * noise, depth, jax.random.key(seed))
     stop = 0.5 * int(seen.mask.sum()) * error
-    end = factor_flow(energy, factors, stop_energy=stop, rtol=1e-3)
+    end = factor_flow(energy, factors, stop_energy=stop, rtol=1e-3, max_steps=max_steps)
     if not moments:
         return end, None
     ts = np.linspace(0, float(end.t_end), moments)

@@ -29,7 +29,7 @@ FULL: dict[str, Any] = {
     "size": 100,
     "rank": 5,
     "depths": (2, 3, 4),
-    "entries": (1500, 2000, 3000, 5000),
+    "entries": (1750, 2000, 3000, 5000),
     "scales": (1e-2, 1e-3, 1e-4),
     "shown_entries": 2000,
     "last_error": 1e-6,
