@@ -56,7 +56,7 @@ FULL: dict = {
 }
 SMOKE: dict = {
     "depths": (5,),
-    "scales": (1e-2,),
+    "scales": (1e-1,),
     "runs": 60,
     "cases": ((3, 2, 6, 3, 0.3),),
     "problems": 5,
