@@ -236,7 +236,7 @@ def running_in(folder: Path) -> list[str]:
 
 
 def test_a_scheduler_whose_workers_are_gone(lab, monkeypatch):
-    """Dask would wait forever; here it is told (after a shorter patience than the usual minute)."""
+    """Dask would wait forever; here it is told (after a shorter patience than usual)."""
     import deeplinear as dl
     from deeplinear.experiments import cluster, read_sweep, run_sweep
 

@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import InputError, SweepError
 from .work import Done, Job, run_block
 
-WATCH, PATIENCE = 5.0, 60.0  # seconds between looks at the workers; without any, before we give up
+WATCH, PATIENCE = 5.0, 120.0  # seconds between looks at the workers; without any, before we give up
 
 
 def compute(jobs: Sequence[Job], *, scheduler: str | None, workers: int, timeout: float) -> Iterator[tuple[Job, Done]]:
@@ -105,12 +105,19 @@ def _client(scheduler: str | None, workers: int, timeout: float) -> Iterator[Any
     if scheduler is None:
         import dask
 
-        # No block waits at a worker: if one kills its process again and again, no other is blamed for it.
-        with dask.config.set({"distributed.scheduler.worker-saturation": 1.0}):
-            cluster = distributed.LocalCluster(
+        settings = {
+            # No block waits at a worker: if one kills its process again and again, no other is blamed for it.
+            "distributed.scheduler.worker-saturation": 1.0,
+            # A process that died is started again; on a busy machine that takes longer than the 15 s after which it is given up.
+            "distributed.deploy.lost-worker-timeout": "10 minutes",
+        }
+        with (
+            dask.config.set(settings),
+            distributed.LocalCluster(
                 n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
-            )
-        with cluster, distributed.Client(cluster, set_as_default=False) as client:
+            ) as cluster,
+            distributed.Client(cluster, set_as_default=False) as client,
+        ):
             yield client
         return
     client = distributed.Client(scheduler, timeout=timeout, set_as_default=False)
