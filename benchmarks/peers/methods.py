@@ -82,9 +82,8 @@ def smurff(train, pairs, shape, threads, k, samples):
     mean = values.mean()
     seen = sp.coo_matrix((values - mean, (rows, cols)), shape=shape)
     asked = sp.coo_matrix((np.ones(len(pairs[0])), pairs), shape=shape)
-    session = package.BPMFSession(
-        Ytrain=seen,
-        Ytest=asked,
+    session = package.TrainSession(
+        priors=["normal", "normal"],
         num_latent=k,
         burnin=samples // 4,
         nsamples=samples,
@@ -92,6 +91,8 @@ def smurff(train, pairs, shape, threads, k, samples):
         verbose=0,
         seed=1,
     )
+    # the noise is learned (the default holds it fixed at a precision of 5, far off for ratings)
+    session.addTrainAndTest(seen, asked, package.AdaptiveNoise(1.0, 10.0))
     found = {tuple(p.coords): p.pred_avg for p in session.run()}
     return np.array([found[pair] for pair in zip(*(side.tolist() for side in pairs), strict=True)]) + mean
 
@@ -139,6 +140,7 @@ def fancyimpute(train, pairs, shape, threads, shrinkage):
     return SoftImpute(shrinkage_value=shrinkage, verbose=False).fit_transform(X)[pairs] + mean
 
 
+_BARE = {"validation_fraction": [0], "max_sweeps": [4]}
 METHODS = {
     "deeplinear, depth 2": (ours, {"depth": [2.0]}),
     "deeplinear, depth 3": (ours, {"depth": [3.0]}),
@@ -146,6 +148,12 @@ METHODS = {
     "deeplinear, depth chosen": (ours_cv, {}),
     "deeplinear, depth 3, average of 50": (ours, {"ensemble": [50], "burn_in": [20]}),
     "deeplinear, depth 3, average, features": (ours, {"ensemble": [20], "burn_in": [20], "features": [True]}),
+    # tuned as the others are, outside: the fit alone is timed, without a choice of strength and without calibration
+    "deeplinear, depth 3, tuned outside": (ours, {"strength": [0.25, 0.32, 0.4], **_BARE}),
+    "deeplinear, average of 10, features, tuned outside": (
+        ours,
+        {"strength": [0.32], "ensemble": [10], "burn_in": [10], "features": [True], **_BARE},
+    ),
     "cmfrec": (cmfrec, {"k": [10, 30], "penalty": [0.03, 0.1]}),
     "cmfrec, implicit features": (cmfrec_implicit, {"k": [10, 30], "penalty": [0.03, 0.1]}),
     "LIBMF": (libmf, {"k": [10, 30], "penalty": [0.03, 0.06, 0.1], "iterations": [30, 100]}),
