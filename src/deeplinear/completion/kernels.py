@@ -21,8 +21,12 @@ _FAST = {"reassoc", "contract", "nsz", "arcp"}  # sums may be reordered; NaN and
 
 
 def compiled(function: Any) -> Any:
-    """``function`` compiled at its first call and kept on disk, so that the next process starts at once."""
-    return njit(cache=True, nogil=True, fastmath=_FAST, boundscheck=False, error_model="numpy")(function)
+    """``function`` compiled at its first call and kept on disk, so that the next process starts at once (where one can write)."""
+    options: dict[str, Any] = {"nogil": True, "fastmath": _FAST, "boundscheck": False, "error_model": "numpy"}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # no directory for the cache
+        return njit(**options)(function)
 
 
 def inlined(function: Any) -> Any:

@@ -21,7 +21,8 @@ from .engine import Penalty
 from .observations import Compressed, Observations
 from .threads import Workers
 
-# Components are dropped when they are doomed and smaller than this part of the largest: dying ones still explain something.
+# Components are dropped when they are doomed and smaller than this part of the largest, or of the smoothing floor: dying
+# ones still explain something.
 SMALL = 0.02
 # Rows per block of the dense parts.
 CHUNK = 1 << 14
@@ -239,7 +240,7 @@ def doomed(penalty: Penalty, s: np.ndarray, seen: Pass) -> np.ndarray:
     """Small components whose own direction holds no stationary point at a positive size: they would shrink to nothing."""
     r = len(s)
     pull, bend = seen.pull[:r] / s, seen.bend[:r] / s**2
-    return (pull + bend * s < threshold(penalty, bend)) & (s < SMALL * s.max(initial=0.0) + (s == s.max(initial=0.0)))
+    return (pull + bend * s < threshold(penalty, bend)) & (s < SMALL * max(s.max(initial=0.0), penalty.floor))
 
 
 def majorizer(setting: Setting, penalty: Penalty, state: State, s: np.ndarray, alive: np.ndarray) -> float:
