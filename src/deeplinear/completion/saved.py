@@ -41,7 +41,9 @@ def dump(model: Model, *, entries: bool) -> tuple[dict[str, Any], dict[str, np.n
 
 def restore(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
     """The model of `dump`; its predictions are equal bit for bit."""
-    fields: dict[str, Any] = {name.removeprefix("fit."): array for name, array in arrays.items() if name.startswith("fit.")}
+    fields: dict[str, Any] = {
+        name.removeprefix("fit."): array for name, array in arrays.items() if name.startswith("fit.")
+    }
     scalars = {**meta["fit"], "certificate": Certificate(*meta["fit"]["certificate"])}
     fit = ThinFit(**(fields | scalars))
     seen = None

@@ -75,7 +75,9 @@ def fetch_movielens(
     return Ratings(f"MovieLens {size}", users, items, values)
 
 
-def read_member(archive: Path, member: str, separator: str, *, skip: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def read_member(
+    archive: Path, member: str, separator: str, *, skip: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The first three columns (integer, integer, number) of a text file in a zip archive, read in blocks of 16 MiB."""
     blocks: list[np.ndarray] = []
     try:
