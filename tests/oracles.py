@@ -99,3 +99,37 @@ def effective_rank(s: np.ndarray) -> float:
     """Roy–Vetterli: exp of the entropy of σ/Σσ."""
     p = s[s > 0] / s.sum()
     return float(np.exp(-(p * np.log(p)).sum()))
+
+
+def velocity(W: np.ndarray, G: np.ndarray, N: float) -> np.ndarray:
+    """−A_{N,W}(G) in the singular frame, the kernel as the bare quotient: for full rank and no ties."""
+    U, s, Vt = np.linalg.svd(W)
+    left, right = (np.pad(s, (0, size - s.size)) for size in W.shape)
+    a, b = left[:, None], right[None, :]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if math.isinf(N):
+            values = np.where(a == b, a * b, (a**2 - b**2) / (2 * np.log(a / b)))
+        else:
+            values = np.where(a == b, a ** (2 - 2 / N), (a**2 - b**2) / (N * (a ** (2 / N) - b ** (2 / N))))
+    values = np.where((a == 0) & (b == 0), 0.0 if N > 1 else 1.0, np.nan_to_num(values))
+    return -U @ (values * (U.T @ G @ Vt.T)) @ Vt
+
+
+def flow(W0: np.ndarray, gradient, N: float, times=None, rtol: float = 1e-11) -> np.ndarray:
+    """The gradient flow by SciPy: at the given times, or where it has come to rest."""
+    from scipy.integrate import solve_ivp
+
+    def rhs(t, w):
+        W = w.reshape(W0.shape)
+        return velocity(W, gradient(W), N).ravel()
+
+    def at_rest(t, w):
+        return np.linalg.norm(rhs(t, w)) - 1e-11
+
+    at_rest.terminal = True
+    t1 = 1e12 if times is None else times[-1]
+    events = at_rest if times is None else None
+    done = solve_ivp(rhs, (0, t1), W0.ravel(), "DOP853", times, events=events, rtol=rtol, atol=1e-3 * rtol)
+    assert times is not None or done.status == 1
+    path = done.y.T.reshape(-1, *W0.shape)
+    return path[-1] if times is None else path

@@ -74,6 +74,7 @@ class Planar(eqx.Module):
         self.largest = p + q
         # σ_1 σ_2 = |det W| has more digits than (|p| − |q|) σ_1.
         ratio = jnp.minimum(jnp.abs(a * d - b * c) / jnp.where(self.largest > 0, self.largest, 1.0) ** 2, 1.0)
+        ratio = jnp.where(ratio > 2 * jnp.finfo(ratio.dtype).eps, ratio, 0.0)  # rounding noise is no singular value
         z = -2 * jnp.log(ratio)
         first = jnp.where(nu == 1, 1.0, jnp.exp((2 - 2 * nu) * jnp.log(self.largest)))
         second = jnp.where(nu == 1, 1.0, first * jnp.exp((nu - 1) * z))

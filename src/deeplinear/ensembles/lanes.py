@@ -83,7 +83,7 @@ def integrate(
         return Lanes(run, state, stepper.rate(problem, state), t, first_step(problem, W), whole, whole, path)
 
     def advance(c: Lanes) -> Lanes:
-        busy = (c.run >= 0) & (c.h > 0) & jnp.isfinite(c.h)
+        busy = (c.run >= 0) & (c.h > 0) & jnp.isfinite(c.h) & (to_limit | (c.saved < T))
         target = jnp.append(ts, jnp.inf)[c.saved]
         h = jnp.minimum(c.h, target - c.t)
         trial = stepper.step(problem, c.state, c.rate, jnp.where(busy, h, 0.0))
@@ -116,7 +116,7 @@ def integrate(
             return jnp.where((ending == 0) & condition, int(reason), ending)
 
         if T:
-            ending = say((c.saved >= T) & (not to_limit), Ending.time)
+            ending = say(jnp.asarray(not to_limit) & (c.saved >= T), Ending.time)
         if to_limit:
             end, error = jump(problem, W)
             there = (error <= accuracy * jnp.sqrt(dot(end, end))) & (c.saved >= T) & (c.steps > 0)

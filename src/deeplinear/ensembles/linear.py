@@ -1,5 +1,6 @@
 """The linear solves of stiff steps and of the jump: conjugate gradients for the kernel frozen at a point."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -24,12 +25,14 @@ def solve(
     shift: float,
     rtol: Array | float,
     max_steps: int,
+    radius: Array | float = math.inf,
 ) -> tuple[Matrix, Array]:
     """x with (shift + c A H) x = b, for H = E″ ≥ 0 and c > 0, shift 0 or 1; and which lanes reached ``rtol``.
 
     AH is self-adjoint in ⟨u, v⟩_H = ⟨u, Hv⟩, so conjugate gradients apply in that product: one A and one H a step, and no
     root or inverse of either. What H does not see is put right at the end (shift = 1), or is not wanted (shift = 0: the x in
-    the range of A). A lane stops at its own ``rtol`` (in the norm of H) or where H bends the wrong way, and stays as it is.
+    the range of A). A lane stops at its own ``rtol`` (in the norm of H), where H bends the wrong way, or where ‖x‖ exceeds
+    ``radius`` and so is of no use, and stays as it is.
     """
     Hb = hessian(b)
     target = rtol**2 * dot(b, Hb)
@@ -49,7 +52,8 @@ def solve(
         beta = rho_new / jnp.where(rho > 0, rho, 1.0)
         p, Hp = where(active, (axpy(beta, p, r), axpy(beta, Hp, Hr)), (p, Hp))
         rho = jnp.where(active, rho_new, rho)
-        return x, r, p, Hp, rho, active & (curvature > 0) & (rho > target), count + 1
+        useful = (curvature > 0) & (dot(x, x) <= radius**2)
+        return x, r, p, Hp, rho, active & useful & (rho > target), count + 1
 
     rho = dot(b, Hb)
     zero = jax.tree.map(jnp.zeros_like, b)

@@ -118,10 +118,10 @@ def ensemble(
     - ``depth``: real N ≥ 1 or ``math.inf``.
     - ``times``: increasing times at which to keep W (``path``). The run ends at the last one; add ``math.inf`` for the limit.
     - ``accuracy``: relative, of the jump's estimate; the steps are taken to ten times this. By default 1e−6 (float32:
-      1e−4) for explicit and 3e−3 for implicit steps.
+      1e−4) up to 6×6, and 3e−3 for larger W.
     - ``method``: "explicit" (orders 5 and 4), "implicit" (order 3, linearly implicit with conjugate gradients on the frozen
-      kernel: for stiff problems), "factors" (explicit on W_1 … W_N, integer N ≤ 4), or "auto": explicit up to 6×6, where a run that takes
-      long goes on with implicit steps; for larger W the factors at N = 2, 3 and implicit steps at other depths.
+      kernel: for stiff problems), "factors" (explicit on W_1 … W_N, integer N ≤ 4), or "auto": explicit up to 6×6, for larger W the
+      factors at N = 2, 3, and implicit steps at other depths and for every run that takes long.
     - ``max_steps``: tried per run. ``batch_size``: starts handed over at a time, which bounds the memory. ``workers``: threads.
     - ``progress``: called with (runs done, runs).
 
@@ -149,6 +149,7 @@ def ensemble(
     stages = _stages(method, depth, shape, max_steps, to_limit)
     _positive(max_steps=max_steps, workers=workers, **({} if batch_size is None else {"batch_size": batch_size}))
     queue = _queue(runs, shape, ts.size, batch_size)
+    accuracy = check_tolerance(_usual(shape, dtype) if accuracy is None else accuracy, dtype, "accuracy")
     key = jax.random.key(seed)
     plan = _Plan(energy, inverse_depth(depth, dtype), stages, accuracy, ts, to_limit, max_steps, queue)
     found = {
@@ -193,7 +194,7 @@ class _Plan:
     energy: Energy
     nu: Array
     stages: tuple[tuple[Stepper, int], ...]  # a stepper, and how many steps it may try
-    accuracy: float | None
+    accuracy: float
     ts: np.ndarray
     to_limit: bool
     max_steps: int
@@ -212,12 +213,8 @@ class _Plan:
 
     def _pass(self, stepper: Stepper, cap: int, W0: np.ndarray, t0: np.ndarray) -> dict[str, np.ndarray]:
         dtype = W0.dtype
-        usual = (
-            1e-3 if isinstance(stepper, Implicit) and len(self.stages) == 1 else 1e-6 if dtype == np.float64 else 1e-4
-        )
-        accuracy = check_tolerance(usual if self.accuracy is None else self.accuracy, dtype, "accuracy")
         m, n = W0.shape[1:]
-        problem = Problem(self.energy, self.nu, jnp.asarray(10 * accuracy, dtype), cg=min(m * n + 2, 200))
+        problem = Problem(self.energy, self.nu, jnp.asarray(10 * self.accuracy, dtype), cg=min(m * n + 2, 200))
         padded = np.zeros((m, n, self.queue), dtype)
         padded[..., : len(W0)] = np.moveaxis(W0, 0, -1)
         times = np.zeros(self.queue, dtype)
@@ -230,7 +227,7 @@ class _Plan:
             jnp.asarray(len(W0)),
             jnp.asarray(self.ts),
             to_limit=self.to_limit,
-            accuracy=jnp.asarray(accuracy, dtype),
+            accuracy=jnp.asarray(self.accuracy, dtype),
             max_steps=jnp.asarray(cap),
             lanes=_lanes(m, n),
             stride=8 if max(m, n) <= SMALL else 4,
@@ -239,6 +236,11 @@ class _Plan:
             field.name: np.moveaxis(np.asarray(getattr(out, field.name)), -1, 0)[: len(W0)].copy()
             for field in dataclasses.fields(out)
         } | {"path": np.moveaxis(np.asarray(out.path), (2, 3), (1, 0))[: len(W0)].copy()}
+
+
+def _usual(shape: tuple[int, int], dtype: Any) -> float:
+    """The accuracy where none is asked for."""
+    return 3e-3 if max(shape) > SMALL else 1e-6 if dtype == np.float64 else 1e-4
 
 
 # The number of lanes depends on the size of W alone: as part of the program it could change the last bit of a result.
@@ -260,12 +262,14 @@ def _stages(
 ) -> tuple[tuple[Stepper, int], ...]:
     if method not in METHODS:
         raise InputError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
-    small = max(shape) <= SMALL
     if method == "auto":
-        method = "explicit" if small else "factors" if depth in (2, 3) else "implicit"
-        if small and to_limit and depth > 2:
-            cap = min(4096 if max(shape) == 2 else 256, max_steps)
-            return ((Explicit(), cap), (Implicit(), max_steps - cap)) if cap < max_steps else ((Explicit(), cap),)
+        small = max(shape) <= SMALL
+        first: Stepper = Explicit() if small else Factors(depth=int(depth)) if depth in (2, 3) else Implicit()
+        # Where explicit steps go on for long, the problem is stiff (at 2×2, where they cost least, they may go on longer).
+        cap = min(4096 if max(shape) == 2 else 256, max_steps)
+        if isinstance(first, Implicit) or not to_limit or cap == max_steps:
+            return ((first, max_steps),)
+        return (first, cap), (Implicit(), max_steps - cap)
     if method == "factors":
         if depth not in (2, 3, 4):
             raise InputError(f'depth must be 2, 3 or 4 for method="factors", got {depth!r}: use method="implicit".')

@@ -223,7 +223,7 @@ def jump(problem: Problem, W: Matrix) -> tuple[Matrix, Float[Array, " L"]]:
 
     With the kernel frozen, W∞ = W − A(y) where A(G + H(W∞ − W)) = 0; once with A at W, once with A halfway to the first
     answer. The distance between the two answers bounds the error of the second in all that was tried; but where the
-    observations alone decide, the two agree wherever the start: so no singular value may change by more than half, or
+    observations alone decide, the two agree wherever they start: so no singular value may change by more than half, or
     the jump could pass through a singular matrix, which the flow cannot.
     """
 
@@ -231,8 +231,10 @@ def jump(problem: Problem, W: Matrix) -> tuple[Matrix, Float[Array, " L"]]:
         H = problem.hessian(base)
         b = at.power(axpy(-1.0, problem.gradient(base), H(displacement)), 1)
         one = jnp.ones_like(dot(b, b))
-        return solve(at, H, one, b, shift=0, rtol=1e-2 * problem.tol, max_steps=problem.cg)
+        rtol, most = 1e-2 * problem.tol, 5 * problem.cg
+        return solve(at, H, one, b, shift=0, rtol=rtol, max_steps=most, radius=radius)
 
+    radius = jnp.sqrt(dot(W, W))  # no jump is longer
     here = problem.frame(W)
     first, ok_1 = newton(here, W, jax.tree.map(jnp.zeros_like, W))
     # One batched decomposition after the other: two at once can lock up jaxlib's threads.
