@@ -1,5 +1,6 @@
 """``deeplinear experiment``: list, run, draw and all. Light to import: the rest loads inside the commands."""
 
+import contextlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +26,7 @@ def list_experiments() -> None:
     from .registry import experiment_names, load_experiment
 
     with tidy_exit(Console(stderr=True)):
-        _use_64_bits()
+        _prepare_jax()
         for name in experiment_names():
             typer.echo(f"{name:<20} {load_experiment(name).title}")
 
@@ -63,7 +64,7 @@ def draw(
     """Draw again from the stored dataset, without computing it again."""
     console, errors = Console(), Console(stderr=True)
     with tidy_exit(errors):
-        _use_64_bits()
+        _prepare_jax()
         from .registry import load_experiment
         from .runner import DATA, draw_experiment
         from .store import open_dataset
@@ -83,7 +84,7 @@ def _run(names: list[str], *, smoke: bool, out: Path, seed: int, force: bool, in
     console, errors = Console(), Console(stderr=True)
     failures: dict[str, str] = {}
     with tidy_exit(errors):
-        _use_64_bits()
+        _prepare_jax()
         check_folder(out)
         from .registry import load_experiment
         from .runner import PAGE, run_experiment
@@ -145,7 +146,12 @@ def check_folder(out: Path, argument: str = "--out") -> None:
         raise InputError(f"{argument}: cannot write in '{out}' ({error.strerror}); give another place.") from None
 
 
-def _use_64_bits() -> None:
+def _prepare_jax() -> None:
+    """64 bits, and compiled programs kept for the next command: most of an experiment's time at small settings."""
     import jax
 
+    from ..compilation import cache_compilations
+
     jax.config.update("jax_enable_x64", True)
+    with contextlib.suppress(OSError):  # a home that cannot be written in is no reason to stop
+        cache_compilations()
