@@ -173,7 +173,7 @@ def draw(ds: xr.Dataset) -> Figure:
             axis.set(
                 title=f"Singular values, {depth_label(depth)}", xlabel="time", ylabel=f"leading {KEPT} singular values"
             )
-        axes[1, 0].legend(fontsize=9)
+        axes[1, 0].legend(fontsize=9, loc="center right", bbox_to_anchor=(1.0, 0.3))
         for axis in axes[1, len(depths) :]:
             axis.set_axis_off()
     return figure
