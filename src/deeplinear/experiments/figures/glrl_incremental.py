@@ -177,7 +177,8 @@ def draw(ds: xr.Dataset) -> Figure:
                 xscale="log",
                 yscale="log",
             )
-            axis.legend(fontsize=9)
+            axis.set_ylim(bottom=axis.get_ylim()[0] ** 1.7)
+            axis.legend(fontsize=8, loc="lower right")
     return figure
 
 

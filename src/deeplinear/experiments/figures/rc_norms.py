@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import diffrax as dfx
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
@@ -70,8 +71,8 @@ def simulate(
             time[i, j] = np.exp(at(np.log(np.asarray(flow.ts))))
             log_s[i, j] = at(np.asarray(flow.log_singular_values))
             seen = np.isfinite(log_s[i, j, :, 0])
-            frames: Any = np.broadcast_to(np.eye(2), (seen.sum(), 2, 2))
-            rank[i, j, seen] = effective_rank(LogSVD(frames, log_s[i, j, seen], frames))
+            frames = jnp.broadcast_to(jnp.eye(2), (int(seen.sum()), 2, 2))
+            rank[i, j, seen] = effective_rank(LogSVD(frames, jnp.asarray(log_s[i, j, seen]), frames))
             if progress:
                 progress((i * runs + j + 1) / (len(depths) * runs), depth_label(depth))
     dims = ("depth", "run", "loss")
