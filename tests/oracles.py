@@ -124,12 +124,12 @@ def flow(W0: np.ndarray, gradient, N: float, times=None, rtol: float = 1e-11) ->
         return velocity(W, gradient(W), N).ravel()
 
     def at_rest(t, w):
-        return np.linalg.norm(rhs(t, w)) - 1e-11
+        return np.linalg.norm(rhs(t, w)) - 1e-10
 
     at_rest.terminal = True
     t1 = 1e12 if times is None else times[-1]
-    events = at_rest if times is None else None
-    done = solve_ivp(rhs, (0, t1), W0.ravel(), "DOP853", times, events=events, rtol=rtol, atol=1e-3 * rtol)
+    events, method = (at_rest, "LSODA") if times is None else (None, "DOP853")  # the tail may be stiff
+    done = solve_ivp(rhs, (0, t1), W0.ravel(), method, times, events=events, rtol=rtol, atol=1e-3 * rtol)
     assert times is not None or done.status == 1
     path = done.y.T.reshape(-1, *W0.shape)
     return path[-1] if times is None else path

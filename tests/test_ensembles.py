@@ -133,9 +133,8 @@ def test_limits_are_those_of_the_exact_flow(N, rng):
 
 @pytest.mark.parametrize(("shape", "N"), [((3, 3), 4), ((3, 2), 2.5), ((2, 4), math.inf)])
 def test_limits_of_larger_and_rectangular_problems(shape, N, rng):
-    truth = rng.standard_normal((shape[0], 1)) @ rng.standard_normal((1, shape[1]))
-    X = np.where(rng.random(shape) < 0.75, truth, np.nan)
-    X[0] = truth[0]
+    X = rng.standard_normal(shape)  # of full rank, and so without a tail that decays like a power of t
+    X[rng.random(shape) < 0.5] = np.nan
     energy = dl.Completion.from_dense(X)
     starts = 0.1 * rng.standard_normal((3, *shape))
     found = dl.ensemble(energy, starts, N, accuracy=1e-6, method="explicit")
@@ -197,13 +196,12 @@ def test_the_sign_of_the_determinant_is_kept(N):
 def test_the_error_of_the_jump_is_estimated_from_above(rng):
     problem = Problem(DIAGONAL, inverse_depth(4, float), jnp.asarray(1e-10), 6)
     ends = dl.ensemble(DIAGONAL, dl.normal_start((2, 2), 0.1), 4, 200, accuracy=1e-9)
-    early = dl.ensemble(DIAGONAL, ends.start, 4, accuracy=1e-9, times=[60.0])  # on the way to these ends
+    early = dl.ensemble(DIAGONAL, ends.start, 4, accuracy=1e-9, times=[8.0])  # on the way to these ends
     limit, estimate = eqx.filter_jit(jump)(problem, lanes(early.W))
     error, estimate = np.linalg.norm(points(limit) - ends.W, axis=(1, 2)), np.asarray(estimate)
     told = np.isfinite(estimate) & (estimate > 1e-7)  # below, the steps' own errors decide
     assert told.sum() > 50
-    assert (error[told] <= estimate[told]).mean() > 0.95
-    assert (error[told] <= 3 * estimate[told]).all()
+    assert (error[told] <= estimate[told]).all()
 
 
 def test_no_jump_through_a_singular_matrix():
@@ -239,7 +237,7 @@ def test_other_energies(energy, rng):
     if energy == "sensing":
         A = rng.standard_normal((2, 2, 2))
         energy = dl.Sensing(A, [1.0, -0.4])
-    starts = 0.3 * rng.standard_normal((3, 2, 2))
+    starts = np.array([[0.8, 0.3], [-0.2, 0.6]]) + 0.3 * rng.standard_normal((3, 2, 2))
     found = dl.ensemble(energy, starts, 3)
     gradient = jax.jit(jax.grad(energy))
     assert found.ok.all()

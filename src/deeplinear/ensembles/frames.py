@@ -53,6 +53,10 @@ class Frame(Protocol):
         """
         ...
 
+    def least(self, X: Matrix) -> Float[Array, " L"]:
+        """The smallest diagonal entry of UᵀXV, divided by σ_1; negative where X lies beyond a singular matrix, seen from W."""
+        ...
+
 
 class Planar(eqx.Module):
     """A at 2×2 points in closed form, without a decomposition.
@@ -65,6 +69,7 @@ class Planar(eqx.Module):
     kernels: tuple[Array, Array, Array]  # λ(σ_1, σ_1), λ(σ_2, σ_2), λ(σ_1, σ_2)
     largest: Array
     gap: Array  # 2 log(σ_1/σ_2)
+    sign: Array  # of det W
 
     def __init__(self, W: Matrix, nu: Array):
         a, b, c, d = W
@@ -79,7 +84,7 @@ class Planar(eqx.Module):
         first = jnp.where(nu == 1, 1.0, jnp.exp((2 - 2 * nu) * jnp.log(self.largest)))
         second = jnp.where(nu == 1, 1.0, first * jnp.exp((nu - 1) * z))
         self.kernels = (first, second, first * shrink(z, nu))
-        self.gap = z
+        self.gap, self.sign = z, jnp.where(p < q, -1.0, 1.0)
 
     def _turn(self, Z: Matrix) -> tuple[Array, Array, Array, Array]:
         """UᵀZV as its two diagonal entries and the two imaginary parts that make up the others."""
@@ -102,6 +107,10 @@ class Planar(eqx.Module):
         z = jnp.minimum(self.gap, -2 * jnp.log(floor))
         squares = first**2 + second**2 * jnp.exp(z) + 2 * (y**2 + w**2) / shrink(z, jnp.zeros_like(self.largest[0]))
         return jnp.sqrt(squares) / self.largest
+
+    def least(self, X: Matrix) -> Array:
+        first, second, _, _ = self._turn(X)
+        return jnp.minimum(first, self.sign * second) / jnp.where(self.largest > 0, self.largest, 1.0)
 
 
 def _parts(Z: Matrix) -> tuple[Array, Array, Array, Array]:
@@ -132,9 +141,12 @@ class Thin(eqx.Module):
     log_s: Float[Array, "n L"]
     largest: Array
     wide: bool = eqx.field(static=True)
+    complete: bool = eqx.field(
+        static=True
+    )  # whether U spans everything: not where m > n, nor where it has zero columns
 
-    def __init__(self, U: Array, s: Array, V: Array, nu: Array, wide: bool):
-        self.U, self.V, self.wide = U, V, wide
+    def __init__(self, U: Array, s: Array, V: Array, nu: Array, *, wide: bool, complete: bool):
+        self.U, self.V, self.wide, self.complete = U, V, wide, complete
         # As in `Operator`: rounding noise is no singular value (λ_∞(a, s) decays only like 1/|log s|).
         largest = jnp.max(s, axis=0)
         s = jnp.where(s > U.shape[0] * jnp.finfo(s.dtype).eps * largest, s, 0.0)
@@ -153,7 +165,7 @@ class Thin(eqx.Module):
         core, edge = (x if q == 1 else x**q for x in (self.core, self.edge))
         C, outside = self._turn(Z)
         inside = product(self.U, core * C)
-        if self.U.shape[0] > self.U.shape[1]:
+        if not self.complete:
             inside = inside + edge * outside
         out = product(inside, jnp.swapaxes(self.V, 0, 1))
         return jnp.swapaxes(out, 0, 1) if self.wide else out
@@ -163,11 +175,15 @@ class Thin(eqx.Module):
         least = jnp.log(self.largest * floor)
         log_s, infinite = jnp.maximum(self.log_s, least), jnp.zeros_like(self.largest[0])
         squares = jnp.sum(C**2 / _pair(log_s[:, None], log_s[None, :], infinite), (0, 1))
-        if self.U.shape[0] > self.U.shape[1]:
+        if not self.complete:
             squares = squares + jnp.sum(
                 outside**2 / _pair(log_s, jnp.broadcast_to(least, log_s.shape), infinite), (0, 1)
             )
         return jnp.sqrt(squares)
+
+    def least(self, X: Matrix) -> Array:
+        diagonal = jnp.einsum("iil->il", self._turn(X)[0])
+        return jnp.min(diagonal, 0) / jnp.where(self.largest > 0, self.largest, 1.0)
 
 
 # Up to this many columns a product of two matrices is written out elementwise, along the lanes, and the SVD is Jacobi's.
@@ -187,7 +203,8 @@ def frame(W: Matrix, nu: Array) -> Frame:
         return Planar(W, nu)
     m, n = W.shape[:2]
     tall = jnp.swapaxes(W, 0, 1) if m < n else W
-    return Thin(*(jacobi if max(m, n) <= SMALL else lapack)(tall), nu, m < n)
+    small = max(m, n) <= SMALL
+    return Thin(*(jacobi if small else lapack)(tall), nu, wide=m < n, complete=m == n and not small)
 
 
 def lapack(W: Float[Array, "m n L"]) -> tuple[Array, Array, Array]:

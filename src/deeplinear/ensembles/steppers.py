@@ -223,8 +223,8 @@ def jump(problem: Problem, W: Matrix) -> tuple[Matrix, Float[Array, " L"]]:
 
     With the kernel frozen, W∞ = W − A(y) where A(G + H(W∞ − W)) = 0; once with A at W, once with A halfway to the first
     answer. The distance between the two answers bounds the error of the second in all that was tried; but where the
-    observations alone decide, the two agree wherever they start: so no singular value may change by more than half, or
-    the jump could pass through a singular matrix, which the flow cannot.
+    observations alone decide, the two agree wherever they start: so no jump may go beyond a singular matrix, for the flow
+    cannot.
     """
 
     def newton(at: Frame, base: Matrix, displacement: Matrix) -> tuple[Matrix, Array]:
@@ -242,6 +242,6 @@ def jump(problem: Problem, W: Matrix) -> tuple[Matrix, Float[Array, " L"]]:
     second, ok_2 = newton(problem.frame(middle), axpy(1.0, first, W), first)
     end, difference = axpy(1.0, second, W), axpy(-1.0, first, second)
     error = jnp.sqrt(dot(difference, difference))
-    near = here.length(second, 0.1 * problem.tol) <= 0.5
+    near = here.least(end) >= -0.1 * problem.tol
     lower = problem.value(end) <= problem.value(W)
     return end, jnp.where(ok_1 & ok_2 & near & lower & jnp.isfinite(error), error, jnp.inf)
