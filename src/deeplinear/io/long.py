@@ -229,7 +229,8 @@ def _parse(
     return [line[r] for line in kept], [line[c] for line in kept], np.array([number_of(line) for line in kept])
 
 
-def _parquet_pieces(path: Path, wanted: tuple[str | None, ...]) -> Iterator[Any]:
+def parquet_batches(path: Path, wanted: tuple[str | None, ...]) -> Iterator[Any]:
+    """First the names of the columns; then (row ids, column ids, checked values) of a batch at a time, the ids as Arrow arrays."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -260,10 +261,17 @@ def _parquet_pieces(path: Path, wanted: tuple[str | None, ...]) -> Iterator[Any]
                 raise InputError(
                     f"INPUT: '{path}', row {row} (counted from 0): a value or id is missing or not finite; drop it."
                 )
-            yield _texts(rows), _texts(cols), values
+            yield rows, cols, values
             done += len(values)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"INPUT: '{path}' cannot be read as Parquet ({error}); save it again.") from None
+
+
+def _parquet_pieces(path: Path, wanted: tuple[str | None, ...]) -> Iterator[Any]:
+    batches = parquet_batches(path, wanted)
+    yield next(batches)
+    for rows, cols, values in batches:
+        yield _texts(rows), _texts(cols), values
 
 
 def _texts(column: Any) -> Any:
