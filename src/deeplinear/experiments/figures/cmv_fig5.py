@@ -35,7 +35,7 @@ def simulate(
     w21, w12 = np.meshgrid(x, x, indexing="ij")
     tau = np.linspace(-1.5, 1.5, 61)
     beside = math.sqrt(OBSERVED**2 - _NEAR)
-    maps = np.stack([np.asarray(dl.log_volume(_matrices(w12, w21), depth)) for depth in depths])
+    maps = np.stack([_volume_at(w12, w21, depth) for depth in depths])
     along = np.stack([_volume_at(beside * np.exp(tau), beside * np.exp(-tau), depth) for depth in depths])
     ds["log_volume"] = (("depth", "w21", "w12"), maps, {"long_name": "log √det g", "units": "nats"})
     ds["along"] = (("depth", "tau"), along, {"long_name": f"log √det g at det = {_NEAR:g}", "units": "nats"})
@@ -47,7 +47,11 @@ def _matrices(w12: np.ndarray, w21: np.ndarray) -> np.ndarray:
 
 
 def _volume_at(w12: np.ndarray, w21: np.ndarray, depth: float) -> np.ndarray:
-    return np.asarray(dl.log_volume(_matrices(w12, w21), depth))
+    """log √det g, infinite on the hyperbola itself, which the centre of a cell may happen to hit."""
+    W = _matrices(w12, w21)
+    singular = np.abs(np.linalg.det(W)) < 1e-14
+    values = np.asarray(dl.log_volume(np.where(singular[..., None, None], np.eye(2), W), depth))
+    return np.where(singular, np.inf, values)
 
 
 def draw(ds: xr.Dataset) -> Figure:
