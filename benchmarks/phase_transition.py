@@ -3,10 +3,10 @@
     python benchmarks/phase_transition.py [seeds, default 3] [multiples, default 1.2,1.35,1.5,2,3,3.5,4,5]
 
 Entries without noise, drawn uniformly without repetition, as multiples of the degrees of freedom 5 (500 + 500 − 5). The rank is not
-told: depth N > 2 is capped at 25 components, the nuclear norm at 150 (it passes through more). Depth N goes to strength 1e−8; the nuclear norm
-goes down to 1e−5 in factors of √10, each from the one before, and the smallest error on the way counts, in its favour. Recovered:
-relative Frobenius error below 1e−3 on the rows and columns with at least 5 entries: the others nobody can know, and they are counted
-aside ("short lines"). The same problems for every depth. In parentheses the median error.
+told: depth N > 2 is capped at 25 components, the nuclear norm at 150 (it passes through more). Depth N goes to strength
+1e−8; the nuclear norm goes down to 1e−5 in factors of √10, each from the one before, and the smallest error on the way counts,
+in its favour. Recovered: relative Frobenius error below 1e−3 on the rows and columns with at least 5 entries: the others
+nobody can know, and they are counted aside ("short lines"). The same problems for every depth. In parentheses the median error.
 """
 
 import math

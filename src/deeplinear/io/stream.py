@@ -70,7 +70,7 @@ def stream_parquet(
         numbers[part] = piece
         done += len(piece)
     shape = sides[0].size, sides[1].size
-    seen = Observations.from_triples(*places, numbers, shape, dtype=dtype, duplicates=duplicates)
+    seen = Observations.from_triples(places[0], places[1], numbers, shape, duplicates=duplicates)
     return Streamed(seen, sides[0].labels, sides[1].labels)
 
 
