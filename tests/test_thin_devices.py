@@ -1,9 +1,11 @@
 """The JAX passes against the compiled loops, on one device and on four simulated ones."""
 
 import os
+import socket
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from deeplinear import InputError
@@ -60,6 +62,64 @@ def test_devices_compute_what_the_compiled_loops_do(count, dtype):
         [sys.executable, "-c", SCRIPT, str(count), dtype], capture_output=True, text=True, env=environment
     )
     assert done.stdout.strip() == "same", done.stderr
+
+
+PROCESSES = """
+import sys
+import numpy as np, jax
+number, port, file = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=2, process_id=number)
+assert jax.process_count() == 2 and len(jax.devices()) == 4 and len(jax.local_devices()) == 2
+from deeplinear.completion.accelerator import Devices
+from deeplinear.completion.observations import Observations
+from deeplinear.completion.thin import fit
+
+rng = np.random.default_rng(0)
+m, n = 300, 170
+truth = rng.normal(size=(m, 3)) @ rng.normal(size=(3, n)) + rng.normal(size=n)
+rows, cols = np.nonzero(rng.random((m, n)) < 0.3 * rng.random(m)[:, None])
+seen = Observations.from_triples(rows, cols, truth[rows, cols] + 0.3 * rng.normal(size=len(rows)), (m, n))
+options = {"strength": 0.2, "max_rank": 10, "max_sweeps": 6, "tol": 0}
+here, there = fit(seen, **options), fit(seen, device="jax", **options)
+assert here.rank == there.rank == 3
+np.testing.assert_allclose(there.objective, here.objective, rtol=1e-11)
+W = here.left @ here.right.T
+np.testing.assert_allclose(there.left @ there.right.T, W, atol=1e-11 * abs(W).max())
+devices = Devices("jax")
+_, arrays = devices._of(seen.by_row)
+held = sum(int((shard.data > 0).sum()) for shard in arrays[2].addressable_shards)
+assert 0.3 * seen.nnz < held < 0.7 * seen.nnz, held  # the other process has the rest
+np.savez(file, left=there.left, right=there.right, held=held, nnz=seen.nnz)
+print("same")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_compute_what_one_does(tmp_path):
+    """Two processes with two devices each, that talk over the loopback interface (gloo)."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    files = [tmp_path / f"{number}.npz" for number in range(2)]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESSES, str(number), str(port), str(file)],
+            env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for number, file in enumerate(files)
+    ]  # fmt: skip
+    try:
+        told = [process.communicate(timeout=300) for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    assert all(out.strip().endswith("same") for out, _ in told), told
+    first, second = (np.load(file) for file in files)
+    assert first["held"] + second["held"] == first["nnz"]
+    np.testing.assert_array_equal(first["left"], second["left"])
+    np.testing.assert_array_equal(first["right"], second["right"])
 
 
 def test_unknown_and_missing_devices():

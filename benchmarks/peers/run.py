@@ -3,7 +3,8 @@
     python benchmarks/peers/run.py --peers PYTHON [--ratings FILE] [--count 1000000] [--threads 1] [--markdown FILE]
 
 PYTHON is the interpreter of an environment with the peers (pip install cmfrec libmf scikit-surprise smurff cornac lenskit
-fancyimpute pandas); what it lacks, or what fails, is skipped and named. FILE holds ratings (user, item, value in its first
+fancyimpute pandas); what it lacks, or what fails, is skipped and named. With --times a second table has the CPU seconds that each
+peer needs for its test RMSE and those that we need for the same. FILE holds ratings (user, item, value in its first
 columns, any format of `deeplinear complete`); without it a synthetic set of --count ratings is made. 80 % of the entries
 train, 10 % validate, 10 % test; the final fit of every method is to train + validation. Every method runs alone in its own
 process.
@@ -51,10 +52,12 @@ def split(rows, cols, values, seed, path):
 
 
 def run(name, data, threads, python, limit):
+    """What `worker` measures of one method (of our error over time, if ``name`` is None), or why it did not."""
+    script = ["curve.py"] if name is None else ["worker.py", name]
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
-        command = [python, str(HERE / "worker.py"), name, str(data), str(threads), str(result)]
+        command = [python, str(HERE / script[0]), *script[1:], str(data), str(threads), str(result)]
         try:
             done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=limit)
         except subprocess.TimeoutExpired:
@@ -81,6 +84,21 @@ def table(results):
     return "\n".join(lines)
 
 
+def times(results, curve):
+    """For every peer: its error and time, and the cheapest point of ours that is at least as accurate."""
+    lines = ["| peer | its test RMSE | its CPU s | our CPU s to it | ratio | by |", "|---|---|---|---|---|---|"]
+    for name, found in results.items():
+        if name.startswith("deeplinear") or "error" in found:
+            continue
+        reached = [point for point in curve["points"] if point[1] <= found["rmse"]]
+        seconds, _, told = min(reached, default=(float("nan"), 0, "not reached"))
+        lines.append(
+            f"| {name} | {found['rmse']:.4f} | {found['cpu']:.2f} | {seconds:.2f} | {found['cpu'] / seconds:.1f} | {told} |"
+        )
+    shown = "; ".join(f"{told} {error:.4f} at {seconds:.2f} s" for seconds, error, told in curve["points"])
+    return "\n".join([*lines, "", f"Ours at depth 3, strength {curve['strength']:g}: {shown}."])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", default=sys.executable, help="interpreter with the peers")
@@ -91,6 +109,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=float, default=3600, help="seconds for one method")
     parser.add_argument("--only", default=None, help="methods whose name contains this text (several: a|b)")
+    parser.add_argument("--times", action="store_true", help="also the time to each peer's error")
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
     columns = options.columns.split(",") if options.columns else (None, None, None)
@@ -105,12 +124,15 @@ def main():
             python = sys.executable if name.startswith("deeplinear") else options.peers
             results[name] = run(name, data, options.threads, python, options.limit)
             print(name, json.dumps(results[name]), flush=True)
+        curve = run(None, data, options.threads, sys.executable, options.limit) if options.times else None
     head = (
         f"{'synthetic ratings' if options.ratings is None else options.ratings.stem}: {len(values):,} entries, {rows.max() + 1:,} × "
         f"{cols.max() + 1:,}; split {options.seed}, {options.threads} thread(s); {platform.machine()}, {os.cpu_count()} cores, Python "
         f"{platform.python_version()}, NumPy {np.__version__}."
     )
     text = f"{head}\n\n{table(results)}\n"
+    if curve is not None:
+        text += "\n" + (curve["error"] if "error" in curve else times(results, curve)) + "\n"
     print(text)
     if options.markdown:
         options.markdown.write_text(text)

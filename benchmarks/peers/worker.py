@@ -15,12 +15,17 @@ def rmse(found, values, low, high):
     return float(np.sqrt(np.mean((np.clip(np.asarray(found, float), low, high) - values) ** 2)))
 
 
-def main(name, data_file, threads, result_file):
+def parts(data_file):
+    """({train, valid, test: (rows, cols, values)}, shape of the matrix, range of the values)."""
     data = np.load(data_file)
     part = {
         key: (data[f"{key}_rows"], data[f"{key}_cols"], data[f"{key}_values"]) for key in ("train", "valid", "test")
     }
-    shape, (low, high) = tuple(int(side) for side in data["shape"]), data["limits"]
+    return part, tuple(int(side) for side in data["shape"]), data["limits"]
+
+
+def main(name, data_file, threads, result_file):
+    part, shape, (low, high) = parts(data_file)
     both = tuple(np.concatenate(pair) for pair in zip(part["train"], part["valid"], strict=True))
     method, _ = METHODS[name]
     settings = grid(name)

@@ -132,6 +132,8 @@ class Devices:
     """The passes over the entries on JAX devices, with the interface of `threads.Workers`.
 
     ``kind`` is ``"gpu"`` (all of them) or ``"jax"`` (all devices of JAX's default platform). float64 data are computed in float64.
+    After ``jax.distributed.initialize`` the devices are those of all processes: each runs the same fit on the same data and ends with
+    the same result; only the factors travel between them.
     """
 
     def __init__(self, kind: str) -> None:
@@ -144,13 +146,14 @@ class Devices:
         mesh = Mesh(np.array(self.devices), ("lines",))
         self._split, self._same = NamedSharding(mesh, LINES), NamedSharding(mesh, ALL)
         self._mesh = mesh
+        self._several = len({device.process_index for device in self.devices}) > 1
         self._shards: dict[int, tuple[Compressed, Shards, tuple[Any, ...]]] = {}
         self._calls: dict[tuple[str, int], Any] = {}
 
     def _of(self, lines: Compressed) -> tuple[Shards, tuple[Any, ...]]:
         if id(lines) not in self._shards:
             shards = Shards(lines, len(self.devices))
-            put = tuple(jax.device_put(array, self._split) for array in shards.arrays())
+            put = tuple(self._put(array, self._split) for array in shards.arrays())
             self._shards[id(lines)] = lines, shards, put  # holds on to ``lines``, so that the id stays its own
         return self._shards[id(lines)][1:]
 
@@ -165,7 +168,22 @@ class Devices:
     def _spread(self, shards: Shards, array: np.ndarray) -> Any:
         padded = np.zeros((shards.rows, *array.shape[1:]), array.dtype)
         padded[shards.place] = array
-        return jax.device_put(padded, self._split)
+        return self._put(padded, self._split)
+
+    def _put(self, array: Any, sharding: NamedSharding) -> Any:
+        """``array``, which every process holds, on the devices."""
+        if not self._several:
+            return jax.device_put(array, sharding)
+        array = np.asarray(array)
+        return jax.make_array_from_callback(array.shape, sharding, lambda place: array[place])
+
+    def _take(self, array: Any) -> np.ndarray:
+        """The whole of an array that is spread over the devices, in every process."""
+        if not self._several:
+            return np.asarray(array)
+        from jax.experimental import multihost_utils
+
+        return np.asarray(multihost_utils.process_allgather(array, tiled=True))
 
     def solve(
         self, lines: Any, Z: Any, Y: Any, mean: Any, ridge: Any, extra: Any, scale: Any, free: Any, steps: int
@@ -174,10 +192,10 @@ class Devices:
         with jax.enable_x64(True):
             shards, entries = self._of(lines)
             call = self._call(_solve, 2, 5, (LINES,) * 4, steps=steps)
-            whole = [jax.device_put(x, self._same) for x in (mean, Y, ridge, extra, free)]
+            whole = [self._put(x, self._same) for x in (mean, Y, ridge, extra, free)]
             new, *sums = call(*entries, self._spread(shards, Z), self._spread(shards, scale), *whole)
-            Z[:] = np.asarray(new)[shards.place]
-            energy, pull, bend = (np.asarray(part, float).sum(axis=0) for part in sums)
+            Z[:] = self._take(new)[shards.place]
+            energy, pull, bend = (self._take(part).astype(float).sum(axis=0) for part in sums)
         return float(energy), pull, bend
 
     def pull_back(self, lines: Any, Z: Any, Y: Any, X: Any, mean: Any, seed: int) -> Any:
@@ -187,5 +205,5 @@ class Devices:
             call = self._call(_pull_back, 1, 3, LINES, seed=seed)
             k = X.shape[1]
             X = np.pad(X, ((0, 0), (0, -k % 8)))  # every new shape is compiled anew
-            whole = [jax.device_put(x, self._same) for x in (mean, Y, X)]
-            return np.asarray(call(*entries, self._spread(shards, Z), *whole))[shards.place, :k]
+            whole = [self._put(x, self._same) for x in (mean, Y, X)]
+            return self._take(call(*entries, self._spread(shards, Z), *whole))[shards.place, :k]
