@@ -1,6 +1,6 @@
 """Exact recovery at 500×500, rank 5, over the number of observed entries: depths 3, 4 and ∞ beside the nuclear norm (depth 2).
 
-    python benchmarks/phase_transition.py [seeds, default 3] [multiples, default 1.2,1.35,1.5,2,3,3.5,4,5]
+    python benchmarks/phase_transition.py [seeds, default 3] [multiples, default 1.2,1.35,1.5,2,3,3.5,4,5] [depths, default 2,3,4,inf]
 
 Entries without noise, drawn uniformly without repetition, as multiples of the degrees of freedom 5 (500 + 500 − 5). The rank is not
 told: depth N > 2 is capped at 25 components, the nuclear norm at 150 (it passes through more). Depth N goes to strength
@@ -28,19 +28,19 @@ RECOVERED = 1e-3
 
 def solutions(seen: Observations, depth: float) -> Iterator[np.ndarray]:
     """Minimizers of the depth's penalty for weight decay → 0: one, or, at depth 2, one for each strength on the way."""
-    options = {"depth": depth, "biases": False, "threads": 1}
+    # scaling 0: the penalty as it is defined; sampling is uniform, the counts of the lines say nothing
+    options = {"depth": depth, "biases": False, "scaling": 0, "threads": 1}
     if depth > 2:
         found = fit(seen, strength=1e-8, max_rank=25, max_sweeps=1000, tol=1e-7, **options)
         yield found.left @ found.right.T
         return
     found = None
     for strength in 10 ** np.arange(-0.5, -5.1, -0.5):
-        start = {"start": found, "scaling": 0, "steps": 5}  # scaling 0: the plain nuclear norm, as it is defined
-        found = fit(seen, strength=strength, max_rank=150, max_sweeps=500, tol=1e-9, **start, **options)
+        found = fit(seen, strength=strength, max_rank=150, max_sweeps=500, tol=1e-9, steps=5, start=found, **options)
         yield found.left @ found.right.T
 
 
-def trial(multiple: float, seed: int) -> tuple[list[float], int]:
+def trial(multiple: float, seed: int, depths: tuple[float, ...]) -> tuple[list[float], int]:
     """Relative errors of the depths on one problem, and the number of lines with fewer than `RANK` entries."""
     data = make_low_rank((SIDE, SIDE), RANK, observed=None, oversampling=multiple, seed=seed)
     seen = Observations.from_triples(*data.triples, data.shape)
@@ -48,17 +48,17 @@ def trial(multiple: float, seed: int) -> tuple[list[float], int]:
     truth = data.matrix()[np.ix_(rows, cols)]
     errors = [
         min(float(np.linalg.norm(W[np.ix_(rows, cols)] - truth) / np.linalg.norm(truth)) for W in solutions(seen, N))
-        for N in DEPTHS
+        for N in depths
     ]
     return errors, int((~rows).sum() + (~cols).sum())
 
 
-def main(seeds: int, multiples: tuple[float, ...]) -> None:
-    print("| entries / degrees of freedom | short lines | " + " | ".join(f"N = {N:g}" for N in DEPTHS) + " |")
-    print("|---" * (2 + len(DEPTHS)) + "|")
+def main(seeds: int = 3, multiples: tuple[float, ...] = MULTIPLES, depths: tuple[float, ...] = DEPTHS) -> None:
+    print("| entries / degrees of freedom | short lines | " + " | ".join(f"N = {N:g}" for N in depths) + " |")
+    print("|---" * (2 + len(depths)) + "|")
     for multiple in multiples:
         begin = time.process_time()
-        errors, short = zip(*(trial(multiple, seed) for seed in range(seeds)), strict=True)
+        errors, short = zip(*(trial(multiple, seed, depths) for seed in range(seeds)), strict=True)
         cells = [
             f"{sum(error < RECOVERED for error in column)} of {seeds} ({np.median(column):.0e})"
             for column in zip(*errors, strict=True)
@@ -68,5 +68,5 @@ def main(seeds: int, multiples: tuple[float, ...]) -> None:
 
 
 if __name__ == "__main__":
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    main(count, tuple(float(x) for x in sys.argv[2].split(",")) if len(sys.argv) > 2 else MULTIPLES)
+    lists = [tuple(float(x) for x in argument.split(",")) for argument in sys.argv[2:4]]
+    main(*(int(x) for x in sys.argv[1:2]), *lists)

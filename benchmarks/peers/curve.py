@@ -1,7 +1,7 @@
 """Test error of deeplinear over CPU time, set-up and predictions included: in its own process, writes JSON.
 
-Point estimates: depth 3 after every sweep, at the strength with the best validation error (as the peers are tuned). Averages: whole fits with
-more and more draws. A point is (CPU seconds, test RMSE, what it is).
+Point estimates: depth 3 after every sweep, at the strength with the best validation error (as the peers are tuned). Averages:
+whole fits with more and more draws. A point is (CPU seconds, test RMSE, what it is).
 """
 
 import json
