@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ..console import gathered_warnings, progress_bar
 from ..errors import InputError
 from ..io.long import Long, read_long, write_long
 
+_COVERAGE = 0.9  # of the intervals that are listed
 _ALL_MISSING = 5_000_000  # entries that are listed without --at
 
 
@@ -65,6 +67,8 @@ def complete_long(job: LongJob, parameters: dict[str, Any], out: Console, errors
         )
         estimator.fit(data.training())
         seconds = time.perf_counter() - begin
+        if job.model is not None:  # first: whatever happens to the predictions, the fit is kept
+            estimator.save(job.model)
         if job.output is not None and wanted is not None:
             io.write_atomically(job.output, write_long(job.output, _predictions(estimator, wanted, data.names)))
     for depth in dict.fromkeys(trial.depth for trial in estimator.trials_):
@@ -81,7 +85,6 @@ def complete_long(job: LongJob, parameters: dict[str, Any], out: Console, errors
     if job.output is not None:
         out.print(f"Wrote {job.output}", highlight=False, soft_wrap=True)
     if job.model is not None:
-        estimator.save(job.model)
         out.print(f"Wrote {job.model}", highlight=False, soft_wrap=True)
 
 
@@ -137,7 +140,16 @@ def _predictions(
     rows, cols = wanted
     shift = int(estimator.model_.row_ids.positional)  # matrices on file count from 1
     found = estimator.predict(rows, cols)
-    low, high = estimator.interval(rows, cols)
+    if estimator.model_.calibration.reaches(_COVERAGE):
+        low, high = estimator.interval(rows, cols, coverage=_COVERAGE)
+    else:
+        low = high = np.full(len(found), np.nan)
+        warnings.warn(
+            f"The {len(estimator.model_.calibration.scores)} held-out entries are too few for {_COVERAGE:.0%} intervals: low and "
+            "high are left empty.",
+            UserWarning,
+            stacklevel=2,
+        )
     shown = (rows + 1, cols + 1) if shift else (rows, cols)
     return {names[0]: shown[0], names[1]: shown[1], "prediction": found, "low": low, "high": high}
 

@@ -76,8 +76,6 @@ class Training(BaseEstimator):
     def _observe(self, entries: Entries, weights: Any) -> Observations:
         if not len(entries):
             raise InputError("X has no observed entry: give it at least one.")
-        if self.max_rank is not None and self.max_rank > min(entries.shape):
-            raise InputError(f"max_rank must be at most min(m, n) = {min(entries.shape)}, got {self.max_rank}.")
         check_size(entries.values)
         return Observations.from_triples(
             entries.rows, entries.cols, entries.values, entries.shape, weights=weights, duplicates=self.duplicates

@@ -142,6 +142,10 @@ class Calibration:
             scores = scores[np.linspace(0, len(scores) - 1, _KEEP).round().astype(int)]
         return cls(scores)
 
+    def reaches(self, coverage: float) -> bool:
+        """Whether there are enough held-out entries for ``coverage``, or none, where the normal law serves."""
+        return not len(self.scores) or np.ceil((len(self.scores) + 1) * coverage) <= len(self.scores)
+
     def factor(self, coverage: float) -> float:
         """q for intervals that cover a fraction ``coverage``."""
         if not 0 < coverage < 1:
@@ -150,10 +154,9 @@ class Calibration:
             from scipy.stats import norm
 
             return float(norm.ppf((1 + coverage) / 2))
-        place = int(np.ceil((len(self.scores) + 1) * coverage)) - 1
-        if place >= len(self.scores):
+        if not self.reaches(coverage):
             raise InputError(
                 f"coverage {coverage} needs at least {int(np.ceil(coverage / (1 - coverage)))} held-out entries, there are "
                 f"{len(self.scores)}: hold out more, or ask for less."
             )
-        return float(self.scores[place])
+        return float(self.scores[int(np.ceil((len(self.scores) + 1) * coverage)) - 1])

@@ -345,5 +345,12 @@ def write_long(path: Path, columns: dict[str, np.ndarray]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, delimiter="\t" if suffix == ".tsv" else ",", lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
+    writer.writerows(zip(*(_blanks(column) for column in columns.values()), strict=True))
     return text.getvalue().encode()
+
+
+def _blanks(column: np.ndarray) -> list[Any]:
+    """The column with an empty cell for NaN."""
+    if column.dtype.kind != "f" or not np.isnan(column).any():
+        return column.tolist()
+    return ["" if x != x else x for x in column.tolist()]
