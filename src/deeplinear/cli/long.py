@@ -109,10 +109,10 @@ def _wanted(job: LongJob, data: Long) -> tuple[np.ndarray, np.ndarray]:
         for ids, side in zip((data.row_ids, data.col_ids), data.shape, strict=True)
     ]
     if job.at is not None:
-        pairs = read_long(job.at, *(job.columns[:2] if data.row_ids is not None else (None, None)), pairs=True)
-        assert pairs.row_ids is not None and pairs.col_ids is not None  # noqa: PT018
-        rows, cols = pairs.row_ids[pairs.rows], pairs.col_ids[pairs.cols]
+        rows, cols = _pairs(job, data)
         if data.row_ids is None:
+            if rows.dtype == object or cols.dtype == object:
+                raise InputError(f"--at: '{job.at}' must hold row and column numbers from 1, for INPUT is a matrix.")
             return rows - 1, cols - 1  # matrices on file count from 1
         return _like(rows, labels[0]), _like(cols, labels[1])
     m, n = data.shape
@@ -127,11 +127,33 @@ def _wanted(job: LongJob, data: Long) -> tuple[np.ndarray, np.ndarray]:
     return labels[0][rows], labels[1][cols]
 
 
+def _pairs(job: LongJob, data: Long) -> tuple[np.ndarray, np.ndarray]:
+    """The ids in the file --at; it has a heading unless INPUT has none, or its first line holds ids of INPUT."""
+    assert job.at is not None
+    columns = job.columns[:2] if data.row_ids is not None else (None, None)
+    pairs = read_long(job.at, *columns, pairs=True, headless=True if data.headless else None)
+    if not pairs.headless and pairs.names != data.names[:2] and job.at.suffix.lower() not in (".parquet", ".pq"):
+        sides = zip(pairs.names, (data.row_ids, data.col_ids), strict=True)
+        if all(ids is not None and name in set(map(str, ids.tolist())) for name, ids in sides):
+            pairs = read_long(job.at, *columns, pairs=True, headless=True)
+    if pairs.row_ids is None or pairs.col_ids is None:
+        raise InputError(f"--at: '{job.at}' must list pairs of ids, not a matrix; give a CSV or Parquet file.")
+    return pairs.row_ids[pairs.rows], pairs.col_ids[pairs.cols]
+
+
 def _like(ids: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Ids in the type of the model's: integers that stand beside texts are texts too."""
-    if labels.dtype == object and ids.dtype != object:
+    """Ids in the type of the model's, each by itself: among texts integers are texts, among integers texts may be some."""
+    if labels.dtype == object:
         return np.array([str(i) for i in ids.tolist()], dtype=object)
-    return ids
+    return np.array([_integer(i) for i in ids.tolist()], dtype=object) if ids.dtype == object else ids
+
+
+def _integer(text: str) -> int | str:
+    try:
+        number = int(text)
+    except ValueError:
+        return text
+    return number if str(number) == text else text
 
 
 def _predictions(

@@ -31,6 +31,7 @@ class Long:
     col_ids: np.ndarray | None
     names: tuple[str, ...]
     shape: tuple[int, int]
+    headless: bool = False  # whether the file's first line is an entry already
 
     def __len__(self) -> int:
         return len(self.values)
@@ -91,12 +92,19 @@ def is_long(path: Path, rows: str | None, cols: str | None, values: str | None) 
 
 
 def read_long(
-    path: Path, rows: str | None = None, cols: str | None = None, values: str | None = None, *, pairs: bool = False
+    path: Path,
+    rows: str | None = None,
+    cols: str | None = None,
+    values: str | None = None,
+    *,
+    pairs: bool = False,
+    headless: bool | None = None,
 ) -> Long:
     """Observed entries of a CSV, TSV, ``::``-separated or Parquet file, a MatrixMarket file or a sparse ``.npz``.
 
     ``rows``, ``cols``, ``values`` name columns by their heading or number (from 1); in files without a heading by number. By
-    default the first three. With ``pairs`` only ids are read, and the values are 0. Text files and Parquet are read in
+    default the first three. With ``pairs`` only ids are read, and the values are 0. Whether a text file begins with an entry is
+    told by ``headless``, or by its first line: one with a number in the last of these columns is no heading. Text files and Parquet are read in
     pieces: memory is that of the entries (16 bytes each) and of the distinct ids.
 
     **Raises** `InputError` that names the line of a value that is missing, infinite or no number, and of a missing id.
@@ -113,8 +121,8 @@ def read_long(
     if suffix not in _TEXT + _FRAME:
         raise InputError(f"INPUT: '{path}' is of the unknown type '{suffix}'; give one of {', '.join(SUFFIXES)}.")
     wanted = (rows, cols) if pairs else (rows, cols, values)
-    pieces = _parquet_pieces(path, wanted) if suffix in _FRAME else _text_pieces(path, wanted)
-    names = next(pieces)
+    pieces = _parquet_pieces(path, wanted) if suffix in _FRAME else _text_pieces(path, wanted, headless)
+    names, headless = next(pieces)
     sides = _Side(), _Side()
     parts: tuple[list[Any], list[Any], list[Any]] = [], [], []
     for row_texts, col_texts, numbers in pieces:
@@ -125,7 +133,7 @@ def read_long(
         raise InputError(f"INPUT: '{path}' has no entries; give at least one line of data.")
     row_codes, col_codes, number = (np.concatenate(part) for part in parts)
     ids = sides[0].ids(), sides[1].ids()
-    return Long(row_codes, col_codes, number, *ids, names, (len(ids[0]), len(ids[1])))
+    return Long(row_codes, col_codes, number, *ids, names, (len(ids[0]), len(ids[1])), headless)
 
 
 def _column(name: str | None, default: int, header: list[str], argument: str, path: Path) -> int:
@@ -155,8 +163,8 @@ def _columns(wanted: tuple[str | None, ...], header: list[str], path: Path) -> l
     return found
 
 
-def _text_pieces(path: Path, wanted: tuple[str | None, ...]) -> Iterator[Any]:
-    """First the names of the columns; then (row ids, column ids, values) of a block of lines at a time."""
+def _text_pieces(path: Path, wanted: tuple[str | None, ...], headless: bool | None) -> Iterator[Any]:
+    """First the names of the columns and whether there is no heading; then (row ids, column ids, values) of a block of lines at a time."""
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         first = file.readline()
         file.seek(0)
@@ -172,8 +180,8 @@ def _text_pieces(path: Path, wanted: tuple[str | None, ...]) -> Iterator[Any]:
             raise InputError(f"INPUT: '{path}' is empty; give at least one line of data.") from None
         named = any(name in header for name in wanted if name is not None)
         start = _columns(wanted, header, path)
-        headless = not named and _is_number(header[start[-1]])
-        yield tuple(f"column {c + 1}" if headless else header[c] for c in start)
+        headless = not named and (_is_number(header[start[-1]]) if headless is None else headless)
+        yield tuple(f"column {c + 1}" if headless else header[c] for c in start), headless
         block: list[list[str]] = [header] if headless else []
         done = 0 if headless else 1  # lines before the block
         try:
@@ -269,7 +277,7 @@ def parquet_batches(path: Path, wanted: tuple[str | None, ...]) -> Iterator[Any]
 
 def _parquet_pieces(path: Path, wanted: tuple[str | None, ...]) -> Iterator[Any]:
     batches = parquet_batches(path, wanted)
-    yield next(batches)
+    yield next(batches), False
     for rows, cols, values in batches:
         yield _texts(rows), _texts(cols), values
 
@@ -336,7 +344,7 @@ def write_long(path: Path, columns: dict[str, np.ndarray]) -> bytes:
                 f"--output: writing Parquet ('{path}') needs pyarrow; run: pip install 'deeplinear[frames]'."
             ) from None
         buffer = io.BytesIO()
-        pq.write_table(pa.table({name: pa.array(column.tolist()) for name, column in columns.items()}), buffer)
+        pq.write_table(pa.table({name: pa.array(_one_type(column)) for name, column in columns.items()}), buffer)
         return buffer.getvalue()
     if suffix not in (".csv", ".tsv"):
         raise InputError(
@@ -354,3 +362,10 @@ def _blanks(column: np.ndarray) -> list[Any]:
     if column.dtype.kind != "f" or not np.isnan(column).any():
         return column.tolist()
     return ["" if x != x else x for x in column.tolist()]
+
+
+def _one_type(column: np.ndarray) -> list[Any]:
+    """The column as a list; where integers stand beside texts, all as texts."""
+    entries = column.tolist()
+    mixed = column.dtype == object and len(set(map(type, entries))) > 1
+    return [str(x) for x in entries] if mixed else entries
