@@ -1,5 +1,6 @@
 """Long data at the edges: few entries, short lines, strange ids, options that do not apply; each once went wrong."""
 
+import io
 import warnings
 
 import numpy as np
@@ -124,3 +125,33 @@ class TestPairs:
         result = run("complete", tmp_path / "a.npz", "-o", tmp_path / "o.csv", "--at", tmp_path / "p.csv", *QUICK)
         assert result.exit_code == 2
         assert "must hold row and column numbers from 1" in one_line(result.stderr)
+
+
+class TestRecommend:
+    def test_more_than_there_are_columns(self, fitted):
+        n = fitted.col_ids_.size
+        row = fitted.row_ids_[:2]
+        found, scores = fitted.recommend(row, n + 5, exclude_seen=False)
+        assert found.shape == scores.shape == (2, n + 5)
+        assert np.isnan(scores[:, n:]).all()
+        assert all(x is None for x in found[:, n:].ravel())
+        whole, all_scores = fitted.recommend(row, n, exclude_seen=False)
+        np.testing.assert_array_equal(found[:, :n], whole)
+        np.testing.assert_array_equal(scores[:, :n], all_scores)
+        assert sorted(whole[0]) == sorted(fitted.col_ids_)
+
+    @pytest.mark.parametrize("k", [0, 2.0, True, "3", None])
+    def test_k_is_an_integer(self, fitted, k):
+        with pytest.raises(InputError, match="k must be an integer ≥ 1"):
+            fitted.recommend(fitted.row_ids_[:1], k)
+
+    def test_models_of_both_estimators_and_few_columns(self, tmp_path):
+        rows, cols = np.divmod(np.arange(30), 5)
+        keep = np.arange(30) % 3 > 0
+        model = dl.DeepMatrixCompletion(**FIXED).fit((rows[keep], cols[keep], np.sin(rows + 2.0 * cols)[keep]))
+        model.save(tmp_path / "m.dln")
+        result = run("recommend", tmp_path / "m.dln")
+        assert result.exit_code == 0, result.output
+        found = pd.read_csv(io.StringIO(result.stdout))
+        assert len(found) == (~keep).sum()
+        np.testing.assert_allclose(found.prediction, model.predict(found.row, found.column), rtol=1e-12)

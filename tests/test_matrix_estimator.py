@@ -185,8 +185,8 @@ class TestPredictions:
         few, scores = fitted.recommend([3], 30)
         assert [x is None for x in few[0]] == np.isnan(scores[0]).tolist()
         assert sum(x is not None for x in few[0]) == 30 - (rows == 3).sum()
-        with pytest.raises(InputError, match="k must lie between 1 and the number of columns, 30"):
-            fitted.recommend([3], 31)
+        with pytest.raises(InputError, match="k must be an integer ≥ 1, got 0"):
+            fitted.recommend([3], 0)
 
     def test_recommend_to_strangers(self, fitted):
         labels, _ = fitted.recommend([999], 3)

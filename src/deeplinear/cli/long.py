@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from .. import io
+from ..completion import model_file
 from ..completion.matrix import DeepMatrixCompletion
 from ..completion.matrix_cv import DeepMatrixCompletionCV
 from ..completion.training import FitProgress
@@ -182,7 +183,8 @@ def recommend_long(
     """Recommendations of a saved model as a list: row id, place, column id, prediction."""
     if output is not None:
         io.check_free(output, force=force, argument="--output")
-    estimator = DeepMatrixCompletionCV.load(source)
+    one = model_file.kind_of(source) == DeepMatrixCompletion._kind
+    estimator = (DeepMatrixCompletion if one else DeepMatrixCompletionCV).load(source)
     model = estimator.model_
     shift = int(model.row_ids.positional)
     rows: Any = estimator.row_ids_
@@ -200,6 +202,7 @@ def recommend_long(
     unknown = model.row_ids.codes(rows, "--ids") < 0
     if unknown.any():
         raise InputError(f"--ids: the model does not know {str(rows[np.argmax(unknown)])!r}; check the id.")
+    k = min(k, model.col_ids.size)
     found, scores = estimator.recommend(rows, k, exclude_seen=not include_seen)
     there = ~np.isnan(scores)
     place = np.broadcast_to(np.arange(1, k + 1), found.shape)[there]

@@ -96,6 +96,18 @@ def unpack(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dic
     return _decode(header["meta"]), arrays
 
 
+def kind_of(path: str | os.PathLike[str]) -> str | None:
+    """What kind a model file says it holds, from its header alone; None where that cannot be read (`unpack` says why)."""
+    try:
+        with Path(path).open("rb") as file:
+            fixed = file.read(_FIXED)
+            if fixed[: len(SIGNATURE)] != SIGNATURE:
+                return None
+            return json.loads(file.read(int.from_bytes(fixed[12:20], "little")))["kind"]
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError):
+        return None
+
+
 def _encode(value: Any) -> Any:
     """JSON without NaN or infinity (those become {"float": "inf"}); tuples become {"tuple": [...]}."""
     if isinstance(value, dict):

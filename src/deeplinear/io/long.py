@@ -104,8 +104,8 @@ def read_long(
 
     ``rows``, ``cols``, ``values`` name columns by their heading or number (from 1); in files without a heading by number. By
     default the first three. With ``pairs`` only ids are read, and the values are 0. Whether a text file begins with an entry is
-    told by ``headless``, or by its first line: one with a number in the last of these columns is no heading. Text files and Parquet are read in
-    pieces: memory is that of the entries (16 bytes each) and of the distinct ids.
+    told by ``headless``, or by its first line: one with a number in the last of these columns is no heading. Text files and
+    Parquet are read in pieces: memory is that of the entries (16 bytes each) and of the distinct ids.
 
     **Raises** `InputError` that names the line of a value that is missing, infinite or no number, and of a missing id.
     """
