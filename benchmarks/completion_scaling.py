@@ -1,15 +1,20 @@
 """Time per sweep and memory of the thin completion engine against the number of observed entries.
 
     python benchmarks/completion_scaling.py [largest number of entries, default 1e7]
+    python benchmarks/completion_scaling.py threads [number of entries, default 1e7]
 
 Rank 40, float32, depth 3, on a random matrix whose sides grow with the square root of the number of entries (the factors stay a fixed part
 of the data). CPU seconds of one thread for one sweep, the exponent of their power law, and the wall-clock gain of two threads (in turns).
+The second form has one and two threads six times in turns, with the load of the machine: of the wall-clock gains the one at the lowest load
+says most, and the CPU seconds of both, which other work disturbs less, bound what a quiet machine can give.
 """
 
+import os
 import platform
 import resource
 import sys
 import time
+from collections.abc import Callable
 
 import numba
 import numpy as np
@@ -74,6 +79,54 @@ def measure(entries: int) -> float:
     return cpu
 
 
+def serial(setting: Setting) -> float:
+    """The part of a sweep's CPU seconds, on one thread, that is outside the loops over the blocks."""
+    run, inside = setting.workers.run, 0.0
+
+    def timed(ranges: list, call: Callable) -> list:
+        nonlocal inside
+        begin = time.process_time()
+        out = run(ranges, call)
+        inside += time.process_time() - begin
+        return out
+
+    setting.workers.run = timed
+    state = start(setting)
+    inside = 0.0
+    whole = seconds(setting, state)[0]
+    return 1 - inside / whole
+
+
+def turns(entries: float = 1e7, rounds: int = 6) -> None:
+    """One thread, two threads, one, two … on the same state."""
+    seen = problem(int(entries))
+    print(f"{seen.nnz:,} entries, rank {RANK}; {os.cpu_count()} cores, numba {numba.__version__}\n")
+    print(f"{'1 thread s':>11} {'CPU s':>7} {'2 threads s':>12} {'CPU s':>7} {'gain':>6} {'load':>6}")
+    found, alone = [], []
+    for turn in range(rounds + 1):
+        line = []
+        for threads in (1, 2):
+            with workers(threads) as crew:
+                setting = Setting(seen, line_scale(seen.by_row, 0.5), line_scale(seen.by_col, 0.5), 2.0, crew, 2)
+                line += seconds(setting, start(setting))[::-1]
+                alone += [serial(setting)] if turn and threads == 1 else []
+        if turn:  # the first compiles
+            found.append(line)
+            gain = line[0] / line[2]
+            print(
+                f"{line[0]:>11.2f} {line[1]:>7.2f} {line[2]:>12.2f} {line[3]:>7.2f} {gain:>6.2f} {os.getloadavg()[0]:>6.1f}",
+                flush=True,
+            )
+    wall1, cpu1, wall2, cpu2 = np.median(found, axis=0)
+    best = np.min(found, axis=0)
+    part = float(np.median(alone))
+    bound = 2 * cpu1 / cpu2 / (1 + part)
+    print(f"\ngain: best of both {best[0] / best[2]:.2f}, medians {wall1 / wall2:.2f}")
+    print(
+        f"CPU seconds, two threads / one: {cpu2 / cpu1:.2f}; outside the loops {part:.1%}; a quiet machine: at most {bound:.2f}"
+    )
+
+
 def main(largest: float = 1e7) -> None:
     print(f"{platform.machine()}, numba {numba.__version__}, numpy {np.__version__}; rank {RANK}, 2 steps per line\n")
     print(f"{'entries':>12} {'CPU s / sweep':>14} {'1 thread s':>12} {'2 threads s':>13} {'gain':>8} {'peak GiB':>9}")
@@ -84,4 +137,7 @@ def main(largest: float = 1e7) -> None:
 
 
 if __name__ == "__main__":
-    main(*(float(argument) for argument in sys.argv[1:]))
+    if sys.argv[1:2] == ["threads"]:
+        turns(*(float(argument) for argument in sys.argv[2:]))
+    else:
+        main(*(float(argument) for argument in sys.argv[1:]))
