@@ -155,3 +155,74 @@ class TestRecommend:
         found = pd.read_csv(io.StringIO(result.stdout))
         assert len(found) == (~keep).sum()
         np.testing.assert_allclose(found.prediction, model.predict(found.row, found.column), rtol=1e-12)
+
+
+class TestRepetitions:
+    def test_they_are_told_by_their_ids(self):
+        entries = ["ann", "bob", "ann"], [17, 90, 17], [1.0, 2.0, 3.0]
+        with pytest.raises(
+            InputError, match=r"got 1 repetition\(s\), the first of row 'ann', column 17: set duplicates="
+        ):
+            dl.DeepMatrixCompletion(**FIXED).fit(entries)
+
+    def test_on_the_command_line(self, source, ratings, tmp_path):
+        user, item, value = ratings.users[0], ratings.items[0], ratings.values[0]
+        source.write_text(source.read_text() + f"{user},{item},{value + 3}\n")
+        options = [*COLUMNS, "--model", tmp_path / "m.dln", *QUICK]
+        result = run("complete", source, *options)
+        assert result.exit_code == 2
+        told = one_line(result.stderr)
+        assert f"the first of row {user}, column {item}: add --duplicates mean or --duplicates last." in told
+        for choice, expected in (("mean", value + 1.5), ("last", value + 3)):
+            result = run("complete", source, *options, "--duplicates", choice, "--force")
+            assert result.exit_code == 0, result.output
+            model = dl.DeepMatrixCompletionCV.load(tmp_path / "m.dln")
+            place = list(model.row_ids_).index(user), list(model.col_ids_).index(item)
+            assert model.complete()[place] == pytest.approx(expected)
+        assert "none of error, mean, last" in one_line(
+            run("complete", source, *options, "--force", "--duplicates", "no").stderr
+        )
+
+
+class TestIds:
+    @pytest.mark.parametrize(
+        "labels", [[2**63, 5, 2**64 + 1], ["a\udc80", "b", "é"], [("x", 1), 2.5, True]], ids=["huge", "half", "mixed"]
+    )
+    def test_unusual_ones_are_saved_and_loaded(self, labels, tmp_path):
+        rows = [labels[t] for t in (0, 1, 2, 0)]
+        model = dl.DeepMatrixCompletion(**FIXED).fit((rows, [0, 1, 0, 1], [1.0, 2.0, 3.0, 5.0]))
+        model.save(tmp_path / "m.dln")
+        loaded = dl.DeepMatrixCompletion.load(tmp_path / "m.dln")
+        assert loaded.row_ids_.tolist() == labels
+        np.testing.assert_array_equal(loaded.predict(labels, [0, 1, 0]), model.predict(labels, [0, 1, 0]))
+
+    @pytest.mark.parametrize(("dtype", "first"), [("string", ["a", None, "b"]), ("Int64", [4, None, 5])])
+    def test_missing_ones_of_pandas(self, dtype, first):
+        frame = pd.DataFrame({"user": pd.array(first, dtype=dtype), "item": [1, 2, 3], "rating": [1.0, 2.0, 3.0]})
+        with pytest.raises(InputError, match=r"column 'user' has 1 missing id\(s\), the first at position 1"):
+            dl.DeepMatrixCompletion(**FIXED).fit(frame)
+
+
+class TestArguments:
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"depths": 3}, "depths must be a sequence of numbers"),
+            ({"depths": "23"}, "depths must be a sequence of numbers"),
+            ({"depths": ()}, "depths must hold at least one depth"),
+            ({"strengths": ("a",)}, "strengths must be a sequence of numbers"),
+            ({"strengths": 0.3}, "strengths must be a sequence of numbers"),
+            ({"strengths": (-1.0,)}, "strengths must hold finite numbers"),
+        ],
+    )
+    def test_of_the_choice(self, ratings, options, message):
+        with pytest.raises(InputError, match=message):
+            dl.DeepMatrixCompletionCV(**options).fit(ratings.triples)
+
+    def test_a_checkpoint_needs_its_folder(self, ratings, tmp_path):
+        def never(state):
+            raise AssertionError("it must be refused before any work")
+
+        model = dl.DeepMatrixCompletion(**FIXED, checkpoint=tmp_path / "none" / "ck", callback=never)
+        with pytest.raises(InputError, match=r"checkpoint: the folder of '.*ck' does not exist"):
+            model.fit(ratings.triples)

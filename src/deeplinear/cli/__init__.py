@@ -56,6 +56,7 @@ def complete(
     at: Annotated[Path | None, typer.Option(help="Long data: file with the pairs of ids to predict.")] = None,
     model: Annotated[Path | None, typer.Option(help="Long data: save the model there, for `recommend`.")] = None,
     ensemble: Annotated[int, typer.Option(help="Long data: average so many posterior samples.")] = 1,
+    duplicates: Annotated[str, typer.Option(help="Long data: entries that come again: error, mean or last.")] = "error",
 ) -> None:
     """Fill in the missing entries of a table or an image; observed entries stay exactly as they are.
 
@@ -82,6 +83,7 @@ def complete(
                 "max_sweeps": max_iter or 100,
                 "validation_fraction": validation_fraction,
                 "ensemble": ensemble,
+                "duplicates": duplicates,
                 "random_state": seed,
             }
             complete_long(job, estimator, out, errors, quiet=quiet)

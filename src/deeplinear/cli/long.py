@@ -15,6 +15,7 @@ from .. import io
 from ..completion import model_file
 from ..completion.matrix import DeepMatrixCompletion
 from ..completion.matrix_cv import DeepMatrixCompletionCV
+from ..completion.observations import RepeatedEntriesError
 from ..completion.training import FitProgress
 from ..console import gathered_warnings, progress_bar
 from ..errors import InputError
@@ -56,6 +57,8 @@ def complete_long(job: LongJob, parameters: dict[str, Any], out: Console, errors
     job.check()
     if min(parameters["depths"]) < 2:
         raise InputError("--depth: long data need depths ≥ 2 (below, the rank is full); give 2,3,inf, say.")
+    if parameters["duplicates"] not in ("error", "mean", "last"):
+        raise InputError(f"--duplicates: '{parameters['duplicates']}' is none of error, mean, last; give one of them.")
     data = read_long(job.source, *job.columns)
     out.print(f"{job.source.name}: {data.describe()}", highlight=False, soft_wrap=True)
     wanted = None if job.output is None else _wanted(job, data)
@@ -66,7 +69,15 @@ def complete_long(job: LongJob, parameters: dict[str, Any], out: Console, errors
         estimator = DeepMatrixCompletionCV(
             **parameters, callback=watch.report, checkpoint=None if job.checkpoint is None else str(job.checkpoint)
         )
-        estimator.fit(data.training())
+        try:
+            estimator.fit(data.training())
+        except RepeatedEntriesError as error:
+            shift = int(data.row_ids is None)  # matrices on file count from 1
+            raise InputError(
+                f"INPUT: '{job.source}' must name every entry once, got {error.count} repetition(s), the first of row "
+                f"{error.row + shift if shift else error.row}, column {error.col + shift if shift else error.col}: add "
+                "--duplicates mean or --duplicates last."
+            ) from None
         seconds = time.perf_counter() - begin
         if job.model is not None:  # first: whatever happens to the predictions, the fit is kept
             estimator.save(job.model)

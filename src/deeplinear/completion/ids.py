@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 
+_UTF8 = {"encoding": "utf-8", "errors": "surrogatepass"}  # also halves of characters, as undecodable file names have
 _TABLE = 4  # a look-up table may be so many times longer than the ids are many
 
 
@@ -32,7 +33,7 @@ def as_ids(values: Any, name: str) -> np.ndarray:
         missing = np.isnat(array)
     else:
         array = array if array.dtype == object else _objects(array.tolist())
-        missing = np.fromiter((x is None or x != x for x in array), bool, len(array))
+        missing = np.fromiter(map(_is_missing, array), bool, len(array))
     if missing.any():
         raise InputError(
             f"{name} has {int(missing.sum())} missing id(s), the first at position {int(np.argmax(missing))} (counted from 0): "
@@ -45,6 +46,18 @@ def as_ids(values: Any, name: str) -> np.ndarray:
     if all(type(x) is int and -(2**63) <= x < 2**63 for x in array):
         return array.astype(np.int64)
     return array
+
+
+def _is_missing(label: Any) -> bool:
+    """None, NaN, NaT, or the NA of pandas, which is neither equal to itself nor not."""
+    if label is None:
+        return True
+    try:
+        return bool(label != label)
+    except TypeError:
+        return True
+    except ValueError:  # an array: no id, as whoever hashes it will say
+        return False
 
 
 def _objects(values: Any) -> np.ndarray:
@@ -80,6 +93,10 @@ class Ids:
     @property
     def labels(self) -> np.ndarray:
         return np.arange(self.size) if self._labels is None else self._labels
+
+    def label(self, position: int) -> Any:
+        """The id at a position, as a Python object."""
+        return position if self._labels is None else self._labels[position : position + 1].tolist()[0]
 
     def codes(self, values: Any, name: str) -> np.ndarray:
         """Positions of the ids ``values``, −1 where unseen. Positions out of range are an error: they are no ids."""
@@ -161,7 +178,7 @@ class Ids:
         if self.positional:
             return json.dumps({"positions": self.size}).encode()
         try:
-            return json.dumps({"ids": [_plain(label) for label in self.labels.tolist()]}, ensure_ascii=False).encode()
+            return json.dumps({"ids": [_plain(x) for x in self.labels.tolist()]}, ensure_ascii=False).encode(**_UTF8)
         except TypeError as error:
             raise InputError(
                 f"{name} holds ids of the type {error}, which a model file cannot carry: use numbers, text or tuples of them."
@@ -169,11 +186,11 @@ class Ids:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Ids":
-        content = json.loads(data)
+        content = json.loads(data.decode(**_UTF8))
         if "positions" in content:
             return cls.positions(int(content["positions"]))
         labels = [_rich(label) for label in content["ids"]]
-        integers = all(type(label) is int for label in labels)
+        integers = all(type(label) is int and -(2**63) <= label < 2**63 for label in labels)
         return cls(np.array(labels, dtype=np.int64) if integers else _objects(labels), len(labels))
 
 

@@ -92,10 +92,23 @@ class DeepMatrixCompletionCV(DeepMatrixCompletion):
         return STRENGTHS if self.strengths is None else tuple(self.strengths)
 
     def _check(self) -> None:
-        super()._check()
-        if not len(self.depths):
+        depths = _numbers(self.depths, "depths")
+        if not depths:
             raise InputError("depths must hold at least one depth, got none: give (2, 3), say.")
-        if any(not 0 <= strength < math.inf for strength in self._strengths()) or not len(self._strengths()):
-            raise InputError(f"strengths must hold finite numbers ≥ 0, got {self.strengths!r}.")
+        if self.strengths is not None:
+            strengths = _numbers(self.strengths, "strengths")
+            if any(not 0 <= strength < math.inf for strength in strengths) or not strengths:
+                raise InputError(f"strengths must hold finite numbers ≥ 0, got {self.strengths!r}.")
+        super()._check()
         if self.validation_fraction == 0:
             raise InputError("validation_fraction must be positive for a choice of depth, got 0: hold out 0.1, say.")
+
+
+def _numbers(values: Any, name: str) -> list[float]:
+    """``values`` as a list of floats; `InputError` unless they are a sequence of numbers."""
+    try:
+        if isinstance(values, str | bytes) or any(isinstance(x, str | bytes) for x in values):
+            raise TypeError
+        return [float(x) for x in values]
+    except (TypeError, ValueError):
+        raise InputError(f"{name} must be a sequence of numbers, as (2, 3), got {values!r}.") from None

@@ -10,6 +10,17 @@ from ..errors import InputError
 from .threads import blocks
 
 
+class RepeatedEntriesError(InputError):
+    """Entries that come more than once: how many repetitions, and the row and column of the first."""
+
+    def __init__(self, count: int, row: Any, col: Any, name: str = "rows and cols", fix: str = "pass") -> None:
+        self.count, self.row, self.col = count, row, col
+        super().__init__(
+            f"{name} must name every entry once, got {count} repetition(s), the first of row {row!r}, column {col!r}: "
+            f'{fix} duplicates="mean" or duplicates="last", or drop them.'
+        )
+
+
 @dataclass(frozen=True)
 class Compressed:
     """Entries line by line: line i holds ``indices[indptr[i]:indptr[i+1]]``, sorted, and their values and weights.
@@ -202,10 +213,7 @@ def _compress(
     del loose
     count, row, col = kernels.first_duplicate(by_row.indptr, by_row.indices)
     if count and duplicates == "error":
-        raise InputError(
-            f"rows and cols must name every entry once, got {count} repetition(s), the first of row {row}, column {col}: "
-            'pass duplicates="mean" or duplicates="last", or drop them.'
-        )
+        raise RepeatedEntriesError(int(count), int(row), int(col))
     if count:
         kept = kernels.merge(*by_row.arrays, duplicates == "mean")
         by_row = Compressed(by_row.indptr, *(x[:kept].copy() if x.size else x for x in by_row.arrays[1:]))

@@ -17,7 +17,7 @@ from ..errors import InputError, NotConvergedWarning
 from .entries import Entries, check_size, numbers, pairs
 from .ids import Ids
 from .model import MISSING_ENTRIES, Model
-from .observations import Observations
+from .observations import Observations, RepeatedEntriesError
 from .path import STRENGTHS
 from .posterior import Sample, draw
 from .selection import Choice, Held, Trial, choose, hold_out, repeat
@@ -59,6 +59,10 @@ class Training(BaseEstimator):
             low, high = numbers(self.clip, "clip") if len(self.clip) == 2 else (1.0, 0.0)
             if not low < high:
                 raise InputError(f'clip must be None, "range" or (low, high) with low < high, got {self.clip!r}.')
+        if self.checkpoint is not None and not Path(self.checkpoint).absolute().parent.is_dir():
+            raise InputError(
+                f"checkpoint: the folder of '{self.checkpoint}' does not exist; make it, or give another place."
+            )
         if self.strength == "auto" and self.validation_fraction == 0:
             raise InputError('validation_fraction must be positive for strength="auto", got 0: give a strength.')
 
@@ -77,9 +81,13 @@ class Training(BaseEstimator):
         if not len(entries):
             raise InputError("X has no observed entry: give it at least one.")
         check_size(entries.values)
-        return Observations.from_triples(
-            entries.rows, entries.cols, entries.values, entries.shape, weights=weights, duplicates=self.duplicates
-        )
+        try:
+            return Observations.from_triples(
+                entries.rows, entries.cols, entries.values, entries.shape, weights=weights, duplicates=self.duplicates
+            )
+        except RepeatedEntriesError as error:  # it knows positions, its readers know ids
+            row, col = entries.row_ids.label(error.row), entries.col_ids.label(error.col)
+            raise RepeatedEntriesError(error.count, row, col, "X", "set") from None
 
     def _learn(self, seen: Observations, ids: tuple[Ids, Ids]) -> None:
         self.trials_: tuple[Trial, ...] = ()
