@@ -226,3 +226,49 @@ class TestArguments:
         model = dl.DeepMatrixCompletion(**FIXED, checkpoint=tmp_path / "none" / "ck", callback=never)
         with pytest.raises(InputError, match=r"checkpoint: the folder of '.*ck' does not exist"):
             model.fit(ratings.triples)
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--regularization", "implicit", "--knn"], "--regularization, --knn: for tables and images, not for long"),
+            (["--mask", "x.csv"], "--mask: for tables and images"),
+            (["--report", "folder"], "--report: for tables and images"),
+            (["--missing", "-1"], "--missing: for tables and images"),
+            (["--no-header"], "--header: for tables and images"),
+            (["--labels"], "--labels: for tables and images"),
+            (["--max-iter", "0"], "--max-iter: 0 sweeps fit nothing"),
+            (["--validation-fraction", "0", "--depth", "2,3"], "must be positive for a choice of depth or strength"),
+        ],
+    )
+    def test_what_does_not_apply_is_refused(self, source, tmp_path, options, message):
+        result = run("complete", source, *COLUMNS, "--model", tmp_path / "m.dln", *QUICK, *options)
+        assert result.exit_code == 2, result.output
+        assert message in one_line(result.stderr)
+        assert [path.name for path in tmp_path.iterdir()] == ["ratings.csv"]
+
+    def test_one_depth_and_strength_need_no_held_out_entries(self, source, ratings, tmp_path):
+        options = ["--validation-fraction", "0", "--max-iter", "7"]
+        result = run("complete", source, *COLUMNS, "--model", tmp_path / "m.dln", *QUICK, *options)
+        assert result.exit_code == 0, result.output
+        loaded = dl.DeepMatrixCompletionCV.load(tmp_path / "m.dln")
+        expected = dl.DeepMatrixCompletion(
+            depth=3, strength=0.2, max_rank=4, validation_fraction=0, random_state=0, max_sweeps=7
+        ).fit(ratings.triples)
+        assert loaded.strength_ == 0.2
+        assert loaded.n_sweeps_ <= 7
+        pairs = ratings.users[:9], ratings.items[:9]
+        np.testing.assert_allclose(loaded.predict(*pairs), expected.predict(*pairs), rtol=1e-10)
+
+
+class TestIntervals:
+    def test_nothing_tells_the_noise_of_one_entry(self):
+        model = dl.DeepMatrixCompletion(**FIXED).fit(([1], [2], [3.0]))
+        with pytest.warns(UserWarning, match="none was held out: nothing tells how far off"):
+            low, high = model.interval([1], [2])
+        assert np.isnan([low, high]).all()
+
+    def test_some_residual_does(self, fitted, ratings):
+        low, high = fitted.interval(ratings.users[:5], ratings.items[:5])
+        assert (low < high).all()

@@ -75,12 +75,23 @@ def complete(
         if is_long(source, rows, cols, values):
             from .long import LongJob, complete_long
 
+            _refuse_for_long(
+                {
+                    "--regularization": regularization != "explicit",
+                    "--mask": mask is not None,
+                    "--missing": bool(missing),
+                    "--header": header is not None,
+                    "--labels": labels is not None,
+                    "--knn": knn,
+                    "--report": report is not None,
+                }
+            )
             job = LongJob(source, (rows, cols, values), output, at, model, checkpoint, force)
             estimator = {
                 "depths": depths,
                 "strengths": None if strength == "auto" else (_parse_strength(strength),),
                 "max_rank": max_rank,
-                "max_sweeps": max_iter or 100,
+                "max_sweeps": 100 if max_iter is None else max_iter,
                 "validation_fraction": validation_fraction,
                 "ensemble": ensemble,
                 "duplicates": duplicates,
@@ -229,6 +240,13 @@ def _parse_strength(text: str) -> float | str:
         return float(text)
     except ValueError:
         raise InputError(f"--strength: '{text}' is not a number; give a positive number or auto.") from None
+
+
+def _refuse_for_long(given: dict[str, bool]) -> None:
+    """Options that long data have no use for are told, not ignored."""
+    told = ", ".join(name for name, used in given.items() if used)
+    if told:
+        raise InputError(f"{told}: for tables and images, not for long data; leave out what does not apply.")
 
 
 def _check_checkpoint(checkpoint: Path, source: Path, output: Path) -> None:

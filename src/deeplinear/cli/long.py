@@ -57,6 +57,8 @@ def complete_long(job: LongJob, parameters: dict[str, Any], out: Console, errors
     job.check()
     if min(parameters["depths"]) < 2:
         raise InputError("--depth: long data need depths ≥ 2 (below, the rank is full); give 2,3,inf, say.")
+    if parameters["max_sweeps"] < 1:
+        raise InputError(f"--max-iter: {parameters['max_sweeps']} sweeps fit nothing; give at least 1.")
     if parameters["duplicates"] not in ("error", "mean", "last"):
         raise InputError(f"--duplicates: '{parameters['duplicates']}' is none of error, mean, last; give one of them.")
     data = read_long(job.source, *job.columns)

@@ -100,8 +100,13 @@ class DeepMatrixCompletionCV(DeepMatrixCompletion):
             if any(not 0 <= strength < math.inf for strength in strengths) or not strengths:
                 raise InputError(f"strengths must hold finite numbers ≥ 0, got {self.strengths!r}.")
         super()._check()
-        if self.validation_fraction == 0:
-            raise InputError("validation_fraction must be positive for a choice of depth, got 0: hold out 0.1, say.")
+
+    def _check_choice(self) -> None:
+        if self.validation_fraction == 0 and len(self._depths()) * len(self._strengths()) > 1:
+            raise InputError(
+                "validation_fraction must be positive for a choice of depth or strength, got 0: hold out 0.1, say, or give "
+                "one depth and one strength."
+            )
 
 
 def _numbers(values: Any, name: str) -> list[float]:

@@ -91,6 +91,12 @@ class Model:
     def draws(self) -> int:
         return len(self.means)
 
+    @property
+    def noiseless(self) -> bool:
+        """Whether the fit goes through every entry, up to rounding, so that it cannot tell the noise."""
+        size = max(abs(self.fit.mean), self.spread)
+        return bool(self.noise <= (64 * np.finfo(self.fit.left.dtype).eps * size) ** 2)
+
     @cached_property
     def _local(self) -> LocalPosterior:
         if self.seen is None:

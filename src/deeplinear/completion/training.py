@@ -63,6 +63,9 @@ class Training(BaseEstimator):
             raise InputError(
                 f"checkpoint: the folder of '{self.checkpoint}' does not exist; make it, or give another place."
             )
+        self._check_choice()
+
+    def _check_choice(self) -> None:
         if self.strength == "auto" and self.validation_fraction == 0:
             raise InputError('validation_fraction must be positive for strength="auto", got 0: give a strength.')
 
@@ -105,7 +108,8 @@ class Training(BaseEstimator):
             found = repeat(seen, choice.best, checkpoint=self.checkpoint, **options)
             self.converged_ = choice.fit.converged
         else:
-            strength = 0.5 if self.strength == "auto" else self.strength  # a single entry: nothing to choose on
+            strengths = self._strengths()
+            strength = strengths[0] if len(strengths) == 1 else 0.5  # a single entry: nothing to choose on
             found = fit(seen, depth=self._depths()[0], strength=strength, checkpoint=self.checkpoint, **options)
             self.converged_ = found.converged
         self._publish(found, seen, ids, calibration, draw_seed)
