@@ -2,6 +2,7 @@
 
 import math
 import os
+import warnings
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -228,9 +229,17 @@ class DeepMatrixCompletion(Training):
         """(low, high) with x̂ ± q · deviation, q such that a fraction ``coverage`` of the held-out entries is covered.
 
         The deviations tell sure predictions from unsure ones, split-conformal calibration makes the coverage right on average for new
-        entries that are like the held-out ones. Without held-out entries q is that of a normal law.
+        entries that are like the held-out ones. Without held-out entries q is that of a normal law; where the fit leaves no residual to
+        tell the noise by (a single entry, say), the interval is then NaN, with a warning.
         """
         predictions, deviation = self.predict(rows, cols, return_std=True)
+        if self.model_.noiseless and not len(self.model_.calibration.scores):
+            warnings.warn(
+                "The fit goes through every entry and none was held out: nothing tells how far off it is, and intervals are NaN.",
+                UserWarning,
+                stacklevel=2,
+            )
+            deviation = np.full_like(deviation, np.nan)
         reach = self.model_.calibration.factor(coverage) * deviation
         return self.model_.clip(predictions - reach), self.model_.clip(predictions + reach)
 
