@@ -15,11 +15,25 @@ from .engine import Penalty
 from .observations import check_indices
 from .plan import Options, Stage, penalty_at, plan
 from .result import ThinFit
-from .start import additive, noise_scale, shorten, spectral
-from .sweeps import Setting, State, assemble, balance, objective, settle, sweep, threshold
+from .start import POWER_STEPS, additive, noise_scale, shorten, spectral
+from .sweeps import (
+    Setting,
+    State,
+    assemble,
+    balance,
+    cols_pass,
+    objective,
+    rows_pass,
+    settle,
+    sweep,
+    threshold,
+)
 
 # Components that may be added at a time.
 GROWTH = 24
+# A component stands out of the noise when it is this much above what noise would reach: power iteration is 2 % short, and
+# the largest singular value of a small random matrix varies by some 5 %.
+CLEAR = 1.15
 
 Validation = tuple[Any, Any, Any]
 Callback = Callable[[ThinFit], bool | None]
@@ -116,17 +130,52 @@ def begin(setting: Setting, options: Options, start: ThinFit | None) -> Progress
     if start is None:
         first = plan(setting, options, tau, warm=False)[0].penalty
         return Progress(spectral(setting, bare, first, options.max_rank, options.seed), tau)
+    return Progress(admit(setting, options, tau, enlarge(start, setting)), tau)
+
+
+def admit(setting: Setting, options: Options, tau: float, state: State) -> State:
+    """Add what new entries have brought: triples of R̃_⊥ that the penalty lets live and that stand out of the noise.
+
+    The noise is what random signs leave of R̃ now. A weak penalty alone would let all of it in, which early stopping or the
+    way down from depth 2 had kept out.
+    """
+    noise = noise_scale(setting, state, options.seed)
     penalty = penalty_at(setting, options, tau, options.depth)
-    return Progress(grow(setting, penalty, enlarge(start, setting), options.max_rank, slack=0.0, steps=3), tau)
+    return grow(setting, penalty, state, options.max_rank, slack=0.0, steps=2 * POWER_STEPS, least=CLEAR * noise)
 
 
-def grow(setting: Setting, penalty: Penalty, state: State, max_rank: int, *, slack: float, steps: int = 12) -> State:
-    """Add the triples of R̃_⊥ that can live under ``penalty`` (at depth 2: those above λ), at the size where they settle alone."""
+def touch(setting: Setting, penalty: Penalty, state: State, rows: np.ndarray, cols: np.ndarray) -> State:
+    """A sweep in which only the lines ``rows`` and ``cols`` (codes) move. It never raises F."""
+    ridge = penalty.slope(state.s)
+    moved = state.copy()
+    rows_pass(setting, moved, ridge, setting.steps)
+    state.Z[rows] = moved.Z[rows]
+    moved = state.copy()
+    cols_pass(setting, moved, ridge, setting.steps)
+    state.Y[cols] = moved.Y[cols]
+    return balance(setting, state)
+
+
+def grow(
+    setting: Setting,
+    penalty: Penalty,
+    state: State,
+    max_rank: int,
+    *,
+    slack: float,
+    steps: int = 12,
+    least: float = 0.0,
+) -> State:
+    """Add the triples of R̃_⊥ that can live under ``penalty`` (at depth 2: those above λ) and lie above ``least``.
+
+    They begin at the size where they settle alone.
+    """
     room = max_rank - state.rank
     if room <= 0:
         return state
     A, g, B = missing(setting, state, block=min(room + 4, GROWTH), steps=steps)
-    new = np.flatnonzero(g > threshold(penalty, np.array(setting.density)) * (1 + slack))[:room]
+    bar = max(float(threshold(penalty, np.array(setting.density))) * (1 + slack), least)
+    new = np.flatnonzero(g > bar)[:room]
     if not len(new):
         return state
     U, V = frames(setting, state)
@@ -162,7 +211,7 @@ def run(
             at.save(file)
         if callback is not None and not status and callback(_result(setting, options, stage.penalty, at)):
             status = "callback"
-    return _finish(setting, options, stages[-1].penalty, at, status, certified)
+    return finish(setting, options, stages[-1].penalty, at, status, certified)
 
 
 def settled(stage: Stage, at: Progress) -> bool:
@@ -200,8 +249,8 @@ def _judge(setting: Setting, stage: Stage, options: Options, held: Held | None, 
     return at, "max_sweeps" if at.sweeps >= options.max_sweeps else ""
 
 
-def _finish(
-    setting: Setting, options: Options, penalty: Penalty, at: Progress, status: str, certified: bool
+def finish(
+    setting: Setting, options: Options, penalty: Penalty, at: Progress, status: str, certified: bool = True
 ) -> ThinFit:
     trace = (*at.trace, objective(setting, penalty, at.state))
     early = at.best is not None and at.best_sweep < at.sweeps

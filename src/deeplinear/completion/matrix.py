@@ -15,10 +15,12 @@ from . import model_file
 from .entries import Entries, is_long_frame, read_entries
 from .recommend import recommend
 from .saved import dump, restore
-from .thin import fit, fold_in
+from .thin import fold_in, update
 from .training import Training
 
 _LARGEST = 200_000_000  # entries of a dense result
+# A fit that ended after fewer sweeps, on few entries, still takes so many to make use of many new ones.
+_SWEEPS = 10
 
 
 class DeepMatrixCompletion(Training):
@@ -133,6 +135,7 @@ class DeepMatrixCompletion(Training):
         "callback": [callable, None],
     }
     _kind: ClassVar[str] = "DeepMatrixCompletion"
+    _owed: float = 0.0  # the part of a sweep that calls of partial_fit have not made yet
 
     def __init__(
         self,
@@ -188,8 +191,10 @@ class DeepMatrixCompletion(Training):
         return self
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """Add entries, also of new ids, and refit from where the last fit ended, at its depth and strength.
+        """Add entries, also of new ids, and go on from where the last fit ended, at its depth and strength.
 
+        Rows and columns with a new entry move, given the others; new ones as often as in a fit. Sweeps over all entries come in
+        proportion to the new part of the entries (also over several calls), so that a few entries change little.
         An entry that is there already is treated as ``duplicates`` says: ``"last"`` lets the new value replace the old one.
         The calibration of intervals is kept.
         """
@@ -204,8 +209,12 @@ class DeepMatrixCompletion(Training):
         weights = old.by_row.weights
         weight = np.concatenate([weights, np.ones(len(new), weights.dtype)]) if weights.size else None
         seen = self._observe(Entries(rows, cols, values, new.row_ids, new.col_ids), weight)
-        options = self._options() | {"tol": 0.0, "max_sweeps": max(self.n_sweeps_, 3)}
-        found = fit(seen, depth=self.depth_, strength=self.strength_, start=self.model_.fit, **options)
+        rounds = max(self.n_sweeps_, _SWEEPS)
+        self._owed += rounds * len(new) / seen.nnz
+        sweeps = int(self._owed)
+        self._owed -= sweeps
+        options = {name: value for name, value in self._options().items() if name in ("max_rank", "threads", "callback")}
+        found = update(seen, self.model_.fit, new.rows, new.cols, rounds=rounds, sweeps=sweeps, **options)
         self._publish(found, seen, (new.row_ids, new.col_ids), self.model_.calibration)
         return self
 

@@ -1,19 +1,21 @@
 """Matrix completion with weight decay at depth N on thin factors, for 10⁵ … 10⁸ observed entries."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
+
+import numpy as np
 
 from ..errors import InputError
 from .checkpoint import Checkpoint, fingerprint
-from .descent import Callback, Held, Progress, Validation, begin, run
+from .descent import Callback, Held, Progress, Validation, admit, begin, enlarge, finish, run, touch
 from .observations import Observations
-from .plan import DEFAULT_RANK, EXACT_STEPS, FIRST, STEPS, Options, plan
+from .plan import DEFAULT_RANK, EXACT_STEPS, FIRST, STEPS, Options, Stage, penalty_at, plan
 from .result import ThinFit, fold_in
-from .start import line_scale
+from .start import additive, line_scale, noise_scale
 from .sweeps import Setting
 from .threads import Workers, workers
 
-__all__ = ["ThinFit", "fit", "fold_in"]
+__all__ = ["ThinFit", "fit", "fold_in", "update"]
 
 
 def fit(
@@ -91,6 +93,61 @@ def fit(
         at = (Progress.load(file) if file else None) or begin(setting, options, start)
         stages = plan(setting, options, at.tau, start is not None)
         return run(setting, options, at, stages, held=held, file=file, callback=callback)
+
+
+def update(
+    observations: Observations,
+    start: ThinFit,
+    rows: Any,
+    cols: Any,
+    *,
+    rounds: int = 3,
+    sweeps: int = 0,
+    threads: int | None = None,
+    callback: Callback | None = None,
+    **options: Any,
+) -> ThinFit:
+    """``start`` with the entries that ``observations`` now holds at (``rows``, ``cols``); its depth and strength stay.
+
+    Lines with a new entry move once, given the others; lines that had none before move ``rounds`` times, as they would
+    in a fit of so many sweeps. Everything else stays as it is, so that a few entries change little, wherever the fit was stopped.
+    Then come ``sweeps`` sweeps over all entries, for many entries, with the components that stand out of the noise. The other
+    ``options`` are those of `fit`. ``sweep`` and ``n_sweeps`` remain those of ``start``.
+
+    **Raises** `InputError` as `fit` does.
+    """
+    given: dict[str, Any] = {"decay": None, "smoothing": None, "max_rank": None, "steps": None, "seed": 0}
+    given |= options | {"depth": start.depth, "strength": start.strength, "scaling": start.scaling, "tol": 0.0}
+    given |= {"bias_ridge": start.bias_ridge, "patience": 1, "max_sweeps": max(sweeps, 1)}
+    told = make_options(observations, **given)
+    lines = tuple(np.unique(np.asarray(x)) for x in (rows, cols))
+    with workers(threads) as crew:
+        setting = make_setting(observations, told, crew)
+        at = Progress(enlarge(start, setting), noise_scale(setting, additive(setting), told.seed))
+        penalty = penalty_at(setting, told, at.tau, told.depth)
+        fresh = _unknown(start, lines)
+        for k in range(rounds):
+            mine = lines if k == 0 else fresh
+            if not any(len(side) for side in mine):
+                break
+            at = replace(at, state=touch(setting, penalty, at.state, *mine))
+        if sweeps:
+            at = replace(at, state=admit(setting, told, at.tau, at.state))
+            found = run(setting, told, at, [Stage(penalty, sweeps, 0.0)], callback=callback)
+        else:
+            found = finish(setting, told, penalty, at, start.status)
+    return replace(found, sweep=start.sweep, n_sweeps=start.n_sweeps)
+
+
+def _unknown(start: ThinFit, lines: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    """Those of ``lines`` that ``start`` has nothing on: they lie behind its own, or their factors and biases are 0."""
+
+    def empty(side: np.ndarray, bias: np.ndarray, line: np.ndarray) -> np.ndarray:
+        known = np.zeros(max(int(line.max(initial=0)) + 1, len(side)), bool)
+        known[: len(side)] = side.any(axis=1) | (bias != 0)
+        return line[~known[line]]
+
+    return empty(start.left, start.row_bias, lines[0]), empty(start.right, start.col_bias, lines[1])
 
 
 def make_options(observations: Observations, *, max_rank: int | None, steps: int | None, **rest: Any) -> Options:
