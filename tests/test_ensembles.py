@@ -270,6 +270,8 @@ DIAGONAL32 = dl.Completion([0, 1], [0, 1], np.array([0.92, 0.92], np.float32), (
         ({"method": "euler"}, InputError, "method must be one of"),
         ({"method": "factors", "depth": 5}, InputError, "depth must be 2, 3 or 4"),
         ({"times": [2.0, 1.0]}, InputError, "times must be positive and increasing"),
+        ({"times": [1.0, 1e300], "start": np.ones((1, 2, 2), np.float32), "runs": 1}, InputError, "range of float32"),
+        ({"seed": 1.5}, InputError, "seed must be an integer"),
         ({"batch_size": 0}, InputError, "batch_size"),
         ({"workers": 1.5}, InputError, "workers"),
         ({"accuracy": -1.0}, InputError, "accuracy must be positive"),
@@ -307,3 +309,63 @@ def test_compiled_programs_serve_a_second_process(tmp_path):
     assert outputs[0] == outputs[1]
     assert entries[0]
     assert entries[0] == entries[1]
+
+
+@pytest.mark.parametrize(("N", "accuracy"), [(2, 1e-6), (3, 1e-6), (math.inf, 1e-6), (math.inf, 1e-3)])
+def test_no_limit_at_a_saddle(N, accuracy):
+    """Everything is observed and can be fitted: a run that says it has its limit has E = 0."""
+    energy = dl.Completion([0, 0, 1, 1], [0, 1, 0, 1], [1.0, 0.0, 0.0, 0.3], (2, 2))
+    starts = np.array([[1.0, 0.2], [-0.3, 0.8]]) * np.array([1e-3, 1e-5, 1e-7])[:, None, None]
+    found = dl.ensemble(energy, starts, N, accuracy=accuracy)
+    assert found.ok[:2].all()
+    assert (found.energy[found.ok] < accuracy).all()
+
+
+def test_no_limit_at_a_saddle_of_a_larger_problem(rng):
+    truth = rng.standard_normal((8, 3)) @ rng.standard_normal((3, 8))
+    energy = dl.Completion.from_dense(np.where(rng.random((8, 8)) < 0.8, truth, np.nan))
+    found = dl.ensemble(energy, 1e-5 * rng.standard_normal((4, 8, 8)), 4)
+    assert found.ok.any()
+    assert (found.energy[found.ok] < 1e-2).all()  # at the saddles before it is above 1
+    assert (np.linalg.norm(found.W - truth, axis=(1, 2))[found.ok] < 0.2 * np.linalg.norm(truth)).all()
+
+
+@pytest.mark.parametrize("N", [2, 3, 4, math.inf])
+def test_a_flow_that_diverges_has_no_limit(N):
+    """w12 = w21 = 1, w22 = 0 needs det W = −1: from det W > 0 the norm grows without bound (Razin and Cohen)."""
+    energy = dl.Completion([0, 1, 1], [1, 0, 1], [1.0, 1.0, 0.0], (2, 2))
+    found = dl.ensemble(energy, dl.normal_start((2, 2), 1e-2), N, 40, max_steps=2000)
+    positive = np.linalg.det(found.start) > 0
+    assert positive.sum() > 10
+    assert not found.ok[positive].any()
+    assert found.ok[~positive].any()
+
+
+@pytest.mark.parametrize("energy", [jnp.sum, lambda W: jnp.sum(jnp.exp(-W)), lambda W: jnp.sum((W**2 - 1) ** 2)])
+def test_energies_that_are_not_convex_quadratic_end_only_at_minima(energy):
+    starts = 1e-2 * np.random.default_rng(0).standard_normal((3, 2, 2))
+    for N in (1, 2):
+        found = dl.ensemble(energy, starts, N, max_steps=300)
+        slopes = np.asarray(jax.vmap(jax.grad(energy))(found.W[found.ok]))
+        assert np.abs(slopes).max(initial=0) < 1e-4
+        assert energy is not jnp.sum or not found.ok.any()
+
+
+def test_starts_that_are_where_they_go():
+    starts = np.array([[[0.92, 0.1], [0.2, 0.92]], [[0.0, 0.0], [0.0, 0.0]]])
+    found = dl.ensemble(DIAGONAL, starts, 3, times=[1.0, 2.0, math.inf])
+    assert [dl.Ending(code).name for code in found.ending] == ["limit", "critical"]
+    assert found.error[0] == 0
+    np.testing.assert_array_equal(found.path, np.repeat(starts[:, None], 2, 1))
+    np.testing.assert_allclose(
+        dl.ensemble(DIAGONAL, starts[1:], 1).W, [np.diag([0.92, 0.92])], atol=1e-6
+    )  # N = 1: it moves
+
+
+def test_times_with_a_limit_end_for_stiff_runs_too():
+    energy = dl.Completion([0, 0, 1, 1, 2, 2], [0, 1, 1, 2, 0, 2], [1, 0.5, 0.3, -0.2, 0.7, 0.9], (3, 3))
+    starts = 1e-4 * np.random.default_rng(1).standard_normal((1, 3, 3))
+    assert dl.ensemble(energy, starts, 4, times=[2, math.inf], max_steps=300).counts == {"max_steps": 1}
+    found = dl.ensemble(energy, starts, 4)  # goes on with implicit steps
+    assert found.ok.all()
+    assert found.steps[0] > 256

@@ -37,6 +37,15 @@ def dot(X: Matrix, Y: Matrix) -> Float[Array, " L"]:
     return jnp.sum(X * Y, (0, 1))
 
 
+def sign_of_determinant(W: Matrix) -> Float[Array, " L"]:
+    """sign det W in every lane; 1 where W is not square."""
+    if isinstance(W, tuple):
+        return jnp.sign(W[0] * W[3] - W[1] * W[2])
+    if W.shape[0] != W.shape[1]:
+        return jnp.ones_like(W[0, 0])
+    return jnp.linalg.slogdet(jnp.moveaxis(W, -1, 0))[0]
+
+
 class Frame(Protocol):
     """A_{N,W} in the singular frame of W."""
 
@@ -50,6 +59,18 @@ class Frame(Protocol):
         """√⟨Z, A_{∞,W}^{−1}Z⟩, the length of Z in the metric of infinite depth: a change relative to each singular value.
 
         Singular values below ``floor`` · σ_1 count as that large.
+        """
+        ...
+
+    @property
+    def full(self) -> Array:
+        """Whether W has full rank, rounding noise aside."""
+        ...
+
+    def seen(self, Z: Matrix) -> Float[Array, " L"]:
+        """‖UᵀZV‖_F without the entries that belong to singular values that are zero, where these stay zero.
+
+        At N = ∞ a square W that has lost rank has lost it to rounding: there all entries count.
         """
         ...
 
@@ -70,6 +91,7 @@ class Planar(eqx.Module):
     largest: Array
     gap: Array  # 2 log(σ_1/σ_2)
     sign: Array  # of det W
+    finite: Array  # whether N < ∞
 
     def __init__(self, W: Matrix, nu: Array):
         a, b, c, d = W
@@ -84,7 +106,7 @@ class Planar(eqx.Module):
         first = jnp.where(nu == 1, 1.0, jnp.exp((2 - 2 * nu) * jnp.log(self.largest)))
         second = jnp.where(nu == 1, 1.0, first * jnp.exp((nu - 1) * z))
         self.kernels = (first, second, first * shrink(z, nu))
-        self.gap, self.sign = z, jnp.where(p < q, -1.0, 1.0)
+        self.gap, self.sign, self.finite = z, jnp.where(p < q, -1.0, 1.0), nu > 0
 
     def _turn(self, Z: Matrix) -> tuple[Array, Array, Array, Array]:
         """UᵀZV as its two diagonal entries and the two imaginary parts that make up the others."""
@@ -107,6 +129,14 @@ class Planar(eqx.Module):
         z = jnp.minimum(self.gap, -2 * jnp.log(floor))
         squares = first**2 + second**2 * jnp.exp(z) + 2 * (y**2 + w**2) / shrink(z, jnp.zeros_like(self.largest[0]))
         return jnp.sqrt(squares) / self.largest
+
+    @property
+    def full(self) -> Array:
+        return jnp.isfinite(self.gap)
+
+    def seen(self, Z: Matrix) -> Array:
+        first, second, y, w = self._turn(Z)
+        return jnp.sqrt(first**2 + jnp.where(self.full | ~self.finite, second**2, 0.0) + 2 * (y**2 + w**2))
 
     def least(self, X: Matrix) -> Array:
         first, second, _, _ = self._turn(X)
@@ -140,6 +170,7 @@ class Thin(eqx.Module):
     edge: Float[Array, "n L"]  # λ(0, σ_j), for what lies outside the range of U
     log_s: Float[Array, "n L"]
     largest: Array
+    finite: Array  # whether N < ∞
     wide: bool = eqx.field(static=True)
     complete: bool = eqx.field(
         static=True
@@ -153,7 +184,7 @@ class Thin(eqx.Module):
         log_s = jnp.log(s)
         self.core = _pair(log_s[:, None], log_s[None, :], nu)
         self.edge = _pair(log_s, jnp.full_like(log_s, -jnp.inf), nu)
-        self.log_s, self.largest = log_s, largest
+        self.log_s, self.largest, self.finite = log_s, largest, nu > 0
 
     def _turn(self, Z: Array) -> tuple[Array, Array]:
         """UᵀZV, and what of ZV lies outside the range of U."""
@@ -179,6 +210,17 @@ class Thin(eqx.Module):
             squares = squares + jnp.sum(
                 outside**2 / _pair(log_s, jnp.broadcast_to(least, log_s.shape), infinite), (0, 1)
             )
+        return jnp.sqrt(squares)
+
+    @property
+    def full(self) -> Array:
+        return jnp.all(jnp.isfinite(self.log_s), 0)
+
+    def seen(self, Z: Matrix) -> Array:
+        C, outside = self._turn(Z)
+        squares = jnp.sum(jnp.where((self.core > 0) | ~self.finite, C**2, 0.0), (0, 1))
+        if not self.complete:
+            squares = squares + jnp.sum(jnp.where(self.edge > 0, outside**2, 0.0), (0, 1))
         return jnp.sqrt(squares)
 
     def least(self, X: Matrix) -> Array:

@@ -22,6 +22,9 @@ class Ending(enum.IntEnum):
     not_finite = 4
     critical = 5  # the start is a critical point, which the flow never leaves
     step_too_small = 6
+    crossed = (
+        7  # det W changed its sign, which the flow preserves: a singular value fell below what the arithmetic resolves
+    )
 
 
 class Outcome(eqx.Module):
@@ -79,8 +82,10 @@ def integrate(
         W, t = split(starts[..., jnp.maximum(run, 0)]), times[jnp.maximum(run, 0)]
         state = stepper.start(problem, W)
         whole = jnp.zeros(lanes, int)
-        path = jnp.full((m, n, T, lanes), jnp.nan, dtype)
-        return Lanes(run, state, stepper.rate(problem, state), t, first_step(problem, W), whole, whole, path)
+        h = first_step(problem, W)
+        stays = (h == 0) | jnp.isinf(h)
+        path = jnp.where(stays, join(W)[:, :, None], jnp.full((m, n, T, lanes), jnp.nan, dtype))
+        return Lanes(run, state, stepper.rate(problem, state), t, h, whole, whole, path)
 
     def advance(c: Lanes) -> Lanes:
         busy = (c.run >= 0) & (c.h > 0) & jnp.isfinite(c.h) & (to_limit | (c.saved < T))
@@ -115,17 +120,20 @@ def integrate(
         def say(condition: Array, reason: Ending) -> Array:
             return jnp.where((ending == 0) & condition, int(reason), ending)
 
+        at_rest = jnp.isinf(c.h) & (c.steps == 0)
+        ending = say(~jnp.isfinite(dot(W, W)) | jnp.isnan(c.h), Ending.not_finite)
+        ending = say(at_rest, Ending.limit)
         if T:
             ending = say(jnp.asarray(not to_limit) & (c.saved >= T), Ending.time)
         if to_limit:
             end, error = jump(problem, W)
             there = (error <= accuracy * jnp.sqrt(dot(end, end))) & (c.saved >= T) & (c.steps > 0)
             ending = say(there, Ending.limit)
-            W = where(there, end, W)
-        ending = say(c.h == 0, Ending.critical)
-        ending = say(~jnp.isfinite(dot(W, W)) | jnp.isnan(c.h), Ending.not_finite)
+            W = where(there & ~at_rest, end, W)
+        error = jnp.where(at_rest, 0.0, error)
+        ending = say((c.h == 0) & (c.steps == 0), Ending.critical)
         ending = say(c.steps >= max_steps, Ending.max_steps)
-        ending = say(c.t + c.h == c.t, Ending.step_too_small)
+        ending = say(~(c.h > 0) | jnp.isinf(c.h) | (c.t + c.h == c.t), Ending.step_too_small)
         return jnp.where(c.run >= 0, ending, 0), join(W), error
 
     def exchange(carry: Carry) -> Carry:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from .frames import Frame, Matrix, dot, frame, join, lapack, product, split
+from .frames import Frame, Matrix, dot, frame, join, lapack, product, sign_of_determinant, split
 from .linear import axpy, solve
 
 
@@ -55,10 +55,16 @@ class Trial(NamedTuple):
 
 
 def first_step(problem: Problem, W: Matrix) -> Array:
-    """A step that changes W by about a hundredth; 0 at a critical point."""
-    rate = problem.frame(W).power(problem.gradient(W), 1)
-    speed = jnp.sqrt(dot(rate, rate))
-    return jnp.where(speed == 0, 0.0, 0.01 * jnp.sqrt(dot(W, W)) / speed)
+    """A step that changes W by about a hundredth; 0 at a critical point, ∞ at rest (G = 0), NaN where W or the flow is not finite."""
+    G = problem.gradient(W)
+    rate, slope, size = _largest(problem.frame(W).power(G, 1)), _largest(G), _largest(W)
+    h = jnp.where(size > 0, 0.01 * size / rate, 1e-3)  # W = 0 moves at N = 1 only, where time has the scale of H
+    h = jnp.where(slope == 0, jnp.inf, jnp.where(rate == 0, 0.0, h))
+    return jnp.where(jnp.isfinite(rate) & jnp.isfinite(size), h, jnp.nan)
+
+
+def _largest(X: Matrix) -> Array:
+    return jnp.max(jnp.abs(join(X)), (0, 1))
 
 
 # Stages are kept in one array and run in a loop: written out, the compiler repeats the arithmetic of early stages in late ones.
@@ -222,9 +228,10 @@ def jump(problem: Problem, W: Matrix) -> tuple[Matrix, Float[Array, " L"]]:
     """The limit t → ∞ of the flow near its end, and an estimate of the error, ∞ where it cannot be told.
 
     With the kernel frozen, W∞ = W − A(y) where A(G + H(W∞ − W)) = 0; once with A at W, once with A halfway to the first
-    answer. The distance between the two answers bounds the error of the second in all that was tried; but where the
-    observations alone decide, the two agree wherever they start: so no jump may go beyond a singular matrix, for the flow
-    cannot.
+    answer. The distance between the two answers bounds the error of the second in all that was tried; but it is blind in two
+    ways. At a saddle A hardly sees the directions that have still to grow: so what is left of the gradient there must be small
+    by itself. And where the observations alone decide, the two answers agree wherever they start: so no jump may go beyond a
+    singular matrix, for the flow cannot.
     """
 
     def newton(at: Frame, base: Matrix, displacement: Matrix) -> tuple[Matrix, Array]:
@@ -242,6 +249,11 @@ def jump(problem: Problem, W: Matrix) -> tuple[Matrix, Float[Array, " L"]]:
     second, ok_2 = newton(problem.frame(middle), axpy(1.0, first, W), first)
     end, difference = axpy(1.0, second, W), axpy(-1.0, first, second)
     error = jnp.sqrt(dot(difference, difference))
-    near = here.least(end) >= -0.1 * problem.tol
-    lower = problem.value(end) <= problem.value(W)
-    return end, jnp.where(ok_1 & ok_2 & near & lower & jnp.isfinite(error), error, jnp.inf)
+    accuracy = 0.1 * problem.tol
+    curved = problem.hessian(end)(end)
+    still = here.seen(problem.gradient(end)) <= accuracy * jnp.sqrt(dot(curved, curved))
+    inside = here.least(end) >= -1e-3 * accuracy
+    inside &= ~here.full | (sign_of_determinant(jax.lax.optimization_barrier(end)) == sign_of_determinant(W))
+    noise = 100 * jnp.finfo(error.dtype).eps * jnp.abs(dot(curved, end))
+    lower = problem.value(end) <= problem.value(W) + noise
+    return end, jnp.where(ok_1 & ok_2 & still & inside & lower & jnp.isfinite(error), error, jnp.inf)
