@@ -324,9 +324,8 @@ class DeepMatrixCompletion(Training):
         check_is_fitted(self)
         meta, arrays = dump(self.model_, entries=entries)
         plain = (type(None), bool, int, float, str, tuple, list, np.generic)
-        meta["params"] = {
-            k: v for k, v in self.get_params(deep=False).items() if isinstance(v, plain) and k != "checkpoint"
-        }
+        params = {k: _as_list(v) for k, v in self.get_params(deep=False).items() if k != "checkpoint"}
+        meta["params"] = {k: v for k, v in params.items() if isinstance(v, plain)}
         meta["state"] = {name: getattr(self, name) for name in ("validation_score_", "converged_", "n_sweeps_")}
         meta["state"]["train_score_"] = getattr(self, "train_score_", math.nan)
         model_file.write(path, self._kind, meta, arrays)
@@ -342,3 +341,10 @@ class DeepMatrixCompletion(Training):
             setattr(model, name, value)
         model.trials_ = ()
         return model
+
+
+def _as_list(parameter: Any) -> Any:
+    """Arrays, series and ranges as lists, which a model file can carry."""
+    if hasattr(parameter, "tolist"):
+        return parameter.tolist()
+    return list(parameter) if isinstance(parameter, range) else parameter
