@@ -1,5 +1,6 @@
 """Long data at the edges: few entries, short lines, strange ids, options that do not apply; each once went wrong."""
 
+import datetime
 import io
 import warnings
 
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 import deeplinear as dl
 from deeplinear.cli import app
 from deeplinear.errors import InputError
+from deeplinear.io.long import read_long
 
 QUICK = ["--depth", "3", "--strength", "0.2", "--max-rank", "4"]
 FIXED = {"strength": 0.3, "validation_fraction": 0, "random_state": 0, "threads": 1}
@@ -272,3 +274,96 @@ class TestIntervals:
     def test_some_residual_does(self, fitted, ratings):
         low, high = fitted.interval(ratings.users[:5], ratings.items[:5])
         assert (low < high).all()
+
+
+class TestForms:
+    def test_what_is_masked_is_missing(self):
+        rng = np.random.default_rng(2)
+        X = np.arange(6.0)[:, None] + np.arange(5.0) + rng.normal(size=(6, 5))
+        mask = rng.random(X.shape) < 0.3
+        hidden = np.where(mask, 1e6, X)
+        for dtype in (float, np.float32):
+            masked = dl.DeepMatrixCompletion(**FIXED).fit(np.ma.array(hidden.astype(dtype), mask=mask))
+            other = dl.DeepMatrixCompletion(**FIXED).fit(np.where(mask, np.nan, X).astype(dtype))
+            np.testing.assert_array_equal(masked.complete(), other.complete())
+            assert masked.complete().dtype == other.complete().dtype
+        whole = np.ma.array(np.where(mask, 99, 3), mask=mask)
+        assert dl.DeepMatrixCompletion(**FIXED).fit(whole).train_score_ == pytest.approx(0, abs=1e-9)
+
+    @pytest.mark.parametrize("which", [0, 1, 2])
+    def test_masked_vectors_are_refused(self, which):
+        entries = [np.array([1, 2, 3]), np.array([4, 5, 6]), np.array([1.0, 2.0, 3.0])]
+        entries[which] = np.ma.array(entries[which], mask=[False, True, False])
+        with pytest.raises(InputError, match=r"has 1 masked element\(s\), the first at position 1"):
+            dl.DeepMatrixCompletion(**FIXED).fit(tuple(entries))
+
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            ([3, "4", 5], r"values must hold real numbers, got '4' \(str\) at position 1"),
+            (np.array([3, "4", 5], dtype=object), r"values must hold real numbers, got '4' \(str\) at position 1"),
+            (["1.5", "2", "3"], r"values must hold real numbers, got '1.5' \(str\) at position 0"),
+            ([1.0, None, 2.0], "values must be finite, got 1 NaN"),
+            ([1.0, object(), 2.0], r"\(object\) at position 1"),
+            (pd.array([1, None, 3], dtype="Int64"), "values must be finite, got 1 NaN"),
+        ],
+        ids=["list", "objects", "texts", "none", "thing", "na"],
+    )
+    def test_values_that_are_no_numbers(self, values, message):
+        with pytest.raises(InputError, match=message):
+            dl.DeepMatrixCompletion(**FIXED).fit(([1, 2, 3], [1, 2, 3], values))
+
+    @pytest.mark.parametrize(
+        "table",
+        [
+            [["1", "2"], ["3", "4"]],
+            np.array([[1, "2"], [3, 4]], dtype=object),
+            pd.DataFrame({"a": [1, 2], "b": ["3", "4"]}),
+        ],
+        ids=["texts", "objects", "frame"],
+    )
+    def test_tables_of_texts(self, table):
+        with pytest.raises(InputError, match="X must hold numbers where it is a table"):
+            dl.DeepMatrixCompletion(**FIXED).fit(table)
+
+
+class TestFiles:
+    def test_other_encodings_are_told_with_the_line(self, tmp_path):
+        (tmp_path / "r.csv").write_bytes("who,what,r\nRené,1,2\nRenè,1,3\n".encode("latin-1"))
+        with pytest.raises(InputError, match=r"line 2 is not UTF-8 text \(byte 0xe9 at place 4\)"):
+            read_long(tmp_path / "r.csv")
+        (tmp_path / "r.csv").write_text("who,what,r\nRené,1,2\nRenè,1,3\n", encoding="utf-8-sig")
+        assert read_long(tmp_path / "r.csv").row_ids.tolist() == ["René", "Renè"]
+
+    @pytest.mark.parametrize("end", ["\n", "\r\n", "  \n\n"])
+    @pytest.mark.parametrize("mark", ["::", ",", "\t"])
+    def test_blank_lines(self, tmp_path, mark, end):
+        lines = [mark.join(line) for line in (("7", "1", "2.5"), ("8", "1", "3.5"))]
+        (tmp_path / "r.dat").write_text("\n".join([*lines[:1], "", *lines[1:]]) + "\n" + end, newline="")
+        found = read_long(tmp_path / "r.dat")
+        assert found.row_ids[found.rows].tolist() == [7, 8]
+        assert found.values.tolist() == [2.5, 3.5]
+
+    @pytest.mark.parametrize(
+        "depths", [np.array([2.0, 3.0]), range(2, 4), pd.Series([2, 3])], ids=["array", "range", "series"]
+    )
+    def test_array_parameters_are_saved(self, ratings, depths, tmp_path):
+        model = dl.DeepMatrixCompletionCV(depths=depths, strengths=np.array([0.4]), max_rank=3, random_state=0)
+        model.fit(ratings.triples).save(tmp_path / "m.dln")
+        loaded = dl.DeepMatrixCompletionCV.load(tmp_path / "m.dln")
+        assert (loaded.depths, loaded.strengths) == ([2, 3], [0.4])
+
+    def test_dates_are_saved_and_loaded(self, tmp_path):
+        days = pd.to_datetime([1, 86_400_000_000_000, 2], unit="ns")
+        cols = [datetime.date(2026, 1, 1), datetime.datetime(2026, 1, 1, 5), (datetime.time(3), "x")]
+        frame = pd.DataFrame({"user": days[[0, 1, 2, 0]], "item": [0, 1, 2, 1], "rating": [1.0, 2.0, 4.0, 3.0]})
+        for number, (entries, rows) in enumerate(
+            ((frame, days.to_numpy()), ((cols, [0, 1, 0], [1.0, 2.0, 3.0]), cols))
+        ):
+            model = dl.DeepMatrixCompletion(**FIXED).fit(entries)
+            model.save(tmp_path / f"{number}.dln")
+            loaded = dl.DeepMatrixCompletion.load(tmp_path / f"{number}.dln")
+            assert loaded.row_ids_.tolist() == model.row_ids_.tolist()
+            assert list(map(type, loaded.row_ids_)) == list(map(type, model.row_ids_))
+            np.testing.assert_array_equal(loaded.predict(rows, [0, 1, 0]), model.predict(rows, [0, 1, 0]))
+            assert len(set(loaded.predict(rows, [0, 1, 0]))) == 3

@@ -1,5 +1,6 @@
 """The forms in which observed entries come: sparse, triples, long data frames, pairs with values, dense with NaN."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, PrecisionError
-from .ids import Ids
+from .ids import Ids, check_unmasked, is_missing
 
 
 @dataclass(frozen=True)
@@ -85,18 +86,15 @@ def pairs(X: Any, columns: Sequence[str], name: str) -> tuple[Any, Any]:
 
 def numbers(values: Any, name: str) -> np.ndarray:
     """A vector of finite real numbers as float32 or float64; `InputError` with the first bad position otherwise."""
+    check_unmasked(values, name)
     array = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
+    if array.dtype.kind == "U" and isinstance(values, list | tuple):
+        array = np.asarray(values, dtype=object)  # NumPy has made texts of the numbers beside one
+    if array.dtype.kind in "cmM":
+        raise InputError(f"{name} must hold real numbers, got {array.dtype}: convert it first.")
     if array.dtype.kind not in "fiub":
-        try:
-            if array.dtype.kind in "cmM":
-                raise TypeError
-            array = np.array([np.nan if x is None else x for x in array.ravel().tolist()], dtype=float).reshape(
-                array.shape
-            )
-            if any(isinstance(x, str) for x in np.asarray(values, dtype=object).ravel()[:1]):
-                raise TypeError
-        except (TypeError, ValueError):
-            raise InputError(f"{name} must hold real numbers, got {array.dtype}: convert it first.") from None
+        plain = [_number(x, t, name) for t, x in enumerate(array.ravel().tolist())]
+        array = np.array(plain, dtype=float).reshape(array.shape)
     if array.ndim != 1:
         raise InputError(f"{name} must be a vector, got shape {array.shape}.")
     if array.dtype != np.float32:
@@ -109,6 +107,21 @@ def numbers(values: Any, name: str) -> np.ndarray:
             "from 0): leave missing entries out."
         )
     return array
+
+
+def _number(value: Any, position: int, name: str) -> float:
+    """One element of a vector of objects; NaN for None and the NA of pandas."""
+    if is_missing(value):
+        return math.nan
+    try:
+        if isinstance(value, str | bytes):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{name} must hold real numbers, got {value!r} ({type(value).__name__}) at position {position} (counted from 0): "
+            "convert it first."
+        ) from None
 
 
 def check_size(values: np.ndarray) -> None:
@@ -150,6 +163,9 @@ def _sparse_entries(X: Any, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarr
 def _dense_entries(X: Any, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
     """The entries of a dense array or frame that are not NaN."""
     try:
+        if isinstance(X, np.ma.MaskedArray):  # what is masked is missing
+            X = X.astype(X.dtype if X.dtype in (np.float32, np.float64) else float).filled(np.nan)
+        _check_no_text(X)
         dense = np.asarray(X.to_numpy(dtype=float, na_value=np.nan) if hasattr(X, "iloc") else X)
         dense = dense if dense.dtype in (np.float32, np.float64) else dense.astype(float)
     except (TypeError, ValueError):
@@ -166,6 +182,16 @@ def _dense_entries(X: Any, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarra
         raise InputError(f"{name} must not contain infinity, got it at row {row}, column {col} (counted from 0).")
     rows, cols = np.nonzero(~np.isnan(dense))
     return rows, cols, dense[rows, cols], dense.shape
+
+
+def _check_no_text(X: Any) -> None:
+    """Raise TypeError for a table with texts, also those that read as numbers."""
+    if hasattr(X, "dtypes"):
+        X = X.select_dtypes(exclude=["number", "bool"]) if hasattr(X, "select_dtypes") else X
+        X = X.to_numpy()
+    array = np.asarray(X)
+    if array.dtype.kind in "US" or (array.dtype == object and any(isinstance(x, str | bytes) for x in array.flat)):
+        raise TypeError
 
 
 def _matrix_entries(

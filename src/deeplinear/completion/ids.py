@@ -1,5 +1,6 @@
 """Names of rows and columns: any hashable ids, numbered in order of first appearance (integers: in increasing order)."""
 
+import datetime
 import json
 from collections.abc import Hashable
 from functools import cached_property
@@ -10,11 +11,13 @@ import numpy as np
 from ..errors import InputError
 
 _UTF8 = {"encoding": "utf-8", "errors": "surrogatepass"}  # also halves of characters, as undecodable file names have
+_DATES = (datetime.datetime, datetime.date, datetime.time)  # types that write and read themselves
 _TABLE = 4  # a look-up table may be so many times longer than the ids are many
 
 
 def as_ids(values: Any, name: str) -> np.ndarray:
     """Ids as an array, int64 where all are integers and ``object`` otherwise; `InputError` where one is missing or unhashable."""
+    check_unmasked(values, name)
     if isinstance(values, list | tuple) and (
         len(set(map(type, values))) > 1 or isinstance(next(iter(values), 0), tuple)
     ):
@@ -33,7 +36,7 @@ def as_ids(values: Any, name: str) -> np.ndarray:
         missing = np.isnat(array)
     else:
         array = array if array.dtype == object else _objects(array.tolist())
-        missing = np.fromiter(map(_is_missing, array), bool, len(array))
+        missing = np.fromiter(map(is_missing, array), bool, len(array))
     if missing.any():
         raise InputError(
             f"{name} has {int(missing.sum())} missing id(s), the first at position {int(np.argmax(missing))} (counted from 0): "
@@ -48,7 +51,17 @@ def as_ids(values: Any, name: str) -> np.ndarray:
     return array
 
 
-def _is_missing(label: Any) -> bool:
+def check_unmasked(values: Any, name: str) -> None:
+    """`InputError` for a vector with masked elements: what they hide would come back to light."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        masked = np.ma.getmaskarray(values)
+        raise InputError(
+            f"{name} has {int(masked.sum())} masked element(s), the first at position {int(np.argmax(masked))} (counted from 0): "
+            "drop these entries."
+        )
+
+
+def is_missing(label: Any) -> bool:
     """None, NaN, NaT, or the NA of pandas, which is neither equal to itself nor not."""
     if label is None:
         return True
@@ -174,14 +187,14 @@ class Ids:
         return {label: t for t, label in enumerate(self.labels.tolist())}
 
     def to_bytes(self, name: str) -> bytes:
-        """JSON text; numbers, text, booleans and tuples of these."""
+        """JSON text; numbers, text, booleans, dates and times, and tuples of these."""
         if self.positional:
             return json.dumps({"positions": self.size}).encode()
         try:
             return json.dumps({"ids": [_plain(x) for x in self.labels.tolist()]}, ensure_ascii=False).encode(**_UTF8)
         except TypeError as error:
             raise InputError(
-                f"{name} holds ids of the type {error}, which a model file cannot carry: use numbers, text or tuples of them."
+                f"{name} holds ids of the type {error}, which a model file cannot carry: use numbers, text, dates or tuples of them."
             ) from None
 
     @classmethod
@@ -197,12 +210,24 @@ class Ids:
 def _plain(label: Any) -> Any:
     if isinstance(label, tuple):
         return {"tuple": [_plain(part) for part in label]}
+    if isinstance(label, np.datetime64 | np.timedelta64):
+        unit, step = np.datetime_data(label.dtype)
+        return {type(label).__name__: [int(label.astype(np.int64)), f"{step}{unit}"]}
     if isinstance(label, np.generic):
         label = label.item()
+    if type(label) in _DATES:
+        return {type(label).__name__: label.isoformat()}
     if label is None or type(label) in (int, float, str, bool):
         return label
     raise TypeError(type(label).__name__)
 
 
 def _rich(label: Any) -> Any:
-    return tuple(_rich(part) for part in label["tuple"]) if isinstance(label, dict) else label
+    if not isinstance(label, dict):
+        return label
+    [(kind, content)] = label.items()
+    if kind == "tuple":
+        return tuple(_rich(part) for part in content)
+    if kind in ("datetime64", "timedelta64"):
+        return getattr(np, kind)(*content)
+    return {date.__name__: date for date in _DATES}[kind].fromisoformat(content)

@@ -164,8 +164,15 @@ def _columns(wanted: tuple[str | None, ...], header: list[str], path: Path) -> l
 
 
 def _text_pieces(path: Path, wanted: tuple[str | None, ...], headless: bool | None) -> Iterator[Any]:
+    try:
+        yield from _decoded_pieces(path, wanted, headless)
+    except UnicodeDecodeError:
+        raise _not_text(path) from None
+
+
+def _decoded_pieces(path: Path, wanted: tuple[str | None, ...], headless: bool | None) -> Iterator[Any]:
     """First the names of the columns and whether there is no heading; then (row ids, column ids, values) of a block of lines at a time."""
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         first = file.readline()
         file.seek(0)
         separator = next((mark for mark in ("::", "\t", ";", ",") if mark in first), " ")
@@ -197,6 +204,20 @@ def _text_pieces(path: Path, wanted: tuple[str | None, ...], headless: bool | No
             yield _parse(block, start, done, path)
 
 
+def _not_text(path: Path) -> InputError:
+    """Which line of a file is not UTF-8: letters that are guessed could make one id of two."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                return InputError(
+                    f"INPUT: '{path}', line {number} is not UTF-8 text (byte {line[error.start]:#04x} at place "
+                    f"{error.start + 1}); save the file as UTF-8."
+                )
+    return InputError(f"INPUT: '{path}' is not UTF-8 text; save the file as UTF-8.")
+
+
 def _is_number(text: str) -> bool:
     try:
         float(text)
@@ -221,7 +242,7 @@ def _parse(
         pass
     kept = []
     for number, line in enumerate(block, done + 1):
-        if not line:
+        if not "".join(line).strip() and len(line) < 2:
             continue  # an empty line, as at the end of many files
         if len(line) <= max(columns):
             raise InputError(
