@@ -132,7 +132,7 @@ def _table(case: Case, found: list[_Found], instances: int) -> xr.Dataset:
     n = len(found)
     rank = np.array(
         [[percentile_rank(x.chosen[:, f], x.others[:, f]).mean() for f in range(len(PREDICTORS))] for x in found]
-    )
+    ).reshape(n, len(PREDICTORS))
     climbs = np.array([x.climb for x in found if not np.isnan(x.climb).any()]).reshape(-1, len(CLIMBED))
     sets = [
         np.concatenate([x.chosen[:, None], np.broadcast_to(x.others, (len(x.chosen), *x.others.shape))], 1)
@@ -144,7 +144,9 @@ def _table(case: Case, found: list[_Found], instances: int) -> xr.Dataset:
             columns = [PREDICTORS.index(name) for name in names]
             per_problem = cross_validated_gain([x[..., columns] for x in sets], min(5, n))
             gains[m] = per_problem.mean(), *bootstrap_interval(per_problem)
-    ranks = np.array([(rank[:, f].mean(), *bootstrap_interval(rank[:, f])) for f in range(len(PREDICTORS))])
+    ranks = np.full((len(PREDICTORS), 3), np.nan)  # where no problem of the case gave a run that can be used
+    if n:
+        ranks[:] = [(rank[:, f].mean(), *bootstrap_interval(rank[:, f])) for f in range(len(PREDICTORS))]
     ds = xr.Dataset(coords={"predictor": list(PREDICTORS), "model": list(MODELS), "climbed": list(CLIMBED)})
     for k, end in enumerate(("", "_low", "_high")):
         ds[f"below{end}"] = (

@@ -91,9 +91,11 @@ def summary(ds: xr.Dataset) -> dict[str, str | float]:
     along = _against_size(ds, np.abs(position(ds.W.values)), 0.9)
     for i, depth in enumerate(ds.depth.values):
         name = depth_label(float(depth))
-        slope = np.log(along[i, -2] / along[i, -1]) / np.log(ds.scale.values[-2] / ds.scale.values[-1])
-        out[f"{name}: exponent of the spread, last two sizes (2/N = {2 / depth:.3g})"] = round(float(slope), 3)
-        near = (ds.effective_rank.values[i] < 1 + 1e-3).mean(-1)
+        if ds.sizes["scale"] > 1:
+            slope = np.log(along[i, -2] / along[i, -1]) / np.log(ds.scale.values[-2] / ds.scale.values[-1])
+            out[f"{name}: exponent of the spread, last two sizes (2/N = {2 / depth:.3g})"] = round(float(slope), 3)
+        rank = ds.effective_rank.values[i]
+        near = np.nanmean(np.where(np.isfinite(rank), rank < 1 + 1e-3, np.nan), -1)  # of the runs that ended
         out[f"{name}: share of runs below effective rank 1.001, by size"] = ", ".join(f"{x:.3f}" for x in near)
         case = ds.isel(depth=i)
         out[f"{name}: sign of det changed, by size"] = ", ".join(
