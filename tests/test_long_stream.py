@@ -35,7 +35,7 @@ def test_what_is_streamed_is_what_is_there(tmp_path, rng, monkeypatch, text, dty
 
 
 def test_memory_is_as_documented(tmp_path, rng, monkeypatch):
-    """28 bytes per entry in float32 at the peak, and no more than the ids and a piece beside them (NumPy's memory is traced)."""
+    """In float32 28 bytes per entry at the peak, and no more than the ids and a piece beside them (NumPy's memory is traced)."""
     monkeypatch.setattr(long, "CHUNK", 256)
     count, path = 400_000, tmp_path / "a.parquet"
     random_frame(rng, count, 2000, 1000).to_parquet(path, row_group_size=50_000)
@@ -70,6 +70,8 @@ def test_trouble_is_told(tmp_path, rng, monkeypatch):
             stream_parquet(path, "user", "item", "x")
     with pytest.raises(InputError, match="no column 'stars'"):
         stream_parquet(path, "user", "item", "stars")
+    with pytest.raises(InputError, match="dtype must be float32 or float64, got int64"):
+        stream_parquet(path, dtype=int)
     frame[:0].to_parquet(path)
     with pytest.raises(InputError, match="no entries"):
         stream_parquet(path)
