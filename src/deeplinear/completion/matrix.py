@@ -66,6 +66,9 @@ class DeepMatrixCompletion(Training):
         Limits of one fit: sweeps (default 100), relative gain of a sweep that counts as none (default 1e-5).
     threads : int, optional
         Default: all cores. The result does not depend on it.
+    device : "cpu", "gpu" or "jax", default "cpu"
+        Where the passes over the entries run: compiled loops on the CPU, all GPUs, or all devices of JAX's default platform; the
+        same result up to rounding. Draws (``ensemble``), `partial_fit` and `fold_in` run on the CPU.
     random_state : int, RandomState or None
         Chooses the held-out entries, the start and the draws.
     checkpoint : path, optional
@@ -130,6 +133,7 @@ class DeepMatrixCompletion(Training):
         "max_sweeps": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "threads": [Interval(Integral, 1, None, closed="left"), None],
+        "device": [StrOptions({"cpu", "gpu", "jax"})],
         "random_state": ["random_state"],
         "checkpoint": [str, os.PathLike, None],
         "callback": [callable, None],
@@ -156,6 +160,7 @@ class DeepMatrixCompletion(Training):
         max_sweeps=100,
         tol=1e-5,
         threads=None,
+        device="cpu",
         random_state=None,
         checkpoint=None,
         callback=None,
@@ -176,6 +181,7 @@ class DeepMatrixCompletion(Training):
         self.max_sweeps = max_sweeps
         self.tol = tol
         self.threads = threads
+        self.device = device
         self.random_state = random_state
         self.checkpoint = checkpoint
         self.callback = callback
