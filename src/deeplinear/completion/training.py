@@ -77,6 +77,7 @@ class Training(BaseEstimator):
             "tol": self.tol,
             "max_sweeps": self.max_sweeps,
             "threads": self.threads,
+            "device": self.device,
             "callback": None if self.callback is None else self._swept,
         }
 
