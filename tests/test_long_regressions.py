@@ -367,3 +367,27 @@ class TestFiles:
             assert list(map(type, loaded.row_ids_)) == list(map(type, model.row_ids_))
             np.testing.assert_array_equal(loaded.predict(rows, [0, 1, 0]), model.predict(rows, [0, 1, 0]))
             assert len(set(loaded.predict(rows, [0, 1, 0]))) == 3
+
+
+class TestDevice:
+    def test_the_default_devices_of_jax_give_the_same(self, ratings, source, tmp_path):
+        few = ["--max-iter", "4", "--validation-fraction", "0", "--device", "jax"]
+        result = run("complete", source, *COLUMNS, "--model", tmp_path / "m.dln", *QUICK, *few)
+        assert result.exit_code == 0, result.output
+        model = dl.DeepMatrixCompletionCV.load(tmp_path / "m.dln")
+        options = {**FIXED, "depth": 3, "strength": 0.2, "max_rank": 4, "max_sweeps": 4}
+        cpu = dl.DeepMatrixCompletion(**options).fit(ratings.triples)
+        np.testing.assert_allclose(model.predict(ratings.pairs), cpu.predict(ratings.pairs), rtol=1e-8)
+        assert not np.array_equal(
+            model.predict(ratings.pairs), cpu.predict(ratings.pairs)
+        )  # other loops, other rounding
+        assert dl.DeepMatrixCompletion(device="jax")._options()["device"] == "jax"
+
+    def test_refusals(self, ratings, source, tmp_path):
+        with pytest.raises(InputError, match="device"):
+            dl.DeepMatrixCompletion(device="tpu").fit(ratings.triples)
+        result = run("complete", source, *COLUMNS, "--model", tmp_path / "m", "--device", "tpu")
+        assert result.exit_code == 2
+        assert "--device: 'tpu' is none of cpu, gpu, jax" in one_line(result.stderr)
+        result = run("complete", source, "-o", tmp_path / "o.csv", "--device", "gpu")
+        assert "--device: gpu is for long data" in one_line(result.stderr)

@@ -56,6 +56,7 @@ def complete(
     at: Annotated[Path | None, typer.Option(help="Long data: file with the pairs of ids to predict.")] = None,
     model: Annotated[Path | None, typer.Option(help="Long data: save the model there, for `recommend`.")] = None,
     ensemble: Annotated[int, typer.Option(help="Long data: average so many posterior samples.")] = 1,
+    device: Annotated[str, typer.Option(help="Long data: cpu, gpu, or jax (its default devices).")] = "cpu",
     duplicates: Annotated[str, typer.Option(help="Long data: entries that come again: error, mean or last.")] = "error",
 ) -> None:
     """Fill in the missing entries of a table or an image; observed entries stay exactly as they are.
@@ -95,10 +96,15 @@ def complete(
                 "validation_fraction": validation_fraction,
                 "ensemble": ensemble,
                 "duplicates": duplicates,
+                "device": device,
                 "random_state": seed,
             }
             complete_long(job, estimator, out, errors, quiet=quiet)
             return
+        if device != "cpu":
+            raise InputError(
+                f"--device: {device} is for long data; tables and images are fitted on JAX's default device."
+            )
         if output is None:
             raise InputError("--output: give the name of a file of the same kind as INPUT.")
         options = {

@@ -59,8 +59,9 @@ def complete_long(job: LongJob, parameters: dict[str, Any], out: Console, errors
         raise InputError("--depth: long data need depths ≥ 2 (below, the rank is full); give 2,3,inf, say.")
     if parameters["max_sweeps"] < 1:
         raise InputError(f"--max-iter: {parameters['max_sweeps']} sweeps fit nothing; give at least 1.")
-    if parameters["duplicates"] not in ("error", "mean", "last"):
-        raise InputError(f"--duplicates: '{parameters['duplicates']}' is none of error, mean, last; give one of them.")
+    for name, choices in (("duplicates", ("error", "mean", "last")), ("device", ("cpu", "gpu", "jax"))):
+        if parameters[name] not in choices:
+            raise InputError(f"--{name}: '{parameters[name]}' is none of {', '.join(choices)}; give one of them.")
     data = read_long(job.source, *job.columns)
     out.print(f"{job.source.name}: {data.describe()}", highlight=False, soft_wrap=True)
     wanted = None if job.output is None else _wanted(job, data)

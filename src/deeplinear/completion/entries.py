@@ -164,7 +164,7 @@ def _dense_entries(X: Any, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarra
     """The entries of a dense array or frame that are not NaN."""
     try:
         if isinstance(X, np.ma.MaskedArray):  # what is masked is missing
-            X = X.astype(X.dtype if X.dtype in (np.float32, np.float64) else float).filled(np.nan)
+            X = np.ma.filled(X.astype(X.dtype if X.dtype in (np.float32, np.float64) else float), np.nan)
         _check_no_text(X)
         dense = np.asarray(X.to_numpy(dtype=float, na_value=np.nan) if hasattr(X, "iloc") else X)
         dense = dense if dense.dtype in (np.float32, np.float64) else dense.astype(float)
