@@ -38,7 +38,7 @@ def stream_parquet(
     **Memory**: in float32 12 bytes per entry while reading (two positions and a value), 28 at the peak of the sorting, 16
     afterwards; in float64 16, 40 and 24. Besides, the distinct ids, a piece of a million entries, and what pyarrow keeps of a row group.
 
-    **Raises** `InputError` for a file that is no Parquet, an unknown or non-numeric column, another dtype, and with the row (counted from 0)
+    **Raises** `InputError` for a file that is no Parquet, an unknown or non-numeric column, another dtype, and with the row (from 0)
     for a value that is missing or not finite and for a missing id.
 
     >>> import pyarrow as pa, pyarrow.parquet as pq, tempfile
