@@ -1,11 +1,19 @@
 """Completion at its edges: few new entries, no penalty, other units, refits, overlapping fits."""
 
+import itertools
 import math
+import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import deeplinear as dl
+from deeplinear.completion import descent
+from deeplinear.completion.observations import Observations
+from deeplinear.completion.sweeps import Setting, assemble, balance
+from deeplinear.completion.threads import Workers
+from deeplinear.errors import NotConvergedWarning
 
 ONE = {"random_state": 0, "threads": 1}
 
@@ -63,3 +71,57 @@ def test_partial_fit_of_a_new_row_is_like_folding_it_in():
     other = folded.predict(hidden[0][asked], hidden[1][asked])
     assert rmse(found, hidden[2][asked]) < 0.2
     assert rmse(found, other) < 0.1 * np.std(hidden[2][asked])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_without_a_penalty_the_objective_falls_to_the_end(dtype):
+    """1500 entries, 50 components: far more parameters than entries, and factors whose columns come to depend on each other."""
+    rows, cols, values = dl.datasets.make_ratings(100, 60, 1500).triples
+    model = dl.DeepMatrixCompletion(strength=0, validation_fraction=0, max_sweeps=60, **ONE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotConvergedWarning)
+        model.fit((rows, cols, values.astype(dtype)))
+    trace = model.model_.fit.objective
+    assert len(trace) > 5
+    assert all(after <= before * (1 + 1e-5) + 1e-6 for before, after in itertools.pairwise(trace))
+    assert model.train_score_ < 0.05 * np.std(values)
+    assert np.abs(model.predict(rows, cols)).max() < 10
+
+
+def test_balance_keeps_dependent_columns(rng):
+    """W is kept to rounding, and the factors are balanced, where the Gram matrices have lost all digits of a direction."""
+    m, n, r = 40, 30, 6
+    P, Q = rng.normal(size=(m, r)), rng.normal(size=(n, r))
+    P[:, 1] = P[:, 0] + 1e-9 * rng.normal(size=m)
+    Q[:, 3] = 1e4 * Q[:, 2] + 1e-6 * rng.normal(size=n)
+    where = np.divmod(np.arange(m * n), n)
+    seen = Observations.from_triples(*where, np.ones(m * n), (m, n))
+    row_scale, col_scale = rng.uniform(0.5, 2, m), rng.uniform(0.5, 2, n)
+    setting = Setting(seen, row_scale, col_scale, None, Workers(None, 1))
+    state = balance(setting, assemble(P, Q, np.ones(r), np.zeros(m), np.zeros(n), 0.0, float))
+    Z, Y = state.Z[:, : state.rank], state.Y[:, : state.rank]
+    W, size = P @ Q.T, np.abs(P @ Q.T).max()
+    np.testing.assert_allclose(Z @ Y.T, W, atol=1e-12 * size)
+    for side, scale in ((Z, row_scale), (Y, col_scale)):
+        unit = side * scale[:, None] / np.sqrt(state.s)
+        np.testing.assert_allclose(unit.T @ unit, np.eye(state.rank), atol=1e-9)
+    exact = np.linalg.svd(row_scale[:, None] * W * col_scale, compute_uv=False)[: state.rank]
+    np.testing.assert_allclose(state.s, exact, atol=1e-12 * exact[0])
+
+
+def test_a_rise_of_the_objective_is_a_failure(monkeypatch):
+    seen, _, _ = half_observed(0, 0.1)
+    plain = descent.sweep
+    calls = []
+
+    def broken(setting, penalty, state):
+        calls.append(0)
+        value, new = plain(setting, penalty, state)
+        return value, replace(new, Z=3 * new.Z) if len(calls) == 8 else new
+
+    monkeypatch.setattr(descent, "sweep", broken)
+    model = dl.DeepMatrixCompletion(strength=0.2, validation_fraction=0, tol=1e-12, **ONE)
+    with pytest.warns(NotConvergedWarning, match="rose"):
+        model.fit(seen)
+    assert not model.converged_
+    assert model.model_.fit.status == "diverged"

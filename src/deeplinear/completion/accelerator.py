@@ -88,13 +88,15 @@ def _solve(indices, values, weights, segment, number, Z, scale, mean, Y, ridge, 
     grad = grad - total * Z
     inverse = jnp.where(square + total > 0, free / jnp.where(square + total > 0, square + total, 1), 0)
     direction = inverse * grad
+    eps = jnp.finfo(Z.dtype).eps
+    least = (64 * eps) ** 2 * (grad * direction).sum(axis=1)
 
     def step(_, state):
         Z, grad, direction, norm = state
         image = jax.lax.map(curve, (indices, weights, direction[segment]), batch_size=BATCH)
         image = _over_lines(image, segment, height) + total * direction
         bent = (direction * image).sum(axis=1)
-        go = (norm > 0) & (bent > 0)
+        go = (norm > least) & (bent > eps * norm)  # see `kernels.solve`
         length = jnp.where(go, norm / jnp.where(go, bent, 1), 0)[:, None]
         Z, grad = Z + length * direction, grad - length * image
         new = (grad * grad * inverse).sum(axis=1)

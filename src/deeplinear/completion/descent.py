@@ -214,6 +214,17 @@ def run(
     return finish(setting, options, stages[-1].penalty, at, status, certified)
 
 
+def rose(setting: Setting, at: Progress) -> bool:
+    """Whether the sweep before the last raised F by more than rounding: by 10⁻⁶, or by what the digits of the values allow."""
+    if len(at.trace) < 2:
+        return False
+    last, value = at.trace[-2:]
+    seen = setting.observations
+    eps = float(np.finfo(seen.dtype).eps)
+    blur = 0.5 * seen.weight * (16 * eps * float(np.abs(seen.by_row.values).max())) ** 2
+    return not value - last <= (1e-6 + 30 * eps) * last + 2 * math.sqrt(max(last, 0.0) * blur) + blur
+
+
 def settled(stage: Stage, at: Progress) -> bool:
     """Whether the sweep before the last gained less than ``tol`` of E + Σ f'(s) s, which no constant in f changes."""
     if len(at.trace) < 2:
@@ -241,6 +252,8 @@ def _judge(setting: Setting, stage: Stage, options: Options, held: Held | None, 
         hopeless = at.sweeps >= held.trial and at.best_score > held.limit
         if hopeless or at.sweeps >= at.best_sweep + options.patience:
             return at, "stopped early"
+    if rose(setting, at):
+        return at, "diverged"
     if settled(stage, at):
         larger = improved(setting, stage, options, at.state)
         if larger is None:

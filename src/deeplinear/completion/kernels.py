@@ -137,6 +137,7 @@ def solve(lo, hi, indptr, indices, values, weights, mean, Z, Y, ridge, extra, sc
     width = Z.shape[1]
     work = np.empty((5, width), Z.dtype)
     grad, inverse, direction, image, total = work[0], work[1], work[2], work[3], work[4]
+    eps = np.finfo(Z.dtype).eps
     energy = 0.0
     for i in range(lo, hi):
         z, start, stop = Z[i], indptr[i], indptr[i + 1]
@@ -152,8 +153,10 @@ def solve(lo, hi, indptr, indices, values, weights, mean, Z, Y, ridge, extra, sc
             inverse[k] = free[k] / (inverse[k] + total[k]) if inverse[k] + total[k] > 0 else 0
             direction[k] = inverse[k] * grad[k]
             norm += grad[k] * direction[k]
+        # a line of few entries is exact after as many steps: beyond, rounding would be taken for a gradient, of no curvature
+        least = norm * (64 * eps) ** 2
         for step in range(steps):
-            if norm <= 0:
+            if norm <= least:
                 break
             curve = 0.0
             for k in range(width):
@@ -161,7 +164,7 @@ def solve(lo, hi, indptr, indices, values, weights, mean, Z, Y, ridge, extra, sc
                 curve += image[k] * direction[k]
             last = step == steps - 1
             curve += _curve(start, stop, indices, weights, direction, Y, image[:0] if last else image)
-            if curve <= 0:
+            if curve <= eps * norm:
                 break
             length, new = Z.dtype.type(norm / curve), 0.0
             for k in range(width):

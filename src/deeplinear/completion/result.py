@@ -24,7 +24,8 @@ class ThinFit:
     W̃ = diag(``row_scale``) W diag(``col_scale``), whose singular values are ``spectrum`` (r,); ``left`` and ``right`` are its balanced
     factors (P̃ = ρ ∘ left = U√Σ). ``objective`` has a value per sweep, never rising; ``validation`` the held-out
     root-mean-square error after every sweep; ``sweep`` is the number of sweeps after which this iterate was taken.
-    ``status`` is ``"converged"``, ``"stopped early"`` (the held-out error rose), ``"callback"`` or ``"max_sweeps"``.
+    ``status`` is ``"converged"``, ``"stopped early"`` (the held-out error rose), ``"callback"``, ``"max_sweeps"``, or
+    ``"diverged"``: the objective rose by more than rounding.
     """
 
     left: np.ndarray

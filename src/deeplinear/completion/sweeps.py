@@ -24,6 +24,8 @@ from .threads import Workers
 # Components are dropped when they are doomed and smaller than this part of the largest, or of the smoothing floor: dying
 # ones still explain something.
 SMALL = 0.02
+# Eigenvalues of the Gram matrix of unit columns that are relatively smaller have lost too many digits.
+DEPENDENT = 1e-8
 # Rows per block of the dense parts.
 CHUNK = 1 << 14
 
@@ -148,39 +150,51 @@ def gram(Z: np.ndarray, scale: np.ndarray, r: int) -> np.ndarray:
     return total
 
 
-def _root(G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """R (k×r) and S (r×k) with RᵀR = G and R S = 1, k the numerical rank; exact for graded columns."""
+def _root(G: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """R and S (r×r) with RᵀR = G and R S = 1, exact for graded columns; None where G does not determine them."""
     size = np.sqrt(np.maximum(np.diag(G), np.finfo(float).tiny))
     values, vectors = np.linalg.eigh(G / np.outer(size, size))
-    keep = values > 1e-13 * values.max(initial=0.0)
-    root, vectors = np.sqrt(values[keep]), vectors[:, keep]
+    if not (values > DEPENDENT * values.max(initial=0.0)).all():
+        return None
+    root = np.sqrt(values)
     return (root * vectors).T * size, vectors / root / size[:, None]
 
 
+def _triangle(Z: np.ndarray, scale: np.ndarray, r: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(R, S, X) with ρ ∘ Z = (ρ ∘ X) R and RᵀR = Σ ρ_i² z_i z_iᵀ; new factors are X S T.
+
+    From Gram matrices (X = Z, S = R⁻¹), which is cheap, or by QR (S = 1) for columns that nearly depend on each other.
+    """
+    if (found := _root(gram(Z, scale, r))) is not None:
+        return *found, Z
+    Q, R = np.linalg.qr(Z[:, :r] * np.asarray(scale, float)[:, None])
+    return R, np.eye(len(R)), Q / scale[:, None]
+
+
 def balance(setting: Setting, state: State) -> State:
-    """The same W̃ with P̃ = U√s, Q̃ = V√s, s decreasing, from r×r matrices alone; and biases with mean 0.
+    """The same W̃ with P̃ = U√s, Q̃ = V√s, s decreasing, from r×r matrices (see `_triangle`); and biases with mean 0.
 
     Moving the means of a and b into μ leaves E as it is and lowers β|a|², so it is a descent step for μ.
     """
     r, dtype = state.rank, state.Z.dtype
-    left, left_inverse = _root(gram(state.Z, setting.row_scale, r))
-    right, right_inverse = _root(gram(state.Y, setting.col_scale, r))
+    left, left_inverse, P = _triangle(state.Z, setting.row_scale, r)
+    right, right_inverse, Q = _triangle(state.Y, setting.col_scale, r)
     A, s, Bt = np.linalg.svd(left @ right.T, full_matrices=False)
     keep = s > 10 * np.finfo(dtype).eps ** 2 * s.max(initial=0.0)
     A, s, B = A[:, keep], s[keep], Bt[keep].T
     root = np.sqrt(s)
     a, b = state.row_bias.astype(float), state.col_bias.astype(float)
     shift = (a.mean(), b.mean()) if setting.bias_ridge is not None else (0.0, 0.0)
-    Z = _transform(state.Z, (left_inverse @ A * root), r, a - shift[0], np.ones(len(a)), dtype)
-    Y = _transform(state.Y, (right_inverse @ B * root), r, np.ones(len(b)), b - shift[1], dtype)
+    Z = _transform(P, (left_inverse @ A * root), a - shift[0], np.ones(len(a)), dtype)
+    Y = _transform(Q, (right_inverse @ B * root), np.ones(len(b)), b - shift[1], dtype)
     return State(Z, Y, s, state.mean + sum(shift))
 
 
-def _transform(Z: np.ndarray, T: np.ndarray, r: int, first: np.ndarray, second: np.ndarray, dtype: Any) -> np.ndarray:
+def _transform(Z: np.ndarray, T: np.ndarray, first: np.ndarray, second: np.ndarray, dtype: Any) -> np.ndarray:
     new = np.zeros((len(Z), kernels.width(T.shape[1])), dtype)
-    T = T.astype(dtype)
+    T = T.astype(Z.dtype)
     for part in chunked(len(Z)):
-        new[part, : T.shape[1]] = Z[part, :r] @ T
+        new[part, : T.shape[1]] = Z[part, : len(T)] @ T
     new[:, T.shape[1]], new[:, T.shape[1] + 1] = first, second
     return new
 

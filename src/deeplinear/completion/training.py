@@ -94,6 +94,7 @@ class Training(BaseEstimator):
             raise RepeatedEntriesError(error.count, row, col, "X", "set") from None
 
     def _learn(self, seen: Observations, ids: tuple[Ids, Ids]) -> None:
+        self._owed = 0.0
         self.trials_: tuple[Trial, ...] = ()
         self.validation_score_, calibration = math.nan, Calibration()
         state = check_random_state(self.random_state)
@@ -107,7 +108,7 @@ class Training(BaseEstimator):
             calibration = self._calibrate(held, choice, draw_seed)
             self._tell("fitting all entries", 0.0, None, self.validation_score_)
             found = repeat(seen, choice.best, checkpoint=self.checkpoint, **options)
-            self.converged_ = choice.fit.converged
+            self.converged_ = choice.fit.converged and found.status != "diverged"
         else:
             strengths = self._strengths()
             strength = strengths[0] if len(strengths) == 1 else 0.5  # a single entry: nothing to choose on
@@ -117,8 +118,13 @@ class Training(BaseEstimator):
         if self.checkpoint is not None:  # it has done its work
             Path(self.checkpoint).unlink(missing_ok=True)
         if not self.converged_:
+            reason = (
+                "because the objective rose: use a larger strength, or float64"
+                if found.status == "diverged"
+                else f"without reaching tol = {self.tol}: increase max_sweeps or tol"
+            )
             warnings.warn(
-                f"The fit stopped after {found.n_sweeps} sweeps without reaching tol = {self.tol}: increase max_sweeps or tol.",
+                f"The fit stopped after {found.n_sweeps} sweeps {reason}.",
                 NotConvergedWarning,
                 stacklevel=3,
             )
