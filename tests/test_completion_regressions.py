@@ -11,6 +11,8 @@ import pytest
 import deeplinear as dl
 from deeplinear.completion import descent
 from deeplinear.completion.observations import Observations
+from deeplinear.completion.path import STRENGTHS
+from deeplinear.completion.selection import choose, hold_out, repeat
 from deeplinear.completion.sweeps import Setting, assemble, balance
 from deeplinear.completion.threads import Workers
 from deeplinear.errors import NotConvergedWarning
@@ -125,3 +127,20 @@ def test_a_rise_of_the_objective_is_a_failure(monkeypatch):
         model.fit(seen)
     assert not model.converged_
     assert model.model_.fit.status == "diverged"
+
+
+@pytest.mark.parametrize(("depth", "biases", "noise"), [(2.0, False, 0.0), (2.0, False, 0.1), (3.0, True, 0.0)])
+def test_the_fit_of_all_entries_is_as_good_as_the_one_that_was_chosen(depth, biases, noise):
+    """Exact rank 3 down to a weak penalty: the fit of all entries must come from where the fits of the path came from."""
+    seen, hidden, _ = half_observed(1, noise)
+    entries = Observations.from_triples(*seen, (80, 60))
+    options = {"biases": biases, "threads": 1, "tol": 1e-5, "max_sweeps": 100}
+    choice = choose(hold_out(entries, 0.1, np.random.RandomState(0)), (depth,), STRENGTHS, **options)
+    whole = repeat(entries, choice, **options)
+    assert whole.strength == choice.best.strength
+    assert abs(whole.rank - choice.fit.rank) <= 1
+    # on the same 2400 entries; 5e-6: both ended by tol = 1e-5, at a sweep more or less
+    assert rmse(whole.predict(*hidden[:2]), hidden[2]) < 1.1 * rmse(choice.fit.predict(*hidden[:2]), hidden[2]) + 5e-6
+    model = dl.DeepMatrixCompletion(depth, biases=biases, **ONE).fit(seen)
+    low, high = model.interval(*hidden[:2])
+    assert np.mean((low <= hidden[2]) & (hidden[2] <= high)) > 0.84

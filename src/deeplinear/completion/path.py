@@ -1,12 +1,13 @@
 """A path over strengths, from strong to weak, for several depths at once."""
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..errors import InputError
-from .descent import Held, Progress, Validation, begin, enlarge, grow, run
+from .checkpoint import Checkpoint, fingerprint
+from .descent import Callback, Held, Progress, Validation, begin, enlarge, grow, run
 from .observations import Observations
 from .plan import FIRST, Options, penalty_at, plan
 from .result import ThinFit
@@ -67,20 +68,75 @@ def path(
     order, open_depths = sorted(strengths, reverse=True), list(dict.fromkeys(depths))
     if not order or not open_depths:
         raise InputError("depths and strengths must hold at least one number each.")
-    given: dict[str, Any] = {
-        "decay": None,
-        "max_rank": None,
-        "smoothing": None,
-        "scaling": 0.5,
-        "tol": 1e-6,
-        "max_sweeps": 200,
-    }
-    given |= {"steps": None, "seed": 0, "patience": 2, "bias_ridge": bias_ridge if biases else None} | options
-    runs = {k: [make_options(observations, depth=k, strength=c, **given) for c in order] for k in (2.0, *open_depths)}
+    options["bias_ridge"] = bias_ridge if biases else None
+    runs = {k: [_told(observations, k, c, options) for c in order] for k in (2.0, *open_depths)}
     with workers(threads, device) as crew:
         setting = make_setting(observations, runs[2.0][0], crew)
         held = Held.check(validation, observations.shape, observations.dtype)
         return _walk(setting, held, runs, open_depths, patience, callback)
+
+
+def retrace(
+    observations: Observations,
+    depth: float,
+    sweeps: Mapping[float, int],
+    *,
+    threads: int | None = None,
+    device: str = "cpu",
+    checkpoint: Any = None,
+    callback: Callback | None = None,
+    biases: bool = True,
+    bias_ridge: float = 2.0,
+    **options: Any,
+) -> ThinFit:
+    """The last fit of a `path` on other entries: the same way down the strengths ``sweeps``, with so many sweeps of each fit.
+
+    ``sweeps`` {strength: sweeps} holds all strengths of the path down to the one that was best; the result is the fit there.
+    ``checkpoint`` and ``callback`` are those of `thin.fit`, for this last fit.
+    """
+    options["bias_ridge"] = bias_ridge if biases else None
+    order = sorted(sweeps, reverse=True)
+    flat = [_told(observations, 2.0, c, options) for c in order]
+    told = [_told(observations, depth, c, options | {"max_sweeps": sweeps[c]}) for c in order]
+    file = None
+    if checkpoint is not None:
+        file = Checkpoint(
+            checkpoint, fingerprint(observations, {str(c): asdict(each) for c, each in zip(order, told, strict=True)})
+        )
+    with workers(threads, device) as crew:
+        setting = make_setting(observations, flat[0], crew)
+        at = Progress.load(file) if file else None
+        if at is None:
+            at = _way_down(setting, flat, told)
+        return run(setting, told[-1], at, plan(setting, told[-1], at.tau, warm=True), file=file, callback=callback)
+
+
+def _way_down(setting: Setting, flat: list[Options], told: list[Options]) -> Progress:
+    """Where the last fit of a path departs from, after the fits that it needs."""
+    last: ThinFit | None = None
+    base = begin(setting, flat[0], None)
+    for step, (bare, options) in enumerate(zip(flat, told, strict=True)):
+        base = _descend(setting, bare, base, grown=step > 0)
+        at = _departure(setting, options, base, last)
+        if step + 1 < len(told) and _chained(told[step + 1]):
+            last = run(setting, options, at, plan(setting, options, base.tau, warm=True), certified=False)
+    return at
+
+
+def _told(observations: Observations, depth: float, strength: float, options: dict[str, Any]) -> Options:
+    given: dict[str, Any] = {"decay": None, "max_rank": None, "smoothing": None, "scaling": 0.5, "tol": 1e-6}
+    given |= {"max_sweeps": 200, "steps": None, "seed": 0, "patience": 2} | options
+    return make_options(observations, depth=depth, strength=strength, **given)
+
+
+def _chained(options: Options) -> bool:
+    """Data this exact: the noise that depth 2 lets in would stay, so each fit departs from the one before (as in `plan`)."""
+    return options.strength < FIRST and options.depth > 2
+
+
+def _departure(setting: Setting, options: Options, base: Progress, last: ThinFit | None) -> Progress:
+    follows = last is not None and _chained(options)
+    return replace(base, state=enlarge(last, setting) if follows else base.state.copy())
 
 
 def _walk(
@@ -100,10 +156,8 @@ def _walk(
         for depth in [depth for depth in depths if stale[depth] < patience]:
             options, judge = runs[depth][step], replace(held, limit=WORSE * best[depth])
             stages = plan(setting, options, base.tau, warm=True)
-            # data this exact: the noise that depth 2 lets in would stay, so each fit departs from the one before (as in `plan`)
-            chained = options.strength < FIRST and depth > 2 and depth in last
-            state = enlarge(last[depth], setting) if chained else base.state.copy()
-            last[depth] = found = run(setting, options, replace(base, state=state), stages, held=judge, certified=False)
+            at = _departure(setting, options, base, last.get(depth))
+            last[depth] = found = run(setting, options, at, stages, held=judge, certified=False)
             fits.append(found)
             if callback is not None:
                 callback(found)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from .observations import Observations
-from .path import path
-from .thin import ThinFit, fit
+from .path import path, retrace
+from .thin import ThinFit
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ def choose(
     return Choice(found.fits[best], trials[best], trials)
 
 
-def repeat(observations: Observations, trial: Trial, **options: Any) -> ThinFit:
-    """The fit of ``trial`` on all entries: the same depth and strength, and as many sweeps as were best there."""
-    options |= {"tol": 0.0, "max_sweeps": trial.sweeps}
-    return fit(observations, depth=trial.depth, strength=trial.strength, **options)
+def repeat(observations: Observations, choice: Choice, **options: Any) -> ThinFit:
+    """The best fit of ``choice`` on all entries: the same way down the strengths, with the sweeps that were best there."""
+    best = choice.best
+    way = {t.strength: t.sweeps for t in choice.trials if t.depth == best.depth and t.strength >= best.strength}
+    return retrace(observations, best.depth, way, **options)

@@ -107,7 +107,7 @@ class Training(BaseEstimator):
             self.trials_, self.validation_score_ = choice.trials, choice.best.validation_rmse
             calibration = self._calibrate(held, choice, draw_seed)
             self._tell("fitting all entries", 0.0, None, self.validation_score_)
-            found = repeat(seen, choice.best, checkpoint=self.checkpoint, **options)
+            found = repeat(seen, choice, checkpoint=self.checkpoint, **options)
             self.converged_ = choice.fit.converged and found.status != "diverged"
         else:
             strengths = self._strengths()
