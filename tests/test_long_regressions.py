@@ -188,7 +188,7 @@ class TestRepetitions:
 
 class TestIds:
     @pytest.mark.parametrize(
-        "labels", [[2**63, 5, 2**64 + 1], ["a\udc80", "b", "é"], [("x", 1), 2.5, True]], ids=["huge", "half", "mixed"]
+        "labels", [[2**63, -5, 2**63 + 1], ["a\udc80", "b", "é"], [("x", 1), 2.5, True]], ids=["huge", "half", "mixed"]
     )
     def test_unusual_ones_are_saved_and_loaded(self, labels, tmp_path):
         rows = [labels[t] for t in (0, 1, 2, 0)]

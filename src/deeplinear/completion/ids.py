@@ -24,6 +24,8 @@ def as_ids(values: Any, name: str) -> np.ndarray:
         array = _objects(values)  # NumPy would turn 1 and "a" into texts, and tuples into rows
     else:
         array = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
+    if array.dtype.kind == "f" and isinstance(values, list | tuple) and isinstance(next(iter(values), 0.0), int):
+        array = _objects(values)  # integers beyond 64 bits on both sides of 0
     if array.ndim != 1:
         raise InputError(f"{name} must be a vector of ids, got shape {array.shape}.")
     if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
