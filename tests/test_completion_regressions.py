@@ -144,3 +144,43 @@ def test_the_fit_of_all_entries_is_as_good_as_the_one_that_was_chosen(depth, bia
     model = dl.DeepMatrixCompletion(depth, biases=biases, **ONE).fit(seen)
     low, high = model.interval(*hidden[:2])
     assert np.mean((low <= hidden[2]) & (hidden[2] <= high)) > 0.84
+
+
+@pytest.fixture(scope="module")
+def ratings():
+    return dl.datasets.make_ratings(150, 100, 4000).split(0.2)
+
+
+def ensemble_error(ratings, unit=1.0, weights=None, **options):
+    train, test = ratings
+    model = dl.DeepMatrixCompletion(**{"strength": 0.4, "ensemble": 10, **ONE, **options})
+    rows, cols, values = train.triples
+    model.fit((rows, cols, values * unit), sample_weight=weights)
+    found = model.predict(*test.triples[:2]), model.predict(*test.triples[:2], return_std=True)[1]
+    return rmse(found[0] / unit, test.triples[2]), found[0] / unit, found[1] / unit
+
+
+def test_averages_do_not_depend_on_the_units(ratings):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dl.errors.EmptyLineWarning)
+        plain = ensemble_error(ratings, ensemble=1)[0]
+        reference = ensemble_error(ratings)
+        for unit in (1e4, 1e-4):
+            error, found, deviation = ensemble_error(ratings, unit)
+            # chains that differ by rounding only, kept in float32
+            np.testing.assert_allclose(found, reference[1], rtol=1e-3, atol=1e-3)
+            np.testing.assert_allclose(deviation, reference[2], rtol=1e-3)
+            assert error < 1.02 * plain
+
+
+def test_equal_weights_are_no_weights(ratings):
+    weights = np.full(len(ratings[0].triples[2]), 100.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dl.errors.EmptyLineWarning)
+        for count in (1, 10):
+            weighted, plain = (
+                ensemble_error(ratings, weights=weights, ensemble=count),
+                ensemble_error(ratings, ensemble=count),
+            )
+            np.testing.assert_allclose(weighted[1], plain[1], rtol=1e-3, atol=1e-3)
+            np.testing.assert_allclose(weighted[2], plain[2], rtol=1e-3)

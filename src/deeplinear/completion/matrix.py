@@ -189,7 +189,8 @@ class DeepMatrixCompletion(Training):
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn from the observed entries, in any of the forms of the class's notes.
 
-        ``sample_weight``: one weight ≥ 0 per entry, in the order of the entries, for long forms.
+        ``sample_weight``: one weight ≥ 0 per entry, in the order of the entries, for long forms: the precisions 1/variance of the
+        entries, up to a common factor (they are divided by their mean).
         """
         self._check()
         entries = read_entries(X, y, self.columns)

@@ -120,6 +120,16 @@ class Observations:
         """Σ w_ij, the number of entries where there are no weights."""
         return float(self.by_row.weights.sum(dtype=float)) if self.by_row.weights.size else float(self.nnz)
 
+    def rescaled(self, size: float = 1.0) -> "Observations":
+        """The same entries with values in units of ``size`` and weights of mean 1."""
+        mean = self.weight / self.nnz if self.nnz else 1.0
+
+        def side(lines: Compressed) -> Compressed:
+            values = lines.values / lines.values.dtype.type(size) if size != 1 else lines.values
+            return Compressed(lines.indptr, lines.indices, values, lines.weights / lines.weights.dtype.type(mean))
+
+        return Observations(side(self.by_row), side(self.by_col), self.shape)
+
     def triples(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(rows, cols, values), row by row."""
         rows = np.repeat(np.arange(self.shape[0], dtype=np.uint32), self.by_row.counts)

@@ -135,8 +135,9 @@ def _chained(options: Options) -> bool:
 
 
 def _departure(setting: Setting, options: Options, base: Progress, last: ThinFit | None) -> Progress:
-    follows = last is not None and _chained(options)
-    return replace(base, state=enlarge(last, setting) if follows else base.state.copy())
+    if last is None or not _chained(options):
+        return replace(base, state=base.state.copy())
+    return replace(base, state=enlarge(last, setting))
 
 
 def _walk(

@@ -10,6 +10,7 @@ is the one that depth has found.
 With side information the prior means depend on which entries were observed: see `features`.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -138,17 +139,21 @@ def draw(
     weights = observations.by_row.weights
     square = np.square(values - fit.predict(rows, cols), dtype=float)
     total = float(np.sum(square * weights if weights.size else square))
-    # of the units of the data: what keeps a perfect fit from an infinite precision
-    least = 1e-12 * float(np.var(values, dtype=float)) + 1e-300
+    # The prior's scale W0 = 1 is that of the noise: the draws do not depend on the units of the values or weights. The floor
+    # keeps a perfect fit from an infinite precision.
+    noise = math.sqrt(max(total / observations.weight, 1e-12 * float(np.var(values, dtype=float)), 1e-300))
+    size = np.array([math.sqrt(noise)] * fit.rank + [noise])  # of (p_i, a_i) and of (q_j, b_j)
     start = Sample(
-        np.column_stack([fit.left, fit.row_bias]).astype(float),
-        np.column_stack([fit.right, fit.col_bias]).astype(float),
-        fit.mean,
-        1 / max(total / observations.weight, least),
+        np.column_stack([fit.left, fit.row_bias]).astype(float) / size,
+        np.column_stack([fit.right, fit.col_bias]).astype(float) / size,
+        fit.mean / noise,
+        1.0,
     )
-    chain = gibbs(observations, start, np.random.default_rng(seed), features=features, threads=threads)
+    precision = observations.nnz / observations.weight / noise**2
+    chain = gibbs(observations.rescaled(noise), start, np.random.default_rng(seed), features=features, threads=threads)
     for _ in range(count):
-        yield next(chain)
+        found = next(chain)
+        yield Sample(found.rows * size, found.cols * size, fit.mean, found.precision * precision)
 
 
 def gibbs(
@@ -165,15 +170,15 @@ def gibbs(
     """
     sides = patterns(observations, start.rows.shape[1]) if features else (None, None)
     begun = False
-    rows, cols, precision, weight = start.rows, start.cols, start.precision, observations.weight
+    rows, cols, precision = start.rows, start.cols, start.precision
     with workers(threads) as pool:
         while True:
             rows, centres, _ = _side(observations.by_row, rows, cols, start.mean, precision, rng, sides[0], pool)
             if begun:
                 yield Sample(centres, cols, start.mean, precision)
             cols, _, squares = _side(observations.by_col, cols, rows, start.mean, precision, rng, sides[1], pool)
-            # Gamma(1/2, ·) prior worth one entry: negligible beside the data
-            precision = rng.gamma(0.5 * (1 + weight)) / (0.5 * (squares + 1.0 / start.precision))
+            # Gamma(1/2, ·) prior worth one entry: negligible beside the data; weights are precisions, not numbers of entries
+            precision = rng.gamma(0.5 * (1 + observations.nnz)) / (0.5 * (squares + 1.0 / start.precision))
             begun = True
 
 

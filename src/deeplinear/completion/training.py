@@ -86,12 +86,13 @@ class Training(BaseEstimator):
             raise InputError("X has no observed entry: give it at least one.")
         check_size(entries.values)
         try:
-            return Observations.from_triples(
+            seen = Observations.from_triples(
                 entries.rows, entries.cols, entries.values, entries.shape, weights=weights, duplicates=self.duplicates
             )
         except RepeatedEntriesError as error:  # it knows positions, its readers know ids
             row, col = entries.row_ids.label(error.row), entries.col_ids.label(error.col)
             raise RepeatedEntriesError(error.count, row, col, "X", "set") from None
+        return seen.rescaled() if seen.by_row.weights.size else seen
 
     def _learn(self, seen: Observations, ids: tuple[Ids, Ids]) -> None:
         self._owed = 0.0
