@@ -7,15 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import deeplinear as dl
-from deeplinear.completion import descent
+from deeplinear.completion import descent, thin
 from deeplinear.completion.observations import Observations
 from deeplinear.completion.path import STRENGTHS
 from deeplinear.completion.selection import choose, hold_out, repeat
 from deeplinear.completion.sweeps import Setting, assemble, balance
-from deeplinear.completion.threads import Workers
-from deeplinear.errors import NotConvergedWarning
+from deeplinear.completion.threads import Workers, workers
+from deeplinear.errors import InputError, NotConvergedWarning, PrecisionError
 
 ONE = {"random_state": 0, "threads": 1}
 
@@ -184,3 +185,59 @@ def test_equal_weights_are_no_weights(ratings):
             )
             np.testing.assert_allclose(weighted[1], plain[1], rtol=1e-3, atol=1e-3)
             np.testing.assert_allclose(weighted[2], plain[2], rtol=1e-3)
+
+
+def test_a_checkpoint_belongs_to_its_validation(tmp_path):
+    (rows, cols, values), hidden, _ = half_observed(0, 0.1)
+    seen, file = Observations.from_triples(rows, cols, values, (80, 60)), tmp_path / "fit"
+    first, other = (tuple(x[part] for x in hidden) for part in (slice(0, 50), slice(50, 100)))
+    options = {"strength": 0.3, "checkpoint": file, "threads": 1}
+
+    def killed(found):
+        if found.n_sweeps == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        thin.fit(seen, validation=first, callback=killed, **options)
+    assert file.exists()
+    for wrong in (other, None):
+        with pytest.raises(InputError, match="other data or other options"):
+            thin.fit(seen, validation=wrong, **options)
+    resumed, whole = (
+        thin.fit(seen, validation=first, **options),
+        thin.fit(seen, validation=first, strength=0.3, threads=1),
+    )
+    np.testing.assert_array_equal(resumed.left, whole.left)
+
+
+def test_overlapping_fits_give_blas_its_threads_back():
+    def now():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    with threadpool_limits(2, user_api="blas"):
+        before = now()
+        first, second = workers(1), workers(1)
+        first.__enter__()
+        second.__enter__()
+        assert set(now()) == {1}
+        first.__exit__(None, None, None)
+        assert set(now()) == {1}
+        second.__exit__(None, None, None)
+        assert now() == before
+        assert set(before) == {2}
+        with pytest.raises(ZeroDivisionError), workers(2):
+            raise ZeroDivisionError
+        assert now() == before
+
+
+def test_float32_far_from_zero_is_exact_enough_or_refused():
+    rows, cols, values = dl.datasets.make_ratings(100, 60, 1500).triples
+    model = dl.DeepMatrixCompletion(strength=0.4, validation_fraction=0, **ONE)
+    expected = model.fit((rows, cols, values)).predict(rows, cols)
+    moved = model.fit((rows, cols, (values + 1e3).astype(np.float32)))
+    np.testing.assert_allclose(moved.predict(rows, cols) - 1e3, expected, atol=0.02)
+    with pytest.raises(PrecisionError, match="float64"):
+        model.fit((rows, cols, (values + 1e5).astype(np.float32)))
+    np.testing.assert_allclose(model.fit((rows, cols, values + 1e5)).predict(rows, cols) - 1e5, expected, atol=1e-6)
+    model.fit((rows, cols, np.full(len(rows), 1e5, np.float32)))
+    assert model.rank_ == 0

@@ -18,10 +18,11 @@ from .observations import Observations
 SHARE = 0.05
 
 
-def fingerprint(observations: Observations, options: dict[str, Any]) -> str:
-    """A hash of the entries and of the options that the result depends on."""
+def fingerprint(observations: Observations, options: dict[str, Any], *arrays: Any) -> str:
+    """A hash of the entries, and of the options and other ``arrays`` that the result depends on."""
     digest = hashlib.blake2b(digest_size=16)
-    for array in (*observations.by_row.arrays, np.array(observations.shape)):
+    for array in (*observations.by_row.arrays, np.array(observations.shape), *(np.asarray(x) for x in arrays)):
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(memoryview(np.ascontiguousarray(array)).cast("B"))
     digest.update(repr(sorted(options.items())).encode())
     return digest.hexdigest()

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, PrecisionError
 from .checkpoint import Checkpoint, fingerprint
 from .descent import Callback, Held, Progress, Validation, admit, begin, enlarge, finish, run, touch
 from .observations import Observations
@@ -14,6 +14,9 @@ from .result import ThinFit, fold_in
 from .start import additive, line_scale, noise_scale
 from .sweeps import Setting
 from .threads import Workers, workers
+
+# The least spread of float32 values relative to their size: below, residuals would have 3 digits or fewer.
+BLUR = 1.2e-4
 
 __all__ = ["ThinFit", "fit", "fold_in", "update"]
 
@@ -86,7 +89,7 @@ def fit(
     file = None
     if checkpoint is not None:
         told = {**asdict(options), "start": None if start is None else (start.rank, float(start.left.sum()))}
-        file = Checkpoint(checkpoint, fingerprint(observations, told))
+        file = Checkpoint(checkpoint, fingerprint(observations, told, *(validation or ())))
     with workers(threads, device) as crew:
         setting = make_setting(observations, options, crew)
         held = None if validation is None else Held.check(validation, observations.shape, observations.dtype)
@@ -166,5 +169,17 @@ def make_options(observations: Observations, *, max_rank: int | None, steps: int
 
 
 def make_setting(observations: Observations, options: Options, crew: Workers) -> Setting:
+    if options.bias_ridge is not None:
+        _check_spread(observations.by_row.values)
     rows, cols = (line_scale(lines, options.scaling) for lines in (observations.by_row, observations.by_col))
     return Setting(observations, rows, cols, options.bias_ridge, crew, options.steps)
+
+
+def _check_spread(values: np.ndarray) -> None:
+    """Residuals are differences of values near the mean and μ: they keep eps · size/spread of relative precision."""
+    spread, size = float(values.std(dtype=float)), float(np.abs(values).max(initial=0.0))
+    if values.dtype == np.float32 and 0 < spread < BLUR * size:
+        raise PrecisionError(
+            f"values must not be all nearly the same in float32, got a spread of {spread:.3g} around values up to {size:.3g}: "
+            "subtract their mean, or use float64."
+        )

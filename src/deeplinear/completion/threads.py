@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -67,24 +68,48 @@ class Workers:
         return out
 
 
+class _OneThread:
+    """BLAS with one thread while anyone is inside; what was before comes back when the last one, of any thread, leaves."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside = Lock(), 0
+        self._limit: Any = None
+
+    def __enter__(self) -> None:
+        from threadpoolctl import threadpool_limits
+
+        with self._lock:
+            if not self._inside:
+                self._limit = threadpool_limits(1, user_api="blas")
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside and self._limit is not None:
+                self._limit.restore_original_limits()
+                self._limit = None
+
+
+_one_thread = _OneThread()
+
+
 @contextmanager
 def workers(threads: int | None, device: str = "cpu") -> Iterator[Any]:
     """`Workers` (or `accelerator.Devices`) for the duration of a ``with`` block.
 
     BLAS keeps to one thread: its part is small, its threads would wait in a busy loop, and its sums would depend on them.
     """
-    from threadpoolctl import threadpool_limits
-
     if device not in ("cpu", "gpu", "jax"):
         raise InputError(f'device must be "cpu", "gpu" or "jax", got {device!r}.')
     count = check_threads(threads)
     if device != "cpu":
         from .accelerator import Devices
 
-        with threadpool_limits(1, user_api="blas"):
+        with _one_thread:
             yield Devices(device)
         return
-    with threadpool_limits(1, user_api="blas"):
+    with _one_thread:
         if count == 1:
             yield Workers(None, 1)
             return
