@@ -220,9 +220,8 @@ class DeepMatrixCompletion(Training):
         self._owed += rounds * len(new) / seen.nnz
         sweeps = int(self._owed)
         self._owed -= sweeps
-        options = {
-            name: value for name, value in self._options().items() if name in ("max_rank", "threads", "callback")
-        }
+        passed = ("max_rank", "threads", "device", "callback")
+        options = {name: value for name, value in self._options().items() if name in passed}
         found = update(seen, self.model_.fit, new.rows, new.cols, rounds=rounds, sweeps=sweeps, **options)
         self._publish(found, seen, (new.row_ids, new.col_ids), self.model_.calibration)
         return self

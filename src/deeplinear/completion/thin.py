@@ -107,6 +107,7 @@ def update(
     rounds: int = 3,
     sweeps: int = 0,
     threads: int | None = None,
+    device: str = "cpu",
     callback: Callback | None = None,
     **options: Any,
 ) -> ThinFit:
@@ -124,7 +125,7 @@ def update(
     given |= {"bias_ridge": start.bias_ridge, "patience": 1, "max_sweeps": max(sweeps, 1)}
     told = make_options(observations, **given)
     lines = tuple(np.unique(np.asarray(x)) for x in (rows, cols))
-    with workers(threads) as crew:
+    with workers(threads, device) as crew:
         setting = make_setting(observations, told, crew)
         at = Progress(enlarge(start, setting), noise_scale(setting, additive(setting), told.seed))
         penalty = penalty_at(setting, told, at.tau, told.depth)
