@@ -181,6 +181,8 @@ class Thin(eqx.Module):
         # As in `Operator`: rounding noise is no singular value (λ_∞(a, s) decays only like 1/|log s|).
         largest = jnp.max(s, axis=0)
         s = jnp.where(s > U.shape[0] * jnp.finfo(s.dtype).eps * largest, s, 0.0)
+        if not complete:
+            self.U = jnp.where(s > 0, U, 0.0)  # what it would span is left to the edges
         log_s = jnp.log(s)
         self.core = _pair(log_s[:, None], log_s[None, :], nu)
         self.edge = _pair(log_s, jnp.full_like(log_s, -jnp.inf), nu)
@@ -256,12 +258,14 @@ def lapack(W: Float[Array, "m n L"]) -> tuple[Array, Array, Array]:
 
 
 def jacobi(W: Float[Array, "m n L"], sweeps: int = 30) -> tuple[Array, Array, Array]:
-    """U, σ (in no order), V by one-sided Jacobi rotations of the columns: all digits also of tiny singular values.
+    """U, σ (in no order), V by one-sided Jacobi rotations of the columns, down to singular values that are rounding noise.
 
-    A zero singular value has a zero column in U. **Source**: Demmel and Veselić, SIAM J. Matrix Anal. Appl. 13 (1992).
+    A zero singular value has a zero column in U; those below the noise are not made orthogonal.
+
+    **Source**: Demmel and Veselić, SIAM J. Matrix Anal. Appl. 13 (1992).
     """
     m, n, L = W.shape
-    eps, tiny = jnp.finfo(W.dtype).eps, jnp.finfo(W.dtype).tiny
+    eps = jnp.finfo(W.dtype).eps
     eye = jnp.eye(n, dtype=W.dtype)
     # The rotations act on the columns of W and of V alike; apart, for the same reason as in `Matrix`.
     columns: Any = tuple(jnp.concatenate([W[:, j], jnp.broadcast_to(eye[:, j, None], (n, L))]) for j in range(n))
@@ -270,10 +274,11 @@ def jacobi(W: Float[Array, "m n L"], sweeps: int = 30) -> tuple[Array, Array, Ar
         columns, _, count = carry
         turned = jnp.zeros(L, bool)
         x = list(columns)
+        noise = (0.1 * eps) ** 2 * functools.reduce(jnp.maximum, (jnp.sum(y[:m] ** 2, 0) for y in x))
         for i in range(n - 1):
             for j in range(i + 1, n):
                 a, b, c = (jnp.sum(x[k][:m] * x[l][:m], 0) for k, l in ((i, i), (j, j), (i, j)))
-                needed = jnp.abs(c) > jnp.maximum(eps * jnp.sqrt(a * b), tiny)
+                needed = (jnp.abs(c) > eps * jnp.sqrt(a) * jnp.sqrt(b)) & (jnp.minimum(a, b) > noise)
                 zeta = (b - a) / (2 * jnp.where(needed, c, 1.0))
                 t = jnp.where(zeta >= 0, 1.0, -1.0) / (jnp.abs(zeta) + jnp.sqrt(1 + zeta**2))
                 t = jnp.where(needed, t, 0.0)
