@@ -117,6 +117,8 @@ def small_start():
 
 def test_depth_two_reaches_rank_one_no_more_often_than_the_exact_flow(small_start):
     case = small_start.sel(depth=2, scale=1e-5)
+    assert case.ok.mean() > 0.998  # two of 3,000 lose the sign of det W below the arithmetic, and say so
+    case = case.isel(run=case.ok.values)
     rho = depth_two_limit(case.start.values)
     W = case.W.values
     off = np.maximum(np.abs(W[:, 0, 1] - C * rho), np.abs(W[:, 1, 0] - C * rho))

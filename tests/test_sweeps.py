@@ -148,11 +148,11 @@ def test_any_chunk_length_gives_the_same_numbers(tmp_path):
 
 
 def test_local_processes_write_the_same_bytes(tmp_path):
-    (tmp_path / "chores.py").write_text(
+    (tmp_path / "local_chores.py").write_text(
         "import numpy as np\nfrom deeplinear.experiments import Output, task\n"
         "@task(y=Output())\ndef f(x, key):\n    return {'y': np.random.default_rng(key).normal() * x}\n"
     )
-    (tmp_path / "s.toml").write_text('task = "chores:f"\nchunk = 7\n[grid]\nx = {linspace = [0.0, 1.0, 50]}\n')
+    (tmp_path / "s.toml").write_text('task = "local_chores:f"\nchunk = 7\n[grid]\nx = {linspace = [0.0, 1.0, 50]}\n')
     sweep = read_sweep(tmp_path / "s.toml")
     assert run_sweep(sweep, tmp_path / "processes.zarr", workers=2).computed == 50
     run(sweep, tmp_path / "here.zarr")

@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..spectral import inverse_depth
 from .frames import SMALL
 from .lanes import Ending, Outcome, integrate
-from .steppers import Explicit, Factors, Implicit, Problem, Stepper
+from .steppers import RESOLVED, Explicit, Factors, Implicit, Problem, Stepper
 
 Energy = Callable[[Float[Array, "m n"]], Float[Array, ""]]
 METHODS = ("auto", "explicit", "implicit", "factors")
@@ -216,7 +216,9 @@ class _Plan:
                 more["steps"] = more["steps"] + out["steps"][left]
                 for name in out:
                     out[name][left] = more[name]
-        out["ending"][_crossed(W0, out["W"], self.accuracy) & (out["ending"] == Ending.limit)] = Ending.crossed
+        # Implicit steps follow singular values down to a fraction of the largest only: below it a sign says nothing.
+        least = max(self.accuracy, RESOLVED if isinstance(self.stages[0][0], Implicit) else 0.0)
+        out["ending"][_crossed(W0, out["W"], least) & (out["ending"] == Ending.limit)] = Ending.crossed
         return out
 
     def _pass(self, stepper: Stepper, cap: int, W0: np.ndarray, t0: np.ndarray) -> dict[str, np.ndarray]:
@@ -246,13 +248,14 @@ class _Plan:
         } | {"path": np.moveaxis(np.asarray(out.path), (2, 3), (1, 0))[: len(W0)].copy()}
 
 
-def _crossed(start: np.ndarray, end: np.ndarray, accuracy: float) -> np.ndarray:
-    """Which runs have another sign of det W than at the start, and a σ_k that is not zero to the accuracy asked for."""
+def _crossed(start: np.ndarray, end: np.ndarray, least: float) -> np.ndarray:
+    """Which runs have another sign of det W than at the start, and σ_k > least · σ_1, so that it is no zero."""
     if start.shape[1] != start.shape[2]:
         return np.zeros(len(start), bool)
-    flipped = np.linalg.slogdet(start)[0] * np.linalg.slogdet(end)[0] == -1
+    with np.errstate(invalid="ignore"):  # runs that are not finite
+        flipped = np.linalg.slogdet(start)[0] * np.linalg.slogdet(end)[0] == -1
     s = np.linalg.svd(end[flipped], compute_uv=False)
-    flipped[flipped] = s[:, -1] > accuracy * s[:, 0]
+    flipped[flipped] = s[:, -1] > least * s[:, 0]
     return flipped
 
 

@@ -127,8 +127,8 @@ def half_times(ts: np.ndarray, sigma: np.ndarray) -> np.ndarray:
 def exponents(depth: float) -> list[float]:
     """p in (least distance to M_r) ∝ ε^p: (s_r − s_{r+1})/(s_r + s_{r+1}) at N = 2, 1 at N > 2.
 
-    >>> exponents(2.0), exponents(3.0)
-    ([0.25, 0.3333333333333333], [1.0, 1.0])
+    >>> [round(p, 6) for depth in (2.0, 3.0) for p in exponents(depth)]
+    [0.25, 0.333333, 1.0, 1.0]
     """
     s = SPECTRUM
     return [round(float((s[r] - s[r + 1]) / (s[r] + s[r + 1])), 15) if depth == 2 else 1.0 for r in (0, 1)]
