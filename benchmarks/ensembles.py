@@ -246,6 +246,7 @@ def larger(options):
         sampler, R = dl.normal_start((d, d), 1e-3), {3: 500, 10: 64, 30: 8}.get(d, 1)
         for N in (2, 3, 4, 10, math.inf):
             run = functools.partial(dl.ensemble, energy, sampler, N, R)
+            run()  # compiles
             found, seconds = timed(run)
             stiff = run(method="implicit")
             print(f"{d}×{d}, depth {N}: {R} runs in {seconds:.3f} s, {found.counts}")
