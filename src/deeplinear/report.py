@@ -15,7 +15,7 @@ from .compare import Candidate, best, depth_name
 from .io import Table
 from .report_text import explain, headline, methods
 
-_CSS = """
+CSS = """
 :root { color-scheme: light; }
 body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; color: #1d2733;
   background: #f4f6f8; margin: 0; }
@@ -259,7 +259,7 @@ def _page(title: str, command: str, sections: Sequence[str], theory: str) -> str
 
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{html.escape(title)}</title><style>{_CSS}</style></head>
+<title>{html.escape(title)}</title><style>{CSS}</style></head>
 <body><main>
 <h1>{html.escape(title)}</h1>
 <p class="quiet">deeplinear {__version__} · made by <code>{html.escape(command)}</code></p>

@@ -129,7 +129,7 @@ def integrate(
             end, error = jump(problem, W)
             there = (error <= accuracy * jnp.sqrt(dot(end, end))) & (c.saved >= T) & (c.steps > 0)
             ending = say(there, Ending.limit)
-            W = where(there & ~at_rest, end, W)
+            W = where(there, end, W)
         error = jnp.where(at_rest, 0.0, error)
         ending = say((c.h == 0) & (c.steps == 0), Ending.critical)
         ending = say(c.steps >= max_steps, Ending.max_steps)

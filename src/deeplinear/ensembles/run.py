@@ -158,7 +158,7 @@ def ensemble(
     if not isinstance(seed, int | np.integer):
         raise InputError(f"seed must be an integer, got {seed!r}.")
     key = jax.random.key(seed)
-    plan = _Plan(energy, inverse_depth(depth, dtype), stages, accuracy, ts, to_limit, max_steps, queue)
+    plan = _Plan(energy, inverse_depth(depth, dtype), stages, accuracy, ts, to_limit, queue)
     found = {
         "W": np.empty((runs, *shape), dtype),
         "start": np.empty((runs, *shape), dtype),
@@ -204,7 +204,6 @@ class _Plan:
     accuracy: float
     ts: np.ndarray
     to_limit: bool
-    max_steps: int
     queue: int
 
     def __call__(self, W0: np.ndarray) -> dict[str, np.ndarray]:

@@ -88,16 +88,20 @@ for _i, _row in enumerate(dfx.Tsit5.tableau.a_lower):
     _TSIT5[_i + 1, : len(_row)] = _row
 
 
-class Explicit(eqx.Module):
-    """Tsitouras' pair of orders 5 and 4 on W; the last stage is the first of the next step."""
-
-    order: int = 5
+class OnW(eqx.Module):
+    """A stepper whose state is W itself."""
 
     def start(self, problem: Problem, W: Matrix) -> Any:
         return W
 
     def matrix(self, state: Any) -> Matrix:
         return state
+
+
+class Explicit(OnW):
+    """Tsitouras' pair of orders 5 and 4 on W; the last stage is the first of the next step."""
+
+    order: int = 5
 
     def rate(self, problem: Problem, state: Any) -> Any:
         return jax.tree.map(jnp.negative, problem.frame(state).power(problem.gradient(state), 1))
@@ -188,16 +192,10 @@ _M, _M_ERROR = _B @ _INVERSE, (_B - _B_LOW) @ _INVERSE
 RESOLVED = 1e-3
 
 
-class Implicit(eqx.Module):
+class Implicit(OnW):
     """Linearly implicit steps: four linear solves with one kernel, four evaluations of the flow."""
 
     order: int = 3
-
-    def start(self, problem: Problem, W: Matrix) -> Any:
-        return W
-
-    def matrix(self, state: Any) -> Matrix:
-        return state
 
     def rate(self, problem: Problem, state: Any) -> Any:
         return ()

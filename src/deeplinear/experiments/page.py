@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..report import _CSS
+from ..report import CSS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -77,7 +77,7 @@ def document(title: str, subtitle: str, sections: Sequence[str]) -> str:
 
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{html.escape(title)}</title><style>{_CSS}{_MORE_CSS}</style></head>
+<title>{html.escape(title)}</title><style>{CSS}{_MORE_CSS}</style></head>
 <body><main>
 <h1>{html.escape(title)}</h1>
 <p class="quiet">{subtitle} · deeplinear {__version__}</p>
