@@ -234,7 +234,7 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            (["--regularization", "implicit", "--knn"], "--regularization, --knn: for tables and images, not for long"),
+            (["--knn"], "--knn: for tables and images, not for long"),
             (["--mask", "x.csv"], "--mask: for tables and images"),
             (["--report", "folder"], "--report: for tables and images"),
             (["--missing", "-1"], "--missing: for tables and images"),

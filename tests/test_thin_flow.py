@@ -65,7 +65,7 @@ def test_early_stopping_and_biases(rng):
     given = rows[held], cols[held], X[rows, cols][held]
     found = flow(seen, validation=given, max_rank=8)
     assert found.status == "stopped early"
-    assert found.validation[found.sweep - 1] == min(found.validation)
+    assert found.validation[found.sweep] == min(found.validation)
     rmse = np.sqrt(np.mean((found.predict(*given[:2]) - given[2]) ** 2))
     assert rmse == pytest.approx(min(found.validation), rel=1e-12)
     assert min(found.validation) < 0.9 * found.validation[0]

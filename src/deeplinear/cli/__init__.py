@@ -78,7 +78,6 @@ def complete(
 
             _refuse_for_long(
                 {
-                    "--regularization": regularization != "explicit",
                     "--mask": mask is not None,
                     "--missing": bool(missing),
                     "--header": header is not None,
@@ -90,9 +89,10 @@ def complete(
             job = LongJob(source, (rows, cols, values), output, at, model, checkpoint, force)
             estimator = {
                 "depths": depths,
+                "regularization": regularization,
                 "strengths": None if strength == "auto" else (_parse_strength(strength),),
                 "max_rank": max_rank,
-                "max_sweeps": 100 if max_iter is None else max_iter,
+                "max_sweeps": max_iter,
                 "validation_fraction": validation_fraction,
                 "ensemble": ensemble,
                 "duplicates": duplicates,

@@ -57,9 +57,13 @@ def complete_long(job: LongJob, parameters: dict[str, Any], out: Console, errors
     job.check()
     if min(parameters["depths"]) < 2:
         raise InputError("--depth: long data need depths ≥ 2 (below, the rank is full); give 2,3,inf, say.")
-    if parameters["max_sweeps"] < 1:
+    if parameters["max_sweeps"] is not None and parameters["max_sweeps"] < 1:
         raise InputError(f"--max-iter: {parameters['max_sweeps']} sweeps fit nothing; give at least 1.")
-    for name, choices in (("duplicates", ("error", "mean", "last")), ("device", ("cpu", "gpu", "jax"))):
+    for name, choices in (
+        ("regularization", ("explicit", "implicit")),
+        ("duplicates", ("error", "mean", "last")),
+        ("device", ("cpu", "gpu", "jax")),
+    ):
         if parameters[name] not in choices:
             raise InputError(f"--{name}: '{parameters[name]}' is none of {', '.join(choices)}; give one of them.")
     data = read_long(job.source, *job.columns)

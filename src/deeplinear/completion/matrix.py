@@ -16,6 +16,7 @@ from .entries import Entries, is_long_frame, read_entries
 from .recommend import recommend
 from .saved import dump, restore
 from .thin import fold_in, update
+from .thin_flow import resume
 from .training import Training
 
 _LARGEST = 200_000_000  # entries of a dense result
@@ -33,16 +34,23 @@ class DeepMatrixCompletion(Training):
     ----------
     depth : real number ≥ 2 or ``math.inf``, default 3
         N. To let held-out entries choose it, use `DeepMatrixCompletionCV`.
+    regularization : "explicit" or "implicit", default "explicit"
+        Weight decay, or none: the gradient flow of the network from a small start, stopped early (see
+        `deeplinear.completion.thin_flow`). The flow is the dynamics of the literature; it takes longer and is seldom better. The deeper, the longer it stands
+        still before each singular value, at depth ∞ perhaps until it is given up: a larger ``start_scale`` helps.
     strength : "auto" or float ≥ 0, default "auto"
-        λ in units of the noise: invariant to the units of the data and comparable between depths; useful values lie between 0.1
-        and 1, and near 0 for data without noise. "auto" chooses it (and when to stop) on held-out entries, then fits all entries again.
+        Explicit: λ in units of the noise: invariant to the units of the data and comparable between depths; useful values lie
+        between 0.1 and 1, and near 0 for data without noise. Implicit: the part of the initial training energy, in (0, 1), at which
+        the flow stops at the latest. "auto" chooses it (and when to stop) on held-out entries, then fits all entries again.
     max_rank : int, optional
         A cap on the rank, at most min(m, n); default min(m, n, 50).
     biases : bool, default True
         Learn the mean and row and column biases jointly with W.
     scaling : float in [0, 1], default 0.5
         The penalty acts on W̃_ij = (count_i count_j)^{scaling/2} W_ij (counts relative to their means), so that lines with many
-        entries are not shrunk less only because they have many. 0 is off.
+        entries are not shrunk less only because they have many. 0 is off. Explicit only.
+    start_scale : float > 0, default 1e-3
+        Implicit only: size of the singular values of the start, relative to the largest of the residual.
     ensemble : int, default 1
         Average so many draws from the Bayesian posterior around the fit (Gibbs sampling, see
         `deeplinear.completion.posterior`): more accurate, at so many times (m + n)(r + 1) numbers of memory.
@@ -62,8 +70,10 @@ class DeepMatrixCompletion(Training):
     validation_fraction : float in [0, 1), default 0.1
         Part of the entries that is held out for ``strength="auto"``, for the error estimate and for calibrated intervals.
         0: none, and ``strength`` must be a number.
-    max_sweeps, tol : int, float
-        Limits of one fit: sweeps (default 100), relative gain of a sweep that counts as none (default 1e-5).
+    max_sweeps : int, optional
+        Limit of one fit: sweeps (explicit, default 100) or steps of the flow (implicit, default 5,000).
+    tol : float ≥ 0, default 1e-5
+        Explicit only: relative gain of a sweep that counts as none.
     threads : int, optional
         Default: all cores. The result does not depend on it.
     device : "cpu", "gpu" or "jax", default "cpu"
@@ -74,7 +84,7 @@ class DeepMatrixCompletion(Training):
     checkpoint : path, optional
         File with the state of the fit of all entries. A fit that was killed and is called again with the same data and
         parameters (an integer ``random_state``) makes its choices again, goes on there, and ends with the same result; the
-        file is removed at the end.
+        file is removed at the end. Explicit only.
     callback : callable, optional
         Called with a `FitProgress`.
 
@@ -118,10 +128,12 @@ class DeepMatrixCompletion(Training):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "depth": [Interval(Real, 2, None, closed="both")],
+        "regularization": [StrOptions({"explicit", "implicit"})],
         "strength": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "max_rank": [Interval(Integral, 1, None, closed="left"), None],
         "biases": ["boolean"],
         "scaling": [Interval(Real, 0, 1, closed="both")],
+        "start_scale": [Interval(Real, 0, None, closed="neither")],
         "ensemble": [Interval(Integral, 1, None, closed="left")],
         "burn_in": [Interval(Integral, 0, None, closed="left")],
         "features": ["boolean"],
@@ -130,7 +142,7 @@ class DeepMatrixCompletion(Training):
         "columns": [tuple, list],
         "duplicates": [StrOptions({"error", "mean", "last"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="left")],
-        "max_sweeps": [Interval(Integral, 1, None, closed="left")],
+        "max_sweeps": [Interval(Integral, 1, None, closed="left"), None],
         "tol": [Interval(Real, 0, None, closed="left")],
         "threads": [Interval(Integral, 1, None, closed="left"), None],
         "device": [StrOptions({"cpu", "gpu", "jax"})],
@@ -145,10 +157,12 @@ class DeepMatrixCompletion(Training):
         self,
         depth=3.0,
         *,
+        regularization="explicit",
         strength="auto",
         max_rank=None,
         biases=True,
         scaling=0.5,
+        start_scale=1e-3,
         ensemble=1,
         burn_in=10,
         features=False,
@@ -157,7 +171,7 @@ class DeepMatrixCompletion(Training):
         columns=("user", "item", "rating"),
         duplicates="error",
         validation_fraction=0.1,
-        max_sweeps=100,
+        max_sweeps=None,
         tol=1e-5,
         threads=None,
         device="cpu",
@@ -166,10 +180,12 @@ class DeepMatrixCompletion(Training):
         callback=None,
     ):
         self.depth = depth
+        self.regularization = regularization
         self.strength = strength
         self.max_rank = max_rank
         self.biases = biases
         self.scaling = scaling
+        self.start_scale = start_scale
         self.ensemble = ensemble
         self.burn_in = burn_in
         self.features = features
@@ -200,6 +216,7 @@ class DeepMatrixCompletion(Training):
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Add entries, also of new ids, and go on from where the last fit ended, at its depth and strength.
 
+        The implicit flow goes on with all entries until the energy is down again. Explicit:
         Rows and columns with a new entry move, given the others; new ones as often as in a fit. Sweeps over all entries come in
         proportion to the new part of the entries (also over several calls), so that a few entries change little.
         An entry that is there already is treated as ``duplicates`` says: ``"last"`` lets the new value replace the old one.
@@ -216,13 +233,16 @@ class DeepMatrixCompletion(Training):
         weights = old.by_row.weights
         weight = np.concatenate([weights, np.ones(len(new), weights.dtype)]) if weights.size else None
         seen = self._observe(Entries(rows, cols, values, new.row_ids, new.col_ids), weight)
-        rounds = max(self.n_sweeps_, _SWEEPS)
-        self._owed += rounds * len(new) / seen.nnz
-        sweeps = int(self._owed)
-        self._owed -= sweeps
-        passed = ("max_rank", "threads", "device", "callback")
-        options = {name: value for name, value in self._options().items() if name in passed}
-        found = update(seen, self.model_.fit, new.rows, new.cols, rounds=rounds, sweeps=sweeps, **options)
+        if self._implicit:
+            found = resume(seen, self.model_.fit, **self._options())
+        else:
+            rounds = max(self.n_sweeps_, _SWEEPS)
+            self._owed += rounds * len(new) / seen.nnz
+            sweeps = int(self._owed)
+            self._owed -= sweeps
+            passed = ("max_rank", "threads", "device", "callback")
+            options = {name: value for name, value in self._options().items() if name in passed}
+            found = update(seen, self.model_.fit, new.rows, new.cols, rounds=rounds, sweeps=sweeps, **options)
         self._publish(found, seen, (new.row_ids, new.col_ids), self.model_.calibration)
         return self
 

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 from ..errors import InputError
 from .matrix import DeepMatrixCompletion
-from .path import STRENGTHS
 
 
 class DeepMatrixCompletionCV(DeepMatrixCompletion):
@@ -19,7 +18,7 @@ class DeepMatrixCompletionCV(DeepMatrixCompletion):
     ----------
     depths : sequence of real numbers ≥ 2 or ``math.inf``, default (2, 3, 4)
     strengths : sequence of floats > 0, optional
-        Default: those of `deeplinear.completion.path`, from 0.7 down to nearly 0.
+        Default: those of `deeplinear.completion.path`, from 0.7 down to nearly 0. Of the implicit flow the least one counts.
     all others : as for `DeepMatrixCompletion` (``depth`` and ``strength`` are not used).
 
     Attributes
@@ -45,9 +44,11 @@ class DeepMatrixCompletionCV(DeepMatrixCompletion):
         depths=(2.0, 3.0, 4.0),
         *,
         strengths=None,
+        regularization="explicit",
         max_rank=None,
         biases=True,
         scaling=0.5,
+        start_scale=1e-3,
         ensemble=1,
         burn_in=10,
         features=False,
@@ -56,7 +57,7 @@ class DeepMatrixCompletionCV(DeepMatrixCompletion):
         columns=("user", "item", "rating"),
         duplicates="error",
         validation_fraction=0.1,
-        max_sweeps=100,
+        max_sweeps=None,
         tol=1e-5,
         threads=None,
         device="cpu",
@@ -65,9 +66,11 @@ class DeepMatrixCompletionCV(DeepMatrixCompletion):
         callback=None,
     ):
         super().__init__(
+            regularization=regularization,
             max_rank=max_rank,
             biases=biases,
             scaling=scaling,
+            start_scale=start_scale,
             ensemble=ensemble,
             burn_in=burn_in,
             features=features,
@@ -91,7 +94,7 @@ class DeepMatrixCompletionCV(DeepMatrixCompletion):
         return tuple(self.depths)
 
     def _strengths(self) -> Sequence[float]:
-        return STRENGTHS if self.strengths is None else tuple(self.strengths)
+        return self._all_strengths() if self.strengths is None else tuple(self.strengths)
 
     def _check(self) -> None:
         depths = _numbers(self.depths, "depths")

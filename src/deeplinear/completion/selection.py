@@ -1,4 +1,4 @@
-"""Depth and strength chosen on held-out entries, then the same walk on all entries."""
+"""Depth and strength chosen on held-out entries, then the same walk, or flow, on all entries."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import numpy as np
 from .observations import Observations
 from .path import path, retrace
 from .thin import ThinFit
+from .thin_flow import flow
 
 
 @dataclass(frozen=True)
@@ -82,3 +83,27 @@ def repeat(observations: Observations, choice: Choice, **options: Any) -> ThinFi
     best = choice.best
     way = {t.strength: t.sweeps for t in choice.trials if t.depth == best.depth and t.strength >= best.strength}
     return retrace(observations, best.depth, way, **options)
+
+
+def choose_stop(
+    held: Held,
+    depths: Sequence[float],
+    strengths: Sequence[float],
+    *,
+    callback: Callable[[ThinFit], None] | None = None,
+    **options: Any,
+) -> Choice:
+    """The implicit `flow` at every depth down to the least of ``strengths`` at most, stopped early by the held-out error; the best."""
+    fits = []
+    for depth in dict.fromkeys(depths):
+        fits.append(flow(held.training, depth=depth, stop=min(strengths), validation=held.triples, **options))
+        if callback is not None:
+            callback(fits[-1])
+    trials = tuple(Trial(fit.depth, fit.strength, min(fit.validation), fit.rank, fit.sweep) for fit in fits)
+    best = min(range(len(fits)), key=lambda k: trials[k].validation_rmse)
+    return Choice(fits[best], trials[best], trials)
+
+
+def repeat_flow(observations: Observations, choice: Choice, **options: Any) -> ThinFit:
+    """The best flow of ``choice`` on all entries, down to the same part of the energy."""
+    return flow(observations, depth=choice.best.depth, stop=choice.best.strength, **options)

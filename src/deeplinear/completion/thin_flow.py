@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .descent import Held, Validation
+from .descent import Callback, Held, Validation
 from .engine import balance as thin_svd
 from .observations import Observations
 from .plan import Options
@@ -29,6 +29,15 @@ from .threads import workers
 
 # The singular values of the start lie within this factor of each other.
 SPREAD = math.e
+# Less than this part of the energy of the biases alone is nothing.
+NO_ENERGY = 1e-6
+MAX_STEPS = 5000
+# The held-out error has turned if meanwhile the energy fell to this part, for at a saddle, before the next singular value is
+# learned, both stand still; or else after so many times more steps, for the energy may have no further to fall.
+_TURN = 0.5
+_REST = 50
+# The weight decay that an end at E = 0 is taken for: so many times that of a fit shrunk by 1.
+_LEAST_DECAY = 1e-6
 
 
 @dataclass(frozen=True)
@@ -92,12 +101,12 @@ def flow(
     observations: Observations,
     *,
     depth: float = 3,
-    max_rank: int = 10,
+    max_rank: int | None = None,
     start_scale: float = 1e-3,
-    stop: float = 1e-6,
+    stop: float = NO_ENERGY,
     t1: float = math.inf,
     rtol: float = 1e-3,
-    max_steps: int = 5000,
+    max_steps: int = MAX_STEPS,
     validation: Validation | None = None,
     patience: int = 20,
     biases: bool = True,
@@ -106,13 +115,19 @@ def flow(
     threads: int | None = None,
     device: str = "cpu",
     seed: int = 0,
+    callback: Callback | None = None,
 ) -> ThinFit:
     """Train the network: Ẇ = −A_{N,W}(E′(W)) from a small start of rank ``max_rank``, on the residual of the biases alone.
 
     E = ½ Σ w_ij (W_ij + μ + a_i + b_j − x_ij)² with μ, a, b fixed at the additive fit. The start has random frames and
     singular values of about ``start_scale`` times the largest of the residual R over the density (or is ``start`` = (U, s, V)). It ends at
-    E ≤ ``stop`` · E(0), at time ``t1``, after ``max_steps``, or, with ``validation``, after ``patience`` steps without a better
-    held-out error (then the best is returned). The result's ``objective`` holds E after every step; ``decay`` is 0.
+    E ≤ ``stop`` · E(W = 0), at time ``t1``, after ``max_steps``, or, with ``validation``, after ``patience`` steps without a better
+    held-out error in which E halved, or after 50 times as many (then the best is returned; at great depth the saddles between
+    singular values may outlast that: give more ``patience``, or a larger start). ``max_rank``: at most min(m, n), by default 50
+    or that. ``callback`` gets the iterate after every step and ends the flow by returning True.
+
+    The result's ``objective`` holds E after every step, ``strength`` is E/E(0) at the iterate returned, and ``decay`` the weight decay
+    that the stop amounts to along W, ⟨R, W⟩ = λ Σ σ^{2/N}: it is what `fold_in` and deviations need.
 
     At depth ∞ rank-deficient W would have frozen column and row spaces; there the singular values that are not stored form a
     bulk of the size ε of the smallest one at the start, seen by the edges alone, λ_∞(s, ε) (this agrees with the full flow
@@ -137,7 +152,7 @@ def flow(
         if not value > 0:
             raise InputError(f"{name} must be positive, got {value!r}.")
     options = make_options(
-        observations, depth=depth, strength=0.0, decay=0.0, max_rank=min(max_rank, *observations.shape),
+        observations, depth=depth, strength=0.0, decay=0.0, max_rank=max_rank,
         bias_ridge=bias_ridge if biases else None, smoothing=0.0, scaling=0.0, tol=0.0,
         max_sweeps=max_steps, patience=patience, steps=1, seed=seed,
     )  # fmt: skip
@@ -147,7 +162,16 @@ def flow(
         U, s, V = _small(setting, options, start_scale) if start is None else start
         field = _Flow(setting, options.depth, float(s[-1]) if math.isinf(depth) else 0.0)
         at = Point(U, s, V, 0.0, energy(setting, field.state(U, s, V)))
-        return _integrate(field, options, held, at, stop, t1, rtol)
+        return _integrate(field, options, held, at, (stop, t1, rtol), callback)
+
+
+def resume(observations: Observations, fit: ThinFit, **options: Any) -> ThinFit:
+    """The flow from where ``fit`` ended, on entries that may have more rows and columns, down to the same part of E(W = 0)."""
+    U, V = (
+        np.pad(side, ((0, size - len(side)), (0, 0)))
+        for side, size in zip((fit.U, fit.V), observations.shape, strict=True)
+    )
+    return flow(observations, depth=fit.depth, stop=fit.strength, start=(U, fit.s, V), **options)
 
 
 def _small(setting: Setting, options: Options, start_scale: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -158,14 +182,23 @@ def _small(setting: Setting, options: Options, start_scale: float) -> tuple[np.n
 
 
 def _integrate(
-    field: _Flow, options: Options, held: Held | None, at: Point, stop: float, t1: float, rtol: float
+    field: _Flow,
+    options: Options,
+    held: Held | None,
+    at: Point,
+    ends: tuple[float, float, float],
+    callback: Callback | None,
 ) -> ThinFit:
+    (stop, t1, rtol), bare = ends, energy(field.setting, field.bare)
+    stop = max(stop, _rounding(field.setting) / bare if bare else 1.0)
     first = field.velocity(at.U, at.s, at.V)
     h = min(t1, math.sqrt(rtol) * float(np.linalg.norm(at.s)) / max(_norm(*first), 1e-300))
-    trace, scores, best, status = [at.energy], [], at, "max_sweeps"
-    if at.energy == 0:
-        status = "converged"
-    for _ in range(options.max_sweeps if at.energy else 0):
+    trace, best = [at.energy], at
+    scores = [] if held is None else [held.rmse(field.state(at.U, at.s, at.V))]
+    status = "converged" if at.energy <= stop * bare else ""
+    for _ in range(options.max_sweeps):
+        if status:
+            break
         (U, s, V), error = field.step(at, h, first)
         value = energy(field.setting, field.state(U, s, V)) if error < rtol else math.inf
         if not (error < rtol and value <= at.energy):
@@ -176,31 +209,49 @@ def _integrate(
         if held is not None:
             scores.append(held.rmse(field.state(U, s, V)))
             best = at if scores[-1] == min(scores) else best
-            if len(scores) > scores.index(min(scores)) + options.patience:
+            stale = len(scores) - 1 - scores.index(min(scores))
+            if stale >= options.patience * (1 if value <= _TURN * best.energy else _REST):
                 status = "stopped early"
-                break
-        if value <= stop * trace[0] or at.t >= t1:
+        if value <= stop * bare or at.t >= t1:
             status = "converged"
-            break
+        elif callback is not None and callback(_result(field, options, at, bare, trace, scores, "max_sweeps")):
+            status = "callback"
         h = min(h * min(3.0, 0.9 * math.sqrt(rtol / max(error, 1e-300))), t1 - at.t)
         first = field.velocity(at.U, at.s, at.V)
-    return _result(field, options, at if held is None else best, trace, scores, status)
+    return _result(field, options, at if held is None else best, bare, trace, scores, status or "max_sweeps")
+
+
+def _rounding(setting: Setting) -> float:
+    """E of residuals that are nothing but the rounding of the values."""
+    seen = setting.observations
+    return 0.5 * seen.weight * (16 * float(np.finfo(seen.dtype).eps) * float(np.abs(seen.by_row.values).max())) ** 2
 
 
 def _norm(A: np.ndarray, B: np.ndarray) -> float:
     return math.sqrt(max(float(np.sum((A.T @ A) * (B.T @ B))), 0.0))
 
 
-def _result(field: _Flow, options: Options, at: Point, trace: list[float], scores: list[float], status: str) -> ThinFit:
+def _implied_decay(field: _Flow, at: Point, depth: float) -> float:
+    """λ with ⟨R, W⟩ = λ Σ σ^{2/N}: the decay under which W is stationary as to its length."""
+    RV = residual_times(field.setting, field.state(at.U, at.s, at.V), at.V).astype(float)
+    pull = float(np.sum(at.U * RV * at.s))
+    least = _LEAST_DECAY * field.setting.density * float(at.s @ at.s)
+    return max(pull, least) / float(np.sum(at.s ** (2 / depth)))
+
+
+def _result(
+    field: _Flow, options: Options, at: Point, bare: float, trace: list[float], scores: list[float], status: str
+) -> ThinFit:
     state, setting = field.state(at.U, at.s, at.V), field.setting
     rows, cols = (
         float(np.maximum(x.counts, 1).mean()) for x in (setting.observations.by_row, setting.observations.by_col)
     )
-    taken = scores.index(min(scores)) + 1 if scores else len(trace) - 1
+    taken = scores.index(min(scores)) if scores else len(trace) - 1
     r = state.rank
     return ThinFit(
         left=state.Z[:, :r].copy(), right=state.Y[:, :r].copy(), spectrum=at.s, mean=state.mean, row_bias=state.row_bias.copy(),
-        col_bias=state.col_bias.copy(), row_scale=setting.row_scale, col_scale=setting.col_scale, depth=options.depth, strength=0.0,
-        decay=0.0, floor=1.0, tau=math.nan, bias_ridge=options.bias_ridge, scaling=0.0, mean_counts=(rows, cols),
-        objective=tuple(trace), validation=tuple(scores), sweep=taken, n_sweeps=len(trace) - 1, status=status,
+        col_bias=state.col_bias.copy(), row_scale=setting.row_scale, col_scale=setting.col_scale, depth=options.depth,
+        strength=at.energy / bare if bare else 1.0, decay=_implied_decay(field, at, options.depth), floor=1e-12 * float(at.s[0]),
+        tau=math.nan, bias_ridge=options.bias_ridge, scaling=0.0, mean_counts=(rows, cols), objective=tuple(trace),
+        validation=tuple(scores), sweep=taken, n_sweeps=len(trace) - 1, status=status,
     )  # fmt: skip

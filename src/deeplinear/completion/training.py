@@ -20,9 +20,12 @@ from .model import MISSING_ENTRIES, Model
 from .observations import Observations, RepeatedEntriesError
 from .path import STRENGTHS
 from .posterior import Sample, draw
-from .selection import Choice, Held, Trial, choose, hold_out, repeat
+from .selection import Choice, Held, Trial, choose, choose_stop, hold_out, repeat, repeat_flow
 from .thin import ThinFit, fit
+from .thin_flow import MAX_STEPS, NO_ENERGY, flow
 from .uncertainty import Calibration
+
+MAX_SWEEPS = 100
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,14 @@ class Training(BaseEstimator):
         return (self.depth,)
 
     def _strengths(self) -> Sequence[float]:
-        return STRENGTHS if self.strength == "auto" else (self.strength,)
+        return self._all_strengths() if self.strength == "auto" else (self.strength,)
+
+    @property
+    def _implicit(self) -> bool:
+        return self.regularization == "implicit"
+
+    def _all_strengths(self) -> Sequence[float]:
+        return (NO_ENERGY,) if self._implicit else STRENGTHS
 
     def _check(self) -> None:
         for depth in self._depths():
@@ -63,6 +73,13 @@ class Training(BaseEstimator):
             raise InputError(
                 f"checkpoint: the folder of '{self.checkpoint}' does not exist; make it, or give another place."
             )
+        if self._implicit and self.checkpoint is not None:
+            raise InputError('checkpoint needs regularization="explicit", got "implicit": leave the checkpoint out.')
+        if self._implicit and not all(0 < strength < 1 for strength in self._strengths()):
+            raise InputError(
+                "strength must lie between 0 and 1 for the implicit flow, the part of the energy at which it stops, got "
+                f"{', '.join(f'{x:g}' for x in self._strengths())}."
+            )
         self._check_choice()
 
     def _check_choice(self) -> None:
@@ -70,16 +87,16 @@ class Training(BaseEstimator):
             raise InputError('validation_fraction must be positive for strength="auto", got 0: give a strength.')
 
     def _options(self) -> dict[str, Any]:
-        return {
+        options = {
             "max_rank": self.max_rank,
             "biases": self.biases,
-            "scaling": self.scaling,
-            "tol": self.tol,
-            "max_sweeps": self.max_sweeps,
             "threads": self.threads,
             "device": self.device,
             "callback": None if self.callback is None else self._swept,
         }
+        if self._implicit:
+            return options | {"start_scale": self.start_scale, "max_steps": self.max_sweeps or MAX_STEPS}
+        return options | {"scaling": self.scaling, "tol": self.tol, "max_sweeps": self.max_sweeps or MAX_SWEEPS}
 
     def _observe(self, entries: Entries, weights: Any) -> Observations:
         if not len(entries):
@@ -101,34 +118,41 @@ class Training(BaseEstimator):
         state = check_random_state(self.random_state)
         options = self._options() | {"seed": int(state.randint(2**31))}
         draw_seed = int(state.randint(2**31))
+        pick, again = (choose_stop, repeat_flow) if self._implicit else (choose, repeat)
+        last = options if self._implicit else options | {"checkpoint": self.checkpoint}
         if self.validation_fraction > 0 and seen.nnz > 1:
             held = hold_out(seen, self.validation_fraction, state)
             told = None if self.callback is None else self._fitted
-            choice = choose(held, self._depths(), self._strengths(), **options | {"callback": told})
+            choice = pick(held, self._depths(), self._strengths(), **options | {"callback": told})
             self.trials_, self.validation_score_ = choice.trials, choice.best.validation_rmse
             calibration = self._calibrate(held, choice, draw_seed)
             self._tell("fitting all entries", 0.0, None, self.validation_score_)
-            found = repeat(seen, choice, checkpoint=self.checkpoint, **options)
+            found = again(seen, choice, **last)
             self.converged_ = choice.fit.converged and found.status != "diverged"
         else:
-            strengths = self._strengths()
+            depth, strengths = self._depths()[0], self._strengths()
             strength = strengths[0] if len(strengths) == 1 else 0.5  # a single entry: nothing to choose on
-            found = fit(seen, depth=self._depths()[0], strength=strength, checkpoint=self.checkpoint, **options)
+            found = (
+                flow(seen, depth=depth, stop=strength, **last)
+                if self._implicit
+                else fit(seen, depth=depth, strength=strength, **last)
+            )
             self.converged_ = found.converged
         self._publish(found, seen, ids, calibration, draw_seed)
         if self.checkpoint is not None:  # it has done its work
             Path(self.checkpoint).unlink(missing_ok=True)
         if not self.converged_:
-            reason = (
-                "because the objective rose: use a larger strength, or float64"
-                if found.status == "diverged"
-                else f"without reaching tol = {self.tol}: increase max_sweeps or tol"
-            )
-            warnings.warn(
-                f"The fit stopped after {found.n_sweeps} sweeps {reason}.",
-                NotConvergedWarning,
-                stacklevel=3,
-            )
+            warnings.warn(self._shortfall(found), NotConvergedWarning, stacklevel=3)
+
+    def _shortfall(self, found: ThinFit) -> str:
+        if self._implicit:
+            return f"The flow stopped after {found.n_sweeps} steps above the energy asked for: increase max_sweeps or strength."
+        reason = (
+            "because the objective rose: use a larger strength, or float64"
+            if found.status == "diverged"
+            else f"without reaching tol = {self.tol}: increase max_sweeps or tol"
+        )
+        return f"The fit stopped after {found.n_sweeps} sweeps {reason}."
 
     def _calibrate(self, held: Held, choice: Choice, seed: int) -> Calibration:
         """Scores of the held-out entries under the model that has not seen them."""
