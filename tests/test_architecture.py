@@ -13,7 +13,7 @@ PACKAGE = Path(deeplinear.__file__).parent
 
 # Arrows point only up this list: a module may import those of its own line and of the lines above it.
 LAYERS = [
-    ["errors", "compilation"],
+    ["errors", "compilation", "files"],
     ["checks"],
     ["spectral"],
     ["operator"],

@@ -190,7 +190,9 @@ class TestInterruption:
         assert process.stdout is not None
         process.stdout.readline()  # the description of the input is printed right before the fits start
         time.sleep(seconds)
-        for _ in range(3):  # as a user would: Python drops an interrupt that falls into a callback of its garbage collector
+        for _ in range(
+            3
+        ):  # as a user would: Python drops an interrupt that falls into a callback of its garbage collector
             process.send_signal(signal.SIGINT)
             try:
                 _, errors = process.communicate(timeout=20)

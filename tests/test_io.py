@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from deeplinear.errors import InputError
-from deeplinear.io import check_output, read_table, write_atomically
+from deeplinear.files import write_atomically
+from deeplinear.io import check_output, read_table
 from deeplinear.io.table import Table
 
 

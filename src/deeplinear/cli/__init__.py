@@ -14,6 +14,7 @@ from ..console import Interrupted, Watch, gathered_warnings, progress_bar, summa
 from ..errors import DepthError, InputError
 from ..experiments.commands import experiment_app
 from ..experiments.sweep_command import sweep
+from ..files import write_atomically
 
 app = typer.Typer(
     help="Matrix completion with deep linear networks, with depth as the knob.",
@@ -129,7 +130,7 @@ def complete(
         out.print(f"{source.name}: {table.describe()}", highlight=False, soft_wrap=True)
 
         candidates, winner = _fit(table, depths, options, errors, checkpoint, knn=knn, quiet=quiet)
-        io.write_atomically(output, table.encode(winner.filled, output.suffix.lower()))
+        write_atomically(output, table.encode(winner.filled, output.suffix.lower()))
         out.print(summary(candidates, winner))
         out.print(f"Wrote {output} ({winner.name}).", highlight=False, soft_wrap=True)
         if report is not None:
@@ -201,7 +202,6 @@ def _fit(
     quiet: bool,
 ) -> tuple[list[Any], Any]:
     """Fit every depth and the baselines; on Ctrl-C save the best iterate so far and raise :class:`Interrupted`."""
-    from .. import io
     from ..compare import best, column_means, compare_depths, depth_name, nearest_neighbours
 
     with gathered_warnings(errors), progress_bar(Console(stderr=True, quiet=True) if quiet else errors) as bar:
@@ -216,7 +216,7 @@ def _fit(
                 raise
             if watch.complete is None:
                 raise Interrupted("Interrupted before the first iterate: nothing was written.") from None
-            io.write_atomically(checkpoint, table.encode(watch.complete(), checkpoint.suffix.lower()))
+            write_atomically(checkpoint, table.encode(watch.complete(), checkpoint.suffix.lower()))
             raise Interrupted(
                 f"Interrupted: the best iterate so far (held-out RMSE {watch.rmse:.4g}) is in {checkpoint}."
             ) from None

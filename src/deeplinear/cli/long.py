@@ -19,6 +19,7 @@ from ..completion.observations import RepeatedEntriesError
 from ..completion.training import FitProgress
 from ..console import gathered_warnings, progress_bar
 from ..errors import InputError
+from ..files import write_atomically
 from ..io.long import Long, read_long, write_long
 
 _COVERAGE = 0.9  # of the intervals that are listed
@@ -89,7 +90,7 @@ def complete_long(job: LongJob, parameters: dict[str, Any], out: Console, errors
         if job.model is not None:  # first: whatever happens to the predictions, the fit is kept
             estimator.save(job.model)
         if job.output is not None and wanted is not None:
-            io.write_atomically(job.output, write_long(job.output, _predictions(estimator, wanted, data.names)))
+            write_atomically(job.output, write_long(job.output, _predictions(estimator, wanted, data.names)))
     for depth in dict.fromkeys(trial.depth for trial in estimator.trials_):
         best = min((t for t in estimator.trials_ if t.depth == depth), key=lambda trial: trial.validation_rmse)
         star = " ★" if depth == estimator.depth_ else ""
@@ -233,4 +234,4 @@ def recommend_long(
     if output is None:
         sys.stdout.write(write_long(Path("list.csv"), columns).decode())
     else:
-        io.write_atomically(output, write_long(output, columns))
+        write_atomically(output, write_long(output, columns))

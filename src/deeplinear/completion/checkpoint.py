@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..files import write_atomically
 from .observations import Observations
 
 # Writing may take this part of the time.
@@ -62,12 +63,6 @@ class Checkpoint:
         text = json.dumps({**scalars, "mark": self.mark})
         buffer = io.BytesIO()
         np.savez(buffer, scalars=np.frombuffer(text.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
-        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        try:
-            partial.write_bytes(buffer.getbuffer())
-            os.replace(partial, self.path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        write_atomically(self.path, buffer.getbuffer())
         end = time.monotonic()
         self._next = end + (end - begin) / SHARE

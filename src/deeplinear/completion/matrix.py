@@ -36,8 +36,9 @@ class DeepMatrixCompletion(Training):
         N. To let held-out entries choose it, use `DeepMatrixCompletionCV`.
     regularization : "explicit" or "implicit", default "explicit"
         Weight decay, or none: the gradient flow of the network from a small start, stopped early (see
-        `deeplinear.completion.thin_flow`). The flow is the dynamics of the literature; it takes longer and is seldom better. The deeper, the longer it stands
-        still before each singular value, at depth ∞ perhaps until it is given up: a larger ``start_scale`` helps.
+        `deeplinear.completion.thin_flow`). The flow is the dynamics of the literature; it takes longer and is seldom better. The
+        deeper, the longer it stands still before each singular value, at depth ∞ perhaps until it is given up: a larger
+        ``start_scale`` helps.
     strength : "auto" or float ≥ 0, default "auto"
         Explicit: λ in units of the noise: invariant to the units of the data and comparable between depths; useful values lie
         between 0.1 and 1, and near 0 for data without noise. Implicit: the part of the initial training energy, in (0, 1), at which

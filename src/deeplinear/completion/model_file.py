@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..files import write_atomically
 
 SIGNATURE = b"\x89DLN\r\n\x1a\n"
 VERSION = 1
@@ -50,15 +51,10 @@ def pack(kind: str, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> byte
 
 def write(path: str | os.PathLike[str], kind: str, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     """`pack` into a file, which is replaced as a whole or not at all."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        partial.write_bytes(pack(kind, meta, arrays))
-        os.replace(partial, path)
+        write_atomically(Path(path), pack(kind, meta, arrays))
     except OSError as error:
         raise InputError(f"path: '{path}' cannot be written ({error.strerror}); give another place.") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def unpack(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -110,7 +110,7 @@ def _run(names: list[str], *, smoke: bool, out: Path, seed: int, force: bool, in
 
 
 def _write_index(out: Path, names: list[str], failures: dict[str, str]) -> Path:
-    from ..io import write_atomically
+    from ..files import write_atomically
     from .page import index_page
     from .registry import load_experiment
     from .runner import PAGE

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..io import write_atomically
+from ..files import write_atomically
 from .manifest import command, machine, now, read_manifest, versions, write_manifest
 from .page import experiment_page
 from .parameters import differences, encode

@@ -9,10 +9,10 @@ from ..errors import InputError
 from .arrays import read_array
 from .frames import read_frame
 from .images import read_image, read_image_mask
-from .table import Table, check_free, check_output, write_atomically
+from .table import Table, check_free, check_output
 from .text import MISSING, read_text
 
-__all__ = ["MISSING", "Table", "check_free", "check_output", "read_mask", "read_table", "write_atomically"]
+__all__ = ["MISSING", "Table", "check_free", "check_output", "read_mask", "read_table"]
 
 _ARRAY, _FRAME = (".npy", ".npz"), (".parquet", ".pq")
 _IMAGE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")

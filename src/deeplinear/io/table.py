@@ -1,6 +1,5 @@
 """What every input file becomes: a matrix with NaN for missing, which knows how to write itself back."""
 
-import os
 import tempfile
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -43,22 +42,6 @@ class Table(ABC):
         m, n = self.values.shape
         missing = np.isnan(self.values).sum()
         return f"{m:,} × {n:,} matrix, {missing:,} of {m * n:,} entries missing ({missing / (m * n):.1%})"
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write to a temporary file beside ``path`` and rename: a reader sees the old file or the new one, never half."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        # mkstemp makes private files; a new file should get the permissions that the user's umask asks for
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def check_output(path: Path, table: Table, *, force: bool, argument: str) -> None:
