@@ -1,9 +1,11 @@
-"""Test error of deeplinear over CPU time, set-up and predictions included: in its own process, writes JSON.
+"""Error of deeplinear over CPU time, set-up and predictions included: in its own process, writes JSON.
 
-Point estimates: depth 3 after every sweep, at the strength with the best validation error (as the peers are tuned). Averages:
-whole fits with more and more draws. A point is (CPU seconds, test RMSE, what it is).
+Point estimates: depth 3 at every strength and cap of the rank, after every sweep. Averages: whole fits with more and more draws. A point
+is (what it is, RMSE on the validation entries of the fit to the training entries, then of the fit to both: CPU seconds, test RMSE).
 """
 
+import functools
+import itertools
 import json
 import sys
 import time
@@ -11,23 +13,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import numpy as np
-from methods import METHODS, ours
+from methods import ours, single
 from worker import parts, rmse
 
 STRENGTHS = (0.25, 0.32, 0.4)
+CAPS = (10, 20, 50)
 SWEEPS = 9
 AVERAGES = (
-    {"ensemble": 5, "burn_in": 5},
-    {"ensemble": 10, "burn_in": 10},
     {"ensemble": 20, "burn_in": 10},
-    {"ensemble": 50, "burn_in": 20},
     {"ensemble": 5, "burn_in": 5, "features": True},
     {"ensemble": 10, "burn_in": 10, "features": True},
-    {"ensemble": 20, "burn_in": 20, "features": True},
+    {"ensemble": 20, "burn_in": 10, "features": True},
 )
 
 
-def sweeps(train, asked, shape, threads, limits, strength):
+def sweeps(train, asked, shape, threads, limits, strength, cap):
     """[(CPU seconds, RMSE on ``asked``)] after every sweep; the looks at the sweeps before are taken out of the time."""
     from deeplinear.completion.observations import Observations
     from deeplinear.completion.thin import fit
@@ -42,30 +42,33 @@ def sweeps(train, asked, shape, threads, limits, strength):
         points.append((after - begin - looks, error))
         looks += after - now
 
-    seen = Observations.from_triples(*train, shape)
-    fit(seen, depth=3, strength=strength, threads=threads, max_sweeps=SWEEPS, tol=0, callback=look)
+    seen = Observations.from_triples(*single(train), shape)
+    fit(seen, depth=3, strength=strength, max_rank=cap, threads=threads, max_sweeps=SWEEPS, tol=0, callback=look)
     return points
 
 
 def main(data_file, threads, result_file):
     part, shape, limits = parts(data_file)
     both = tuple(np.concatenate(pair) for pair in zip(part["train"], part["valid"], strict=True))
-    sweeps(tuple(side[:2000] for side in both), part["valid"], shape, threads, limits, 0.3)  # compiles
-    best = min(
-        STRENGTHS,
-        key=lambda c: min(error for _, error in sweeps(part["train"], part["valid"], shape, threads, limits, c)),
-    )
-    points = sweeps(both, part["test"], shape, threads, limits, best)
-    found = [(seconds, error, f"sweep {k + 1}") for k, (seconds, error) in enumerate(points)]
-    bare = METHODS["deeplinear, depth 3, tuned outside"][1]
-    for options in AVERAGES:
-        settings = {"validation_fraction": 0, "max_sweeps": bare["max_sweeps"][0], "strength": best, **options}
-        ours(tuple(side[:2000] for side in both), tuple(side[:9] for side in both[:2]), shape, threads, **settings)
+    small = tuple(side[:2000] for side in both)
+    found = []
+    for cap, strength in itertools.product(CAPS, STRENGTHS):
+        run = functools.partial(sweeps, shape=shape, threads=threads, limits=limits, strength=strength, cap=cap)
+        run(small, part["valid"])  # compiles
+        pairs = zip(run(part["train"], part["valid"]), run(both, part["test"]), strict=True)
+        for k, ((_, valid), (seconds, error)) in enumerate(pairs):
+            found.append((f"sweep {k + 1}, strength {strength:g}, cap {cap}", valid, seconds, error))
+    best = min(found, key=lambda point: point[1])[0].split("strength ")[1].split(",")[0]
+    for options, cap in itertools.product(AVERAGES, CAPS[:2]):
+        settings = {"validation_fraction": 0, "max_sweeps": 4, "strength": float(best), "max_rank": cap, **options}
+        run = functools.partial(ours, shape=shape, threads=threads, **settings)
+        run(small, tuple(side[:9] for side in both[:2]))
+        valid = rmse(run(part["train"], part["valid"][:2]), part["valid"][2], *limits)
         begin = time.process_time()
-        error = rmse(ours(both, part["test"][:2], shape, threads, **settings), part["test"][2], *limits)
-        told = f"average of {options['ensemble']}" + (", features" if "features" in options else "")
-        found.append((time.process_time() - begin, error, told))
-    Path(result_file).write_text(json.dumps({"strength": best, "points": found}))
+        error = rmse(run(both, part["test"][:2]), part["test"][2], *limits)
+        told = f"average of {options['ensemble']}" + (", features" if "features" in options else "") + f", cap {cap}"
+        found.append((told, valid, time.process_time() - begin, error))
+    Path(result_file).write_text(json.dumps({"points": found}))
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ def main(name, data_file, threads, result_file):
         "rmse": rmse(found, part["test"][2], low, high),
         "seconds": time.perf_counter() - begin,
         "cpu": time.process_time() - cpu,
+        "validation": min(scores, default=None),
         "tuning": tuning,
         "warm_up": compiled,
         "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

@@ -44,7 +44,8 @@ class DeepMatrixCompletion(Training):
         between 0.1 and 1, and near 0 for data without noise. Implicit: the part of the initial training energy, in (0, 1), at which
         the flow stops at the latest. "auto" chooses it (and when to stop) on held-out entries, then fits all entries again.
     max_rank : int, optional
-        A cap on the rank, at most min(m, n); default min(m, n, 50).
+        A cap on the rank, at most min(m, n); default min(m, n, 50), or with ``ensemble`` > 1 min(m, n, 20): few draws of many
+        weak components are noisy.
     biases : bool, default True
         Learn the mean and row and column biases jointly with W.
     scaling : float in [0, 1], default 0.5
@@ -235,14 +236,14 @@ class DeepMatrixCompletion(Training):
         weight = np.concatenate([weights, np.ones(len(new), weights.dtype)]) if weights.size else None
         seen = self._observe(Entries(rows, cols, values, new.row_ids, new.col_ids), weight)
         if self._implicit:
-            found = resume(seen, self.model_.fit, **self._options())
+            found = resume(seen, self.model_.fit, **self._options(seen.shape))
         else:
             rounds = max(self.n_sweeps_, _SWEEPS)
             self._owed += rounds * len(new) / seen.nnz
             sweeps = int(self._owed)
             self._owed -= sweeps
             passed = ("max_rank", "threads", "device", "callback")
-            options = {name: value for name, value in self._options().items() if name in passed}
+            options = {name: value for name, value in self._options(seen.shape).items() if name in passed}
             found = update(seen, self.model_.fit, new.rows, new.cols, rounds=rounds, sweeps=sweeps, **options)
         self._publish(found, seen, (new.row_ids, new.col_ids), self.model_.calibration)
         return self

@@ -26,6 +26,8 @@ from .thin_flow import MAX_STEPS, NO_ENERGY, flow
 from .uncertainty import Calibration
 
 MAX_SWEEPS = 100
+# Without a cap from the user: few draws of many weak components are noisy, and cost the square of their number.
+DRAWN_RANK = 20
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,9 @@ class Training(BaseEstimator):
         if self.strength == "auto" and self.validation_fraction == 0:
             raise InputError('validation_fraction must be positive for strength="auto", got 0: give a strength.')
 
-    def _options(self) -> dict[str, Any]:
+    def _options(self, shape: tuple[int, int]) -> dict[str, Any]:
         options = {
-            "max_rank": self.max_rank,
+            "max_rank": min(DRAWN_RANK, *shape) if self.max_rank is None and self.ensemble > 1 else self.max_rank,
             "biases": self.biases,
             "threads": self.threads,
             "device": self.device,
@@ -116,7 +118,7 @@ class Training(BaseEstimator):
         self.trials_: tuple[Trial, ...] = ()
         self.validation_score_, calibration = math.nan, Calibration()
         state = check_random_state(self.random_state)
-        options = self._options() | {"seed": int(state.randint(2**31))}
+        options = self._options(seen.shape) | {"seed": int(state.randint(2**31))}
         draw_seed = int(state.randint(2**31))
         pick, again = (choose_stop, repeat_flow) if self._implicit else (choose, repeat)
         last = options if self._implicit else options | {"checkpoint": self.checkpoint}

@@ -77,7 +77,7 @@ def among_minimizers(
             if one is not None:
                 found.append(one)
         tables.append(_table(case, found, instances))
-    return xr.concat(tables, "case")
+    return xr.concat(tables, "case", coords="different", compat="equals", join="outer")
 
 
 def _one_problem(case: Case, runs: int, alternatives: int, climbing: bool, rng: np.random.Generator) -> _Found | None:
