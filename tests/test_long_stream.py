@@ -52,7 +52,9 @@ def test_memory_is_as_documented(tmp_path, rng, monkeypatch):
 def test_duplicates(tmp_path):
     path = tmp_path / "a.parquet"
     pd.DataFrame({"u": [1, 1, 2], "i": [5, 5, 5], "x": [1.0, 3.0, 4.0]}).to_parquet(path)
-    with pytest.raises(InputError, match="name every entry once"):
+    with pytest.raises(
+        InputError, match=r"a.parquet' must name every entry once, got 1 repetition\(s\), the first of row 1, column 5"
+    ):
         stream_parquet(path)
     seen: Observations = stream_parquet(path, duplicates="mean").observations
     assert seen.by_row.values.tolist() == [2.0, 4.0]

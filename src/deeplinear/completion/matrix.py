@@ -80,7 +80,7 @@ class DeepMatrixCompletion(Training):
         Default: all cores. The result does not depend on it.
     device : "cpu", "gpu" or "jax", default "cpu"
         Where the passes over the entries run: compiled loops on the CPU, all GPUs, or all devices of JAX's default platform; the
-        same result up to rounding. Draws (``ensemble``), `partial_fit` and `fold_in` run on the CPU.
+        same result up to rounding. Draws (``ensemble``) and `fold_in` run on the CPU.
     random_state : int, RandomState or None
         Chooses the held-out entries, the start and the draws.
     checkpoint : path, optional

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..completion.ids import Ids
-from ..completion.observations import Observations
+from ..completion.observations import Observations, RepeatedEntriesError
 from ..errors import InputError
 from .long import parquet_batches
 
@@ -39,7 +39,7 @@ def stream_parquet(
     afterwards; in float64 16, 40 and 24. Besides, the distinct ids, a piece of a million entries, and what pyarrow keeps of a row group.
 
     **Raises** `InputError` for a file that is no Parquet, an unknown or non-numeric column, another dtype, and with the row (from 0)
-    for a value that is missing or not finite and for a missing id.
+    for a value that is missing or not finite and for a missing id; `RepeatedEntriesError` with the ids of an entry that comes again.
 
     >>> import pyarrow as pa, pyarrow.parquet as pq, tempfile
     >>> table = pa.table({"who": [7, 9, 7], "what": ["a", "b", "b"], "stars": [1.0, 2.0, 3.0]})
@@ -71,7 +71,11 @@ def stream_parquet(
         numbers[part] = piece
         done += len(piece)
     shape = sides[0].size, sides[1].size
-    seen = Observations.from_triples(places[0], places[1], numbers, shape, duplicates=duplicates)
+    try:
+        seen = Observations.from_triples(places[0], places[1], numbers, shape, duplicates=duplicates)
+    except RepeatedEntriesError as error:  # it knows positions, the reader of the file ids
+        row, col = sides[0].label(error.row), sides[1].label(error.col)
+        raise RepeatedEntriesError(error.count, row, col, f"INPUT: '{path}'") from None
     return Streamed(seen, sides[0].labels, sides[1].labels)
 
 
