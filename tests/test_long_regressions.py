@@ -381,7 +381,7 @@ class TestDevice:
         assert not np.array_equal(
             model.predict(ratings.pairs), cpu.predict(ratings.pairs)
         )  # other loops, other rounding
-        assert dl.DeepMatrixCompletion(device="jax")._options()["device"] == "jax"
+        assert dl.DeepMatrixCompletion(device="jax")._options((3, 3))["device"] == "jax"
 
     def test_refusals(self, ratings, source, tmp_path):
         with pytest.raises(InputError, match="device"):

@@ -49,8 +49,9 @@ def test_it_completes_and_stops_in_time(problem, depth):
     assert 1e-3 < model.strength_ < 0.5  # not to the end, where it would go through the noise
     low, high = model.interval(rows, cols)
     noisy = truth[rows, cols] + 0.3 * np.random.default_rng(9).normal(size=len(rows))
-    # Calibrated on 90 held-out entries: the coverage of new ones varies by √(0.9 · 0.1/90) = 0.03 around 0.9.
-    assert 0.8 < np.mean((low <= noisy) & (noisy <= high)) <= 1
+    # Calibrated on 90 held-out entries, coverage varies by √(0.9 · 0.1/90) = 0.03 around 0.9; and the flow of all entries stops at
+    # the same energy, not quite at the same place.
+    assert 0.75 < np.mean((low <= noisy) & (noisy <= high)) <= 1
 
 
 def test_the_choice_of_depth(problem):
@@ -87,18 +88,76 @@ def test_the_decay_that_a_stop_amounts_to(problem):
         assert found.decay * np.sum(sigma ** (2 / depth)) == pytest.approx(np.sum(residual * W[rows, cols]), rel=1e-6)
 
 
-def test_new_rows_and_entries(problem, fitted):
-    triples, truth = problem
-    rows, cols, values = triples
+def test_new_rows_are_folded_in(problem, fitted):
+    (rows, cols, values), truth = problem
     mine = rows == 7
     again = fitted.fold_in((rows[mine], cols[mine], values[mine]))
     gap = again.predict([7] * 40, range(40)) - fitted.predict([7] * 40, range(40))
     assert np.sqrt(np.mean(gap**2)) < 0.5 * np.std(truth[7])
-    model = dl.DeepMatrixCompletion(depth=3, **FLOW).fit(triples)
+
+
+@pytest.mark.parametrize("depth", [3.0, math.inf])
+def test_new_lines_are_folded_in_and_no_other_moves(problem, depth):
+    triples, truth = problem
+    model = dl.DeepMatrixCompletion(depth=depth, **FLOW).fit(triples)
+    before, strength = model.predict([5] * 40, range(40)), model.strength_
     fresh = truth[3] + 1.0  # a new line that is like line 3
-    model.partial_fit(([99] * 20, range(20), fresh[:20]))
-    assert np.sqrt(np.mean((model.predict([99] * 20, range(20, 40)) - fresh[20:]) ** 2)) < 0.6 * np.std(fresh)
-    assert model.predict([5], [5])[0] == pytest.approx(fitted.predict([5], [5])[0], abs=0.3)
+    seen, rest = range(0, 40, 2), range(1, 40, 2)
+    folded = model.fold_in(([0] * 20, seen, fresh[::2])).predict([0] * 20, rest)
+    model.partial_fit(([99] * 20, seen, fresh[::2]))
+    error = np.sqrt(np.mean((model.predict([99] * 20, rest) - fresh[1::2]) ** 2))
+    assert error == pytest.approx(np.sqrt(np.mean((folded - fresh[1::2]) ** 2)), rel=0.01)
+    assert model.strength_ == strength
+    assert model.predict([5] * 40, range(40)) == pytest.approx(before, abs=1e-9)
+
+
+def test_many_new_entries_are_learned_again(problem):
+    (rows, cols, values), _ = problem
+    first = rows == rows[0]
+    model = dl.DeepMatrixCompletion(depth=3, strength=0.1, **FLOW | {"max_rank": None})
+    model.fit((rows[first], cols[first], values[first])).partial_fit((rows[~first], cols[~first], values[~first]))
+    whole = dl.DeepMatrixCompletion(depth=3, strength=0.1, **FLOW | {"max_rank": None})
+    whole.fit(
+        (np.r_[rows[first], rows[~first]], np.r_[cols[first], cols[~first]], np.r_[values[first], values[~first]])
+    )
+    assert model.rank_ == whole.rank_ > 1
+    assert model.predict([3, 4], [5, 6]) == pytest.approx(
+        whole.predict([3, 4], [5, 6]), abs=0.1
+    )  # other codes: another start
+
+
+def test_another_kind_of_fit_is_not_continued(fitted, problem):
+    model = dl.DeepMatrixCompletion(strength=0.3, validation_fraction=0, max_rank=3, random_state=0).fit(problem[0])
+    with pytest.raises(InputError, match="regularization must be that of the fit"):
+        model.set_params(regularization="implicit", strength="auto", validation_fraction=0.1).partial_fit(
+            ([1], [99], [1.0])
+        )
+
+
+def test_weights_and_draws(problem):
+    (rows, cols, values), truth = problem
+    none = np.r_[np.ones(len(rows)), np.zeros(3)]
+    spoiled = np.r_[rows, [0, 1, 2]], np.r_[cols, [40, 40, 40]], np.r_[values, [1e3, -1e3, 5e2]]
+    options = FLOW | {"strength": 0.1, "validation_fraction": 0}
+    plain = dl.DeepMatrixCompletion(depth=3, **options).fit((rows, cols, values))
+    weighted = dl.DeepMatrixCompletion(depth=3, **options).fit(spoiled, sample_weight=none)
+    where = hidden((rows, cols), truth.shape)
+    apart = np.sqrt(np.mean((weighted.predict(*where) - plain.predict(*where)) ** 2))
+    assert apart < 0.3 * np.sqrt(np.mean((plain.predict(*where) - truth[where]) ** 2))  # another start: one more column
+    drawn = dl.DeepMatrixCompletion(depth=3, ensemble=20, **options).fit((rows, cols, values))
+    errors = [np.sqrt(np.mean((model.predict(*where) - truth[where]) ** 2)) for model in (plain, drawn)]
+    assert errors[1] < errors[0]
+
+
+def test_at_rest_is_an_end(problem):
+    """At rank 2 the noise cannot be fitted: E has a minimum above the energy asked for, and the flow says that it is there."""
+    (rows, cols, values), truth = problem
+    seen = Observations.from_triples(rows, cols, values, truth.shape)
+    found = flow(seen, depth=3, max_rank=2)
+    assert found.status == "converged"
+    assert found.objective[-1] > 10 * 1e-5 * found.objective[0]
+    longer = flow(seen, depth=3, max_rank=2, start=(found.U, found.s, found.V), t1=1e3)
+    assert longer.objective[-1] > 0.99 * found.objective[-1]
 
 
 def test_a_file_keeps_it(fitted, tmp_path):
@@ -113,7 +172,7 @@ def test_progress_and_too_few_steps(problem):
     model = dl.DeepMatrixCompletion(
         depth=3, strength=0.1, validation_fraction=0, max_sweeps=4, callback=told.append, **FLOW
     )
-    with pytest.warns(NotConvergedWarning, match="The flow stopped after . steps above the energy asked for"):
+    with pytest.warns(NotConvergedWarning, match="The flow was still on its way after 4 steps tried"):
         model.fit(problem[0])
     assert not model.converged_
     objectives = [each.objective for each in told if each.objective is not None]
@@ -136,10 +195,14 @@ def test_bad_input(problem, options, message):
         dl.DeepMatrixCompletion(**FLOW | options).fit(problem[0])
 
 
-def test_entries_without_residual():
-    constant = ([0, 0, 1, 1, 2, 2], [0, 1, 0, 1, 0, 1], [2.0] * 6)
-    model = dl.DeepMatrixCompletion(regularization="implicit", random_state=0).fit(constant)
-    assert model.predict([2], [1])[0] == pytest.approx(2.0)
+@pytest.mark.parametrize(("value", "biases"), [(2.0, True), (0.0, True), (0.0, False), (0.1, True)])
+def test_entries_without_residual(value, biases):
+    """Nothing is left to learn: the missing entries are not those of a random start."""
+    rows, cols = np.nonzero(np.random.default_rng(0).random((8, 6)) < 0.5)
+    model = dl.DeepMatrixCompletion(regularization="implicit", biases=biases, random_state=0)
+    found = model.fit((rows, cols, np.full(len(rows), value))).complete()
+    assert model.converged_
+    np.testing.assert_allclose(found, value, atol=1e-9)
 
 
 def test_the_command(problem, tmp_path):
@@ -150,6 +213,10 @@ def test_the_command(problem, tmp_path):
     done = CliRunner().invoke(app, [*asked, "--regularization", "implicit", "--depth", "3", "--max-rank", "5"])
     assert done.exit_code == 0, done.output
     assert len(pd.read_csv(tmp_path / "out.csv")) == 50 * 40 - 900
+    assert "effective rank" in done.output
+    stopped = CliRunner().invoke(app, [*asked, "--regularization", "implicit", "--force", "--checkpoint", "state"])
+    assert stopped.exit_code == 2
+    assert "--checkpoint: the implicit flow has none" in " ".join(stopped.output.split())
     wrong = CliRunner().invoke(app, [*asked, "--regularization", "implied", "--force"])
     assert wrong.exit_code == 2
     assert "--regularization: 'implied' is none of explicit, implicit" in " ".join(wrong.output.split())

@@ -91,7 +91,7 @@ def times(results, curve):
         "|---|---|---|---|---|---|---|",
     ]
     for name, found in results.items():
-        if name.startswith("deeplinear") or "error" in found:
+        if name.startswith("deeplinear") or "error" in found or found["validation"] is None:
             continue
         reached = [
             (seconds, error, told) for told, valid, seconds, error in curve["points"] if valid <= found["validation"]

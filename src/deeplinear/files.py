@@ -1,22 +1,22 @@
 """Writing a file whole or not at all."""
 
 import os
-import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
 
 def write_atomically(path: Path, data: Any) -> None:
     """Write bytes to a temporary file beside ``path`` and rename: a reader sees the old file or the new one, never half."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open(
+            "xb"
+        ) as file:  # not tempfile: its files are private, and a new one should have the usual permissions
             file.write(data)
-        # mkstemp makes private files; a new file should get the permissions that the user's umask asks for
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~umask)
+        if path.exists():
+            temporary.chmod(path.stat().st_mode & 0o777)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise

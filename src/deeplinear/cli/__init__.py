@@ -37,9 +37,11 @@ def complete(
     ] = None,
     depth: Annotated[str, typer.Option(help="Real numbers ≥ 1 or inf, comma-separated: the best is kept.")] = "2,3,inf",
     regularization: Annotated[str, typer.Option(help="explicit (weight decay) or implicit (early stop).")] = "explicit",
-    strength: Annotated[str, typer.Option(help="Weight decay, or auto: chosen on held-out entries.")] = "auto",
+    strength: Annotated[
+        str, typer.Option(help="Weight decay (implicit: part of the energy left), or auto: by held-out entries.")
+    ] = "auto",
     max_rank: Annotated[int | None, typer.Option(help="Largest rank to learn.")] = None,
-    max_iter: Annotated[int | None, typer.Option(help="Largest number of sweeps.")] = None,
+    max_iter: Annotated[int | None, typer.Option(help="Largest number of sweeps (implicit: steps).")] = None,
     mask: Annotated[Path | None, typer.Option(help="File of INPUT's shape; non-zero (white) is missing.")] = None,
     missing: Annotated[list[str] | None, typer.Option(help="One more text that marks a missing cell in CSV.")] = None,
     header: Annotated[bool | None, typer.Option(help="CSV: the first line is a header, or not.")] = None,
@@ -67,7 +69,7 @@ def complete(
 
     Long data (one line per observed entry: ratings, measurements) are CSV or Parquet with --rows, --cols and --values,
     MatrixMarket .mtx, or a sparse .npz. The output lists predictions with 90 % intervals, of the pairs in --at or of all
-    missing entries. With --checkpoint a killed fit goes on where it was when called again.
+    missing entries. With --checkpoint a killed fit goes on where it was when called again (not with --regularization implicit).
     """
     out, errors = Console(quiet=quiet), Console(stderr=True)
     with tidy_exit(errors):

@@ -67,6 +67,11 @@ def complete_long(job: LongJob, parameters: dict[str, Any], out: Console, errors
     ):
         if parameters[name] not in choices:
             raise InputError(f"--{name}: '{parameters[name]}' is none of {', '.join(choices)}; give one of them.")
+    implicit = parameters["regularization"] == "implicit"
+    if implicit and job.checkpoint is not None:
+        raise InputError("--checkpoint: the implicit flow has none; leave it out, or take --regularization explicit.")
+    if implicit and parameters["strengths"] is not None and not 0 < parameters["strengths"][0] < 1:
+        raise InputError("--strength: of the implicit flow the part of the energy where it stops, between 0 and 1.")
     data = read_long(job.source, *job.columns)
     out.print(f"{job.source.name}: {data.describe()}", highlight=False, soft_wrap=True)
     wanted = None if job.output is None else _wanted(job, data)
@@ -98,8 +103,9 @@ def complete_long(job: LongJob, parameters: dict[str, Any], out: Console, errors
             f"  depth {depth:g}: held-out RMSE {best.validation_rmse:.4f} (strength {best.strength:.3g}, rank {best.rank}){star}",
             highlight=False,
         )
+    rank = f"effective rank {estimator.effective_rank_:.1f}" if implicit else f"rank {estimator.rank_}"
     out.print(
-        f"Fitted at depth {estimator.depth_:g}: rank {estimator.rank_}, train RMSE {estimator.train_score_:.4f}, {seconds:.1f} s",
+        f"Fitted at depth {estimator.depth_:g}: {rank}, train RMSE {estimator.train_score_:.4f}, {seconds:.1f} s",
         highlight=False,
     )
     if job.output is not None:

@@ -164,6 +164,12 @@ def _half_sweep(
     return solution[:, :-1], solution[:, -1]
 
 
+def effective_rank(s: Array) -> float:
+    """exp(entropy of σ/Σσ) (Roy and Vetterli 2007); 0 for W = 0."""
+    share = s[s > 0] / max(float(s.sum()), 1e-300)
+    return float(np.exp(-(share * np.log(share)).sum())) if len(share) else 0.0
+
+
 def implied_ridge(problem: Problem, fit: Fit) -> Array:
     """The weights d_k = u_kᵀ R v_k ≥ 0 under which ``fit`` is (diagonally) stationary, length r.
 

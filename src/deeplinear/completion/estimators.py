@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from ..checks import check_depth
 from ..errors import EmptyLineWarning, InputError
-from .engine import Array, Fit, Problem, fold_in, implied_ridge, prior_ridge
+from .engine import Array, Fit, Problem, effective_rank, fold_in, implied_ridge, prior_ridge
 from .preprocess import Standard, check_columns, check_finite, hold_out, root_mean_square
 from .search import Budget, Trial, choose, refit
 
@@ -309,8 +309,7 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _publish(self, X: Array, observed: Any, problem: Problem) -> None:
         fit = self._fit
         self.singular_values_, self.components_, self.rank_ = fit.s, fit.Vt, fit.rank
-        share = fit.s[fit.s > 0] / fit.s.sum() if fit.rank else np.ones(1)
-        self.effective_rank_ = float(np.exp(-(share * np.log(share)).sum())) if fit.rank else 0.0
+        self.effective_rank_ = effective_rank(fit.s)
         self.n_iter_, self.converged_, self.stationarity_ = fit.n_sweeps, fit.converged, fit.stationarity
         rows = self._standard.backward(fold_in(problem, fit, self._ridge))
         if not np.isfinite(rows).all():

@@ -16,12 +16,14 @@ from .entries import Entries, is_long_frame, read_entries
 from .recommend import recommend
 from .saved import dump, restore
 from .thin import fold_in, update
-from .thin_flow import resume
+from .thin_flow import absorb
 from .training import Training
 
 _LARGEST = 200_000_000  # entries of a dense result
 # A fit that ended after fewer sweeps, on few entries, still takes so many to make use of many new ones.
 _SWEEPS = 10
+# The implicit flow starts anew when this part of the entries has come since.
+_RENEWED = 0.1
 
 
 class DeepMatrixCompletion(Training):
@@ -93,9 +95,9 @@ class DeepMatrixCompletion(Training):
     Attributes
     ----------
     depth_, strength_, n_sweeps_ : float, float, int
-        What was used.
-    rank_, singular_values_ : int, (rank,) array
-        Of W.
+        What was used; of the implicit flow the part of the energy at which it was to stop.
+    rank_, singular_values_, effective_rank_ : int, (rank,) array, float
+        Of W; the last is exp(entropy of σ/Σσ) (Roy–Vetterli). The implicit flow has the rank ``max_rank``, most of it tiny.
     row_ids_, col_ids_ : arrays
         Ids in the order of the factors (positions, where a matrix was fitted).
     validation_score_ : float
@@ -153,7 +155,9 @@ class DeepMatrixCompletion(Training):
         "callback": [callable, None],
     }
     _kind: ClassVar[str] = "DeepMatrixCompletion"
-    _owed: float = 0.0  # the part of a sweep that calls of partial_fit have not made yet
+    _owed: float = (
+        0.0  # the sweeps (of the flow: the part of the entries) that calls of partial_fit have not made up for yet
+    )
 
     def __init__(
         self,
@@ -218,9 +222,10 @@ class DeepMatrixCompletion(Training):
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Add entries, also of new ids, and go on from where the last fit ended, at its depth and strength.
 
-        The implicit flow goes on with all entries until the energy is down again. Explicit:
         Rows and columns with a new entry move, given the others; new ones as often as in a fit. Sweeps over all entries come in
         proportion to the new part of the entries (also over several calls), so that a few entries change little.
+        With the implicit flow new rows and columns are folded in and the others wait until a tenth of the entries is new: then
+        everything is learned again.
         An entry that is there already is treated as ``duplicates`` says: ``"last"`` lets the new value replace the old one.
         The calibration of intervals is kept.
         """
@@ -235,8 +240,14 @@ class DeepMatrixCompletion(Training):
         weights = old.by_row.weights
         weight = np.concatenate([weights, np.ones(len(new), weights.dtype)]) if weights.size else None
         seen = self._observe(Entries(rows, cols, values, new.row_ids, new.col_ids), weight)
+        if self._implicit != self.model_.fit.flowed:
+            raise InputError("regularization must be that of the fit for partial_fit: set it back, or fit again.")
         if self._implicit:
-            found = resume(seen, self.model_.fit, **self._options(seen.shape))
+            self._owed += len(new) / seen.nnz
+            if self._owed > _RENEWED:
+                self._learn(seen, (new.row_ids, new.col_ids))
+                return self
+            found = absorb(seen, self.model_.fit, new.rows, new.cols, threads=self.threads, device=self.device)
         else:
             rounds = max(self.n_sweeps_, _SWEEPS)
             self._owed += rounds * len(new) / seen.nnz

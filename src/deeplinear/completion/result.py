@@ -23,7 +23,8 @@ class ThinFit:
     **Shapes**: ``left`` (m, r), ``right`` (n, r), ``row_bias`` (m,), ``col_bias`` (n,). The penalty saw
     W̃ = diag(``row_scale``) W diag(``col_scale``), whose singular values are ``spectrum`` (r,); ``left`` and ``right`` are its balanced
     factors (P̃ = ρ ∘ left = U√Σ). ``objective`` has a value per sweep, never rising; ``validation`` the held-out
-    root-mean-square error after every sweep; ``sweep`` is the number of sweeps after which this iterate was taken.
+    root-mean-square error after every sweep (of a flow: also before the first step); ``sweep`` is the number of sweeps after
+    which this iterate was taken.
     ``status`` is ``"converged"``, ``"stopped early"`` (the held-out error rose), ``"callback"``, ``"max_sweeps"``, or
     ``"diverged"``: the objective rose by more than rounding.
     """
@@ -55,6 +56,11 @@ class ThinFit:
     def converged(self) -> bool:
         """Whether the fit ended where it was meant to, and not because ``max_sweeps`` were used up."""
         return self.status in ("converged", "stopped early")
+
+    @property
+    def flowed(self) -> bool:
+        """Whether this is the end of a flow (`thin_flow`) and not a fit with weight decay, which has a noise scale τ."""
+        return math.isnan(self.tau)
 
     @property
     def rank(self) -> int:

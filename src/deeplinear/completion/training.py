@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..checks import check_depth
 from ..errors import InputError, NotConvergedWarning
+from .engine import effective_rank
 from .entries import Entries, check_size, numbers, pairs
 from .ids import Ids
 from .model import MISSING_ENTRIES, Model
@@ -130,7 +131,10 @@ class Training(BaseEstimator):
             calibration = self._calibrate(held, choice, draw_seed)
             self._tell("fitting all entries", 0.0, None, self.validation_score_)
             found = again(seen, choice, **last)
-            self.converged_ = choice.fit.converged and found.status != "diverged"
+            # An explicit fit repeats a number of sweeps; a flow has to come down to where the best one stopped.
+            self.converged_ = choice.fit.converged and (
+                found.converged if self._implicit else found.status != "diverged"
+            )
         else:
             depth, strengths = self._depths()[0], self._strengths()
             strength = strengths[0] if len(strengths) == 1 else 0.5  # a single entry: nothing to choose on
@@ -144,17 +148,17 @@ class Training(BaseEstimator):
         if self.checkpoint is not None:  # it has done its work
             Path(self.checkpoint).unlink(missing_ok=True)
         if not self.converged_:
-            warnings.warn(self._shortfall(found), NotConvergedWarning, stacklevel=3)
+            self._warn(found, stacklevel=4)
 
-    def _shortfall(self, found: ThinFit) -> str:
-        if self._implicit:
-            return f"The flow stopped after {found.n_sweeps} steps above the energy asked for: increase max_sweeps or strength."
-        reason = (
-            "because the objective rose: use a larger strength, or float64"
-            if found.status == "diverged"
-            else f"without reaching tol = {self.tol}: increase max_sweeps or tol"
-        )
-        return f"The fit stopped after {found.n_sweeps} sweeps {reason}."
+    def _warn(self, found: ThinFit, stacklevel: int) -> None:
+        if self._implicit and found.status != "diverged":
+            which = "flow on the training entries" if found.converged else "flow"
+            told = f"The {which} was still on its way after {self.max_sweeps or MAX_STEPS} steps tried: increase max_sweeps."
+        elif found.status == "diverged":
+            told = f"The fit stopped after {found.n_sweeps} sweeps because the objective rose: use a larger strength, or float64."
+        else:
+            told = f"The fit stopped after {found.n_sweeps} sweeps without reaching tol = {self.tol}: increase max_sweeps or tol."
+        warnings.warn(told, NotConvergedWarning, stacklevel=stacklevel)
 
     def _calibrate(self, held: Held, choice: Choice, seed: int) -> Calibration:
         """Scores of the held-out entries under the model that has not seen them."""
@@ -200,7 +204,7 @@ class Training(BaseEstimator):
         """Attributes that are read off the model."""
         found = self.model_.fit
         self.depth_, self.strength_, self.rank_ = found.depth, found.strength, found.rank
-        self.singular_values_ = found.s
+        self.singular_values_, self.effective_rank_ = found.s, effective_rank(found.s)
         self.row_ids_, self.col_ids_ = self.model_.row_ids.labels, self.model_.col_ids.labels
 
     def _pair(self, rows: Any, cols: Any) -> tuple[np.ndarray, np.ndarray]:
