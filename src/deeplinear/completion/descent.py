@@ -23,6 +23,7 @@ from .sweeps import (
     balance,
     cols_pass,
     objective,
+    rounding,
     rows_pass,
     settle,
     sweep,
@@ -219,9 +220,7 @@ def rose(setting: Setting, at: Progress) -> bool:
     if len(at.trace) < 2:
         return False
     last, value = at.trace[-2:]
-    seen = setting.observations
-    eps = float(np.finfo(seen.dtype).eps)
-    blur = 0.5 * seen.weight * (16 * eps * float(np.abs(seen.by_row.values).max())) ** 2
+    eps, blur = float(np.finfo(setting.observations.dtype).eps), rounding(setting)
     return not value - last <= (1e-6 + 30 * eps) * last + 2 * math.sqrt(max(last, 0.0) * blur) + blur
 
 
@@ -273,14 +272,7 @@ def finish(
 
 
 def _result(setting: Setting, options: Options, penalty: Penalty, at: Progress) -> ThinFit:
-    state, r = at.state, at.state.rank
-    rows, cols = (
-        float(np.maximum(x.counts, 1).mean()) for x in (setting.observations.by_row, setting.observations.by_col)
-    )
-    return ThinFit(
-        left=state.Z[:, :r].copy(), right=state.Y[:, :r].copy(), spectrum=state.s, mean=state.mean,
-        row_bias=state.row_bias.copy(), col_bias=state.col_bias.copy(), row_scale=setting.row_scale,
-        col_scale=setting.col_scale, depth=options.depth, strength=options.strength, decay=penalty.decay,
-        floor=penalty.floor, tau=at.tau, bias_ridge=options.bias_ridge, scaling=options.scaling,
-        mean_counts=(rows, cols), objective=at.trace, validation=at.scores, sweep=at.sweeps, n_sweeps=at.total,
+    return ThinFit.of(
+        setting, at.state, depth=options.depth, strength=options.strength, decay=penalty.decay, floor=penalty.floor, tau=at.tau,
+        scaling=options.scaling, objective=at.trace, validation=at.scores, sweep=at.sweeps, n_sweeps=at.total,
     )  # fmt: skip

@@ -155,9 +155,8 @@ class DeepMatrixCompletion(Training):
         "callback": [callable, None],
     }
     _kind: ClassVar[str] = "DeepMatrixCompletion"
-    _owed: float = (
-        0.0  # the sweeps (of the flow: the part of the entries) that calls of partial_fit have not made up for yet
-    )
+    # The sweeps (of the flow: the part of the entries) that calls of partial_fit have not made up for yet.
+    _owed: float = 0.0
 
     def __init__(
         self,
@@ -232,6 +231,8 @@ class DeepMatrixCompletion(Training):
         if not hasattr(self, "model_"):
             return self.fit(X, y)
         self._check()
+        if self._implicit != self.model_.fit.flowed:
+            raise InputError("regularization must be that of the fit for partial_fit: set it back, or fit again.")
         old = self._entries("partial_fit")
         new = read_entries(X, y, self.columns, (self.model_.row_ids, self.model_.col_ids))
         rows, cols, values = (
@@ -240,8 +241,6 @@ class DeepMatrixCompletion(Training):
         weights = old.by_row.weights
         weight = np.concatenate([weights, np.ones(len(new), weights.dtype)]) if weights.size else None
         seen = self._observe(Entries(rows, cols, values, new.row_ids, new.col_ids), weight)
-        if self._implicit != self.model_.fit.flowed:
-            raise InputError("regularization must be that of the fit for partial_fit: set it back, or fit again.")
         if self._implicit:
             self._owed += len(new) / seen.nnz
             if self._owed > _RENEWED:

@@ -12,7 +12,7 @@ from . import kernels
 from .engine import Certificate, Penalty
 from .engine import balance as thin_svd
 from .observations import Observations, check_indices
-from .sweeps import State, assemble, solve_lines
+from .sweeps import Setting, State, assemble, solve_lines
 from .threads import workers
 
 
@@ -51,6 +51,17 @@ class ThinFit:
     n_sweeps: int = 0
     status: str = "max_sweeps"
     certificate: Certificate = field(default_factory=lambda: Certificate(math.nan, math.nan, math.nan))
+
+    @classmethod
+    def of(cls, setting: Setting, state: State, **rest: Any) -> "ThinFit":
+        """From the iterate ``state``, whose arrays are copied; ``rest``: the penalty, and how it was reached."""
+        seen, r = setting.observations, state.rank
+        rows, cols = (float(np.maximum(lines.counts, 1).mean()) for lines in (seen.by_row, seen.by_col))
+        return cls(
+            left=state.Z[:, :r].copy(), right=state.Y[:, :r].copy(), spectrum=state.s, mean=state.mean,
+            row_bias=state.row_bias.copy(), col_bias=state.col_bias.copy(), row_scale=setting.row_scale,
+            col_scale=setting.col_scale, bias_ridge=setting.bias_ridge, mean_counts=(rows, cols), **rest,
+        )  # fmt: skip
 
     @property
     def converged(self) -> bool:

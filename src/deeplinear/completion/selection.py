@@ -70,12 +70,14 @@ def choose(
 ) -> Choice:
     """A `path` over depths and strengths, every fit stopped early by the held-out error; the best by that error."""
     found = path(held.training, depths, strengths, held.triples, callback=callback, **options)
-    trials = tuple(
-        Trial(fit.depth, fit.strength, score, fit.rank, max(fit.sweep, 1))
-        for fit, score in zip(found.fits, found.scores, strict=True)
-    )
-    best = found.scores.index(min(found.scores))
-    return Choice(found.fits[best], trials[best], trials)
+    return _best_of(found.fits)
+
+
+def _best_of(fits: Sequence[ThinFit]) -> Choice:
+    """The first of the fits with the smallest held-out error."""
+    trials = tuple(Trial(fit.depth, fit.strength, min(fit.validation), fit.rank, fit.sweep) for fit in fits)
+    best = min(range(len(fits)), key=lambda k: trials[k].validation_rmse)
+    return Choice(fits[best], trials[best], trials)
 
 
 def repeat(observations: Observations, choice: Choice, **options: Any) -> ThinFit:
@@ -99,9 +101,7 @@ def choose_stop(
         fits.append(flow(held.training, depth=depth, stop=min(strengths), validation=held.triples, **options))
         if callback is not None:
             callback(fits[-1])
-    trials = tuple(Trial(fit.depth, fit.strength, min(fit.validation), fit.rank, fit.sweep) for fit in fits)
-    best = min(range(len(fits)), key=lambda k: trials[k].validation_rmse)
-    return Choice(fits[best], trials[best], trials)
+    return _best_of(fits)
 
 
 def repeat_flow(observations: Observations, choice: Choice, **options: Any) -> ThinFit:

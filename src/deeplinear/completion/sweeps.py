@@ -220,6 +220,13 @@ def energy(setting: Setting, state: State) -> float:
     return rows_pass(setting, state, np.zeros(state.rank), 0).energy
 
 
+def rounding(setting: Setting) -> float:
+    """E of residuals that are nothing but the rounding of the values."""
+    seen = setting.observations
+    eps = float(np.finfo(seen.dtype).eps)
+    return 0.5 * seen.weight * (16 * eps * float(np.abs(seen.by_row.values).max())) ** 2
+
+
 def objective(setting: Setting, penalty: Penalty, state: State) -> float:
     """F at a balanced state."""
     return energy(setting, state) + bias_penalty(setting, state) + float(penalty.value(state.s).sum())

@@ -26,7 +26,7 @@ from .observations import Observations
 from .plan import Options
 from .result import ThinFit
 from .start import additive, leading, residual_times, residual_transposed_times
-from .sweeps import Setting, State, assemble, energy
+from .sweeps import Setting, State, assemble, energy, rounding
 from .thin import make_options, make_setting, update
 from .threads import workers
 
@@ -195,21 +195,17 @@ def absorb(
     return replace(found, tau=math.nan, decay=fit.decay, floor=fit.floor, status=fit.status)
 
 
-def _rounding(setting: Setting) -> float:
-    """E of residuals that are nothing but the rounding of the values."""
-    seen = setting.observations
-    return 0.5 * seen.weight * (16 * float(np.finfo(seen.dtype).eps) * float(np.abs(seen.by_row.values).max())) ** 2
-
-
 def _small(
     setting: Setting, options: Options, bare: State, start_scale: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Random frames, and singular values that are ``start_scale`` times what the residual asks for (nothing, if it asks for nothing)."""
     rng, rank = np.random.default_rng(options.seed), options.max_rank
     U, V = (np.linalg.qr(rng.normal(size=(side, rank)))[0] for side in setting.observations.shape)
-    size = float(leading(setting, bare, 1, seed=options.seed)[1][0]) / setting.density
-    if energy(setting, bare) <= _rounding(setting):
-        size = float(np.finfo(setting.observations.dtype).eps) * float(np.abs(setting.observations.by_row.values).max())
+    if energy(setting, bare) > rounding(setting):
+        size = float(leading(setting, bare, 1, seed=options.seed)[1][0]) / setting.density
+    else:
+        values = setting.observations.by_row.values
+        size = float(np.finfo(values.dtype).eps) * float(np.abs(values).max())
     return U, start_scale * (size or 1e-30) * SPREAD ** -np.linspace(0, 1, rank), V
 
 
@@ -238,12 +234,12 @@ class _Run:
 
     def integrate(self, U: np.ndarray, s: np.ndarray, V: np.ndarray) -> ThinFit:
         flow, stop = self.flow, self.stop
-        rounding = _rounding(flow.setting)
-        target = max(stop.part * flow.empty, rounding)
+        nothing = rounding(flow.setting)
+        target = max(stop.part * flow.empty, nothing)
         at = Point(U, s, V, 0.0, energy(flow.setting, flow.state(U, s, V)))
         self._note(at)
         best, best_try, turned = at, 0, 0
-        if flow.empty <= rounding or at.energy <= target:
+        if flow.empty <= nothing or at.energy <= target:
             return self._result(at, "converged")
         first = flow.velocity(U, s, V)
         h = min(stop.t1, math.sqrt(stop.rtol) * float(np.linalg.norm(s)) / max(_norm(*first), 1e-300))
@@ -296,18 +292,11 @@ class _Run:
 
     def _result(self, at: Point, status: str) -> ThinFit:
         flow, options = self.flow, self.options
-        state, setting = flow.state(at.U, at.s, at.V), flow.setting
-        rows, cols = (
-            float(np.maximum(x.counts, 1).mean()) for x in (setting.observations.by_row, setting.observations.by_col)
-        )
         held = self.held is not None and flow.empty > 0
-        r = state.rank
-        return ThinFit(
-            left=state.Z[:, :r].copy(), right=state.Y[:, :r].copy(), spectrum=at.s, mean=state.mean,
-            row_bias=state.row_bias.copy(), col_bias=state.col_bias.copy(), row_scale=setting.row_scale,
-            col_scale=setting.col_scale, depth=options.depth, strength=at.energy / flow.empty if held else self.stop.part,
-            decay=_implied_decay(flow, at), floor=flow.least, tau=math.nan, bias_ridge=options.bias_ridge, scaling=0.0,
-            mean_counts=(rows, cols), objective=tuple(self.trace), validation=tuple(self.scores),
+        return ThinFit.of(
+            flow.setting, flow.state(at.U, at.s, at.V), depth=options.depth,
+            strength=at.energy / flow.empty if held else self.stop.part, decay=_implied_decay(flow, at), floor=flow.least,
+            tau=math.nan, scaling=0.0, objective=tuple(self.trace), validation=tuple(self.scores),
             sweep=self.times.index(at.t), n_sweeps=len(self.trace) - 1, status=status,
         )  # fmt: skip
 
