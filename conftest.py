@@ -1,11 +1,23 @@
-"""The test session: 64 bits, shapes of the annotations checked at run time, doctests in a fixed namespace."""
+"""The test session: 64 bits, shapes of the annotations checked at run time, doctests in a fixed
+namespace.
+"""
 
 import math
 
 from jaxtyping import install_import_hook
 
 # Before the first import of what they cover. Only the numerical core: its annotations carry shapes.
-CORE = ["spectral", "operator", "energies", "factors", "charts", "calculus", "geometry", "volume"]
+CORE = [
+    "energies",
+    "geometry.point",
+    "geometry.kernel",
+    "geometry.operator",
+    "geometry.derivatives",
+    "geometry.metric",
+    "geometry.volume",
+    "dynamics.factors",
+    "dynamics.coordinates",
+]
 install_import_hook([f"deeplinear.{name}" for name in CORE], "beartype.beartype")
 
 import jax  # noqa: E402

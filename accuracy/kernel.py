@@ -1,8 +1,10 @@
-"""Why the kernel is computed as max(a, b)^{2−2ν} φ(z)/φ(νz): the largest relative errors of three formulas.
+"""Why the kernel is computed as max(a, b)^{2−2ν} φ(z)/φ(νz): the largest relative errors of three
+formulas.
 
     python accuracy/kernel.py
 
-Against 120 digits, on pairs with relative gaps 0, 1e−16 … 1 and ratios up to 1e300, where the result is a normal number.
+Against 120 digits, on pairs with relative gaps 0, 1e−16 … 1 and ratios up to 1e300, where the
+result is a normal number.
 """
 
 import math

@@ -3,11 +3,13 @@
     python benchmarks/completion_scaling.py [largest number of entries, default 1e7]
     python benchmarks/completion_scaling.py threads [number of entries, default 1e7]
 
-Rank 40, float32, depth 3, on a random matrix whose sides grow with the square root of the number of entries (the factors stay a fixed part
-of the data). CPU seconds of one thread for one sweep, the exponent of their power law, and the wall-clock gain of two threads (in turns).
-The second form has one and two threads six times in turns, with the load of the machine: of the wall-clock gains the one at the lowest load
-says most, and the CPU seconds of both, which other work disturbs less, bound what a quiet machine can give. "offered" is the gain of two
-threads at that time for hashing, which shares nothing: more the machine does not give.
+Rank 40, float32, depth 3, on a random matrix whose sides grow with the square root of the number of
+entries (the factors stay a fixed part of the data). CPU seconds of one thread for one sweep, the
+exponent of their power law, and the wall-clock gain of two threads (in turns). The second form has
+one and two threads six times in turns, with the load of the machine: of the wall-clock gains the
+one at the lowest load says most, and the CPU seconds of both, which other work disturbs less, bound
+what a quiet machine can give. "offered" is the gain of two threads at that time for hashing, which
+shares nothing: more the machine does not give.
 """
 
 import hashlib
@@ -22,18 +24,20 @@ from concurrent.futures import ThreadPoolExecutor
 import numba
 import numpy as np
 
-from deeplinear.completion.engine import Penalty
-from deeplinear.completion.observations import Observations
-from deeplinear.completion.start import line_scale
-from deeplinear.completion.sweeps import Setting, State, assemble, balance, sweep
-from deeplinear.completion.threads import workers
+from deeplinear.completion.backends.threads import workers
+from deeplinear.completion.data.observations import Observations
+from deeplinear.completion.penalty import Penalty
+from deeplinear.completion.solver.start import line_scale
+from deeplinear.completion.solver.sweep import Setting, State, assemble, balance, sweep
 
 RANK = 40
 ROUNDS = 3
 
 
 def problem(entries: int) -> Observations:
-    """Low rank plus noise, uniformly sampled, about 300 entries per row and 600 per column at 10⁷."""
+    """Low rank plus noise, uniformly sampled, about 300 entries per row and 600 per column at
+    10⁷.
+    """
     rng = np.random.default_rng(entries)
     m = round(10.5 * entries**0.5)
     shape = (m, m // 2)
@@ -50,7 +54,9 @@ def start(setting: Setting) -> State:
     rng = np.random.default_rng(1)
     m, n = setting.observations.shape
     P, Q = rng.normal(size=(m, RANK)), rng.normal(size=(n, RANK))
-    return balance(setting, assemble(P, Q, np.ones(RANK), np.zeros(m), np.zeros(n), 0.0, np.float32))
+    return balance(
+        setting, assemble(P, Q, np.ones(RANK), np.zeros(m), np.zeros(n), 0.0, np.float32)
+    )
 
 
 def seconds(setting: Setting, state: State) -> tuple[float, float]:
@@ -68,7 +74,9 @@ def measure(entries: int) -> float:
     for _ in range(ROUNDS):
         for k, threads in enumerate((1, 2)):
             with workers(threads) as crew:
-                setting = Setting(seen, line_scale(seen.by_row, 0.5), line_scale(seen.by_col, 0.5), 2.0, crew, 2)
+                setting = Setting(
+                    seen, line_scale(seen.by_row, 0.5), line_scale(seen.by_col, 0.5), 2.0, crew, 2
+                )
                 state = start(setting)
                 seconds(setting, state)
                 used, passed = seconds(setting, state)
@@ -76,14 +84,17 @@ def measure(entries: int) -> float:
             cpu = min(cpu, used) if threads == 1 else cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(
-        f"{seen.nnz:>12,} {cpu:>14.3f} {wall[0]:>12.3f} {wall[1]:>13.3f} {wall[0] / wall[1]:>8.2f} {peak:>9.2f}",
+        f"{seen.nnz:>12,} {cpu:>14.3f} {wall[0]:>12.3f} {wall[1]:>13.3f} {wall[0] / wall[1]:>8.2f} "
+        f"{peak:>9.2f}",
         flush=True,
     )
     return cpu
 
 
 def serial(setting: Setting) -> float:
-    """The part of a sweep's CPU seconds, on one thread, that is outside the loops over the blocks."""
+    """The part of a sweep's CPU seconds, on one thread, that is outside the loops over the
+    blocks.
+    """
     run, inside = setting.workers.run, 0.0
 
     def timed(ranges: list, call: Callable) -> list:
@@ -101,7 +112,9 @@ def serial(setting: Setting) -> float:
 
 
 def offered() -> float:
-    """The wall-clock gain of two threads now for work that shares nothing: what other load leaves of the second core."""
+    """The wall-clock gain of two threads now for work that shares nothing: what other load leaves
+    of the second core.
+    """
     data, passed = bytes(1 << 27), []
     for threads in (1, 2):
         with ThreadPoolExecutor(threads) as pool:
@@ -115,32 +128,47 @@ def turns(entries: float = 1e7, rounds: int = 6) -> None:
     """One thread, two threads, one, two … on the same state."""
     seen = problem(int(entries))
     print(f"{seen.nnz:,} entries, rank {RANK}; {os.cpu_count()} cores, numba {numba.__version__}\n")
-    print(f"{'1 thread s':>11} {'CPU s':>7} {'2 threads s':>12} {'CPU s':>7} {'gain':>6} {'offered':>8} {'load':>6}")
+    print(
+        f"{'1 thread s':>11} {'CPU s':>7} {'2 threads s':>12} {'CPU s':>7} {'gain':>6} "
+        f"{'offered':>8} {'load':>6}"
+    )
     found, alone = [], []
     for turn in range(rounds + 1):
         line = []
         for threads in (1, 2):
             with workers(threads) as crew:
-                setting = Setting(seen, line_scale(seen.by_row, 0.5), line_scale(seen.by_col, 0.5), 2.0, crew, 2)
+                setting = Setting(
+                    seen, line_scale(seen.by_row, 0.5), line_scale(seen.by_col, 0.5), 2.0, crew, 2
+                )
                 line += seconds(setting, start(setting))[::-1]
                 alone += [serial(setting)] if turn and threads == 1 else []
         if turn:  # the first compiles
             found.append(line)
             times = f"{line[0]:>11.2f} {line[1]:>7.2f} {line[2]:>12.2f} {line[3]:>7.2f}"
-            print(f"{times} {line[0] / line[2]:>6.2f} {offered():>8.2f} {os.getloadavg()[0]:>6.1f}", flush=True)
+            print(
+                f"{times} {line[0] / line[2]:>6.2f} {offered():>8.2f} {os.getloadavg()[0]:>6.1f}",
+                flush=True,
+            )
     wall1, cpu1, wall2, cpu2 = np.median(found, axis=0)
     best = np.min(found, axis=0)
     part = float(np.median(alone))
     bound = 2 * min(cpu1 / cpu2, 1) / (1 + part)  # Amdahl
     print(f"\ngain: best of both {best[0] / best[2]:.2f}, medians {wall1 / wall2:.2f}")
     print(
-        f"CPU seconds, two threads / one: {cpu2 / cpu1:.2f}; outside the loops {part:.1%}; a quiet machine: at most {bound:.2f}"
+        f"CPU seconds, two threads / one: {cpu2 / cpu1:.2f}; outside the loops {part:.1%}; a quiet "
+        f"machine: at most {bound:.2f}"
     )
 
 
 def main(largest: float = 1e7) -> None:
-    print(f"{platform.machine()}, numba {numba.__version__}, numpy {np.__version__}; rank {RANK}, 2 steps per line\n")
-    print(f"{'entries':>12} {'CPU s / sweep':>14} {'1 thread s':>12} {'2 threads s':>13} {'gain':>8} {'peak GiB':>9}")
+    print(
+        f"{platform.machine()}, numba {numba.__version__}, numpy {np.__version__}; rank {RANK}, 2 "
+        "steps per line\n"
+    )
+    print(
+        f"{'entries':>12} {'CPU s / sweep':>14} {'1 thread s':>12} {'2 threads s':>13} {'gain':>8} "
+        f"{'peak GiB':>9}"
+    )
     sizes = [int(10**power) for power in (5, 5.5, 6, 6.5, 7, 7.5, 8) if 10**power <= 1.01 * largest]
     times = [measure(entries) for entries in sizes]
     if len(times) > 1:

@@ -1,22 +1,27 @@
-"""Ensembles of small gradient flows against what one would write without them, in one run, on one core.
+"""Ensembles of small gradient flows against what one would write without them, in one run, on one
+core.
 
     python benchmarks/ensembles.py [--runs 3000] [--sizes 3 10 30 100] [--peer-seconds 60]
 
-First the 2×2 diagonal completion (entries 0.92, starts N(0, 1e−3²)) at depth 5, 10, 20, ∞, then random rank-2 completions of the
-given sizes at depth 2, 3, 4, 10, ∞. The peers:
+First the 2×2 diagonal completion (entries 0.92, starts N(0, 1e−3²)) at depth 5, 10, 20, ∞, then
+random rank-2 completions of the given sizes at depth 2, 3, 4, 10, ∞. The peers:
 
-- scipy: `solve_ivp` (RK45, rtol 1e−6), one run after the other, NumPy's SVD in the right-hand side, until E < 1e−10;
-- diffrax, diffrax closed form: Tsit5 (rtol 1e−6) vmapped over all runs, until E < 1e−10, with `deeplinear.Operator` (jnp SVD) or the
-  formula of the ensembles inside;
-- descent: batched gradient descent on the factors in JAX (integer depths) at two learning rates, until E < 1e−10;
+- scipy: `solve_ivp` (RK45, rtol 1e−6), one run after the other, NumPy's SVD in the right-hand side,
+  until E < 1e−10;
+- diffrax, diffrax closed form: Tsit5 (rtol 1e−6) vmapped over all runs, until E < 1e−10, with
+  `deeplinear.Operator` (jnp SVD) or the formula of the ensembles inside;
+- descent: batched gradient descent on the factors in JAX (integer depths) at two learning rates,
+  until E < 1e−10;
 - C: the ensemble's own arithmetic run by run (ensembles.c; gcc -O3 -march=native).
 
-Each is set beside the fastest of the ensembles at accuracy 1e−3, 1e−4, 1e−5, 1e−6 whose median error is no larger.
+Each is set beside the fastest of the ensembles at accuracy 1e−3, 1e−4, 1e−5, 1e−6 whose median
+error is no larger.
 
-Seconds are processor seconds of this process, which is bound to one core; the fastest of three for everything below ten seconds.
-Peers that take longer than ``--peer-seconds`` run over fewer runs and are scaled up ("of" says how many they did). Errors are
-distances of endpoints to the ensemble at accuracy 1e−9 (2×2) or 1e−4 (larger), itself checked on some runs against SciPy's DOP853 at
-rtol 1e−11.
+Seconds are processor seconds of this process, which is bound to one core; the fastest of three for
+everything below ten seconds. Peers that take longer than ``--peer-seconds`` run over fewer runs and
+are scaled up ("of" says how many they did). Errors are distances of endpoints to the ensemble at
+accuracy 1e−9 (2×2) or 1e−4 (larger), itself checked on some runs against SciPy's DOP853 at rtol
+1e−11.
 """
 
 import argparse
@@ -43,7 +48,7 @@ from scipy.integrate import solve_ivp  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 import deeplinear as dl  # noqa: E402
-from deeplinear.ensembles.frames import Planar  # noqa: E402
+from deeplinear.dynamics.ensembles.frames import Planar  # noqa: E402
 
 TARGET, STOP = 0.92, 1e-10
 
@@ -61,7 +66,9 @@ def timed(f, repeats=3):
 
 
 def completion(d, rng):
-    """A random rank-2 d×d matrix with ‖M‖_F = d, a third of it observed (but at least 1.5 times what determines it)."""
+    """A random rank-2 d×d matrix with ‖M‖_F = d, a third of it observed (but at least 1.5 times
+    what determines it).
+    """
     M = rng.standard_normal((d, 2)) @ rng.standard_normal((2, d))
     M *= d / np.linalg.norm(M)
     count = min(max(d * d // 3, 6 * (d - 1)), d * d - d)
@@ -83,7 +90,9 @@ def scipy_runs(energy, starts, N, seconds, method="RK45", rtol=1e-6, stop=STOP):
             if math.isinf(N):
                 K = np.where(a == b, a * b, (a**2 - b**2) / (2 * np.log(a / b)))
             else:
-                K = np.where(a == b, a ** (2 - 2 / N), (a**2 - b**2) / (N * (a ** (2 / N) - b ** (2 / N))))
+                K = np.where(
+                    a == b, a ** (2 - 2 / N), (a**2 - b**2) / (N * (a ** (2 / N) - b ** (2 / N)))
+                )
         return -(U @ (K * (U.T @ (mask * (W - target)) @ Vt.T)) @ Vt).ravel()
 
     def low(t, w):
@@ -93,7 +102,9 @@ def scipy_runs(energy, starts, N, seconds, method="RK45", rtol=1e-6, stop=STOP):
     ends, start = [], time.process_time()
     for W0 in starts:
         try:
-            done = solve_ivp(rhs, (0, 1e15), W0.ravel(), method, events=low, rtol=rtol, atol=1e-3 * rtol)
+            done = solve_ivp(
+                rhs, (0, 1e15), W0.ravel(), method, events=low, rtol=rtol, atol=1e-3 * rtol
+            )
         except TimeoutError:
             break
         ends.append(done.y[:, -1].reshape(shape))
@@ -165,7 +176,10 @@ def descent(energy, starts, N, rate, stop=STOP, most=400_000):
 
 def c_library():
     here, folder = Path(__file__).with_name("ensembles.c"), Path(tempfile.mkdtemp())
-    subprocess.run(["gcc", "-O3", "-march=native", "-shared", "-fPIC", here, "-o", folder / "c.so", "-lm"], check=True)
+    subprocess.run(
+        ["gcc", "-O3", "-march=native", "-shared", "-fPIC", here, "-o", folder / "c.so", "-lm"],
+        check=True,
+    )
     return ctypes.CDLL(str(folder / "c.so")).ensemble
 
 
@@ -175,7 +189,9 @@ def c_runs(ensemble, starts, N, accuracy):
     pointer = lambda x: x.ctypes.data_as(ctypes.c_void_p)  # noqa: E731
     nu = 0.0 if math.isinf(N) else 1 / N
     numbers = (ctypes.c_double(TARGET), ctypes.c_double(nu), ctypes.c_double(accuracy))
-    _, spent = timed(lambda: ensemble(len(flat), pointer(flat), *numbers, pointer(ends), pointer(steps)))
+    _, spent = timed(
+        lambda: ensemble(len(flat), pointer(flat), *numbers, pointer(ends), pointer(steps))
+    )
     return ends.reshape(-1, 2, 2), spent / len(flat)
 
 
@@ -188,10 +204,13 @@ def errors(ends, reference):
 def told(name, ends, reference, seconds, ours, remark=""):
     """One line: ``ours`` lists (seconds, median error) of the ensemble."""
     error = errors(ends, reference)
-    middle, high = (np.median(error), np.quantile(error, 0.99)) if len(ends) else (math.nan, math.nan)
+    middle, high = (
+        (np.median(error), np.quantile(error, 0.99)) if len(ends) else (math.nan, math.nan)
+    )
     matched = min((spent for spent, found in ours if found <= middle), default=ours[-1][0])
     print(
-        f"  {name:24} {1e6 * seconds:12.1f} µs/run  error {middle:8.1e} (99 %: {high:8.1e})  ratio {seconds / matched:9.1f}  {remark}",
+        f"  {name:24} {1e6 * seconds:12.1f} µs/run  error {middle:8.1e} (99 %: {high:8.1e})  ratio "
+        f"{seconds / matched:9.1f}  {remark}",
         flush=True,
     )
 
@@ -213,15 +232,30 @@ def planar(options):
         exact, _ = scipy_runs(energy, found.start[:10], N, 1e9, "DOP853", 1e-11, 1e-18)
         flips = np.sum(np.sign(np.linalg.det(found.W)) != np.sign(np.linalg.det(found.start)))
         print(
-            f"2×2, depth {N}: {R} runs in {seconds:.3f} s (first call {first:.1f} s), steps {np.median(found.steps):.0f}"
+            f"2×2, depth {N}: {R} runs in {seconds:.3f} s (first call {first:.1f} s), steps "
+            f"{np.median(found.steps):.0f}"
         )
         print(
-            f"  {found.counts}, signs of det flipped: {flips}; reference against DOP853: {errors(exact, reference).max():.1e}"
+            f"  {found.counts}, signs of det flipped: {flips}; reference against DOP853: "
+            f"{errors(exact, reference).max():.1e}"
         )
         for accuracy, (seconds, _) in zip((1e-3, 1e-4, 1e-5, 1e-6), ours, strict=True):
-            told(f"ensemble, accuracy {accuracy:g}", run(accuracy=accuracy).W, reference, seconds, [(seconds, 0.0)])
+            told(
+                f"ensemble, accuracy {accuracy:g}",
+                run(accuracy=accuracy).W,
+                reference,
+                seconds,
+                [(seconds, 0.0)],
+            )
         ends, spent = c_runs(c, found.start, N, 1e-6)
-        told("C", ends, reference, spent, ours[-1:], f"(the ensemble takes {ours[-1][0] / spent:.2f} × the time of C)")
+        told(
+            "C",
+            ends,
+            reference,
+            spent,
+            ours[-1:],
+            f"(the ensemble takes {ours[-1][0] / spent:.2f} × the time of C)",
+        )
         ends, spent = scipy_runs(energy, found.start, N, options.peer_seconds)
         told("scipy", ends, reference, spent, ours, f"of {len(ends)}")
         for closed in (False, True):
@@ -236,7 +270,9 @@ def planar(options):
             )
         for rate in {5: (0.1, 0.01), 10: (0.1,)}.get(N, ()):  # deeper, descent takes minutes
             ends, spent, count = descent(energy, found.start[:200], int(N), rate)
-            told(f"descent, rate {rate}", ends, reference, spent, ours, f"{count} iterations, of 200")
+            told(
+                f"descent, rate {rate}", ends, reference, spent, ours, f"{count} iterations, of 200"
+            )
     print(f"all {4 * R} runs: {total:.3f} s\n")
 
 
@@ -249,23 +285,40 @@ def larger(options):
             run(max_steps=1)  # compiles
             found, seconds = timed(run)
             print(f"{d}×{d}, depth {N}: {R} runs in {seconds:.3f} s, {found.counts}")
-            print(f"  steps: median {np.median(found.steps):.0f}, most {found.steps.max()}", flush=True)
+            print(
+                f"  steps: median {np.median(found.steps):.0f}, most {found.steps.max()}",
+                flush=True,
+            )
             stiff = run(method="implicit")
             print(
-                f"  linearly implicit steps: median {np.median(stiff.steps):.0f}, most {stiff.steps.max()}, {stiff.counts}"
+                f"  linearly implicit steps: median {np.median(stiff.steps):.0f}, most "
+                f"{stiff.steps.max()}, {stiff.counts}"
             )
             reference = run(accuracy={3: 1e-7, 10: 1e-5, 30: 1e-4}.get(d, 3e-4)).W
             ours = []
-            for accuracy in {3: (1e-3, 1e-4, 1e-5, 1e-6), 10: (3e-3, 3e-4, 3e-5), 30: (3e-3, 3e-4)}.get(d, (3e-3,)):
+            for accuracy in {
+                3: (1e-3, 1e-4, 1e-5, 1e-6),
+                10: (3e-3, 3e-4, 3e-5),
+                30: (3e-3, 3e-4),
+            }.get(d, (3e-3,)):
                 run(accuracy=accuracy)
                 found, seconds = timed(functools.partial(run, accuracy=accuracy))
                 ours.append((seconds / R, np.median(errors(found.W, reference))))
                 told(f"ensemble, accuracy {accuracy:g}", found.W, reference, seconds / R, ours[-1:])
             ends, spent = scipy_runs(energy, found.start, N, options.peer_seconds)
-            told("scipy", ends, reference, spent, ours, f"of {len(ends)}" if len(ends) else "or more: not one ended")
+            told(
+                "scipy",
+                ends,
+                reference,
+                spent,
+                ours,
+                f"of {len(ends)}" if len(ends) else "or more: not one ended",
+            )
             if d <= 30:  # larger ones take hours
                 ends, spent, reached = diffrax_runs(energy, found.start, N, False)
-                told("diffrax", ends, reference, spent, ours, f"reached E < {STOP:g}: {reached:.3f}")
+                told(
+                    "diffrax", ends, reference, spent, ours, f"reached E < {STOP:g}: {reached:.3f}"
+                )
             if N in (2, 3, 4) and (d <= 30 or N == 2):
                 some = found.start[:8]
                 ends, spent, count = descent(energy, some, int(N), rate=0.3 / d)
@@ -275,7 +328,10 @@ def larger(options):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--runs", type=int, default=3000, help="runs of the 2×2 problem at each depth (0: larger sizes only)"
+        "--runs",
+        type=int,
+        default=3000,
+        help="runs of the 2×2 problem at each depth (0: larger sizes only)",
     )
     parser.add_argument("--sizes", type=int, nargs="*", default=[3, 10, 30, 100])
     parser.add_argument("--peer-seconds", type=float, default=60.0)

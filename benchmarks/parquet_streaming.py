@@ -1,10 +1,13 @@
-"""A long Parquet file of up to 10⁸ entries, written in pieces, streamed into the thin engine and fitted: memory and time.
+"""A long Parquet file of up to 10⁸ entries, written in pieces, streamed into the thin engine and
+fitted: memory and time.
 
-    python benchmarks/parquet_streaming.py [entries, default 1e8] [rank, default 10] [sweeps, default 4] [folder for the file]
+    python benchmarks/parquet_streaming.py [entries, default 1e8] [rank, default 10]
+    [sweeps, default 4] [folder for the file]
 
-Float32, depth 3, biases, one thread; a matrix of this rank plus noise 1, uniformly sampled, ids that are no positions. A fit starts
-with three sweeps at depth 2. The file is written by a process
-of its own, so that the peak memory shown is that of reading and fitting alone. CPU seconds count here; wall seconds stand beside them.
+Float32, depth 3, biases, one thread; a matrix of this rank plus noise 1, uniformly sampled, ids
+that are no positions. A fit starts with three sweeps at depth 2. The file is written by a process
+of its own, so that the peak memory shown is that of reading and fitting alone. CPU seconds count
+here; wall seconds stand beside them.
 """
 
 import platform
@@ -21,7 +24,9 @@ PIECE = 1 << 21
 
 
 def write(path: str, entries: int, rank: int) -> None:
-    """(user, item, rating) in row groups of `PIECE`; no pair comes twice: each piece has rows of its own."""
+    """(user, item, rating) in row groups of `PIECE`; no pair comes twice: each piece has rows of
+    its own.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -56,15 +61,16 @@ class Clock:
     def tell(self, what: str) -> None:
         cpu, wall = time.process_time(), time.perf_counter()
         print(
-            f"{what:<44} {cpu - self.cpu:>8.1f} CPU s {wall - self.wall:>8.1f} s   peak {gibibytes():5.2f} GiB",
+            f"{what:<44} {cpu - self.cpu:>8.1f} CPU s {wall - self.wall:>8.1f} s   peak "
+            f"{gibibytes():5.2f} GiB",
             flush=True,
         )
         self.cpu, self.wall = cpu, wall
 
 
 def measure(path: Path, rank: int, sweeps: int) -> None:
-    from deeplinear.completion.thin import fit
-    from deeplinear.io.stream import stream_parquet
+    from deeplinear.completion.solver.fit import fit
+    from deeplinear.files.stream import stream_parquet
 
     clock = Clock()
     found = stream_parquet(path, "user", "item", "rating")
@@ -82,18 +88,28 @@ def measure(path: Path, rank: int, sweeps: int) -> None:
     rows = np.repeat(np.arange(lines), seen.by_row.counts[:lines])
     residual = model.predict(rows, seen.by_row.indices[some]) - seen.by_row.values[some]
     print(
-        f"RMSE on the first {len(rows):,} entries: {np.sqrt(np.mean(residual.astype(float) ** 2)):.3f} (the noise is 1)"
+        f"RMSE on the first {len(rows):,} entries: "
+        f"{np.sqrt(np.mean(residual.astype(float) ** 2)):.3f} (the noise is 1)"
     )
     size = 16 * seen.nnz / 2**30
     print(f"entries, sorted both ways, {size:.2f} GiB; peak is {gibibytes() / size:.2f} × that")
 
 
-def main(entries: float = 1e8, rank: float = 10, sweeps: float = 4, folder: str | None = None) -> None:
+def main(
+    entries: float = 1e8, rank: float = 10, sweeps: float = 4, folder: str | None = None
+) -> None:
     with tempfile.TemporaryDirectory(dir=folder) as place:
         path = Path(place) / "long.parquet"
         begin = time.perf_counter()
-        subprocess.run([sys.executable, __file__, "write", str(path), str(int(entries)), str(int(rank))], check=True)
-        print(f"{platform.machine()}, numpy {np.__version__}; file of {path.stat().st_size / 2**30:.2f} GiB", end="")
+        subprocess.run(
+            [sys.executable, __file__, "write", str(path), str(int(entries)), str(int(rank))],
+            check=True,
+        )
+        print(
+            f"{platform.machine()}, numpy {np.__version__}; file of "
+            f"{path.stat().st_size / 2**30:.2f} GiB",
+            end="",
+        )
         print(f" written in {time.perf_counter() - begin:.0f} s")
         measure(path, int(rank), int(sweeps))
 

@@ -1,4 +1,6 @@
-"""Slow, independent computations that the library is compared with. Plain NumPy and mpmath; nothing from the library."""
+"""Slow, independent computations that the library is compared with. Plain NumPy and mpmath; nothing
+from the library.
+"""
 
 import math
 
@@ -38,7 +40,9 @@ def powers(W: np.ndarray, tol: float = 1e-13):
 
 
 def operator(W: np.ndarray, Z: np.ndarray, N: float) -> np.ndarray:
-    """A_{N,W}(Z) by its power sum (integer N) or integral (N = ∞, Gauss–Legendre; W of full rank or not)."""
+    """A_{N,W}(Z) by its power sum (integer N) or integral (N = ∞, Gauss–Legendre; W of full rank or
+    not).
+    """
     left, right = powers(W)
     if math.isinf(N):
         x, w = np.polynomial.legendre.leggauss(200)
@@ -48,7 +52,9 @@ def operator(W: np.ndarray, Z: np.ndarray, N: float) -> np.ndarray:
 
 
 def operator_matrix(W: np.ndarray, N: float) -> np.ndarray:
-    """A_{N,W} as an mn×mn matrix: power sum for integers, integral at ∞, otherwise the kernel in the singular frame."""
+    """A_{N,W} as an mn×mn matrix: power sum for integers, integral at ∞, otherwise the kernel in
+    the singular frame.
+    """
     if not (math.isinf(N) or float(N).is_integer()):
         U, s, Vt = np.linalg.svd(W)
         a, b = (np.pad(s, (0, size - s.size)) for size in W.shape)
@@ -91,7 +97,10 @@ def train(factors: list[np.ndarray], gradient, t1: float, steps: int) -> np.ndar
         k2 = velocity(add(F, k1, h / 2))
         k3 = velocity(add(F, k2, h / 2))
         k4 = velocity(add(F, k3, h))
-        F = [X + h / 6 * (a + 2 * b + 2 * c + d) for X, a, b, c, d in zip(F, k1, k2, k3, k4, strict=True)]
+        F = [
+            X + h / 6 * (a + 2 * b + 2 * c + d)
+            for X, a, b, c, d in zip(F, k1, k2, k3, k4, strict=True)
+        ]
     return product(F)
 
 
@@ -102,7 +111,9 @@ def effective_rank(s: np.ndarray) -> float:
 
 
 def velocity(W: np.ndarray, G: np.ndarray, N: float) -> np.ndarray:
-    """−A_{N,W}(G) in the singular frame, the kernel as the bare quotient: for full rank and no ties."""
+    """−A_{N,W}(G) in the singular frame, the kernel as the bare quotient: for full rank and no
+    ties.
+    """
     U, s, Vt = np.linalg.svd(W)
     left, right = (np.pad(s, (0, size - s.size)) for size in W.shape)
     a, b = left[:, None], right[None, :]
@@ -110,7 +121,9 @@ def velocity(W: np.ndarray, G: np.ndarray, N: float) -> np.ndarray:
         if math.isinf(N):
             values = np.where(a == b, a * b, (a**2 - b**2) / (2 * np.log(a / b)))
         else:
-            values = np.where(a == b, a ** (2 - 2 / N), (a**2 - b**2) / (N * (a ** (2 / N) - b ** (2 / N))))
+            values = np.where(
+                a == b, a ** (2 - 2 / N), (a**2 - b**2) / (N * (a ** (2 / N) - b ** (2 / N)))
+            )
     values = np.where((a == 0) & (b == 0), 0.0 if N > 1 else 1.0, np.nan_to_num(values))
     return -U @ (values * (U.T @ G @ Vt.T)) @ Vt
 
@@ -128,8 +141,12 @@ def flow(W0: np.ndarray, gradient, N: float, times=None, rtol: float = 1e-11) ->
 
     at_rest.terminal = True
     t1 = 1e12 if times is None else times[-1]
-    events, method = (at_rest, "LSODA") if times is None else (None, "DOP853")  # the tail may be stiff
-    done = solve_ivp(rhs, (0, t1), W0.ravel(), method, times, events=events, rtol=rtol, atol=1e-3 * rtol)
+    events, method = (
+        (at_rest, "LSODA") if times is None else (None, "DOP853")
+    )  # the tail may be stiff
+    done = solve_ivp(
+        rhs, (0, t1), W0.ravel(), method, times, events=events, rtol=rtol, atol=1e-3 * rtol
+    )
     assert times is not None or done.status == 1
     path = done.y.T.reshape(-1, *W0.shape)
     return path[-1] if times is None else path

@@ -1,4 +1,6 @@
-"""Real processes for the tests of sweeps: a scheduler, workers and clients that can be killed, and tasks that leave a log."""
+"""Real processes for the tests of sweeps: a scheduler, workers and clients that can be killed, and
+tasks that leave a log.
+"""
 
 import json
 import os
@@ -38,13 +40,22 @@ class Lab:
         (folder / "sweep.toml").write_text(
             f'task = "chores:cheap"\n{chunks}[grid]\ndepth = [2, inf]\nsize = [3, 8]\nseed = {{range = [0, {seeds}]}}\n'
         )
-        self.environment = {**os.environ, **THREADS, "SWEEP_LOG": str(self.log), "SWEEP_WORK": str(work)}
+        self.environment = {
+            **os.environ,
+            **THREADS,
+            "SWEEP_LOG": str(self.log),
+            "SWEEP_WORK": str(work),
+        }
         self.processes: list[subprocess.Popen] = []
 
     def start(self, *arguments: str, output: str) -> subprocess.Popen:
         with (self.folder / output).open("w") as file:
             process = subprocess.Popen(
-                [sys.executable, *arguments], cwd=self.folder, env=self.environment, stdout=file, stderr=file
+                [sys.executable, *arguments],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=file,
+                stderr=file,
             )
         self.processes.append(process)
         return process
@@ -56,15 +67,27 @@ class Lab:
     def scheduler(self) -> tuple[subprocess.Popen, str]:
         where = self.folder / "scheduler.json"
         where.unlink(missing_ok=True)
-        arguments = ("--port", "0", "--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(where))
-        process = self.start("-m", "distributed.cli.dask_scheduler", *arguments, output="scheduler.txt")
+        arguments = (
+            "--port",
+            "0",
+            "--host",
+            "127.0.0.1",
+            "--no-dashboard",
+            "--scheduler-file",
+            str(where),
+        )
+        process = self.start(
+            "-m", "distributed.cli.dask_scheduler", *arguments, output="scheduler.txt"
+        )
         wait(where.exists, 60)
         time.sleep(0.2)
         return process, json.loads(where.read_text())["address"]
 
     def worker(self, address: str) -> subprocess.Popen:
         arguments = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--memory-limit", "0")
-        return self.start("-m", "distributed.cli.dask_worker", address, *arguments, output="worker.txt")
+        return self.start(
+            "-m", "distributed.cli.dask_worker", address, *arguments, output="worker.txt"
+        )
 
     def calls(self) -> list[str]:
         """What the tasks logged: the key of each call."""
@@ -94,4 +117,8 @@ def wait(condition, seconds: float) -> None:
 
 def contents(store: Path) -> dict[str, bytes]:
     """Every file of a store."""
-    return {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(store)): path.read_bytes()
+        for path in store.rglob("*")
+        if path.is_file()
+    }

@@ -21,7 +21,9 @@ def test_completion_is_the_weighted_sum_over_observed_entries(rng):
     values, weights = rng.normal(size=4), rng.uniform(0.5, 2, 4)
     energy = dl.Completion(rows, cols, values, (3, 4), weights)
     W = rng.normal(size=(3, 4))
-    expected = 0.5 * sum(w * (W[i, j] - v) ** 2 for i, j, v, w in zip(rows, cols, values, weights, strict=True))
+    expected = 0.5 * sum(
+        w * (W[i, j] - v) ** 2 for i, j, v, w in zip(rows, cols, values, weights, strict=True)
+    )
     assert float(energy(W)) == pytest.approx(expected)
     np.testing.assert_allclose(jax.grad(energy)(W), differences(energy, W), atol=1e-8)
 
@@ -31,14 +33,18 @@ def test_from_dense_reads_nan_as_missing(rng):
     X[0, 1] = X[2, 2] = np.nan
     rows, cols = np.nonzero(~np.isnan(X))
     W = rng.normal(size=(3, 4))
-    assert float(dl.Completion.from_dense(X)(W)) == float(dl.Completion(rows, cols, X[rows, cols], X.shape)(W))
+    assert float(dl.Completion.from_dense(X)(W)) == float(
+        dl.Completion(rows, cols, X[rows, cols], X.shape)(W)
+    )
 
 
 def test_sensing(rng):
     A, y, w = rng.normal(size=(6, 3, 2)), rng.normal(size=6), rng.uniform(0.5, 2, 6)
     W = rng.normal(size=(3, 2))
     energy = dl.Sensing(A, y, w)
-    expected = 0.5 * sum(wl * ((Al * W).sum() - yl) ** 2 for Al, yl, wl in zip(A, y, w, strict=True))
+    expected = 0.5 * sum(
+        wl * ((Al * W).sum() - yl) ** 2 for Al, yl, wl in zip(A, y, w, strict=True)
+    )
     assert float(energy(W)) == pytest.approx(expected)
     np.testing.assert_allclose(jax.grad(energy)(W), differences(energy, W), atol=1e-8)
 
@@ -65,7 +71,10 @@ def test_bad_completion_problems(arguments, message):
 
 
 def test_a_W_of_another_shape_is_an_error_and_no_broadcast(rng):
-    for energy in (dl.Completion.from_dense(np.ones((2, 2))), dl.Sensing(np.ones((3, 2, 2)), np.ones(3))):
+    for energy in (
+        dl.Completion.from_dense(np.ones((2, 2))),
+        dl.Sensing(np.ones((3, 2, 2)), np.ones(3)),
+    ):
         with pytest.raises(dl.InputError, match=r"W must have the shape \(2, 2\)"):
             energy(np.ones((1, 2)))
 
@@ -75,11 +84,17 @@ def test_bad_dense_and_sensing_problems():
         (lambda: dl.Completion.from_dense(np.full((2, 2), np.nan)), "at least one observed"),
         (lambda: dl.Completion.from_dense(np.ones(3)), "X must be a matrix"),
         (lambda: dl.Completion.from_dense(np.array([["a", "b"]])), "X must hold real numbers"),
-        (lambda: dl.Completion.from_dense(np.ones((2, 2)), np.ones(2)), "weights must have the shape"),
+        (
+            lambda: dl.Completion.from_dense(np.ones((2, 2)), np.ones(2)),
+            "weights must have the shape",
+        ),
         (lambda: dl.Sensing(np.ones((2, 2)), np.ones(2)), "A must have shape"),
         (lambda: dl.Sensing(np.ones((2, 2, 2)), np.ones(3)), "y must have shape"),
         (lambda: dl.Sensing(np.full((1, 2, 2), np.nan), np.ones(1)), "A must be finite"),
-        (lambda: dl.Sensing(np.ones((1, 2, 2)), np.ones(1), np.array([-1.0])), "weights must be ≥ 0"),
+        (
+            lambda: dl.Sensing(np.ones((1, 2, 2)), np.ones(1), np.array([-1.0])),
+            "weights must be ≥ 0",
+        ),
     ]:
         with pytest.raises(dl.InputError, match=message):
             bad()

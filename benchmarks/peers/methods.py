@@ -1,8 +1,10 @@
-"""One function per method: fit on a training set, predict pairs. Only NumPy is imported before a method is asked for.
+"""One function per method: fit on a training set, predict pairs. Only NumPy is imported before a
+method is asked for.
 
-Each is a function (train, pairs, shape, threads, **settings) → predictions, where train = (rows, cols, values); GRIDS says which settings
-are tried on the validation entries. Values are centred for the methods that model no mean. Ours compute in float32, as cmfrec and
-LensKit do by default.
+Each is a function (train, pairs, shape, threads, **settings) → predictions, where train =
+(rows, cols, values); GRIDS says which settings are tried on the validation entries. Values are
+centred for the methods that model no mean. Ours compute in float32, as cmfrec and LensKit do by
+default.
 """
 
 import itertools
@@ -15,13 +17,17 @@ def single(train):
 
 
 def ours(train, pairs, shape, threads, depth=3.0, **options):
-    """deeplinear at one depth; the strength and the stop are chosen inside, on a tenth of the training entries."""
+    """deeplinear at one depth; the strength and the stop are chosen inside, on a tenth of the
+    training entries.
+    """
     import warnings
 
     import deeplinear as dl
 
     warnings.simplefilter("ignore")
-    model = dl.DeepMatrixCompletion(depth, threads=threads, random_state=0, clip="range", **options).fit(single(train))
+    model = dl.DeepMatrixCompletion(
+        depth, threads=threads, random_state=0, clip="range", **options
+    ).fit(single(train))
     return model.predict(*pairs)
 
 
@@ -32,7 +38,9 @@ def ours_cv(train, pairs, shape, threads, **options):
     import deeplinear as dl
 
     warnings.simplefilter("ignore")
-    model = dl.DeepMatrixCompletionCV(threads=threads, random_state=0, clip="range", **options).fit(single(train))
+    model = dl.DeepMatrixCompletionCV(threads=threads, random_state=0, clip="range", **options).fit(
+        single(train)
+    )
     return model.predict(*pairs)
 
 
@@ -62,10 +70,20 @@ def libmf(train, pairs, shape, threads, k, penalty, iterations):
 
     mean = train[2].mean()
     data = np.column_stack([train[0], train[1], train[2] - mean]).astype(np.float32)
-    model = mf.MF(k=k, lambda_p2=penalty, lambda_q2=penalty, nr_iters=iterations, nr_threads=threads, quiet=True)
+    model = mf.MF(
+        k=k,
+        lambda_p2=penalty,
+        lambda_q2=penalty,
+        nr_iters=iterations,
+        nr_threads=threads,
+        quiet=True,
+    )
     model.fit(data)
     if np.sqrt(np.mean((model.predict(data[:, :2]) - data[:, 2]) ** 2)) > 0.98 * train[2].std():
-        raise RuntimeError("the binding does not even fit its training entries (error above their standard deviation)")
+        raise RuntimeError(
+            "the binding does not even fit its training entries (error above their standard "
+            "deviation)"
+        )
     return model.predict(np.column_stack(pairs)) + mean
 
 
@@ -74,7 +92,9 @@ def surprise(train, pairs, shape, threads, k, penalty, epochs):
     from surprise import SVD, Dataset, Reader
 
     frame = pd.DataFrame(dict(zip("uix", train, strict=True)))
-    data = Dataset.load_from_df(frame, Reader(rating_scale=(frame.x.min(), frame.x.max()))).build_full_trainset()
+    data = Dataset.load_from_df(
+        frame, Reader(rating_scale=(frame.x.min(), frame.x.max()))
+    ).build_full_trainset()
     model = SVD(n_factors=k, reg_all=penalty, n_epochs=epochs, random_state=0).fit(data)
     return [model.predict(u, i).est for u, i in zip(*pairs, strict=True)]
 
@@ -99,7 +119,10 @@ def smurff(train, pairs, shape, threads, k, samples):
     # the noise is learned (the default holds it fixed at a precision of 5, far off for ratings)
     session.addTrainAndTest(seen, asked, package.AdaptiveNoise(1.0, 10.0))
     found = {tuple(p.coords): p.pred_avg for p in session.run()}
-    return np.array([found[pair] for pair in zip(*(side.tolist() for side in pairs), strict=True)]) + mean
+    return (
+        np.array([found[pair] for pair in zip(*(side.tolist() for side in pairs), strict=True)])
+        + mean
+    )
 
 
 def cornac(train, pairs, shape, threads, k, penalty, epochs):
@@ -107,7 +130,15 @@ def cornac(train, pairs, shape, threads, k, penalty, epochs):
     from cornac.models import MF
 
     data = Dataset.from_uir(list(zip(*(side.tolist() for side in train), strict=True)), seed=1)
-    model = MF(k=k, lambda_reg=penalty, max_iter=epochs, learning_rate=0.01, use_bias=True, num_threads=threads, seed=1)
+    model = MF(
+        k=k,
+        lambda_reg=penalty,
+        max_iter=epochs,
+        learning_rate=0.01,
+        use_bias=True,
+        num_threads=threads,
+        seed=1,
+    )
     model.fit(data)
     out = np.full(len(pairs[0]), train[2].mean())
     users, items = data.uid_map, data.iid_map
@@ -123,7 +154,9 @@ def lenskit(train, pairs, shape, threads, k, penalty):
     from lenskit.data import ItemList, RecQuery, from_interactions_df
     from lenskit.training import TrainingOptions
 
-    data = from_interactions_df(pd.DataFrame(dict(zip(("user_id", "item_id", "rating"), train, strict=True))))
+    data = from_interactions_df(
+        pd.DataFrame(dict(zip(("user_id", "item_id", "rating"), train, strict=True)))
+    )
     model = BiasedMFScorer(features=k, regularization=penalty)
     model.train(data, TrainingOptions())
     out = np.full(len(pairs[0]), train[2].mean())
@@ -152,8 +185,12 @@ METHODS = {
     "deeplinear, depth 4": (ours, {"depth": [4.0]}),
     "deeplinear, depth chosen": (ours_cv, {}),
     "deeplinear, depth 3, average of 50": (ours, {"ensemble": [50], "burn_in": [20]}),
-    "deeplinear, depth 3, average, features": (ours, {"ensemble": [20], "burn_in": [20], "features": [True]}),
-    # tuned as the others are, outside: the fit alone is timed, without a choice of strength and without calibration
+    "deeplinear, depth 3, average, features": (
+        ours,
+        {"ensemble": [20], "burn_in": [20], "features": [True]},
+    ),
+    # tuned as the others are, outside: the fit alone is timed, without a choice of strength and
+    # without calibration
     "deeplinear, depth 3, tuned outside": (ours, _BARE | {"max_sweeps": [4, 8]}),
     "deeplinear, average of 20, features, tuned outside": (
         ours,
@@ -168,10 +205,13 @@ METHODS = {
     "LensKit ALS": (lenskit, {"k": [10, 50], "penalty": [0.1, 0.5]}),
     "fancyimpute SoftImpute": (fancyimpute, {"shrinkage": [5.0, 10.0, 20.0]}),
 }
-# What each of the others cannot be compared on: implicit-feedback packages ("implicit") rank items and predict no ratings.
+# What each of the others cannot be compared on: implicit-feedback packages ("implicit") rank items
+# and predict no ratings.
 
 
 def grid(name):
     """All settings of a method."""
     choices = METHODS[name][1]
-    return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
+    return [
+        dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())
+    ]

@@ -1,4 +1,6 @@
-"""One method in its own process: tune on the validation entries, fit train + validation, measure. Writes JSON."""
+"""One method in its own process: tune on the validation entries, fit train + validation, measure.
+Writes JSON.
+"""
 
 import json
 import resource
@@ -19,7 +21,8 @@ def parts(data_file):
     """({train, valid, test: (rows, cols, values)}, shape of the matrix, range of the values)."""
     data = np.load(data_file)
     part = {
-        key: (data[f"{key}_rows"], data[f"{key}_cols"], data[f"{key}_values"]) for key in ("train", "valid", "test")
+        key: (data[f"{key}_rows"], data[f"{key}_cols"], data[f"{key}_values"])
+        for key in ("train", "valid", "test")
     }
     return part, tuple(int(side) for side in data["shape"]), data["limits"]
 

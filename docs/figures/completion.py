@@ -1,4 +1,6 @@
-"""The picture of docs/completion.md: python docs/figures/completion.py writes completion.png beside itself (half a minute)."""
+"""The picture of docs/completion.md: python docs/figures/completion.py writes completion.png beside
+itself (half a minute).
+"""
 
 import warnings
 from pathlib import Path
@@ -13,7 +15,9 @@ STRENGTHS = (1.0, 0.7, 0.5, 0.36, 0.25)
 
 
 def run(count=100_000, strengths=STRENGTHS, seed=0):
-    """Held-out errors by depth and strength, and coverage of 90 % intervals by how sure the model says it is."""
+    """Held-out errors by depth and strength, and coverage of 90 % intervals by how sure the model
+    says it is.
+    """
     warnings.simplefilter("ignore")
     ratings = dl.datasets.make_ratings(1900, 1200, count, seed=seed)
     train, test = ratings.split(0.1, seed=seed)
@@ -30,7 +34,11 @@ def run(count=100_000, strengths=STRENGTHS, seed=0):
     low, high = model.interval(test.pairs)
     covered = (low <= test.values) & (test.values <= high)
     order = np.array_split(np.argsort(deviation), 10)
-    return errors, [(deviation[part].mean(), covered[part].mean(), len(part)) for part in order], covered.mean()
+    return (
+        errors,
+        [(deviation[part].mean(), covered[part].mean(), len(part)) for part in order],
+        covered.mean(),
+    )
 
 
 def draw(errors, bins, overall, strengths=STRENGTHS):
@@ -48,7 +56,14 @@ def draw(errors, bins, overall, strengths=STRENGTHS):
     bars = 1.96 * np.sqrt(share * (1 - share) / count)
     right.axhline(0.9, color="0.5", linestyle="--", linewidth=1)
     right.errorbar(deviation, share, yerr=bars, **line_style(0) | {"linestyle": "none"})
-    right.text(0.5 * (deviation[-1] + deviation[-2]), 0.897, "asked for", ha="center", va="top", color="0.35")
+    right.text(
+        0.5 * (deviation[-1] + deviation[-2]),
+        0.897,
+        "asked for",
+        ha="center",
+        va="top",
+        color="0.35",
+    )
     right.set_ylim(0.8, 1.0)
     right.set_xlabel("stated deviation (stars), ten classes")
     right.set_ylabel("part inside the 90 % interval")

@@ -1,4 +1,6 @@
-"""The picture of docs/three_volumes.md: python docs/figures/three_volumes.py writes three_volumes.png beside itself (ten seconds)."""
+"""The picture of docs/three_volumes.md: python docs/figures/three_volumes.py writes
+three_volumes.png beside itself (ten seconds).
+"""
 
 import math
 from pathlib import Path
@@ -38,13 +40,22 @@ def maps(fig, axes, function, label):
         values = np.asarray(function(completions(w12, w21), depth))
         low, high = np.quantile(values, [0.01, 0.99])
         image = ax.pcolormesh(
-            grid, grid, values, cmap="viridis", vmin=low, vmax=high, shading="nearest", rasterized=True
+            grid,
+            grid,
+            values,
+            cmap="viridis",
+            vmin=low,
+            vmax=high,
+            shading="nearest",
+            rasterized=True,
         )
         for sign in (-1, 1):
             curve = np.geomspace(W11 * W22 / 2, 2, 100)
             ax.plot(sign * curve, sign * W11 * W22 / curve, color="white", lw=0.8, ls=(0, (4, 4)))
             ax.plot(sign * W11, sign * W11, "o", ms=6, mfc="white", mec="black")
-        ax.set(title=f"{label}, {name(depth)}", xlabel="$w_{12}$", ylabel="$w_{21}$", aspect="equal")
+        ax.set(
+            title=f"{label}, {name(depth)}", xlabel="$w_{12}$", ylabel="$w_{21}$", aspect="equal"
+        )
         fig.colorbar(image, ax=ax, extend="both", shrink=0.85)
 
 
@@ -53,13 +64,36 @@ def along_the_hyperbola(ax, neighbourhood):
     W = completions(W11 * np.exp(log_x), W11 * np.exp(-log_x))
     for depth, colour, style in zip((2, 5, 20), COLOURS, STYLES, strict=True):
         if neighbourhood:
-            balls = [dl.ball_volume(X, depth, 0.1, constraint=np.eye(2, dtype=bool), samples=4000) for X in W]
+            balls = [
+                dl.ball_volume(X, depth, 0.1, constraint=np.eye(2, dtype=bool), samples=4000)
+                for X in W
+            ]
             values, errors = np.array([(b.log_volume, 2 * b.standard_error) for b in balls]).T
-            ax.errorbar(log_x, values, errors, color=colour, ls=style, marker="o", ms=3, capsize=2, label=name(depth))
+            ax.errorbar(
+                log_x,
+                values,
+                errors,
+                color=colour,
+                ls=style,
+                marker="o",
+                ms=3,
+                capsize=2,
+                label=name(depth),
+            )
         else:
-            ax.plot(log_x, dl.log_stratum_volume(W, depth, rank=1), color=colour, ls=style, label=name(depth))
+            ax.plot(
+                log_x,
+                dl.log_stratum_volume(W, depth, rank=1),
+                color=colour,
+                ls=style,
+                label=name(depth),
+            )
     what = "Volume of the ball of radius 0.1" if neighbourhood else "Volume on the rank-1 stratum"
-    ax.set(title=f"{what}\nalong the hyperbola", xlabel="log($w_{12}$ / 0.92), corner at 0", ylabel="log volume")
+    ax.set(
+        title=f"{what}\nalong the hyperbola",
+        xlabel="log($w_{12}$ / 0.92), corner at 0",
+        ylabel="log volume",
+    )
     if neighbourhood:
         ax.set_ylim(bottom=-5.2)
     ax.legend(frameon=False, loc="lower center", fontsize=8)
@@ -89,7 +123,9 @@ def towards_rank_one(ax):
 def main():
     fig, axes = plt.subplots(3, 3, figsize=(13, 12), layout="constrained")
     maps(fig, axes[0], dl.log_volume, "log √det g")
-    maps(fig, axes[1], lambda W, depth: dl.entropy(W, depth, constant=False), "Entropy (no constant)")
+    maps(
+        fig, axes[1], lambda W, depth: dl.entropy(W, depth, constant=False), "Entropy (no constant)"
+    )
     towards_rank_one(axes[2, 0])
     along_the_hyperbola(axes[2, 1], neighbourhood=False)
     along_the_hyperbola(axes[2, 2], neighbourhood=True)

@@ -17,72 +17,87 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from . import asymptotics, curvature, datasets, experiments, geodesic, verify
+    from . import asymptotics, datasets, experiments, verify
     from .asymptotics import effective_rank, stable_rank
-    from .charts import LogSVD
     from .compilation import cache_compilations
-    from .completion.estimators import DeepLinearImputer
-    from .completion.matrix import DeepMatrixCompletion
-    from .completion.matrix_cv import DeepMatrixCompletionCV
-    from .diffusion import DiffusionResult, DiffusionStatus, brownian, factor_langevin, langevin
+    from .completion.imputer import DeepLinearImputer
+    from .completion.matrix_completion import DeepMatrixCompletion
+    from .completion.matrix_completion_cv import DeepMatrixCompletionCV
+    from .dynamics.ensembles import Ending, EnsembleResult, ensemble, normal_start
+    from .dynamics.factors import balanced_factors, imbalance, product
+    from .dynamics.flow import factor_flow, gradient_flow
+    from .dynamics.langevin import (
+        DiffusionResult,
+        DiffusionStatus,
+        brownian,
+        factor_langevin,
+        langevin,
+    )
+    from .dynamics.solve import FlowResult, Status
     from .energies import Completion, Sensing
-    from .ensembles import Ending, EnsembleResult, ensemble, normal_start
-    from .factors import balanced_factors, imbalance, product
-    from .flows import factor_flow, gradient_flow
-    from .geometry import gradient, inner, norm, random_tangent
-    from .integrate import FlowResult, Status
-    from .manifold import Metric
-    from .neighbourhood import BallVolume, ball_volume
-    from .operator import Operator
-    from .spectral import kernel
-    from .volume import entropy, free_energy, log_stratum_volume, log_volume
+    from .geometry import curvature, geodesic
+    from .geometry.adapters import Metric
+    from .geometry.ball_volume import BallVolume, ball_volume
+    from .geometry.kernel import kernel
+    from .geometry.metric import gradient, inner, norm, random_tangent
+    from .geometry.operator import Operator
+    from .geometry.point import LogSVD
+    from .geometry.volume import entropy, free_energy, log_stratum_volume, log_volume
 
 __version__ = "0.1.0"
 
-# Where a public name lives. Resolved on first use: the command line answers at once, without JAX or scikit-learn.
+# Where a public name lives. Resolved on first use: the command line answers at once, without JAX or
+# scikit-learn.
 _HOME = {
-    "kernel": "spectral",
-    "Operator": "operator",
+    "kernel": "geometry.kernel",
+    "Operator": "geometry.operator",
     "Completion": "energies",
     "Sensing": "energies",
-    "gradient_flow": "flows",
-    "factor_flow": "flows",
-    "ensemble": "ensembles",
-    "normal_start": "ensembles",
-    "EnsembleResult": "ensembles",
-    "Ending": "ensembles",
+    "gradient_flow": "dynamics.flow",
+    "factor_flow": "dynamics.flow",
+    "ensemble": "dynamics.ensembles",
+    "normal_start": "dynamics.ensembles",
+    "EnsembleResult": "dynamics.ensembles",
+    "Ending": "dynamics.ensembles",
     "cache_compilations": "compilation",
-    "FlowResult": "integrate",
-    "Status": "integrate",
-    "LogSVD": "charts",
-    "balanced_factors": "factors",
-    "product": "factors",
-    "imbalance": "factors",
-    "DeepLinearImputer": "completion.estimators",
-    "DeepMatrixCompletion": "completion.matrix",
-    "DeepMatrixCompletionCV": "completion.matrix_cv",
-    "Metric": "manifold",
-    "inner": "geometry",
-    "norm": "geometry",
-    "gradient": "geometry",
-    "random_tangent": "geometry",
-    "log_volume": "volume",
-    "log_stratum_volume": "volume",
-    "entropy": "volume",
-    "free_energy": "volume",
-    "ball_volume": "neighbourhood",
-    "BallVolume": "neighbourhood",
-    "brownian": "diffusion",
-    "langevin": "diffusion",
-    "factor_langevin": "diffusion",
-    "DiffusionResult": "diffusion",
-    "DiffusionStatus": "diffusion",
+    "FlowResult": "dynamics.solve",
+    "Status": "dynamics.solve",
+    "LogSVD": "geometry.point",
+    "balanced_factors": "dynamics.factors",
+    "product": "dynamics.factors",
+    "imbalance": "dynamics.factors",
+    "DeepLinearImputer": "completion.imputer",
+    "DeepMatrixCompletion": "completion.matrix_completion",
+    "DeepMatrixCompletionCV": "completion.matrix_completion_cv",
+    "Metric": "geometry.adapters",
+    "inner": "geometry.metric",
+    "norm": "geometry.metric",
+    "gradient": "geometry.metric",
+    "random_tangent": "geometry.metric",
+    "log_volume": "geometry.volume",
+    "log_stratum_volume": "geometry.volume",
+    "entropy": "geometry.volume",
+    "free_energy": "geometry.volume",
+    "ball_volume": "geometry.ball_volume",
+    "BallVolume": "geometry.ball_volume",
+    "brownian": "dynamics.langevin",
+    "langevin": "dynamics.langevin",
+    "factor_langevin": "dynamics.langevin",
+    "DiffusionResult": "dynamics.langevin",
+    "DiffusionStatus": "dynamics.langevin",
     "effective_rank": "asymptotics",
     "stable_rank": "asymptotics",
 }
 
 # Subjects that are used by their own name: dl.geodesic.log, dl.curvature.scalar, …
-_SUBJECTS = ("geodesic", "curvature", "asymptotics", "verify", "experiments", "datasets")
+_SUBJECTS = {
+    "geodesic": "geometry.geodesic",
+    "curvature": "geometry.curvature",
+    "asymptotics": "asymptotics",
+    "verify": "verify",
+    "experiments": "experiments",
+    "datasets": "datasets",
+}
 
 __all__ = [
     "kernel",
@@ -144,7 +159,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _SUBJECTS:
-        return import_module(f".{name}", __name__)
+        return import_module(f".{_SUBJECTS[name]}", __name__)
     if name not in _HOME:
         raise AttributeError(f"module 'deeplinear' has no attribute {name!r}")
     value = getattr(import_module(f".{_HOME[name]}", __name__), name)

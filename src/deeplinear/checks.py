@@ -1,4 +1,6 @@
-"""Checks of arguments, shared by the library: a typed error while values can be seen, equinox's runtime error under jit."""
+"""Checks of arguments, shared by the library: a typed error while values can be seen, equinox's
+runtime error under jit.
+"""
 
 from typing import Any
 
@@ -17,15 +19,19 @@ def is_traced(*values: Any) -> bool:
 
 
 def check_depth(depth: Any, name: str = "depth", *, scalar: bool = False) -> Any:
-    """Return ``depth`` unchanged if it is a real number ≥ 1 or ``math.inf``; raise `DepthError` if not.
+    """Return ``depth`` unchanged if it is a real number ≥ 1 or ``math.inf``; raise `DepthError` if
+    not.
 
     Arrays of depths pass if all entries do, except where the caller needs one number (``scalar``).
 
-    A traced depth (inside ``jit``, ``vmap`` or ``grad``) has no value to look at; there `inverse_depth` turns what is
-    out of range into NaN.
+    A traced depth (inside ``jit``, ``vmap`` or ``grad``) has no value to look at; there
+    `inverse_depth` turns what is out of range into NaN.
     """
     if scalar and np.ndim(depth) != 0:
-        raise DepthError(f"{name} must be one number here, got shape {np.shape(depth)}: use jax.vmap for several.")
+        raise DepthError(
+            f"{name} must be one number here, got shape {np.shape(depth)}: use jax.vmap for "
+            "several."
+        )
     if isinstance(depth, jax.core.Tracer):
         return depth
     try:
@@ -33,12 +39,17 @@ def check_depth(depth: Any, name: str = "depth", *, scalar: bool = False) -> Any
     except (TypeError, ValueError):
         raise DepthError(f"{name} must be a real number ≥ 1 or math.inf, got {depth!r}.") from None
     if not np.all(values >= 1):
-        raise DepthError(f"{name} must be ≥ 1 (a real number or math.inf), got {depth!r}: use 1 for no depth at all.")
+        raise DepthError(
+            f"{name} must be ≥ 1 (a real number or math.inf), got {depth!r}: use 1 for no depth at "
+            "all."
+        )
     return depth
 
 
 def raise_if(value: Any, condition: ArrayLike, error: Exception) -> Any:
-    """Return ``value``; raise ``error`` if ``condition`` holds anywhere (inside jit: its text, by `equinox.error_if`)."""
+    """Return ``value``; raise ``error`` if ``condition`` holds anywhere (inside jit: its text, by
+    `equinox.error_if`).
+    """
     if is_traced(condition):
         return eqx.error_if(value, condition, str(error))
     if np.asarray(condition).any():  # in NumPy: a small eager JAX operation would be compiled first
@@ -47,21 +58,34 @@ def raise_if(value: Any, condition: ArrayLike, error: Exception) -> Any:
 
 
 def check_matrix(W: ArrayLike, name: str = "W", *, batch: bool = False) -> Array:
-    """``W`` as a floating JAX array with two axes and finite entries; `InputError` otherwise. ``batch``: leading axes pass."""
+    """``W`` as a floating JAX array with two axes and finite entries; `InputError` otherwise.
+    ``batch``: leading axes pass.
+    """
     if not hasattr(W, "dtype"):
         W = np.asarray(W)
     if np.ndim(W) < 2 or (np.ndim(W) > 2 and not batch) or 0 in np.shape(W):
-        raise InputError(f"{name} must be a matrix with two non-empty axes, got shape {np.shape(W)}.")
+        raise InputError(
+            f"{name} must be a matrix with two non-empty axes, got shape {np.shape(W)}."
+        )
     if W.dtype.kind not in "fiub" or W.dtype.itemsize == 2:
-        raise InputError(f"{name} must hold real numbers of 32 or 64 bits, got dtype {W.dtype}: convert it to float64.")
+        raise InputError(
+            f"{name} must hold real numbers of 32 or 64 bits, got dtype {W.dtype}: convert it to "
+            "float64."
+        )
     W = jnp.asarray(W, W.dtype if jnp.issubdtype(W.dtype, jnp.floating) else float)
     # NumPy where values can be seen: small eager JAX operations would each be compiled first.
     bad = ~(jnp if is_traced(W) else np).isfinite(W)
-    return raise_if(W, bad.any(), InputError(f"{name} must be finite, got NaN or infinite entries: remove them first."))
+    return raise_if(
+        W,
+        bad.any(),
+        InputError(f"{name} must be finite, got NaN or infinite entries: remove them first."),
+    )
 
 
 def check_tolerance(value: float, dtype: Any, name: str) -> float:
-    """``value`` if it is positive and within reach of ``dtype``; `InputError` or `PrecisionError` otherwise."""
+    """``value`` if it is positive and within reach of ``dtype``; `InputError` or `PrecisionError`
+    otherwise.
+    """
     if is_traced(value):
         return value
     if not value > 0:

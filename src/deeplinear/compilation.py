@@ -7,10 +7,12 @@ import jax
 
 
 def cache_compilations(folder: str | os.PathLike[str] | None = None) -> Path:
-    """Keep what JAX compiles from now on in ``folder``, for this process and later ones; returns the folder.
+    """Keep what JAX compiles from now on in ``folder``, for this process and later ones; returns
+    the folder.
 
-    By default ``deeplinear/compiled`` in the user's cache folder (``$XDG_CACHE_HOME``, or ``~/.cache``). The setting is JAX's own and
-    holds for the whole process, so the library never makes it unasked; the command line does. Old entries can be deleted freely.
+    By default ``deeplinear/compiled`` in the user's cache folder (``$XDG_CACHE_HOME``, or
+    ``~/.cache``). The setting is JAX's own and holds for the whole process, so the library never
+    makes it unasked; the command line does. Old entries can be deleted freely.
 
     >>> import deeplinear as dl, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:  # doctest: +SKIP

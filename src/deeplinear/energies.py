@@ -1,7 +1,8 @@
-"""Energies (training losses): W ↦ scalar. Any differentiable function of W serves; these are the usual ones.
+"""Energies (training losses): W ↦ scalar. Any differentiable function of W serves; these are the
+usual ones.
 
-An energy is called with W (m×n) and returns a scalar; gradients are taken by JAX. A class of your own is an
-`equinox.Module` with ``__call__``; a plain function is as good.
+An energy is called with W (m×n) and returns a scalar; gradients are taken by JAX. A class of your
+own is an `equinox.Module` with ``__call__``; a plain function is as good.
 """
 
 import equinox as eqx
@@ -14,12 +15,14 @@ from .errors import InputError
 
 
 class Completion(eqx.Module):
-    """Matrix completion, E(W) = ½ Σ_{(i,j) ∈ Ω} w_ij (W_ij − M_ij)², with gradient P_Ω(w ∘ (W − M)).
+    """Matrix completion, E(W) = ½ Σ_{(i,j) ∈ Ω} w_ij (W_ij − M_ij)², with gradient P_Ω(w ∘
+    (W − M)).
 
-    **Arguments**: ``rows``, ``cols`` (integers, equal length) and ``values`` list the observed entries of an m×n matrix,
-    ``shape`` = (m, n); ``weights`` (≥ 0, 1 by default) are one per entry.
+    **Arguments**: ``rows``, ``cols`` (integers, equal length) and ``values`` list the observed
+    entries of an m×n matrix, ``shape`` = (m, n); ``weights`` (≥ 0, 1 by default) are one per entry.
 
-    **Raises** `InputError`: an index out of range, an entry listed twice, a value that is not finite, a negative weight, nothing observed.
+    **Raises** `InputError`: an index out of range, an entry listed twice, a value that is not
+    finite, a negative weight, nothing observed.
 
     >>> energy = Completion([0, 1], [0, 1], [1.0, 2.0], (2, 2))
     >>> import jax.numpy as jnp
@@ -27,8 +30,8 @@ class Completion(eqx.Module):
     2.5
     """
 
-    # Dense on purpose: W is dense wherever this is called, and a masked difference is far faster than a gather and a
-    # scatter. Weight 0 means "not observed".
+    # Dense on purpose: W is dense wherever this is called, and a masked difference is far faster
+    # than a gather and a scatter. Weight 0 means "not observed".
     target: Float[Array, "m n"]
     weights: Float[Array, "m n"]
 
@@ -43,10 +46,13 @@ class Completion(eqx.Module):
         rows, cols, values = np.asarray(rows), np.asarray(cols), np.asarray(values)
         if not (rows.shape == cols.shape == values.shape and rows.ndim == 1):
             raise InputError(
-                f"rows, cols and values must be one-dimensional and of equal length, got {rows.shape}, {cols.shape}, {values.shape}."
+                "rows, cols and values must be one-dimensional and of equal length, got "
+                f"{rows.shape}, {cols.shape}, {values.shape}."
             )
         if values.dtype.kind not in "fiub":
-            raise InputError(f"values must hold real numbers, got dtype {values.dtype}: convert them to float.")
+            raise InputError(
+                f"values must hold real numbers, got dtype {values.dtype}: convert them to float."
+            )
         if len(shape) != 2 or min(shape) < 1:
             raise InputError(f"shape must be (m, n) with m, n ≥ 1, got {shape!r}.")
         if rows.size == 0:
@@ -56,19 +62,25 @@ class Completion(eqx.Module):
                 raise InputError(f"{name} must hold integers, got dtype {index.dtype}.")
             if index.min() < 0 or index.max() >= bound:
                 raise InputError(
-                    f"{name} must lie in 0 … {bound - 1} for shape {shape}, got {index.min()} … {index.max()}."
+                    f"{name} must lie in 0 … {bound - 1} for shape {shape}, got {index.min()} … "
+                    f"{index.max()}."
                 )
         flat = np.ravel_multi_index((rows, cols), shape)
         if np.unique(flat).size != flat.size:
             raise InputError(
-                "rows and cols list an entry twice: combine the repeated observations (and their weights) first."
+                "rows and cols list an entry twice: combine the repeated observations (and their "
+                "weights) first."
             )
         dtype = values.dtype if values.dtype.kind == "f" else np.dtype(float)
         w = np.ones(values.shape, dtype) if weights is None else np.asarray(weights, dtype)
         if w.shape != values.shape:
-            raise InputError(f"weights must match values in shape, got {w.shape} for {values.shape}.")
+            raise InputError(
+                f"weights must match values in shape, got {w.shape} for {values.shape}."
+            )
         if not np.isfinite(values).all():
-            raise InputError("values must be finite: leave entries that are missing out of the list.")
+            raise InputError(
+                "values must be finite: leave entries that are missing out of the list."
+            )
         if not (np.isfinite(w).all() and (w >= 0).all() and (w > 0).any()):
             raise InputError("weights must be finite and ≥ 0, with at least one > 0.")
         target, dense_weights = np.zeros(shape, dtype), np.zeros(shape, dtype)
@@ -77,7 +89,8 @@ class Completion(eqx.Module):
 
     @classmethod
     def from_dense(cls, X: ArrayLike, weights: ArrayLike | None = None) -> "Completion":
-        """The completion of a dense matrix in which NaN marks what is missing; ``weights`` has the shape of X.
+        """The completion of a dense matrix in which NaN marks what is missing; ``weights`` has the
+        shape of X.
 
         >>> import numpy as np
         >>> Completion.from_dense(np.array([[1.0, np.nan], [np.nan, 2.0]])).observed.tolist()
@@ -89,9 +102,17 @@ class Completion(eqx.Module):
         if X.dtype.kind not in "fiub":
             raise InputError(f"X must hold real numbers, got dtype {X.dtype}: convert it to float.")
         if weights is not None and np.shape(weights) != X.shape:
-            raise InputError(f"weights must have the shape {X.shape} of X, got {np.shape(weights)}.")
+            raise InputError(
+                f"weights must have the shape {X.shape} of X, got {np.shape(weights)}."
+            )
         rows, cols = np.nonzero(~np.isnan(X))
-        return cls(rows, cols, X[rows, cols], X.shape, None if weights is None else np.asarray(weights)[rows, cols])
+        return cls(
+            rows,
+            cols,
+            X[rows, cols],
+            X.shape,
+            None if weights is None else np.asarray(weights)[rows, cols],
+        )
 
     @property
     def observed(self) -> Array:
@@ -123,10 +144,15 @@ class Sensing(eqx.Module):
         if np.ndim(A) != 3 or 0 in np.shape(A):
             raise InputError(f"A must have shape (p, m, n), all positive, got {np.shape(A)}.")
         p = np.shape(A)[0]
-        weights = np.ones(p, np.result_type(np.asarray(y), np.float32)) if weights is None else weights
+        weights = (
+            np.ones(p, np.result_type(np.asarray(y), np.float32)) if weights is None else weights
+        )
         for name, x in (("y", y), ("weights", weights)):
             if np.shape(x) != (p,):
-                raise InputError(f"{name} must have shape ({p},), one entry a measurement in A, got {np.shape(x)}.")
+                raise InputError(
+                    f"{name} must have shape ({p},), one entry a measurement in A, got "
+                    f"{np.shape(x)}."
+                )
         for name, x in (("A", A), ("y", y), ("weights", weights)):
             if not np.isfinite(x).all():
                 raise InputError(f"{name} must be finite, got NaN or infinite entries.")
@@ -135,7 +161,9 @@ class Sensing(eqx.Module):
         self.A, self.y, self.weights = jnp.asarray(A), jnp.asarray(y), jnp.asarray(weights)
 
     def __call__(self, W: Float[Array | np.ndarray, "m n"]) -> Float[Array, ""]:
-        return 0.5 * jnp.sum(self.weights * (jnp.tensordot(self.A, _checked(W, self.A.shape[1:]), 2) - self.y) ** 2)
+        return 0.5 * jnp.sum(
+            self.weights * (jnp.tensordot(self.A, _checked(W, self.A.shape[1:]), 2) - self.y) ** 2
+        )
 
 
 def _checked(W: Array | np.ndarray, shape: tuple[int, ...]) -> Array | np.ndarray:

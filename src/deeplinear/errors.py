@@ -1,4 +1,6 @@
-"""The typed errors and warnings of the library. Each message names the argument, what it got, and the fix."""
+"""The typed errors and warnings of the library. Each message names the argument, what it got, and
+the fix.
+"""
 
 
 class InputError(ValueError):
@@ -10,7 +12,9 @@ class DepthError(InputError):
 
 
 class CriticalPointError(InputError):
-    """The start is a critical point of the flow (W = 0 at depth > 1), which training never leaves."""
+    """The start is a critical point of the flow (W = 0 at depth > 1), which training never
+    leaves.
+    """
 
 
 class PrecisionError(InputError):
@@ -22,7 +26,9 @@ class SingularOperatorError(InputError):
 
 
 class ImbalanceWarning(UserWarning):
-    """The factors are not balanced, so their product does not follow the downstairs flow exactly."""
+    """The factors are not balanced, so their product does not follow the downstairs flow
+    exactly.
+    """
 
 
 class EmptyLineWarning(UserWarning):
@@ -38,4 +44,6 @@ class DownloadError(OSError):
 
 
 class SweepError(RuntimeError):
-    """A sweep stopped before its end (no room, no scheduler); what it had computed is kept and can be resumed."""
+    """A sweep stopped before its end (no room, no scheduler); what it had computed is kept and can
+    be resumed.
+    """

@@ -1,4 +1,6 @@
-"""Arrays to matplotlib figures. Nothing is computed here, so every picture shows exactly what it was given."""
+"""Arrays to matplotlib figures. Nothing is computed here, so every picture shows exactly what it
+was given.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -33,12 +35,15 @@ _STYLE: dict[Any, Any] = {
 def new_figure(width: float, height: float) -> Figure:
     """A figure of its own (no pyplot, no global state), laid out so that nothing overlaps."""
     return Figure(
-        figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.05, wspace=0.02, hspace=0.02)
+        figsize=(width, height),
+        layout=ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.05, wspace=0.02, hspace=0.02),
     )
 
 
 def house_style() -> AbstractContextManager[None]:
-    """The look of every figure of the house, for a ``with`` around the making of its axes and legends."""
+    """The look of every figure of the house, for a ``with`` around the making of its axes and
+    legends.
+    """
     return mpl.rc_context(_STYLE)
 
 
@@ -49,7 +54,12 @@ def depth_label(depth: float) -> str:
 
 def line_style(index: int) -> dict[str, Any]:
     """Colour and marker of the index-th of several lines, which stay apart without colour too."""
-    return {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)], "ms": 5, "lw": 1.6}
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "marker": MARKERS[index % len(MARKERS)],
+        "ms": 5,
+        "lw": 1.6,
+    }
 
 
 def pictures(
@@ -61,7 +71,9 @@ def pictures(
     bar_label: str = "",
     width: float = 12.0,
 ) -> Figure:
-    """A grid of titled images (h × w, or h × w × 3) on one colour scale; NaN shows in the colour of :data:`MISSING_COLOURS`."""
+    """A grid of titled images (h × w, or h × w × 3) on one colour scale; NaN shows in the colour of
+    :data:`MISSING_COLOURS`.
+    """
     first = next(iter(images.values()))
     rows = -(-len(images) // columns)
     aspect = min(max(first.shape[0] / first.shape[1], 0.3), 1.6)
@@ -77,7 +89,12 @@ def pictures(
                 image = np.where(hole, mpl.colors.to_rgb(missing), np.clip(image, 0, 1))
             shape = "equal" if first.shape[0] / first.shape[1] == aspect else "auto"
             shown = axis.imshow(
-                image, cmap=colours, vmin=limits[0], vmax=limits[1], interpolation="nearest", aspect=shape
+                image,
+                cmap=colours,
+                vmin=limits[0],
+                vmax=limits[1],
+                interpolation="nearest",
+                aspect=shape,
             )
             axis.set_title(title)
         for axis in axes:
@@ -116,7 +133,10 @@ def curves(
         figure = new_figure(width, height)
         axis = figure.subplots()
         if diagonal:
-            low, high = min(x.min() for x, _ in lines.values()), max(x.max() for x, _ in lines.values())
+            low, high = (
+                min(x.min() for x, _ in lines.values()),
+                max(x.max() for x, _ in lines.values()),
+            )
             axis.plot([low, high], [low, high], color="#888888", lw=1, ls="--", label="unchanged")
         for index, (name, (x, y)) in enumerate(lines.items()):
             _line(axis, index, name, x, y)
@@ -126,7 +146,9 @@ def curves(
     return figure
 
 
-def _line(axis: Axes, index: int, name: str, x: Sequence[float] | np.ndarray, y: np.ndarray) -> None:
+def _line(
+    axis: Axes, index: int, name: str, x: Sequence[float] | np.ndarray, y: np.ndarray
+) -> None:
     axis.plot(
         x,
         y,

@@ -1,4 +1,6 @@
-"""Training asymptotics: what rank is left, how fast the residual dies out, and how small singular values come and go."""
+"""Training asymptotics: what rank is left, how fast the residual dies out, and how small singular
+values come and go.
+"""
 
 from .laws import DecayFit, escape_time, exponent, fit_decay, predict_decay
 from .ranks import effective_rank, stable_rank

@@ -1,4 +1,5 @@
-"""How a small singular value moves under a constant push c, d log σ/dt = −c σ^{1−2/N}, in closed form at any depth.
+"""How a small singular value moves under a constant push c, d log σ/dt = −c σ^{1−2/N}, in closed
+form at any depth.
 
 Everything is written in q = 1 − 2/N: −1 at N = 1, 0 at N = 2, 1 at N = ∞.
 """
@@ -14,7 +15,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ..checks import check_depth, is_traced
 from ..errors import InputError
-from ..spectral import inverse_depth
+from ..geometry.kernel import inverse_depth
 
 # below this power the fit calls a decay exponential: a depth within 2 per cent of 2
 NEARLY_EXPONENTIAL = 0.01
@@ -33,7 +34,9 @@ def _expm1_ratio(y: Array) -> Array:
     """(e^y − 1)/y, with right derivatives at 0."""
     near = jnp.abs(y) < 0.1
     x = jnp.where(near, y, 0.0)
-    series = jnp.polyval(jnp.array([1 / math.factorial(k + 1) for k in range(10, -1, -1)], y.dtype), x)
+    series = jnp.polyval(
+        jnp.array([1 / math.factorial(k + 1) for k in range(10, -1, -1)], y.dtype), x
+    )
     far = jnp.where(near, 1.0, y)
     return jnp.where(near, series, jnp.expm1(far) / far)
 
@@ -41,7 +44,9 @@ def _expm1_ratio(y: Array) -> Array:
 def _arrays(depth: ArrayLike, *values: ArrayLike) -> tuple[Array, ...]:
     """(q, *values) as floating arrays that broadcast."""
     check_depth(depth)
-    floating = [x.dtype for x in values if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating)]
+    floating = [
+        x.dtype for x in values if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating)
+    ]
     dtype = jnp.result_type(*floating) if floating else jnp.result_type(float)
     return (1 - 2 * inverse_depth(depth, dtype), *(jnp.asarray(x, dtype) for x in values))
 
@@ -53,10 +58,11 @@ def _check_positive(**values: Any) -> None:
 
 
 def exponent(depth: ArrayLike) -> Float[Array, "..."]:
-    """The exponent p = N/(N − 2) with which a small singular value decays like t^{−p} under a constant push.
+    """The exponent p = N/(N − 2) with which a small singular value decays like t^{−p} under a
+    constant push.
 
-    1 at N = ∞, 3 at N = 3; infinite for N ≤ 2, where it falls faster than any power: like e^{−ct} at N = 2, to zero in
-    finite time below. **Raises** `DepthError`. **Source**: `predict_decay`.
+    1 at N = ∞, 3 at N = 3; infinite for N ≤ 2, where it falls faster than any power: like e^{−ct}
+    at N = 2, to zero in finite time below. **Raises** `DepthError`. **Source**: `predict_decay`.
 
     >>> import math, deeplinear as dl
     >>> [float(dl.asymptotics.exponent(N)) for N in (2, 4, math.inf)]
@@ -66,17 +72,22 @@ def exponent(depth: ArrayLike) -> Float[Array, "..."]:
     return jnp.where(q > 0, 1 / jnp.where(q > 0, q, 1.0), jnp.where(jnp.isnan(q), jnp.nan, jnp.inf))
 
 
-def predict_decay(t: ArrayLike, sigma0: ArrayLike, push: ArrayLike, depth: ArrayLike) -> Float[Array, "..."]:
+def predict_decay(
+    t: ArrayLike, sigma0: ArrayLike, push: ArrayLike, depth: ArrayLike
+) -> Float[Array, "..."]:
     """The exact solution of d log σ/dt = −c σ^{1−2/N}, σ(0) = σ_0, at time t:
 
-        N = 2: σ_0 e^{−ct};   N > 2: (σ_0^{−q} + q c t)^{−1/q}, q = 1 − 2/N;   N = ∞: 1/(1/σ_0 + c t).
+        N = 2: σ_0 e^{−ct}; N > 2: (σ_0^{−q} + q c t)^{−1/q}, q = 1 − 2/N; N = ∞: 1/(1/σ_0 + c t).
 
-    It is the law of a singular value σ_i while c = M_ii = u_iᵀ E′(W) v_i does not change. For N < 2 the same formula reaches zero
-    at t = σ_0^{−q}/(−q c): from there on the result is 0 (the flow itself crosses zero, and the sign of det W with it). A negative
-    push is growth, (N > 2) to infinity at t = σ_0^{−q}/(−q c): from there on the result is infinite.
+    It is the law of a singular value σ_i while c = M_ii = u_iᵀ E′(W) v_i does not change. For N < 2
+    the same formula reaches zero at t = σ_0^{−q}/(−q c): from there on the result is 0 (the flow
+    itself crosses zero, and the sign of det W with it). A negative push is growth, (N > 2) to
+    infinity at t = σ_0^{−q}/(−q c): from there on the result is infinite.
 
-    **Shapes**: the arguments broadcast; differentiable in all, also at N = 2. **Normalization**: time as in [CMV].
-    **Raises** `DepthError`; `InputError` for sigma0 ≤ 0. **Source**: the SVD chart of the flow, Cohen, Menon, Veraszto 2023.
+    **Shapes**: the arguments broadcast; differentiable in all, also at N = 2. **Normalization**:
+    time as in [CMV].
+    **Raises** `DepthError`; `InputError` for sigma0 ≤ 0. **Source**: the SVD chart of the flow,
+    Cohen, Menon, Veraszto 2023.
 
     >>> import math, deeplinear as dl
     >>> [round(float(dl.asymptotics.predict_decay(10.0, 0.5, 1.0, N)), 6) for N in (2, 4, math.inf)]
@@ -92,19 +103,27 @@ def _decay(t: Array, sigma0: Array, push: Array, q: Array) -> Array:
     x = push * t * jnp.power(sigma0, q)
     alive = q * x > -1
     value = sigma0 * jnp.exp(-x * _log1p_ratio(jnp.where(alive, q * x, 0.0)))
-    return jnp.where(alive, value, jnp.where(jnp.isnan(x), jnp.nan, jnp.where(push > 0, 0.0, jnp.inf)))
+    return jnp.where(
+        alive, value, jnp.where(jnp.isnan(x), jnp.nan, jnp.where(push > 0, 0.0, jnp.inf))
+    )
 
 
-def escape_time(depth: ArrayLike, eps: ArrayLike, target: ArrayLike, push: ArrayLike) -> Float[Array, "..."]:
-    """The time in which a singular value grows from ε to ``target`` under a constant push c, d log σ/dt = c σ^{1−2/N}:
+def escape_time(
+    depth: ArrayLike, eps: ArrayLike, target: ArrayLike, push: ArrayLike
+) -> Float[Array, "..."]:
+    """The time in which a singular value grows from ε to ``target`` under a constant push c, d log
+    σ/dt = c σ^{1−2/N}:
 
         N = 2: log(target/ε)/c;   else (ε^{−q} − target^{−q})/(q c), q = 1 − 2/N.
 
-    It grows like log(1/ε) at N = 2 and like ε^{−q} beyond: depth separates the modes. The time is negative for target < ε, and
-    the formula then gives (with the sign changed) the time of the decay.
+    It grows like log(1/ε) at N = 2 and like ε^{−q} beyond: depth separates the modes. The time is
+    negative for target < ε, and the formula then gives (with the sign changed) the time of the
+    decay.
 
-    **Shapes**: the arguments broadcast; smooth in all, also through N = 2. **Normalization**: time as in [CMV].
-    **Raises** `DepthError`; `InputError` where eps, target or push is not positive. **Source**: as `predict_decay`.
+    **Shapes**: the arguments broadcast; smooth in all, also through N = 2. **Normalization**: time
+    as in [CMV].
+    **Raises** `DepthError`; `InputError` where eps, target or push is not positive. **Source**: as
+    `predict_decay`.
 
     >>> import math, deeplinear as dl
     >>> [round(float(dl.asymptotics.escape_time(N, 1e-3, 0.5, 1.0)), 3) for N in (2, 3, math.inf)]
@@ -118,20 +137,27 @@ def escape_time(depth: ArrayLike, eps: ArrayLike, target: ArrayLike, push: Array
 @jax.jit
 def _escape(eps: Array, target: Array, push: Array, q: Array) -> Array:
     log_ratio = jnp.log(target) - jnp.log(eps)
-    # both forms are equal; with its own sign of q·log_ratio each keeps the exponential from overflowing
-    from_eps = jnp.where(q * log_ratio >= 0, jnp.power(eps, -q) * _expm1_ratio(-jnp.abs(q * log_ratio)), 0.0)
-    from_target = jnp.where(q * log_ratio < 0, jnp.power(target, -q) * _expm1_ratio(-jnp.abs(q * log_ratio)), 0.0)
+    # both forms are equal; with its own sign of q·log_ratio each keeps the exponential from
+    # overflowing
+    from_eps = jnp.where(
+        q * log_ratio >= 0, jnp.power(eps, -q) * _expm1_ratio(-jnp.abs(q * log_ratio)), 0.0
+    )
+    from_target = jnp.where(
+        q * log_ratio < 0, jnp.power(target, -q) * _expm1_ratio(-jnp.abs(q * log_ratio)), 0.0
+    )
     return log_ratio / push * (from_eps + from_target)
 
 
 class DecayFit(eqx.Module):
     """What `fit_decay` found: d log σ/dt = −``push`` · σ^``power``.
 
-    - ``exponent``: of t in the decay t^{−p}, p = 1/power (infinite unless the law is algebraic); ``power`` = 1 − 2/N, ``push`` = c; each
-      with its standard error ``…_error`` (0 for what was given).
-    - ``law``: "exponential", "algebraic" or "finite-time", the one that fits better (exponential: power within 0.01 or three
-      standard errors of 0).
-    - ``misfit``: the root mean square of the residuals of log σ, of the exponential law and of the fitted one.
+    - ``exponent``: of t in the decay t^{−p}, p = 1/power (infinite unless the law is algebraic);
+      ``power`` = 1 − 2/N, ``push`` = c; each with its standard error ``…_error`` (0 for what was
+      given).
+    - ``law``: "exponential", "algebraic" or "finite-time", the one that fits better (exponential:
+      power within 0.01 or three standard errors of 0).
+    - ``misfit``: the root mean square of the residuals of log σ, of the exponential law and of the
+      fitted one.
     - ``reliable``: whether the fit converged and follows log σ to 2 per cent of its fall.
     """
 
@@ -154,11 +180,13 @@ class DecayFit(eqx.Module):
 def fit_decay(ts: ArrayLike, sigma: ArrayLike, depth: float | None = None) -> DecayFit:
     """Fit the law of `predict_decay` to measured singular values, by least squares in log σ.
 
-    **Arguments**: ``ts``, ``sigma``: times and values (> 0) of one decaying singular value, at least five. ``depth``: impose the law of
-    this depth and fit the push alone; by default the power 1 − 2/N is fitted too, and with it the exponent N/(N − 2). The start
-    σ(ts[0]) is always fitted. Standard errors are those of nonlinear least squares, with independent errors of log σ.
+    **Arguments**: ``ts``, ``sigma``: times and values (> 0) of one decaying singular value, at
+    least five. ``depth``: impose the law of this depth and fit the push alone; by default the power
+    1 − 2/N is fitted too, and with it the exponent N/(N − 2). The start σ(ts[0]) is always fitted.
+    Standard errors are those of nonlinear least squares, with independent errors of log σ.
 
-    **Normalization**: time as in [CMV]. **Raises** `InputError` for data that are not a decay. Not differentiable (NumPy).
+    **Normalization**: time as in [CMV]. **Raises** `InputError` for data that are not a decay. Not
+    differentiable (NumPy).
 
     >>> import numpy as np, deeplinear as dl
     >>> t = np.linspace(0, 50, 40)
@@ -174,7 +202,9 @@ def fit_decay(ts: ArrayLike, sigma: ArrayLike, depth: float | None = None) -> De
     start, log_rate = float(best.x[0]), float(best.x[1])
     q = fixed if fixed is not None else float(best.x[2])
     covariance = _covariance(best.jac, residuals)
-    direction = np.array([-q, 1.0] if fixed is not None else [-q, 1.0, -start])  # log c = log rate − q log σ_0
+    direction = np.array(
+        [-q, 1.0] if fixed is not None else [-q, 1.0, -start]
+    )  # log c = log rate − q log σ_0
     push = math.exp(log_rate - q * start) / float(span)
     q_error = 0.0 if fixed is not None else math.sqrt(covariance[2, 2])
     misfit = {"exponential": _rms(line), "fitted": _rms(residuals)}
@@ -197,12 +227,16 @@ def fit_decay(ts: ArrayLike, sigma: ArrayLike, depth: float | None = None) -> De
 def _decay_data(ts: ArrayLike, sigma: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     t, s = np.asarray(ts, float), np.asarray(sigma, float)
     if t.ndim != 1 or t.shape != s.shape or t.size < 5:
-        raise InputError(f"ts and sigma must be vectors of one length, five at least, got {t.shape} and {s.shape}.")
+        raise InputError(
+            f"ts and sigma must be vectors of one length, five at least, got {t.shape} and "
+            f"{s.shape}."
+        )
     if not (np.isfinite(t).all() and (np.diff(t) > 0).all()):
         raise InputError("ts must be finite and increasing.")
     if not (np.isfinite(s).all() and (s > 0).all() and s[-1] < s[0]):
         raise InputError(
-            "sigma must be finite, positive and smaller at the end than at the start: give the part that decays."
+            "sigma must be finite, positive and smaller at the end than at the start: give the "
+            "part that decays."
         )
     return t - t[0], np.log(s)
 
@@ -211,7 +245,9 @@ def _model(t: np.ndarray, start: float, log_rate: float, q: float) -> np.ndarray
     """log σ(t) with the rate c σ_0^q."""
     x = math.exp(min(log_rate, 700.0)) * t
     y = np.maximum(q * x, -1 + 1e-12)
-    return start - np.where(np.abs(y) < 1e-9, x * (1 - y / 2), x * np.log1p(y) / np.where(y == 0, 1.0, y))
+    return start - np.where(
+        np.abs(y) < 1e-9, x * (1 - y / 2), x * np.log1p(y) / np.where(y == 0, 1.0, y)
+    )
 
 
 def _least_squares(t: np.ndarray, y: np.ndarray, q: float | None) -> tuple[Any, np.ndarray]:
@@ -227,7 +263,11 @@ def _least_squares(t: np.ndarray, y: np.ndarray, q: float | None) -> tuple[Any, 
         fall = y[0] - y[-1]
         rate = fall * float(np.expm1(power * fall) / (power * fall) if power else 1.0)
         p0 = [y[0], math.log(rate), *([power] if q is None else [])]
-        fits.append(least_squares(residual, p0, jac="3-point", x_scale="jac", xtol=1e-14, ftol=1e-14, gtol=1e-14))
+        fits.append(
+            least_squares(
+                residual, p0, jac="3-point", x_scale="jac", xtol=1e-14, ftol=1e-14, gtol=1e-14
+            )
+        )
     best = min(fits, key=lambda fit: fit.cost)
     return best, best.fun
 

@@ -7,20 +7,24 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from ..charts import LogSVD
 from ..checks import is_traced, raise_if
 from ..errors import InputError
+from ..geometry.point import LogSVD
 
 
 def effective_rank(W: ArrayLike | LogSVD) -> Float[Array, "*b"]:
-    """The effective rank exp(−Σ p_i log p_i), p_i = σ_i / Σ_j σ_j: between 1 and the rank, and the rank where all σ_i are equal.
+    """The effective rank exp(−Σ p_i log p_i), p_i = σ_i / Σ_j σ_j: between 1 and the rank, and the
+    rank where all σ_i are equal.
 
-    **Shapes**: ``W`` is …×m×n with any leading axes, or a vector of k singular values, or a `LogSVD`; one number for each matrix.
-    Independent of the scale of W, also at 1e−200; differentiable at full rank (a zero singular value counts as a constant).
+    **Shapes**: ``W`` is …×m×n with any leading axes, or a vector of k singular values, or a
+    `LogSVD`; one number for each matrix. Independent of the scale of W, also at 1e−200;
+    differentiable at full rank (a zero singular value counts as a constant).
 
-    **Raises** `InputError` for a zero matrix, which has no effective rank (traced: NaN), and for entries that are not finite.
+    **Raises** `InputError` for a zero matrix, which has no effective rank (traced: NaN), and for
+    entries that are not finite.
 
-    **Source**: Roy, Vetterli, *The effective rank: a measure of effective dimensionality*, EUSIPCO 2007.
+    **Source**: Roy, Vetterli, *The effective rank: a measure of effective dimensionality*, EUSIPCO
+    2007.
 
     >>> import numpy as np, deeplinear as dl
     >>> round(float(dl.effective_rank(np.diag([3.0, 3.0, 0.0]))), 6)
@@ -30,7 +34,8 @@ def effective_rank(W: ArrayLike | LogSVD) -> Float[Array, "*b"]:
 
 
 def stable_rank(W: ArrayLike | LogSVD) -> Float[Array, "*b"]:
-    """The stable rank ‖W‖_F² / ‖W‖_2² = Σ σ_i² / σ_1²: between 1 and the rank, and blind to small singular values.
+    """The stable rank ‖W‖_F² / ‖W‖_2² = Σ σ_i² / σ_1²: between 1 and the rank, and blind to small
+    singular values.
 
     **Shapes**, scale and **Raises** as for `effective_rank`.
 
@@ -74,17 +79,24 @@ def _log_singular_values(W: Any) -> Array:
         W = W if hasattr(W, "dtype") else np.asarray(W)
         if W.ndim == 0 or 0 in W.shape[-2:] or W.dtype.kind not in "fiub" or W.dtype.itemsize == 2:
             raise InputError(
-                "W must be a real matrix of 32 or 64 bits, a stack of them, a vector of singular values or a LogSVD, "
+                "W must be a real matrix of 32 or 64 bits, a stack of them, a vector of singular "
+                "values or a LogSVD, "
                 f"got shape {W.shape} and dtype {W.dtype}."
             )
         W = jnp.asarray(W, W.dtype if W.dtype.kind == "f" else float)
         finite = (jnp if is_traced(W) else np).isfinite(W)
-        W = raise_if(W, ~finite.all(), InputError("W must be finite, got NaN or infinite entries: remove them first."))
+        W = raise_if(
+            W,
+            ~finite.all(),
+            InputError("W must be finite, got NaN or infinite entries: remove them first."),
+        )
         log_s = _log_spectrum(W)
     if not is_traced(log_s):
         values = np.asarray(log_s)
         if np.isnan(values).any():
-            raise InputError("W must hold singular values ≥ 0 where it is a vector, got a negative one or NaN.")
+            raise InputError(
+                "W must hold singular values ≥ 0 where it is a vector, got a negative one or NaN."
+            )
         if np.isneginf(values).all(-1).any():
             raise InputError("W must not vanish: a zero matrix has no effective or stable rank.")
     return log_s

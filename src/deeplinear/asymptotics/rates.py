@@ -1,4 +1,6 @@
-"""How fast the residual dies out near a minimizer: the network's tangent kernel, and the rate that it predicts."""
+"""How fast the residual dies out near a minimizer: the network's tangent kernel, and the rate that
+it predicts.
+"""
 
 import math
 from collections.abc import Callable
@@ -11,12 +13,12 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from ..charts import LogSVD
 from ..checks import check_depth, check_matrix, is_traced
 from ..energies import Completion, Sensing
 from ..errors import InputError
-from ..operator import Operator
-from ..spectral import inverse_depth, log_kernel
+from ..geometry.kernel import inverse_depth, log_kernel
+from ..geometry.operator import Operator
+from ..geometry.point import LogSVD
 
 # Up to this size K is formed: its eigenvalues then cost less than the compilation of the rest.
 DENSE = 1500
@@ -27,17 +29,26 @@ class Quality(eqx.Enumeration):
 
     ok: Any = "The rate is as accurate as it says."
     singular: Any = (
-        "K is singular to rounding: some residual modes stay, and the rate is that of the slowest which does not."
+        "K is singular to rounding: some residual modes stay, and the rate is that of the slowest "
+        "which does not."
     )
     indefinite: Any = (
-        "The Hessian of the energy has a negative direction: W is no minimizer, and the rate is one of growth."
+        "The Hessian of the energy has a negative direction: W is no minimizer, and the rate is "
+        "one of growth."
     )
-    not_converged: Any = "The eigenvalue iteration did not converge: raise dense_limit (or loosen tol)."
-    no_tail: Any = "log E has no part with a constant slope: go further, save more times, or subtract the limit of E."
+    not_converged: Any = (
+        "The eigenvalue iteration did not converge: raise dense_limit (or loosen tol)."
+    )
+    no_tail: Any = (
+        "log E has no part with a constant slope: go further, save more times, or subtract the "
+        "limit of E."
+    )
 
 
 class _Point(Operator):
-    """A_{N,W} with the kernel from log σ, which a `LogSVD` may hold far below the floating-point range."""
+    """A_{N,W} with the kernel from log σ, which a `LogSVD` may hold far below the floating-point
+    range.
+    """
 
     log_s: Array
 
@@ -97,7 +108,9 @@ class _Measurements(eqx.Module):
         return self.root.size
 
     def mv(self, x: Array) -> Array:
-        return self.root * jnp.tensordot(self.A, self.point(jnp.tensordot(self.root * x, self.A, 1)), 2)
+        return self.root * jnp.tensordot(
+            self.A, self.point(jnp.tensordot(self.root * x, self.A, 1)), 2
+        )
 
     def matrix(self, x: Array) -> Array:
         return x
@@ -132,7 +145,10 @@ def _kernel(energy: Any, W: Any, depth: ArrayLike, rank_rtol: float | None) -> A
     if callable(energy) and not isinstance(energy, Completion | Sensing):
         return _Curvature(point, energy, W.dense() if isinstance(W, LogSVD) else W)
     if is_traced(energy):
-        raise InputError("energy must be concrete here, which entries are observed decides the shape: close over it.")
+        raise InputError(
+            "energy must be concrete here, which entries are observed decides the shape: close "
+            "over it."
+        )
     shape = energy.A.shape[1:] if isinstance(energy, Sensing) else _weights(energy).shape
     if point.shape != shape:
         raise InputError(f"W must have the shape {shape} of the problem, got {point.shape}.")
@@ -143,7 +159,10 @@ def _kernel(energy: Any, W: Any, depth: ArrayLike, rank_rtol: float | None) -> A
     if rows.size == 0:
         raise InputError("energy must observe at least one entry, got a mask without any.")
     return _Entries(
-        point, jnp.asarray(rows), jnp.asarray(cols), jnp.asarray(np.sqrt(weights[rows, cols]), point.s.dtype)
+        point,
+        jnp.asarray(rows),
+        jnp.asarray(cols),
+        jnp.asarray(np.sqrt(weights[rows, cols]), point.s.dtype),
     )
 
 
@@ -152,7 +171,8 @@ def _weights(energy: Any) -> np.ndarray:
     mask = np.asarray(energy.weights if isinstance(energy, Completion) else energy)
     if mask.ndim != 2 or (mask.dtype != bool and not isinstance(energy, Completion)):
         raise InputError(
-            f"energy must be a function of W or an m×n mask of booleans, got shape {mask.shape} and dtype {mask.dtype}."
+            f"energy must be a function of W or an m×n mask of booleans, got shape {mask.shape} "
+            f"and dtype {mask.dtype}."
         )
     return mask.astype(float) if mask.dtype == bool else mask
 
@@ -172,23 +192,29 @@ def tangent_kernel(
     dense: bool | None = None,
     rank_rtol: float | None = None,
 ) -> lx.AbstractLinearOperator:
-    """The tangent kernel of the network at W, which moves the residual: for the weighted residuals ρ of E = ½‖ρ‖²,
+    """The tangent kernel of the network at W, which moves the residual: for the weighted residuals
+    ρ of E = ½‖ρ‖²,
 
-        ρ̇ = −K ρ,   K = P_Ω A_{N,W} P_Ω,   K_{(ij),(kl)} = (1/N) Σ_p [(WWᵀ)^{(N−p)/N}]_{ik} [(WᵀW)^{(p−1)/N}]_{jl}.
+        ρ̇ = −K ρ, K = P_Ω A_{N,W} P_Ω, K_{(ij),(kl)} = (1/N) Σ_p [(WWᵀ)^{(N−p)/N}]_{ik}
+        [(WᵀW)^{(p−1)/N}]_{jl}.
 
     **Arguments**
 
-    - ``energy``: a `Completion` with weights w, ρ = √w (W − M) on Ω and K = √w A √w; a mask of booleans (w = 1); a `Sensing`,
-      ρ_l = √w_l (⟨A_l, W⟩ − y_l). Any other function of W: K = A^{1/2} E″(W) A^{1/2} on m×n matrices, with the exact Hessian, whose
-      eigenvalues are the rates of Ẇ = −A(E′(W)) around a W where E′ vanishes, zeros for the directions that E does not see.
-    - ``W``: m×n, or a `LogSVD` (``result.end``), where singular values far below the floating-point range count still.
-    - ``dense``: form the matrix; by default for up to 1,500 entries. ``rank_rtol``: as for `Operator`.
+    - ``energy``: a `Completion` with weights w, ρ = √w (W − M) on Ω and K = √w A √w; a mask of
+      booleans (w = 1); a `Sensing`, ρ_l = √w_l (⟨A_l, W⟩ − y_l). Any other function of W: K =
+      A^{1/2} E″(W) A^{1/2} on m×n matrices, with the exact Hessian, whose eigenvalues are the rates
+      of Ẇ = −A(E′(W)) around a W where E′ vanishes, zeros for the directions that E does not see.
+    - ``W``: m×n, or a `LogSVD` (``result.end``), where singular values far below the floating-point
+      range count still.
+    - ``dense``: form the matrix; by default for up to 1,500 entries. ``rank_rtol``: as for
+      `Operator`.
 
-    **Returns** a lineax operator on vectors, positive semidefinite, one number for each observed entry in row-major order (or for each
-    measurement, or for each entry of W). Not formed, a product costs O(mnk), k the number of singular values.
+    **Returns** a lineax operator on vectors, positive semidefinite, one number for each observed
+    entry in row-major order (or for each measurement, or for each entry of W). Not formed, a
+    product costs O(mnk), k the number of singular values.
 
-    **Normalization**: [CMV], K has the factor 1/N. **Raises** `DepthError`, `InputError`. **Source**: Arora et al. 2019; Jacot,
-    Gabriel, Hongler 2018 for the name.
+    **Normalization**: [CMV], K has the factor 1/N. **Raises** `DepthError`, `InputError`.
+    **Source**: Arora et al. 2019; Jacot, Gabriel, Hongler 2018 for the name.
 
     >>> import numpy as np, deeplinear as dl
     >>> K = dl.asymptotics.tangent_kernel(np.array([[True, False], [True, True]]), np.diag([2.0, 1.0]), depth=2)
@@ -201,14 +227,19 @@ def tangent_kernel(
     if dense:
         return lx.MatrixLinearOperator(_materialize(kernel), lx.positive_semidefinite_tag)
     domain = jax.ShapeDtypeStruct((kernel.size,), kernel.point.s.dtype)
-    return lx.FunctionLinearOperator(eqx.filter_jit(kernel.mv), domain, lx.positive_semidefinite_tag)
+    return lx.FunctionLinearOperator(
+        eqx.filter_jit(kernel.mv), domain, lx.positive_semidefinite_tag
+    )
 
 
 class PredictedRate(eqx.Module):
-    """What `predicted_rate` found: near W the residual decays like e^{−λt}, the energy like e^{−2λt}, time as in [CMV].
+    """What `predicted_rate` found: near W the residual decays like e^{−λt}, the energy like
+    e^{−2λt}, time as in [CMV].
 
-    - ``value``: λ. ``mode``: the residual that decays with it, of unit norm: m×n for entries and for general energies, p for `Sensing`.
-    - ``residual``: ‖K v − λ v‖ / λ_max, its accuracy. ``frozen``: the number of eigenvalues of K that are zero to rounding (−1: unknown).
+    - ``value``: λ. ``mode``: the residual that decays with it, of unit norm: m×n for entries and
+      for general energies, p for `Sensing`.
+    - ``residual``: ‖K v − λ v‖ / λ_max, its accuracy. ``frozen``: the number of eigenvalues of K
+      that are zero to rounding (−1: unknown).
     - ``method``: "dense" or "lanczos"; ``status``: a `Quality`.
     """
 
@@ -229,17 +260,19 @@ def predicted_rate(
     dense_limit: int = DENSE,
     tol: float = 1e-6,
 ) -> PredictedRate:
-    """The rate λ_min(K) at which training ends near a minimizer W, with K the `tangent_kernel`: residuals fall like e^{−λt}.
+    """The rate λ_min(K) at which training ends near a minimizer W, with K the `tangent_kernel`:
+    residuals fall like e^{−λt}.
 
-    Eigenvalues of K below its rounding (size · ε · λ_max) count as zero: modes that do not decay at W, because W has low rank or (for a
-    general energy) because E does not change. ``value`` is the smallest of the others; for the energies with residuals the status is then
-    `Quality.singular`.
+    Eigenvalues of K below its rounding (size · ε · λ_max) count as zero: modes that do not decay at
+    W, because W has low rank or (for a general energy) because E does not change. ``value`` is the
+    smallest of the others; for the energies with residuals the status is then `Quality.singular`.
 
-    **Arguments**: as for `tangent_kernel`. Up to ``dense_limit`` residuals K is formed and diagonalized; above, Lanczos iterations
-    (ARPACK) find λ_min to the relative accuracy ``tol``, well up to condition numbers of 1e5; if not, the status says so.
+    **Arguments**: as for `tangent_kernel`. Up to ``dense_limit`` residuals K is formed and
+    diagonalized; above, Lanczos iterations (ARPACK) find λ_min to the relative accuracy ``tol``,
+    well up to condition numbers of 1e5; if not, the status says so.
 
-    **Returns** a `PredictedRate`. The value of the dense method is differentiable in W and depth, where it is a simple
-    eigenvalue and the singular values of W are distinct (NaN elsewhere).
+    **Returns** a `PredictedRate`. The value of the dense method is differentiable in W and depth,
+    where it is a simple eigenvalue and the singular values of W are distinct (NaN elsewhere).
 
     **Normalization**: time as in [CMV]. **Raises** as `tangent_kernel`.
 
@@ -254,11 +287,14 @@ def predicted_rate(
         return PredictedRate(value, kernel.matrix(v), residual, frozen, status, "dense")
     if isinstance(kernel, _Curvature):
         raise InputError(
-            f"energy must be a Completion, a Sensing or a mask for {kernel.size} > dense_limit entries: others have zero modes, "
+            f"energy must be a Completion, a Sensing or a mask for {kernel.size} > dense_limit "
+            "entries: others have zero modes, "
             "which hide the smallest rate from an iteration."
         )
     if is_traced(kernel):
-        raise InputError("W must be concrete for the iterative method: raise dense_limit to trace the dense one.")
+        raise InputError(
+            "W must be concrete for the iterative method: raise dense_limit to trace the dense one."
+        )
     return _lanczos(kernel, tol)
 
 
@@ -281,7 +317,9 @@ def _slowest(kernel: Any) -> tuple[Array, Array, Array, Array, Any]:
 
 
 def _lanczos(kernel: Any, tol: float) -> PredictedRate:
-    """The ends of the spectrum by ARPACK. (LOBPCG, preconditioned with P_Ω A^{−1} P_Ω, took more products and time.)"""
+    """The ends of the spectrum by ARPACK. (LOBPCG, preconditioned with P_Ω A^{−1} P_Ω, took more
+    products and time.)
+    """
     from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
     product = jax.jit(lambda x: kernel.mv(x))
@@ -290,7 +328,9 @@ def _lanczos(kernel: Any, tol: float) -> PredictedRate:
     start = np.random.default_rng(0).normal(size=size).astype(dtype)
     largest = float(eigsh(K, 1, which="LA", v0=start, tol=1e-3, return_eigenvectors=False)[0])
     try:
-        values, vectors = eigsh(K, 1, which="SA", v0=start, ncv=min(size - 1, 80), maxiter=500, tol=tol)
+        values, vectors = eigsh(
+            K, 1, which="SA", v0=start, ncv=min(size - 1, 80), maxiter=500, tol=tol
+        )
         value, v = float(values[0]), vectors[:, 0]
     except ArpackError:
         value, v = math.nan, np.full(size, math.nan)
@@ -301,4 +341,6 @@ def _lanczos(kernel: Any, tol: float) -> PredictedRate:
     as_array = lambda x: jnp.asarray(x, dtype)  # noqa: E731
     value = 0.0 if frozen else value
     count = jnp.asarray(-1 if frozen else 0)
-    return PredictedRate(as_array(value), kernel.matrix(as_array(v)), as_array(residual), count, status, "lanczos")
+    return PredictedRate(
+        as_array(value), kernel.matrix(as_array(v)), as_array(residual), count, status, "lanczos"
+    )

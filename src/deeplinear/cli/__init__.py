@@ -1,4 +1,6 @@
-"""The command line. Thin: heavy modules load inside the commands; those for long data are in `long`."""
+"""The command line. Thin: heavy modules load inside the commands; those for long data are in
+`long`.
+"""
 
 import math
 import os
@@ -10,11 +12,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from ..console import Interrupted, Watch, gathered_warnings, progress_bar, summary, tidy_exit
+from ..atomic import write_atomically
 from ..errors import DepthError, InputError
-from ..experiments.commands import experiment_app
-from ..experiments.sweep_command import sweep
-from ..files import write_atomically
+from .console import Interrupted, Watch, gathered_warnings, progress_bar, summary, tidy_exit
+from .experiment import experiment_app
+from .sweep import sweep
 
 app = typer.Typer(
     help="Matrix completion with deep linear networks, with depth as the knob.",
@@ -31,53 +33,96 @@ def main() -> None:
 
 @app.command()
 def complete(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="CSV, TSV, .npy, .npz, Parquet, .mtx or an image.")],
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="INPUT", help="CSV, TSV, .npy, .npz, Parquet, .mtx or an image."),
+    ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File of the same kind as INPUT; long data: a list.")
+        Path | None,
+        typer.Option("--output", "-o", help="File of the same kind as INPUT; long data: a list."),
     ] = None,
-    depth: Annotated[str, typer.Option(help="Real numbers ≥ 1 or inf, comma-separated: the best is kept.")] = "2,3,inf",
-    regularization: Annotated[str, typer.Option(help="explicit (weight decay) or implicit (early stop).")] = "explicit",
+    depth: Annotated[
+        str, typer.Option(help="Real numbers ≥ 1 or inf, comma-separated: the best is kept.")
+    ] = "2,3,inf",
+    regularization: Annotated[
+        str, typer.Option(help="explicit (weight decay) or implicit (early stop).")
+    ] = "explicit",
     strength: Annotated[
-        str, typer.Option(help="Weight decay (implicit: part of the energy left), or auto: by held-out entries.")
+        str,
+        typer.Option(
+            help="Weight decay (implicit: part of the energy left), or auto: by held-out entries."
+        ),
     ] = "auto",
     max_rank: Annotated[int | None, typer.Option(help="Largest rank to learn.")] = None,
-    max_iter: Annotated[int | None, typer.Option(help="Largest number of sweeps (implicit: steps).")] = None,
-    mask: Annotated[Path | None, typer.Option(help="File of INPUT's shape; non-zero (white) is missing.")] = None,
-    missing: Annotated[list[str] | None, typer.Option(help="One more text that marks a missing cell in CSV.")] = None,
-    header: Annotated[bool | None, typer.Option(help="CSV: the first line is a header, or not.")] = None,
-    labels: Annotated[bool | None, typer.Option(help="CSV: the first column holds row labels, or not.")] = None,
-    validation_fraction: Annotated[float, typer.Option(help="Part of the observed entries that is held out.")] = 0.1,
-    seed: Annotated[int, typer.Option(help="Chooses the held-out entries and every random start.")] = 0,
-    knn: Annotated[bool, typer.Option("--knn", help="Compare with scikit-learn's KNNImputer too.")] = False,
+    max_iter: Annotated[
+        int | None, typer.Option(help="Largest number of sweeps (implicit: steps).")
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="File of INPUT's shape; non-zero (white) is missing.")
+    ] = None,
+    missing: Annotated[
+        list[str] | None, typer.Option(help="One more text that marks a missing cell in CSV.")
+    ] = None,
+    header: Annotated[
+        bool | None, typer.Option(help="CSV: the first line is a header, or not.")
+    ] = None,
+    labels: Annotated[
+        bool | None, typer.Option(help="CSV: the first column holds row labels, or not.")
+    ] = None,
+    validation_fraction: Annotated[
+        float, typer.Option(help="Part of the observed entries that is held out.")
+    ] = 0.1,
+    seed: Annotated[
+        int, typer.Option(help="Chooses the held-out entries and every random start.")
+    ] = 0,
+    knn: Annotated[
+        bool, typer.Option("--knn", help="Compare with scikit-learn's KNNImputer too.")
+    ] = False,
     report: Annotated[Path | None, typer.Option(help="Folder for an HTML + PNG report.")] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="File for the best iterate if you press Ctrl-C.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="File for the best iterate if you press Ctrl-C.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors and warnings only.")] = False,
-    rows: Annotated[str | None, typer.Option(help="Long data: the column of row ids (name or number).")] = None,
+    rows: Annotated[
+        str | None, typer.Option(help="Long data: the column of row ids (name or number).")
+    ] = None,
     cols: Annotated[str | None, typer.Option(help="Long data: the column of column ids.")] = None,
     values: Annotated[str | None, typer.Option(help="Long data: the column of values.")] = None,
-    at: Annotated[Path | None, typer.Option(help="Long data: file with the pairs of ids to predict.")] = None,
-    model: Annotated[Path | None, typer.Option(help="Long data: save the model there, for `recommend`.")] = None,
-    ensemble: Annotated[int, typer.Option(help="Long data: average so many posterior samples.")] = 1,
-    device: Annotated[str, typer.Option(help="Long data: cpu, gpu, or jax (its default devices).")] = "cpu",
-    duplicates: Annotated[str, typer.Option(help="Long data: entries that come again: error, mean or last.")] = "error",
+    at: Annotated[
+        Path | None, typer.Option(help="Long data: file with the pairs of ids to predict.")
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Long data: save the model there, for `recommend`.")
+    ] = None,
+    ensemble: Annotated[
+        int, typer.Option(help="Long data: average so many posterior samples.")
+    ] = 1,
+    device: Annotated[
+        str, typer.Option(help="Long data: cpu, gpu, or jax (its default devices).")
+    ] = "cpu",
+    duplicates: Annotated[
+        str, typer.Option(help="Long data: entries that come again: error, mean or last.")
+    ] = "error",
 ) -> None:
-    """Fill in the missing entries of a table or an image; observed entries stay exactly as they are.
+    """Fill in the missing entries of a table or an image; observed entries stay exactly as they
+    are.
 
     Missing are NaN, transparent pixels, what --mask marks, and in CSV the cells that are empty or
     NA, N/A, NaN, null, none, missing, ?, ., - (in any case).
 
-    Long data (one line per observed entry: ratings, measurements) are CSV or Parquet with --rows, --cols and --values,
-    MatrixMarket .mtx, or a sparse .npz. The output lists predictions with 90 % intervals, of the pairs in --at or of all
-    missing entries. With --checkpoint a killed fit goes on where it was when called again (not with --regularization implicit).
+    Long data (one line per observed entry: ratings, measurements) are CSV or Parquet with --rows,
+    --cols and --values, MatrixMarket .mtx, or a sparse .npz. The output lists predictions with 90 %
+    intervals, of the pairs in --at or of all missing entries. With --checkpoint a killed fit goes
+    on where it was when called again (not with --regularization implicit).
     """
     out, errors = Console(quiet=quiet), Console(stderr=True)
     with tidy_exit(errors):
         depths = parse_depths(depth)
-        from ..io.long import is_long
+        from ..files.long import is_long
 
         if is_long(source, rows, cols, values):
-            from .long import LongJob, complete_long
+            from .ratings import LongJob, complete_long
 
             _refuse_for_long(
                 {
@@ -106,7 +151,8 @@ def complete(
             return
         if device != "cpu":
             raise InputError(
-                f"--device: {device} is for long data; tables and images are fitted on JAX's default device."
+                f"--device: {device} is for long data; tables and images are fitted on JAX's "
+                "default device."
             )
         if output is None:
             raise InputError("--output: give the name of a file of the same kind as INPUT.")
@@ -119,14 +165,18 @@ def complete(
             "random_state": seed,
         }
         if len(depths) > 1 and not validation_fraction > 0:
-            raise InputError("--validation-fraction: 0 leaves nothing to compare depths on; give one --depth.")
-        from .. import io
+            raise InputError(
+                "--validation-fraction: 0 leaves nothing to compare depths on; give one --depth."
+            )
+        from .. import files
 
-        table = io.read_table(source, mask=mask, missing=frozenset(missing or ()), header=header, labels=labels)
-        io.check_output(output, table, force=force, argument="--output")
+        table = files.read_table(
+            source, mask=mask, missing=frozenset(missing or ()), header=header, labels=labels
+        )
+        files.check_output(output, table, force=force, argument="--output")
         if checkpoint is not None:
             _check_checkpoint(checkpoint, source, output)
-            io.check_output(checkpoint, table, force=force, argument="--checkpoint")
+            files.check_output(checkpoint, table, force=force, argument="--checkpoint")
         if report is not None:
             _check_report(report, force)
         out.print(f"{source.name}: {table.describe()}", highlight=False, soft_wrap=True)
@@ -136,10 +186,12 @@ def complete(
         out.print(summary(candidates, winner))
         out.print(f"Wrote {output} ({winner.name}).", highlight=False, soft_wrap=True)
         if report is not None:
-            from ..report import study_of_file, write_report
+            from ..report.report import study_of_file, write_report
 
             study = study_of_file(table, candidates, regularization, source.name)
-            page, _ = write_report(report, [study], title=f"Completion of {source.name}", command=_command())
+            page, _ = write_report(
+                report, [study], title=f"Completion of {source.name}", command=_command()
+            )
             out.print(f"Report: {page}", highlight=False, soft_wrap=True)
 
 
@@ -149,31 +201,44 @@ def recommend(
     ids: Annotated[str | None, typer.Option(help="Row ids, comma-separated; default: all.")] = None,
     k: Annotated[int, typer.Option("-k", help="How many for each row.")] = 10,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="CSV, TSV or Parquet; default: CSV on standard output.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="CSV, TSV or Parquet; default: CSV on standard output."
+        ),
     ] = None,
-    include_seen: Annotated[bool, typer.Option("--include-seen", help="Also columns that the row has.")] = False,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Also columns that the row has.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
 ) -> None:
-    """List the columns with the highest predictions for each row (films for a user, say), best first."""
+    """List the columns with the highest predictions for each row (films for a user, say), best
+    first.
+    """
     with tidy_exit(Console(stderr=True)):
-        from .long import recommend_long
+        from .ratings import recommend_long
 
         recommend_long(source, ids, k, output, include_seen=include_seen, force=force)
 
 
 @app.command()
 def demo(
-    report: Annotated[Path, typer.Option(help="Folder for the HTML + PNG report.")] = Path("demo-report"),
+    report: Annotated[Path, typer.Option(help="Folder for the HTML + PNG report.")] = Path(
+        "demo-report"
+    ),
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier report.")] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="Smaller data: a few seconds instead of a minute.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Smaller data: a few seconds instead of a minute.")
+    ] = False,
 ) -> None:
-    """Complete a photograph and a table of digits at several depths, beside two common baselines."""
+    """Complete a photograph and a table of digits at several depths, beside two common
+    baselines.
+    """
     out, errors = Console(), Console(stderr=True)
     with tidy_exit(errors):
         _check_report(report, force)
-        from .. import demo as demonstration
-        from ..compare import depth_name
-        from ..report import write_report
+        from ..report import demo as demonstration
+        from ..report.compare import depth_name
+        from ..report.report import write_report
 
         studies = []
         for start in (demonstration.photograph(quick), demonstration.digits(quick)):
@@ -186,7 +251,11 @@ def demo(
             report, studies, title="What depth does: two matrices completed", command=_command()
         )
         out.print(f"Report: {page}", highlight=False, soft_wrap=True)
-        out.print(f"Pictures: {', '.join(str(path) for path in pictures)}", highlight=False, soft_wrap=True)
+        out.print(
+            f"Pictures: {', '.join(str(path) for path in pictures)}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 app.command()(sweep)  # after the others, as the help lists them
@@ -203,24 +272,35 @@ def _fit(
     knn: bool,
     quiet: bool,
 ) -> tuple[list[Any], Any]:
-    """Fit every depth and the baselines; on Ctrl-C save the best iterate so far and raise :class:`Interrupted`."""
-    from ..compare import best, column_means, compare_depths, depth_name, nearest_neighbours
+    """Fit every depth and the baselines; on Ctrl-C save the best iterate so far and raise
+    :class:`Interrupted`.
+    """
+    from ..report.compare import best, column_means, compare_depths, depth_name, nearest_neighbours
 
-    with gathered_warnings(errors), progress_bar(Console(stderr=True, quiet=True) if quiet else errors) as bar:
+    with (
+        gathered_warnings(errors),
+        progress_bar(Console(stderr=True, quiet=True) if quiet else errors) as bar,
+    ):
         watch = Watch(bar, depths, depth_name)
         try:
             networks, held_out = compare_depths(
                 table.values, depths, progress=watch.report, on_done=watch.done, **options
             )
-            baselines = [method(table.values, held_out) for method in [column_means] + [nearest_neighbours] * knn]
+            baselines = [
+                method(table.values, held_out)
+                for method in [column_means] + [nearest_neighbours] * knn
+            ]
         except KeyboardInterrupt:
             if checkpoint is None:
                 raise
             if watch.complete is None:
-                raise Interrupted("Interrupted before the first iterate: nothing was written.") from None
+                raise Interrupted(
+                    "Interrupted before the first iterate: nothing was written."
+                ) from None
             write_atomically(checkpoint, table.encode(watch.complete(), checkpoint.suffix.lower()))
             raise Interrupted(
-                f"Interrupted: the best iterate so far (held-out RMSE {watch.rmse:.4g}) is in {checkpoint}."
+                f"Interrupted: the best iterate so far (held-out RMSE {watch.rmse:.4g}) is in "
+                f"{checkpoint}."
             ) from None
     return [*networks, *baselines], best(networks)
 
@@ -233,10 +313,13 @@ def parse_depths(text: str) -> list[float]:
             depth = math.inf if word.strip() == "∞" else float(word)
         except ValueError:
             raise DepthError(
-                f"--depth: '{word.strip()}' is not a number; give numbers ≥ 1 or inf, as in 2,3,inf."
+                f"--depth: '{word.strip()}' is not a number; give numbers ≥ 1 or inf, as in "
+                "2,3,inf."
             ) from None
         if not depth >= 1:  # also refuses NaN
-            raise DepthError(f"--depth: {word.strip()} is not a depth; give numbers ≥ 1 or inf, as in 2,3,inf.")
+            raise DepthError(
+                f"--depth: {word.strip()} is not a depth; give numbers ≥ 1 or inf, as in 2,3,inf."
+            )
         depths.append(depth)
     return list(dict.fromkeys(depths))
 
@@ -247,14 +330,18 @@ def _parse_strength(text: str) -> float | str:
     try:
         return float(text)
     except ValueError:
-        raise InputError(f"--strength: '{text}' is not a number; give a positive number or auto.") from None
+        raise InputError(
+            f"--strength: '{text}' is not a number; give a positive number or auto."
+        ) from None
 
 
 def _refuse_for_long(given: dict[str, bool]) -> None:
     """Options that long data have no use for are told, not ignored."""
     told = ", ".join(name for name, used in given.items() if used)
     if told:
-        raise InputError(f"{told}: for tables and images, not for long data; leave out what does not apply.")
+        raise InputError(
+            f"{told}: for tables and images, not for long data; leave out what does not apply."
+        )
 
 
 def _check_checkpoint(checkpoint: Path, source: Path, output: Path) -> None:
@@ -267,7 +354,10 @@ def _check_report(folder: Path, force: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--report: '{folder}' is a file; give a folder.")
     if (folder / "index.html").exists() and not force:
-        raise InputError(f"--report: '{folder}' holds a report; add --force to replace it, or give another folder.")
+        raise InputError(
+            f"--report: '{folder}' holds a report; add --force to replace it, or give another "
+            "folder."
+        )
     parent = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
     if not os.access(parent, os.W_OK):
         raise InputError(f"--report: cannot write in '{parent}'; give another folder.")

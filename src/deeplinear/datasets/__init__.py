@@ -1,4 +1,6 @@
-"""Data to complete: public ratings (downloaded once, checked, cached), generators with a known truth, one bundled table."""
+"""Data to complete: public ratings (downloaded once, checked, cached), generators with a known
+truth, one bundled table.
+"""
 
 from .jester import fetch_jester
 from .movielens import fetch_movielens

@@ -1,4 +1,6 @@
-"""Files from the web: downloaded once into a cache, resumed after an interruption, checked against a checksum."""
+"""Files from the web: downloaded once into a cache, resumed after an interruption, checked against
+a checksum.
+"""
 
 import hashlib
 import os
@@ -13,7 +15,9 @@ _TIMEOUT = 30.0  # seconds without a byte
 
 
 def cache_folder(folder: str | os.PathLike[str] | None = None) -> Path:
-    """``folder``, else ``$DEEPLINEAR_DATA``, else ``~/.cache/deeplinear`` (``$XDG_CACHE_HOME`` is respected); it is created."""
+    """``folder``, else ``$DEEPLINEAR_DATA``, else ``~/.cache/deeplinear`` (``$XDG_CACHE_HOME`` is
+    respected); it is created.
+    """
     if folder is None:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         folder = os.environ.get("DEEPLINEAR_DATA") or Path(home) / "deeplinear"
@@ -21,16 +25,20 @@ def cache_folder(folder: str | os.PathLike[str] | None = None) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DownloadError(f"folder: '{path}' cannot be made ({error.strerror}); give another folder.") from None
+        raise DownloadError(
+            f"folder: '{path}' cannot be made ({error.strerror}); give another folder."
+        ) from None
     return path
 
 
 def fetch(url: str, path: Path, checksum: str | None) -> Path:
-    """The file of ``url`` at ``path``: what is there already if its checksum is right, else a download.
+    """The file of ``url`` at ``path``: what is there already if its checksum is right, else a
+    download.
 
-    ``checksum`` is ``"md5:…"`` or ``"sha256:…"``; with None the SHA-256 of the first download is kept beside the file
-    and every later use is checked against it. An interrupted download goes on where it stopped (HTTP range requests,
-    tied to the same version of the file by its ETag or date, where the server gives one).
+    ``checksum`` is ``"md5:…"`` or ``"sha256:…"``; with None the SHA-256 of the first download is
+    kept beside the file and every later use is checked against it. An interrupted download goes on
+    where it stopped (HTTP range requests, tied to the same version of the file by its ETag or date,
+    where the server gives one).
     """
     note = path.with_name(path.name + ".sha256")
     if path.exists():
@@ -38,7 +46,8 @@ def fetch(url: str, path: Path, checksum: str | None) -> Path:
         if expected is None or _digest(path, expected) == expected:
             return path
         raise DownloadError(
-            f"'{path}' is damaged: its checksum is not {expected}; delete the file, and it will be downloaded again."
+            f"'{path}' is damaged: its checksum is not {expected}; delete the file, and it will be "
+            "downloaded again."
         )
     part = path.with_name(path.name + ".part")
     _download(url, part)
@@ -47,7 +56,8 @@ def fetch(url: str, path: Path, checksum: str | None) -> Path:
         part.unlink()
         _label(part).unlink(missing_ok=True)
         raise DownloadError(
-            f"{url} gave a file with the checksum {found} where {checksum} was expected: it was deleted; try again, and if "
+            f"{url} gave a file with the checksum {found} where {checksum} was expected: it was "
+            "deleted; try again, and if "
             "it persists the file on the server has changed."
         )
     if checksum is None:
@@ -88,15 +98,22 @@ def _download(url: str, part: Path) -> None:
             part.unlink()
             label.unlink(missing_ok=True)
             return _download(url, part)
-        raise DownloadError(f"{url} answered {error.code} {error.reason}: try again later, or {_BY_HAND}.") from None
-    except (OSError, ValueError) as error:  # no network, no such host, time-out, broken connection, no such scheme
+        raise DownloadError(
+            f"{url} answered {error.code} {error.reason}: try again later, or {_BY_HAND}."
+        ) from None
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # no network, no such host, time-out, broken connection, no such scheme
         reason = getattr(error, "reason", None) or error
         raise DownloadError(
-            f"{url} cannot be reached ({reason}): are you offline? What has arrived is kept; call again, or {_BY_HAND}."
+            f"{url} cannot be reached ({reason}): are you offline? What has arrived is kept; call "
+            f"again, or {_BY_HAND}."
         ) from None
     if expected is not None and part.stat().st_size < expected:
         raise DownloadError(
-            f"{url} broke off after {part.stat().st_size:,} of {expected:,} bytes: call again, and it goes on from there."
+            f"{url} broke off after {part.stat().st_size:,} of {expected:,} bytes: call again, and "
+            "it goes on from there."
         )
 
 

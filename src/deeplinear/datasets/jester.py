@@ -12,10 +12,11 @@ URL = "https://eigentaste.berkeley.edu/dataset/archive/jester_dataset_2.zip"
 def fetch_jester(
     *, folder: str | os.PathLike[str] | None = None, url: str = URL, checksum: str | None = None
 ) -> Ratings:
-    """Jester's second data set: 1.7 million ratings, real numbers in [−10, 10], of 150 jokes by 59 thousand readers.
+    """Jester's second data set: 1.7 million ratings, real numbers in [−10, 10], of 150 jokes by 59
+    thousand readers.
 
-    Downloaded to a cache on first use. Its makers publish no checksum: unless you give one (``"sha256:…"``), that of the
-    first download is kept and every later use is checked against it.
+    Downloaded to a cache on first use. Its makers publish no checksum: unless you give one
+    (``"sha256:…"``), that of the first download is kept and every later use is checked against it.
 
     Parameters
     ----------
@@ -34,8 +35,8 @@ def fetch_jester(
     DownloadError
         Offline, a broken connection, a wrong checksum, a damaged archive.
 
-    Source: Goldberg, Roeder, Gupta, Perkins, Eigentaste, Information Retrieval 4(2), 2001. Free for research with this citation;
-    nothing of the data is part of this package.
+    Source: Goldberg, Roeder, Gupta, Perkins, Eigentaste, Information Retrieval 4(2), 2001. Free for
+    research with this citation; nothing of the data is part of this package.
     """
     archive = fetch(url, cache_folder(folder) / "jester_dataset_2.zip", checksum)
     return Ratings("Jester 2", *read_member(archive, "jester_ratings.dat", "\t"))

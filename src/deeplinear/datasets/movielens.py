@@ -24,11 +24,21 @@ class _Release:
 
 
 RELEASES = {
-    "100k": _Release("ml-100k.zip", "md5:0e33842e24a9c977be4e0107933c0723", "ml-100k/u.data", "\t", False),
-    "1m": _Release("ml-1m.zip", "md5:c4d9eecfca2ab87c1945afe126590906", "ml-1m/ratings.dat", "::", False),
-    "10m": _Release("ml-10m.zip", "md5:ce571fd55effeba0271552578f2648bd", "ml-10M100K/ratings.dat", "::", False),
-    "25m": _Release("ml-25m.zip", "md5:6b51fb2759a8657d3bfcbfc42b592ada", "ml-25m/ratings.csv", ",", True),
-    "32m": _Release("ml-32m.zip", "md5:d472be332d4daa821edc399621853b57", "ml-32m/ratings.csv", ",", True),
+    "100k": _Release(
+        "ml-100k.zip", "md5:0e33842e24a9c977be4e0107933c0723", "ml-100k/u.data", "\t", False
+    ),
+    "1m": _Release(
+        "ml-1m.zip", "md5:c4d9eecfca2ab87c1945afe126590906", "ml-1m/ratings.dat", "::", False
+    ),
+    "10m": _Release(
+        "ml-10m.zip", "md5:ce571fd55effeba0271552578f2648bd", "ml-10M100K/ratings.dat", "::", False
+    ),
+    "25m": _Release(
+        "ml-25m.zip", "md5:6b51fb2759a8657d3bfcbfc42b592ada", "ml-25m/ratings.csv", ",", True
+    ),
+    "32m": _Release(
+        "ml-32m.zip", "md5:d472be332d4daa821edc399621853b57", "ml-32m/ratings.csv", ",", True
+    ),
 }
 
 
@@ -39,7 +49,8 @@ def fetch_movielens(
     host: str = HOST,
     checksum: str | None = None,
 ) -> Ratings:
-    """MovieLens ratings, downloaded to a cache on first use and checked against the MD5 that GroupLens publishes.
+    """MovieLens ratings, downloaded to a cache on first use and checked against the MD5 that
+    GroupLens publishes.
 
     Parameters
     ----------
@@ -62,23 +73,30 @@ def fetch_movielens(
     DownloadError
         Offline, a broken connection, a wrong checksum, a damaged archive.
 
-    Source: Harper, Konstan, The MovieLens Datasets, ACM TiiS 5(4), 2015, doi:10.1145/2827872. Their licence asks users to
-    acknowledge the data and not to redistribute them: nothing of them is part of this package.
+    Source: Harper, Konstan, The MovieLens Datasets, ACM TiiS 5(4), 2015, doi:10.1145/2827872. Their
+    licence asks users to acknowledge the data and not to redistribute them: nothing of them is part
+    of this package.
     """
     if size not in RELEASES:
         raise InputError(f"size must be one of {', '.join(RELEASES)}, got {size!r}.")
     release = RELEASES[size]
     archive = fetch(
-        f"{host.rstrip('/')}/{release.archive}", cache_folder(folder) / release.archive, checksum or release.checksum
+        f"{host.rstrip('/')}/{release.archive}",
+        cache_folder(folder) / release.archive,
+        checksum or release.checksum,
     )
-    users, items, values = read_member(archive, release.member, release.separator, skip=int(release.header))
+    users, items, values = read_member(
+        archive, release.member, release.separator, skip=int(release.header)
+    )
     return Ratings(f"MovieLens {size}", users, items, values)
 
 
 def read_member(
     archive: Path, member: str, separator: str, *, skip: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The first three columns (integer, integer, number) of a text file in a zip archive, read in blocks of 16 MiB."""
+    """The first three columns (integer, integer, number) of a text file in a zip archive, read in
+    blocks of 16 MiB.
+    """
     blocks: list[np.ndarray] = []
     try:
         with zipfile.ZipFile(archive) as outer, outer.open(member) as file:
@@ -92,6 +110,8 @@ def read_member(
                     raise ValueError("lines of different lengths")
                 blocks.append(cells.reshape(-1, width)[:, :3])
     except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-        raise DownloadError(f"'{archive}' is not the expected archive ({error}); delete it and call again.") from None
+        raise DownloadError(
+            f"'{archive}' is not the expected archive ({error}); delete it and call again."
+        ) from None
     table = np.concatenate(blocks) if blocks else np.zeros((0, 3))
     return table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), table[:, 2].copy()

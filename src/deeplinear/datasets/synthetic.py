@@ -1,4 +1,6 @@
-"""Matrices with a known truth: exact low rank with noise, and ratings that look like a film site's."""
+"""Matrices with a known truth: exact low rank with noise, and ratings that look like a film
+site's.
+"""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +13,8 @@ from .ratings import Ratings
 
 @dataclass(frozen=True)
 class LowRank:
-    """Observed entries of a low-rank matrix: ``values`` = truth at (``rows``, ``cols``) + noise, truth = ``left @ right.T``.
+    """Observed entries of a low-rank matrix: ``values`` = truth at (``rows``, ``cols``) + noise,
+    truth = ``left @ right.T``.
 
     `at` gives the truth anywhere without forming the matrix; `matrix` forms it.
     """
@@ -52,7 +55,8 @@ def make_low_rank(
 ) -> LowRank:
     """Entries of a random matrix of given rank, observed uniformly at random without repetition.
 
-    truth = Σ_k k^{−decay} a_k b_kᵀ / √rank with standard normal a_k, b_k: entries of about unit size at ``decay`` = 0.
+    truth = Σ_k k^{−decay} a_k b_kᵀ / √rank with standard normal a_k, b_k: entries of about unit
+    size at ``decay`` = 0.
 
     Parameters
     ----------
@@ -60,7 +64,8 @@ def make_low_rank(
     observed : float in (0, 1] or int
         Fraction or number of observed entries.
     oversampling : float, optional
-        Instead of ``observed``: the number of entries in units of the degrees of freedom rank · (m + n − rank).
+        Instead of ``observed``: the number of entries in units of the degrees of freedom rank ·
+        (m + n − rank).
     noise : float ≥ 0
         Standard deviation of the Gaussian noise on the observed entries.
     decay : float ≥ 0
@@ -86,11 +91,16 @@ def make_low_rank(
     if oversampling is not None:
         count = round(oversampling * rank * (m + n - rank))
     elif observed is None:
-        raise InputError("observed must be a fraction or a number of entries where no oversampling is given, got None.")
+        raise InputError(
+            "observed must be a fraction or a number of entries where no oversampling is given, "
+            "got None."
+        )
     else:
         count = round(observed * m * n) if isinstance(observed, float) else int(observed)
     if not 1 <= count <= m * n:
-        raise InputError(f"observed must ask for 1 to {m * n} entries of a {m} × {n} matrix, got {count}.")
+        raise InputError(
+            f"observed must ask for 1 to {m * n} entries of a {m} × {n} matrix, got {count}."
+        )
     rng = np.random.default_rng(seed)
     weight = np.arange(1, rank + 1) ** -float(decay) / math.sqrt(rank)
     left, right = rng.normal(size=(m, rank)) * weight, rng.normal(size=(n, rank))
@@ -100,17 +110,23 @@ def make_low_rank(
 
 
 def _distinct(total: int, count: int, rng: np.random.Generator) -> np.ndarray:
-    """``count`` different numbers below ``total``, in random order: memory in proportion to ``count`` where that is little."""
+    """``count`` different numbers below ``total``, in random order: memory in proportion to
+    ``count`` where that is little.
+    """
     if count > total // 4:
         return rng.permutation(total)[:count]
     chosen = _sorted_distinct(rng.integers(total, size=count))
     while len(chosen) < count:
-        chosen = _sorted_distinct(np.concatenate([chosen, rng.integers(total, size=count - len(chosen))]))
+        chosen = _sorted_distinct(
+            np.concatenate([chosen, rng.integers(total, size=count - len(chosen))])
+        )
     return rng.permutation(chosen)
 
 
 def _sorted_distinct(keys: np.ndarray) -> np.ndarray:
-    """The distinct keys in order, by sorting: several times faster than a hash table on integers."""
+    """The distinct keys in order, by sorting: several times faster than a hash table on
+    integers.
+    """
     keys.sort()
     return keys[np.concatenate([[True], keys[1:] != keys[:-1]])] if len(keys) else keys
 
@@ -127,10 +143,12 @@ def make_ratings(
     noise: float = 0.85,
     seed: int = 0,
 ) -> Ratings:
-    """Ratings from 1 to 5 stars whose marginals look like MovieLens (1M by default): for tests without the data.
+    """Ratings from 1 to 5 stars whose marginals look like MovieLens (1M by default): for tests
+    without the data.
 
-    Who rates what: users' activities and items' popularities have heavy tails, an item is rated more the better it is
-    and the more a user likes it (entries are *not* missing at random), and every user has rated something. What they say:
+    Who rates what: users' activities and items' popularities have heavy tails, an item is rated
+    more the better it is and the more a user likes it (entries are *not* missing at random), and
+    every user has rated something. What they say:
 
         x_ui = round( 3.35 + a_u + b_i + p_uᵀ D q_i + noise ),  cut to 1 … 5,
 
@@ -146,17 +164,21 @@ def make_ratings(
         Standard deviations of taste, biases and noise, in stars.
     seed : int
 
-    Source of the defaults: mean 3.58, standard deviation 1.12, of which biases explain about a third, as published for
-    MovieLens-1M; no rating of it is used.
+    Source of the defaults: mean 3.58, standard deviation 1.12, of which biases explain about a
+    third, as published for MovieLens-1M; no rating of it is used.
 
     >>> ratings = make_ratings(200, 100, 4000)
     >>> len(ratings) > 3500, sorted(set(ratings.values.tolist()))
     (True, [1.0, 2.0, 3.0, 4.0, 5.0])
     """
     if min(users, items, count, rank) < 1:
-        raise InputError(f"users, items, count and rank must be positive, got {(users, items, count, rank)}.")
+        raise InputError(
+            f"users, items, count and rank must be positive, got {(users, items, count, rank)}."
+        )
     if count > users * items // 2:
-        raise InputError(f"count must be at most half of users × items = {users * items}, got {count}.")
+        raise InputError(
+            f"count must be at most half of users × items = {users * items}, got {count}."
+        )
     rng = np.random.default_rng(seed)
     spectrum = 1 / np.arange(1, rank + 1)
     scale = math.sqrt(signal / math.sqrt((spectrum**2).sum()))
@@ -167,7 +189,13 @@ def make_ratings(
     popularity = np.exp(1.5 * rng.normal(size=items) + 0.7 * b)
 
     u, i = _who_rates_what(activity, popularity, taste, trait, count, rng)
-    raw = 3.35 + a[u] + b[i] + np.einsum("tk,tk->t", taste[u], trait[i]) + noise * rng.normal(size=len(u))
+    raw = (
+        3.35
+        + a[u]
+        + b[i]
+        + np.einsum("tk,tk->t", taste[u], trait[i])
+        + noise * rng.normal(size=len(u))
+    )
     return Ratings("synthetic ratings", u + 1, i + 1, np.clip(np.rint(raw), 1.0, 5.0))
 
 
@@ -179,7 +207,9 @@ def _who_rates_what(
     count: int,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct pairs: independent draws, thinned by how much the user likes the item, until there are ``count``."""
+    """Distinct pairs: independent draws, thinned by how much the user likes the item, until there
+    are ``count``.
+    """
     users, items = len(activity), len(popularity)
     who, what = activity / activity.sum(), popularity / popularity.sum()
     keys = np.zeros(0, dtype=np.int64)
@@ -187,7 +217,9 @@ def _who_rates_what(
         size = 2 * (count - len(keys)) + 100
         u, i = rng.choice(users, size=size, p=who), rng.choice(items, size=size, p=what)
         u[: min(users, size)] = np.arange(min(users, size))  # nobody without a rating
-        likes = 1 / (1 + np.exp(-2 * np.einsum("tk,tk->t", taste[u, :4], trait[i, :4])))  # the rest is small
+        likes = 1 / (
+            1 + np.exp(-2 * np.einsum("tk,tk->t", taste[u, :4], trait[i, :4]))
+        )  # the rest is small
         keys = _sorted_distinct(np.concatenate([keys, (u * items + i)[rng.random(size) < likes]]))
         if len(keys) >= count:
             break

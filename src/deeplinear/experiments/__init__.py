@@ -1,4 +1,5 @@
-"""Experiments of the literature, each by one command, and sweeps over grids of settings that survive failures.
+"""Experiments of the literature, each by one command, and sweeps over grids of settings that
+survive failures.
 
 Needs ``pip install 'deeplinear[experiments]'`` (xarray, zarr, dask).
 """
@@ -7,25 +8,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .kinds import Output, task
+    from ..results.store import load_dataset, save_dataset
+    from ..sweeps.sweep import Sweep, SweepReport, open_sweep, read_sweep, run_sweep
+    from ..sweeps.task import Output, task
     from .registry import Experiment, experiment_names, load_experiment
-    from .store import load_dataset, save_dataset
-    from .sweep import Sweep, SweepReport, open_sweep, read_sweep, run_sweep
 
-# Resolved on first use, as in the package itself: listing experiments needs neither xarray nor dask.
+# Resolved on first use, as in the package itself: listing experiments needs neither xarray nor
+# dask.
 _HOME = {
-    "Experiment": "registry",
-    "experiment_names": "registry",
-    "load_experiment": "registry",
-    "load_dataset": "store",
-    "save_dataset": "store",
-    "task": "kinds",
-    "Output": "kinds",
-    "open_sweep": "sweep",
-    "read_sweep": "sweep",
-    "run_sweep": "sweep",
-    "SweepReport": "sweep",
-    "Sweep": "sweep",
+    "Experiment": ".registry",
+    "experiment_names": ".registry",
+    "load_experiment": ".registry",
+    "load_dataset": "..results.store",
+    "save_dataset": "..results.store",
+    "task": "..sweeps.task",
+    "Output": "..sweeps.task",
+    "open_sweep": "..sweeps.sweep",
+    "read_sweep": "..sweeps.sweep",
+    "run_sweep": "..sweeps.sweep",
+    "SweepReport": "..sweeps.sweep",
+    "Sweep": "..sweeps.sweep",
 }
 
 __all__ = [
@@ -47,7 +49,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'deeplinear.experiments' has no attribute {name!r}")
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    return getattr(import_module(_HOME[name], __name__), name)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,6 @@
-"""Pages of experiments: one file each, with its picture inside, so that it can be sent and opened anywhere."""
+"""Pages of experiments: one file each, with its picture inside, so that it can be sent and opened
+anywhere.
+"""
 
 import base64
 import html
@@ -9,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..report import CSS
+from ..report.report import CSS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -37,7 +39,9 @@ def experiment_page(
     png: bytes,
     manifest: Mapping[str, Any],
 ) -> str:
-    """The page of one experiment: what it is, its figure, the numbers beside it, settings and manifest."""
+    """The page of one experiment: what it is, its figure, the numbers beside it, settings and
+    manifest.
+    """
     image = base64.b64encode(png).decode()
     parameters = json.loads(ds.attrs["parameters"])
     lead, *rest = prose(experiment.doc)
@@ -68,7 +72,9 @@ def index_page(entries: Sequence[tuple[str, str, Path | None]], failures: Mappin
         for name, why in failures.items()
     ]
     subtitle = f"{len(entries)} experiments" + (f", {len(failures)} failed" if failures else "")
-    return document("Experiments", subtitle, [*failed, f'<div class="cards">{"".join(cards)}</div>'])
+    return document(
+        "Experiments", subtitle, [*failed, f'<div class="cards">{"".join(cards)}</div>']
+    )
 
 
 def document(title: str, subtitle: str, sections: Sequence[str]) -> str:
@@ -87,7 +93,8 @@ def document(title: str, subtitle: str, sections: Sequence[str]) -> str:
 
 
 def prose(doc: str) -> list[str]:
-    """A docstring as HTML, one element for each paragraph or list; ``code``, *emphasis* and **bold** are kept.
+    """A docstring as HTML, one element for each paragraph or list; ``code``, *emphasis* and
+    **bold** are kept.
 
     >>> from deeplinear.experiments.page import prose
     >>> prose("A *fine* title.\\n\\n- one ``x``\\n- two")
@@ -116,7 +123,9 @@ def _inline(text: str) -> str:
 
 def pairs(values: Mapping[str, Any]) -> str:
     """A two-column table of names and values."""
-    rows = "".join(f"<tr><td>{html.escape(str(k))}</td><td>{_value(v)}</td></tr>" for k, v in values.items())
+    rows = "".join(
+        f"<tr><td>{html.escape(str(k))}</td><td>{_value(v)}</td></tr>" for k, v in values.items()
+    )
     return f'<table class="pairs">{rows}</table>'
 
 
@@ -131,11 +140,17 @@ def _value(value: Any) -> str:
 
 
 def _variables(ds: "xr.Dataset") -> str:
-    head = "".join(f"<th>{name}</th>" for name in ("variable", "dimensions", "type", "units", "meaning"))
+    head = "".join(
+        f"<th>{name}</th>" for name in ("variable", "dimensions", "type", "units", "meaning")
+    )
     rows = []
     for name, array in ds.data_vars.items():
         shape = " × ".join(f"{dim} {size}" for dim, size in array.sizes.items()) or "a number"
         meaning = array.attrs.get("long_name", array.attrs.get("description", ""))
         cells = (str(name), shape, array.dtype.name, array.attrs.get("units", ""), meaning)
-        rows.append("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells) + "</tr>")
-    return f'<table class="data"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+        rows.append(
+            "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells) + "</tr>"
+        )
+    return (
+        f'<table class="data"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    )

@@ -8,8 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..results.suggest import nearest
 from . import figures
-from .suggest import nearest
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -20,7 +20,9 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class Experiment:
-    """One module of ``figures``: what it simulates, with which settings, and how its dataset is drawn."""
+    """One module of ``figures``: what it simulates, with which settings, and how its dataset is
+    drawn.
+    """
 
     name: str
     title: str
@@ -32,12 +34,16 @@ class Experiment:
     summary: "Callable[[xr.Dataset], dict[str, str | float]]"
 
     def settings(self, smoke: bool) -> dict[str, Any]:
-        """The keyword arguments of `simulate`: FULL, or SMOKE in its place (what SMOKE does not name is as in FULL)."""
+        """The keyword arguments of `simulate`: FULL, or SMOKE in its place (what SMOKE does not
+        name is as in FULL).
+        """
         return {**self.full, **self.smoke} if smoke else dict(self.full)
 
     def run(self, *, smoke: bool, seed: int, progress: Progress | None = None) -> "xr.Dataset":
         """Simulate; ``progress`` is handed on to those that report."""
-        extra: dict[str, Any] = {"progress": progress} if "progress" in _parameters(self.simulate) else {}
+        extra: dict[str, Any] = (
+            {"progress": progress} if "progress" in _parameters(self.simulate) else {}
+        )
         return self.simulate(seed=seed, **self.settings(smoke), **extra)
 
 
@@ -48,23 +54,30 @@ def experiment_names() -> list[str]:
     >>> all(name.isidentifier() for name in dl.experiments.experiment_names())
     True
     """
-    return sorted(m.name for m in pkgutil.iter_modules(figures.__path__) if not m.name.startswith("_"))
+    return sorted(
+        m.name for m in pkgutil.iter_modules(figures.__path__) if not m.name.startswith("_")
+    )
 
 
 def load_experiment(name: str) -> Experiment:
-    """The experiment of that name; `InputError` names the nearest one if there is none, or what its module lacks."""
+    """The experiment of that name; `InputError` names the nearest one if there is none, or what its
+    module lacks.
+    """
     known = experiment_names()
     if name not in known:
         raise InputError(f"NAME: there is no experiment '{name}': {nearest(name, known)}.")
     module = import_module(f"{figures.__name__}.{name}")
     for needed in ("TITLE", "FULL", "SMOKE", "simulate", "draw"):
         if not hasattr(module, needed):
-            raise InputError(f"NAME: the experiment '{name}' has no {needed}; define it in {module.__name__}.")
+            raise InputError(
+                f"NAME: the experiment '{name}' has no {needed}; define it in {module.__name__}."
+            )
     for settings in ("FULL", "SMOKE"):
         for key in getattr(module, settings):
             if key not in _parameters(module.simulate):
                 raise InputError(
-                    f"NAME: {settings} of the experiment '{name}' sets '{key}', which its simulate does not take: "
+                    f"NAME: {settings} of the experiment '{name}' sets '{key}', which its simulate "
+                    "does not take: "
                     f"{nearest(key, _parameters(module.simulate))}."
                 )
     return Experiment(

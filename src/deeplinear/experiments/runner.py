@@ -5,14 +5,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..atomic import write_atomically
 from ..errors import InputError
-from ..files import write_atomically
-from .manifest import command, machine, now, read_manifest, versions, write_manifest
+from ..results.manifest import command, machine, now, read_manifest, versions, write_manifest
+from ..results.parameters import differences, encode
+from ..results.schema import label
+from ..results.store import load_dataset, open_dataset, save_dataset
 from .page import experiment_page
-from .parameters import differences, encode
 from .registry import Experiment, Progress
-from .schema import label
-from .store import load_dataset, open_dataset, save_dataset
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,9 +29,11 @@ def run_experiment(
     force: bool = False,
     progress: Progress | None = None,
 ) -> bool:
-    """Simulate into ``out``/NAME and draw; False if a dataset of the same settings is there, which is kept.
+    """Simulate into ``out``/NAME and draw; False if a dataset of the same settings is there, which
+    is kept.
 
-    ``force`` computes it again. A dataset of other settings is an `InputError` that says which, unless ``force``.
+    ``force`` computes it again. A dataset of other settings is an `InputError` that says which,
+    unless ``force``.
     """
     folder = out / experiment.name
     parameters = encode({**experiment.settings(smoke), "seed": seed})
@@ -40,7 +42,8 @@ def run_experiment(
         other = differences(stored.attrs.get("parameters", "{}"), parameters)
         if other:
             raise InputError(
-                f"--out: '{folder}' holds this experiment with other settings ({'; '.join(other)}); "
+                f"--out: '{folder}' holds this experiment with other settings "
+                f"({'; '.join(other)}); "
                 "add --force to replace it, or give another folder."
             )
         if not (folder / PAGE).exists():  # the process that computed it did not live to draw it
@@ -66,21 +69,29 @@ def run_experiment(
 
 
 def draw_experiment(experiment: Experiment, folder: Path) -> list[Path]:
-    """PNG, SVG and page from the dataset in ``folder``, without computing anything again; returns their paths."""
+    """PNG, SVG and page from the dataset in ``folder``, without computing anything again; returns
+    their paths.
+    """
     ds = load_dataset(folder / DATA)
     if ds.attrs["name"] != experiment.name:
-        raise InputError(f"NAME: '{folder}' holds the experiment '{ds.attrs['name']}', not '{experiment.name}'.")
+        raise InputError(
+            f"NAME: '{folder}' holds the experiment '{ds.attrs['name']}', not '{experiment.name}'."
+        )
     pictures = {suffix: picture(experiment.draw(ds), suffix) for suffix in ("png", "svg")}
     paths = [folder / f"{experiment.name}.{suffix}" for suffix in pictures]
     for path, data in zip(paths, pictures.values(), strict=True):
         write_atomically(path, data)
-    page = experiment_page(experiment, ds, experiment.summary(ds), pictures["png"], read_manifest(folder / MANIFEST))
+    page = experiment_page(
+        experiment, ds, experiment.summary(ds), pictures["png"], read_manifest(folder / MANIFEST)
+    )
     write_atomically(folder / PAGE, page.encode())
     return [*paths, folder / PAGE]
 
 
 def picture(figure: "Figure", suffix: str) -> bytes:
-    """The figure as bytes, the same bytes for the same figure (no date inside, no random identifiers)."""
+    """The figure as bytes, the same bytes for the same figure (no date inside, no random
+    identifiers).
+    """
     import matplotlib as mpl
 
     buffer = io.BytesIO()

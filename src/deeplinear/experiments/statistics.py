@@ -1,6 +1,8 @@
-"""Statistics of experiments: intervals by the bootstrap, laws tilted by a predictor, choices among alternatives.
+"""Statistics of experiments: intervals by the bootstrap, laws tilted by a predictor, choices among
+alternatives.
 
-NumPy arrays in, numbers out. "Gain" is always log likelihood per observation above that of the reference, in nats.
+NumPy arrays in, numbers out. "Gain" is always log likelihood per observation above that of the
+reference, in nats.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,10 +26,12 @@ def bootstrap_interval(
     draws: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """The percentile bootstrap interval of a statistic of independent values: its quantiles over resamples with replacement.
+    """The percentile bootstrap interval of a statistic of independent values: its quantiles over
+    resamples with replacement.
 
-    **Arguments**: ``values``, one-dimensional, one for each independent unit (average first over runs that share their data; NaN is
-    left out); ``statistic(x, axis)``, the mean by default. **Returns** (low, high), NaN for fewer than two values.
+    **Arguments**: ``values``, one-dimensional, one for each independent unit (average first over
+    runs that share their data; NaN is left out); ``statistic(x, axis)``, the mean by default.
+    **Returns** (low, high), NaN for fewer than two values.
 
     **Source**: Efron, Tibshirani, *An Introduction to the Bootstrap*, 1993, §13.3.
 
@@ -37,7 +41,9 @@ def bootstrap_interval(
     """
     x = np.asarray(values, float)
     if x.ndim != 1:
-        raise InputError(f"values must be one-dimensional, one for each independent unit, got shape {x.shape}.")
+        raise InputError(
+            f"values must be one-dimensional, one for each independent unit, got shape {x.shape}."
+        )
     x = x[~np.isnan(x)]
     if x.size < 2:
         return float("nan"), float("nan")
@@ -47,7 +53,8 @@ def bootstrap_interval(
 
 
 def percentile_rank(chosen: ArrayLike, alternatives: ArrayLike) -> Floats:
-    """For each chosen value the share of the alternatives that are smaller, ties counted half: ½ on average if the choice does not look.
+    """For each chosen value the share of the alternatives that are smaller, ties counted half: ½ on
+    average if the choice does not look.
 
     **Shapes**: chosen (…,), alternatives (…, K) or (K,); the result (…,).
 
@@ -63,8 +70,9 @@ def tilt(values: ArrayLike, grid: ArrayLike, weights: ArrayLike) -> float:
 
         s solves  Σ_k w_k f_k e^{s f_k} / Σ_k w_k e^{s f_k} = mean of f over the observations.
 
-    **Arguments**: ``values`` of f at the observations; ``grid``, f at the nodes of the reference measure, of ``weights`` w ≥ 0. s = 1
-    says that the density is e^f itself. **Returns** ±∞ where the observations lie beyond every node.
+    **Arguments**: ``values`` of f at the observations; ``grid``, f at the nodes of the reference
+    measure, of ``weights`` w ≥ 0. s = 1 says that the density is e^f itself. **Returns** ±∞ where
+    the observations lie beyond every node.
 
     **Raises** `InputError` where f does not vary over the nodes.
 
@@ -74,11 +82,17 @@ def tilt(values: ArrayLike, grid: ArrayLike, weights: ArrayLike) -> float:
     >>> round(tilt(draws, f, np.ones(1001)), 1)
     3.0
     """
-    f, w, target = np.asarray(grid, float), np.asarray(weights, float), float(np.mean(np.asarray(values, float)))
+    f, w, target = (
+        np.asarray(grid, float),
+        np.asarray(weights, float),
+        float(np.mean(np.asarray(values, float))),
+    )
     f, w = f[w > 0], w[w > 0]
     spread = float(f.max() - f.min())
     if not spread > 0:
-        raise InputError("grid must hold a predictor that varies over the reference measure, got a constant.")
+        raise InputError(
+            "grid must hold a predictor that varies over the reference measure, got a constant."
+        )
     if target >= f.max():
         return float("inf")
     if target <= f.min():
@@ -94,19 +108,23 @@ def tilt(values: ArrayLike, grid: ArrayLike, weights: ArrayLike) -> float:
 
 
 def tilt_log_density(values: ArrayLike, s: float, grid: ArrayLike, weights: ArrayLike) -> Floats:
-    """log of the density e^{s f} / Σ_k w_k e^{s f_k} of `tilt`, with respect to the reference measure, at f = ``values``."""
+    """log of the density e^{s f} / Σ_k w_k e^{s f_k} of `tilt`, with respect to the reference
+    measure, at f = ``values``.
+    """
     f, w = np.asarray(grid, float), np.asarray(weights, float)
     return s * np.asarray(values, float) - logsumexp(s * f, b=w)
 
 
 def fit_choice(features: Sequence[Floats], ridge: float = 1e-3, steps: int = 100) -> Floats:
-    """The coefficients b of the conditional logit: of each set of options, the first was chosen, with probability
+    """The coefficients b of the conditional logit: of each set of options, the first was chosen,
+    with probability
 
         e^{b·x_0} / Σ_k e^{b·x_k}.
 
-    **Arguments**: ``features``, one array (sets, options, features) for each independent group, groups weighted equally; ``ridge``
-    keeps b finite where the chosen options are always extreme: ½ ridge |b|² is subtracted from the mean log likelihood, so
-    scale the features to a spread of about one. Concave; Newton with halved steps.
+    **Arguments**: ``features``, one array (sets, options, features) for each independent group,
+    groups weighted equally; ``ridge`` keeps b finite where the chosen options are always extreme: ½
+    ridge |b|² is subtracted from the mean log likelihood, so scale the features to a spread of
+    about one. Concave; Newton with halved steps.
 
     **Source**: McFadden, *Conditional logit analysis of qualitative choice behavior*, 1974.
 
@@ -126,7 +144,9 @@ def fit_choice(features: Sequence[Floats], ridge: float = 1e-3, steps: int = 100
             mean = np.einsum("sk,skf->sf", p, x)
             gradient = gradient + (x[:, 0] - mean).mean(0) / len(features)
             centred = x - mean[:, None]
-            hessian = hessian - np.einsum("sk,skf,skg->fg", p, centred, centred) / (len(x) * len(features))
+            hessian = hessian - np.einsum("sk,skf,skg->fg", p, centred, centred) / (
+                len(x) * len(features)
+            )
         move = -np.linalg.solve(hessian - 1e-12 * np.eye(b.size), gradient)
         size = 1.0
         while size > 1e-8 and _choice_objective(features, b + size * move, ridge) < value:
@@ -140,13 +160,16 @@ def fit_choice(features: Sequence[Floats], ridge: float = 1e-3, steps: int = 100
 
 
 def choice_gain(x: Floats, b: Floats) -> Floats:
-    """log of the probability of the first option over that of a blind choice, (sets,), at most log of the number of options."""
+    """log of the probability of the first option over that of a blind choice, (sets,), at most log
+    of the number of options.
+    """
     u = x @ b
     return u[:, 0] - logsumexp(u, axis=-1) + np.log(x.shape[1])
 
 
 def mixed_gain(gain: ArrayLike, share: float = 0.01) -> Floats:
-    """The gain of a law that is mixed with ``share`` of the reference: never below log ``share``, so that no single observation decides.
+    """The gain of a law that is mixed with ``share`` of the reference: never below log ``share``,
+    so that no single observation decides.
 
     >>> mixed_gain([-1000.0, 0.0]).round(3).tolist()
     [-4.605, 0.0]
@@ -155,12 +178,16 @@ def mixed_gain(gain: ArrayLike, share: float = 0.01) -> Floats:
 
 
 def cross_validated_gain(features: Sequence[Floats], folds: int = 6, ridge: float = 1e-3) -> Floats:
-    """The `mixed_gain` of `fit_choice` on groups that it did not see, the mean over the sets of each group: (groups,).
+    """The `mixed_gain` of `fit_choice` on groups that it did not see, the mean over the sets of
+    each group: (groups,).
 
-    Groups are dealt to folds in turn. Features are scaled by their standard deviation over the options of the groups that are fitted.
+    Groups are dealt to folds in turn. Features are scaled by their standard deviation over the
+    options of the groups that are fitted.
     """
     if not 2 <= folds <= len(features):
-        raise InputError(f"folds must be from 2 to the number {len(features)} of groups, got {folds}.")
+        raise InputError(
+            f"folds must be from 2 to the number {len(features)} of groups, got {folds}."
+        )
     out = np.empty(len(features))
     for fold in range(folds):
         seen = [x for i, x in enumerate(features) if i % folds != fold]

@@ -9,30 +9,37 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, PRNGKeyArray
 
-from ..charts import Factors
 from ..checks import check_depth, check_matrix
+from ..dynamics.coordinates import Factors
+from ..dynamics.factors import balanced_factors, check_factors
 from ..errors import DepthError, InputError
-from ..factors import balanced_factors, check_factors
-from ..geometry import inner
-from ..operator import Operator
-from ..spectral import kernel
-from ..volume import log_volume
+from ..geometry.kernel import kernel
+from ..geometry.metric import inner
+from ..geometry.operator import Operator
+from ..geometry.volume import log_volume
 from .result import Check, tolerance, within
 
 
 def kernel_check(
-    fn: Callable[[Array, Array], Array], depth: ArrayLike | None = None, *, tol: float | None = None, seed: int = 0
+    fn: Callable[[Array, Array], Array],
+    depth: ArrayLike | None = None,
+    *,
+    tol: float | None = None,
+    seed: int = 0,
 ) -> Check:
-    """Whether a function λ(a, b) of two singular values can be the kernel of an operator: finite, positive, symmetric,
-    λ(a, b) = λ(b, a), and continuous at ties, λ(a, a (1 + δ)) → λ(a, a) down to δ = 1e−14 (where a plain quotient loses all digits);
-    and, given the ``depth``, whether it is `kernel` at that depth.
+    """Whether a function λ(a, b) of two singular values can be the kernel of an operator: finite,
+    positive, symmetric, λ(a, b) = λ(b, a), and continuous at ties, λ(a, a (1 + δ)) → λ(a, a) down
+    to δ = 1e−14 (where a plain quotient loses all digits); and, given the ``depth``, whether it is
+    `kernel` at that depth.
 
-    **Arguments**: ``fn`` takes two arrays of one shape. It is tried at 200 pairs, log-uniform in 1e−3 … 1e3. ``tol``: of
-    relative deviations, 1e−9 by default (float32: 1e−4).
+    **Arguments**: ``fn`` takes two arrays of one shape. It is tried at 200 pairs, log-uniform in
+    1e−3 … 1e3. ``tol``: of relative deviations, 1e−9 by default (float32: 1e−4).
 
-    **Figures**: the largest relative deviations, ``asymmetry``, ``tie`` (beyond 10 δ), ``depth``; ``smallest``, the smallest value.
+    **Figures**: the largest relative deviations, ``asymmetry``, ``tie`` (beyond 10 δ), ``depth``;
+    ``smallest``, the smallest value.
 
-    **Normalization**: [CMV], with the factor 1/N, where a depth is given. **Raises** `DepthError`. **Source**: [CMV], Theorem 1.1.
+    **Normalization**: [CMV], with the factor 1/N, where a depth is given. **Raises** `DepthError`.
+    **Source**: [CMV], Theorem 1.1.
 
     >>> import deeplinear as dl
     >>> bool(dl.verify.kernel_check(lambda a, b: (a + b) / 2, depth=2)), bool(dl.verify.kernel_check(lambda a, b: a))
@@ -62,7 +69,9 @@ def kernel_check(
     )
     if smallest > 0:
         return check
-    return Check("kernel", False, check.figures, f"The kernel must be positive, got {smallest:.3g}.")
+    return Check(
+        "kernel", False, check.figures, f"The kernel must be positive, got {smallest:.3g}."
+    )
 
 
 def submersion(
@@ -75,22 +84,27 @@ def submersion(
     metric: Callable[[Array, Array], Array] | None = None,
     tol: float | None = None,
 ) -> Check:
-    """Whether the metric g^N is that of the factors: the product W_N ⋯ W_1 is a Riemannian submersion of balanced factors. With
-    X = A_{N,W}^{−1}(Z), the horizontal lift of Z,
+    """Whether the metric g^N is that of the factors: the product W_N ⋯ W_1 is a Riemannian
+    submersion of balanced factors. With X = A_{N,W}^{−1}(Z), the horizontal lift of Z,
 
         Ẇ_p = (1/N) (W_N ⋯ W_{p+1})ᵀ X (W_{p−1} ⋯ W_1)ᵀ,
 
-    must move the product along Z, be orthogonal to the orbit of O_d^{N−1}, keep the factors balanced, and have the length of Z:
-    N Σ_p ‖Ẇ_p‖² = g^N_W(Z, Z).
+    must move the product along Z, be orthogonal to the orbit of O_d^{N−1}, keep the factors
+    balanced, and have the length of Z: N Σ_p ‖Ẇ_p‖² = g^N_W(Z, Z).
 
-    **Arguments**: ``W`` of full rank; ``depth`` an integer; ``Z`` and the frames of the factors are random by default (``key``).
-    ``factors``: take these for W (unbalanced ones fail). ``metric``: (W, Z) ↦ the squared length of Z to be checked; `inner` by default.
+    **Arguments**: ``W`` of full rank; ``depth`` an integer; ``Z`` and the frames of the factors are
+    random by default (``key``).
+    ``factors``: take these for W (unbalanced ones fail). ``metric``: (W, Z) ↦ the squared length of
+    Z to be checked; `inner` by default.
     ``tol``: of the deviations, 1e−10 by default (float32: 3e−5).
 
-    **Figures**: relative deviations ``product``, ``horizontal``, ``balanced``, ``length``, and ``factors`` (their product from W).
+    **Figures**: relative deviations ``product``, ``horizontal``, ``balanced``, ``length``, and
+    ``factors`` (their product from W).
 
-    **Normalization**: [CMV]; without the factor N on the left, Σ ‖Ẇ_p‖² is the metric of [MY] and of plain gradient descent.
-    **Raises** `DepthError`, `InputError`, `SingularOperatorError`. **Source**: Bah et al. 2019; Menon 2024 (2411.09004), §5.
+    **Normalization**: [CMV]; without the factor N on the left, Σ ‖Ẇ_p‖² is the metric of [MY] and
+    of plain gradient descent.
+    **Raises** `DepthError`, `InputError`, `SingularOperatorError`. **Source**: Bah et al. 2019;
+    Menon 2024 (2411.09004), §5.
 
     >>> import numpy as np, deeplinear as dl
     >>> bool(dl.verify.submersion(np.array([[2.0, 1.0], [0.0, 1.0]]), depth=3))
@@ -108,11 +122,18 @@ def submersion(
         raise InputError(f"factors must be as many as the depth {depth}, got {len(given)}.")
     length = inner(W, Z, Z, depth) if metric is None else metric(W, Z)
     deviations = _lift(W, Z, given, Operator(W, depth).inverse(Z), jnp.asarray(length))
-    return within("submersion", deviations, tolerance(tol, W.dtype, 1e-10), "The properties of the horizontal lift")
+    return within(
+        "submersion",
+        deviations,
+        tolerance(tol, W.dtype, 1e-10),
+        "The properties of the horizontal lift",
+    )
 
 
 @eqx.filter_jit
-def _lift(W: Array, Z: Array, factors: tuple[Array, ...], X: Array, length: Array) -> dict[str, Array]:
+def _lift(
+    W: Array, Z: Array, factors: tuple[Array, ...], X: Array, length: Array
+) -> dict[str, Array]:
     """The relative deviations of the lift from what it should be."""
     N, size = len(factors), jnp.linalg.norm
     below, above = Factors.partial_products(factors)
@@ -121,7 +142,8 @@ def _lift(W: Array, Z: Array, factors: tuple[Array, ...], X: Array, length: Arra
     moved = jax.jvp(lambda *F: Factors.matrix(F), factors, tuple(lift))[1]
     # what couples layers p and p + 1: skew, along the orbit; symmetric, out of balance
     pairs = [
-        (lift[p] @ factors[p].T, factors[p + 1].T @ lift[p + 1], size(lift[p]) * size(factors[p])) for p in range(N - 1)
+        (lift[p] @ factors[p].T, factors[p + 1].T @ lift[p + 1], size(lift[p]) * size(factors[p]))
+        for p in range(N - 1)
     ]
     skew = [size((A - B) - (A - B).T) / scale for A, B, scale in pairs]
     symmetric = [size((A - B) + (A - B).T) / scale for A, B, scale in pairs]
@@ -141,18 +163,21 @@ def volume(
     density: Callable[[Any], Array] | None = None,
     tol: float | None = None,
 ) -> Check:
-    """Whether a log volume density W ↦ log √det g^N, by default `log_volume`, is that of the metric, written out as an mn×mn matrix:
+    """Whether a log volume density W ↦ log √det g^N, by default `log_volume`, is that of the
+    metric, written out as an mn×mn matrix:
 
         log √det g^N = ½ log det [g^N_W(E_a, E_b)]_ab,   E_a the unit matrices,
 
-    and at integer depth also that of the factors, A_{N,W} = J Jᵀ/N with J the Jacobian of the product at balanced factors:
-    −½ log det(J Jᵀ/N).
+    and at integer depth also that of the factors, A_{N,W} = J Jᵀ/N with J the Jacobian of the
+    product at balanced factors: −½ log det(J Jᵀ/N).
 
-    **Arguments**: ``density``: W ↦ the log density to be checked. ``tol``: of the deviations, 1e−9 by default (float32: 1e−4).
+    **Arguments**: ``density``: W ↦ the log density to be checked. ``tol``: of the deviations, 1e−9
+    by default (float32: 1e−4).
 
     **Figures**: the deviations ``metric`` and ``factors``, relative to 1 + |log √det|; ``value``.
 
-    **Normalization**: [CMV]; density in dW = ∏ dW_ij. **Raises** `DepthError`, `InputError`, `SingularOperatorError`.
+    **Normalization**: [CMV]; density in dW = ∏ dW_ij. **Raises** `DepthError`, `InputError`,
+    `SingularOperatorError`.
     **Source**: Cohen, Menon, Veraszto 2023, Theorem 1.1.
 
     >>> import numpy as np, deeplinear as dl
@@ -171,5 +196,9 @@ def volume(
         expected["factors"] = -0.5 * np.linalg.slogdet(J @ J.T / len(factors))[1]
     deviations = {key: abs(value - x) / (1 + abs(x)) for key, x in expected.items()}
     return within(
-        "volume", deviations, tolerance(tol, W.dtype, 1e-9), "The values of the log volume density", value=value
+        "volume",
+        deviations,
+        tolerance(tol, W.dtype, 1e-9),
+        "The values of the log volume density",
+        value=value,
     )

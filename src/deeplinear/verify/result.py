@@ -10,7 +10,8 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """The result of a check: true where it ``passed``; ``summary`` is one sentence, ``figures`` hold the numbers behind it.
+    """The result of a check: true where it ``passed``; ``summary`` is one sentence, ``figures``
+    hold the numbers behind it.
 
     >>> check = Check("balance", True, {"imbalance": 1e-16}, "The factors are balanced.")
     >>> bool(check), str(check)
@@ -31,7 +32,9 @@ class Check:
 
 @dataclasses.dataclass(frozen=True)
 class Checks:
-    """Several checks: true where all passed, a table as text, one `Check` each by iteration or by its name."""
+    """Several checks: true where all passed, a table as text, one `Check` each by iteration or by
+    its name.
+    """
 
     results: tuple[Check, ...]
 
@@ -54,7 +57,9 @@ class Checks:
 
     def __str__(self) -> str:
         count = sum(map(bool, self.results))
-        return "\n".join([*map(str, self.results), f"{count} of {len(self.results)} checks passed."])
+        return "\n".join(
+            [*map(str, self.results), f"{count} of {len(self.results)} checks passed."]
+        )
 
 
 def tolerance(tol: float | None, dtype: Any, default: float) -> float:
@@ -65,9 +70,14 @@ def tolerance(tol: float | None, dtype: Any, default: float) -> float:
 
 
 def within(name: str, errors: Mapping[str, Any], tol: float, what: str, **more: Any) -> Check:
-    """The check that every one of ``errors`` is at most ``tol`` (NaN is not), named by the largest."""
+    """The check that every one of ``errors`` is at most ``tol`` (NaN is not), named by the
+    largest.
+    """
     errors = {key: float(value) for key, value in errors.items()}
     worst = max(errors, key=lambda key: math.inf if np.isnan(errors[key]) else errors[key])
     passed = errors[worst] <= tol
-    text = f"{what} {'hold' if passed else 'do not hold'} to {tol:.0e}; the largest deviation is {errors[worst]:.1e} ({worst})."
+    text = (
+        f"{what} {'hold' if passed else 'do not hold'} to {tol:.0e}; the largest deviation is "
+        f"{errors[worst]:.1e} ({worst})."
+    )
     return Check(name, passed, {**errors, **more, "tol": tol}, text)

@@ -1,4 +1,6 @@
-"""Whether training does what the theory says: upstairs as downstairs, and what is conserved on the way."""
+"""Whether training does what the theory says: upstairs as downstairs, and what is conserved on the
+way.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,10 +13,10 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, PRNGKeyArray
 
 from ..checks import check_depth, check_matrix
+from ..dynamics.factors import balanced_factors, imbalance
+from ..dynamics.flow import factor_flow, gradient_flow
 from ..errors import InputError
-from ..factors import balanced_factors, imbalance
-from ..flows import factor_flow, gradient_flow
-from ..operator import Operator
+from ..geometry.operator import Operator
 from .geometry import submersion, volume
 from .result import Check, Checks, tolerance, within
 from .taylor import gradient_check, hessian_check
@@ -35,15 +37,19 @@ def upstairs_downstairs(
     rtol: float | None = None,
     saves: int = 20,
 ) -> Check:
-    """Whether training the factors (`factor_flow`, from balanced factors of W0) and the flow of their product (`gradient_flow`) are one:
-    the largest ‖W_up − W_down‖_F / ‖W_down‖_F over ``saves`` times up to t1.
+    """Whether training the factors (`factor_flow`, from balanced factors of W0) and the flow of
+    their product (`gradient_flow`) are one: the largest ‖W_up − W_down‖_F / ‖W_down‖_F over
+    ``saves`` times up to t1.
 
-    **Arguments**: ``depth`` an integer; ``key`` draws the frames of the factors; ``factors``: start from these instead (unbalanced ones
-    fail). ``rtol``: of both flows, 1e−9 by default (float32: 1e−4). ``tol``: of the difference, 1e−6 (float32: 3e−3).
+    **Arguments**: ``depth`` an integer; ``key`` draws the frames of the factors; ``factors``: start
+    from these instead (unbalanced ones fail). ``rtol``: of both flows, 1e−9 by default
+    (float32: 1e−4). ``tol``: of the difference, 1e−6 (float32: 3e−3).
 
-    **Figures**: ``difference``; ``ts``, ``differences`` at each; ``imbalance`` at the end, relative.
+    **Figures**: ``difference``; ``ts``, ``differences`` at each; ``imbalance`` at the end,
+    relative.
 
-    **Normalization**: time as in [CMV]. **Raises** as the flows. **Source**: Arora, Cohen, Hazan 2018, Theorem 1.
+    **Normalization**: time as in [CMV]. **Raises** as the flows. **Source**: Arora, Cohen, Hazan
+    2018, Theorem 1.
 
     >>> import numpy as np, deeplinear as dl
     >>> energy = dl.Completion([0, 1], [0, 0], [2.0, 1.0], (2, 2))
@@ -62,8 +68,14 @@ def upstairs_downstairs(
         return Check("upstairs and downstairs", False, {"difference": math.nan}, text)
     A, B = np.asarray(up.W), np.asarray(down.W)
     differences = np.linalg.norm(A - B, axis=(1, 2)) / np.linalg.norm(B, axis=(1, 2))
-    more = {"ts": ts, "differences": differences, "imbalance": _relative_imbalance(up.factors or ())}
-    return within("upstairs and downstairs", {"difference": differences.max()}, tol, "Both flows", **more)
+    more = {
+        "ts": ts,
+        "differences": differences,
+        "imbalance": _relative_imbalance(up.factors or ()),
+    }
+    return within(
+        "upstairs and downstairs", {"difference": differences.max()}, tol, "Both flows", **more
+    )
 
 
 def conservation(
@@ -78,20 +90,24 @@ def conservation(
 ) -> Check:
     """Whether a gradient flow conserves what it must, and loses energy as it must:
 
-    - E falls by what the slope says, E(W(t)) − E(W0) = −∫ ‖grad E‖²_g dt with ‖grad E‖²_g = ⟨G, A_{N,W}(G)⟩, G = E′(W) (integrated by a
-      cubic spline through the saved times);
-    - the rank does not rise, and the sign of det W stays (square W of full rank, N ≥ 2, while σ_k stands clear of rounding);
+    - E falls by what the slope says, E(W(t)) − E(W0) = −∫ ‖grad E‖²_g dt with ‖grad E‖²_g = ⟨G,
+      A_{N,W}(G)⟩, G = E′(W) (integrated by a cubic spline through the saved times);
+    - the rank does not rise, and the sign of det W stays (square W of full rank, N ≥ 2, while σ_k
+      stands clear of rounding);
     - W stays symmetric, where W0 is and G is for symmetric W (tried at W0 and near it);
-    - the factors stay balanced (integer depth up to 10): max_p ‖W_{p+1}ᵀW_{p+1} − W_pW_pᵀ‖ relative to max ‖W_p‖².
+    - the factors stay balanced (integer depth up to 10): max_p ‖W_{p+1}ᵀW_{p+1} − W_pW_pᵀ‖ relative
+      to max ‖W_p‖².
 
-    **Arguments**: ``flow``: a `FlowResult`, or anything with ``ts`` and ``W`` along a leading axis, from W0 on and at many times (about a
-    hundred), to be checked instead of our own. ``tol``: of the deviations, 1e−4 by default (float32: 3e−2); ``rtol``: of our own
-    flows, 1e−9 (float32: 1e−4).
+    **Arguments**: ``flow``: a `FlowResult`, or anything with ``ts`` and ``W`` along a leading axis,
+    from W0 on and at many times (about a hundred), to be checked instead of our own. ``tol``: of
+    the deviations, 1e−4 by default (float32: 3e−2); ``rtol``: of our own flows, 1e−9
+    (float32: 1e−4).
 
-    **Figures**: deviations ``energy`` (of the whole fall of E), ``rank`` (largest σ_i/σ_1 beyond the rank of W0), ``sign`` (1 where it
-    flips), ``asymmetry``, ``imbalance``, those that apply.
+    **Figures**: deviations ``energy`` (of the whole fall of E), ``rank`` (largest σ_i/σ_1 beyond
+    the rank of W0), ``sign`` (1 where it flips), ``asymmetry``, ``imbalance``, those that apply.
 
-    **Normalization**: time and metric as in [CMV]. **Raises** as the flows. **Source**: Cohen, Menon, Veraszto 2023; Bah et al. 2019.
+    **Normalization**: time and metric as in [CMV]. **Raises** as the flows. **Source**: Cohen,
+    Menon, Veraszto 2023; Bah et al. 2019.
 
     >>> import numpy as np, deeplinear as dl
     >>> energy = dl.Completion([0, 1], [0, 0], [2.0, 1.0], (2, 2))
@@ -106,19 +122,27 @@ def conservation(
         ts = t1 * np.linspace(0, 1, 161) ** 2  # denser at the start, where the energy falls fastest
         flow = gradient_flow(energy, W0, depth, t1=t1, saveat=ts, rtol=rtol)
         if not bool(flow.converged):
-            text = f"The flow did not reach t1 = {t1:g}, but {float(flow.t_end):g}: raise rtol or lower t1."
+            text = (
+                f"The flow did not reach t1 = {t1:g}, but {float(flow.t_end):g}: raise rtol or "
+                "lower t1."
+            )
             return Check("conservation", False, {"t_end": float(flow.t_end)}, text)
     if np.ndim(flow.ts) != 1 or np.size(flow.ts) < 8:
         raise InputError("flow must hold eight saved times at least: follow it with saveat.")
     ts, W = np.asarray(flow.ts), np.asarray(flow.W)
-    errors = {"energy": _energy_defect(energy, ts, W, depth), **_spectral_defects(np.asarray(W0), W, N)}
+    errors = {
+        "energy": _energy_defect(energy, ts, W, depth),
+        **_spectral_defects(np.asarray(W0), W, N),
+    }
     if _is_symmetric(energy, W0):
         errors["asymmetry"] = np.max(
             np.linalg.norm(W - W.transpose(0, 2, 1), axis=(1, 2)) / np.linalg.norm(W, axis=(1, 2))
         )
     if N.is_integer() and N <= 10:
         start = balanced_factors(W0, N, jax.random.key(0))
-        errors["imbalance"] = _relative_imbalance(factor_flow(energy, start, t1=t1, rtol=rtol).factors or ())
+        errors["imbalance"] = _relative_imbalance(
+            factor_flow(energy, start, t1=t1, rtol=rtol).factors or ()
+        )
     return within("conservation", errors, tol, "The conservation laws")
 
 
@@ -132,10 +156,14 @@ def _energies_and_slopes(energy: Any, W: Array, depth: Array) -> tuple[Array, Ar
 
 
 def _energy_defect(energy: Any, ts: np.ndarray, W: np.ndarray, depth: ArrayLike) -> float:
-    """The largest gap between the fall of E and the integral of its slope, relative to the whole fall."""
+    """The largest gap between the fall of E and the integral of its slope, relative to the whole
+    fall.
+    """
     from scipy.interpolate import CubicSpline
 
-    E, slope = map(np.asarray, _energies_and_slopes(energy, jnp.asarray(W), jnp.asarray(depth, W.dtype)))
+    E, slope = map(
+        np.asarray, _energies_and_slopes(energy, jnp.asarray(W), jnp.asarray(depth, W.dtype))
+    )
     fallen = CubicSpline(ts, slope).antiderivative()(ts)
     scale = max(np.ptp(E), fallen[-1], np.finfo(E.dtype).tiny)
     return float(np.max(np.abs(E - E[0] + fallen)) / scale)
@@ -157,7 +185,9 @@ def _spectral_defects(W0: np.ndarray, W: np.ndarray, N: float) -> dict[str, floa
 
 
 def _is_symmetric(energy: Any, W0: Array) -> bool:
-    """Whether W0 is symmetric, and the gradient of E at symmetric matrices: W0, and one beside it."""
+    """Whether W0 is symmetric, and the gradient of E at symmetric matrices: W0, and one beside
+    it.
+    """
     W = np.asarray(W0)
     if W.shape[0] != W.shape[1] or np.linalg.norm(W - W.T) > _EXACT * np.linalg.norm(W):
         return False
@@ -181,10 +211,12 @@ def all_checks(
     key: PRNGKeyArray | None = None,
     rtol: float | None = None,
 ) -> Checks:
-    """Every check that applies to an energy, a start and a depth: gradient and Hessian at W0, `conservation` up to t1, `volume` where W0
-    has full rank (and is square, or N is finite), and at integer depth `upstairs_downstairs` and `submersion`.
+    """Every check that applies to an energy, a start and a depth: gradient and Hessian at W0,
+    `conservation` up to t1, `volume` where W0 has full rank (and is square, or N is finite), and at
+    integer depth `upstairs_downstairs` and `submersion`.
 
-    **Returns** `Checks`; ``print(checks)`` shows a line for each. **Raises** as the checks; see them for what they mean.
+    **Returns** `Checks`; ``print(checks)`` shows a line for each. **Raises** as the checks; see
+    them for what they mean.
 
     >>> import numpy as np, deeplinear as dl
     >>> checks = dl.verify.all_checks(dl.Completion([0, 1], [0, 1], [1.0, 2.0], (2, 2)), np.array([[0.5, 0.1], [0.2, 0.3]]), math.inf)

@@ -1,4 +1,6 @@
-"""The 2×2 problem that several figures share: w11 = w22 = 0.92 observed, rank-1 completions on w12·w21 = 0.92²."""
+"""The 2×2 problem that several figures share: w11 = w22 = 0.92 observed, rank-1 completions on
+w12·w21 = 0.92².
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -23,12 +25,18 @@ def problem() -> dl.Completion:
 
 
 def endpoints(
-    depths: Sequence[float], scales: Sequence[float], runs: int, seed: int, progress: Progress = None
+    depths: Sequence[float],
+    scales: Sequence[float],
+    runs: int,
+    seed: int,
+    progress: Progress = None,
 ) -> xr.Dataset:
-    """Where flows from i.i.d. N(0, scale²) starts end: one ensemble for each depth and scale, from the same directions.
+    """Where flows from i.i.d. N(0, scale²) starts end: one ensemble for each depth and scale, from
+    the same directions.
 
-    Variables over (depth, scale, run): ``W`` (…, row, column), ``start``, ``ok``, ``error``, ``effective_rank`` (NaN where a
-    run was not carried to its end), ``same_sign`` (whether det kept its sign, as the exact flow does).
+    Variables over (depth, scale, run): ``W`` (…, row, column), ``start``, ``ok``, ``error``,
+    ``effective_rank`` (NaN where a run was not carried to its end), ``same_sign`` (whether det kept
+    its sign, as the exact flow does).
     """
     shape = (len(depths), len(scales), runs)
     directions = np.asarray(jax.random.normal(jax.random.key(seed), (runs, 2, 2), np.float64))
@@ -36,7 +44,10 @@ def endpoints(
     for i, depth in enumerate(depths):
         for j, scale in enumerate(scales):
             if progress:
-                progress((i * len(scales) + j) / (shape[0] * shape[1]), f"depth {depth:g}, start {scale:g}")
+                progress(
+                    (i * len(scales) + j) / (shape[0] * shape[1]),
+                    f"depth {depth:g}, start {scale:g}",
+                )
             result = dl.ensemble(problem(), scale * directions, depth, seed=seed)
             ok[i, j], error[i, j] = result.ok, result.error
             W[i, j] = np.where(result.ok[:, None, None], result.W, np.nan)
@@ -53,16 +64,24 @@ def endpoints(
         },
         coords={
             "depth": ("depth", np.asarray(depths, float), {"long_name": "depth N"}),
-            "scale": ("scale", np.asarray(scales, float), {"long_name": "standard deviation of the start's entries"}),
+            "scale": (
+                "scale",
+                np.asarray(scales, float),
+                {"long_name": "standard deviation of the start's entries"},
+            ),
         },
         attrs={"observed": OBSERVED, "seed": seed},
     )
 
 
 def _same_sign(start: np.ndarray, W: np.ndarray) -> np.ndarray:
-    """Whether det has the sign of the start's; a determinant that is rounding noise has none to compare."""
+    """Whether det has the sign of the start's; a determinant that is rounding noise has none to
+    compare.
+    """
     det = np.linalg.det(W)
-    return (np.sign(det) == np.sign(np.linalg.det(start))) | (np.abs(det) < 1e-9 * (W**2).sum((-2, -1)))
+    return (np.sign(det) == np.sign(np.linalg.det(start))) | (
+        np.abs(det) < 1e-9 * (W**2).sum((-2, -1))
+    )
 
 
 def effective_rank(W: np.ndarray) -> np.ndarray:
@@ -75,10 +94,14 @@ def effective_rank(W: np.ndarray) -> np.ndarray:
 
 
 def position(W: np.ndarray) -> np.ndarray:
-    """τ = ½ log(w12/w21), the place along the hyperbola (0 at the corners); NaN where w12·w21 ≤ 0."""
+    """τ = ½ log(w12/w21), the place along the hyperbola (0 at the corners); NaN where w12·w21 ≤
+    0.
+    """
     w12, w21 = W[..., 0, 1], W[..., 1, 0]
     between = w12 * w21 > 0
-    return np.where(between, 0.5 * np.log(np.where(between, w12, 1.0) / np.where(between, w21, 1.0)), np.nan)
+    return np.where(
+        between, 0.5 * np.log(np.where(between, w12, 1.0) / np.where(between, w21, 1.0)), np.nan
+    )
 
 
 def quantiles(values: np.ndarray, at: Sequence[float]) -> list[float]:
@@ -93,5 +116,7 @@ def draw_plane(axis: Axes, observed: float, **line: Any) -> None:
     style: dict[str, Any] = {"color": "#888888", "lw": 1.0, "ls": "--", "zorder": 1} | line
     for sign in (1, -1):
         axis.plot(sign * x, sign * observed**2 / x, **style)
-    axis.plot([observed, -observed], [observed, -observed], "o", mfc="none", mec="black", ms=9, zorder=4)
+    axis.plot(
+        [observed, -observed], [observed, -observed], "o", mfc="none", mec="black", ms=9, zorder=4
+    )
     axis.set(xlim=(-REACH, REACH), ylim=(-REACH, REACH), aspect="equal", xlabel="w12", ylabel="w21")

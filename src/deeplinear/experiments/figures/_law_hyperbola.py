@@ -1,4 +1,6 @@
-"""First half of `volume_law`: the law of endpoints along the hyperbola of rank-1 completions, against laws that know no training."""
+"""First half of `volume_law`: the law of endpoints along the hyperbola of rank-1 completions,
+against laws that know no training.
+"""
 
 import math
 from collections.abc import Sequence
@@ -21,7 +23,9 @@ DIAGONAL = np.eye(2, dtype=bool)
 
 
 def log_norm(tau: Floats) -> Floats:
-    """log σ_1 of the rank-1 completion at τ: σ_1 = 2 · 0.92 · cosh τ, its nuclear, Frobenius and spectral norm."""
+    """log σ_1 of the rank-1 completion at τ: σ_1 = 2 · 0.92 · cosh τ, its nuclear, Frobenius and
+    spectral norm.
+    """
     return np.log(2 * OBSERVED * np.cosh(tau))
 
 
@@ -30,13 +34,16 @@ def log_volume_law(tau: Floats, depth: float) -> Floats:
 
         vol_1 σ_1 dτ = σ_1^{1 − 3(1 − 1/N)} dτ,
 
-    the volume of the rank-1 matrices conditioned on w11 and w22; equally what √det g dW has within a small fixed σ_2.
+    the volume of the rank-1 matrices conditioned on w11 and w22; equally what √det g dW has within
+    a small fixed σ_2.
     """
     return (1 - 3 * (1 - 1 / depth)) * log_norm(tau)
 
 
 def place_of_charge(charge: Floats, sigma2: float, depth: float) -> Floats:
-    """τ at which a completion with that charge lies: Q = tanh τ · (σ_1^{2/N} − σ_2^{2/N}), at N = ∞ tanh τ · 2 log(σ_1/σ_2)."""
+    """τ at which a completion with that charge lies: Q = tanh τ · (σ_1^{2/N} − σ_2^{2/N}), at N = ∞
+    tanh τ · 2 log(σ_1/σ_2).
+    """
     tau = np.linspace(-8, 8, 160001)
     log_s = log_norm(tau)
     if math.isinf(depth):
@@ -47,16 +54,23 @@ def place_of_charge(charge: Floats, sigma2: float, depth: float) -> Floats:
 
 
 def along_hyperbola(
-    depths: Sequence[float], scales: Sequence[float], runs: int, seed: int, progress: Progress = None
+    depths: Sequence[float],
+    scales: Sequence[float],
+    runs: int,
+    seed: int,
+    progress: Progress = None,
 ) -> xr.Dataset:
-    """Endpoints near rank 1 (effective rank below 1.1, |τ| ≤ 2) as a sample of laws on the arc. Laws are fitted on the runs of even
-    number and judged on the others; their ``gain`` is in nats per run above the uniform law in τ."""
+    """Endpoints near rank 1 (effective rank below 1.1, |τ| ≤ 2) as a sample of laws on the arc.
+    Laws are fitted on the runs of even number and judged on the others; their ``gain`` is in nats
+    per run above the uniform law in τ.
+    """
     ends = endpoints(depths, scales, runs, seed, progress)
     shape = (len(depths), len(scales))
     tau = np.where(ends.effective_rank < 1.1, position(ends.W.values), np.nan)
     tau = np.where(np.abs(tau) <= ARC, tau, np.nan)
     out = {
-        name: np.full(shape, np.nan) for name in ("power", "power_low", "power_high", "drift", "explained", "sigma2")
+        name: np.full(shape, np.nan)
+        for name in ("power", "power_low", "power_high", "drift", "explained", "sigma2")
     }
     gain = np.full((*shape, len(LAWS), 3), np.nan)
     predicted = np.full((*shape, runs), np.nan)
@@ -76,7 +90,9 @@ def along_hyperbola(
             gain[i, j], powers = _compare(here[fit], here[judge], sample, depth)
             out["power"][i, j], out["power_low"][i, j], out["power_high"][i, j] = powers
             out["sigma2"][i, j] = sigma2
-            out["drift"][i, j] = np.quantile(np.abs(charge - start[j][there]), 0.99) / np.std(start[j])
+            out["drift"][i, j] = np.quantile(np.abs(charge - start[j][there]), 0.99) / np.std(
+                start[j]
+            )
             missed = np.median(np.abs(here - predicted[i, j])[judge])
             out["explained"][i, j] = 1 - missed / np.median(np.abs(here[judge]))
     cases = ("depth", "scale")
@@ -93,17 +109,30 @@ def along_hyperbola(
     for k, name in enumerate(("gain", "gain_low", "gain_high")):
         ds[name] = ((*cases, "law"), gain[..., k], {"units": "nats per run above uniform in τ"})
     ds["tau"] = ((*cases, "run"), tau, {"long_name": "place along the hyperbola, ½ log(w12/w21)"})
-    ds["predicted"] = ((*cases, "run"), predicted, {"long_name": "place that the charge of the start predicts"})
-    ds["share"] = (cases, np.isfinite(tau).mean(-1), {"long_name": "share of runs that end near rank 1"})
+    ds["predicted"] = (
+        (*cases, "run"),
+        predicted,
+        {"long_name": "place that the charge of the start predicts"},
+    )
+    ds["share"] = (
+        cases,
+        np.isfinite(tau).mean(-1),
+        {"long_name": "share of runs that end near rank 1"},
+    )
     return ds
 
 
-def _compare(fit: Floats, judge: Floats, sample: Floats, depth: float) -> tuple[Floats, tuple[float, float, float]]:
+def _compare(
+    fit: Floats, judge: Floats, sample: Floats, depth: float
+) -> tuple[Floats, tuple[float, float, float]]:
     """Gains of `LAWS` (law, [mean, low, high]), and the power s of the volume with its interval."""
     weights = np.ones(NODES.size)
     volume, norm = log_volume_law(NODES, depth), -np.exp(log_norm(NODES))
     at_volume, at_norm = log_volume_law(judge, depth), -np.exp(log_norm(judge))
-    s, t = tilt(log_volume_law(fit, depth), volume, weights), tilt(-np.exp(log_norm(fit)), norm, weights)
+    s, t = (
+        tilt(log_volume_law(fit, depth), volume, weights),
+        tilt(-np.exp(log_norm(fit)), norm, weights),
+    )
     uniform = -math.log(NODES.size)
     logs = (
         tilt_log_density(at_volume, 1.0, volume, weights) - uniform,
@@ -118,14 +147,20 @@ def _compare(fit: Floats, judge: Floats, sample: Floats, depth: float) -> tuple[
     return np.array(rows), (s, *_power_interval(fit, depth, volume, weights))
 
 
-def _power_interval(fit: Floats, depth: float, volume: Floats, weights: Floats) -> tuple[float, float]:
-    """The bootstrap interval of s: a function of the mean of the log volume alone, and increasing."""
+def _power_interval(
+    fit: Floats, depth: float, volume: Floats, weights: Floats
+) -> tuple[float, float]:
+    """The bootstrap interval of s: a function of the mean of the log volume alone, and
+    increasing.
+    """
     low, high = bootstrap_interval(log_volume_law(fit, depth))
     return tilt([low], volume, weights), tilt([high], volume, weights)
 
 
 def _histogram_density(sample: Floats, at: Floats) -> Floats:
-    """The density of a symmetric sample at points, from its quantiles: constant between 200 of them, so narrow laws stay narrow."""
+    """The density of a symmetric sample at points, from its quantiles: constant between 200 of
+    them, so narrow laws stay narrow.
+    """
     edges = np.unique(np.quantile(np.concatenate([sample, -sample]), np.linspace(0, 1, 201)))
     count = np.histogram(np.concatenate([sample, -sample]), edges)[0]
     density = count / count.sum() / np.diff(edges)

@@ -1,4 +1,6 @@
-"""Second half of `volume_law`: endpoints as choices among random completions of the same rank, where volume and norms disagree."""
+"""Second half of `volume_law`: endpoints as choices among random completions of the same rank,
+where volume and norms disagree.
+"""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +15,15 @@ import deeplinear as dl
 
 from ..statistics import bootstrap_interval, cross_validated_gain, percentile_rank
 from ._hyperbola import Progress
-from ._minimizers import PREDICTORS, Problem, climb, predictors, project, random_minimizers, random_problem
+from ._minimizers import (
+    PREDICTORS,
+    Problem,
+    climb,
+    predictors,
+    project,
+    random_minimizers,
+    random_problem,
+)
 
 Floats = NDArray[np.float64]
 
@@ -39,11 +49,16 @@ class Case(NamedTuple):
 
     def label(self) -> str:
         depth = "∞" if math.isinf(self.depth) else f"{self.depth:g}"
-        return f"{self.size}×{self.size}, rank {self.rank}, |Ω| = {self.observed}, N = {depth}, ε = {self.scale:g}"
+        return (
+            f"{self.size}×{self.size}, rank {self.rank}, |Ω| = {self.observed}, N = {depth}, ε = "
+            f"{self.scale:g}"
+        )
 
 
 class _Found(NamedTuple):
-    """One problem: predictors (run or alternative, predictor), how far and how wide the endpoints are, and the climbs."""
+    """One problem: predictors (run or alternative, predictor), how far and how wide the endpoints
+    are, and the climbs.
+    """
 
     chosen: Floats
     others: Floats
@@ -62,8 +77,10 @@ def among_minimizers(
     seed: int,
     progress: Progress = None,
 ) -> xr.Dataset:
-    """Each case: ``instances`` random problems, ``runs`` starts each, every endpoint against ``alternatives`` random minimizers; the
-    nearest maximum of each of `CLIMBED` in the first ``climbs`` problems."""
+    """Each case: ``instances`` random problems, ``runs`` starts each, every endpoint against
+    ``alternatives`` random minimizers; the nearest maximum of each of `CLIMBED` in the first
+    ``climbs`` problems.
+    """
     tables = []
     for c, case in enumerate(Case(*x) for x in cases):
         found = []
@@ -80,7 +97,9 @@ def among_minimizers(
     return xr.concat(tables, "case", coords="different", compat="equals", join="outer")
 
 
-def _one_problem(case: Case, runs: int, alternatives: int, climbing: bool, rng: np.random.Generator) -> _Found | None:
+def _one_problem(
+    case: Case, runs: int, alternatives: int, climbing: bool, rng: np.random.Generator
+) -> _Found | None:
     problem = random_problem(case.size, case.rank, case.observed, rng)
     others = random_minimizers(problem, alternatives, 1.0, rng)
     rows, cols = np.nonzero(problem.mask)
@@ -119,7 +138,9 @@ def _value(name: str, depth: float, problem: Problem, W: Floats) -> Floats:
 
 
 def _climbs(middle: Floats, typical: float, case: Case, problem: Problem) -> Floats:
-    """How far the nearest local maximum of each predictor is, over the median distance of a random minimizer; ∞ where there is none."""
+    """How far the nearest local maximum of each predictor is, over the median distance of a random
+    minimizer; ∞ where there is none.
+    """
     out = []
     for name in CLIMBED:
         top, done = climb(middle, partial(_value, name, case.depth, problem), problem)
@@ -131,11 +152,18 @@ def _table(case: Case, found: list[_Found], instances: int) -> xr.Dataset:
     """The statistics of one case: means over problems, which are what is independent."""
     n = len(found)
     rank = np.array(
-        [[percentile_rank(x.chosen[:, f], x.others[:, f]).mean() for f in range(len(PREDICTORS))] for x in found]
+        [
+            [percentile_rank(x.chosen[:, f], x.others[:, f]).mean() for f in range(len(PREDICTORS))]
+            for x in found
+        ]
     ).reshape(n, len(PREDICTORS))
-    climbs = np.array([x.climb for x in found if not np.isnan(x.climb).any()]).reshape(-1, len(CLIMBED))
+    climbs = np.array([x.climb for x in found if not np.isnan(x.climb).any()]).reshape(
+        -1, len(CLIMBED)
+    )
     sets = [
-        np.concatenate([x.chosen[:, None], np.broadcast_to(x.others, (len(x.chosen), *x.others.shape))], 1)
+        np.concatenate(
+            [x.chosen[:, None], np.broadcast_to(x.others, (len(x.chosen), *x.others.shape))], 1
+        )
         for x in found
     ]
     gains = np.full((len(MODELS), 3), np.nan)
@@ -144,17 +172,27 @@ def _table(case: Case, found: list[_Found], instances: int) -> xr.Dataset:
             columns = [PREDICTORS.index(name) for name in names]
             per_problem = cross_validated_gain([x[..., columns] for x in sets], min(5, n))
             gains[m] = per_problem.mean(), *bootstrap_interval(per_problem)
-    ranks = np.full((len(PREDICTORS), 3), np.nan)  # where no problem of the case gave a run that can be used
+    ranks = np.full(
+        (len(PREDICTORS), 3), np.nan
+    )  # where no problem of the case gave a run that can be used
     if n:
-        ranks[:] = [(rank[:, f].mean(), *bootstrap_interval(rank[:, f])) for f in range(len(PREDICTORS))]
-    ds = xr.Dataset(coords={"predictor": list(PREDICTORS), "model": list(MODELS), "climbed": list(CLIMBED)})
+        ranks[:] = [
+            (rank[:, f].mean(), *bootstrap_interval(rank[:, f])) for f in range(len(PREDICTORS))
+        ]
+    ds = xr.Dataset(
+        coords={"predictor": list(PREDICTORS), "model": list(MODELS), "climbed": list(CLIMBED)}
+    )
     for k, end in enumerate(("", "_low", "_high")):
         ds[f"below{end}"] = (
             "predictor",
             ranks[:, k],
             {"long_name": "share of random minimizers that the predictor puts below an endpoint"},
         )
-        ds[f"choice{end}"] = ("model", gains[:, k], {"units": "nats per run above a blind choice, on unseen problems"})
+        ds[f"choice{end}"] = (
+            "model",
+            gains[:, k],
+            {"units": "nats per run above a blind choice, on unseen problems"},
+        )
     ds["climb"] = (
         "climbed",
         np.median(climbs, 0) if len(climbs) else np.full(len(CLIMBED), np.nan),
@@ -165,7 +203,11 @@ def _table(case: Case, found: list[_Found], instances: int) -> xr.Dataset:
         float(np.sum([x.ok for x in found]) / instances),
         {"long_name": "share of runs that end near rank r"},
     )
-    ds["off"] = ((), float(np.median([x.off for x in found])), {"long_name": "relative distance from rank r"})
+    ds["off"] = (
+        (),
+        float(np.median([x.off for x in found])),
+        {"long_name": "relative distance from rank r"},
+    )
     ds["spread"] = (
         (),
         float(np.median([x.spread for x in found])),

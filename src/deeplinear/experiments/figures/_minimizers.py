@@ -1,7 +1,8 @@
-"""Completions of rank r of a small square problem: drawn at random, reached from nearby matrices, and what may predict them.
+"""Completions of rank r of a small square problem: drawn at random, reached from nearby matrices,
+and what may predict them.
 
-The completions of rank r are S ∩ M_r: S all matrices with the observed entries, M_r those of rank r. Arrays here are batches
-(…, d, d), NumPy throughout: problems have at most a few dozen entries.
+The completions of rank r are S ∩ M_r: S all matrices with the observed entries, M_r those of rank
+r. Arrays here are batches (…, d, d), NumPy throughout: problems have at most a few dozen entries.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from ...spectral import inverse_depth, log_kernel
+from ...geometry.kernel import inverse_depth, log_kernel
 
 Floats = NDArray[np.float64]
 _log_kernel = jax.jit(log_kernel)
@@ -43,20 +44,25 @@ class Problem(NamedTuple):
 
 
 def random_problem(d: int, rank: int, observed: int, rng: np.random.Generator) -> Problem:
-    """X Yᵀ with i.i.d. normal entries of X and Y (d×r), scaled to observed entries of root mean square 1.
+    """X Yᵀ with i.i.d. normal entries of X and Y (d×r), scaled to observed entries of root mean
+    square 1.
 
-    Observed are random places, some in every row and column, whose bipartite graph is connected: else the scale of its parts is
-    conserved (`charges`), which is another experiment."""
+    Observed are random places, some in every row and column, whose bipartite graph is connected:
+    else the scale of its parts is conserved (`charges`), which is another experiment."""
     truth = rng.normal(size=(d, rank)) @ rng.normal(size=(rank, d))
     while True:
         mask = np.zeros((d, d), bool)
         mask.flat[rng.choice(d * d, observed, replace=False)] = True
         if components(mask).max() == 0:
-            return Problem(np.where(mask, truth / np.sqrt((truth[mask] ** 2).mean()), 0.0), mask, rank)
+            return Problem(
+                np.where(mask, truth / np.sqrt((truth[mask] ** 2).mean()), 0.0), mask, rank
+            )
 
 
 def components(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The connected component of each row, then of each column, in the bipartite graph of observed entries."""
+    """The connected component of each row, then of each column, in the bipartite graph of observed
+    entries.
+    """
     m, n = mask.shape
     label = np.arange(m + n)
     while True:
@@ -69,25 +75,33 @@ def components(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def charges(W: Floats, depth: float, mask: NDArray[np.bool_]) -> Floats:
-    """What gradient flow conserves, one number for each component c of the graph of observed entries (summing to 0),
+    """What gradient flow conserves, one number for each component c of the graph of observed
+    entries (summing to 0),
 
-        Q_c = Σ_{rows i ∈ c} [(WWᵀ)^{1/N}]_ii − Σ_{columns j ∈ c} [(WᵀW)^{1/N}]_jj,      N = ∞: of log WWᵀ, log WᵀW.
+        Q_c = Σ_{rows i ∈ c} [(WWᵀ)^{1/N}]_ii − Σ_{columns j ∈ c} [(WᵀW)^{1/N}]_jj, N = ∞: of log
+        WWᵀ, log WᵀW.
 
-    The loss does not change under W → DWD′^{−1}, D and D′ diagonal and equal to e^s on one component, 1 elsewhere: Noether's theorem.
+    The loss does not change under W → DWD′^{−1}, D and D′ diagonal and equal to e^s on one
+    component, 1 elsewhere: Noether's theorem.
     **Shapes**: W is (…, m, n) of full rank; the result (…, components).
     """
     U, s, Vt = np.linalg.svd(W, full_matrices=False)
     power = s ** (2 / depth) if np.isfinite(depth) else 2 * np.log(s)
     weight = np.concatenate(
-        [np.einsum("...ij,...j->...i", U**2, power), -np.einsum("...ji,...j->...i", Vt**2, power)], -1
+        [np.einsum("...ij,...j->...i", U**2, power), -np.einsum("...ji,...j->...i", Vt**2, power)],
+        -1,
     )
     label = components(mask)
     return np.stack([weight[..., label == c].sum(-1) for c in range(label.max() + 1)], -1)
 
 
-def random_minimizers(problem: Problem, count: int, reach: float, rng: np.random.Generator) -> Floats:
-    """``count`` completions of rank r: the unknown entries are filled with i.i.d. normal numbers of ``reach`` times the root mean square
-    of the observed ones, and the matrix is brought to rank r by `project`. This is the reference law of the comparisons."""
+def random_minimizers(
+    problem: Problem, count: int, reach: float, rng: np.random.Generator
+) -> Floats:
+    """``count`` completions of rank r: the unknown entries are filled with i.i.d. normal numbers of
+    ``reach`` times the root mean square of the observed ones, and the matrix is brought to rank r
+    by `project`. This is the reference law of the comparisons.
+    """
     found: list[Floats] = []
     size = reach * np.sqrt((problem.data[problem.mask] ** 2).mean())
     for _ in range(50):
@@ -96,12 +110,15 @@ def random_minimizers(problem: Problem, count: int, reach: float, rng: np.random
         found.extend(W[ok])
         if len(found) >= count:
             return np.array(found[:count])
-    raise RuntimeError(f"only {len(found)} of {count} completions of rank {problem.rank} were found")
+    raise RuntimeError(
+        f"only {len(found)} of {count} completions of rank {problem.rank} were found"
+    )
 
 
 def project(W: Floats, problem: Problem, steps: int = 30) -> tuple[Floats, NDArray[np.bool_]]:
-    """A completion of rank r near each W, and whether it was reached: the truncated SVD of W, then Newton steps of least norm in
-    its factors on the observed entries."""
+    """A completion of rank r near each W, and whether it was reached: the truncated SVD of W, then
+    Newton steps of least norm in its factors on the observed entries.
+    """
     r, d = problem.rank, len(problem.mask)
     U, s, Vt = np.linalg.svd(W)
     root = np.sqrt(s[:, None, :r])
@@ -131,17 +148,21 @@ def project(W: Floats, problem: Problem, steps: int = 30) -> tuple[Floats, NDArr
 def predictors(W: Floats, depth: float, problem: Problem) -> dict[str, Floats]:
     """`PREDICTORS` at completions W of rank r, up to constants.
 
-    "stratum volume": log vol_r, as `log_stratum_volume`, whose constants, infinite at N = ∞, are left out. "volume": log(vol_r/J), J the
-    Jacobian of W ↦ observed entries on M_r: the Riemannian volume of M_r conditioned on the data, and also what a tube of fixed
-    small σ_{r+1} around S ∩ M_r has of √det g dW; a density with respect to area on S ∩ M_r. "entropy": of the orbit of balanced
-    factorizations, in its own dimension. The last four: less of it is said to be likelier; at N = ∞ Schatten 2/N is Σ log σ_i.
+    "stratum volume": log vol_r, as `log_stratum_volume`, whose constants, infinite at N = ∞, are
+    left out. "volume": log(vol_r/J), J the Jacobian of W ↦ observed entries on M_r: the Riemannian
+    volume of M_r conditioned on the data, and also what a tube of fixed small σ_{r+1} around S ∩
+    M_r has of √det g dW; a density with respect to area on S ∩ M_r. "entropy": of the orbit of
+    balanced factorizations, in its own dimension. The last four: less of it is said to be likelier;
+    at N = ∞ Schatten 2/N is Σ log σ_i.
     """
     r, d = problem.rank, len(problem.mask)
     s = np.linalg.svd(W, compute_uv=False)[..., :r]
     log_s = np.log(s)
     nu = float(inverse_depth(depth, np.float64))
     i, j = np.triu_indices(r, 1)
-    pairs = np.asarray(_log_kernel(log_s[..., i], log_s[..., j], nu)).sum(-1)  # Σ_{i<j} log λ(σ_i, σ_j)
+    pairs = np.asarray(_log_kernel(log_s[..., i], log_s[..., j], nu)).sum(
+        -1
+    )  # Σ_{i<j} log λ(σ_i, σ_j)
     own = (2 - 2 * nu) * log_s.sum(-1)  # Σ log λ(σ_i, σ_i), and Σ log λ(σ_i, 0) up to a constant
     stratum = -0.5 * own - pairs - (d - r) * own
     share = s / s.sum(-1, keepdims=True)
@@ -165,14 +186,18 @@ def tangent(W: Floats, rank: int) -> Floats:
 
 
 def log_jacobian(W: Floats, problem: Problem) -> Floats:
-    """log of the Jacobian √det(B Bᵀ) of the observed entries on the tangent space of M_r; −∞ where they fix less than they could."""
+    """log of the Jacobian √det(B Bᵀ) of the observed entries on the tangent space of M_r; −∞ where
+    they fix less than they could.
+    """
     B = tangent(W, problem.rank)[..., problem.mask]
     with np.errstate(divide="ignore"):
         return np.log(np.linalg.svd(B, compute_uv=False)).sum(-1)
 
 
 def free_directions(W: Floats, problem: Problem) -> Floats:
-    """An orthonormal basis of the directions in which completions of rank r are free at each W: (…, r(2d − r) − |Ω|, d, d)."""
+    """An orthonormal basis of the directions in which completions of rank r are free at each W: (…,
+    r(2d − r) − |Ω|, d, d).
+    """
     basis = tangent(W, problem.rank)
     B = basis[..., problem.mask]
     U, _, _ = np.linalg.svd(B)  # (…, t, t): the last columns are the left null space
@@ -181,10 +206,17 @@ def free_directions(W: Floats, problem: Problem) -> Floats:
 
 
 def climb(
-    W: Floats, value: Callable[[Floats], Floats], problem: Problem, *, steps: int = 60, largest: float = 10.0
+    W: Floats,
+    value: Callable[[Floats], Floats],
+    problem: Problem,
+    *,
+    steps: int = 60,
+    largest: float = 10.0,
 ) -> tuple[Floats, NDArray[np.bool_]]:
-    """The local maximum of ``value`` over S ∩ M_r that is uphill from each W, and whether it was reached (a gradient below 1e−4 of
-    its first), within ``largest`` times the norm of W. Gradients by central differences along `free_directions`, steps by halving."""
+    """The local maximum of ``value`` over S ∩ M_r that is uphill from each W, and whether it was
+    reached (a gradient below 1e−4 of its first), within ``largest`` times the norm of W. Gradients
+    by central differences along `free_directions`, steps by halving.
+    """
     W, best = W.copy(), value(W)
     limit, step = largest * np.linalg.norm(W, axis=(-2, -1)), 0.1 * np.linalg.norm(W, axis=(-2, -1))
     memory: Floats | None = None
@@ -201,18 +233,26 @@ def climb(
         if memory is not None:
             old, previous = memory
             beta = np.maximum(
-                0.0, (gradient * (gradient - old)).sum((-2, -1)) / np.maximum((old**2).sum((-2, -1)), 1e-300)
+                0.0,
+                (gradient * (gradient - old)).sum((-2, -1))
+                / np.maximum((old**2).sum((-2, -1)), 1e-300),
             )
             trial = gradient + beta[:, None, None] * previous
-            uphill = (trial * gradient).sum((-2, -1)) > 0.1 * size * np.linalg.norm(trial, axis=(-2, -1))
+            uphill = (trial * gradient).sum((-2, -1)) > 0.1 * size * np.linalg.norm(
+                trial, axis=(-2, -1)
+            )
             direction = np.where(uphill[:, None, None], trial, gradient)
-        unit = direction / np.maximum(np.linalg.norm(direction, axis=(-2, -1)), 1e-300)[:, None, None]
+        unit = (
+            direction / np.maximum(np.linalg.norm(direction, axis=(-2, -1)), 1e-300)[:, None, None]
+        )
         moved = np.zeros(len(W), bool)
         length = 2 * step
         for _ in range(24):
             there, ok = project(W + length[:, None, None] * unit, problem, 6)
             height = np.where(ok, value(there), -np.inf)
-            better = ~moved & ~done & (height > best) & (np.linalg.norm(there, axis=(-2, -1)) < limit)
+            better = (
+                ~moved & ~done & (height > best) & (np.linalg.norm(there, axis=(-2, -1)) < limit)
+            )
             W, best = np.where(better[:, None, None], there, W), np.where(better, height, best)
             step = np.where(better, length, step)
             moved |= better

@@ -1,4 +1,6 @@
-"""Random matrices of low rank seen in part, and their completion without noise: shared by the experiments on recovery."""
+"""Random matrices of low rank seen in part, and their completion without noise: shared by the
+experiments on recovery.
+"""
 
 import math
 from collections.abc import Iterator
@@ -7,12 +9,12 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from ...completion.engine import Fit, Problem, descend
-from ...completion.search import noise_level, penalty_at, warm_starts
+from ...completion.solver.convex import Fit, Problem, descend
+from ...completion.solver.search import noise_level, penalty_at, warm_starts
+from ...dynamics.factors import balanced_factors
+from ...dynamics.flow import factor_flow
+from ...dynamics.solve import FlowResult
 from ...energies import Completion
-from ...factors import balanced_factors
-from ...flows import factor_flow
-from ...integrate import FlowResult
 
 
 def _settle(fits: Iterator[Fit], sweeps: int) -> Fit:
@@ -25,7 +27,9 @@ def _settle(fits: Iterator[Fit], sweeps: int) -> Fit:
 
 @dataclass(frozen=True)
 class Seen:
-    """A d×d truth with ‖M‖_F = d (entries of unit mean square), and which of its entries are seen."""
+    """A d×d truth with ‖M‖_F = d (entries of unit mean square), and which of its entries are
+    seen.
+    """
 
     truth: np.ndarray
     mask: np.ndarray
@@ -55,10 +59,12 @@ class Seen:
 
 
 def explicit(seen: Seen, depth: float, *, max_rank: int) -> np.ndarray:
-    """min (λN/2) Σ σ_i^{2/N} over the matrices that agree with what is seen: the minimizer of E + the same for λ → 0.
+    """min (λN/2) Σ σ_i^{2/N} over the matrices that agree with what is seen: the minimizer of E +
+    the same for λ → 0.
 
-    λ falls in half-octaves at depth 2 (one sweep each; any depth starts there) and then at the depth itself by factors of
-    100. Depth 2 is the nuclear norm. The rank is found; ``max_rank`` is a cap.
+    λ falls in half-octaves at depth 2 (one sweep each; any depth starts there) and then at the
+    depth itself by factors of 100. Depth 2 is the nuclear norm. The rank is found; ``max_rank`` is
+    a cap.
     """
     problem = Problem(seen.truth * seen.mask, seen.mask.astype(float), None)
     tau = noise_level(problem)
@@ -75,10 +81,19 @@ def explicit(seen: Seen, depth: float, *, max_rank: int) -> np.ndarray:
 
 
 def train(
-    seen: Seen, depth: int, scale: float, *, error: float, seed: int, moments: int = 0, max_steps: int = 8000
+    seen: Seen,
+    depth: int,
+    scale: float,
+    *,
+    error: float,
+    seed: int,
+    moments: int = 0,
+    max_steps: int = 8000,
 ) -> tuple[FlowResult, FlowResult | None]:
-    """The flow of the factors from a balanced start N(0, scale²), to a mean square error of ``error`` on the entries seen; and, if
-    ``moments`` are asked for, the same flow again saved at so many times, equally spaced."""
+    """The flow of the factors from a balanced start N(0, scale²), to a mean square error of
+    ``error`` on the entries seen; and, if ``moments`` are asked for, the same flow again saved at
+    so many times, equally spaced.
+    """
     energy = seen.energy
     noise = np.random.default_rng(seed).normal(size=seen.truth.shape)
     factors = balanced_factors(scale * noise, depth, jax.random.key(seed))
@@ -97,4 +112,6 @@ def degrees_of_freedom(d: int, rank: int | np.ndarray) -> float | np.ndarray:
 
 def method_label(depth: float) -> str:
     """How a depth with vanishing weight decay is called."""
-    return "nuclear norm (N = 2)" if depth == 2 else "N = ∞" if math.isinf(depth) else f"N = {depth:g}"
+    return (
+        "nuclear norm (N = 2)" if depth == 2 else "N = ∞" if math.isinf(depth) else f"N = {depth:g}"
+    )

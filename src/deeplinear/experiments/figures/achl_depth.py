@@ -1,15 +1,17 @@
-"""Deep matrix factorization: Arora, Cohen, Hu, Luo, *Implicit regularization in deep matrix factorization* (2019, arXiv 1905.13655),
-Figures 1 to 3.
+"""Deep matrix factorization: Arora, Cohen, Hu, Luo, *Implicit regularization in deep matrix
+factorization* (2019, arXiv 1905.13655), Figures 1 to 3.
 
-**Known of the original**: 100×100, rank 5, ‖M‖_F = 100, 2,000 (or 5,000) entries, depth 2, 3 and 4, start scale 1e−3 … 1e−6, gradient
-descent to a mean square error of 1e−6 on the entries seen. Published reconstruction error (mean square, 2,000 entries): nuclear
-norm 1.06e−1, depth 2 5.92e−2, depth 3 2.58e−5. **Our choice**: the gradient flow of the factors from a balanced start instead of gradient
-descent from independent factors, W0 with entries N(0, scale²); one truth, with nested sets of entries; the nuclear norm by weight
-decay λ → 0 at depth 2.
+**Known of the original**: 100×100, rank 5, ‖M‖_F = 100, 2,000 (or 5,000) entries, depth 2, 3 and 4,
+start scale 1e−3 … 1e−6, gradient descent to a mean square error of 1e−6 on the entries seen.
+Published reconstruction error (mean square, 2,000 entries): nuclear norm 1.06e−1, depth 2 5.92e−2,
+depth 3 2.58e−5. **Our choice**: the gradient flow of the factors from a balanced start instead of
+gradient descent from independent factors, W0 with entries N(0, scale²); one truth, with nested sets
+of entries; the nuclear norm by weight decay λ → 0 at depth 2.
 
-Left to right: the error on all entries and the effective rank against the number of entries, at the smallest start; the error against
-the size of the start, at 2,000 entries; below, the leading singular values along the training of each depth: the deeper, the more
-sharply they separate, and the longer each waits for its turn.
+Left to right: the error on all entries and the effective rank against the number of entries, at the
+smallest start; the error against the size of the start, at 2,000 entries; below, the leading
+singular values along the training of each depth: the deeper, the more sharply they separate, and
+the longer each waits for its turn.
 """
 
 import math
@@ -63,19 +65,29 @@ def simulate(
     moments: int,
     progress: Callable[[float, str], None] | None = None,
 ) -> xr.Dataset:
-    """Train every depth on every number of entries at the smallest start, and from every start at ``shown_entries``."""
+    """Train every depth on every number of entries at the smallest start, and from every start at
+    ``shown_entries``.
+    """
     smallest = min(scales)
     shape = (len(depths), len(entries), len(scales))
     error, ranks, failed = (np.full(shape, np.nan) for _ in range(3))
-    time, sigma = np.full((len(depths), moments), np.nan), np.full((len(depths), moments, KEPT), np.nan)
+    time, sigma = (
+        np.full((len(depths), moments), np.nan),
+        np.full((len(depths), moments, KEPT), np.nan),
+    )
     nuclear, nuclear_rank = np.full(len(entries), np.nan), np.full(len(entries), np.nan)
     jobs = list(_jobs(depths, entries, scales, smallest, shown_entries))
     for count, (i, j, k) in enumerate(jobs):
         if progress:
-            progress(count / len(jobs), f"{depth_label(depths[i])}, {entries[j]} entries, start {scales[k]:g}")
+            progress(
+                count / len(jobs),
+                f"{depth_label(depths[i])}, {entries[j]} entries, start {scales[k]:g}",
+            )
         seen = problem(seed, size, rank, entries[j])
         shown = entries[j] == shown_entries and scales[k] == smallest
-        end, path = train(seen, depths[i], scales[k], error=last_error, seed=seed, moments=moments if shown else 0)
+        end, path = train(
+            seen, depths[i], scales[k], error=last_error, seed=seed, moments=moments if shown else 0
+        )
         error[i, j, k] = np.mean((np.asarray(end.W) - seen.truth) ** 2)
         ranks[i, j, k], failed[i, j, k] = effective_rank(end.end), not end.converged
         if path is not None:
@@ -89,10 +101,26 @@ def simulate(
         {
             "error": (dims, error, {"long_name": "mean square error, all entries"}),
             "effective_rank": (dims, ranks),
-            "failed": (dims, failed, {"long_name": "1 where the flow did not reach the last level"}),
-            "time": (("depth", "moment"), time, {"long_name": "time", "units": "CMV (N × time of the factors)"}),
-            "sigma": (("depth", "moment", "index"), sigma, {"long_name": "singular values along the training"}),
-            "nuclear_error": ("entries", nuclear, {"long_name": "mean square error of the nuclear norm"}),
+            "failed": (
+                dims,
+                failed,
+                {"long_name": "1 where the flow did not reach the last level"},
+            ),
+            "time": (
+                ("depth", "moment"),
+                time,
+                {"long_name": "time", "units": "CMV (N × time of the factors)"},
+            ),
+            "sigma": (
+                ("depth", "moment", "index"),
+                sigma,
+                {"long_name": "singular values along the training"},
+            ),
+            "nuclear_error": (
+                "entries",
+                nuclear,
+                {"long_name": "mean square error of the nuclear norm"},
+            ),
             "nuclear_rank": ("entries", nuclear_rank),
         },
         coords={
@@ -106,7 +134,11 @@ def simulate(
 
 
 def _jobs(
-    depths: Sequence[int], entries: Sequence[int], scales: Sequence[float], smallest: float, shown: int
+    depths: Sequence[int],
+    entries: Sequence[int],
+    scales: Sequence[float],
+    smallest: float,
+    shown: int,
 ) -> Iterator[tuple[int, int, int]]:
     """Which (depth, entries, scale) are run: a row and a column of the table, not all of it."""
     for i in range(len(depths)):
@@ -117,7 +149,9 @@ def _jobs(
 
 
 def problem(seed: int, size: int, rank: int, entries: int) -> Seen:
-    """The truth of a seed, and the first ``entries`` of its entries in a random order: more entries contain the fewer."""
+    """The truth of a seed, and the first ``entries`` of its entries in a random order: more entries
+    contain the fewer.
+    """
     rng = np.random.default_rng(seed)
     whole = Seen.random(rng, size, rank, size**2)
     mask = np.zeros(size**2, bool)
@@ -126,7 +160,9 @@ def problem(seed: int, size: int, rank: int, entries: int) -> Seen:
 
 
 def draw(ds: xr.Dataset) -> Figure:
-    """Errors and effective ranks in the upper row, singular values along the training in the lower one."""
+    """Errors and effective ranks in the upper row, singular values along the training in the lower
+    one.
+    """
     depths, smallest = ds.depth.values, float(ds.scale.min())
     with house_style():
         figure = new_figure(13.5, 8)
@@ -140,15 +176,23 @@ def draw(ds: xr.Dataset) -> Figure:
         other = {**line_style(len(depths)), "ls": "--", "label": "nuclear norm"}
         axes[0, 0].plot(ds.entries, ds.nuclear_error, **other)
         axes[0, 1].plot(ds.entries, ds.nuclear_rank, **other)
-        axes[0, 1].axhline(ds.attrs["rank"], color="#888888", lw=1, ls=":", label="rank of the truth")
-        axes[0, 2].axhline(float(shown.nuclear_error), color=other["color"], ls="--", lw=1.6, label="nuclear norm")
+        axes[0, 1].axhline(
+            ds.attrs["rank"], color="#888888", lw=1, ls=":", label="rank of the truth"
+        )
+        axes[0, 2].axhline(
+            float(shown.nuclear_error), color=other["color"], ls="--", lw=1.6, label="nuclear norm"
+        )
         axes[0, 0].set(
             title=f"Error, start {smallest:g}",
             xlabel="entries seen",
             ylabel="mean square error, all entries",
             yscale="log",
         )
-        axes[0, 1].set(title=f"Effective rank, start {smallest:g}", xlabel="entries seen", ylabel="effective rank")
+        axes[0, 1].set(
+            title=f"Effective rank, start {smallest:g}",
+            xlabel="entries seen",
+            ylabel="effective rank",
+        )
         axes[0, 2].set(
             title=f"Error, {ds.attrs['shown_entries']} entries",
             xlabel="size of the start (standard deviation)",
@@ -171,7 +215,9 @@ def draw(ds: xr.Dataset) -> Figure:
                     label={0: "within the rank of the truth", ds.attrs["rank"]: "beyond it"}.get(k),
                 )
             axis.set(
-                title=f"Singular values, {depth_label(depth)}", xlabel="time", ylabel=f"leading {KEPT} singular values"
+                title=f"Singular values, {depth_label(depth)}",
+                xlabel="time",
+                ylabel=f"leading {KEPT} singular values",
             )
         axes[1, 0].legend(fontsize=9, loc="center right", bbox_to_anchor=(1.0, 0.3))
         for axis in axes[1, len(depths) :]:
@@ -183,20 +229,27 @@ def summary(ds: xr.Dataset) -> dict[str, str | float]:
     """Errors and effective ranks at the entries shown, from the smallest start."""
     shown = ds.sel(entries=ds.attrs["shown_entries"], scale=float(ds.scale.min()))
     rows: dict[str, str | float] = {
-        "nuclear norm: mean square error, effective rank": _pair(shown.nuclear_error, shown.nuclear_rank)
+        "nuclear norm: mean square error, effective rank": _pair(
+            shown.nuclear_error, shown.nuclear_rank
+        )
     }
     for depth in ds.depth.values:
         here = shown.sel(depth=depth)
-        rows[f"{depth_label(depth)}: mean square error, effective rank"] = _pair(here.error, here.effective_rank)
-        rows[f"{depth_label(depth)}: time between σ_1 and σ_{ds.attrs['rank']} half way, over the time to σ_1"] = round(
-            separation(here.time.values, here.sigma.values, ds.attrs["rank"]), 3
+        rows[f"{depth_label(depth)}: mean square error, effective rank"] = _pair(
+            here.error, here.effective_rank
         )
+        rows[
+            f"{depth_label(depth)}: time between σ_1 and σ_{ds.attrs['rank']} half way, over the "
+            "time to σ_1"
+        ] = round(separation(here.time.values, here.sigma.values, ds.attrs["rank"]), 3)
     rows["flows that did not reach the last error"] = int((ds.failed == 1).sum())
     return rows
 
 
 def separation(time: np.ndarray, sigma: np.ndarray, rank: int) -> float:
-    """(t_r − t_1)/t_1, t_k the time at which σ_k first reaches half of its last value: how far apart the modes are learned."""
+    """(t_r − t_1)/t_1, t_k the time at which σ_k first reaches half of its last value: how far
+    apart the modes are learned.
+    """
     if np.isnan(sigma).any():
         return math.nan
     first, last = (float(time[np.argmax(sigma[:, k] >= sigma[-1, k] / 2)]) for k in (0, rank - 1))

@@ -1,11 +1,13 @@
 """Where small random starts end: the 2×2 completion with an observed diagonal.
 
-**Source**: Cohen, Menon, Veraszto 2023, Figure 4: endpoints of gradient flow in the plane of the two unknown entries, for
-N = 5, 10, 20 and ∞ and 3,000 small random starts of full rank, with insets of their effective ranks.
+**Source**: Cohen, Menon, Veraszto 2023, Figure 4: endpoints of gradient flow in the plane of the
+two unknown entries, for N = 5, 10, 20 and ∞ and 3,000 small random starts of full rank, with insets
+of their effective ranks.
 
-**Known of the original**: the four depths, the number of runs, rank-1 completions on a hyperbola whose corners are near
-±(0.92, 0.92). **Our choice**: both observed entries 0.92 (which is what puts the corners there), and the law of the start, which
-was not published: i.i.d. N(0, 1e−3²) entries. The time t = ∞ is reached, with an error estimate for each run.
+**Known of the original**: the four depths, the number of runs, rank-1 completions on a hyperbola
+whose corners are near ±(0.92, 0.92). **Our choice**: both observed entries 0.92 (which is what puts
+the corners there), and the law of the start, which was not published: i.i.d. N(0, 1e−3²) entries.
+The time t = ∞ is reached, with an error estimate for each run.
 """
 
 import math
@@ -42,7 +44,9 @@ def draw(ds: xr.Dataset) -> Figure:
             case = case.isel(depth=0)
             W = case.W.values
             draw_plane(axis, ds.attrs["observed"])
-            axis.plot(W[:, 0, 1], W[:, 1, 0], ".", ms=3, alpha=0.5, color=COLOURS[0], mew=0, zorder=3)
+            axis.plot(
+                W[:, 0, 1], W[:, 1, 0], ".", ms=3, alpha=0.5, color=COLOURS[0], mew=0, zorder=3
+            )
             axis.set_title(f"{depth_label(float(case.depth))}: {int(case.ok.sum()):,} runs")
             inset = axis.inset_axes((0.13, 0.66, 0.36, 0.27))
             inset.hist(np.minimum(case.effective_rank, top), bins, color=COLOURS[1])

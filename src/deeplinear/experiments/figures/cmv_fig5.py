@@ -1,11 +1,13 @@
-"""The Riemannian volume over the plane of the unknown entries, with the endpoints of training on top.
+"""The Riemannian volume over the plane of the unknown entries, with the endpoints of training on
+top.
 
-**Source**: Cohen, Menon, Veraszto 2023, Figure 5: maps of the logarithm of the volume form √det g^N over (w12, w21), brightest at
-the corners of the hyperbola, where training ends.
+**Source**: Cohen, Menon, Veraszto 2023, Figure 5: maps of the logarithm of the volume form √det g^N
+over (w12, w21), brightest at the corners of the hyperbola, where training ends.
 
-**Known of the original**: the map and its plane. **Our choice**: the depths and endpoints of Figure 4 (N = 5, 10, 20, ∞, start
-N(0, 1e−3²)), the density with respect to ∏ dw_ij, colours clipped at quantiles of each map, for it is infinite on the hyperbola. The
-last panel says what the eye cannot: the volume at a small fixed |det| along the hyperbola, whose limit is the law cosh(τ)^{−2(1−1/N)}.
+**Known of the original**: the map and its plane. **Our choice**: the depths and endpoints of Figure
+4 (N = 5, 10, 20, ∞, start N(0, 1e−3²)), the density with respect to ∏ dw_ij, colours clipped at
+quantiles of each map, for it is infinite on the hyperbola. The last panel says what the eye cannot:
+the volume at a small fixed |det| along the hyperbola, whose limit is the law cosh(τ)^{−2(1−1/N)}.
 """
 
 import math
@@ -27,27 +29,45 @@ _NEAR = 1e-4  # |det| of the curve beside the hyperbola
 
 
 def simulate(
-    *, seed: int = 0, depths: tuple[float, ...], runs: int, scale: float, grid: int, progress: Progress = None
+    *,
+    seed: int = 0,
+    depths: tuple[float, ...],
+    runs: int,
+    scale: float,
+    grid: int,
+    progress: Progress = None,
 ) -> xr.Dataset:
-    """Endpoints (depth, run), the map ``log_volume`` (depth, w21, w12), and ``along`` (depth, tau) beside the hyperbola."""
+    """Endpoints (depth, run), the map ``log_volume`` (depth, w21, w12), and ``along`` (depth, tau)
+    beside the hyperbola.
+    """
     ds = endpoints(depths, (scale,), runs, seed, progress).isel(scale=0)
     x = REACH * (2 * np.arange(grid) + 1 - grid) / grid  # centres of cells
     w21, w12 = np.meshgrid(x, x, indexing="ij")
     tau = np.linspace(-1.5, 1.5, 61)
     beside = math.sqrt(OBSERVED**2 - _NEAR)
     maps = np.stack([_volume_at(w12, w21, depth) for depth in depths])
-    along = np.stack([_volume_at(beside * np.exp(tau), beside * np.exp(-tau), depth) for depth in depths])
+    along = np.stack(
+        [_volume_at(beside * np.exp(tau), beside * np.exp(-tau), depth) for depth in depths]
+    )
     ds["log_volume"] = (("depth", "w21", "w12"), maps, {"long_name": "log √det g", "units": "nats"})
-    ds["along"] = (("depth", "tau"), along, {"long_name": f"log √det g at det = {_NEAR:g}", "units": "nats"})
+    ds["along"] = (
+        ("depth", "tau"),
+        along,
+        {"long_name": f"log √det g at det = {_NEAR:g}", "units": "nats"},
+    )
     return ds.assign_coords(w12=x, w21=x, tau=tau)
 
 
 def _matrices(w12: np.ndarray, w21: np.ndarray) -> np.ndarray:
-    return np.stack([np.full_like(w12, OBSERVED), w12, w21, np.full_like(w12, OBSERVED)], -1).reshape(*w12.shape, 2, 2)
+    return np.stack(
+        [np.full_like(w12, OBSERVED), w12, w21, np.full_like(w12, OBSERVED)], -1
+    ).reshape(*w12.shape, 2, 2)
 
 
 def _volume_at(w12: np.ndarray, w21: np.ndarray, depth: float) -> np.ndarray:
-    """log √det g, infinite on the hyperbola itself, which the centre of a cell may happen to hit."""
+    """log √det g, infinite on the hyperbola itself, which the centre of a cell may happen to
+    hit.
+    """
     W = _matrices(w12, w21)
     singular = np.abs(np.linalg.det(W)) < 1e-14
     values = np.asarray(dl.log_volume(np.where(singular[..., None, None], np.eye(2), W), depth))
@@ -55,7 +75,9 @@ def _volume_at(w12: np.ndarray, w21: np.ndarray, depth: float) -> np.ndarray:
 
 
 def draw(ds: xr.Dataset) -> Figure:
-    """One map for each depth, and the volume along the hyperbola beside a histogram of the endpoints."""
+    """One map for each depth, and the volume along the hyperbola beside a histogram of the
+    endpoints.
+    """
     x, panels = ds.w12.values, ds.sizes["depth"]
     half = 0.5 * (x[1] - x[0])
     extent = (x[0] - half, x[-1] + half, x[0] - half, x[-1] + half)
@@ -69,7 +91,9 @@ def draw(ds: xr.Dataset) -> Figure:
         for axis, i in zip(axes, range(panels), strict=False):
             values, W = ds.log_volume.values[i], ds.W.values[i]
             low, high = np.quantile(values, (0.01, 0.99))
-            shown = axis.imshow(values, origin="lower", extent=extent, vmin=low, vmax=high, cmap="viridis")
+            shown = axis.imshow(
+                values, origin="lower", extent=extent, vmin=low, vmax=high, cmap="viridis"
+            )
             draw_plane(axis, ds.attrs["observed"], lw=0)  # the map shows it by itself
             axis.plot(W[:, 0, 1], W[:, 1, 0], ".", ms=5, color=COLOURS[1], mew=0, zorder=5)
             axis.grid(False)
@@ -85,11 +109,26 @@ def _draw_along(ds: xr.Dataset, figure: Any) -> None:
     left, right = figure.subplots(1, 2)
     for i, depth in enumerate(ds.depth.values):
         style = line_style(i) | {"markevery": 6}
-        left.plot(ds.tau, ds.along.values[i] - ds.along.values[i].max(), label=depth_label(float(depth)), **style)
+        left.plot(
+            ds.tau,
+            ds.along.values[i] - ds.along.values[i].max(),
+            label=depth_label(float(depth)),
+            **style,
+        )
         tau = np.sort(position(ds.W.values[i]))
         tau = tau[np.isfinite(tau)]
-        right.step(tau, np.linspace(0, 1, tau.size), where="mid", label=depth_label(float(depth)), color=style["color"])
-    left.set(xlabel="τ = ½ log(w12/w21)", ylabel="log √det g, less its maximum", title=f"volume at det = {_NEAR:g}")
+        right.step(
+            tau,
+            np.linspace(0, 1, tau.size),
+            where="mid",
+            label=depth_label(float(depth)),
+            color=style["color"],
+        )
+    left.set(
+        xlabel="τ = ½ log(w12/w21)",
+        ylabel="log √det g, less its maximum",
+        title=f"volume at det = {_NEAR:g}",
+    )
     right.set(xlim=(-1.5, 1.5), xlabel="τ", ylabel="share of endpoints below", title="endpoints")
     left.legend(fontsize=9)
     right.legend(fontsize=9)
@@ -103,7 +142,9 @@ def summary(ds: xr.Dataset) -> dict[str, str | float]:
         name, volume = depth_label(float(depth)), ds.along.values[i]
         drop = float(np.interp(0, tau, volume) - np.interp(1, tau, volume))
         out[f"{name}: log volume, corner less τ = 1"] = round(drop, 3)
-        out[f"{name}: its limit 2(1 − 1/N) log cosh 1"] = round(2 * (1 - 1 / depth) * math.log(math.cosh(1)), 3)
+        out[f"{name}: its limit 2(1 − 1/N) log cosh 1"] = round(
+            2 * (1 - 1 / depth) * math.log(math.cosh(1)), 3
+        )
         place = np.abs(position(ds.W.values[i]))
         out[f"{name}: largest |τ| of an endpoint"] = round(float(np.nanmax(place)), 3)
     return out

@@ -1,18 +1,24 @@
-"""A 3×3 completion whose minimizers have rank 2: where training ends, and the volume there against elsewhere.
+"""A 3×3 completion whose minimizers have rank 2: where training ends, and the volume there against
+elsewhere.
 
-**Source**: Cohen, Menon, Veraszto 2023, Figure 8 and the figure of volume convergence beside it: unknown entries w12, w31, w23; most of 500
-endpoints cluster at one rank-2 minimizer, and a Monte Carlo estimate of the volume of its neighbourhood converges far above that of other
-rank-2 minimizers: about 16 in logarithms, against −7 … 9.
+**Source**: Cohen, Menon, Veraszto 2023, Figure 8 and the figure of volume convergence beside it:
+unknown entries w12, w31, w23; most of 500 endpoints cluster at one rank-2 minimizer, and a Monte
+Carlo estimate of the volume of its neighbourhood converges far above that of other rank-2
+minimizers: about 16 in logarithms, against −7 … 9.
 
-**Known of the original**: which entries are unknown, the number of runs, and those logarithms. **Not known**: the data, the depth,
-the size of the neighbourhood, how the other minimizers were found, and the units. **Our choice**: data with entries of order 1 at which
-most runs do cluster; starts N(0, 1e−3²); `ball_volume` (√det g dW over a Euclidean ball in the space of the unknown entries); other
-minimizers from normal fillings of the unknown entries, of ``reach`` times the size of the data, brought to rank 2.
+**Known of the original**: which entries are unknown, the number of runs, and those logarithms.
+**Not known**: the data, the depth, the size of the neighbourhood, how the other minimizers were
+found, and the units. **Our choice**: data with entries of order 1 at which most runs do cluster;
+starts N(0, 1e−3²); `ball_volume` (√det g dW over a Euclidean ball in the space of the unknown
+entries); other minimizers from normal fillings of the unknown entries, of ``reach`` times the size
+of the data, brought to rank 2.
 
-What the numbers depend on is shown: the radius and the units shift all logarithms alike (data of 1/c the size: by (6 − 9/N) log c, so that
-16 is reached with entries six times smaller at N = 20, thirty times at N = 5); the reach moves the others down; the data decide how far
-the favoured one stands out. The published gaps, 7 to the best of the others and 23 to the worst, lie between ours at reach 3 (2 and 9) and
-at reach 10 (11 and 17); without the original data they cannot be checked further.
+What the numbers depend on is shown: the radius and the units shift all logarithms alike (data of
+1/c the size: by (6 − 9/N) log c, so that 16 is reached with entries six times smaller at N = 20,
+thirty times at N = 5); the reach moves the others down; the data decide how far the favoured one
+stands out. The published gaps, 7 to the best of the others and 23 to the worst, lie between ours at
+reach 3 (2 and 9) and at reach 10 (11 and 17); without the original data they cannot be checked
+further.
 """
 
 from typing import Any
@@ -73,32 +79,51 @@ def simulate(
     problems: int,
     progress: Progress = None,
 ) -> xr.Dataset:
-    """Endpoints (run, unknown), running volumes (minimizer, sample), volumes under other settings, and other data (problem)."""
+    """Endpoints (run, unknown), running volumes (minimizer, sample), volumes under other settings,
+    and other data (problem).
+    """
     rng, tell = np.random.default_rng(seed), progress or (lambda share, text: None)
     problem = Problem(DATA, MASK, 2)
     tell(0.0, "endpoints")
     W, error = _endpoints(problem, depth, scale, runs, rng)
     favoured, share = _favoured(W, problem)
     middle = float(np.median(radii))
-    rivals = {reach: random_minimizers(problem, others, reach, rng) for reach in sorted({1.0, *map(float, reaches)})}
+    rivals = {
+        reach: random_minimizers(problem, others, reach, rng)
+        for reach in sorted({1.0, *map(float, reaches)})
+    }
     tell(0.1, "volumes of neighbourhoods")
-    near = [dl.ball_volume(X, depth, middle, constraint=MASK, samples=samples, key=jax.random.key(i))
-            for i, X in enumerate([favoured, *rivals[1.0]])]  # fmt: skip
+    near = [
+        dl.ball_volume(X, depth, middle, constraint=MASK, samples=samples, key=jax.random.key(i))
+        for i, X in enumerate([favoured, *rivals[1.0]])
+    ]
     ds = xr.Dataset(
         {
             "endpoint": (("run", "unknown"), _unknown(W)),
             "error": ("run", error, {"long_name": "estimated distance to the limit"}),
             "minimizer": (("which", "unknown"), _unknown(np.array([favoured, *rivals[1.0]]))),
-            "log_volume": (("which", "sample"), np.array([b.trace.log_volume for b in near]), {"units": "nats"}),
-            "standard_error": (("which", "sample"), np.array([b.trace.standard_error for b in near])),
+            "log_volume": (
+                ("which", "sample"),
+                np.array([b.trace.log_volume for b in near]),
+                {"units": "nats"},
+            ),
+            "standard_error": (
+                ("which", "sample"),
+                np.array([b.trace.standard_error for b in near]),
+            ),
             "reliable": ("which", [b.reliable for b in near]),
             "share": ((), share, {"long_name": "share of runs near the favoured minimizer"}),
         },
-        coords={"unknown": ["w12", "w31", "w23"], "which": ["favoured", *[f"other {i + 1}" for i in range(others)]]},
+        coords={
+            "unknown": ["w12", "w31", "w23"],
+            "which": ["favoured", *[f"other {i + 1}" for i in range(others)]],
+        },
         attrs={"depth": float(depth), "radius": middle, "seed": seed},
     ).assign_coords(sample=near[0].trace.samples)
     tell(0.4, "other settings")
-    settings = [(f"radius {r:g}", depth, r, 1.0) for r in radii] + [(f"N = {N:g}", N, middle, 1.0) for N in depths]
+    settings = [(f"radius {r:g}", depth, r, 1.0) for r in radii] + [
+        (f"N = {N:g}", N, middle, 1.0) for N in depths
+    ]
     settings += [(f"reach {x:g}", depth, middle, float(x)) for x in reaches]
     small = max(samples // 8, 400)
     table = [_volumes([favoured, *rivals[x]], N, r, small) for _, N, r, x in settings]
@@ -118,24 +143,36 @@ def _endpoints(
 
 
 def _favoured(W: Floats, problem: Problem) -> tuple[Floats, float]:
-    """The endpoint with the most others near it, as a minimizer of rank 2, and the share of runs that are near."""
+    """The endpoint with the most others near it, as a minimizer of rank 2, and the share of runs
+    that are near.
+    """
     there = np.isfinite(W).all((1, 2))
     V = W[there]
-    near = np.linalg.norm(V[:, None] - V, axis=(2, 3)) < _CLUSTER * np.linalg.norm(V, axis=(1, 2))[:, None]
+    near = (
+        np.linalg.norm(V[:, None] - V, axis=(2, 3))
+        < _CLUSTER * np.linalg.norm(V, axis=(1, 2))[:, None]
+    )
     centre = np.median(V[near[near.sum(1).argmax()]], 0)
     return project(centre[None], problem)[0][0], float(near.sum(1).max() / len(W))
 
 
 def _volumes(minimizers: list[Floats], depth: float, radius: float, samples: int) -> list[float]:
-    return [dl.ball_volume(X, depth, radius, constraint=MASK, samples=samples).log_volume for X in minimizers]
+    return [
+        dl.ball_volume(X, depth, radius, constraint=MASK, samples=samples).log_volume
+        for X in minimizers
+    ]
 
 
 def _unknown(W: Floats) -> Floats:
     return np.stack([W[..., i, j] for i, j in UNKNOWN], -1)
 
 
-def _other_data(depth: float, scale: float, problems: int, runs: int, rng: np.random.Generator) -> dict[str, Any]:
-    """The same for data of i.i.d. N(0, 1) entries: what share of 300 random minimizers is below the favoured one in `predictors`."""
+def _other_data(
+    depth: float, scale: float, problems: int, runs: int, rng: np.random.Generator
+) -> dict[str, Any]:
+    """The same for data of i.i.d. N(0, 1) entries: what share of 300 random minimizers is below the
+    favoured one in `predictors`.
+    """
     rows: list[tuple[float, ...]] = []
     for _ in range(problems):
         problem = Problem(np.where(MASK, rng.normal(size=(3, 3)), 0.0), MASK, 2)
@@ -172,23 +209,42 @@ def _draw_endpoints(axis: Axes, ds: xr.Dataset, a: str, b: str, legend: bool) ->
     axis.plot(x, y, ".", ms=4, alpha=0.5, mew=0, color=COLOURS[0], label="endpoints")
     others = ds.minimizer.isel(which=slice(1, None))
     axis.plot(
-        others.sel(unknown=a), others.sel(unknown=b), MARKERS[1], ms=5, color=COLOURS[1], label="other minimizers"
+        others.sel(unknown=a),
+        others.sel(unknown=b),
+        MARKERS[1],
+        ms=5,
+        color=COLOURS[1],
+        label="other minimizers",
     )
     best = ds.minimizer.isel(which=0)
-    axis.plot(best.sel(unknown=a), best.sel(unknown=b), "*", ms=15, mfc="none", mec="black", label="favoured")
+    axis.plot(
+        best.sel(unknown=a),
+        best.sel(unknown=b),
+        "*",
+        ms=15,
+        mfc="none",
+        mec="black",
+        label="favoured",
+    )
     for setter, name, values in ((axis.set_xlim, a, x), (axis.set_ylim, b, y)):
-        shown = np.concatenate([ds.minimizer.sel(unknown=name).values, np.nanquantile(values, (0.02, 0.98))])
+        shown = np.concatenate(
+            [ds.minimizer.sel(unknown=name).values, np.nanquantile(values, (0.02, 0.98))]
+        )
         margin = 0.1 * np.ptp(shown) + 0.1
         setter(shown.min() - margin, shown.max() + margin)
     inside = (
-        (x >= axis.get_xlim()[0]) & (x <= axis.get_xlim()[1]) & (y >= axis.get_ylim()[0]) & (y <= axis.get_ylim()[1])
+        (x >= axis.get_xlim()[0])
+        & (x <= axis.get_xlim()[1])
+        & (y >= axis.get_ylim()[0])
+        & (y <= axis.get_ylim()[1])
     )
     axis.set(xlabel=a, ylabel=b)
     if not legend:
         axis.set_title(f"{int((~inside).sum())} endpoints are outside", fontsize=11)
     if legend:
         axis.set_title(
-            f"{ds.sizes['run']} endpoints, {depth_label(ds.attrs['depth'])}: {float(ds.share):.0%} at one minimizer"
+            f"{ds.sizes['run']} endpoints, {depth_label(ds.attrs['depth'])}: {float(ds.share):.0%} "
+            "at one minimizer"
         )
         axis.legend(fontsize=9)
 
@@ -197,10 +253,21 @@ def _draw_traces(axis: Axes, ds: xr.Dataset) -> None:
     for i in range(ds.sizes["which"])[::-1]:
         mean, error = ds.log_volume.values[i], ds.standard_error.values[i]
         colour = "black" if i == 0 else COLOURS[1]
-        axis.fill_between(ds.sample, mean - 2 * error, mean + 2 * error, color=colour, alpha=0.15, lw=0)
-        axis.plot(ds.sample, mean, color=colour, lw=2 if i == 0 else 1, label={0: "favoured", 1: "others"}.get(i))
+        axis.fill_between(
+            ds.sample, mean - 2 * error, mean + 2 * error, color=colour, alpha=0.15, lw=0
+        )
+        axis.plot(
+            ds.sample,
+            mean,
+            color=colour,
+            lw=2 if i == 0 else 1,
+            label={0: "favoured", 1: "others"}.get(i),
+        )
     axis.set(
-        xscale="log", xlabel="chords", ylabel="log volume of the neighbourhood", title=f"radius {ds.attrs['radius']:g}"
+        xscale="log",
+        xlabel="chords",
+        ylabel="log volume of the neighbourhood",
+        title=f"radius {ds.attrs['radius']:g}",
     )
     axis.legend(fontsize=9)
 
@@ -216,7 +283,9 @@ def _draw_settings(axis: Axes, ds: xr.Dataset) -> None:
 
 
 def _draw_problems(axis: Axes, ds: xr.Dataset) -> None:
-    axis.plot(ds.problem_share, ds.rank_by_volume, MARKERS[0], ms=6, color=COLOURS[0], label="volume")
+    axis.plot(
+        ds.problem_share, ds.rank_by_volume, MARKERS[0], ms=6, color=COLOURS[0], label="volume"
+    )
     axis.plot(
         ds.problem_share,
         ds.rank_by_nuclear_norm,
@@ -247,7 +316,8 @@ def summary(ds: xr.Dataset) -> dict[str, str | float]:
     }
     for name, values in zip(ds.setting.values, ds.volumes.values, strict=True):
         out[f"{name}: favoured; others from, median, to"] = (
-            f"{values[0]:.2f}; {values[1:].min():.2f}, {np.median(values[1:]):.2f}, {values[1:].max():.2f}"
+            f"{values[0]:.2f}; {values[1:].min():.2f}, {np.median(values[1:]):.2f}, "
+            f"{values[1:].max():.2f}"
         )
     for name, label in (("rank_by_volume", "volume"), ("rank_by_nuclear_norm", "− nuclear norm")):
         values = ds[name].values

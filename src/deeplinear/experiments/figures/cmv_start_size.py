@@ -1,14 +1,17 @@
 """Endpoints on the hyperbola against the size of the start, and at depth 2.
 
-**Source**: the problem of Cohen, Menon, Veraszto 2023, Figure 4, which shows one size of start, and no depth below 5.
-**Our choice**: starts N(0, ε²), ε = 1e−1 … 1e−4, the same directions throughout; depths 2, 5, 10, 20, ∞.
+**Source**: the problem of Cohen, Menon, Veraszto 2023, Figure 4, which shows one size of start, and
+no depth below 5.
+**Our choice**: starts N(0, ε²), ε = 1e−1 … 1e−4, the same directions throughout; depths 2, 5, 10,
+20, ∞.
 
-Three things to see. At N > 2 endpoints approach rank 1 as the start shrinks. At N = 2 half of them, those with det W(0) > 0, do not
-(depth 2 does not couple the two observed entries: [SY], Shin and Yun 2026), and fill the diagonal between the corners: in the limit
-w12 = w21 = 0.92 ρ, where W(0) = UΣVᵀ, (U + V) Σ (U + V)ᵀ = [[a, b], [b, c]] and ρ = b/√(ac); with det W(0) < 0 this is singular and ρ = ±1.
-Along the hyperbola endpoints close in on the corners, at finite depth like ε^{2/N}: the diagonal entries of
-(WWᵀ)^{1/N} − (WᵀW)^{1/N} never change, are of the order ε^{2/N} at the start, and fix the place (docs/volume_law.md). At
-N = ∞ it is only like 1/log(1/ε).
+Three things to see. At N > 2 endpoints approach rank 1 as the start shrinks. At N = 2 half of them,
+those with det W(0) > 0, do not (depth 2 does not couple the two observed entries: [SY], Shin and
+Yun 2026), and fill the diagonal between the corners: in the limit w12 = w21 = 0.92 ρ, where W(0) =
+UΣVᵀ, (U + V) Σ (U + V)ᵀ = [[a, b], [b, c]] and ρ = b/√(ac); with det W(0) < 0 this is singular and
+ρ = ±1. Along the hyperbola endpoints close in on the corners, at finite depth like ε^{2/N}: the
+diagonal entries of (WWᵀ)^{1/N} − (WᵀW)^{1/N} never change, are of the order ε^{2/N} at the start,
+and fix the place (docs/volume_law.md). At N = ∞ it is only like 1/log(1/ε).
 """
 
 import math
@@ -26,7 +29,12 @@ SMOKE: dict = {"depths": (2, 5, math.inf), "scales": (1e-1, 1e-3), "runs": 60}
 
 
 def simulate(
-    *, seed: int = 0, depths: tuple[float, ...], scales: tuple[float, ...], runs: int, progress: Progress = None
+    *,
+    seed: int = 0,
+    depths: tuple[float, ...],
+    scales: tuple[float, ...],
+    runs: int,
+    progress: Progress = None,
 ) -> xr.Dataset:
     """Endpoints (depth, scale, run)."""
     return endpoints(depths, scales, runs, seed, progress)
@@ -34,11 +42,18 @@ def simulate(
 
 def _against_size(ds: xr.Dataset, values: np.ndarray, q: float) -> np.ndarray:
     """The q-quantile over runs (depth, scale)."""
-    return np.array([[quantiles(values[i, j], [q])[0] for j in range(ds.sizes["scale"])] for i in range(len(ds.depth))])
+    return np.array(
+        [
+            [quantiles(values[i, j], [q])[0] for j in range(ds.sizes["scale"])]
+            for i in range(len(ds.depth))
+        ]
+    )
 
 
 def draw(ds: xr.Dataset) -> Figure:
-    """Above, the endpoints of every size of start for each depth; below, how far they are from the corners and from rank 1."""
+    """Above, the endpoints of every size of start for each depth; below, how far they are from the
+    corners and from rank 1.
+    """
     depths, scales = ds.depth.values, ds.scale.values
     with house_style():
         figure = new_figure(max(3.1 * len(depths), 9.0), 8.4)
@@ -50,7 +65,14 @@ def draw(ds: xr.Dataset) -> Figure:
                 W = ds.W.values[i, j]
                 style = line_style(j)
                 axis.plot(
-                    W[:, 0, 1], W[:, 1, 0], ".", ms=3.5, color=style["color"], mew=0, alpha=0.6, label=f"{scale:g}"
+                    W[:, 0, 1],
+                    W[:, 1, 0],
+                    ".",
+                    ms=3.5,
+                    color=style["color"],
+                    mew=0,
+                    alpha=0.6,
+                    label=f"{scale:g}",
                 )
             axis.set_title(depth_label(float(depth)))
             if i:
@@ -64,7 +86,10 @@ def draw(ds: xr.Dataset) -> Figure:
             loc="outside upper center",
             markerscale=4,
         )
-        left, right = figure.add_subplot(grid[1, : len(depths)]), figure.add_subplot(grid[1, len(depths) :])
+        left, right = (
+            figure.add_subplot(grid[1, : len(depths)]),
+            figure.add_subplot(grid[1, len(depths) :]),
+        )
         along = _against_size(ds, np.abs(position(ds.W.values)), 0.9)
         away = _against_size(ds, ds.effective_rank.values - 1, 0.9)
         for i, depth in enumerate(depths):
@@ -73,12 +98,20 @@ def draw(ds: xr.Dataset) -> Figure:
             right.loglog(scales, away[i], label=depth_label(float(depth)), **style)
             if math.isfinite(depth) and depth > 2:  # the law ε^{2/N}, through the smallest start
                 left.loglog(
-                    scales, along[i, -1] * (scales / scales[-1]) ** (2 / depth), ":", color=style["color"], lw=1.2
+                    scales,
+                    along[i, -1] * (scales / scales[-1]) ** (2 / depth),
+                    ":",
+                    color=style["color"],
+                    lw=1.2,
                 )
         left.set(
-            xlabel="ε", ylabel="|½ log(w12/w21)|, 90 % quantile", title="distance from the corners, along the hyperbola"
+            xlabel="ε",
+            ylabel="|½ log(w12/w21)|, 90 % quantile",
+            title="distance from the corners, along the hyperbola",
         )
-        right.set(xlabel="ε", ylabel="effective rank − 1, 90 % quantile", title="distance from rank 1")
+        right.set(
+            xlabel="ε", ylabel="effective rank − 1, 90 % quantile", title="distance from rank 1"
+        )
         left.plot([], [], ":", color="#555555", label="∝ $ε^{2/N}$")
         left.legend(fontsize=9)
         right.legend(fontsize=9)
@@ -86,17 +119,27 @@ def draw(ds: xr.Dataset) -> Figure:
 
 
 def summary(ds: xr.Dataset) -> dict[str, str | float]:
-    """The exponents of the spread, the share of runs at rank 1, and what the engine could not do."""
+    """The exponents of the spread, the share of runs at rank 1, and what the engine could not
+    do.
+    """
     out: dict[str, str | float] = {}
     along = _against_size(ds, np.abs(position(ds.W.values)), 0.9)
     for i, depth in enumerate(ds.depth.values):
         name = depth_label(float(depth))
         if ds.sizes["scale"] > 1:
-            slope = np.log(along[i, -2] / along[i, -1]) / np.log(ds.scale.values[-2] / ds.scale.values[-1])
-            out[f"{name}: exponent of the spread, last two sizes (2/N = {2 / depth:.3g})"] = round(float(slope), 3)
+            slope = np.log(along[i, -2] / along[i, -1]) / np.log(
+                ds.scale.values[-2] / ds.scale.values[-1]
+            )
+            out[f"{name}: exponent of the spread, last two sizes (2/N = {2 / depth:.3g})"] = round(
+                float(slope), 3
+            )
         rank = ds.effective_rank.values[i]
-        near = np.nanmean(np.where(np.isfinite(rank), rank < 1 + 1e-3, np.nan), -1)  # of the runs that ended
-        out[f"{name}: share of runs below effective rank 1.001, by size"] = ", ".join(f"{x:.3f}" for x in near)
+        near = np.nanmean(
+            np.where(np.isfinite(rank), rank < 1 + 1e-3, np.nan), -1
+        )  # of the runs that ended
+        out[f"{name}: share of runs below effective rank 1.001, by size"] = ", ".join(
+            f"{x:.3f}" for x in near
+        )
         case = ds.isel(depth=i)
         out[f"{name}: sign of det changed, by size"] = ", ".join(
             str(int(x)) for x in (~case.same_sign & case.ok).sum("run")

@@ -1,14 +1,16 @@
-"""The limit of infinite depth, measured: how fast flows, endpoints and volumes at depth N come to those at N = ∞
-(Cohen, Menon, Veraszto 2023, arXiv 2210.12497, §2 and Theorem 1.1).
+"""The limit of infinite depth, measured: how fast flows, endpoints and volumes at depth N come to
+those at N = ∞ (Cohen, Menon, Veraszto 2023, arXiv 2210.12497, §2 and Theorem 1.1).
 
-**Known of the original**: with the factor 1/N in the metric the limit exists, and N = 20 looks like N = ∞ in its figures; no rates
-are given. **Our choice**: completion of 3×3 matrices of rank 1 from six entries, random starts N(0, scale²) of two sizes, the same start
-at every depth, N = 4 … 1024 against N = ∞: the largest ‖W_N(t) − W_∞(t)‖_F over time, ‖W_N(∞) − W_∞(∞)‖_F, and at random points
+**Known of the original**: with the factor 1/N in the metric the limit exists, and N = 20 looks like
+N = ∞ in its figures; no rates are given. **Our choice**: completion of 3×3 matrices of rank 1 from
+six entries, random starts N(0, scale²) of two sizes, the same start at every depth, N = 4 … 1024
+against N = ∞: the largest ‖W_N(t) − W_∞(t)‖_F over time, ‖W_N(∞) − W_∞(∞)‖_F, and at random points
 |log √det g^N − log √det g^∞| and |S_N − S_∞| (without the constant). Rates are slopes of the medians over the four largest depths.
 
-As λ_N(a, b) = λ_∞(a, b) (1 − (log a + log b)/N + O(1/N²)), all are O(1/N), and the last two tend to (d/N) |log|det W|| and
-((d − 1)/(2N)) |log|det W||. A smaller start makes the flows more different, for log a enters and most of the difference is one of
-time; and the endpoints less, for they all come nearer to the completion of rank 1.
+As λ_N(a, b) = λ_∞(a, b) (1 − (log a + log b)/N + O(1/N²)), all are O(1/N), and the last two tend to
+(d/N) |log|det W|| and ((d − 1)/(2N)) |log|det W||. A smaller start makes the flows more different,
+for log a enters and most of the difference is one of time; and the endpoints less, for they all
+come nearer to the completion of rank 1.
 """
 
 import math
@@ -19,10 +21,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from ...dynamics.ensembles import ensemble
 from ...energies import Completion
-from ...ensembles import ensemble
+from ...geometry.volume import entropy, log_volume
 from ...plots import house_style, line_style, new_figure
-from ...volume import entropy, log_volume
 
 TITLE = "The limit of infinite depth: rates (Cohen, Menon, Veraszto 2023)"
 FULL: dict[str, Any] = {
@@ -32,7 +34,13 @@ FULL: dict[str, Any] = {
     "times": 200,
     "accuracy": 1e-8,
 }
-SMOKE: dict[str, Any] = {"depths": (64, 256, 1024), "scales": (1e-1,), "runs": 3, "times": 20, "accuracy": 1e-5}
+SMOKE: dict[str, Any] = {
+    "depths": (64, 256, 1024),
+    "scales": (1e-1,),
+    "runs": 3,
+    "times": 20,
+    "accuracy": 1e-5,
+}
 
 SIZE = 3
 OBSERVED = ((0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (2, 0))
@@ -88,7 +96,9 @@ def problem() -> Completion:
 def flow_gaps(
     starts: np.ndarray, depths: Sequence[float], times: int, accuracy: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """sup_t ‖W_N − W_∞‖_F over a grid of times, and the distance of the ends; depth first. NaN for runs without an end."""
+    """sup_t ‖W_N − W_∞‖_F over a grid of times, and the distance of the ends; depth first. NaN for
+    runs without an end.
+    """
     energy = problem()
     ts = np.linspace(0, 6 / float(np.abs(starts).mean()), times)[1:]
     follow = lambda N, ts=None: ensemble(energy, starts, N, times=ts, accuracy=accuracy)  # noqa: E731
@@ -103,7 +113,9 @@ def flow_gaps(
     return np.array(paths), np.array(ends)
 
 
-def volume_gaps(function: Callable[[Any, float], Any], points: np.ndarray, depths: Sequence[float]) -> np.ndarray:
+def volume_gaps(
+    function: Callable[[Any, float], Any], points: np.ndarray, depths: Sequence[float]
+) -> np.ndarray:
     """|f_N − f_∞| at the points, depth first."""
     limit = np.asarray(function(points, math.inf))
     return np.array([np.abs(np.asarray(function(points, float(N))) - limit) for N in depths])
@@ -123,13 +135,21 @@ def draw(ds: xr.Dataset) -> Figure:
     """The medians of all distances over the depth, with their quartiles, and a line of slope −1."""
     with house_style():
         figure = new_figure(12.5, 4.8)
-        groups = ([q for q in ds.quantity.values if "start" in q], [q for q in ds.quantity.values if "start" not in q])
+        groups = (
+            [q for q in ds.quantity.values if "start" in q],
+            [q for q in ds.quantity.values if "start" not in q],
+        )
         for axis, names in zip(figure.subplots(1, 2), groups, strict=True):
             for i, name in enumerate(names):
                 gap, style = ds.gap.sel(quantity=name), line_style(i)
                 low, middle, high = (gap.quantile(q, "run") for q in (0.25, 0.5, 0.75))
                 axis.fill_between(ds.depth, low, high, color=style["color"], alpha=0.2, lw=0)
-                axis.plot(ds.depth, middle, label=f"{name}: $N^{{-{float(ds.rate.sel(quantity=name)):.3f}}}$", **style)
+                axis.plot(
+                    ds.depth,
+                    middle,
+                    label=f"{name}: $N^{{-{float(ds.rate.sel(quantity=name)):.3f}}}$",
+                    **style,
+                )
             top = float(ds.gap.sel(quantity=names).median("run").isel(depth=-1).max())
             guide = 1.6 * top * float(ds.depth[-1]) / ds.depth
             axis.plot(ds.depth, guide, color="#888888", ls="--", lw=1, label="slope −1")

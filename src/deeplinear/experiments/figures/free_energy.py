@@ -1,22 +1,30 @@
-"""Free energy of the 2×2 diagonal problem: minimizers of F_β = E − S_N/β over β and N, and Langevin samples of e^{−βF}
-(Menon, Yu, *An entropy formula for the deep linear network*, arXiv 2509.09088; Menon, arXiv 2411.09004).
+"""Free energy of the 2×2 diagonal problem: minimizers of F_β = E − S_N/β over β and N, and Langevin
+samples of e^{−βF} (Menon, Yu, *An entropy formula for the deep linear network*, arXiv 2509.09088;
+Menon, arXiv 2411.09004).
 
-**Known of the original**: the free energy is defined and the question is asked which minimizers of E it selects; no settings.
-**What there is to know first**: for diagonal observations F_β has *no* minimizer. In the coordinates W = (rotation part p) + (reflection
-part q), σ = |p| ± |q|, the energy E = (p_1 − m)² + q_1² does not see p_2 and q_2, while S_N rises strictly in both singular values;
-so F_β falls without bound, like −(1 − 1/N)/β · log‖W‖, as the missing entries grow, from every point and at every β.
+**Known of the original**: the free energy is defined and the question is asked which minimizers of
+E it selects; no settings.
+**What there is to know first**: for diagonal observations F_β has *no* minimizer. In the
+coordinates W = (rotation part p) + (reflection part q), σ = |p| ± |q|, the energy E = (p_1 − m)² +
+q_1² does not see p_2 and q_2, while S_N rises strictly in both singular values; so F_β falls
+without bound, like −(1 − 1/N)/β · log‖W‖, as the missing entries grow, from every point and at
+every β.
 
-**Our choice**: weight decay λ on the factors, which is what confines them in practice, and observed values m = 0.92:
+**Our choice**: weight decay λ on the factors, which is what confines them in practice, and observed
+values m = 0.92:
 
     Φ = E + (λN/2) Σ σ_i^{2/N} − S_N/β,      S_N = ½ log λ_N(σ_1, σ_2)  (without its constant).
 
-Decay pulls the smaller singular value to 0 and entropy pushes it up. At N = 2 both see σ_1 + σ_2 alone and every ratio is a minimizer; for
-N > 2 decay wins at every β, and the minimizer has rank 1. Its size is the competition of the two: cold, it is the corner of the hyperbola
-w12 w21 = m² with σ_1 ≈ 2m; below β_c = (1 − 1/N)/(λ (2m)^{2/N}) entropy inflates it to σ_1 = ((1 − 1/N)/(λβ))^{N/2}, and the minimizer
-leaves the corner along both arms of the hyperbola: a pitchfork. (At N = ∞ the decay λ Σ log σ_i has no lower bound at rank 1, nor has Φ.)
+Decay pulls the smaller singular value to 0 and entropy pushes it up. At N = 2 both see σ_1 + σ_2
+alone and every ratio is a minimizer; for N > 2 decay wins at every β, and the minimizer has rank 1.
+Its size is the competition of the two: cold, it is the corner of the hyperbola w12 w21 = m² with
+σ_1 ≈ 2m; below β_c = (1 − 1/N)/(λ (2m)^{2/N}) entropy inflates it to σ_1 = ((1 − 1/N)/(λβ))^{N/2},
+and the minimizer leaves the corner along both arms of the hyperbola: a pitchfork. (At N = ∞ the
+decay λ Σ log σ_i has no lower bound at rank 1, nor has Φ.)
 
-The Langevin equation dW = −A(∇F)dt + √(2/β) A^{1/2}dB + … samples e^{−βF} dvol_g; the histogram of (σ_2/σ_1)^{1/N} stands beside the exact
-law, a two-dimensional integral. Decay is stronger there (chains relax at the rate λ/N).
+The Langevin equation dW = −A(∇F)dt + √(2/β) A^{1/2}dB + … samples e^{−βF} dvol_g; the histogram of
+(σ_2/σ_1)^{1/N} stands beside the exact law, a two-dimensional integral. Decay is stronger there
+(chains relax at the rate λ/N).
 """
 
 import math
@@ -32,11 +40,11 @@ from jax.typing import ArrayLike
 from matplotlib.figure import Figure
 from scipy.special import i0e
 
-from ...charts import LogSVD
-from ...diffusion import langevin
+from ...dynamics.langevin import langevin
+from ...geometry.kernel import log_kernel
+from ...geometry.point import LogSVD
+from ...geometry.volume import entropy
 from ...plots import depth_label, house_style, line_style, new_figure
-from ...spectral import log_kernel
-from ...volume import entropy
 
 TITLE = "Free energy of the diagonal problem (Menon, Yu 2025)"
 FULL: dict[str, Any] = {
@@ -101,7 +109,11 @@ def simulate(
     return xr.Dataset(
         {
             "free_energy": (dims, take(phi), {"long_name": "least Φ"}),
-            "sigma_1": (dims, np.exp(take(log_s1)), {"long_name": "largest singular value of the minimizer"}),
+            "sigma_1": (
+                dims,
+                np.exp(take(log_s1)),
+                {"long_name": "largest singular value of the minimizer"},
+            ),
             "ratio": (dims, RATIOS[best], {"long_name": "(σ_2/σ_1)^{1/N} of the minimizer"}),
             "onset": (
                 "depth",
@@ -109,9 +121,17 @@ def simulate(
                 {"long_name": "β below which the minimizer leaves the corner"},
             ),
             "profile": (("depth", "x"), shown, {"long_name": "least Φ at a given ratio"}),
-            "samples": (("sample_beta", "chain"), np.array(samples), {"long_name": "(σ_2/σ_1)^{1/N}"}),
+            "samples": (
+                ("sample_beta", "chain"),
+                np.array(samples),
+                {"long_name": "(σ_2/σ_1)^{1/N}"},
+            ),
             "sample_ok": (("sample_beta", "chain"), np.array(ok).astype(int)),
-            "exact": (("sample_beta", "bin"), np.array(exact), {"long_name": "exact probability of each bin"}),
+            "exact": (
+                ("sample_beta", "bin"),
+                np.array(exact),
+                {"long_name": "exact probability of each bin"},
+            ),
         },
         coords={
             "depth": N,
@@ -141,7 +161,8 @@ def onset(depth: np.ndarray, decay: float, observed: float) -> np.ndarray:
 
 
 def off_diagonal(sigma_1: np.ndarray, observed: float) -> tuple[np.ndarray, np.ndarray]:
-    """(w12, w21), w12 ≥ w21, of a rank-1 matrix with largest singular value σ_1 and the diagonal as near to m as it goes:
+    """(w12, w21), w12 ≥ w21, of a rank-1 matrix with largest singular value σ_1 and the diagonal as
+    near to m as it goes:
     |p| = |q| = σ_1/2, p_1 = min(m, σ_1/2)."""
     half = sigma_1 / 2
     p2 = np.sqrt(np.maximum(half**2 - observed**2, 0.0))
@@ -149,9 +170,16 @@ def off_diagonal(sigma_1: np.ndarray, observed: float) -> tuple[np.ndarray, np.n
 
 
 def free_energy_of_spectrum(
-    log_s1: ArrayLike, x: ArrayLike, depth: ArrayLike, beta: ArrayLike, decay: float, observed: float
+    log_s1: ArrayLike,
+    x: ArrayLike,
+    depth: ArrayLike,
+    beta: ArrayLike,
+    decay: float,
+    observed: float,
 ) -> Any:
-    """Φ minimized over all W with singular values σ_1 and σ_2 = x^N σ_1: E is then max(m − (σ_1 + σ_2)/2, 0)²."""
+    """Φ minimized over all W with singular values σ_1 and σ_2 = x^N σ_1: E is then max(m −
+    (σ_1 + σ_2)/2, 0)².
+    """
     log_s1, x, N = jnp.broadcast_arrays(*(jnp.asarray(a, float) for a in (log_s1, x, depth)))
     log_x = jnp.where(x > 0, jnp.log(jnp.where(x > 0, x, 1.0)), -jnp.inf)
     log_s = jnp.stack([log_s1, log_s1 + N * log_x], -1)
@@ -159,13 +187,20 @@ def free_energy_of_spectrum(
     sigma = jnp.exp(log_s)
     energy = jnp.maximum(observed - sigma.sum(-1) / 2, 0.0) ** 2
     penalty = decay * N / 2 * jnp.exp(2 * log_s1 / N) * (1 + x**2)
-    return energy + penalty - entropy(LogSVD(frames, log_s, frames), N, constant=False) / jnp.asarray(beta)
+    return (
+        energy
+        + penalty
+        - entropy(LogSVD(frames, log_s, frames), N, constant=False) / jnp.asarray(beta)
+    )
 
 
-def profiles(depths: np.ndarray, betas: np.ndarray, decay: float, observed: float) -> tuple[np.ndarray, np.ndarray]:
+def profiles(
+    depths: np.ndarray, betas: np.ndarray, decay: float, observed: float
+) -> tuple[np.ndarray, np.ndarray]:
     """min over σ_1 of Φ, and the log σ_1 where it is taken, for each depth, β and x in `RATIOS`.
 
-    A grid in log σ_1 and golden sections between its neighbours: for Φ has a kink where E becomes 0.
+    A grid in log σ_1 and golden sections between its neighbours: for Φ has a kink where E becomes
+    0.
     """
     shape = (depths.size, betas.size, RATIOS.size)
     N, beta = depths[:, None, None], betas[None, :, None]
@@ -183,7 +218,9 @@ def profiles(depths: np.ndarray, betas: np.ndarray, decay: float, observed: floa
 
 
 class Confined(eqx.Module):
-    """E + (λN/2) Σ σ_i^{2/N} of a 2×2 matrix, with singular values in closed form, σ = |p| ± |q|."""
+    """E + (λN/2) Σ σ_i^{2/N} of a 2×2 matrix, with singular values in closed form, σ = |p| ±
+    |q|.
+    """
 
     depth: jax.Array
     decay: float
@@ -200,24 +237,41 @@ class Confined(eqx.Module):
 
 
 def sample(
-    depth: float, beta: float, decay: float, observed: float, chains: int, time: float, dt: float, key: Any
+    depth: float,
+    beta: float,
+    decay: float,
+    observed: float,
+    chains: int,
+    time: float,
+    dt: float,
+    key: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(σ_2/σ_1)^{1/N} at the ends of Langevin chains with the entropic drift, and which chains ended well."""
+    """(σ_2/σ_1)^{1/N} at the ends of Langevin chains with the entropic drift, and which chains
+    ended well.
+    """
     energy = Confined(jnp.asarray(depth), decay, observed)
     start = np.array([[observed, 0.3], [0.5, observed]])
-    run = langevin(energy, start, depth, beta, t1=time, dt=dt, key=key, chains=chains, entropic=True)
+    run = langevin(
+        energy, start, depth, beta, t1=time, dt=dt, key=key, chains=chains, entropic=True
+    )
     log_s = np.asarray(run.log_singular_values)
     return np.exp((log_s[:, 1] - log_s[:, 0]) / depth), np.asarray(run.converged)
 
 
-def exact_density(depth: float, beta: float, decay: float, observed: float, edges: np.ndarray) -> np.ndarray:
-    """The probability of each bin of x = (σ_2/σ_1)^{1/N} under e^{−βF} dvol_g, entropy and weight decay included.
+def exact_density(
+    depth: float, beta: float, decay: float, observed: float, edges: np.ndarray
+) -> np.ndarray:
+    """The probability of each bin of x = (σ_2/σ_1)^{1/N} under e^{−βF} dvol_g, entropy and weight
+    decay included.
 
-    In dW it is e^{−β(E + decay)} λ_12^{1/2} · (σ_1σ_2)^{−(1−1/N)} λ_12^{−1}. The angle of q is integrated in closed form, that of p
-    by the trapezoidal rule; the rest is a grid over y = σ_1^{1/N} and x, for both signs of det, where nothing is singular:
-    σ_i^{−(1−1/N)} dσ_i = N dσ_i^{1/N}.
+    In dW it is e^{−β(E + decay)} λ_12^{1/2} · (σ_1σ_2)^{−(1−1/N)} λ_12^{−1}. The angle of q is
+    integrated in closed form, that of p by the trapezoidal rule; the rest is a grid over y =
+    σ_1^{1/N} and x, for both signs of det, where nothing is singular: σ_i^{−(1−1/N)} dσ_i = N
+    dσ_i^{1/N}.
     """
-    y = np.linspace(0, (2 * observed) ** (1 / depth) + 12 / (beta * decay * depth) ** 0.5 + 1, 1501)[1:]
+    y = np.linspace(
+        0, (2 * observed) ** (1 / depth) + 12 / (beta * decay * depth) ** 0.5 + 1, 1501
+    )[1:]
     x = np.linspace(0, 1, 8 * (len(edges) - 1) * 4 + 1)
     x = (x[1:] + x[:-1]) / 2
     Y, X = np.meshgrid(y, x, indexing="ij")
@@ -236,7 +290,9 @@ def exact_density(depth: float, beta: float, decay: float, observed: float, edge
 
 
 def draw(ds: xr.Dataset) -> Figure:
-    """Profiles of Φ over the ratio of singular values, its minimizers over β, and the samples on their exact law."""
+    """Profiles of Φ over the ratio of singular values, its minimizers over β, and the samples on
+    their exact law.
+    """
     with house_style():
         figure = new_figure(14.5, 4.8)
         ax_profile, ax_fork, ax_law = figure.subplots(1, 3)
@@ -247,7 +303,9 @@ def draw(ds: xr.Dataset) -> Figure:
             if depth > 2:
                 style["markevery"] = (i, 8)
                 for w, label in zip(
-                    off_diagonal(here.sigma_1, ds.attrs["observed"]), (depth_label(depth), None), strict=True
+                    off_diagonal(here.sigma_1, ds.attrs["observed"]),
+                    (depth_label(depth), None),
+                    strict=True,
                 ):
                     ax_fork.plot(ds.beta, w, label=label, **style)
                 ax_fork.axvline(float(here.onset), color=style["color"], lw=1, ls=":")
@@ -269,7 +327,14 @@ def draw(ds: xr.Dataset) -> Figure:
             law, colour = ds.sel(sample_beta=beta), line_style(i)["color"]
             kept = law.samples.values[law.sample_ok.values == 1]
             label = f"β = {beta:g}"
-            ax_law.hist(kept, edges, density=True, color=colour, alpha=0.3, label=f"{label}, {kept.size} chains")
+            ax_law.hist(
+                kept,
+                edges,
+                density=True,
+                color=colour,
+                alpha=0.3,
+                label=f"{label}, {kept.size} chains",
+            )
             line = {"color": colour, "lw": 1.8, "ls": ("-", "--")[i % 2]}
             ax_law.stairs(law.exact * ds.sizes["bin"], edges, label=f"{label}, exact", **line)
         ax_law.set(
@@ -283,12 +348,16 @@ def draw(ds: xr.Dataset) -> Figure:
 
 
 def summary(ds: xr.Dataset) -> dict[str, str | float]:
-    """Which ratio the minimizers have, where they leave the corner, and how far the samples are from the exact law."""
+    """Which ratio the minimizers have, where they leave the corner, and how far the samples are
+    from the exact law.
+    """
     rows: dict[str, str | float] = {}
     for depth in ds.depth.values:
         here = ds.sel(depth=depth)
         if depth > 2:
-            rows[f"largest σ_2/σ_1 of a minimizer, {depth_label(depth)}"] = float((here.ratio**depth).max())
+            rows[f"largest σ_2/σ_1 of a minimizer, {depth_label(depth)}"] = float(
+                (here.ratio**depth).max()
+            )
         rows[f"β_c, {depth_label(depth)}"] = round(float(here.onset), 3)
     flat = ds.profile.sel(depth=2.0, method="nearest")
     rows[f"spread of β Φ over all ratios, {depth_label(float(flat.depth))}"] = (
@@ -299,12 +368,16 @@ def summary(ds: xr.Dataset) -> dict[str, str | float]:
         rows[f"Kolmogorov distance of samples and exact law, β = {beta:g}"] = (
             f"{distance:.4f} (95 % of exact samples: below {limit:.4f})"
         )
-        rows[f"chains that failed, β = {beta:g}"] = int((ds.sample_ok.sel(sample_beta=beta) == 0).sum())
+        rows[f"chains that failed, β = {beta:g}"] = int(
+            (ds.sample_ok.sel(sample_beta=beta) == 0).sum()
+        )
     return rows
 
 
 def ks_distance(ds: xr.Dataset, beta: float) -> tuple[float, float]:
-    """The largest gap of the distribution functions at the edges of the bins, and its 95 per cent limit 1.36/√n for exact samples."""
+    """The largest gap of the distribution functions at the edges of the bins, and its 95 per cent
+    limit 1.36/√n for exact samples.
+    """
     here = ds.sel(sample_beta=beta)
     kept = here.samples.values[here.sample_ok.values == 1]
     counts, _ = np.histogram(kept, np.linspace(0, 1, ds.sizes["bin"] + 1))

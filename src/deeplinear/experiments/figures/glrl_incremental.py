@@ -1,16 +1,19 @@
-"""Incremental learning as the start shrinks: Li, Luo, Lyu, *Towards resolving the implicit bias of gradient descent for matrix
-factorization: greedy low-rank learning* (2020, arXiv 2012.09839).
+"""Incremental learning as the start shrinks: Li, Luo, Lyu, *Towards resolving the implicit bias of
+gradient descent for matrix factorization: greedy low-rank learning* (2020, arXiv 2012.09839).
 
-**Known of the original**: from an infinitesimal start gradient flow learns one rank after the other, and passes ever closer by the
-points of greedy low-rank learning as the start shrinks; at depth ≥ 3 the start need not be exponentially small for it. **Our choice**: all
-entries of a 6×6 matrix of rank 3, singular values 1, 0.6 and 0.3, observed, E = ½‖W − M‖², so that the greedy points are the
-truncated SVDs M_1, M_2 and everything is known in closed form; random starts N(0, scale²) beside aligned ones, scale · U Vᵀ, which learn
-each singular value by itself, dσ/dt = σ^{2−2/N} (s − σ). Singular value i gets to half of s_i at about the time that
+**Known of the original**: from an infinitesimal start gradient flow learns one rank after the
+other, and passes ever closer by the points of greedy low-rank learning as the start shrinks; at
+depth ≥ 3 the start need not be exponentially small for it. **Our choice**: all entries of a 6×6
+matrix of rank 3, singular values 1, 0.6 and 0.3, observed, E = ½‖W − M‖², so that the greedy points
+are the truncated SVDs M_1, M_2 and everything is known in closed form; random starts N(0, scale²)
+beside aligned ones, scale · U Vᵀ, which learn each singular value by itself, dσ/dt = σ^{2−2/N}
+(s − σ). Singular value i gets to half of s_i at about the time that
 `deeplinear.asymptotics.escape_time` gives for a push of s_i.
 
-How near the flow comes to M_1: ∝ ε^{(s_1−s_2)/(s_1+s_2)} at N = 2, where the second singular value grows while the first one
-still settles; ∝ ε at N > 2, where it has hardly moved then. The same for M_2, with s_2 and s_3. (Fitted to the aligned run; random
-starts get there later, and at N = ∞ and ε = 1e−6 the steps, accurate to about 1e−5, are what is seen.)
+How near the flow comes to M_1: ∝ ε^{(s_1−s_2)/(s_1+s_2)} at N = 2, where the second singular value
+grows while the first one still settles; ∝ ε at N > 2, where it has hardly moved then. The same for
+M_2, with s_2 and s_3. (Fitted to the aligned run; random starts get there later, and at N = ∞ and ε
+= 1e−6 the steps, accurate to about 1e−5, are what is seen.)
 """
 
 import math
@@ -22,8 +25,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from ...asymptotics import escape_time
+from ...dynamics.ensembles import ensemble
 from ...energies import Completion
-from ...ensembles import ensemble
 from ...plots import depth_label, house_style, line_style, new_figure
 
 TITLE = "Incremental learning (Li, Luo, Lyu 2020)"
@@ -58,7 +61,9 @@ def simulate(
     method: str,
     progress: Callable[[float, str], None] | None = None,
 ) -> xr.Dataset:
-    """Follow random and aligned starts until the third singular value is learned; run 0 is the aligned one."""
+    """Follow random and aligned starts until the third singular value is learned; run 0 is the
+    aligned one.
+    """
     rng = np.random.default_rng(seed)
     U, V = (np.linalg.qr(rng.normal(size=(SIDE, SIDE)))[0] for _ in range(2))
     truth = (U[:, :3] * SPECTRUM) @ V[:, :3].T
@@ -73,7 +78,9 @@ def simulate(
     for i, depth in enumerate(depths):
         for j, scale in enumerate(scales):
             if progress:
-                progress((i * len(scales) + j) / np.prod(shape), f"{depth_label(depth)}, start {scale:g}")
+                progress(
+                    (i * len(scales) + j) / np.prod(shape), f"{depth_label(depth)}, start {scale:g}"
+                )
             predicted[i, j] = escape_time(depth, scale, SPECTRUM / 2, SPECTRUM)
             ts[i, j] = 2.0 * predicted[i, j, 2] * np.linspace(0, 1, times + 1)[1:]
             found = ensemble(energy, scale * starts, depth, times=ts[i, j], method=method)
@@ -84,16 +91,36 @@ def simulate(
     dims = ("depth", "scale")
     return xr.Dataset(
         {
-            "time": ((*dims, "step"), ts, {"long_name": "time", "units": "CMV (N × time of the factors)"}),
-            "sigma": ((*dims, "run", "step", "index"), sigma, {"long_name": "singular values; run 0 is aligned"}),
-            "closest": ((*dims, "run", "stage"), closest, {"long_name": "least distance to the greedy point"}),
-            "predicted": ((*dims, "mode"), predicted, {"long_name": "escape time to s/2 under a push s"}),
+            "time": (
+                (*dims, "step"),
+                ts,
+                {"long_name": "time", "units": "CMV (N × time of the factors)"},
+            ),
+            "sigma": (
+                (*dims, "run", "step", "index"),
+                sigma,
+                {"long_name": "singular values; run 0 is aligned"},
+            ),
+            "closest": (
+                (*dims, "run", "stage"),
+                closest,
+                {"long_name": "least distance to the greedy point"},
+            ),
+            "predicted": (
+                (*dims, "mode"),
+                predicted,
+                {"long_name": "escape time to s/2 under a push s"},
+            ),
             "half_time": (
                 (*dims, "mode"),
                 half_times(ts, sigma[:, :, 0, :, :3]),
                 {"long_name": "time at which σ = s/2, aligned"},
             ),
-            "exponent": (("depth", "stage"), [exponents(d) for d in depths], {"long_name": "predicted p in ε^p"}),
+            "exponent": (
+                ("depth", "stage"),
+                [exponents(d) for d in depths],
+                {"long_name": "predicted p in ε^p"},
+            ),
             "fitted": (
                 ("depth", "stage"),
                 [fitted(scales, c) for c in closest],
@@ -113,7 +140,9 @@ def simulate(
 
 
 def half_times(ts: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """When each of the three singular values first reaches half of its goal: linear interpolation on the grid; NaN where it does not."""
+    """When each of the three singular values first reaches half of its goal: linear interpolation
+    on the grid; NaN where it does not.
+    """
     out = np.full((*ts.shape[:2], 3), np.nan)
     for i, j in np.ndindex(*ts.shape[:2]):
         for k in range(3):
@@ -131,18 +160,25 @@ def exponents(depth: float) -> list[float]:
     [0.25, 0.333333, 1.0, 1.0]
     """
     s = SPECTRUM
-    return [round(float((s[r] - s[r + 1]) / (s[r] + s[r + 1])), 15) if depth == 2 else 1.0 for r in (0, 1)]
+    return [
+        round(float((s[r] - s[r + 1]) / (s[r] + s[r + 1])), 15) if depth == 2 else 1.0
+        for r in (0, 1)
+    ]
 
 
 def fitted(scales: Sequence[float], closest: np.ndarray) -> list[float]:
-    """The slope of the aligned run over the three smallest starts; closest is (scale, run, stage)."""
+    """The slope of the aligned run over the three smallest starts; closest is
+    (scale, run, stage).
+    """
     last = np.argsort(scales)[:3]
     x, y = np.log(np.array(scales)[last]), np.log(closest[last, 0])
     return [float(np.polyfit(x, y[:, r], 1)[0]) for r in (0, 1)]
 
 
 def draw(ds: xr.Dataset) -> Figure:
-    """Singular values over time, one row per depth and one column per start, and how near they come to the greedy points."""
+    """Singular values over time, one row per depth and one column per start, and how near they come
+    to the greedy points.
+    """
     shown, depths = ds.attrs["shown"], ds.depth.values
     with house_style():
         figure = new_figure(4.2 * (len(shown) + 1), 2.9 * len(depths))
@@ -153,13 +189,26 @@ def draw(ds: xr.Dataset) -> Figure:
                 unit = float(here.predicted[2])
                 for k in range(4):
                     colour = line_style(k)["color"]
-                    axis.plot(here.time / unit, here.sigma.isel(run=slice(1, 5), index=k).T, color=colour, lw=1)
-                    axis.plot(here.time / unit, here.sigma.isel(run=0, index=k), color=colour, lw=2.2, ls="--")
+                    axis.plot(
+                        here.time / unit,
+                        here.sigma.isel(run=slice(1, 5), index=k).T,
+                        color=colour,
+                        lw=1,
+                    )
+                    axis.plot(
+                        here.time / unit,
+                        here.sigma.isel(run=0, index=k),
+                        color=colour,
+                        lw=2.2,
+                        ls="--",
+                    )
                     if k < 3:
                         axis.axvline(float(here.predicted[k]) / unit, color=colour, lw=1, ls=":")
                 axis.set(title=f"{depth_label(depth)}, start {scale:g}", ylim=(-0.03, 1.08))
                 axis.set_ylabel("singular values" if j == 0 else "")
-                axis.set_xlabel(f"time / {unit:.3g}" + (" (escape of $\\sigma_3$)" if j == 0 else ""))
+                axis.set_xlabel(
+                    f"time / {unit:.3g}" + (" (escape of $\\sigma_3$)" if j == 0 else "")
+                )
             axis = axes[i, -1]
             for stage in (1, 2):
                 style, here = line_style(stage + 2), ds.closest.sel(depth=depth, stage=stage)
@@ -169,7 +218,9 @@ def draw(ds: xr.Dataset) -> Figure:
                 random = here.isel(run=slice(1, None))
                 low, middle, high = (random.quantile(x, "run") for x in (0.25, 0.5, 0.75))
                 axis.fill_between(ds.scale, low, high, color=style["color"], alpha=0.2, lw=0)
-                axis.plot(ds.scale, middle, color=style["color"], lw=1, label=f"to $M_{stage}$, random")
+                axis.plot(
+                    ds.scale, middle, color=style["color"], lw=1, label=f"to $M_{stage}$, random"
+                )
             axis.set(
                 title=f"{depth_label(depth)}: nearest approach",
                 xlabel="size of the start ε",
@@ -189,11 +240,16 @@ def summary(ds: xr.Dataset) -> dict[str, str | float]:
     for depth in ds.depth.values:
         here = ds.sel(depth=depth)
         ratio = (here.half_time / here.predicted).isel(scale=small)
-        rows[f"time to s/2 over escape_time, aligned start {float(ds.scale[small]):g}, {depth_label(depth)}"] = (
-            ", ".join(f"{float(x):.4f}" for x in ratio)
-        )
-        rows[f"exponents of the nearest approach to M_1, M_2, aligned, {depth_label(depth)}: fitted (theory)"] = (
-            ", ".join(f"{float(p):.3f} ({float(q):.3f})" for p, q in zip(here.fitted, here.exponent, strict=True))
+        rows[
+            f"time to s/2 over escape_time, aligned start {float(ds.scale[small]):g}, "
+            f"{depth_label(depth)}"
+        ] = ", ".join(f"{float(x):.4f}" for x in ratio)
+        rows[
+            f"exponents of the nearest approach to M_1, M_2, aligned, {depth_label(depth)}: fitted "
+            "(theory)"
+        ] = ", ".join(
+            f"{float(p):.3f} ({float(q):.3f})"
+            for p, q in zip(here.fitted, here.exponent, strict=True)
         )
     rows["runs without an end"] = int(ds.closest.isel(stage=0).isnull().sum())
     return rows

@@ -1,13 +1,16 @@
-"""Sample complexity: how often a matrix of low rank is recovered exactly, over the share of entries seen and the rank, at each depth.
+"""Sample complexity: how often a matrix of low rank is recovered exactly, over the share of entries
+seen and the rank, at each depth.
 
-A phase diagram of this kind is standard for the nuclear norm (Candès, Recht 2009); for depth it goes with the recovery errors of Arora,
-Cohen, Hu, Luo 2019 and with Schatten-p completion, p = 2/N (Shang et al. 2016). **Our choice**: 100×100 truths with N(0, 1) factors, no
-noise, entries drawn without replacement, the same problems for every method; recovered means ‖W − M‖_F < 1e−3 ‖M‖_F.
+A phase diagram of this kind is standard for the nuclear norm (Candès, Recht 2009); for depth it
+goes with the recovery errors of Arora, Cohen, Hu, Luo 2019 and with Schatten-p completion, p = 2/N
+(Shang et al. 2016). **Our choice**: 100×100 truths with N(0, 1) factors, no noise, entries drawn
+without replacement, the same problems for every method; recovered means ‖W − M‖_F < 1e−3 ‖M‖_F.
 
-Methods: the minimizer of Σ σ_i^{2/N} among the matrices that agree with the entries (weight decay λ → 0) at depth 2, which is the
-nuclear norm, 3, 4 and ∞ (there Σ log σ_i), with the rank unknown (a cap of 30). None can succeed where a row or a column has fewer
-entries than the rank; the grey line is where half of the problems have one. (The implicit bias of depth 2, the flow from a small start,
-is in ``achl_depth``: it does no better than the nuclear norm.)
+Methods: the minimizer of Σ σ_i^{2/N} among the matrices that agree with the entries
+(weight decay λ → 0) at depth 2, which is the nuclear norm, 3, 4 and ∞ (there Σ log σ_i), with the
+rank unknown (a cap of 30). None can succeed where a row or a column has fewer entries than the
+rank; the grey line is where half of the problems have one. (The implicit bias of depth 2, the flow
+from a small start, is in ``achl_depth``: it does no better than the nuclear norm.)
 """
 
 import math
@@ -56,14 +59,19 @@ def simulate(
     max_rank: int,
     progress: Callable[[float, str], None] | None = None,
 ) -> xr.Dataset:
-    """Complete ``trials`` problems of each kind by each method; cells with fewer entries than degrees of freedom are left out (NaN)."""
+    """Complete ``trials`` problems of each kind by each method; cells with fewer entries than
+    degrees of freedom are left out (NaN).
+    """
     methods = [method_label(depth) for depth in depths]
     error = np.full((len(methods), len(ranks), len(shares), trials), np.nan)
     determined = np.full(error.shape[1:], np.nan)
     for i, rank in enumerate(ranks):
         for j, share in enumerate(shares):
             if progress:
-                progress((i * len(shares) + j) / (len(ranks) * len(shares)), f"rank {rank}, {share:.0%} seen")
+                progress(
+                    (i * len(shares) + j) / (len(ranks) * len(shares)),
+                    f"rank {rank}, {share:.0%} seen",
+                )
             entries = round(share * size**2)
             if entries < degrees_of_freedom(size, rank):
                 continue
@@ -82,18 +90,27 @@ def simulate(
                 {"long_name": "1 where no row or column has fewer entries than the rank"},
             ),
         },
-        coords={"way": methods, "rank": list(ranks), "share": list(shares), "trial": np.arange(trials)},
+        coords={
+            "way": methods,
+            "rank": list(ranks),
+            "share": list(shares),
+            "trial": np.arange(trials),
+        },
         attrs={"size": size},
     )
 
 
 def recovered(ds: xr.Dataset) -> xr.DataArray:
-    """The fraction of problems recovered, per method, rank and share; NaN where there are fewer entries than degrees of freedom."""
+    """The fraction of problems recovered, per method, rank and share; NaN where there are fewer
+    entries than degrees of freedom.
+    """
     return (ds.error < TOLERANCE).where(ds.error.notnull()).mean("trial")
 
 
 def boundary(fraction: xr.DataArray) -> np.ndarray:
-    """For each rank the smallest share from which on at least half are recovered (interpolated to one half); NaN if there is none."""
+    """For each rank the smallest share from which on at least half are recovered (interpolated to
+    one half); NaN if there is none.
+    """
     shares, out = fraction.share.values, []
     for row in np.nan_to_num(fraction.transpose("rank", "share").values):
         below = np.flatnonzero(row < 0.5)
@@ -120,12 +137,16 @@ def draw(ds: xr.Dataset) -> Figure:
             axis.grid(False)
             values = fraction.sel(way=method).transpose("rank", "share")
             colours = mpl.colormaps["cividis"].with_extremes(bad="#f2f2f2")
-            shown = axis.pcolormesh(ds.share, ds["rank"], values, cmap=colours, vmin=0, vmax=1, shading="nearest")
+            shown = axis.pcolormesh(
+                ds.share, ds["rank"], values, cmap=colours, vmin=0, vmax=1, shading="nearest"
+            )
             _limits(axis, ds)
             axis.set_title(str(method))
         last = axes.flat[ds.sizes["way"]]
         for i, method in enumerate(ds.way.values):
-            last.plot(boundary(fraction.sel(way=method)), ds["rank"], label=str(method), **line_style(i))
+            last.plot(
+                boundary(fraction.sel(way=method)), ds["rank"], label=str(method), **line_style(i)
+            )
         _limits(last, ds)
         last.set_title("Half of the problems recovered")
         last.legend(fontsize=8, loc="lower right")
@@ -136,23 +157,42 @@ def draw(ds: xr.Dataset) -> Figure:
             axis.set(xlabel="share of entries seen", ylabel="rank")
         if shown is not None:
             figure.colorbar(
-                shown, ax=axes, label="fraction recovered (light grey: fewer entries than unknowns)", shrink=0.7
+                shown,
+                ax=axes,
+                label="fraction recovered (light grey: fewer entries than unknowns)",
+                shrink=0.7,
             )
     return figure
 
 
 def _limits(axis: Axes, ds: xr.Dataset) -> None:
-    """The line of as many entries as degrees of freedom, and that of half the problems determined."""
+    """The line of as many entries as degrees of freedom, and that of half the problems
+    determined.
+    """
     d = ds.attrs["size"]
     ranks = np.linspace(float(ds["rank"].min()), float(ds["rank"].max()), 100)
-    axis.plot(degrees_of_freedom(d, ranks) / d**2, ranks, color="#D55E00", lw=1.6, ls="--", label="unknowns = entries")
     axis.plot(
-        boundary(ds.determined.mean("trial")), ds["rank"], color="#888888", lw=1.6, ls=":", label="half determined"
+        degrees_of_freedom(d, ranks) / d**2,
+        ranks,
+        color="#D55E00",
+        lw=1.6,
+        ls="--",
+        label="unknowns = entries",
+    )
+    axis.plot(
+        boundary(ds.determined.mean("trial")),
+        ds["rank"],
+        color="#888888",
+        lw=1.6,
+        ls=":",
+        label="half determined",
     )
 
 
 def summary(ds: xr.Dataset) -> dict[str, str | float]:
-    """How many entries, in units of the degrees of freedom, recover half of the problems; and who recovers which."""
+    """How many entries, in units of the degrees of freedom, recover half of the problems; and who
+    recovers which.
+    """
     fraction, d = recovered(ds), ds.attrs["size"]
     rows: dict[str, str | float] = {}
     for method in ds.way.values:

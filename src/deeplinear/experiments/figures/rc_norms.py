@@ -1,16 +1,20 @@
-"""Norms diverge where the rank falls: Razin and Cohen, *Implicit regularization in deep learning may not be explainable by norms*
-(2020, arXiv 2005.06398), Figure 1 and Theorem 1.
+"""Norms diverge where the rank falls: Razin and Cohen, *Implicit regularization in deep learning
+may not be explainable by norms* (2020, arXiv 2005.06398), Figure 1 and Theorem 1.
 
-A 2×2 matrix with w12 = w21 = 1 and w22 = 0 observed and w11 missing. A flow that starts with det W > 0 keeps the sign (Theorem 1), and
-det W > 0 with w12 w21 → 1, w22 → 0 forces |w11| → ∞: every norm diverges, while the effective rank falls to 1, its infimum.
+A 2×2 matrix with w12 = w21 = 1 and w22 = 0 observed and w11 missing. A flow that starts with det W
+> 0 keeps the sign (Theorem 1), and det W > 0 with w12 w21 → 1, w22 → 0 forces |w11| → ∞: every norm
+diverges, while the effective rank falls to 1, its infimum.
 
-**Known of the original**: depths 2, 3 and 4, small random starts, gradient descent on the factors until |w11| has grown past some tens;
-depths 3 and 4 reach |w11| = 70.7 at a loss of 1e−4. (Their loss is ½ Σ residual², ours too.) **Our choice**: the exact flow of W
-instead of gradient descent, in (U, log σ, V), for at depth 2 the smaller singular value falls to e^−2500 on the way, where dense
-arithmetic loses the sign of det W; N = ∞ besides; balanced starts with entries N(0, scale²), det W0 > 0.
+**Known of the original**: depths 2, 3 and 4, small random starts, gradient descent on the factors
+until |w11| has grown past some tens; depths 3 and 4 reach |w11| = 70.7 at a loss of 1e−4. (Their
+loss is ½ Σ residual², ours too.) **Our choice**: the exact flow of W instead of gradient descent,
+in (U, log σ, V), for at depth 2 the smaller singular value falls to e^−2500 on the way, where dense
+arithmetic loses the sign of det W; N = ∞ besides; balanced starts with entries N(0, scale²), det W0
+> 0.
 
-The smallest |w11| that det W ≥ 0 allows at a loss E is (1 − a)²/√(2(E − a²)), a = (√(1 + 8E) − 1)/2: 70.6965 at E = 1e−4. It is
-the lower bound of the theorem made sharp, and depth 2 and 3 sit on it to five digits.
+The smallest |w11| that det W ≥ 0 allows at a loss E is (1 − a)²/√(2(E − a²)), a = (√(1 + 8E) −
+1)/2: 70.6965 at E = 1e−4. It is the lower bound of the theorem made sharp, and depth 2 and 3 sit on
+it to five digits.
 """
 
 import math
@@ -25,9 +29,9 @@ from matplotlib.figure import Figure
 from scipy.interpolate import PchipInterpolator
 
 from ...asymptotics import effective_rank
-from ...charts import LogSVD
+from ...dynamics.flow import gradient_flow
 from ...energies import Completion
-from ...flows import gradient_flow
+from ...geometry.point import LogSVD
 from ...plots import depth_label, house_style, line_style, new_figure
 
 TITLE = "Norms diverge, the rank falls (Razin, Cohen 2020)"
@@ -54,7 +58,9 @@ def simulate(
     levels: int,
     progress: Callable[[float, str], None] | None = None,
 ) -> xr.Dataset:
-    """Follow every start at every depth down to ``last_loss``; everything is read at the same losses."""
+    """Follow every start at every depth down to ``last_loss``; everything is read at the same
+    losses.
+    """
     energy = Completion([0, 1, 1], [1, 0, 1], [1.0, 1.0, 0.0], (2, 2))
     loss = np.unique(np.r_[np.geomspace(0.1, last_loss, levels), READ_AT])[::-1]
     starts = positive_starts(np.random.default_rng(seed), runs, scale)
@@ -64,7 +70,9 @@ def simulate(
     status = np.zeros(shape[:2], int)
     for i, depth in enumerate(depths):
         for j, W0 in enumerate(starts):
-            flow = gradient_flow(energy, W0, depth, stop_energy=last_loss, saveat=dfx.SaveAt(steps=True))
+            flow = gradient_flow(
+                energy, W0, depth, stop_energy=last_loss, saveat=dfx.SaveAt(steps=True)
+            )
             status[i, j] = int(not flow.converged)
             at = _by_loss(np.asarray(flow.energy), loss)
             w11[i, j] = at(np.asarray(flow.W)[:, 0, 0])
@@ -72,7 +80,9 @@ def simulate(
             log_s[i, j] = at(np.asarray(flow.log_singular_values))
             seen = np.isfinite(log_s[i, j, :, 0])
             frames = jnp.broadcast_to(jnp.eye(2), (int(seen.sum()), 2, 2))
-            rank[i, j, seen] = effective_rank(LogSVD(frames, jnp.asarray(log_s[i, j, seen]), frames))
+            rank[i, j, seen] = effective_rank(
+                LogSVD(frames, jnp.asarray(log_s[i, j, seen]), frames)
+            )
             if progress:
                 progress((i * runs + j + 1) / (len(depths) * runs), depth_label(depth))
     dims = ("depth", "run", "loss")
@@ -83,7 +93,11 @@ def simulate(
             "log_sigma": ((*dims, "index"), log_s, {"long_name": "log singular value"}),
             "time": (dims, time, {"long_name": "time", "units": "CMV (N × time of the factors)"}),
             "bound": ("loss", smallest_entry(loss), {"long_name": "smallest |w11| with det W ≥ 0"}),
-            "failed": (("depth", "run"), status, {"long_name": "1 where the flow did not reach the last loss"}),
+            "failed": (
+                ("depth", "run"),
+                status,
+                {"long_name": "1 where the flow did not reach the last loss"},
+            ),
         },
         coords={"depth": np.array(depths), "run": np.arange(runs), "loss": loss, "index": [1, 2]},
     )
@@ -92,7 +106,8 @@ def simulate(
 def smallest_entry(loss: np.ndarray) -> np.ndarray:
     """The infimum of |w11| over det W ≥ 0 and E(W) ≤ loss, for losses below 1/2.
 
-    By symmetry w12 = w21 = 1 − a, w22 = √(2(E − a²)) and w11 = w12 w21/w22; stationary in a where a² + a = 2E.
+    By symmetry w12 = w21 = 1 − a, w22 = √(2(E − a²)) and w11 = w12 w21/w22; stationary in a where
+    a² + a = 2E.
 
     >>> smallest_entry(np.array([1e-4])).round(4).tolist()
     [70.6965]
@@ -102,7 +117,9 @@ def smallest_entry(loss: np.ndarray) -> np.ndarray:
 
 
 def positive_starts(rng: np.random.Generator, runs: int, scale: float) -> np.ndarray:
-    """Random 2×2 matrices, entries N(0, scale²), with positive determinant (rows are exchanged where it is negative)."""
+    """Random 2×2 matrices, entries N(0, scale²), with positive determinant (rows are exchanged
+    where it is negative).
+    """
     W = scale * rng.normal(size=(runs, 2, 2))
     return np.where(np.linalg.det(W)[:, None, None] > 0, W, W[:, ::-1])
 
@@ -126,11 +143,15 @@ def draw(ds: xr.Dataset) -> Figure:
     with house_style():
         figure = new_figure(12.5, 4.4)
         axes = figure.subplots(1, 3)
-        axes[0].plot(ds.loss, ds.bound, color="#888888", lw=5, alpha=0.5, label="least possible, det W ≥ 0")
+        axes[0].plot(
+            ds.loss, ds.bound, color="#888888", lw=5, alpha=0.5, label="least possible, det W ≥ 0"
+        )
         decades = -ds.log_sigma.sel(index=2) / math.log(10)
         for i, depth in enumerate(ds.depth.values):
             style = {**line_style(i), "markevery": (3 * i, 12)}
-            for axis, values in zip(axes, (abs(ds.w11), ds.effective_rank - 1, decades), strict=True):
+            for axis, values in zip(
+                axes, (abs(ds.w11), ds.effective_rank - 1, decades), strict=True
+            ):
                 middle = values.sel(depth=depth).median("run")
                 low, high = (values.sel(depth=depth).quantile(q, "run") for q in (0.0, 1.0))
                 axis.fill_between(ds.loss, low, high, color=style["color"], alpha=0.2, lw=0)

@@ -1,20 +1,25 @@
-"""Coupled dynamics and loss of plasticity: Shin and Yun, *Implicit bias and loss of plasticity in matrix completion: depth promotes
-low-rankness* (2026, arXiv 2603.04703).
+"""Coupled dynamics and loss of plasticity: Shin and Yun, *Implicit bias and loss of plasticity in
+matrix completion: depth promotes low-rankness* (2026, arXiv 2603.04703).
 
-**Known of the original** (its abstract and theorems): with block-diagonal observations depth ≥ 3 couples the blocks unless the start is
-diagonal, and the flow goes to rank 1 if and only if it is coupled; a network of depth 2 that was trained on such decoupled observations
-does not become low-rank when training goes on with more entries, and deep ones do. Sizes, starts and entries are our choice.
+**Known of the original** (its abstract and theorems): with block-diagonal observations depth ≥ 3
+couples the blocks unless the start is diagonal, and the flow goes to rank 1 if and only if it is
+coupled; a network of depth 2 that was trained on such decoupled observations does not become
+low-rank when training goes on with more entries, and deep ones do. Sizes, starts and entries are
+our choice.
 
-**Coupling.** A 4×4 truth of rank 1, two 2×2 blocks observed; random starts N(0, scale²) and diagonal ones of the same size; depth 2, 3, 4
-and ∞: the effective rank of the endpoint, and the norm of what is left outside the blocks. **Plasticity.** The same truth: first
-only its diagonal is observed, then more entries, and training goes on from where it was (warm), or begins anew with all of them (cold):
-the relative error against the number of entries. Where the entries connect all rows and columns there is one completion of rank 1.
+**Coupling.** A 4×4 truth of rank 1, two 2×2 blocks observed; random starts N(0, scale²) and
+diagonal ones of the same size; depth 2, 3, 4 and ∞: the effective rank of the endpoint, and the
+norm of what is left outside the blocks. **Plasticity.** The same truth: first only its diagonal is
+observed, then more entries, and training goes on from where it was (warm), or begins anew with all
+of them (cold): the relative error against the number of entries. Where the entries connect all rows
+and columns there is one completion of rank 1.
 
-A diagonal start stays diagonal exactly, but not stably so: at N = ∞ and the smallest start the time is long enough for rounding errors to
-grow, and the blocks couple after all.
+A diagonal start stays diagonal exactly, but not stably so: at N = ∞ and the smallest start the time
+is long enough for rounding errors to grow, and the blocks couple after all.
 
-At depth 2 decoupling is exact for single entries: rows of W_2 and columns of W_1 meet only in their own entry, and turn by
-(cosh τ_i, sinh τ_i), which gives every endpoint in closed form (`decoupled_endpoint`).
+At depth 2 decoupling is exact for single entries: rows of W_2 and columns of W_1 meet only in their
+own entry, and turn by (cosh τ_i, sinh τ_i), which gives every endpoint in closed form
+(`decoupled_endpoint`).
 """
 
 import math
@@ -28,8 +33,8 @@ from matplotlib.figure import Figure
 from scipy.optimize import brentq
 
 from ...asymptotics import effective_rank
+from ...dynamics.ensembles import ensemble
 from ...energies import Completion
-from ...ensembles import ensemble
 from ...plots import depth_label, house_style, line_style, new_figure
 
 TITLE = "Coupled dynamics and loss of plasticity (Shin, Yun 2026)"
@@ -67,7 +72,9 @@ def simulate(
     method: str,
     progress: Callable[[float, str], None] | None = None,
 ) -> xr.Dataset:
-    """Endpoints under block-diagonal observations, and errors of warm and cold training; NaN where a run came to no end."""
+    """Endpoints under block-diagonal observations, and errors of warm and cold training; NaN where
+    a run came to no end.
+    """
     noise = np.random.default_rng(seed).normal(size=(runs, SIDE, SIDE))
     one = np.eye(SIDE, dtype=bool)
     diagonal = np.abs(noise) * one
@@ -82,7 +89,9 @@ def simulate(
             for k, (start, mask) in enumerate(((noise, BLOCKS), (diagonal, one))):
                 found = ensemble(observe(mask), scale * start, depth, method=method)
                 rank[i, j, k] = np.where(found.ok, effective_rank(found.W), np.nan)
-                outside[i, j, k] = np.where(found.ok, np.linalg.norm(found.W[:, ~mask], axis=1), np.nan)
+                outside[i, j, k] = np.where(
+                    found.ok, np.linalg.norm(found.W[:, ~mask], axis=1), np.nan
+                )
         order = np.random.default_rng(seed + 1).permutation(np.flatnonzero(~one))
         warm_cold[i], warm_rank[i] = plasticity(depth, plastic_scale * noise, added, order, method)
     dims = ("depth", "scale", "start", "run")
@@ -92,7 +101,11 @@ def simulate(
             "effective_rank": (dims, rank),
             "outside": (dims, outside, {"long_name": "norm of the entries that are not observed"}),
             "error": (again, warm_cold, {"long_name": "relative error ‖W − M‖/‖M‖"}),
-            "plastic_rank": (again, warm_rank, {"long_name": "effective rank after training on all entries"}),
+            "plastic_rank": (
+                again,
+                warm_rank,
+                {"long_name": "effective rank after training on all entries"},
+            ),
         },
         coords={
             "depth": list(depths),
@@ -114,7 +127,9 @@ def observe(mask: np.ndarray) -> Completion:
 def plasticity(
     depth: float, starts: np.ndarray, added: Sequence[int], order: np.ndarray, method: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Relative errors and effective ranks, (training, added, run): warm (first the diagonal, then all) and cold (all at once)."""
+    """Relative errors and effective ranks, (training, added, run): warm (first the diagonal, then
+    all) and cold (all at once).
+    """
     truth, diagonal = np.outer(TRUTH, TRUTH), np.eye(SIDE, dtype=bool)
     before = ensemble(observe(diagonal), starts, depth, method=method)
     error, rank = np.full((2, 2, len(added), len(starts)), np.nan)
@@ -131,8 +146,9 @@ def plasticity(
 
 
 def decoupled_endpoint(W0: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    """Where the depth-2 flow ends that observes the diagonal alone: W_ij = ⟨a_i(τ_i), b_j(τ_j)⟩ with rows a_i of W_2 and columns b_i of
-    W_1, (a_i, b_i) turned by (cosh τ_i, sinh τ_i) until ⟨a_i, b_i⟩ is the observed value.
+    """Where the depth-2 flow ends that observes the diagonal alone: W_ij = ⟨a_i(τ_i), b_j(τ_j)⟩
+    with rows a_i of W_2 and columns b_i of W_1, (a_i, b_i) turned by (cosh τ_i, sinh τ_i) until
+    ⟨a_i, b_i⟩ is the observed value.
 
     >>> W = decoupled_endpoint(np.array([[0.1, 0.02], [0.05, 0.1]]), np.array([1.0, 1.0]))
     >>> W.diagonal().round(9).tolist()
@@ -143,7 +159,12 @@ def decoupled_endpoint(W0: np.ndarray, observed: np.ndarray) -> np.ndarray:
     size, inner = (np.sum(a**2, 1) + np.sum(b**2, 1)) / 2, np.sum(a * b, 1)
     # ⟨a(τ), b(τ)⟩ = inner cosh 2τ + size sinh 2τ
     turn = [
-        brentq(lambda x, p=p, q=q, m=m: p * math.cosh(2 * x) + q * math.sinh(2 * x) - m, -30, 30, xtol=1e-14)
+        brentq(
+            lambda x, p=p, q=q, m=m: p * math.cosh(2 * x) + q * math.sinh(2 * x) - m,
+            -30,
+            30,
+            xtol=1e-14,
+        )
         for p, q, m in zip(inner, size, observed, strict=True)
     ]
     c, h = np.cosh(turn)[:, None], np.sinh(turn)[:, None]
@@ -158,7 +179,11 @@ def draw(ds: xr.Dataset) -> Figure:
         for i, depth in enumerate(ds.depth.values):
             style, here = line_style(i), ds.sel(depth=depth)
             _median(
-                left, ds.scale, here.effective_rank.sel(start="random"), "run", {**style, "label": depth_label(depth)}
+                left,
+                ds.scale,
+                here.effective_rank.sel(start="random"),
+                "run",
+                {**style, "label": depth_label(depth)},
             )
             middle_rank = here.effective_rank.sel(start="diagonal").median("run")
             left.plot(ds.scale, middle_rank, **{**style, "ls": ":", "ms": 3, "lw": 1.2})
@@ -180,12 +205,16 @@ def draw(ds: xr.Dataset) -> Figure:
             ylabel="relative error",
             yscale="log",
         )
-        right.set(title="… and its effective rank", xlabel="entries observed", ylabel="effective rank")
+        right.set(
+            title="… and its effective rank", xlabel="entries observed", ylabel="effective rank"
+        )
         right.legend(fontsize=8)
     return figure
 
 
-def _median(axis: Axes, x: xr.DataArray, values: xr.DataArray, over: str, style: dict[str, Any]) -> None:
+def _median(
+    axis: Axes, x: xr.DataArray, values: xr.DataArray, over: str, style: dict[str, Any]
+) -> None:
     low, high = (values.quantile(q, over) for q in (0.25, 0.75))
     axis.fill_between(x, low, high, color=style["color"], alpha=0.15, lw=0)
     axis.plot(x, values.median(over), **style)
@@ -196,13 +225,20 @@ def summary(ds: xr.Dataset) -> dict[str, str | float]:
     rows: dict[str, str | float] = {}
     small = ds.isel(scale=int(np.argmin(ds.scale.values)))
     for depth in ds.depth.values:
-        random, diagonal = (small.effective_rank.sel(depth=depth, start=s) for s in ("random", "diagonal"))
+        random, diagonal = (
+            small.effective_rank.sel(depth=depth, start=s) for s in ("random", "diagonal")
+        )
         rows[
-            f"effective rank at start {float(small.scale):g}, {depth_label(depth)}: median, 95 % quantile; diagonal start"
-        ] = f"{float(random.median()):.4f}, {float(random.quantile(0.95)):.4f}; {float(diagonal.median()):.4f}"
+            f"effective rank at start {float(small.scale):g}, {depth_label(depth)}: median, 95 % "
+            "quantile; diagonal start"
+        ] = (
+            f"{float(random.median()):.4f}, {float(random.quantile(0.95)):.4f}; "
+            f"{float(diagonal.median()):.4f}"
+        )
         errors = ds.error.sel(depth=depth).median("run")
         rows[f"median relative error, warm / cold, {depth_label(depth)}, by entries"] = ", ".join(
-            f"{SIDE + int(n)}: {float(errors.sel(training='warm', added=n)):.1e} / {float(errors.sel(training='cold', added=n)):.1e}"
+            f"{SIDE + int(n)}: {float(errors.sel(training='warm', added=n)):.1e} / "
+            f"{float(errors.sel(training='cold', added=n)):.1e}"
             for n in ds.added.values
         )
     rows["runs without an end"] = int(ds.effective_rank.isnull().sum() + ds.error.isnull().sum())

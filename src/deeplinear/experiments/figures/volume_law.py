@@ -1,20 +1,24 @@
-"""Does the density of endpoints follow the Riemannian volume? The proposal of a paper as a quantitative test.
+"""Does the density of endpoints follow the Riemannian volume? The proposal of a paper as a
+quantitative test.
 
-**Source**: Cohen, Menon, Veraszto 2023 propose that implicit regularization is a bias towards high state space volume, from maps of
-the volume and pictures of endpoints. No test of it is published; everything here is our choice. docs/volume_law.md tells question,
-method and answer.
+**Source**: Cohen, Menon, Veraszto 2023 propose that implicit regularization is a bias towards high
+state space volume, from maps of the volume and pictures of endpoints. No test of it is published;
+everything here is our choice. docs/volume_law.md tells question, method and answer.
 
-**First half** (`_law_hyperbola`): 2×2, observed diagonal. Rank-1 completions are an arc with coordinate τ = ½ log(w12/w21); volume and
-norms are all functions of σ_1 = 2 · 0.92 cosh τ there, so they agree on the order, and differ in what density they mean. Laws: the
-volume as it is; the volume to a fitted power s; exp(−s · nuclear norm); and the law that gradient flow itself dictates, for it conserves
+**First half** (`_law_hyperbola`): 2×2, observed diagonal. Rank-1 completions are an arc with
+coordinate τ = ½ log(w12/w21); volume and norms are all functions of σ_1 = 2 · 0.92 cosh τ there, so
+they agree on the order, and differ in what density they mean. Laws: the volume as it is; the volume
+to a fitted power s; exp(−s · nuclear norm); and the law that gradient flow itself dictates, for it
+conserves
 
     Q = [(WWᵀ)^{1/N}]_11 − [(WᵀW)^{1/N}]_11,   at rank 1  tanh τ · σ_1^{2/N}
 
-(σ_2 > 0: tanh τ · (σ_1^{2/N} − σ_2^{2/N}), N = ∞: tanh τ · 2 log(σ_1/σ_2)): the start alone decides where a run ends.
+(σ_2 > 0: tanh τ · (σ_1^{2/N} − σ_2^{2/N}), N = ∞: tanh τ · 2 log(σ_1/σ_2)): the start alone decides
+where a run ends.
 
-**Second half** (`_law_minimizers`): random problems of higher rank, where volume and norms disagree. Each endpoint against random
-completions of its rank: how many of them a predictor puts below the endpoint, and how well it predicts the choice on problems that were
-not used for its fit.
+**Second half** (`_law_minimizers`): random problems of higher rank, where volume and norms
+disagree. Each endpoint against random completions of its rank: how many of them a predictor puts
+below the endpoint, and how well it predicts the choice on problems that were not used for its fit.
 """
 
 import math
@@ -64,7 +68,15 @@ SMOKE: dict = {
     "alternatives": 20,
     "climbs": 1,
 }
-_SHOWN = ("volume", "stratum volume", "entropy", "-nuclear norm", "-Frobenius norm", "-Schatten 2/N", "-effective rank")
+_SHOWN = (
+    "volume",
+    "stratum volume",
+    "entropy",
+    "-nuclear norm",
+    "-Frobenius norm",
+    "-Schatten 2/N",
+    "-effective rank",
+)
 
 
 def simulate(
@@ -82,18 +94,28 @@ def simulate(
 ) -> xr.Dataset:
     """Both halves in one dataset: (depth, scale, run, law), and (case, predictor, model).
 
-    A case is (size d, rank r, observed entries, depth, start size): ``problems`` random ones, ``problem_runs`` starts each."""
+    A case is (size d, rank r, observed entries, depth, start size): ``problems`` random ones,
+    ``problem_runs`` starts each."""
     tell = progress or (lambda share, text: None)
     first = along_hyperbola(depths, scales, runs, seed, lambda share, text: tell(0.2 * share, text))
     second = among_minimizers(
-        cases, problems, problem_runs, alternatives, climbs, seed, lambda share, text: tell(0.2 + 0.8 * share, text)
+        cases,
+        problems,
+        problem_runs,
+        alternatives,
+        climbs,
+        seed,
+        lambda share, text: tell(0.2 + 0.8 * share, text),
     )
-    return xr.merge([first, second]).assign_attrs(seed=seed, problems=problems, alternatives=alternatives)
+    return xr.merge([first, second]).assign_attrs(
+        seed=seed, problems=problems, alternatives=alternatives
+    )
 
 
 def draw(ds: xr.Dataset) -> Figure:
-    """Above, the hyperbola: densities, the power of the volume that would be needed, the place that the start's charge predicts.
-    Below, higher rank: what the predictors make of the endpoints."""
+    """Above, the hyperbola: densities, the power of the volume that would be needed, the place that
+    the start's charge predicts. Below, higher rank: what the predictors make of the endpoints.
+    """
     with house_style():
         figure = new_figure(14.5, 10.5)
         grid = figure.add_gridspec(2, 6, height_ratios=(1, 1.25))
@@ -106,10 +128,18 @@ def draw(ds: xr.Dataset) -> Figure:
         left.axvline(0.5, color="#555555", lw=1, ls="--")
         left.set(
             xlim=(-0.02, 1.02),
-            xlabel="share of random minimizers that the predictor puts below an endpoint (½: blind)",
+            xlabel=(
+                "share of random minimizers that the predictor puts below an endpoint (½: blind)"
+            ),
             title="order",
         )
-        left.legend(fontsize=8.5, loc="upper center", bbox_to_anchor=(0.3, -0.12), ncols=4, handletextpad=0.2)
+        left.legend(
+            fontsize=8.5,
+            loc="upper center",
+            bbox_to_anchor=(0.3, -0.12),
+            ncols=4,
+            handletextpad=0.2,
+        )
         _draw_cases(right, ds, "choice", "model", _SHOWN, names=False)
         right.axvline(0, color="#555555", lw=1, ls="--")
         most = math.log(ds.attrs["alternatives"] + 1)
@@ -132,13 +162,21 @@ def _draw_density(axis: Axes, ds: xr.Dataset) -> None:
         colour = line_style(i)["color"]
         law = np.exp(log_volume_law(tau, depth) - log_volume_law(np.zeros(1), depth))
         nodes = np.linspace(-ARC, ARC, 2001)
-        whole = np.trapezoid(np.exp(log_volume_law(nodes, depth) - log_volume_law(np.zeros(1), depth)), nodes)
+        whole = np.trapezoid(
+            np.exp(log_volume_law(nodes, depth) - log_volume_law(np.zeros(1), depth)), nodes
+        )
         axis.plot(tau, law / whole, "--", color=colour, lw=1.2)
         place = ds.tau.values[i, j]
         place = place[np.isfinite(place)]
         wide = min(float(np.quantile(np.abs(place), 0.999)), 1.2)
         count, edges = np.histogram(place, np.linspace(-wide, wide, 31))
-        axis.stairs(count / place.size / np.diff(edges), edges, color=colour, lw=1.6, label=depth_label(float(depth)))
+        axis.stairs(
+            count / place.size / np.diff(edges),
+            edges,
+            color=colour,
+            lw=1.6,
+            label=depth_label(float(depth)),
+        )
     axis.plot([], [], "--", color="#555555", lw=1.2, label="∝ volume")
     axis.set(
         yscale="log",
@@ -154,7 +192,14 @@ def _draw_power(axis: Axes, ds: xr.Dataset) -> None:
     for i, depth in enumerate(ds.depth.values):
         style = line_style(i)
         low, mid, high = (ds[name].values[i] for name in ("power_low", "power", "power_high"))
-        axis.errorbar(ds.scale, mid, [mid - low, high - mid], label=depth_label(float(depth)), capsize=2, **style)
+        axis.errorbar(
+            ds.scale,
+            mid,
+            [mid - low, high - mid],
+            label=depth_label(float(depth)),
+            capsize=2,
+            **style,
+        )
     axis.axhline(1, color="#555555", lw=1.2, ls="--")
     axis.annotate(
         "density ∝ volume",
@@ -165,7 +210,11 @@ def _draw_power(axis: Axes, ds: xr.Dataset) -> None:
         ha="right",
     )
     axis.set(
-        xscale="log", yscale="log", xlabel="size ε of the start", ylabel="s", title="density ∝ $volume^s$: the best s"
+        xscale="log",
+        yscale="log",
+        xlabel="size ε of the start",
+        ylabel="s",
+        title="density ∝ $volume^s$: the best s",
     )
     axis.set_ylim(0.5, None)
     axis.legend(fontsize=9)
@@ -180,7 +229,16 @@ def _draw_charge(axis: Axes, ds: xr.Dataset) -> None:
         there = np.isfinite(y)
         wide = max(wide, float(np.quantile(np.abs(y[there]), 0.99)))
         name = f"{depth_label(float(ds.depth[i]))} ({float(ds.explained[i, j]):.0%})"
-        axis.plot(x[there], y[there], style["marker"], ms=3, mew=0, alpha=0.5, color=style["color"], label=name)
+        axis.plot(
+            x[there],
+            y[there],
+            style["marker"],
+            ms=3,
+            mew=0,
+            alpha=0.5,
+            color=style["color"],
+            label=name,
+        )
     axis.plot([-wide, wide], [-wide, wide], color="#555555", lw=1, ls="--")
     axis.set(
         xlim=(-wide, wide),
@@ -192,15 +250,27 @@ def _draw_charge(axis: Axes, ds: xr.Dataset) -> None:
     axis.legend(fontsize=9, markerscale=2)
 
 
-def _draw_cases(axis: Axes, ds: xr.Dataset, name: str, over: str, shown: tuple[str, ...], names: bool = True) -> None:
+def _draw_cases(
+    axis: Axes, ds: xr.Dataset, name: str, over: str, shown: tuple[str, ...], names: bool = True
+) -> None:
     y = np.arange(ds.sizes["case"])[::-1]
     for k, predictor in enumerate(shown):
         chosen: Any = {over: predictor}
         mid, low, high = (ds[f"{name}{end}"].sel(chosen).values for end in ("", "_low", "_high"))
-        style: dict[str, Any] = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
+        style: dict[str, Any] = {
+            "color": COLOURS[k % len(COLOURS)],
+            "marker": MARKERS[k % len(MARKERS)],
+        }
         place = y + 0.3 - 0.1 * k
         axis.errorbar(
-            mid, place, xerr=[mid - low, high - mid], ls="", ms=5, lw=0.9, label=predictor.replace("-", "− "), **style
+            mid,
+            place,
+            xerr=[mid - low, high - mid],
+            ls="",
+            ms=5,
+            lw=0.9,
+            label=predictor.replace("-", "− "),
+            **style,
         )
     for edge in y[:-1]:
         axis.axhline(edge - 0.5, color="#dddddd", lw=0.8)
@@ -210,7 +280,9 @@ def _draw_cases(axis: Axes, ds: xr.Dataset, name: str, over: str, shown: tuple[s
 
 
 def summary(ds: xr.Dataset) -> dict[str, str | float]:
-    """The powers, the gains of the laws, and for each case order and prediction by volume, nuclear norm and effective rank."""
+    """The powers, the gains of the laws, and for each case order and prediction by volume, nuclear
+    norm and effective rank.
+    """
     out: dict[str, str | float] = {}
     for i, depth in enumerate(ds.depth.values):
         for j, scale in enumerate(ds.scale.values):
@@ -220,20 +292,31 @@ def summary(ds: xr.Dataset) -> dict[str, str | float]:
             )
             out[f"{name}: s of volume^s"] = power
             gains = ", ".join(
-                f"{law} {value:.2f}" for law, value in zip(ds.law.values, ds.gain.values[i, j], strict=True)
+                f"{law} {value:.2f}"
+                for law, value in zip(ds.law.values, ds.gain.values[i, j], strict=True)
             )
             out[f"{name}: nats above uniform"] = gains
-            out[f"{name}: of the place explained by the start's charge"] = f"{float(ds.explained[i, j]):.1%}"
+            out[f"{name}: of the place explained by the start's charge"] = (
+                f"{float(ds.explained[i, j]):.1%}"
+            )
     for c, case in enumerate(ds.case.values):
         for name in _SHOWN:
             here = ds.isel(case=c).sel(predictor=name, model=name)
-            rank = "{:.2f} ({:.2f} … {:.2f})".format(*(float(here[f"below{e}"]) for e in ("", "_low", "_high")))
-            choice = "{:.2f} ({:.2f} … {:.2f})".format(*(float(here[f"choice{e}"]) for e in ("", "_low", "_high")))
+            rank = "{:.2f} ({:.2f} … {:.2f})".format(
+                *(float(here[f"below{e}"]) for e in ("", "_low", "_high"))
+            )
+            choice = "{:.2f} ({:.2f} … {:.2f})".format(
+                *(float(here[f"choice{e}"]) for e in ("", "_low", "_high"))
+            )
             out[f"{case}: {name}: order; nats"] = f"{rank}; {choice}"
         joint = (
-            ds.isel(case=c).choice.sel(model=["norms", "norms and volume", "norms and effective rank", "all"]).values
+            ds.isel(case=c)
+            .choice.sel(model=["norms", "norms and volume", "norms and effective rank", "all"])
+            .values
         )
-        out[f"{case}: nats, norms; + volume; + effective rank; all"] = "; ".join(f"{x:.2f}" for x in joint)
+        out[f"{case}: nats, norms; + volume; + effective rank; all"] = "; ".join(
+            f"{x:.2f}" for x in joint
+        )
         climb = ds.isel(case=c).climb
         out[f"{case}: way to the nearest maximum"] = ", ".join(
             f"{n} {v:.2f}" for n, v in zip(climb.climbed.values, climb.values, strict=True)

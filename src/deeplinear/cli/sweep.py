@@ -1,0 +1,160 @@
+"""``deeplinear sweep FILE``. Light to import: the rest loads inside the command."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from ..errors import InputError, SweepError
+from .console import Interrupted, tidy_exit
+
+if TYPE_CHECKING:
+    from ..sweeps.sweep import SweepReport
+
+
+def sweep(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="TOML, with the task and its grid (docs/experiments.md)."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The zarr store; default: FILE's name + .zarr."),
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler; default: local processes.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Local processes; default: all processors; 0: this one.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a store: compute only what is missing.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a store that exists.")] = False,
+    retries: Annotated[int, typer.Option(help="How often a task that fails is tried again.")] = 2,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds that a scheduler may take to answer.")
+    ] = 15.0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors and warnings only.")] = False,
+) -> None:
+    """Compute one task for each point of a grid, on any number of processes, into one store."""
+    console, errors = Console(quiet=quiet), Console(stderr=True)
+    with tidy_exit(errors):
+        if resume and force:
+            raise InputError(
+                "--force replaces the store and --resume goes on with it; give one of them."
+            )
+        from ..sweeps.sweep import manifest_path, read_sweep, run_sweep
+        from .experiment import check_folder
+
+        what = read_sweep(file)
+        store = out if out is not None else Path(file.stem + ".zarr")
+        check_folder(store.absolute().parent)
+        bar = _Bar(errors, quiet)
+        try:
+            with bar:
+                report = run_sweep(
+                    what,
+                    store,
+                    scheduler=scheduler,
+                    workers=workers,
+                    resume=resume,
+                    force=force,
+                    retries=retries,
+                    timeout=timeout,
+                    on_progress=bar.show,
+                )
+        except SweepError as error:
+            errors.print(f"[bold red]Stopped:[/] {escape(str(error))}{bar.so_far}", soft_wrap=True)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"Interrupted.{bar.so_far} --resume goes on with '{store}'."
+            ) from None
+        console.print(
+            f"{store}: {_told(report)}. Manifest: {manifest_path(store)}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        _warn(errors, report)
+        if report.failures:
+            raise typer.Exit(1)
+
+
+class _Bar:
+    """The progress bar: tasks done, failed and left."""
+
+    def __init__(self, errors: Console, quiet: bool) -> None:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        columns = (
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            TimeRemainingColumn(),
+        )
+        self._progress = Progress(
+            *columns, console=Console(stderr=True, quiet=True) if quiet else errors, transient=True
+        )
+        self._task = self._progress.add_task("starting", total=None)
+        self.so_far = ""
+
+    def __enter__(self) -> "_Bar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._progress.stop()
+
+    def show(self, report: "SweepReport") -> None:
+        failed = f", {len(report.failures)} failed" if report.failures else ""
+        self._progress.update(
+            self._task, completed=report.done, total=report.tasks, description=f"tasks{failed}"
+        )
+        self.so_far = f" {report.done:,} of {report.tasks:,} tasks are in the store."
+
+
+def _told(report: "SweepReport") -> str:
+    kept = f", {report.kept:,} were there already" if report.kept else ""
+    return f"{report.done:,} of {report.tasks:,} tasks ({report.computed:,} computed now{kept})"
+
+
+def _warn(errors: Console, report: "SweepReport") -> None:
+    if report.version_changes and report.kept and report.computed:
+        errors.print(
+            "[yellow]Warning:[/] the store was begun with other versions "
+            f"({escape('; '.join(report.version_changes))}): "
+            "its numbers come from both.",
+            soft_wrap=True,
+        )
+    if report.excluded:
+        errors.print(
+            f"[yellow]Warning:[/] {report.excluded:,} runs in {report.partial:,} tasks were not "
+            "converged or not a number; "
+            "they are left out of the statistics (status 2, runs_excluded).",
+            soft_wrap=True,
+        )
+    if report.empty:
+        errors.print(
+            f"[yellow]Warning:[/] {report.empty:,} tasks have a NaN among their results (status "
+            "3).",
+            soft_wrap=True,
+        )
+    if report.failures:
+        task, why = next(iter(sorted(report.failures.items())))
+        errors.print(
+            f"[bold red]Failed:[/] {len(report.failures):,} tasks, such as task {task}: "
+            f"{escape(why)}; "
+            "they are missing in the store, and --resume tries them again.",
+            soft_wrap=True,
+        )

@@ -1,0 +1,1 @@
+"""The two passes over the observed entries, on compiled loops, on NumPy, or on JAX devices."""

@@ -1,0 +1,266 @@
+"""The compiled loops over observed entries. Nothing here knows about penalties, schedules or
+statistics.
+
+Both sides of the factorization are stored with their biases in one array each, so that a prediction
+is one dot product:
+
+    row i: z_i = (p_i, a_i, 1, 0 …), column j: y_j = (q_j, 1, b_j, 0 …), W_ij + a_i + b_j = z_i ·
+    y_j.
+
+The width is padded with zeros to a multiple of `LANES`. A pass goes through the lines ``lo`` …
+``hi`` of one compressed structure and recomputes the residual from the factors: storing and
+permuting it between the two orders costs more. Every loop releases the interpreter, so that
+`threads.run` can work on several blocks at once; a line is always summed in the same order, hence
+the result does not depend on the number of threads.
+"""
+
+import numpy as np
+
+from ..compiled import compiled, inlined
+
+# The factors' width is a multiple of this many numbers: inner loops have no remainder.
+LANES = 8
+
+
+def width(rank: int) -> int:
+    """Padded number of columns for ``rank`` components and the two biases."""
+    return -(-(rank + 2) // LANES) * LANES
+
+
+@inlined
+def _dot(z, y):
+    total = z.dtype.type(0)
+    for k in range(z.size):
+        total += z[k] * y[k]
+    return total
+
+
+@inlined
+def _dots(z, a, b, c, d):
+    """Four dot products at once: one load of z for four rows, and four chains of additions for the
+    processor to overlap.
+    """
+    p = q = r = s = z.dtype.type(0)
+    for k in range(z.size):
+        p += z[k] * a[k]
+        q += z[k] * b[k]
+        r += z[k] * c[k]
+        s += z[k] * d[k]
+    return p, q, r, s
+
+
+@inlined
+def _add(out, p, a, q, b, r, c, s, d):
+    """out += p a + q b + r c + s d, in one go over ``out``."""
+    for k in range(out.size):
+        out[k] += p * a[k] + q * b[k] + r * c[k] + s * d[k]
+
+
+@inlined
+def _add_squares(out, p, a, q, b, r, c, s, d):
+    for k in range(out.size):
+        out[k] += p * a[k] * a[k] + q * b[k] * b[k] + r * c[k] * c[k] + s * d[k] * d[k]
+
+
+@inlined
+def _look(start, stop, indices, values, weights, mean, z, Y, grad, square):
+    """Σ w e² of one line, with grad += Σ w e y and square += Σ w y²."""
+    weighted, one = weights.size > 0, z.dtype.type(1)
+    energy, t = z.dtype.type(0), start
+    while t + 4 <= stop:
+        a, b, c, d = Y[indices[t]], Y[indices[t + 1]], Y[indices[t + 2]], Y[indices[t + 3]]
+        p, q, r, s = _dots(z, a, b, c, d)
+        p, q, r, s = (
+            values[t] - mean - p,
+            values[t + 1] - mean - q,
+            values[t + 2] - mean - r,
+            values[t + 3] - mean - s,
+        )
+        if weighted:
+            v, w, x, y = weights[t], weights[t + 1], weights[t + 2], weights[t + 3]
+        else:
+            v = w = x = y = one
+        energy += v * p * p + w * q * q + x * r * r + y * s * s
+        _add(grad, v * p, a, w * q, b, x * r, c, y * s, d)
+        _add_squares(square, v, a, w, b, x, c, y, d)
+        t += 4
+    while t < stop:
+        a = Y[indices[t]]
+        p = values[t] - mean - _dot(z, a)
+        v = weights[t] if weighted else one
+        energy += v * p * p
+        for k in range(z.size):
+            grad[k] += v * p * a[k]
+            square[k] += v * a[k] * a[k]
+        t += 1
+    return energy
+
+
+@inlined
+def _curve(start, stop, indices, weights, direction, Y, image):
+    """Σ w (direction·y)² of one line; ``image`` += Σ w (direction·y) y unless it is empty."""
+    weighted, one = weights.size > 0, direction.dtype.type(1)
+    total, t = direction.dtype.type(0), start
+    while t + 4 <= stop:
+        a, b, c, d = Y[indices[t]], Y[indices[t + 1]], Y[indices[t + 2]], Y[indices[t + 3]]
+        p, q, r, s = _dots(direction, a, b, c, d)
+        if weighted:
+            v, w, x, y = weights[t], weights[t + 1], weights[t + 2], weights[t + 3]
+        else:
+            v = w = x = y = one
+        total += v * p * p + w * q * q + x * r * r + y * s * s
+        _add(image, v * p, a, w * q, b, x * r, c, y * s, d)
+        t += 4
+    while t < stop:
+        a = Y[indices[t]]
+        p = _dot(direction, a)
+        v = weights[t] if weighted else one
+        total += v * p * p
+        for k in range(image.size):
+            image[k] += v * p * a[k]
+        t += 1
+    return total
+
+
+@compiled
+def solve(
+    lo,
+    hi,
+    indptr,
+    indices,
+    values,
+    weights,
+    mean,
+    Z,
+    Y,
+    ridge,
+    extra,
+    scale,
+    free,
+    steps,
+    pull,
+    bend,
+):
+    """Lower ½ Σ_j w_ij (mean + z_i·y_j − x_ij)² + ½ Σ_k (ridge_k scale_i + extra_k) z_ik² over the
+    ``free`` parts of each z_i.
+
+    ``steps`` conjugate-gradient steps with the diagonal as preconditioner, in place. Returns ½ Σ w
+    e² before the steps and adds Σ_i z_ik Σ_j w e y_jk to ``pull`` and Σ_i z_ik² Σ_j w y_jk² to
+    ``bend``, both before the steps.
+    """
+    width = Z.shape[1]
+    work = np.empty((5, width), Z.dtype)
+    grad, inverse, direction, image, total = work[0], work[1], work[2], work[3], work[4]
+    eps = np.finfo(Z.dtype).eps
+    energy = 0.0
+    for i in range(lo, hi):
+        z, start, stop = Z[i], indptr[i], indptr[i + 1]
+        grad[:] = 0
+        inverse[:] = 0
+        energy += _look(start, stop, indices, values, weights, mean, z, Y, grad, inverse)
+        norm = 0.0
+        for k in range(width):
+            pull[k] += z[k] * grad[k]
+            bend[k] += z[k] * z[k] * inverse[k]
+            total[k] = ridge[k] * scale[i] + extra[k]
+            grad[k] -= total[k] * z[k]
+            inverse[k] = free[k] / (inverse[k] + total[k]) if inverse[k] + total[k] > 0 else 0
+            direction[k] = inverse[k] * grad[k]
+            norm += grad[k] * direction[k]
+        # a line of few entries is exact after as many steps: beyond, rounding would be taken for a
+        # gradient, of no curvature
+        least = norm * (64 * eps) ** 2
+        for step in range(steps):
+            if norm <= least:
+                break
+            curve = 0.0
+            for k in range(width):
+                image[k] = total[k] * direction[k]
+                curve += image[k] * direction[k]
+            last = step == steps - 1
+            curve += _curve(
+                start, stop, indices, weights, direction, Y, image[:0] if last else image
+            )
+            if curve <= eps * norm:
+                break
+            length, new = Z.dtype.type(norm / curve), 0.0
+            for k in range(width):
+                z[k] += length * direction[k]
+                grad[k] -= length * image[k]
+                new += grad[k] * grad[k] * inverse[k]
+            ratio = Z.dtype.type(new / norm)
+            for k in range(width):
+                direction[k] = inverse[k] * grad[k] + ratio * direction[k]
+            norm = new
+    return energy / 2
+
+
+@compiled
+def pull_back(lo, hi, indptr, indices, values, weights, mean, Z, Y, X, out, seed):
+    """out_i = Σ_j w_ij e_ij x_j with e = x − mean − z·y (rows of R X); returns ½ Σ w e².
+
+    With ``seed`` > 0 every residual gets a random sign, a hash of its position and the seed.
+    """
+    weighted, one, energy = weights.size > 0, Z.dtype.type(1), 0.0
+    for i in range(lo, hi):
+        z, o, part = Z[i], out[i], Z.dtype.type(0)
+        o[:] = 0
+        t, stop = indptr[i], indptr[i + 1]
+        while t + 4 <= stop:
+            g, h, j, k = indices[t], indices[t + 1], indices[t + 2], indices[t + 3]
+            p, q, r, s = _dots(z, Y[g], Y[h], Y[j], Y[k])
+            p, q, r, s = (
+                values[t] - mean - p,
+                values[t + 1] - mean - q,
+                values[t + 2] - mean - r,
+                values[t + 3] - mean - s,
+            )
+            if weighted:
+                v, w, x, y = weights[t], weights[t + 1], weights[t + 2], weights[t + 3]
+            else:
+                v = w = x = y = one
+            part += v * p * p + w * q * q + x * r * r + y * s * s
+            if seed != 0:
+                v, w, x, y = (
+                    v * _sign(i, g, seed),
+                    w * _sign(i, h, seed),
+                    x * _sign(i, j, seed),
+                    y * _sign(i, k, seed),
+                )
+            _add(o, v * p, X[g], w * q, X[h], x * r, X[j], y * s, X[k])
+            t += 4
+        while t < stop:
+            g = indices[t]
+            p = values[t] - mean - _dot(z, Y[g])
+            v = weights[t] if weighted else one
+            part += v * p * p
+            if seed != 0:
+                v *= _sign(i, g, seed)
+            for k in range(o.size):
+                o[k] += v * p * X[g, k]
+            t += 1
+        energy += part
+    return energy / 2
+
+
+@compiled
+def _sign(i, j, seed):
+    """±1, a hash that is symmetric in the order of the arguments (rows may be columns), as
+    splitmix64 mixes bits.
+    """
+    a, b = np.uint64(max(i, j)), np.uint64(min(i, j))
+    h = a * np.uint64(0x9E3779B97F4A7C15) + b * np.uint64(0xC2B2AE3D27D4EB4F) + np.uint64(seed)
+    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.float32(1) if (h >> np.uint64(63)) & np.uint64(1) else np.float32(-1)
+
+
+@compiled
+def at(lo, hi, rows, cols, mean, Z, Y, out):
+    """out_t = mean + z_{rows_t} · y_{cols_t}."""
+    for t in range(lo, hi):
+        z, y = Z[rows[t]], Y[cols[t]]
+        dot = Z.dtype.type(0)
+        for k in range(Z.shape[1]):
+            dot += z[k] * y[k]
+        out[t] = mean + dot

@@ -1,0 +1,247 @@
+"""The forms in which observed entries come: sparse, triples, long data frames, pairs with values,
+dense with NaN.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...errors import InputError, PrecisionError
+from .ids import Ids, check_unmasked, is_missing
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Observed entries with positions in place of ids; ``rows`` and ``cols`` may be any integer
+    type.
+    """
+
+    rows: np.ndarray
+    cols: np.ndarray
+    values: np.ndarray
+    row_ids: Ids
+    col_ids: Ids
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.row_ids.size, self.col_ids.size
+
+
+def read_entries(
+    X: Any, y: Any, columns: Sequence[str], known: tuple[Ids, Ids] | None = None, *, name: str = "X"
+) -> Entries:
+    """Observed entries from any of the forms that `DeepMatrixCompletion` takes; with ``known`` ids,
+    new ones come behind.
+
+    ``columns`` are the names of the row id, the column id and the value in a long data frame.
+    """
+    if hasattr(X, "tocoo"):
+        return _matrix_entries(*_sparse_entries(X, name), known, name)
+    if y is not None:
+        rows, cols = pairs(X, columns, name)
+        return _named_entries(rows, cols, y, known, (f"rows of {name}", f"columns of {name}", "y"))
+    if is_long_frame(X, columns, name):
+        rows, cols, values = (X[column] for column in columns)
+        return _named_entries(
+            rows, cols, values, known, tuple(f"column '{column}'" for column in columns)
+        )
+    if isinstance(X, tuple):
+        if len(X) != 3:
+            raise InputError(f"{name} must be (rows, cols, values), got a tuple of {len(X)}.")
+        return _named_entries(*X, known, ("rows", "cols", "values"))
+    return _matrix_entries(*_dense_entries(X, name), known, name)
+
+
+def is_long_frame(X: Any, columns: Sequence[str], name: str = "X") -> bool:
+    """Whether X is a data frame with the three ``columns``; one that has only some of them is an
+    error.
+    """
+    if not (hasattr(X, "columns") and hasattr(X, "dtypes")):
+        return False
+    there = [column in list(X.columns) for column in columns]
+    if any(there) and not all(there):
+        missing = [column for column, found in zip(columns, there, strict=True) if not found]
+        raise InputError(
+            f"{name} lacks the column(s) {', '.join(map(repr, missing))}: name the columns of a "
+            "long frame with columns=(row, "
+            "column, value)."
+        )
+    return all(there)
+
+
+def pairs(X: Any, columns: Sequence[str], name: str) -> tuple[Any, Any]:
+    """The two columns of X (pairs of ids): by name if they are there, else the first and the
+    second.
+    """
+    if hasattr(X, "columns"):
+        names = list(X.columns)
+        if columns[0] in names and columns[1] in names:
+            return X[columns[0]], X[columns[1]]
+        if len(names) != 2:
+            raise InputError(
+                f"{name} must have two columns of ids where y is given, got {len(names)}."
+            )
+        return X[names[0]], X[names[1]]
+    if isinstance(X, tuple) and len(X) == 2:
+        return X
+    X = X if isinstance(X, np.ndarray) else np.asarray(X, dtype=object)
+    if X.ndim != 2 or X.shape[1] != 2:
+        raise InputError(
+            f"{name} must be pairs (row id, column id), shape (entries, 2), where y is given, got "
+            f"shape {X.shape}."
+        )
+    return X[:, 0], X[:, 1]
+
+
+def numbers(values: Any, name: str) -> np.ndarray:
+    """A vector of finite real numbers as float32 or float64; `InputError` with the first bad
+    position otherwise.
+    """
+    check_unmasked(values, name)
+    array = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
+    if array.dtype.kind == "U" and isinstance(values, list | tuple):
+        array = np.asarray(values, dtype=object)  # NumPy has made texts of the numbers beside one
+    if array.dtype.kind in "cmM":
+        raise InputError(f"{name} must hold real numbers, got {array.dtype}: convert it first.")
+    if array.dtype.kind not in "fiub":
+        plain = [_number(x, t, name) for t, x in enumerate(array.ravel().tolist())]
+        array = np.array(plain, dtype=float).reshape(array.shape)
+    if array.ndim != 1:
+        raise InputError(f"{name} must be a vector, got shape {array.shape}.")
+    if array.dtype != np.float32:
+        array = array.astype(np.float64, copy=False)
+    bad = ~np.isfinite(array)
+    if bad.any():
+        where = int(np.argmax(bad))
+        raise InputError(
+            f"{name} must be finite, got {int(bad.sum())} NaN or infinite value(s), the first at "
+            f"position {where} (counted "
+            "from 0): leave missing entries out."
+        )
+    return array
+
+
+def _number(value: Any, position: int, name: str) -> float:
+    """One element of a vector of objects; NaN for None and the NA of pandas."""
+    if is_missing(value):
+        return math.nan
+    try:
+        if isinstance(value, str | bytes):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{name} must hold real numbers, got {value!r} ({type(value).__name__}) at position "
+            f"{position} (counted from 0): "
+            "convert it first."
+        ) from None
+
+
+def check_size(values: np.ndarray) -> None:
+    """Raise `PrecisionError` where squares and penalties of the values would over- or underflow in
+    their type.
+    """
+    largest = 1e8 if values.dtype == np.float32 else 1e60  # fourth powers occur
+    size = float(np.abs(values).max(initial=0.0))
+    # the spread that a fit has to resolve; 0 is a constant, which is none
+    spread = float(np.ptp(values)) if size <= largest else size
+    if size > largest or 0 < spread < 1 / largest:
+        raise PrecisionError(
+            f"values of the size {max(size, spread):.3g} with a spread of {spread:.3g} are beyond "
+            f"what {values.dtype} carries "
+            "safely: give them in other units."
+        )
+
+
+def _named_entries(
+    rows: Any, cols: Any, values: Any, known: tuple[Ids, Ids] | None, names: Sequence[str]
+) -> Entries:
+    lengths = [len(part) for part in (rows, cols, values)]
+    if len(set(lengths)) > 1:
+        told = ", ".join(f"{name}: {length}" for name, length in zip(names, lengths, strict=True))
+        raise InputError(f"{names[0]}, {names[1]} and {names[2]} must have one length, got {told}.")
+    checked = numbers(values, names[2])
+    start = known or (Ids(np.zeros(0, np.int64), 0), Ids(np.zeros(0, np.int64), 0))
+    row_ids, row_codes = start[0].extended(rows, names[0])
+    col_ids, col_codes = start[1].extended(cols, names[1])
+    return Entries(row_codes, col_codes, checked, row_ids, col_ids)
+
+
+def _sparse_entries(
+    X: Any, name: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
+    """Stored entries, **stored zeros included**: what is not stored is not observed."""
+    if X.ndim != 2:
+        raise InputError(f"{name} must be a matrix, got {X.ndim} axes.")
+    try:
+        coo = X.tocoo(copy=False)
+    except ValueError as error:
+        raise InputError(f"{name} is not a valid sparse matrix ({error}).") from None
+    return coo.row, coo.col, numbers(coo.data, f"the data of {name}"), X.shape
+
+
+def _dense_entries(X: Any, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
+    """The entries of a dense array or frame that are not NaN."""
+    try:
+        if isinstance(X, np.ma.MaskedArray):  # what is masked is missing
+            X = np.ma.filled(
+                X.astype(X.dtype if X.dtype in (np.float32, np.float64) else float), np.nan
+            )
+        _check_no_text(X)
+        dense = np.asarray(X.to_numpy(dtype=float, na_value=np.nan) if hasattr(X, "iloc") else X)
+        dense = dense if dense.dtype in (np.float32, np.float64) else dense.astype(float)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{name} must hold numbers where it is a table; for ids use (rows, cols, values), or a "
+            "long frame whose three "
+            "columns the parameter columns names."
+        ) from None
+    if dense.ndim != 2:
+        raise InputError(
+            f"{name} must be a matrix, got shape {dense.shape}; entries come as a tuple (rows, "
+            "cols, values)."
+        )
+    if np.isinf(dense).any():
+        row, col = np.argwhere(np.isinf(dense))[0]
+        raise InputError(
+            f"{name} must not contain infinity, got it at row {row}, column {col} (counted from 0)."
+        )
+    rows, cols = np.nonzero(~np.isnan(dense))
+    return rows, cols, dense[rows, cols], dense.shape
+
+
+def _check_no_text(X: Any) -> None:
+    """Raise TypeError for a table with texts, also those that read as numbers."""
+    if hasattr(X, "dtypes"):
+        X = X.select_dtypes(exclude=["number", "bool"]) if hasattr(X, "select_dtypes") else X
+        X = X.to_numpy()
+    array = np.asarray(X)
+    if array.dtype.kind in "US" or (
+        array.dtype == object and any(isinstance(x, str | bytes) for x in array.flat)
+    ):
+        raise TypeError
+
+
+def _matrix_entries(
+    rows: np.ndarray,
+    cols: np.ndarray,
+    values: np.ndarray,
+    shape: tuple[int, int],
+    known: tuple[Ids, Ids] | None,
+    name: str,
+) -> Entries:
+    if known is None:
+        return Entries(rows, cols, values, Ids.positions(shape[0]), Ids.positions(shape[1]))
+    if not (known[0].positional and known[1].positional):
+        raise InputError(
+            f"{name} must carry ids, as the entries of the first fit did: give (rows, cols, "
+            "values)."
+        )
+    sides = [Ids.positions(max(ids.size, side)) for ids, side in zip(known, shape, strict=True)]
+    return Entries(rows, cols, values, sides[0], sides[1])

@@ -1,0 +1,271 @@
+"""Names of rows and columns: any hashable ids, numbered in order of first appearance (integers: in
+increasing order).
+"""
+
+import datetime
+import json
+from collections.abc import Hashable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ...errors import InputError
+
+_UTF8 = {
+    "encoding": "utf-8",
+    "errors": "surrogatepass",
+}  # also halves of characters, as undecodable file names have
+_DATES = (datetime.datetime, datetime.date, datetime.time)  # types that write and read themselves
+_TABLE = 4  # a look-up table may be so many times longer than the ids are many
+
+
+def as_ids(values: Any, name: str) -> np.ndarray:
+    """Ids as an array, int64 where all are integers and ``object`` otherwise; `InputError` where
+    one is missing or unhashable.
+    """
+    check_unmasked(values, name)
+    if isinstance(values, list | tuple) and (
+        len(set(map(type, values))) > 1 or isinstance(next(iter(values), 0), tuple)
+    ):
+        array = _objects(values)  # NumPy would turn 1 and "a" into texts, and tuples into rows
+    else:
+        array = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
+    if (
+        array.dtype.kind == "f"
+        and isinstance(values, list | tuple)
+        and isinstance(next(iter(values), 0.0), int)
+    ):
+        array = _objects(values)  # integers beyond 64 bits on both sides of 0
+    if array.ndim != 1:
+        raise InputError(f"{name} must be a vector of ids, got shape {array.shape}.")
+    if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
+        raise InputError(
+            f"{name} holds integers beyond 2**63 - 1, the largest being {array.max()}: use text "
+            "ids."
+        )
+    if array.dtype.kind in "iu":
+        return array.astype(np.int64, copy=False)
+    if array.dtype.kind == "f":
+        missing = np.isnan(array)
+    elif array.dtype.kind in "mM":
+        missing = np.isnat(array)
+    else:
+        array = array if array.dtype == object else _objects(array.tolist())
+        missing = np.fromiter(map(is_missing, array), bool, len(array))
+    if missing.any():
+        raise InputError(
+            f"{name} has {int(missing.sum())} missing id(s), the first at position "
+            f"{int(np.argmax(missing))} (counted from 0): "
+            "drop these entries."
+        )
+    if array.dtype.kind == "f" and (array == np.floor(array)).all() and (abs(array) < 2**53).all():
+        return array.astype(np.int64)  # integers that a missing value once made floats
+    if array.dtype != object:
+        return _objects(list(array) if array.dtype.kind in "mM" else array.tolist())
+    if all(type(x) is int and -(2**63) <= x < 2**63 for x in array):
+        return array.astype(np.int64)
+    return array
+
+
+def check_unmasked(values: Any, name: str) -> None:
+    """`InputError` for a vector with masked elements: what they hide would come back to light."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        masked = np.ma.getmaskarray(values)
+        raise InputError(
+            f"{name} has {int(masked.sum())} masked element(s), the first at position "
+            f"{int(np.argmax(masked))} (counted from 0): "
+            "drop these entries."
+        )
+
+
+def is_missing(label: Any) -> bool:
+    """None, NaN, NaT, or the NA of pandas, which is neither equal to itself nor not."""
+    if label is None:
+        return True
+    try:
+        return bool(label != label)
+    except TypeError:
+        return True
+    except ValueError:  # an array: no id, as whoever hashes it will say
+        return False
+
+
+def _objects(values: Any) -> np.ndarray:
+    """An array with one Python object (also a tuple) per place."""
+    return np.fromiter(values, dtype=object, count=len(values))
+
+
+class Ids:
+    """The ids of one side, each with its position 0 … size − 1; or, without names, the positions
+    themselves.
+
+    >>> ids, codes = Ids.of(np.array(["ann", "bob", "ann"]), "users")
+    >>> ids.labels.tolist(), codes.tolist(), ids.codes(["bob", "eve"], "users").tolist()
+    (['ann', 'bob'], [0, 1, 0], [1, -1])
+    """
+
+    def __init__(self, labels: np.ndarray | None, size: int) -> None:
+        self._labels, self.size = labels, size
+
+    @classmethod
+    def positions(cls, size: int) -> "Ids":
+        """Rows or columns of a matrix, known by their positions."""
+        return cls(None, size)
+
+    @classmethod
+    def of(cls, values: Any, name: str) -> "tuple[Ids, np.ndarray]":
+        """The distinct ids of ``values``, and the position of each entry's id."""
+        return cls(np.zeros(0, np.int64), 0).extended(values, name)
+
+    @property
+    def positional(self) -> bool:
+        return self._labels is None
+
+    @property
+    def labels(self) -> np.ndarray:
+        return np.arange(self.size) if self._labels is None else self._labels
+
+    def label(self, position: int) -> Any:
+        """The id at a position, as a Python object."""
+        return (
+            position if self._labels is None else self._labels[position : position + 1].tolist()[0]
+        )
+
+    def codes(self, values: Any, name: str) -> np.ndarray:
+        """Positions of the ids ``values``, −1 where unseen. Positions out of range are an error:
+        they are no ids.
+        """
+        ids = as_ids(values, name)
+        if self.positional:
+            return self._checked_positions(ids, name)
+        if self.labels.dtype == np.int64 and ids.dtype == np.int64:
+            return self._integer_codes(ids)
+        index = self._index
+        try:
+            return np.fromiter((index.get(x, -1) for x in ids.tolist()), np.int64, len(ids))
+        except TypeError:
+            raise InputError(
+                f"{name} holds an id that is not hashable: use numbers, text or tuples."
+            ) from None
+
+    def extended(self, values: Any, name: str) -> "tuple[Ids, np.ndarray]":
+        """These ids with the unseen ones of ``values`` behind them, and the position of each
+        entry's id.
+        """
+        ids = as_ids(values, name)
+        if self.positional:
+            self._checked_positions(ids, name, grow=True)
+            return Ids.positions(max(self.size, int(ids.max(initial=-1)) + 1)), ids
+        if self.labels.dtype == np.int64 and ids.dtype == np.int64:
+            known = self._integer_codes(ids)
+            new = np.unique(ids[known < 0])
+            if not len(new):
+                return self, known
+            larger = Ids(np.concatenate([self.labels, new]), self.size + len(new))
+            return larger, larger._integer_codes(ids)
+        index = dict(self._index)
+        try:
+            codes = np.fromiter(
+                (index.setdefault(x, len(index)) for x in ids.tolist()), np.int64, len(ids)
+            )
+        except TypeError:
+            raise InputError(
+                f"{name} holds an id that is not hashable: use numbers, text or tuples."
+            ) from None
+        return Ids(_objects(list(index)), len(index)), codes
+
+    def _checked_positions(self, ids: np.ndarray, name: str, grow: bool = False) -> np.ndarray:
+        if ids.dtype != np.int64:
+            raise InputError(
+                f"{name} must hold positions (integers from 0), for the model was fitted to a "
+                f"matrix, got {ids[0]!r}."
+            )
+        bad = ids < 0 if grow else (ids < 0) | (ids >= self.size)
+        if bad.any():
+            where = int(np.argmax(bad))
+            raise InputError(
+                f"{name} must lie between 0 and {self.size - 1}, got {ids[where]} at position "
+                f"{where}: the model was fitted to "
+                "a matrix and knows its lines by their positions."
+            )
+        return ids
+
+    def _integer_codes(self, ids: np.ndarray) -> np.ndarray:
+        low, table, order, ordered = self._integers
+        if table is not None:
+            inside = (ids >= low) & (ids < low + len(table))
+            return np.where(inside, table[np.where(inside, ids - low, 0)], -1)
+        if not self.size:
+            return np.full(len(ids), -1)
+        place = np.minimum(np.searchsorted(ordered, ids), self.size - 1)
+        return np.where(ordered[place] == ids, order[place], -1)
+
+    @cached_property
+    def _integers(self) -> tuple[int, np.ndarray | None, np.ndarray, np.ndarray]:
+        """(smallest id, table from id − smallest to position if that is short, else the order that
+        sorts the ids).
+        """
+        labels = self.labels
+        if not len(labels):
+            return 0, None, labels, labels
+        low, high = int(labels.min()), int(labels.max())
+        if high - low < _TABLE * len(labels) + 1000:
+            table = np.full(high - low + 1, -1)
+            table[labels - low] = np.arange(len(labels))
+            return low, table, labels, labels
+        order = np.argsort(labels)
+        return low, None, order, labels[order]
+
+    @cached_property
+    def _index(self) -> dict[Hashable, int]:
+        return {label: t for t, label in enumerate(self.labels.tolist())}
+
+    def to_bytes(self, name: str) -> bytes:
+        """JSON text; numbers, text, booleans, dates and times, and tuples of these."""
+        if self.positional:
+            return json.dumps({"positions": self.size}).encode()
+        try:
+            return json.dumps(
+                {"ids": [_plain(x) for x in self.labels.tolist()]}, ensure_ascii=False
+            ).encode(**_UTF8)
+        except TypeError as error:
+            raise InputError(
+                f"{name} holds ids of the type {error}, which a model file cannot carry: use "
+                "numbers, text, dates or tuples of them."
+            ) from None
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Ids":
+        content = json.loads(data.decode(**_UTF8))
+        if "positions" in content:
+            return cls.positions(int(content["positions"]))
+        labels = [_rich(label) for label in content["ids"]]
+        integers = all(type(label) is int and -(2**63) <= label < 2**63 for label in labels)
+        return cls(np.array(labels, dtype=np.int64) if integers else _objects(labels), len(labels))
+
+
+def _plain(label: Any) -> Any:
+    if isinstance(label, tuple):
+        return {"tuple": [_plain(part) for part in label]}
+    if isinstance(label, np.datetime64 | np.timedelta64):
+        unit, step = np.datetime_data(label.dtype)
+        return {type(label).__name__: [int(label.astype(np.int64)), f"{step}{unit}"]}
+    if isinstance(label, np.generic):
+        label = label.item()
+    if type(label) in _DATES:
+        return {type(label).__name__: label.isoformat()}
+    if label is None or type(label) in (int, float, str, bool):
+        return label
+    raise TypeError(type(label).__name__)
+
+
+def _rich(label: Any) -> Any:
+    if not isinstance(label, dict):
+        return label
+    [(kind, content)] = label.items()
+    if kind == "tuple":
+        return tuple(_rich(part) for part in content)
+    if kind in ("datetime64", "timedelta64"):
+        return getattr(np, kind)(*content)
+    return {date.__name__: date for date in _DATES}[kind].fromisoformat(content)

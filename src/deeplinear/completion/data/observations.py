@@ -1,0 +1,289 @@
+"""The observed entries of a large matrix: compressed by rows and by columns, checked once."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from ...errors import InputError
+
+# Entries per block: enough to forget the cost of a call, few enough to share out evenly.
+BLOCK = 1 << 17
+
+
+class RepeatedEntriesError(InputError):
+    """Entries that come more than once: how many repetitions, and the row and column of the
+    first.
+    """
+
+    def __init__(
+        self, count: int, row: Any, col: Any, name: str = "rows and cols", fix: str = "pass"
+    ) -> None:
+        self.count, self.row, self.col = count, row, col
+        super().__init__(
+            f"{name} must name every entry once, got {count} repetition(s), the first of row "
+            f"{row!r}, column {col!r}: "
+            f'{fix} duplicates="mean" or duplicates="last", or drop them.'
+        )
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """Entries line by line: line i holds ``indices[indptr[i]:indptr[i+1]]``, sorted, and their
+    values and weights.
+
+    ``weights`` is empty when all weights are 1.
+    """
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    values: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Entries per line."""
+        return np.diff(self.indptr)
+
+    @cached_property
+    def blocks(self) -> list[tuple[int, int]]:
+        return blocks(self.indptr)
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        return self.indptr, self.indices, self.values, self.weights
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Observed entries x_ij with weights w_ij > 0 of an m×n matrix, by row and by column. Make one
+    with `from_triples`.
+
+    >>> seen = Observations.from_triples([0, 2, 0], [1, 0, 0], [5.0, 4.0, 3.0], (3, 2))
+    >>> seen.nnz, seen.shape, seen.by_row.values.tolist()
+    (3, (3, 2), [3.0, 5.0, 4.0])
+    """
+
+    by_row: Compressed
+    by_col: Compressed
+    shape: tuple[int, int]
+
+    @classmethod
+    def from_triples(
+        cls,
+        rows: Any,
+        cols: Any,
+        values: Any,
+        shape: tuple[int, int],
+        *,
+        weights: Any = None,
+        dtype: Any = None,
+        duplicates: Literal["error", "mean", "last"] = "error",
+    ) -> "Observations":
+        """Entries ``values[t]`` at (``rows[t]``, ``cols[t]``), any order. Counting sorts: linear
+        time, no copy of the input.
+
+        **Shapes**: four vectors of one length; ``shape`` = (m, n), each below 2³². **dtype**:
+        float32 or float64, by default that of ``values`` (float64 for integers). ``duplicates``:
+        ``"error"``, or ``"mean"`` (weighted; the weights are averaged too), or ``"last"``. Entries
+        of weight 0 are dropped.
+
+        **Memory**: 2·(4 + itemsize) bytes per entry afterwards, no more on the way (16 B in
+        float32; the weights as the values).
+
+        **Raises** `InputError` for lengths that differ, indices that are no integers or out of
+        range, values or weights that are not finite (with the first position), negative weights,
+        and duplicates.
+        """
+        m, n = _check_shape(shape)
+        rows, cols = check_indices(rows, m, "rows"), check_indices(cols, n, "cols")
+        values = _numbers(values, dtype, "values")
+        weights = _weights(weights, values)
+        lengths = {"rows": len(rows), "cols": len(cols), "values": len(values)}
+        if len(set(lengths.values())) > 1 or (weights.size and len(weights) != len(values)):
+            told = ", ".join(f"{name}: {length}" for name, length in lengths.items())
+            raise InputError(
+                f"rows, cols, values and weights must have one length, got {told}, weights: "
+                f"{len(weights)}."
+            )
+        if duplicates not in ("error", "mean", "last"):
+            raise InputError(f'duplicates must be "error", "mean" or "last", got {duplicates!r}.')
+        if weights.size and not weights.all():
+            keep = weights > 0
+            rows, cols, values, weights = rows[keep], cols[keep], values[keep], weights[keep]
+        return _compress(rows, cols, values, weights, (m, n), duplicates)
+
+    @property
+    def nnz(self) -> int:
+        """Number of observed entries."""
+        return len(self.by_row.indices)
+
+    @property
+    def dtype(self) -> Any:
+        return self.by_row.values.dtype
+
+    @property
+    def T(self) -> "Observations":
+        """The transposed matrix; nothing is copied."""
+        return Observations(self.by_col, self.by_row, self.shape[::-1])
+
+    @cached_property
+    def weight(self) -> float:
+        """Σ w_ij, the number of entries where there are no weights."""
+        return (
+            float(self.by_row.weights.sum(dtype=float))
+            if self.by_row.weights.size
+            else float(self.nnz)
+        )
+
+    def rescaled(self, size: float = 1.0) -> "Observations":
+        """The same entries with values in units of ``size`` and weights of mean 1."""
+        mean = self.weight / self.nnz if self.nnz else 1.0
+
+        def side(lines: Compressed) -> Compressed:
+            values = lines.values / lines.values.dtype.type(size) if size != 1 else lines.values
+            return Compressed(
+                lines.indptr, lines.indices, values, lines.weights / lines.weights.dtype.type(mean)
+            )
+
+        return Observations(side(self.by_row), side(self.by_col), self.shape)
+
+    def triples(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(rows, cols, values), row by row."""
+        rows = np.repeat(np.arange(self.shape[0], dtype=np.uint32), self.by_row.counts)
+        return rows, self.by_row.indices, self.by_row.values
+
+
+def blocks(indptr: np.ndarray) -> list[tuple[int, int]]:
+    """Ranges of lines with about `BLOCK` entries (and at most as many lines) each, in order,
+    covering all lines.
+    """
+    lines = len(indptr) - 1
+    work = indptr[1:] + np.arange(1, lines + 1)
+    ends = np.searchsorted(work, np.arange(BLOCK, work[-1] if lines else 0, BLOCK)) + 1
+    edges = np.unique(np.r_[0, ends, lines])
+    return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+
+
+def _check_shape(shape: Any) -> tuple[int, int]:
+    try:
+        m, n = (int(side) for side in shape)
+    except (TypeError, ValueError):
+        raise InputError(f"shape must be two integers (rows, columns), got {shape!r}.") from None
+    if not (0 < m < 2**32 and 0 < n < 2**32):
+        raise InputError(f"shape must have two sides between 1 and 2**32 - 1, got {shape!r}.")
+    return m, n
+
+
+def check_indices(index: Any, side: int, name: str) -> np.ndarray:
+    """``index`` as a vector of integers in 0 … ``side`` − 1; `InputError` with the first offender
+    otherwise.
+    """
+    index = np.asarray(index)
+    if index.ndim != 1:
+        raise InputError(f"{name} must be a vector of indices, got shape {index.shape}.")
+    if index.dtype.kind not in "iu":
+        if index.size and not (index.dtype.kind == "f" and np.array_equal(index, np.floor(index))):
+            raise InputError(
+                f"{name} must hold integers (positions counted from 0), got dtype {index.dtype}: "
+                "number the ids first."
+            )
+        index = index.astype(np.int64)
+    if index.size:
+        low, high = int(index.min()), int(index.max())
+        if low < 0 or high >= side:
+            where = int(np.argmax(index < 0) if low < 0 else np.argmax(index >= side))
+            raise InputError(
+                f"{name} must lie between 0 and {side - 1}, got {index[where]} at position "
+                f"{where}: "
+                "check the shape, or number the ids from 0."
+            )
+    return index
+
+
+def _numbers(values: Any, dtype: Any, name: str) -> np.ndarray:
+    values = np.asarray(values)
+    if values.ndim != 1 or values.dtype.kind not in "fiub":
+        raise InputError(
+            f"{name} must be a vector of real numbers, got dtype {values.dtype} and shape "
+            f"{values.shape}."
+        )
+    wanted = (
+        np.dtype(dtype)
+        if dtype is not None
+        else values.dtype
+        if values.dtype in (np.float32, np.float64)
+        else np.dtype(float)
+    )
+    if wanted not in (np.float32, np.float64):
+        raise InputError(f"dtype must be float32 or float64, got {wanted}.")
+    # a sum is finite unless an entry is not, or it overflows: only then look at each
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = values.dtype.kind != "f" or np.isfinite(values.sum(dtype=float))
+        if not finite:
+            bad = ~np.isfinite(values)
+            if bad.any():
+                first = int(np.argmax(bad))
+                raise InputError(
+                    f"{name} must be finite, got {int(bad.sum())} NaN or infinite value(s), the "
+                    f"first at position {first}: "
+                    "leave missing entries out."
+                )
+        if values.dtype.itemsize > wanted.itemsize and values.size and wanted == np.float32:
+            largest = max(abs(float(values.max())), abs(float(values.min())))
+            if largest > np.finfo(np.float32).max:
+                raise InputError(
+                    f"{name} must fit into float32, got {largest:g}: use dtype=float64 or scale "
+                    "them."
+                )
+    return values.astype(wanted, copy=False)
+
+
+def _weights(weights: Any, values: np.ndarray) -> np.ndarray:
+    if weights is None:
+        return np.zeros(0, values.dtype)
+    weights = _numbers(weights, values.dtype, "weights")
+    if weights.size and weights.min() < 0:
+        first = int(np.argmax(weights < 0))
+        raise InputError(f"weights must be ≥ 0, got {weights[first]:g} at position {first}.")
+    return weights
+
+
+def _compress(
+    rows: np.ndarray,
+    cols: np.ndarray,
+    values: np.ndarray,
+    weights: np.ndarray,
+    shape: tuple[int, int],
+    duplicates: str,
+) -> Observations:
+    """Triples → columns in any order → rows, sorted → columns, sorted."""
+    from . import compress
+
+    m, n = shape
+    loose = _empty(n, values, weights)
+    compress.bucket(cols, rows, values, weights, loose.indptr, *loose.arrays[1:])
+    by_row = _empty(m, values, weights)
+    compress.transpose(*loose.arrays, *by_row.arrays)
+    del loose
+    count, row, col = compress.first_duplicate(by_row.indptr, by_row.indices)
+    if count and duplicates == "error":
+        raise RepeatedEntriesError(int(count), int(row), int(col))
+    if count:
+        kept = compress.merge(*by_row.arrays, duplicates == "mean")
+        by_row = Compressed(
+            by_row.indptr, *(x[:kept].copy() if x.size else x for x in by_row.arrays[1:])
+        )
+    by_col = _empty(n, by_row.values, by_row.weights)
+    compress.transpose(*by_row.arrays, *by_col.arrays)
+    return Observations(by_row, by_col, shape)
+
+
+def _empty(lines: int, values: np.ndarray, weights: np.ndarray) -> Compressed:
+    return Compressed(
+        np.zeros(lines + 1, np.int64),
+        np.empty(len(values), np.uint32),
+        np.empty_like(values),
+        np.empty_like(weights),
+    )

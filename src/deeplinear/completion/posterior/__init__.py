@@ -1,0 +1,1 @@
+"""How far off a prediction may be: posterior draws, local deviations, calibrated intervals."""

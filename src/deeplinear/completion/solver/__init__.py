@@ -1,0 +1,1 @@
+"""The fit: penalty schedules, sweeps, paths over strengths, the implicit flow, certificates."""

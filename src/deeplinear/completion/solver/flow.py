@@ -1,0 +1,392 @@
+"""The flow of the network itself at the size of `thin`: no weight decay, a small start, early
+stopping.
+
+For N < ∞ the rank of W is invariant, so that Ẇ = −A_{N,W}(E′(W)) lives on W = U diag(s) Vᵀ of fixed
+rank r and needs of the residual R = −E′ only R V and Rᵀ U:
+
+    Ẇ = U (λ(s_i, s_j) ∘ UᵀRV) Vᵀ + (1 − UUᵀ) R V diag(λ(s, 0)) Vᵀ + U diag(λ(s, 0)) Uᵀ R (1 − VVᵀ).
+
+It is integrated by Heun's method, every stage truncated to rank r (a projected Runge–Kutta method,
+Kieri and Vandereycken 2019): small singular values do no harm, and ties are nothing special. Cost
+per step: four passes over the entries and O((m + n) r²).
+"""
+
+import bisect
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ...errors import InputError
+from ..backends.threads import workers
+from ..data.observations import Observations
+from ..linalg import thin_svd
+from .descent import Callback, Held, Validation
+from .fit import make_options, make_setting, update
+from .result import ThinFit
+from .schedule import Options
+from .start import additive, leading, residual_times, residual_transposed_times
+from .sweep import Setting, State, assemble, energy, rounding
+
+# The singular values of the start lie within this factor of each other.
+SPREAD = math.e
+# Less than this part of the energy of the biases alone is nothing.
+NO_ENERGY = 1e-5
+MAX_STEPS = 5000
+# The held-out error has turned if meanwhile the energy fell to this part, for at a saddle, before
+# the next singular value is learned, both stand still; or else after so many times more steps (at
+# depth ∞, where saddles take longest), for the energy may have no further to fall.
+_TURN = 0.5
+_REST, _REST_INFINITE = 50, 150
+# At rest: over the second half of the time the energy fell by less, and no singular value grew by
+# more, than these parts (one that would leave a saddle within ten times the time so far has grown
+# by more); not before so many steps, for at first all is slow.
+_FALLEN, _GROWN, _FIRST = 1e-3, 0.05, 200
+# The weight decay that an end at E = 0 is taken for: so many times that of a fit shrunk by 1.
+_LEAST_DECAY = 1e-6
+
+
+@dataclass(frozen=True)
+class Point:
+    """W = U diag(s) Vᵀ at time t with energy E."""
+
+    U: np.ndarray
+    s: np.ndarray
+    V: np.ndarray
+    t: float
+    energy: float
+
+
+@functools.cache
+def _kernels(depth: float) -> Callable[[np.ndarray, float], Any]:
+    """s, bulk ↦ λ(s_i, s_j), λ(s_i, bulk)."""
+    import jax
+
+    from ...geometry.kernel import kernel
+
+    return jax.jit(lambda s, bulk: (kernel(s[:, None], s, depth), kernel(s, bulk, depth)))
+
+
+class _Flow:
+    """The vector field on one data set, and the step. ``least`` is the smallest singular value of
+    the start.
+    """
+
+    def __init__(self, setting: Setting, depth: float, bare: State, least: float) -> None:
+        self.setting, self.depth, self.bare, self.least = setting, depth, bare, least
+        self.bulk = least if math.isinf(depth) else 0.0
+        self.empty = energy(setting, bare)
+
+    def state(self, U: np.ndarray, s: np.ndarray, V: np.ndarray) -> State:
+        root, b = np.sqrt(s), self.bare
+        return assemble(U * root, V * root, s, b.row_bias, b.col_bias, b.mean, b.Z.dtype)
+
+    def velocity(
+        self, U: np.ndarray, s: np.ndarray, V: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(A, B) with Ẇ = A Bᵀ, 2r columns each."""
+        import jax
+
+        state = self.state(U, s, V)
+        RV, RU = (
+            x.astype(float)
+            for x in (
+                residual_times(self.setting, state, V),
+                residual_transposed_times(self.setting, state, U),
+            )
+        )
+        with jax.enable_x64(True):
+            inner, edge = (np.asarray(x) for x in _kernels(self.depth)(s, self.bulk))
+        C = U.T @ RV
+        return np.hstack([U, (RV - U @ C) * edge]), np.hstack(
+            [V @ (inner * C).T + (RU - V @ C.T) * edge, V]
+        )
+
+    def step(
+        self, at: Point, h: float, first: tuple[np.ndarray, np.ndarray]
+    ) -> tuple[tuple[np.ndarray, ...], float]:
+        """Heun's step from ``at`` with the velocity ``first`` there: (U, s, V) and the relative
+        distance to Euler's.
+        """
+        A, B = first
+        r = len(at.s)
+        euler = _truncated([at.U * at.s, h * A], [at.V, B], r)
+        C, D = self.velocity(*euler)
+        heun = _truncated([at.U * at.s, h / 2 * A, h / 2 * C], [at.V, B, D], r)
+        (U, s, V), (X, t, Y) = euler, heun
+        gap = s @ s + t @ t - 2 * float(np.sum((U.T @ X) * (V.T @ Y) * np.outer(s, t)))
+        return heun, math.sqrt(max(gap, 0.0) / float(t @ t))
+
+
+def _truncated(
+    left: list[np.ndarray], right: list[np.ndarray], r: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    U, s, Vt = thin_svd(np.hstack(left), np.hstack(right))
+    return U[:, :r], s[:r], Vt[:r].T
+
+
+def flow(
+    observations: Observations,
+    *,
+    depth: float = 3,
+    max_rank: int | None = None,
+    start_scale: float = 1e-3,
+    stop: float = NO_ENERGY,
+    t1: float = math.inf,
+    rtol: float = 1e-3,
+    max_steps: int = MAX_STEPS,
+    validation: Validation | None = None,
+    patience: int = 20,
+    biases: bool = True,
+    bias_ridge: float = 2.0,
+    start: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
+    threads: int | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+    callback: Callback | None = None,
+) -> ThinFit:
+    """Train the network: Ẇ = −A_{N,W}(E′(W)) from a small start of rank ``max_rank``, on the
+    residual of the biases alone.
+
+    E = ½ Σ w_ij (W_ij + μ + a_i + b_j − x_ij)² with μ, a, b fixed at the additive fit. The start
+    has random frames and singular values of about ``start_scale`` times the largest of the residual
+    R over the density (or is ``start`` = (U, s, V)). It ends at E ≤ ``stop`` · E(W = 0), at time
+    ``t1``, at rest (a minimum of E at this rank), after ``max_steps`` that were tried, or, with
+    ``validation``, after ``patience`` steps without a better held-out error since E has halved, or
+    after 50 (depth ∞: 150) times as many (then the best is returned; at great depth the saddles
+    between singular values may outlast that: give more ``patience``, or a larger start).
+    ``max_rank``: at most min(m, n), by default 50 or that. ``callback`` gets the iterate after
+    every step but the last, and ends the flow by returning True.
+
+    The result's ``objective`` and ``validation`` begin at the start, before the first step. Its
+    ``strength`` is ``stop``, or with ``validation`` the part E/E(W = 0) that was best; ``decay`` is
+    the weight decay that the stop amounts to along W, ⟨R, W⟩ = λ Σ σ^{2/N}: it is what `fold_in`
+    and deviations need; ``floor`` is the smallest singular value of the start.
+
+    At depth ∞ rank-deficient W would have frozen column and row spaces; there the singular values
+    that are not stored form a bulk of the size ε of the smallest one at the start, seen by the
+    edges alone, λ_∞(s, ε) (this agrees with the full flow to a few percent at ε = 1e−3 σ_1, and
+    better below).
+
+    **Normalization**: [CMV], with the factor 1/N. ``rtol`` is the error per step relative to ‖W‖.
+    Singular values below 1e−13 of the largest are lost to rounding; `deeplinear.gradient_flow`
+    follows them, on small matrices.
+
+    **Raises** `InputError` for arguments out of range.
+
+    **Source**: Arora, Cohen, Hu, Luo 2019 (1905.13655) for the experiment; Cohen, Menon, Veraszto
+    2023 for the flow at depth ∞.
+
+    >>> rng = np.random.default_rng(0)
+    >>> truth = rng.normal(size=(30, 2)) @ rng.normal(size=(2, 20))
+    >>> rows, cols = np.nonzero(rng.random(truth.shape) < 0.7)
+    >>> seen = Observations.from_triples(rows, cols, truth[rows, cols], truth.shape)
+    >>> found = flow(seen, depth=3, max_rank=5, biases=False)
+    >>> found.status, bool(abs(found.predict(rows, cols) - truth[rows, cols]).max() < 0.1)
+    ('converged', True)
+    """
+    for name, value in (("start_scale", start_scale), ("rtol", rtol), ("t1", t1), ("stop", stop)):
+        if not value > 0:
+            raise InputError(f"{name} must be positive, got {value!r}.")
+    options = make_options(
+        observations,
+        depth=depth,
+        strength=0.0,
+        decay=0.0,
+        max_rank=max_rank,
+        bias_ridge=bias_ridge if biases else None,
+        smoothing=0.0,
+        scaling=0.0,
+        tol=0.0,
+        max_sweeps=max_steps,
+        patience=patience,
+        steps=1,
+        seed=seed,
+    )
+    with workers(threads, device) as crew:
+        setting = make_setting(observations, options, crew)
+        held = (
+            None
+            if validation is None
+            else Held.check(validation, observations.shape, observations.dtype)
+        )
+        bare = additive(setting)
+        U, s, V = _small(setting, options, bare, start_scale) if start is None else start
+        course = _Flow(setting, options.depth, bare, float(s[-1]))
+        return _Run(course, options, held, Stop(stop, t1, rtol), callback).integrate(U, s, V)
+
+
+def absorb(
+    observations: Observations,
+    fit: ThinFit,
+    rows: Any,
+    cols: Any,
+    *,
+    threads: int | None = None,
+    device: str = "cpu",
+) -> ThinFit:
+    """``fit``, the end of a flow, with those lines folded in that have no other entries than the
+    new ones at (``rows``, ``cols``).
+
+    Everything else stays where the flow was stopped: solving other lines, too, would go on to where
+    it was not to go.
+    """
+    lines = []
+    for side, new in ((observations.by_row, rows), (observations.by_col, cols)):
+        touched, count = np.unique(np.asarray(new), return_counts=True)
+        lines.append(touched[side.counts[touched] <= count])
+    found = update(
+        observations,
+        fit,
+        *lines,
+        rounds=10,
+        decay=fit.decay,
+        smoothing=0.0,
+        threads=threads,
+        device=device,
+    )
+    return replace(found, tau=math.nan, decay=fit.decay, floor=fit.floor, status=fit.status)
+
+
+def _small(
+    setting: Setting, options: Options, bare: State, start_scale: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Random frames, and singular values that are ``start_scale`` times what the residual asks for
+    (nothing, if it asks for nothing).
+    """
+    rng, rank = np.random.default_rng(options.seed), options.max_rank
+    U, V = (np.linalg.qr(rng.normal(size=(side, rank)))[0] for side in setting.observations.shape)
+    if energy(setting, bare) > rounding(setting):
+        size = float(leading(setting, bare, 1, seed=options.seed)[1][0]) / setting.density
+    else:
+        values = setting.observations.by_row.values
+        size = float(np.finfo(values.dtype).eps) * float(np.abs(values).max())
+    return U, start_scale * (size or 1e-30) * SPREAD ** -np.linspace(0, 1, rank), V
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Where a flow ends: at a part of E(W = 0), at a time; and the tolerance of its steps."""
+
+    part: float
+    t1: float
+    rtol: float
+
+
+@dataclass
+class _Run:
+    """One flow on its way: where it was, the energies, and the held-out errors."""
+
+    flow: _Flow
+    options: Options
+    held: Held | None
+    stop: Stop
+    callback: Callback | None
+    trace: list[float] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    spectra: list[np.ndarray] = field(default_factory=list)
+
+    def integrate(self, U: np.ndarray, s: np.ndarray, V: np.ndarray) -> ThinFit:
+        flow, stop = self.flow, self.stop
+        nothing = rounding(flow.setting)
+        target = max(stop.part * flow.empty, nothing)
+        at = Point(U, s, V, 0.0, energy(flow.setting, flow.state(U, s, V)))
+        self._note(at)
+        best, best_try, turned = at, 0, 0
+        if flow.empty <= nothing or at.energy <= target:
+            return self._result(at, "converged")
+        first = flow.velocity(U, s, V)
+        h = min(
+            stop.t1, math.sqrt(stop.rtol) * float(np.linalg.norm(s)) / max(_norm(*first), 1e-300)
+        )
+        status = ""
+        for tried in range(1, int(self.options.max_sweeps) + 1):
+            (U, s, V), error = flow.step(at, h, first)
+            value = energy(flow.setting, flow.state(U, s, V)) if error < stop.rtol else math.inf
+            if not (error < stop.rtol and value <= at.energy):
+                h *= max(
+                    0.2,
+                    0.9 * math.sqrt(stop.rtol / max(error, stop.rtol))
+                    if error >= stop.rtol
+                    else 0.5,
+                )
+                if h == 0 or at.t + h == at.t:  # if not a NaN, E is at its minimum up to rounding
+                    status = "converged" if error < stop.rtol else "diverged"
+                    break
+                continue
+            at = Point(U, s, V, at.t + h, value)
+            self._note(at)
+            if self.held is not None and self.scores[-1] == min(self.scores):
+                best, best_try, turned = at, tried, 0
+            if value <= target or at.t >= stop.t1 or self._at_rest():
+                status = "converged"
+                break
+            turned += value <= _TURN * best.energy
+            patience, rest = (
+                self.options.patience,
+                _REST_INFINITE if math.isinf(flow.depth) else _REST,
+            )
+            if self.held is not None and (
+                turned >= patience or tried - best_try >= rest * patience
+            ):
+                status = "stopped early"
+                break
+            if self.callback is not None and self.callback(self._result(at, "max_sweeps")):
+                status = "callback"
+                break
+            h = min(h * min(3.0, 0.9 * math.sqrt(stop.rtol / max(error, 1e-300))), stop.t1 - at.t)
+            first = flow.velocity(U, s, V)
+        if not status:  # out of steps, perhaps long after the best
+            late = self.held is not None and tried - best_try >= _REST * self.options.patience
+            status = "stopped early" if late else "max_sweeps"
+        return self._result(at if self.held is None else best, status)
+
+    def _note(self, at: Point) -> None:
+        self.trace.append(at.energy)
+        self.times.append(at.t)
+        self.spectra.append(at.s)
+        if self.held is not None:
+            self.scores.append(self.held.rmse(self.flow.state(at.U, at.s, at.V)))
+
+    def _at_rest(self) -> bool:
+        if len(self.times) <= _FIRST:
+            return False
+        half = bisect.bisect_right(self.times, self.times[-1] / 2) - 1
+        if self.trace[half] - self.trace[-1] >= _FALLEN * self.trace[half]:
+            return False
+        return bool((self.spectra[-1] <= (1 + _GROWN) * self.spectra[half]).all())
+
+    def _result(self, at: Point, status: str) -> ThinFit:
+        flow, options = self.flow, self.options
+        held = self.held is not None and flow.empty > 0
+        return ThinFit.of(
+            flow.setting,
+            flow.state(at.U, at.s, at.V),
+            depth=options.depth,
+            strength=at.energy / flow.empty if held else self.stop.part,
+            decay=_implied_decay(flow, at),
+            floor=flow.least,
+            tau=math.nan,
+            scaling=0.0,
+            objective=tuple(self.trace),
+            validation=tuple(self.scores),
+            sweep=self.times.index(at.t),
+            n_sweeps=len(self.trace) - 1,
+            status=status,
+        )
+
+
+def _norm(A: np.ndarray, B: np.ndarray) -> float:
+    return math.sqrt(max(float(np.sum((A.T @ A) * (B.T @ B))), 0.0))
+
+
+def _implied_decay(flow: _Flow, at: Point) -> float:
+    """λ with ⟨R, W⟩ = λ Σ σ^{2/N}: the decay under which W is stationary as to its length."""
+    RV = residual_times(flow.setting, flow.state(at.U, at.s, at.V), at.V).astype(float)
+    pull = float(np.sum(at.U * RV * at.s))
+    least = _LEAST_DECAY * flow.setting.density * float(at.s @ at.s)
+    return max(pull, least) / float(np.sum(at.s ** (2 / flow.depth)))

@@ -1,0 +1,227 @@
+"""What a large fit returns: `ThinFit`, its predictions, and `fold_in` for lines that it has not
+seen.
+"""
+
+import math
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ...errors import InputError
+from ..backends import loops
+from ..backends.threads import workers
+from ..data.observations import Observations, check_indices
+from ..linalg import thin_svd
+from ..penalty import Certificate, Penalty
+from .sweep import Setting, State, assemble, solve_lines
+
+
+@dataclass(frozen=True)
+class ThinFit:
+    """W + mean + row_bias 1ᵀ + 1 col_biasᵀ with W = left · rightᵀ of rank r, and how it was
+    reached.
+
+    **Shapes**: ``left`` (m, r), ``right`` (n, r), ``row_bias`` (m,), ``col_bias`` (n,). The penalty
+    saw W̃ = diag(``row_scale``) W diag(``col_scale``), whose singular values are ``spectrum`` (r,);
+    ``left`` and ``right`` are its balanced factors (P̃ = ρ ∘ left = U√Σ). ``objective`` has a value
+    per sweep, never rising; ``validation`` the held-out root-mean-square error after every sweep
+    (of a flow: also before the first step); ``sweep`` is the number of sweeps after which this
+    iterate was taken. ``status`` is ``"converged"``, ``"stopped early"`` (the held-out error rose),
+    ``"callback"``, ``"max_sweeps"``, or ``"diverged"``: the objective rose by more than rounding.
+    """
+
+    left: np.ndarray
+    right: np.ndarray
+    spectrum: np.ndarray
+    mean: float
+    row_bias: np.ndarray
+    col_bias: np.ndarray
+    row_scale: np.ndarray
+    col_scale: np.ndarray
+    depth: float
+    strength: float
+    decay: float
+    floor: float
+    tau: float
+    bias_ridge: float | None
+    scaling: float
+    mean_counts: tuple[float, float]
+    objective: tuple[float, ...] = ()
+    validation: tuple[float, ...] = ()
+    sweep: int = 0
+    n_sweeps: int = 0
+    status: str = "max_sweeps"
+    certificate: Certificate = field(
+        default_factory=lambda: Certificate(math.nan, math.nan, math.nan)
+    )
+
+    @classmethod
+    def of(cls, setting: Setting, state: State, **rest: Any) -> "ThinFit":
+        """From the iterate ``state``, whose arrays are copied; ``rest``: the penalty, and how it
+        was reached.
+        """
+        seen, r = setting.observations, state.rank
+        rows, cols = (
+            float(np.maximum(lines.counts, 1).mean()) for lines in (seen.by_row, seen.by_col)
+        )
+        return cls(
+            left=state.Z[:, :r].copy(),
+            right=state.Y[:, :r].copy(),
+            spectrum=state.s,
+            mean=state.mean,
+            row_bias=state.row_bias.copy(),
+            col_bias=state.col_bias.copy(),
+            row_scale=setting.row_scale,
+            col_scale=setting.col_scale,
+            bias_ridge=setting.bias_ridge,
+            mean_counts=(rows, cols),
+            **rest,
+        )
+
+    @property
+    def converged(self) -> bool:
+        """Whether the fit ended where it was meant to, and not because ``max_sweeps`` were used
+        up.
+        """
+        return self.status in ("converged", "stopped early")
+
+    @property
+    def flowed(self) -> bool:
+        """Whether this is the end of a flow (`thin_flow`) and not a fit with weight decay, which
+        has a noise scale τ.
+        """
+        return math.isnan(self.tau)
+
+    @property
+    def rank(self) -> int:
+        return len(self.spectrum)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.left), len(self.right)
+
+    @property
+    def penalty(self) -> Penalty:
+        return Penalty(self.depth, self.decay, self.floor)
+
+    @cached_property
+    def _svd(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        U, s, Vt = thin_svd(self.left.astype(float), self.right.astype(float))
+        return U, s, Vt.T
+
+    @property
+    def U(self) -> np.ndarray:
+        """Left singular vectors of W (m, r)."""
+        return self._svd[0]
+
+    @property
+    def s(self) -> np.ndarray:
+        """Singular values of W (r,), decreasing."""
+        return self._svd[1]
+
+    @property
+    def V(self) -> np.ndarray:
+        """Right singular vectors of W (n, r)."""
+        return self._svd[2]
+
+    @cached_property
+    def _sides(self) -> tuple[np.ndarray, np.ndarray]:
+        state = self.state()
+        return state.Z, state.Y
+
+    def state(self) -> State:
+        """The iterate in the layout of the compiled loops."""
+        return assemble(
+            self.left,
+            self.right,
+            self.spectrum,
+            self.row_bias,
+            self.col_bias,
+            self.mean,
+            self.left.dtype,
+        )
+
+    @property
+    def T(self) -> "ThinFit":
+        """The fit of the transposed matrix; nothing is copied."""
+        return replace(
+            self,
+            left=self.right,
+            right=self.left,
+            row_bias=self.col_bias,
+            col_bias=self.row_bias,
+            row_scale=self.col_scale,
+            col_scale=self.row_scale,
+            mean_counts=self.mean_counts[::-1],
+        )
+
+    def predict(self, rows: Any, cols: Any) -> np.ndarray:
+        """The entries (rows[t], cols[t]), t = 1 … T, of the completed matrix, in the dtype of the
+        fit; O(T r).
+        """
+        m, n = self.shape
+        rows, cols = (np.atleast_1d(np.asarray(x)) for x in (rows, cols))
+        rows, cols = check_indices(rows, m, "rows"), check_indices(cols, n, "cols")
+        Z, Y = self._sides
+        out = np.empty(len(rows), Z.dtype)
+        loops.at(0, len(rows), rows, cols, Z.dtype.type(self.mean), Z, Y, out)
+        return out
+
+
+def fold_in(
+    fit: ThinFit,
+    observations: Observations,
+    *,
+    steps: int | None = None,
+    threads: int | None = None,
+) -> ThinFit:
+    """Rows that the fit has not seen, given its columns: a `ThinFit` of the same columns and of the
+    rows of ``observations``.
+
+    Row i minimizes ½ Σ_j w_ij (W_ij + μ + a_i + b_j − x_ij)² + ½ ρ_i² Σ_k f'(s_k) p_ik² + ½ β a_i²
+    over p_i, a_i: at a stationary fit the rows it was fitted on come out as they are. ``steps``
+    conjugate-gradient steps (default: 2 r + 10, to rounding). For new columns fold into ``fit.T``
+    with ``observations.T``.
+
+    **Shapes**: ``observations`` (m_new, n) with the fit's n.
+    """
+    m, n = observations.shape
+    if n != len(fit.right):
+        raise InputError(
+            f"observations must have the {len(fit.right)} columns of the fit, got {n}."
+        )
+    counts = np.maximum(observations.by_row.counts, 1)
+    scale = (counts / fit.mean_counts[0]) ** (fit.scaling / 2)
+    state = assemble(
+        np.zeros((m, fit.rank)),
+        fit.right,
+        fit.spectrum,
+        np.zeros(m),
+        fit.col_bias,
+        fit.mean,
+        fit.right.dtype,
+    )
+    with workers(threads) as crew:
+        solve_lines(
+            observations.by_row,
+            state.Z,
+            state.Y,
+            fit.mean,
+            fit.penalty.slope(fit.spectrum),
+            scale,
+            fit.rank,
+            fit.bias_ridge,
+            crew,
+            2 * fit.rank + 10 if steps is None else steps,
+        )
+    return replace(
+        fit,
+        left=state.Z[:, : fit.rank].copy(),
+        row_bias=state.row_bias.copy(),
+        row_scale=scale,
+        objective=(),
+        validation=(),
+        certificate=Certificate(math.nan, math.nan, math.nan),
+    )

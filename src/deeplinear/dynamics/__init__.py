@@ -1,0 +1,1 @@
+"""Motion under the metric: gradient flows, Langevin equations, ensembles of flows."""

@@ -1,0 +1,298 @@
+"""The downstairs gradient flow as a vector field, in two coordinate systems for the same W.
+
+*Dense*: the entries of W. Simple, defined everywhere, blind to singular values far below σ_1.
+*SVD*: (U, log σ, V). Keeps the rank and the sign of det W exactly, however small σ gets; singular
+where σ_i = σ_j.
+
+Both treat E with weight decay λ: Ẇ = −A_{N,W}(E′(W)) − λ W, time as in [CMV].
+"""
+
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from ..geometry.kernel import log_kernel
+from ..geometry.operator import Operator
+from ..geometry.point import LogSVD
+
+
+class Problem(eqx.Module):
+    """What the vector field needs besides the state: the energy, ν = 1/N, the weight decay λ, the
+    log of the bulk (or −∞), and the gap of log σ below which the SVD chart takes two singular
+    values for tied.
+    """
+
+    energy: Callable[[Array], Array]
+    nu: Array
+    weight_decay: Array
+    log_bulk: Array
+    tie: Array
+
+    @property
+    def depth(self) -> Array:
+        return 1 / self.nu
+
+    def gradient(self, W: Array) -> Array:
+        """E′(W), Euclidean."""
+        return jax.grad(lambda X: jnp.reshape(self.energy(X), ()))(W)
+
+
+def _squared_norm(M: Array, GV: Array, GtU: Array, log_s: Array, problem: Problem) -> Array:
+    """‖grad E_λ‖²_g for E_λ = E + (λN/2) Σ σ^{2/N}, with M = UᵀGV:
+
+        Σ_{i≠j} λ_N(σ_i, σ_j) M_ij² + Σ_i (σ_i^{1−1/N} M_ii + λ σ_i^{1/N})² + the edges,
+
+    a sum of squares, so that nothing cancels near a minimizer.
+    """
+    nu = problem.nu
+    inside = jnp.exp(log_kernel(log_s[:, None], log_s, nu)) * M**2
+    decay = problem.weight_decay * jnp.where(jnp.isneginf(log_s), 0.0, _power(log_s, nu))
+    diagonal = _power(log_s, 1 - nu) * jnp.diagonal(M) + decay
+    total = jnp.sum(inside) - jnp.sum(jnp.diagonal(inside)) + jnp.sum(diagonal**2)
+    if GV.shape[0] + GtU.shape[0] > 2 * log_s.size:
+        edge = jnp.exp(log_kernel(log_s, problem.log_bulk, nu))
+        outside = jnp.sum(GV**2, 0) + jnp.sum(GtU**2, 0) - jnp.sum(M**2, 0) - jnp.sum(M**2, 1)
+        total = total + jnp.sum(edge * outside)
+    return total
+
+
+class Dense:
+    """State y = W."""
+
+    name = "dense"
+
+    @staticmethod
+    def start(point: LogSVD) -> Array:
+        """The state at a point."""
+        return point.dense()
+
+    @staticmethod
+    def scale(W: Array) -> Array:
+        """What the absolute tolerance is relative to: the size of an entry."""
+        return jnp.sqrt(jnp.mean(W**2))
+
+    @staticmethod
+    def field(t: Any, W: Array, problem: Problem) -> Array:
+        """Ẇ = −A_{N,W}(G) − λ W."""
+        return -Operator(W, problem.depth)(problem.gradient(W)) - problem.weight_decay * W
+
+    @staticmethod
+    def matrix(W: Array) -> Array:
+        return W
+
+    @staticmethod
+    def to_svd(W: Array) -> LogSVD:
+        return LogSVD.of(W)
+
+    @staticmethod
+    def slope(W: Array, problem: Problem) -> Array:
+        """‖grad E_λ‖²_g."""
+        op, G = Operator(W, problem.depth), problem.gradient(W)
+        GV, GtU = G @ op.Vt.T, G.T @ op.U
+        return _squared_norm(op.U.T @ GV, GV, GtU, jnp.log(op.s), problem)
+
+
+class Svd:
+    """State y = (U, log σ, V), with U (m×k) and V (n×k) orthonormal columns, in no particular
+    order.
+
+    With M = UᵀGV and c_ij = 1/(N(σ_i^{2/N} − σ_j^{2/N})) (N = ∞: 1/(2(log σ_i − log σ_j))):
+
+        d log σ_i/dt = −σ_i^{1−2/N} M_ii − λ,
+        U̇ = UΩ − (I − UUᵀ) G V diag(λ_N(σ_i, 0)/σ_i),   Ω_ij = c_ij (σ_j M_ij + σ_i M_ji),
+        V̇ = VΘ − (I − VVᵀ) Gᵀ U diag(λ_N(σ_i, 0)/σ_i),  Θ_ij = c_ij (σ_i M_ij + σ_j M_ji).
+    """
+
+    name = "svd"
+
+    @staticmethod
+    def start(point: LogSVD) -> tuple[Array, Array, Array]:
+        return point.U, point.log_s, point.Vt.T
+
+    @staticmethod
+    def scale(y: tuple[Array, Array, Array]) -> float:
+        return 1.0
+
+    @staticmethod
+    def parts(y: tuple[Array, Array, Array], problem: Problem) -> tuple[Array, ...]:
+        U, log_s, V = _orthonormal(y[0]), y[1], _orthonormal(y[2])
+        W = (U * jnp.exp(log_s)) @ V.T
+        G = problem.gradient(W)
+        GV, GtU = G @ V, G.T @ U
+        return U, log_s, V, GV, GtU, U.T @ GV
+
+    @staticmethod
+    def field(
+        t: Any, y: tuple[Array, Array, Array], problem: Problem
+    ) -> tuple[Array, Array, Array]:
+        U, log_s, V, GV, GtU, M = Svd.parts(y, problem)
+        nu = problem.nu
+        own, other = _rotation_weights(log_s, nu, problem.tie)
+        omega = other * M + own * M.T
+        theta = own * M + other * M.T
+        d_log_s = -jnp.exp((1 - 2 * nu) * log_s) * jnp.diagonal(M) - problem.weight_decay
+        dU, dV = U @ omega, V @ theta
+        if U.shape[0] + V.shape[0] > 2 * log_s.size:
+            # what lies outside the k singular spaces: zero singular values, or a bulk of them at
+            # e^{log_bulk}
+            edge = jnp.exp(log_kernel(log_s, problem.log_bulk, nu) - log_s)
+            dU, dV = dU - (GV - U @ M) * edge, dV - (GtU - V @ M.T) * edge
+        return dU, d_log_s, dV
+
+    @staticmethod
+    def matrix(y: tuple[Array, Array, Array]) -> Array:
+        return Svd.to_svd(y).dense()
+
+    @staticmethod
+    def to_svd(y: tuple[Array, Array, Array]) -> LogSVD:
+        order = jnp.argsort(-y[1])
+        return LogSVD(_orthonormal(y[0])[:, order], y[1][order], _orthonormal(y[2])[:, order].T)
+
+    @staticmethod
+    def slope(y: tuple[Array, Array, Array], problem: Problem) -> Array:
+        """‖grad E_λ‖²_g."""
+        _, log_s, _, GV, GtU, M = Svd.parts(y, problem)
+        return _squared_norm(M, GV, GtU, log_s, problem)
+
+
+class Thin:
+    """State y = (U, S, V) with W = U S Vᵀ: orthonormal frames of k columns and a full k×k core, for
+    W of rank k ≪ m, n.
+
+    With S = P σ Qᵀ, M = (UP)ᵀ G (VQ) and e_j = λ_N(σ_j, 0) (or, with a bulk at ε, λ_N(σ_j, ε)):
+
+        Ṡ = −P (λ_N(σ_i, σ_j) ∘ M) Qᵀ − λ S,
+        U̇ = −(I − UUᵀ) G V Q diag(e_j/σ_j) Pᵀ,   V̇ = −(I − VVᵀ) Gᵀ U P diag(e_j/σ_j) Qᵀ.
+
+    The frames turn only as far as the column and row spaces of W do, so that ties are nothing
+    special; each evaluation costs three products with G and an SVD of the core. Small singular
+    values are as good as dense arithmetic on the core.
+    """
+
+    name = "thin"
+
+    @staticmethod
+    def start(point: LogSVD) -> tuple[Array, Array, Array]:
+        return point.U, jnp.diag(jnp.exp(point.log_s)), point.Vt.T
+
+    @staticmethod
+    def scale(y: tuple[Array, Array, Array]) -> Array:
+        return jnp.sqrt(jnp.mean(y[1] ** 2))
+
+    @staticmethod
+    def parts(y: tuple[Array, Array, Array], problem: Problem) -> tuple[Array, ...]:
+        U, S, V = _orthonormal(y[0]), y[1], _orthonormal(y[2])
+        G = problem.gradient(U @ S @ V.T)
+        P, s, Qt = jnp.linalg.svd(S)
+        GV, GtU = G @ V, G.T @ U
+        return U, V, P, jnp.log(s), Qt.T, GV, GtU, U.T @ GV
+
+    @staticmethod
+    def field(
+        t: Any, y: tuple[Array, Array, Array], problem: Problem
+    ) -> tuple[Array, Array, Array]:
+        U, V, P, log_s, Q, GV, GtU, core = Thin.parts(y, problem)
+        nu = problem.nu
+        pair = jnp.exp(log_kernel(log_s[:, None], log_s, nu))
+        dS = -P @ (pair * (P.T @ core @ Q)) @ Q.T - problem.weight_decay * y[1]
+        turn = (Q * jnp.exp(log_kernel(log_s, problem.log_bulk, nu) - log_s)) @ P.T
+        return -(GV - U @ core) @ turn, dS, -(GtU - V @ core.T) @ turn.T
+
+    @staticmethod
+    def matrix(y: tuple[Array, Array, Array]) -> Array:
+        return _orthonormal(y[0]) @ y[1] @ _orthonormal(y[2]).T
+
+    @staticmethod
+    def to_svd(y: tuple[Array, Array, Array]) -> LogSVD:
+        P, s, Qt = jnp.linalg.svd(y[1])
+        return LogSVD(_orthonormal(y[0]) @ P, jnp.log(s), Qt @ _orthonormal(y[2]).T)
+
+    @staticmethod
+    def slope(y: tuple[Array, Array, Array], problem: Problem) -> Array:
+        """‖grad E_λ‖²_g."""
+        _, _, P, log_s, Q, GV, GtU, core = Thin.parts(y, problem)
+        return _squared_norm(P.T @ core @ Q, GV @ Q, GtU @ P, log_s, problem)
+
+
+def _power(log_s: Array, p: Array) -> Array:
+    """σ^p for p ≥ 0, with 0^0 = 1."""
+    return jnp.where(p == 0, 1.0, jnp.exp(jnp.where(p == 0, 1.0, p) * log_s))
+
+
+def _orthonormal(U: Array) -> Array:
+    """One Newton–Schulz step to the nearest orthonormal frame: squares the drift that the time
+    stepper leaves.
+    """
+    return 1.5 * U - 0.5 * U @ (U.T @ U)
+
+
+def _rotation_weights(log_s: Array, nu: Array, tie: Array) -> tuple[Array, Array]:
+    """(c_ij σ_i, c_ij σ_j), from logarithms, zero on the diagonal.
+
+    Passing a near tie at distance g the frame turns at the rate 1/g, as polar coordinates do near
+    the origin; below g = ``tie`` it is cut off, which displaces log σ by no more than that: the
+    tolerance of the steps is the right size.
+    """
+    gap = log_s[:, None] - log_s
+    big = jnp.maximum(log_s[:, None], log_s)
+    z = 2 * jnp.abs(gap)
+    safe_nu = jnp.where(nu > 0, nu, 1.0)
+    psi = jnp.where(
+        nu > 0, -jnp.expm1(-safe_nu * z) / safe_nu, z
+    )  # N (σ_i^{2/N} − σ_j^{2/N}) / max^{2/N}
+    inverse = jnp.sign(gap) * psi / (psi**2 + tie**2)
+    return inverse * jnp.exp(log_s[:, None] - 2 * nu * big), inverse * jnp.exp(log_s - 2 * nu * big)
+
+
+class Factors:
+    """State y = (W_1, …, W_N): the flow upstairs."""
+
+    name = "factors"
+
+    @staticmethod
+    def scale(y: tuple[Array, ...]) -> Array:
+        return jnp.mean(jnp.stack([jnp.sqrt(jnp.mean(W**2)) for W in y]))
+
+    @staticmethod
+    def partial_products(y: tuple[Array, ...]) -> tuple[list[Any], list[Any]]:
+        """(W_{p−1} ⋯ W_1 and W_N ⋯ W_{p+1} for each p); None for an empty product."""
+        below: list[Any] = [None]
+        for W in y[:-1]:
+            below.append(W if below[-1] is None else W @ below[-1])
+        above: list[Any] = [None]
+        for W in y[:0:-1]:
+            above.append(W if above[-1] is None else above[-1] @ W)
+        return below, above[::-1]
+
+    @staticmethod
+    def field(t: Any, y: tuple[Array, ...], problem: Problem) -> tuple[Array, ...]:
+        """Ẇ_p = −(1/N) ((W_N⋯W_{p+1})ᵀ G (W_{p−1}⋯W_1)ᵀ + λ W_p)."""
+        below, above = Factors.partial_products(y)
+        W = y[-1] if below[-1] is None else y[-1] @ below[-1]
+        G = problem.gradient(W)
+        out = []
+        for W_p, right, left in zip(y, below, above, strict=True):
+            slope = G if left is None else left.T @ G
+            slope = slope if right is None else slope @ right.T
+            out.append(-problem.nu * (slope + problem.weight_decay * W_p))
+        return tuple(out)
+
+    @staticmethod
+    def matrix(y: tuple[Array, ...]) -> Array:
+        return reduce(lambda W, W_p: W_p @ W, y)
+
+    @staticmethod
+    def to_svd(y: tuple[Array, ...]) -> LogSVD:
+        return LogSVD.of(Factors.matrix(y))
+
+    @staticmethod
+    def slope(y: tuple[Array, ...], problem: Problem) -> Array:
+        """−dE_λ/dt = N Σ_p ‖Ẇ_p‖², which is ‖grad E_λ‖²_g when balanced."""
+        return (
+            sum((jnp.sum(v**2) for v in Factors.field(0.0, y, problem)), jnp.zeros(())) / problem.nu
+        )

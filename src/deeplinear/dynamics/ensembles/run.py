@@ -1,0 +1,399 @@
+"""Ensembles: thousands of small gradient flows from random starts, in one call."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from ...checks import check_depth, check_matrix, check_tolerance
+from ...errors import InputError
+from ...geometry.kernel import inverse_depth
+from .frames import SMALL
+from .lanes import Ending, Outcome, integrate
+from .steppers import RESOLVED, Explicit, Factors, Implicit, Problem, Stepper
+
+Energy = Callable[[Float[Array, "m n"]], Float[Array, ""]]
+METHODS = ("auto", "explicit", "implicit", "factors")
+
+
+@dataclasses.dataclass(frozen=True)
+class EnsembleResult:
+    """What an ensemble of flows came to; NumPy arrays, the run first.
+
+    - ``W`` (runs, m, n): where each run ended: the limit t → ∞, or the point at the last time.
+    - ``start`` (runs, m, n), ``depth``.
+    - ``energy`` (runs,): E at ``W``.
+    - ``error`` (runs,): the estimated distance ‖W − W∞‖_F that the jump to the limit left; ∞ or NaN
+      if there was none. The error of the steps before it comes on top: it is governed by
+      ``accuracy``.
+    - ``time`` (runs,): the time at which the steps ended, [CMV]'s. ``steps`` (runs,): how many were
+      tried.
+    - ``ending`` (runs,): why, a code of `Ending`; ``ok``: whether the run came to what was asked
+      for; ``counts`` of each.
+    - ``ts`` (T,), ``path`` (runs, T, m, n): the trajectory at the times asked for; NaN where a run
+      did not get there.
+    """
+
+    W: np.ndarray
+    start: np.ndarray
+    depth: float
+    energy: np.ndarray
+    error: np.ndarray
+    time: np.ndarray
+    steps: np.ndarray
+    ending: np.ndarray
+    ts: np.ndarray
+    path: np.ndarray
+
+    @property
+    def ok(self) -> np.ndarray:
+        """Which runs came to their end: statistics are taken over these."""
+        return np.isin(self.ending, (Ending.limit, Ending.time))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many runs ended for which reason."""
+        codes, numbers = np.unique(self.ending, return_counts=True)
+        return {Ending(code).name: int(number) for code, number in zip(codes, numbers, strict=True)}
+
+    def __repr__(self) -> str:
+        runs, m, n = self.W.shape
+        told = ", ".join(f"{name}: {number}" for name, number in self.counts.items())
+        return f"EnsembleResult({runs} runs, {m}×{n}, depth {self.depth:g}; {told})"
+
+
+class Normal(eqx.Module):
+    """A sampler of starts; see `normal_start`."""
+
+    shape: tuple[int, int] = eqx.field(static=True)
+    scale: float
+
+    def __call__(self, key: Array) -> Array:
+        return self.scale * jax.random.normal(key, self.shape)
+
+
+def normal_start(shape: tuple[int, int], scale: float) -> Normal:
+    """A sampler of matrices with independent entries N(0, scale²), for `ensemble`.
+
+    >>> import deeplinear as dl, jax
+    >>> dl.normal_start((2, 3), 1e-3)(jax.random.key(0)).shape
+    (2, 3)
+    """
+    if len(shape) != 2 or min(shape) < 1:
+        raise InputError(f"shape must be (m, n) with m, n ≥ 1, got {shape!r}.")
+    if not (scale > 0 and math.isfinite(scale)):
+        raise InputError(f"scale must be positive and finite, got {scale!r}.")
+    return Normal((int(shape[0]), int(shape[1])), float(scale))
+
+
+def ensemble(
+    energy: Energy,
+    start: ArrayLike | Callable[[Array], Array],
+    depth: float,
+    runs: int | None = None,
+    *,
+    seed: int = 0,
+    times: ArrayLike | None = None,
+    accuracy: float | None = None,
+    method: str = "auto",
+    max_steps: int = 20_000,
+    batch_size: int | None = None,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> EnsembleResult:
+    """Many Riemannian gradient flows Ẇ = −A_{N,W}(E′(W)) at once, each to its limit t → ∞.
+
+    Near its end a flow is finished by a jump: the kernel A is frozen, and the linear problem that
+    is left is solved, twice; the difference is the error estimate on which the jump is accepted. A
+    run has its own step size, and does not wait for others. The result of a run depends on its
+    start alone: it is the same, bit for bit, for any ``batch_size`` and ``workers``.
+
+    **Arguments**
+
+    - ``energy``: a differentiable convex function W ↦ scalar, such as `Completion` or `Sensing`.
+    - ``start``: the starts (runs, m, n), or a sampler key ↦ W0 (`normal_start`, or any function of
+      a JAX key) with ``runs`` and ``seed``: run i gets the key ``fold_in(key(seed), i)``.
+    - ``depth``: real N ≥ 1 or ``math.inf``.
+    - ``times``: increasing times at which to keep W (``path``). The run ends at the last one; add
+      ``math.inf`` for the limit.
+    - ``accuracy``: relative, of the jump's estimate; the steps are taken to ten times this. By
+      default 1e−6 (float32: 1e−4) up to 6×6, and 3e−3 for larger W.
+    - ``method``: "explicit" (orders 5 and 4), "implicit" (order 3, linearly implicit with conjugate
+      gradients on the frozen kernel: for stiff problems), "factors" (explicit on W_1 … W_N, integer
+      N ≤ 4), or "auto": explicit up to 6×6, for larger W the factors at N = 2, 3, and implicit
+      steps at other depths and for every run that takes long (without ``times``).
+    - ``max_steps``: tried per run. ``batch_size``: starts handed over at a time, which bounds the
+      memory. ``workers``: threads.
+    - ``progress``: called with (runs done, runs).
+
+    **Returns** an `EnsembleResult`: a run without an end says why, in ``ending``.
+
+    **Raises** `DepthError`, `PrecisionError` (``accuracy`` beyond the dtype), `InputError`.
+
+    **Normalization**: time as in [CMV].
+
+    **Accuracy**: every saddle that a run passes amplifies the errors of its steps. Measured
+    relative errors of the limits at the defaults: 2×2 from 1e−3, N ≥ 5: median 2e−7, 99 % below
+    4e−6; 4×4 of rank 2: median 4e−5 to 1e−4, worst 8e−3; 10×10 and larger: 1e−3 to 1e−2. Arithmetic
+    is dense: the sign of det W is kept as long as σ_k > 1e−9 σ_1 (else a run may end as
+    ``crossed``), and a rank below the full one only to rounding; see `gradient_flow` with
+    ``chart="svd"`` for more. A run whose norm diverges has no limit, and ends by ``max_steps``.
+
+    **Source**: Cohen, Menon, Veraszto 2023, §5 (the ensembles); the jump and the steps are our own.
+
+    >>> import deeplinear as dl
+    >>> energy = dl.Completion([0, 1], [0, 1], [0.9, 0.9], (2, 2))
+    >>> found = dl.ensemble(energy, dl.normal_start((2, 2), 1e-2), depth=3, runs=20, accuracy=1e-3)
+    >>> found.counts
+    {'limit': 20}
+    """
+    check_depth(depth, scalar=True)
+    starts = None if callable(start) else _checked_starts(start)
+    runs = _runs(starts, runs)
+    shape, dtype = (starts.shape[1:], starts.dtype) if starts is not None else _shape(start)
+    _check_energy(energy, shape, dtype)
+    ts, to_limit = _times(times, dtype)
+    stages = _stages(method, depth, shape, max_steps, chained=to_limit and ts.size == 0)
+    _positive(
+        max_steps=max_steps,
+        workers=workers,
+        **({} if batch_size is None else {"batch_size": batch_size}),
+    )
+    queue = _queue(runs, shape, ts.size, batch_size)
+    accuracy = check_tolerance(
+        _usual(shape, dtype) if accuracy is None else accuracy, dtype, "accuracy"
+    )
+    if not isinstance(seed, int | np.integer):
+        raise InputError(f"seed must be an integer, got {seed!r}.")
+    key = jax.random.key(seed)
+    plan = _Plan(energy, inverse_depth(depth, dtype), stages, accuracy, ts, to_limit, queue)
+    found = {
+        "W": np.empty((runs, *shape), dtype),
+        "start": np.empty((runs, *shape), dtype),
+        "path": np.empty((runs, ts.size, *shape), dtype),
+        **{name: np.empty(runs, dtype) for name in ("energy", "error", "time")},
+        **{name: np.empty(runs, np.int32) for name in ("steps", "ending")},
+    }
+
+    def draw(first: int) -> np.ndarray:
+        return np.asarray(_draw(cast(Any, start), key, jnp.asarray(first + np.arange(queue))))
+
+    def work(first: int) -> int:
+        rows = slice(first, min(first + queue, runs))
+        W0 = draw(first)[: rows.stop - first] if starts is None else starts[rows]
+        for name, value in plan(W0).items():
+            found[name][rows] = value
+        found["start"][rows] = W0
+        return rows.stop - first
+
+    done = 0
+    for number in _spread(work, range(0, runs, queue), workers):
+        done += number
+        if progress is not None:
+            progress(done, runs)
+    return EnsembleResult(depth=float(depth), ts=np.asarray(ts), **found)
+
+
+def _spread(work: Callable[[int], int], jobs: range, workers: int) -> Iterator[int]:
+    if workers == 1 or len(jobs) == 1:
+        yield from map(work, jobs)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        yield from pool.map(work, jobs)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """How a batch is integrated: with one stepper after the other, each taking over what the one
+    before left.
+    """
+
+    energy: Energy
+    nu: Array
+    stages: tuple[tuple[Stepper, int], ...]  # a stepper, and how many steps it may try
+    accuracy: float
+    ts: np.ndarray
+    to_limit: bool
+    queue: int
+
+    def __call__(self, W0: np.ndarray) -> dict[str, np.ndarray]:
+        out = self._pass(*self.stages[0], W0, np.zeros(len(W0), W0.dtype))
+        for stepper, cap in self.stages[1:]:
+            left = np.flatnonzero(out["ending"] == Ending.max_steps)
+            if left.size:
+                more = self._pass(stepper, cap, out["W"][left], out["time"][left])
+                more["steps"] = more["steps"] + out["steps"][left]
+                for name in out:
+                    out[name][left] = more[name]
+        # Implicit steps follow singular values down to a fraction of the largest only: below it a
+        # sign says nothing.
+        least = max(self.accuracy, RESOLVED if isinstance(self.stages[0][0], Implicit) else 0.0)
+        out["ending"][_crossed(W0, out["W"], least) & (out["ending"] == Ending.limit)] = (
+            Ending.crossed
+        )
+        return out
+
+    def _pass(
+        self, stepper: Stepper, cap: int, W0: np.ndarray, t0: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        dtype = W0.dtype
+        m, n = W0.shape[1:]
+        problem = Problem(
+            self.energy, self.nu, jnp.asarray(10 * self.accuracy, dtype), cg=min(m * n + 2, 200)
+        )
+        padded = np.zeros((m, n, self.queue), dtype)
+        padded[..., : len(W0)] = np.moveaxis(W0, 0, -1)
+        times = np.zeros(self.queue, dtype)
+        times[: len(W0)] = t0
+        out: Outcome = integrate(
+            problem,
+            stepper,
+            jnp.asarray(padded),
+            jnp.asarray(times),
+            jnp.asarray(len(W0)),
+            jnp.asarray(self.ts),
+            to_limit=self.to_limit,
+            accuracy=jnp.asarray(self.accuracy, dtype),
+            max_steps=jnp.asarray(cap),
+            lanes=_lanes(m, n),
+            stride=8 if max(m, n) <= SMALL else 4,
+        )
+        return {
+            field.name: np.moveaxis(np.asarray(getattr(out, field.name)), -1, 0)[: len(W0)].copy()
+            for field in dataclasses.fields(out)
+        } | {"path": np.moveaxis(np.asarray(out.path), (2, 3), (1, 0))[: len(W0)].copy()}
+
+
+def _crossed(start: np.ndarray, end: np.ndarray, least: float) -> np.ndarray:
+    """Which runs have another sign of det W than at the start, and σ_k > least · σ_1, so that it is
+    no zero.
+    """
+    if start.shape[1] != start.shape[2]:
+        return np.zeros(len(start), bool)
+    with np.errstate(invalid="ignore"):  # runs that are not finite
+        flipped = np.linalg.slogdet(start)[0] * np.linalg.slogdet(end)[0] == -1
+    s = np.linalg.svd(end[flipped], compute_uv=False)
+    flipped[flipped] = s[:, -1] > least * s[:, 0]
+    return flipped
+
+
+def _usual(shape: tuple[int, int], dtype: Any) -> float:
+    """The accuracy where none is asked for."""
+    return 3e-3 if max(shape) > SMALL else 1e-6 if dtype == np.float64 else 1e-4
+
+
+# The number of lanes depends on the size of W alone: as part of the program it could change the
+# last bit of a result.
+def _lanes(m: int, n: int) -> int:
+    size = max(m, n)
+    return 128 if size <= 2 else 64 if size <= SMALL else 8 if size <= 40 else 1
+
+
+def _queue(runs: int, shape: tuple[int, int], times: int, batch_size: int | None) -> int:
+    """Starts handed over at a time: a power of two, for few compilations, within about 64 MiB."""
+    if batch_size is not None:
+        return batch_size
+    most = max(1, 2**23 // (shape[0] * shape[1] * (2 + times)))
+    return 1 << min(14, max(0, (runs - 1).bit_length()), most.bit_length() - 1)
+
+
+def _stages(
+    method: str, depth: float, shape: tuple[int, int], max_steps: int, *, chained: bool
+) -> tuple[tuple[Stepper, int], ...]:
+    if method not in METHODS:
+        raise InputError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
+    if method == "auto":
+        small = max(shape) <= SMALL
+        first: Stepper = (
+            Explicit() if small else Factors(depth=int(depth)) if depth in (2, 3) else Implicit()
+        )
+        # Where explicit steps go on for long, the problem is stiff (at 2×2, where they cost least,
+        # they may go on longer).
+        cap = min(4096 if max(shape) == 2 else 256, max_steps)
+        if isinstance(first, Implicit) or not chained or cap == max_steps:
+            return ((first, max_steps),)
+        return (first, cap), (Implicit(), max_steps - cap)
+    if method == "factors":
+        if depth not in (2, 3, 4):
+            raise InputError(
+                f'depth must be 2, 3 or 4 for method="factors", got {depth!r}: use method="implicit".'
+            )
+        return ((Factors(depth=int(depth)), max_steps),)
+    return (((Explicit() if method == "explicit" else Implicit()), max_steps),)
+
+
+@eqx.filter_jit
+def _draw(sampler: Callable[[Array], Array], key: Array, index: Array) -> Array:
+    return jax.vmap(lambda i: sampler(jax.random.fold_in(key, i)))(index)
+
+
+def _shape(sampler: Any) -> tuple[tuple[int, int], np.dtype]:
+    try:
+        drawn = eqx.filter_eval_shape(sampler, jax.random.key(0))
+    except TypeError as error:
+        raise InputError(
+            f"start must be an array (runs, m, n) or a function of one JAX key: {error}."
+        ) from None
+    if getattr(drawn, "ndim", None) != 2 or not jnp.issubdtype(drawn.dtype, jnp.floating):
+        raise InputError(f"start must draw real matrices, got {drawn}.")
+    return drawn.shape, np.dtype(drawn.dtype)
+
+
+def _checked_starts(start: ArrayLike) -> np.ndarray:
+    starts = np.asarray(start)
+    if starts.ndim != 3 or 0 in starts.shape:
+        raise InputError(
+            f"start must be an array (runs, m, n) or a sampler, got shape {starts.shape}."
+        )
+    usable = np.where(np.isfinite(starts), starts, 0) if starts.dtype.kind == "f" else starts
+    return starts.astype(
+        check_matrix(usable[0], "start").dtype
+    )  # a run that is not finite is told, and hurts no other
+
+
+def _runs(starts: np.ndarray | None, runs: int | None) -> int:
+    if starts is None:
+        if runs is None:
+            raise InputError("runs must be given where start is a sampler.")
+        _positive(runs=runs)
+        return int(runs)
+    if runs is not None and runs != len(starts):
+        raise InputError(
+            f"runs = {runs} does not match the {len(starts)} starts given: leave it out."
+        )
+    return len(starts)
+
+
+def _positive(**values: Any) -> None:
+    for name, value in values.items():
+        if not isinstance(value, int | np.integer) or value < 1:
+            raise InputError(f"{name} must be an integer ≥ 1, got {value!r}.")
+
+
+def _check_energy(energy: Energy, shape: tuple[int, int], dtype: Any) -> None:
+    value = eqx.filter_eval_shape(energy, jax.ShapeDtypeStruct(shape, dtype))
+    if getattr(value, "shape", None) != ():
+        raise InputError(f"energy must map a matrix to a scalar, got {value}.")
+
+
+def _times(times: ArrayLike | None, dtype: Any) -> tuple[np.ndarray, bool]:
+    if times is None:
+        return np.zeros(0, dtype), True
+    with np.errstate(over="ignore"):
+        wide, ts = np.atleast_1d(np.asarray(times, float)), np.atleast_1d(np.asarray(times, dtype))
+    if not np.array_equal(np.isfinite(wide), np.isfinite(ts)):
+        raise InputError(
+            f"times must be within the range of {np.dtype(dtype).name}, got {wide.max():g}: use "
+            "float64."
+        )
+    if ts.ndim != 1 or ts.size == 0 or not (ts > 0).all() or not (np.diff(ts) > 0).all():
+        raise InputError("times must be positive and increasing (the start itself is kept anyway).")
+    finite = ts[np.isfinite(ts)]
+    return finite, bool(finite.size < ts.size)

@@ -1,0 +1,290 @@
+"""One step of the flow in every lane: explicit on W or on the factors, linearly implicit where the
+flow is stiff.
+
+A stepper is stateless. ``start`` turns W into its state, ``step`` tries one step of each lane's own
+size and returns the error in units of the tolerance; whether the step is kept is decided by the
+caller.
+
+Errors are measured by the metric of infinite depth: relative to each singular value, down to where
+the arithmetic resolves it. A norm of W alone would let small singular values cross zero, and with
+them the sign of det W, which the flow preserves.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from .frames import Frame, Matrix, dot, frame, join, lapack, product, sign_of_determinant, split
+from .linear import axpy, solve
+
+
+class Problem(eqx.Module):
+    """An energy and a depth, with lanes last; ``cg`` caps the steps of a linear solve."""
+
+    energy: Callable[[Array], Array]
+    nu: Array
+    tol: Array
+    cg: int = eqx.field(static=True)
+
+    def value(self, W: Matrix) -> Float[Array, " L"]:
+        return jax.vmap(self.energy, -1)(join(W))
+
+    def gradient(self, W: Matrix) -> Matrix:
+        return split(jax.vmap(jax.grad(self.energy), -1, -1)(join(W)))
+
+    def hessian(self, W: Matrix) -> Callable[[Matrix], Matrix]:
+        """Z ↦ E″(W) Z."""
+        return lambda Z: jax.jvp(self.gradient, (W,), (Z,))[1]
+
+    def frame(self, W: Matrix) -> Frame:
+        return frame(W, self.nu)
+
+    def length(self, at: Frame, error: Matrix, resolved: float = 0.0) -> Array:
+        """The size of an error in units of the tolerance; singular values below ``resolved`` · σ_1
+        count as that large.
+        """
+        floor = jnp.maximum(
+            resolved, 100 * jnp.finfo(self.tol.dtype).eps / self.tol
+        )  # below it is rounding noise
+        return at.length(error, floor) / self.tol
+
+
+class Trial(NamedTuple):
+    state: Any
+    rate: Any  # the derivative at the new state, where the stepper has it for nothing
+    error: Array
+
+
+def first_step(problem: Problem, W: Matrix) -> Array:
+    """A step that changes W by about a hundredth; 0 at a critical point, ∞ at rest (G = 0), NaN
+    where W or the flow is not finite.
+    """
+    G = problem.gradient(W)
+    rate, slope, size = _largest(problem.frame(W).power(G, 1)), _largest(G), _largest(W)
+    h = jnp.where(
+        size > 0, 0.01 * size / rate, 1e-3
+    )  # W = 0 moves at N = 1 only, where time has the scale of H
+    h = jnp.where(slope == 0, jnp.inf, jnp.where(rate == 0, 0.0, h))
+    return jnp.where(jnp.isfinite(rate) & jnp.isfinite(size), h, jnp.nan)
+
+
+def _largest(X: Matrix) -> Array:
+    return jnp.max(jnp.abs(join(X)), (0, 1))
+
+
+# Stages are kept in one array and run in a loop: written out, the compiler repeats the arithmetic
+# of early stages in late ones.
+
+
+def _empty(like: Any, stages: int) -> Any:
+    return jax.tree.map(lambda x: jnp.zeros((stages, *x.shape), x.dtype), like)
+
+
+def _put(stages: Any, i: ArrayLike, value: Any) -> Any:
+    return jax.tree.map(lambda all, x: all.at[i].set(x), stages, value)
+
+
+def _sum(weights: Array | np.ndarray, stages: Any) -> Any:
+    """Σ_j w_j stage_j."""
+    return jax.tree.map(
+        lambda x: sum(jnp.asarray(w, x.dtype) * x[j] for j, w in enumerate(weights)), stages
+    )
+
+
+_TSIT5 = np.zeros((7, 7))
+for _i, _row in enumerate(dfx.Tsit5.tableau.a_lower):
+    _TSIT5[_i + 1, : len(_row)] = _row
+
+
+class OnW(eqx.Module):
+    """A stepper whose state is W itself."""
+
+    def start(self, problem: Problem, W: Matrix) -> Any:
+        return W
+
+    def matrix(self, state: Any) -> Matrix:
+        return state
+
+
+class Explicit(OnW):
+    """Tsitouras' pair of orders 5 and 4 on W; the last stage is the first of the next step."""
+
+    order: int = 5
+
+    def rate(self, problem: Problem, state: Any) -> Any:
+        return jax.tree.map(jnp.negative, problem.frame(state).power(problem.gradient(state), 1))
+
+    def size(self, problem: Problem, state: Any, error: Any) -> Array:
+        """The error in units of the tolerance."""
+        return problem.length(problem.frame(state), error)
+
+    def step(self, problem: Problem, state: Any, rate: Any, h: Array) -> Trial:
+        def stage(i: Array, carry: tuple[Any, Any]) -> tuple[Any, Any]:
+            slopes, _ = carry
+            end = axpy(h, _sum(jnp.asarray(_TSIT5)[i], slopes), state)
+            return _put(slopes, i, self.rate(problem, end)), end
+
+        slopes = _put(_empty(rate, 7), 0, rate)
+        slopes, end = jax.lax.fori_loop(1, 7, stage, (slopes, state))
+        error = axpy(h, _sum(dfx.Tsit5.tableau.b_error, slopes), jax.tree.map(jnp.zeros_like, rate))
+        last = jax.tree.map(lambda x: x[-1], slopes)
+        return Trial(end, last, self.size(problem, end, error))
+
+
+class Factors(Explicit):
+    """The same pair on the factors W = W_N ⋯ W_1, integer N: products alone, no decomposition in a
+    step.
+    """
+
+    depth: int = eqx.field(static=True, default=2)
+
+    def start(self, problem: Problem, W: Matrix) -> Any:
+        W = join(W)
+        # Thin and balanced: W_1 = Σ^ν Vᵀ, W_N = U Σ^ν, Σ^ν between.
+        wide = W.shape[0] < W.shape[1]
+        U, s, V = lapack(jnp.swapaxes(W, 0, 1) if wide else W)
+        U, V = (V, U) if wide else (U, V)
+        root = s**problem.nu
+        middle = jnp.eye(s.shape[0], dtype=W.dtype)[:, :, None] * root[None]
+        first, last = root[:, None] * jnp.swapaxes(V, 0, 1), U * root[None]
+        return (first, *[middle] * (self.depth - 2), last)
+
+    def matrix(self, state: Any) -> Matrix:
+        W = state[0]
+        for factor in state[1:]:
+            W = product(factor, W)
+        return split(W)
+
+    def rate(self, problem: Problem, state: Any) -> Any:
+        below = [None, state[0]]  # W_p ⋯ W_1
+        for factor in state[1:]:
+            below.append(product(factor, below[-1]))
+        rates, pulled = (
+            [],
+            -problem.nu * join(problem.gradient(split(below[-1]))),
+        )  # (W_N ⋯ W_{p+1})ᵀ (−G/N)
+        for p in reversed(range(len(state))):
+            rates.append(product(pulled, jnp.swapaxes(below[p], 0, 1)) if p else pulled)
+            pulled = product(jnp.swapaxes(state[p], 0, 1), pulled) if p else pulled
+        return tuple(reversed(rates))
+
+    def size(self, problem: Problem, state: Any, error: Any) -> Array:
+        squares, sizes = ([dot(x, x) for x in xs] for xs in (error, state))
+        return (
+            jnp.sqrt(sum(squares) / sum(sizes)) * self.depth / problem.tol
+        )  # relative, carried over to the product
+
+
+# ROS34PW2 (Rang and Angermann, BIT 45, 2005): order 3 whatever matrix stands for the Jacobian,
+# stiffly accurate, embedded order 2. Its Jacobian here is −A_W H, the one part that is stiff: the
+# kernel is frozen over a step.
+GAMMA = 4.3586652150845900e-01
+_ALPHA = np.array(
+    [
+        [0, 0, 0, 0],
+        [0.87173304301691801, 0, 0, 0],
+        [0.84457060015369423, -0.11299064236484185, 0, 0],
+        [0, 0, 1, 0],
+    ]
+)
+_COUPLING = np.array(
+    [
+        [GAMMA, 0, 0, 0],
+        [-0.87173304301691801, GAMMA, 0, 0],
+        [-0.90338057013044082, 0.054180672388095326, GAMMA, 0],
+        [0.24212380706095346, -1.2232505839045147, 0.54526025533510214, GAMMA],
+    ]
+)
+_B = np.array([0.24212380706095346, -1.2232505839045147, 1.5452602553351020, 0.43586652150845900])
+_B_LOW = np.array([0.37810903145819369, -0.096042292212423178, 0.5, 0.21793326075422950])
+# In the unknowns U = Γk no stage multiplies by the Jacobian (Hairer and Wanner, vol. II, IV.7).
+_INVERSE = np.linalg.inv(_COUPLING)
+_A, _C = _ALPHA @ _INVERSE, np.eye(4) / GAMMA - _INVERSE
+_M, _M_ERROR = _B @ _INVERSE, (_B - _B_LOW) @ _INVERSE
+
+
+# Singular values that implicit steps follow one by one. Of the fractions tried (1, 1e−1, 1e−2,
+# 1e−3) this costs the fewest steps for a given error at the end; following all of them doubles the
+# steps.
+RESOLVED = 1e-3
+
+
+class Implicit(OnW):
+    """Linearly implicit steps: four linear solves with one kernel, four evaluations of the flow."""
+
+    order: int = 3
+
+    def rate(self, problem: Problem, state: Any) -> Any:
+        return ()
+
+    def step(self, problem: Problem, state: Any, rate: Any, h: Array) -> Trial:
+        at, hessian = problem.frame(state), problem.hessian(state)
+        c = h * GAMMA
+
+        def unknown(here: Frame, W: Matrix, coupled: Matrix) -> Matrix:
+            b = axpy(-c, here.power(problem.gradient(W), 1), coupled)
+            return solve(at, hessian, c, b, shift=1, rtol=1e-2 * problem.tol, max_steps=problem.cg)[
+                0
+            ]
+
+        def stage(i: Array, stages: Any) -> Any:
+            W = axpy(1.0, _sum(jnp.asarray(_A)[i], stages), state)
+            return _put(
+                stages, i, unknown(problem.frame(W), W, _sum(jnp.asarray(GAMMA * _C)[i], stages))
+            )
+
+        zero = jax.tree.map(jnp.zeros_like, state)
+        stages = _put(_empty(state, 4), 0, unknown(at, state, zero))
+        stages = jax.lax.fori_loop(1, 4, stage, stages)
+        end, error = axpy(1.0, _sum(_M, stages), state), _sum(_M_ERROR, stages)
+        return Trial(end, (), problem.length(at, error, RESOLVED))
+
+
+Stepper = Explicit | Implicit
+
+
+def jump(problem: Problem, W: Matrix) -> tuple[Matrix, Float[Array, " L"]]:
+    """The limit t → ∞ of the flow near its end, and an estimate of the error, ∞ where it cannot be
+    told.
+
+    With the kernel frozen, W∞ = W − A(y) where A(G + H(W∞ − W)) = 0; once with A at W, once with A
+    halfway to the first answer. The distance between the two answers bounds the error of the second
+    in all that was tried; but it is blind in two ways. At a saddle A hardly sees the directions
+    that have still to grow: so what is left of the gradient there must be small by itself. And
+    where the observations alone decide, the two answers agree wherever they start: so no jump may
+    go beyond a singular matrix, for the flow cannot.
+    """
+
+    def newton(at: Frame, base: Matrix, displacement: Matrix) -> tuple[Matrix, Array]:
+        H = problem.hessian(base)
+        b = at.power(axpy(-1.0, problem.gradient(base), H(displacement)), 1)
+        one = jnp.ones_like(dot(b, b))
+        rtol, most = 1e-2 * problem.tol, 5 * problem.cg
+        return solve(at, H, one, b, shift=0, rtol=rtol, max_steps=most, radius=radius)
+
+    radius = jnp.sqrt(dot(W, W))  # no jump is longer
+    here = problem.frame(W)
+    first, ok_1 = newton(here, W, jax.tree.map(jnp.zeros_like, W))
+    # One batched decomposition after the other: two at once can lock up jaxlib's threads.
+    middle = jax.lax.optimization_barrier(axpy(0.5, first, W))
+    second, ok_2 = newton(problem.frame(middle), axpy(1.0, first, W), first)
+    end, difference = axpy(1.0, second, W), axpy(-1.0, first, second)
+    error = jnp.sqrt(dot(difference, difference))
+    accuracy = 0.1 * problem.tol
+    curved = problem.hessian(end)(end)
+    still = here.seen(problem.gradient(end)) <= accuracy * jnp.sqrt(dot(curved, curved))
+    inside = here.least(end) >= -1e-3 * accuracy
+    inside &= ~here.full | (
+        sign_of_determinant(jax.lax.optimization_barrier(end)) == sign_of_determinant(W)
+    )
+    noise = 100 * jnp.finfo(error.dtype).eps * jnp.abs(dot(curved, end))
+    lower = problem.value(end) <= problem.value(W) + noise
+    return end, jnp.where(
+        ok_1 & ok_2 & still & inside & lower & jnp.isfinite(error), error, jnp.inf
+    )

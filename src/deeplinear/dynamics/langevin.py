@@ -1,0 +1,329 @@
+"""Brownian motion and Langevin dynamics in the geometry of the deep linear network, downstairs on W
+and upstairs on the factors, on diffrax.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+
+from ..checks import check_depth, check_matrix, is_traced
+from ..errors import InputError
+from ..geometry.kernel import inverse_depth
+from .factors import check_factors, imbalance
+from .langevin_process import Balanced, Process, root_exponent
+from .langevin_solve import DiffusionResult, DiffusionStatus, Plan, finish, sample
+
+__all__ = [
+    "DiffusionResult",
+    "DiffusionStatus",
+    "brownian",
+    "brownian_drift",
+    "factor_langevin",
+    "langevin",
+]
+
+Energy = Callable[[Float[Array, "d d"]], Float[Array, ""]]
+
+
+def brownian_drift(W: ArrayLike, depth: ArrayLike) -> Float[Array, "d d"]:
+    """The Itô drift of Brownian motion (generator ½Δ_g) on (GL_d, g^N) in the entries of W:
+
+        ½ (1/√g) ∂_j (√g g^{ij}) = ½ (1 − 1/N) U Σ^{1−2/N} Vᵀ     (N = ∞: ½ W),
+
+    in which the interactions between singular values cancel. **Normalization**: [CMV]. **Raises**
+    `DepthError`, `InputError`; NaN at a singular W for N < 2, where it is infinite.
+
+    >>> import numpy as np, deeplinear.dynamics.langevin
+    >>> np.round(deeplinear.dynamics.langevin.brownian_drift(np.diag([4.0, 1.0]), 2), 3).tolist()
+    [[0.25, 0.0], [0.0, 0.25]]
+    """
+    W = check_matrix(W)
+    nu = inverse_depth(check_depth(depth, scalar=True), W.dtype)
+    U, s, Vt = jnp.linalg.svd(W, full_matrices=False)
+    return (1 - nu) / 2 * (U * s ** (1 - 2 * nu)) @ Vt
+
+
+def brownian(
+    W0: ArrayLike,
+    depth: ArrayLike,
+    *,
+    t1: ArrayLike,
+    dt: ArrayLike,
+    key: PRNGKeyArray,
+    t0: ArrayLike = 0.0,
+    chains: int | None = None,
+    at_zero: str = "cross",
+    saveat: ArrayLike | dfx.SaveAt | None = None,
+    solver: dfx.AbstractSolver | None = None,
+    stepsize_controller: dfx.AbstractStepSizeController | None = None,
+    max_steps: int | None = None,
+    adjoint: dfx.AbstractAdjoint | None = None,
+) -> DiffusionResult:
+    """Brownian motion on (GL_d, g^N), the process with generator ½Δ_g; in Itô's form
+
+        dW = A_{N,W}^{1/2} dB + ½ (1 − 1/N) U Σ^{1−2/N} Vᵀ dt     (N = ∞: ½ W dt).
+
+    It is `langevin` without energy at β = 2. **Arguments**, **Returns**, **Raises**,
+    **Normalization**: see there.
+
+    **Source**: Menon, The geometry of the deep linear network (2024).
+
+    >>> import jax, numpy as np, deeplinear as dl
+    >>> walk = dl.brownian(np.eye(2), 3, t1=0.1, dt=0.01, key=jax.random.key(0), chains=5)
+    >>> walk.W.shape, bool(walk.converged.all())
+    ((5, 2, 2), True)
+    """
+    plan = Plan.of(t0, t1, dt, saveat, solver, stepsize_controller, max_steps, adjoint, True)
+    return _langevin(None, W0, depth, 2.0, 1.0, False, at_zero, key, chains, plan)
+
+
+def langevin(
+    energy: Energy,
+    W0: ArrayLike,
+    depth: ArrayLike,
+    beta: ArrayLike,
+    *,
+    t1: ArrayLike,
+    dt: ArrayLike,
+    key: PRNGKeyArray,
+    kappa: ArrayLike = 1.0,
+    entropic: bool = False,
+    t0: ArrayLike = 0.0,
+    chains: int | None = None,
+    at_zero: str = "cross",
+    saveat: ArrayLike | dfx.SaveAt | None = None,
+    solver: dfx.AbstractSolver | None = None,
+    stepsize_controller: dfx.AbstractStepSizeController | None = None,
+    max_steps: int | None = None,
+    adjoint: dfx.AbstractAdjoint | None = None,
+) -> DiffusionResult:
+    """The Riemannian Langevin equation on d×d matrices with the metric g^N, Itô,
+
+        dW = −A_{N,W}(∇F) dt + √(2κ/β) A_{N,W}^{1/2} dB + (κ/β)(1 − 1/N) U Σ^{1−2/N} Vᵀ dt (N = ∞: …
+        + (κ/β) W dt),
+
+    with F = E, or the free energy F = E − S/β (``entropic``), S = ½ Σ_{i<j} log λ_N(σ_i, σ_j) +
+    const the orbit entropy. Its stationary law is e^{−βF/κ} dvol_g. At κ = 1 with ``entropic`` it
+    is the law of the product of factors under `factor_langevin`; κ = 0 turns the noise off and
+    leaves the gradient flow of F.
+
+    What is stepped is the root R = U Σ^{1/q} Vᵀ, q = N (16 at N = ∞), whose equation is smooth at
+    ties and, for N < ∞, where det W = 0; a start with ties, such as the identity, is nothing
+    special.
+
+    **Arguments**
+
+    - ``energy``: any differentiable function W ↦ scalar. ``W0``: the start, d×d and invertible;
+      with a leading axis, one for each chain. ``chains``: that many chains from one W0. Chain i is
+      the same however many there are.
+    - ``depth``: real N ≥ 1 or ``math.inf``. ``beta``: β > 0. ``kappa``: κ ≥ 0, the strength of the
+      noise.
+    - ``t1``, ``dt``: the end, and the longest step; between the saved times steps are equal. Weak
+      order 1.
+    - ``key``: of the noise.
+    - ``at_zero``: for N < ∞ a singular value reaches 0 in finite time. "cross": W goes straight
+      through and takes both signs of det; "reflect": it keeps the sign it started with. At N = ∞
+      neither: a chain that does has ``status`` "crossed".
+    - ``saveat``: times, or a `diffrax.SaveAt` (its ``ts``, ``t0``, ``t1``, ``steps``); by default
+      the end alone.
+    - ``solver`` (one that converges to the Itô solution; by default Euler's, with the rotation of
+      the frames made exact: others take plain steps of R and need smaller ones),
+      ``stepsize_controller``, ``max_steps``, ``adjoint``: diffrax's. With a controller ``dt`` is
+      the first step. Derivatives of the paths go through an SVD and do not exist at ties.
+
+    **Returns** a `DiffusionResult`, with a ``status`` for each chain.
+
+    **Normalization**: [CMV], the metric and time of `gradient_flow`. **Raises** `DepthError`,
+    `InputError`, `PrecisionError`.
+
+    **Source**: Menon 2024 (2411.09004); Menon, Yu 2025 (2509.09088).
+
+    >>> import jax, numpy as np, deeplinear as dl
+    >>> energy = lambda W: 0.5 * (W**2).sum()
+    >>> run = dl.langevin(energy, np.eye(2), 2, 4.0, t1=1.0, dt=0.05, key=jax.random.key(0), chains=3, saveat=[0.5, 1.0])
+    >>> run.W.shape, run.energy.shape, bool(run.converged.all())
+    ((3, 2, 2, 2), (3, 2), True)
+    """
+    _check_energy(energy)
+    noisy = is_traced(kappa) or bool(np.asarray(kappa) != 0)
+    plan = Plan.of(
+        t0, t1, dt, saveat, solver, stepsize_controller, max_steps, adjoint, noisy, energy
+    )
+    return _langevin(energy, W0, depth, beta, kappa, entropic, at_zero, key, chains, plan)
+
+
+def factor_langevin(
+    energy: Energy,
+    factors: Sequence[Array | np.ndarray],
+    beta: ArrayLike,
+    *,
+    t1: ArrayLike,
+    dt: ArrayLike,
+    key: PRNGKeyArray,
+    t0: ArrayLike = 0.0,
+    chains: int | None = None,
+    saveat: ArrayLike | dfx.SaveAt | None = None,
+    adjoint: dfx.AbstractAdjoint | None = None,
+) -> DiffusionResult:
+    """Isotropic Langevin dynamics on the manifold of balanced factors, {W_{p+1}ᵀ W_{p+1} = W_p
+    W_pᵀ, p = 1 … N−1},
+
+        dW_p = −(1/N) ∂E/∂W_p dt + √(2/(Nβ)) dB_p, kept on the manifold (its Brownian motion, for
+        the metric N Σ_p ‖dW_p‖²).
+
+    W = W_N ⋯ W_1 has the law of `langevin` at depth N with ``entropic=True``: noise along the
+    fibres is felt downstairs as entropy. Each Euler step is projected to the tangent space and then
+    to the closest point of the manifold; weak order 1. Where det W = 0, sheets of the manifold
+    cross, and a path stays on its own: det W keeps its sign at even N (`langevin` with
+    ``at_zero="reflect"``) and goes through zero at odd N ("cross"). The constraint degenerates
+    there: a few chains that pass may end with ``status`` "failed".
+
+    **Arguments**: ``factors`` = (W_1, …, W_N), all d×d and invertible, balanced; see
+    `balanced_factors`. The others as for `langevin`.
+
+    **Returns** a `DiffusionResult`, whose ``factors`` are the last ones.
+
+    **Normalization**: time as in [CMV], N times that of the factors without the 1/N. **Raises**
+    `InputError`.
+
+    **Source**: Menon, Yu 2025 (2509.09088).
+
+    >>> import jax, numpy as np, deeplinear as dl
+    >>> start = dl.balanced_factors(np.eye(2), 3, jax.random.key(1))
+    >>> run = dl.factor_langevin(lambda W: (W**2).sum(), start, 4.0, t1=0.1, dt=0.01, key=jax.random.key(0))
+    >>> run.W.shape, len(run.factors), bool(dl.imbalance(run.factors) < 1e-5)
+    ((2, 2), 3, True)
+    """
+    _check_energy(energy)
+    y0 = _checked_factors(factors)
+    plan = Plan.of(t0, t1, dt, saveat, None, None, None, adjoint, True, energy)
+    process = Balanced(energy, _check_number("beta", beta, y0[0].dtype))
+    copies = 1 if chains is None else _check_count("chains", chains)
+    start = jax.tree.map(lambda x: jnp.broadcast_to(x, (copies, *x.shape)), y0)
+    return finish(sample(process, start, key, plan.settled(y0[0].dtype)), chains is None, plan)
+
+
+def _langevin(
+    energy: Energy | None,
+    W0: ArrayLike,
+    depth: ArrayLike,
+    beta: ArrayLike,
+    kappa: ArrayLike,
+    entropic: bool,
+    at_zero: str,
+    key: PRNGKeyArray,
+    chains: int | None,
+    plan: Plan,
+) -> DiffusionResult:
+    check_depth(depth, scalar=True)
+    if at_zero not in ("cross", "reflect"):
+        raise InputError(f"at_zero must be 'cross' or 'reflect', got {at_zero!r}.")
+    if at_zero == "reflect" and plan.solver is not None:
+        raise InputError(
+            "solver must be left at its default with at_zero='reflect': the reflection is part of "
+            "the step."
+        )
+    start, single = _checked_start(W0, chains)
+    dtype = start.dtype
+    reflect = at_zero == "reflect"
+    flat = (
+        not is_traced(depth) and depth == 1 and not reflect
+    )  # there Euler's step of the Brownian motion is exact
+    turning = plan.solver is None and not flat
+    process = Process(
+        energy,
+        jnp.asarray(depth, dtype),
+        root_exponent(depth, dtype, turning),
+        _check_number("beta", beta, dtype),
+        _check_number("kappa", kappa, dtype, or_zero=True),
+        entropic=entropic,
+        reflect=reflect,
+        may_be_infinite=is_traced(depth) or math.isinf(depth),  # type: ignore[arg-type]
+        turning=turning,
+    )
+    return finish(sample(process, start, key, plan.settled(dtype)), single, plan)
+
+
+def _checked_start(W0: ArrayLike, chains: int | None) -> tuple[Array, bool]:
+    """The starts, one for each chain along the leading axis, and whether the user asked for a chain
+    without that axis.
+    """
+    shape = np.shape(W0)
+    if len(shape) not in (2, 3) or 0 in shape or shape[-1] != shape[-2]:
+        raise InputError(
+            "W0 must be square (Langevin needs square matrices), d×d or chains×d×d, got shape "
+            f"{shape}."
+        )
+    if len(shape) == 3 and chains is not None:
+        raise InputError(
+            f"chains must be left out where W0 brings its own, {shape[0]} along its leading axis."
+        )
+    W = check_matrix((jnp if is_traced(W0) else np).reshape(W0, (-1, shape[-1])), "W0").reshape(
+        -1, *shape[-2:]
+    )
+    if not is_traced(W):
+        s = np.linalg.svd(W, compute_uv=False)
+        if not (s[:, -1] > shape[-1] * np.finfo(s.dtype).eps * s[:, 0]).all():
+            raise InputError(
+                "W0 must be invertible (to working precision), got a singular matrix: take one "
+                "nearby."
+            )
+    copies = W.shape[0] if chains is None else _check_count("chains", chains)
+    return jnp.broadcast_to(W, (copies, *W.shape[1:])), chains is None and len(shape) == 2
+
+
+def _checked_factors(factors: Sequence[Array | np.ndarray]) -> tuple[Array, ...]:
+    """``factors``, if they are square, invertible and balanced."""
+    y0 = check_factors(factors)
+    d = y0[0].shape[0]
+    dtype = jnp.result_type(*y0)
+    if any(W.shape != (d, d) for W in y0):
+        raise InputError(
+            f"factors must all be square and of one size, got shapes {[W.shape for W in y0]}."
+        )
+    if not is_traced(y0):
+        eps = float(np.finfo(dtype).eps)
+        s = np.linalg.svd(np.stack(y0), compute_uv=False)
+        if not (s[:, -1] > d * eps * s[:, 0]).all():
+            raise InputError(
+                "factors must be invertible (to working precision), got a singular one: take "
+                "others nearby."
+            )
+        if (gap := float(imbalance(y0))) > 1e3 * eps * float((s**2).sum(1).max()):
+            raise InputError(
+                f"factors must be balanced, got an imbalance of {gap:.2e}: see balanced_factors(W, "
+                "depth)."
+            )
+    return tuple(jnp.asarray(W, dtype) for W in y0)
+
+
+def _check_energy(energy: Any) -> None:
+    if not callable(energy):
+        raise InputError(
+            "energy must be a function of W, such as dl.Completion(...), got "
+            f"{type(energy).__name__}."
+        )
+
+
+def _check_number(name: str, value: Any, dtype: Any, or_zero: bool = False) -> Array:
+    """``value`` as an array, if it is one finite number, positive (or zero)."""
+    bad = not is_traced(value) and not (
+        np.ndim(value) == 0 and (0 < value < math.inf or (or_zero and value == 0))
+    )
+    if bad:
+        raise InputError(
+            f"{name} must be one finite number {'≥' if or_zero else '>'} 0, got {value!r}."
+        )
+    return jnp.asarray(value, dtype)
+
+
+def _check_count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise InputError(f"{name} must be a positive integer, got {value!r}.")
+    return int(value)

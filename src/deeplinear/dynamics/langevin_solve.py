@@ -1,0 +1,267 @@
+"""From a stochastic equation and its starts to a `DiffusionResult`: one diffrax solve for each
+chain, all in one program.
+"""
+
+import dataclasses
+import math
+from itertools import pairwise
+from typing import Any
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ..checks import is_traced
+from ..errors import InputError, PrecisionError
+from .langevin_process import EulerThen, Path
+
+
+class DiffusionStatus(eqx.Enumeration):
+    """Why a chain ended. ``DiffusionStatus[status]`` is the sentence."""
+
+    reached_t1: Any = "The chain reached t1."
+    crossed: Any = (
+        "det W changed sign, which the exact process at depth = math.inf cannot do: take a smaller "
+        "dt."
+    )
+    failed: Any = (
+        "The chain left the floating-point range (or balance): W or E′(W) was not finite, or dt is "
+        "too large."
+    )
+    solver: Any = "The solver gave up before t1: max_steps was reached, or steps vanished."
+
+
+class DiffusionResult(eqx.Module):
+    """What `brownian`, `langevin` and `factor_langevin` return.
+
+    - ``ts``, ``W``, ``energy`` (None for Brownian motion), ``log_singular_values`` (descending),
+      ``det_sign`` (±1): one per saved time; the last point alone, without that axis, where no
+      ``saveat`` was given. Several chains are one leading axis of everything. What a chain did not
+      reach is infinite, its ``ts`` too. Time as in [CMV].
+    - ``status``: a `DiffusionStatus` for each chain; ``converged`` says whether it reached t1.
+    - ``factors``: the last factors (upstairs only).
+    """
+
+    ts: Float[Array, "*t"]
+    W: Float[Array, "*t d d"]
+    energy: Float[Array, "*t"] | None
+    log_singular_values: Float[Array, "*t d"]
+    det_sign: Float[Array, "*t"]
+    status: Any
+    factors: tuple[Array, ...] | None = None
+
+    @property
+    def singular_values(self) -> Array:
+        return jnp.exp(self.log_singular_values)
+
+    @property
+    def converged(self) -> Array:
+        """Whether the chain reached t1."""
+        return self.status == DiffusionStatus.reached_t1
+
+
+class Plan(eqx.Module):
+    """When to step, what to save, and what is handed to diffrax."""
+
+    t0: Any
+    t1: Any
+    dt: Any
+    saveat: dfx.SaveAt | None
+    solver: dfx.AbstractSolver | None
+    controller: dfx.AbstractStepSizeController | None
+    adjoint: dfx.AbstractAdjoint
+    max_steps: int = eqx.field(static=True)
+    noisy: bool = eqx.field(static=True)
+
+    @classmethod
+    def of(
+        cls,
+        t0: Any,
+        t1: Any,
+        dt: Any,
+        saveat: Any,
+        solver: Any,
+        controller: Any,
+        max_steps: int | None,
+        adjoint: Any,
+        noisy: bool,
+        energy: Any = None,
+    ) -> "Plan":
+        """The plan, of arguments that are checked here."""
+        saveat = _checked_saveat(saveat)
+        ts = None if saveat is None else saveat.subs.ts
+        if is_traced(t0, t1, dt, ts):
+            raise InputError(
+                "t0, t1, dt and saveat must be known when the steps are laid out: keep them out of "
+                "jit and vmap."
+            )
+        ends = np.asarray([t0, t1], float)
+        if not (np.isfinite(ends).all() and ends[1] > ends[0]):
+            raise InputError(f"t1 must be finite and later than t0 = {ends[0]:g}, got {ends[1]:g}.")
+        if not (np.ndim(dt) == 0 and 0 < float(dt) < math.inf):
+            raise InputError(f"dt must be one positive number, got {dt!r}.")
+        if ts is not None and not (np.diff([ends[0], *np.asarray(ts), ends[1]]) >= 0).all():
+            raise InputError(
+                f"saveat must hold increasing times between t0 = {ends[0]:g} and t1 = {ends[1]:g}."
+            )
+        if noisy and solver is not None and not isinstance(solver, dfx.AbstractItoSolver):
+            raise InputError(
+                "solver must converge to the Itô solution (diffrax.Euler, …), got "
+                f"{type(solver).__name__}."
+            )
+        if max_steps is not None and not (isinstance(max_steps, int) and max_steps > 0):
+            raise InputError(f"max_steps must be a positive integer, got {max_steps!r}.")
+        if controller is None:
+            grid = _grid(ends, None if ts is None else np.asarray(ts, float), float(dt))
+            with jax.ensure_compile_time_eval():  # the grid is known, also where the call is traced
+                controller = dfx.StepTo(jnp.asarray(grid))
+            steps = len(controller.ts)
+        else:
+            steps = 100_000
+        if adjoint is None:
+            # What nobody can differentiate needs no checkpoints. A plain function may close over a
+            # tracer.
+            plain = energy is None or isinstance(energy, eqx.Module)
+            adjoint = (
+                dfx.RecursiveCheckpointAdjoint()
+                if not plain or is_traced(energy)
+                else dfx.ForwardMode()
+            )
+        return cls(
+            ends[0],
+            ends[1],
+            np.asarray(dt),
+            saveat,
+            solver,
+            controller,
+            adjoint,
+            max_steps or steps,
+            noisy,
+        )
+
+    def settled(self, dtype: Any) -> "Plan":
+        """The plan in the floating-point type of the state."""
+
+        def cast(x):
+            return jnp.asarray(x, dtype) if isinstance(x, np.ndarray | np.generic | Array) else x
+
+        with jax.ensure_compile_time_eval():
+            plan = jax.tree.map(cast, self)
+        steps = plan.controller.ts if isinstance(plan.controller, dfx.StepTo) else None
+        if steps is not None and not (np.diff(np.asarray(steps)) > 0).all():
+            raise PrecisionError(
+                f"dt is beyond {jnp.dtype(dtype).name}, which cannot tell neighbouring steps "
+                "apart: take a larger one, or float64."
+            )
+        return plan
+
+
+def _grid(ends: np.ndarray, ts: np.ndarray | None, dt: float) -> np.ndarray:
+    """The times to step to: the saved ones, and equal steps of at most dt between them."""
+    stops = np.unique(np.concatenate([ends, [] if ts is None else ts]))
+    pieces = [
+        np.linspace(a, b, max(1, math.ceil((b - a) / dt * (1 - 1e-9))), endpoint=False)
+        for a, b in pairwise(stops)
+    ]
+    return np.concatenate([*pieces, stops[-1:]])
+
+
+@eqx.filter_jit
+def sample(process: Any, starts: Any, key: PRNGKeyArray, plan: Plan) -> DiffusionResult:
+    """All chains, in one program: a leading axis everywhere, then one of saved times."""
+    chains = jax.tree.leaves(starts)[0].shape[0]
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(
+        key, jnp.arange(chains)
+    )  # chain i is the same for any number of them
+    return eqx.filter_vmap(_chain, in_axes=(None, 0, 0, None))(process, starts, keys, plan)
+
+
+def _chain(process: Any, start: Any, key: Array, plan: Plan) -> DiffusionResult:
+    y0 = process.start(start)
+    sign = process.det_sign(y0)
+    shape = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), y0)
+    terms: Any = dfx.ODETerm(process.drift)
+    if plan.noisy:
+        terms = dfx.MultiTerm(terms, dfx.ControlTerm(process.noise, _path(plan, shape, key)))
+    part = lambda name, default: default if plan.saveat is None else getattr(plan.saveat.subs, name)  # noqa: E731
+    wanted = {
+        "t0": part("t0", False),
+        "t1": part("t1", True),
+        "ts": part("ts", None),
+        "steps": part("steps", 0),
+    }
+    solution = dfx.diffeqsolve(
+        terms,
+        EulerThen(process.then) if plan.solver is None else plan.solver,
+        plan.t0,
+        plan.t1,
+        None if isinstance(plan.controller, dfx.StepTo) else plan.dt,
+        y0,
+        saveat=dfx.SaveAt(
+            subs=[dfx.SubSaveAt(fn=process.observe, **wanted), dfx.SubSaveAt(t1=True)]
+        ),
+        stepsize_controller=plan.controller,
+        event=dfx.Event(
+            {
+                "failed": lambda t, y, args, **_: process.is_lost(y),
+                "crossed": lambda t, y, args, **_: process.has_crossed(y, sign),
+            }
+        ),
+        max_steps=plan.max_steps,
+        adjoint=plan.adjoint,
+        throw=False,
+    )
+    W, energy, log_s, det_sign = solution.ys[0]
+    end = jax.tree.map(lambda x: x[0], solution.ys[1])
+    lost = process.is_lost(end)
+    ended = (
+        (solution.result == dfx.RESULTS.successful)
+        & ~solution.event_mask["failed"]
+        & ~solution.event_mask["crossed"]
+    )
+    status: Any = DiffusionStatus.where(ended, DiffusionStatus.reached_t1, DiffusionStatus.solver)
+    status = DiffusionStatus.where(solution.event_mask["crossed"], DiffusionStatus.crossed, status)
+    status = DiffusionStatus.where(
+        solution.event_mask["failed"] | lost, DiffusionStatus.failed, status
+    )
+    factors = end if isinstance(end, tuple) else None
+    return DiffusionResult(solution.ts[0], W, energy, log_s, det_sign, status, factors)
+
+
+def _path(plan: Plan, shape: Any, key: Array) -> dfx.AbstractBrownianPath:
+    """Plain increments for our own steps; the Brownian tree for a solver or a controller of the
+    user's.
+    """
+    if plan.solver is None and isinstance(plan.controller, dfx.StepTo):
+        return Path(shape, key)
+    area = getattr(plan.solver, "minimal_levy_area", dfx.BrownianIncrement)
+    return dfx.VirtualBrownianTree(
+        plan.t0, plan.t1, tol=plan.dt / 1024, shape=shape, key=key, levy_area=area
+    )
+
+
+def finish(result: DiffusionResult, single: bool, plan: Plan) -> DiffusionResult:
+    """Without the axes that were not asked for: of saved times, and of chains."""
+    if plan.saveat is None:
+        names = ("ts", "W", "energy", "log_singular_values", "det_sign")
+        arrays: dict[str, Any] = {name: getattr(result, name) for name in names}
+        arrays = {name: None if x is None else x[:, 0] for name, x in arrays.items()}
+        result = dataclasses.replace(result, **arrays)
+    return jax.tree.map(lambda x: x[0], result) if single else result
+
+
+def _checked_saveat(saveat: Any) -> dfx.SaveAt | None:
+    if saveat is None:
+        return None
+    if not isinstance(saveat, dfx.SaveAt):
+        if np.ndim(saveat) != 1 or np.size(saveat) == 0:
+            raise InputError(
+                f"saveat must hold at least one time, in one axis, got shape {np.shape(saveat)}."
+            )
+        saveat = dfx.SaveAt(ts=saveat)
+    if not isinstance(saveat.subs, dfx.SubSaveAt) or saveat.dense:
+        raise InputError("saveat must be times or a diffrax.SaveAt with t0, t1, ts or steps alone.")
+    return saveat

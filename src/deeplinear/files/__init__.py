@@ -1,0 +1,113 @@
+"""Files in, files of the same kind out: tables, arrays, data frames and images."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from .arrays import read_array
+from .frames import read_frame
+from .images import read_image, read_image_mask
+from .table import Table, check_free, check_output
+from .text import MISSING, read_text
+
+__all__ = ["MISSING", "Table", "check_free", "check_output", "read_mask", "read_table"]
+
+_ARRAY, _FRAME = (".npy", ".npz"), (".parquet", ".pq")
+_IMAGE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
+_TEXT = (".csv", ".tsv", ".txt")
+
+
+def read_table(
+    path: Path,
+    *,
+    mask: Path | None = None,
+    missing: frozenset[str] = frozenset(),
+    header: bool | None = None,
+    labels: bool | None = None,
+) -> Table:
+    """Read a matrix with missing entries and check that it can be completed; the suffix names the
+    file type.
+    """
+    table = _read(path, missing=missing, header=header, labels=labels)
+    if table.values.size == 0:
+        raise InputError(
+            f"INPUT: '{path}' is empty; give a matrix with at least one row and one column."
+        )
+    if mask is not None:
+        table.hide(read_mask(mask, table))
+    infinite = np.argwhere(np.isinf(table.values))
+    if len(infinite):
+        row, column = infinite[0]
+        raise InputError(
+            f"INPUT: '{path}' has {len(infinite)} infinite "
+            f"entr{'y' if len(infinite) == 1 else 'ies'}, "
+            f"the first at {table.place(row, column)}; replace them by numbers or by NaN for "
+            "missing."
+        )
+    unknown = np.isnan(table.values)
+    if unknown.all():
+        raise InputError(
+            f"INPUT: '{path}' has no observed entry; there is nothing to learn from, give some "
+            "numbers."
+        )
+    if not unknown.any():
+        raise InputError(
+            f"INPUT: '{path}' has no missing entry; name its markers with --missing, or mark "
+            "entries with --mask."
+        )
+    return table
+
+
+def read_mask(path: Path, table: Table) -> np.ndarray:
+    """Read a mask for ``table`` from any file type: non-zero (white, in an image) means missing."""
+    if path.suffix.lower() in _IMAGE:
+        _exists(path, "--mask")
+        mask = read_image_mask(path)
+    else:
+        try:
+            mask = np.nan_to_num(_read(path).values, nan=0.0) != 0
+        except InputError as error:
+            raise InputError(str(error).replace("INPUT", "--mask", 1)) from None
+    if mask.shape != table.mask_shape:
+        raise InputError(
+            f"--mask: '{path}' is {_size(mask.shape)} where the input is "
+            f"{_size(table.mask_shape)}; "
+            "give a mask of the same shape."
+        )
+    return mask
+
+
+def _read(
+    path: Path,
+    *,
+    missing: frozenset[str] = frozenset(),
+    header: bool | None = None,
+    labels: bool | None = None,
+) -> Table:
+    _exists(path, "INPUT")
+    suffix = path.suffix.lower()
+    if suffix in _TEXT:
+        return read_text(path, missing=missing, header=header, labels=labels)
+    if suffix in _ARRAY:
+        return read_array(path)
+    if suffix in _FRAME:
+        return read_frame(path)
+    if suffix in _IMAGE:
+        return read_image(path)
+    known = ", ".join(_TEXT + _ARRAY + _FRAME + _IMAGE)
+    raise InputError(f"INPUT: '{path}' is of the unknown type '{suffix}'; give one of {known}.")
+
+
+def _exists(path: Path, argument: str) -> None:
+    if not path.exists():
+        raise InputError(f"{argument}: '{path}' does not exist; check the name.")
+    if path.is_dir():
+        raise InputError(f"{argument}: '{path}' is a folder; give a file.")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{argument}: '{path}' may not be read; change its permissions.")
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))

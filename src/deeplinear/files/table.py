@@ -1,0 +1,100 @@
+"""What every input file becomes: a matrix with NaN for missing, which knows how to write itself
+back.
+"""
+
+import tempfile
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from ..errors import InputError
+
+
+class Table(ABC):
+    """A matrix read from a file. ``values`` is float64, m × n, NaN where an entry is missing."""
+
+    kind: ClassVar[str] = "table"  # "table" or "image": how a report shows it
+    values: np.ndarray
+    suffixes: tuple[
+        str, ...
+    ]  # the file types it can be written to, all of the kind it was read from
+
+    @abstractmethod
+    def encode(self, filled: np.ndarray, suffix: str) -> bytes:
+        """The bytes of a file of this kind with the missing entries taken from ``filled``, all
+        others untouched.
+        """
+
+    def hide(self, mask: np.ndarray) -> None:
+        """Make the entries where ``mask`` is true missing too; ``mask`` has the shape
+        :attr:`mask_shape`.
+        """
+        self.values = np.where(mask, np.nan, self.values)
+
+    @property
+    def mask_shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    def picture(self, matrix: np.ndarray) -> np.ndarray:
+        """``matrix`` arranged for the eye; an image becomes height × width, or height × width ×
+        3.
+        """
+        return matrix
+
+    def place(self, row: int, column: int) -> str:
+        """Where an entry lies, in the words of the file's reader (both indices from 0)."""
+        return f"row {row + 1}, column {column + 1}"
+
+    def describe(self) -> str:
+        """One line for the console: size and how much is missing."""
+        m, n = self.values.shape
+        missing = np.isnan(self.values).sum()
+        return (
+            f"{m:,} × {n:,} matrix, {missing:,} of {m * n:,} entries missing "
+            f"({missing / (m * n):.1%})"
+        )
+
+
+def check_output(path: Path, table: Table, *, force: bool, argument: str) -> None:
+    """Raise before any computing if ``path`` cannot be written, exists, or is of another kind than
+    the input.
+    """
+    suffix = path.suffix.lower()
+    if suffix in (".jpg", ".jpeg") and table.kind == "image":
+        raise InputError(
+            f"{argument}: '{path}' would be a JPEG, whose lossy compression changes observed "
+            "pixels; "
+            f"give a name that ends in {_either(table.suffixes)}."
+        )
+    if suffix not in table.suffixes:
+        raise InputError(
+            f"{argument}: '{path}' ends in '{suffix}', but the output is of the same kind as the "
+            "input; "
+            f"give a name that ends in {_either(table.suffixes)}."
+        )
+    check_free(path, force=force, argument=argument)
+
+
+def check_free(path: Path, *, force: bool, argument: str) -> None:
+    """Raise if ``path`` is taken (without ``force``) or its folder does not let us write."""
+    if path.is_dir():
+        raise InputError(f"{argument}: '{path}' is a folder; give the name of a file.")
+    if path.exists() and not force:
+        raise InputError(
+            f"{argument}: '{path}' exists; add --force to replace it, or give another name."
+        )
+    if not path.parent.is_dir():
+        raise InputError(f"{argument}: the folder '{path.parent}' does not exist; create it first.")
+    try:  # asking the file system is the only test that also sees read-only mounts and quotas
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise InputError(
+            f"{argument}: cannot write in the folder '{path.parent}' ({error.strerror}); give "
+            "another place."
+        ) from None
+
+
+def _either(suffixes: tuple[str, ...]) -> str:
+    return " or ".join(suffixes)

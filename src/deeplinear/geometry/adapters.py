@@ -1,0 +1,243 @@
+"""The metric g^N as one object, under our names and under those of manifold optimization and
+statistics packages.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Array, ArrayLike, PRNGKeyArray
+
+from ..checks import check_depth
+from ..errors import InputError
+from . import curvature, geodesic, volume
+from . import metric as geometry
+from .operator import Operator
+
+
+class Metric(eqx.Module):
+    """The Riemannian metric g^N of deep linear networks of depth N: everything that needs a point
+    and the depth, as methods.
+
+    ``Metric(depth).inner(W, Z1, Z2)`` is `deeplinear.inner` ``(W, Z1, Z2, depth)``, and likewise
+    for the others: see there.
+
+    **Normalization**: [CMV]. **Raises** `DepthError` for a depth that is not a real number ≥ 1 or
+    ``math.inf``.
+
+    >>> import deeplinear as dl, numpy as np
+    >>> g = dl.Metric(2)
+    >>> float(g.norm(4 * np.eye(2), np.diag([3.0, 4.0])))
+    2.5
+    """
+
+    depth: ArrayLike
+
+    def __init__(self, depth: ArrayLike):
+        self.depth = check_depth(depth, scalar=True)
+
+    def operator(self, W: ArrayLike) -> Operator:
+        """The inverse metric A_{N,W}."""
+        return Operator(W, self.depth)
+
+    def inner(self, W: ArrayLike, Z1: ArrayLike, Z2: ArrayLike) -> Array:
+        """g^N_W(Z_1, Z_2)."""
+        return geometry.inner(W, Z1, Z2, self.depth)
+
+    def norm(self, W: ArrayLike, Z: ArrayLike) -> Array:
+        """‖Z‖_g."""
+        return geometry.norm(W, Z, self.depth)
+
+    def gradient(self, energy: Callable[[Array], Array], W: ArrayLike) -> Array:
+        """grad E(W) = A_{N,W}(E′(W))."""
+        return geometry.gradient(energy, W, self.depth)
+
+    def random_tangent(self, key: PRNGKeyArray, W: ArrayLike, *, unit: bool = False) -> Array:
+        """A direction drawn from the standard normal law of g^N_W, or uniform on its unit
+        sphere.
+        """
+        return geometry.random_tangent(key, W, self.depth, unit=unit)
+
+    def log_volume(self, W: ArrayLike, coordinates: str = "dense") -> Array:
+        """log √det g^N."""
+        return volume.log_volume(W, self.depth, coordinates)
+
+    def log_stratum_volume(self, W: ArrayLike, rank: int | None = None) -> Array:
+        """The log volume density on the matrices of rank r."""
+        return volume.log_stratum_volume(W, self.depth, rank)
+
+    def entropy(self, W: ArrayLike, *, constant: bool | None = None) -> Array:
+        """The log volume of the orbit of balanced factorizations of W."""
+        return volume.entropy(W, self.depth, constant=constant)
+
+    def exp(
+        self, W: ArrayLike, Z: ArrayLike, t: ArrayLike = 1.0, **options: Any
+    ) -> geodesic.Geodesic:
+        """The geodesic from W with velocity Z."""
+        return geodesic.exp(W, Z, self.depth, t, **options)
+
+    def log(self, W0: ArrayLike, W1: ArrayLike, **options: Any) -> geodesic.Logarithm:
+        """The velocity of a geodesic from W_0 to W_1."""
+        return geodesic.log(W0, W1, self.depth, **options)
+
+    def distance(self, W0: ArrayLike, W1: ArrayLike, **options: Any) -> Array:
+        """The length of that geodesic."""
+        return geodesic.distance(W0, W1, self.depth, **options)
+
+    def christoffel(self, W: ArrayLike, X: ArrayLike, Y: ArrayLike) -> Array:
+        """Γ(X, Y)."""
+        return curvature.christoffel(W, X, Y, self.depth)
+
+    def sectional(self, W: ArrayLike, X: ArrayLike, Y: ArrayLike) -> Array:
+        """The curvature of the plane spanned by X and Y."""
+        return curvature.sectional(W, X, Y, self.depth)
+
+    def ricci(self, W: ArrayLike, X: ArrayLike, Y: ArrayLike) -> Array:
+        """Ric(X, Y)."""
+        return curvature.ricci(W, X, Y, self.depth)
+
+    def scalar(self, W: ArrayLike) -> Array:
+        """The scalar curvature."""
+        return curvature.scalar(W, self.depth)
+
+    def pymanopt(self, d: int, *, seed: int | None = None) -> "PymanoptManifold":
+        """(GL_d, g^N) as a manifold for pymanopt's problems and optimizers."""
+        return PymanoptManifold(self, d, seed)
+
+    def geomstats(self, d: int) -> "GeomstatsMetric":
+        """g^N on GL_d under the method names of geomstats' ``RiemannianMetric``."""
+        return GeomstatsMetric(self, d)
+
+
+def _check_dimension(d: int) -> int:
+    if not (isinstance(d, int | np.integer) and d >= 1):
+        raise InputError(f"d must be an integer ≥ 1, got {d!r}.")
+    return int(d)
+
+
+class PymanoptManifold:
+    """(GL_d, g^N) under the method names of ``pymanopt.manifolds.manifold.Manifold``: the point
+    comes first. NumPy in and out.
+
+    pymanopt is not needed to make it. Hand the Euclidean gradient of the cost to the problem. The
+    retraction is W + Z, with Z itself as transport; det W = 0 is not avoided. ``random_point`` has
+    i.i.d. standard normal entries.
+
+    >>> import deeplinear as dl, numpy as np
+    >>> manifold = dl.Metric(2).pymanopt(2)
+    >>> W, G = np.diag([4.0, 1.0]), np.ones((2, 2))
+    >>> manifold.euclidean_to_riemannian_gradient(W, G).tolist()
+    [[4.0, 2.5], [2.5, 1.0]]
+    """
+
+    def __init__(self, metric: Metric, d: int, seed: int | None = None):
+        with suppress(
+            ImportError
+        ):  # pymanopt asks for an instance of its class, which a registered one is
+            import_module("pymanopt.manifolds.manifold").Manifold.register(PymanoptManifold)
+        self.metric, self.d, self._random = metric, _check_dimension(d), np.random.default_rng(seed)
+        self.dim, self.num_values, self.point_layout = self.d**2, self.d**2, 1
+
+    def __str__(self) -> str:
+        return (
+            f"{self.d}×{self.d} matrices of full rank, metric of deep linear networks of depth "
+            f"{self.metric.depth}"
+        )
+
+    @property
+    def typical_dist(self) -> float:
+        return self.d
+
+    def inner_product(
+        self, point: np.ndarray, tangent_vector_a: np.ndarray, tangent_vector_b: np.ndarray
+    ) -> float:
+        return float(self.metric.inner(point, tangent_vector_a, tangent_vector_b))
+
+    def norm(self, point: np.ndarray, tangent_vector: np.ndarray) -> float:
+        return float(self.metric.norm(point, tangent_vector))
+
+    def euclidean_to_riemannian_gradient(
+        self, point: np.ndarray, euclidean_gradient: np.ndarray
+    ) -> np.ndarray:
+        return np.asarray(self.metric.operator(point)(euclidean_gradient))
+
+    def projection(self, point: np.ndarray, vector: np.ndarray) -> np.ndarray:
+        return vector
+
+    to_tangent_space = projection
+
+    def retraction(self, point: np.ndarray, tangent_vector: np.ndarray) -> np.ndarray:
+        return point + tangent_vector
+
+    def transport(
+        self, point_a: np.ndarray, point_b: np.ndarray, tangent_vector_a: np.ndarray
+    ) -> np.ndarray:
+        return tangent_vector_a
+
+    def zero_vector(self, point: np.ndarray) -> np.ndarray:
+        return np.zeros_like(point)
+
+    def random_point(self) -> np.ndarray:
+        return self._random.normal(size=(self.d, self.d))
+
+    def random_tangent_vector(self, point: np.ndarray) -> np.ndarray:
+        key = jax.random.key(int(self._random.integers(2**31)))
+        return np.asarray(self.metric.random_tangent(key, point, unit=True))
+
+    def exp(self, point: np.ndarray, tangent_vector: np.ndarray) -> np.ndarray:
+        """NaN where the geodesic leaves the matrices of full rank."""
+        found = self.metric.exp(point, tangent_vector)
+        return np.where(found.converged, found.W, np.nan)
+
+    def log(self, point_a: np.ndarray, point_b: np.ndarray) -> np.ndarray:
+        """NaN where shooting finds no geodesic."""
+        found = self.metric.log(point_a, point_b)
+        return np.where(found.converged, found.Z, np.nan)
+
+    def dist(self, point_a: np.ndarray, point_b: np.ndarray) -> float:
+        return float(self.metric.distance(point_a, point_b))
+
+
+class GeomstatsMetric:
+    """g^N on GL_d under the method names of geomstats' ``RiemannianMetric``: the base point comes
+    last. NumPy in and out.
+
+    >>> import deeplinear as dl, numpy as np
+    >>> metric = dl.Metric(2).geomstats(2)
+    >>> float(metric.squared_norm(np.diag([3.0, 4.0]), 4 * np.eye(2)))
+    6.25
+    """
+
+    def __init__(self, metric: Metric, d: int):
+        self.metric, self.d = metric, _check_dimension(d)
+
+    def inner_product(
+        self, tangent_vec_a: np.ndarray, tangent_vec_b: np.ndarray, base_point: np.ndarray
+    ) -> np.ndarray:
+        return np.asarray(self.metric.inner(base_point, tangent_vec_a, tangent_vec_b))
+
+    def squared_norm(self, vector: np.ndarray, base_point: np.ndarray) -> np.ndarray:
+        return self.norm(vector, base_point) ** 2
+
+    def norm(self, vector: np.ndarray, base_point: np.ndarray) -> np.ndarray:
+        return np.asarray(self.metric.norm(base_point, vector))
+
+    def metric_matrix(self, base_point: np.ndarray) -> np.ndarray:
+        """The d²×d² matrix of the metric in the coordinates W_ij, row by row."""
+        units = np.eye(self.d**2).reshape(-1, self.d, self.d)
+        return np.asarray(self.metric.inner(base_point, units[:, None], units))
+
+    def exp(self, tangent_vec: np.ndarray, base_point: np.ndarray) -> np.ndarray:
+        """NaN where the geodesic leaves the matrices of full rank."""
+        return PymanoptManifold(self.metric, self.d).exp(base_point, tangent_vec)
+
+    def log(self, point: np.ndarray, base_point: np.ndarray) -> np.ndarray:
+        """NaN where shooting finds no geodesic."""
+        return PymanoptManifold(self.metric, self.d).log(base_point, point)
+
+    def dist(self, point_a: np.ndarray, point_b: np.ndarray) -> float:
+        return float(self.metric.distance(point_a, point_b))

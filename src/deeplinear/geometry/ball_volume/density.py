@@ -1,0 +1,96 @@
+"""√det g^N at many matrices, from log singular values: the density that the chords integrate. Plain
+NumPy, 64 bits.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .space import Floats, Space
+
+
+def log_density(space: Space, X: Floats, log_det: Floats, theta: Floats) -> Floats:
+    """log of √det g^N at each X (b×m×n) for lines of direction theta (b×p), times the weight p
+    (θ·n)² where ``space.weighted``.
+
+    Of square X the smallest singular value is taken from ``log_det`` = log|det X|.
+    """
+    if not (space.induced or space.weighted):
+        return _ambient(
+            _log_singular_values(space, np.linalg.svd(X, compute_uv=False), log_det),
+            X.shape,
+            space.nu,
+        )
+    U, s, Vt = np.linalg.svd(X, full_matrices=space.induced)
+    log_s = _log_singular_values(space, s, log_det)
+    out = _induced(space, U, log_s, Vt) if space.induced else _ambient(log_s, X.shape, space.nu)
+    return out + _log_weight(space, U, s, Vt, theta) if space.weighted else out
+
+
+def log_kernel(log_a: Floats, log_b: Floats, nu: float) -> Floats:
+    """`deeplinear.geometry.kernel.log_kernel` in NumPy: 64 bits whatever JAX is set to."""
+    big, z = np.maximum(log_a, log_b), 2 * np.abs(log_a - log_b)
+    safe = np.where(z > 0, z, 1.0)
+    below = -np.expm1(-nu * safe) / nu if nu else safe
+    with np.errstate(divide="ignore"):  # λ_∞(a, 0) = 0
+        return 2 * (1 - nu) * big + np.where(z > 0, np.log(-np.expm1(-safe) / below), 0.0)
+
+
+def _log_singular_values(space: Space, s: NDArray[Any], log_det: Floats) -> Floats:
+    log_s = np.log(np.maximum(s, 1e-300))
+    if space.square:
+        log_s[:, -1] = log_det - log_s[:, :-1].sum(1)
+    return log_s
+
+
+def _ambient(log_s: Floats, shape: tuple[int, ...], nu: float) -> Floats:
+    """−½ Σ log λ over all m·n pairs."""
+    total = log_kernel(log_s[:, :, None], log_s[:, None, :], nu).sum((1, 2))
+    missing = abs(shape[-2] - shape[-1])
+    if missing:
+        total += missing * log_kernel(log_s, np.full(1, -np.inf), nu).sum(1)
+    return -0.5 * total
+
+
+def _log_weight(space: Space, U: Floats, s: Floats, Vt: Floats, theta: Floats) -> Floats:
+    """log of p (θ·n)², n the unit normal of the level of det in the solution set, along Σ_i
+    (σ_k/σ_i) u_i v_iᵀ.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = np.where(s > s[:, -1:], s[:, -1:] / s, 1.0)
+        normal = np.tensordot((U * scale[:, None, :]) @ Vt, space.basis, ((1, 2), (1, 2)))
+        cosine = np.sum(normal * theta, 1) / np.linalg.norm(normal, axis=1)
+        return np.log(
+            len(space.basis) * np.where(np.isfinite(cosine), cosine**2, 1 / len(space.basis))
+        )
+
+
+def _induced(space: Space, U: Floats, log_s: Floats, Vt: Floats) -> Floats:
+    """½ log det of the Gram matrix Σ_ij C_ija C_ijb / λ_ij, C_a = Uᵀ Z_a V.
+
+    The pair (k, k) alone can be huge, ρ² = 1/λ_kk: with its row c kept at a moderate weight κ in M,
+
+        det(M + (ρ² − κ) c cᵀ) = det M · ((1 − t) + t ρ²/κ),   t = κ cᵀ M⁻¹ c in [0, 1].
+    """
+    m, n = space.centre.shape
+    k, p = log_s.shape[1], len(space.basis)
+    C = np.matmul(
+        np.swapaxes(U, 1, 2)[:, None], np.matmul(space.basis, np.swapaxes(Vt, 1, 2)[:, None])
+    )
+    left, right = (
+        np.concatenate([log_s, np.full((len(log_s), d - k), -np.inf)], 1) for d in (m, n)
+    )
+    with np.errstate(invalid="ignore"):
+        log_lam = log_kernel(left[:, :, None], right[:, None, :], space.nu)
+    log_big = -log_lam[:, k - 1, k - 1]
+    log_kept = -log_lam[:, 0, k - 1] if k > 1 else np.zeros(len(log_s))
+    log_lam[:, k - 1, k - 1] = -log_kept
+    rows = (C * np.exp(-0.5 * log_lam)[:, None]).reshape(len(C), p, -1)
+    M = rows @ np.swapaxes(rows, 1, 2)
+    c = C[:, :, k - 1, k - 1] * np.exp(0.5 * log_kept)[:, None]
+    t = np.clip(np.sum(c * np.linalg.solve(M, c[..., None])[..., 0], 1), 0, 1)
+    with np.errstate(divide="ignore"):
+        return 0.5 * (
+            np.linalg.slogdet(M)[1] + np.logaddexp(np.log1p(-t), np.log(t) + log_big - log_kept)
+        )

@@ -1,0 +1,337 @@
+"""A_{N,W}^q(Z) as a function of W that is differentiated exactly, twice, also where singular values
+are tied.
+
+Differentiating a singular value decomposition divides by σ_i² − σ_j²; the operator itself is smooth
+there. With x_i = σ_i², f(x, y) = λ_N(√x, √y)^q, and everything in the singular frame of W (C = WWᵀ,
+D = WᵀW, which move when W moves along X),
+
+    ∂_X A^q(Z)_ij = Σ_k f[x_i, x_k; x_j] Ċ_ik Z_kj + Σ_l f[x_i; x_l, x_j] Z_il Ḋ_lj,
+
+and ∂_Y ∂_X A^q(Z) is the like with divided differences of second order: all finite at ties. For a
+function of one variable this is the theorem of Daleckii and Krein.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_derivatives import SymbolicZero
+from jaxtyping import Array, ArrayLike, Float
+
+from .kernel import inverse_depth, kernel
+from .operator import Operator
+
+Function = Callable[..., Array]
+
+
+def operator_power(
+    W: Float[Array, "m n"], Z: Float[Array, "m n"], depth: ArrayLike, q: int | float
+) -> Float[Array, "m n"]:
+    """A_{N,W}^q(Z), differentiable in Z and N to any order and in W to the second, at ties too.
+
+    W must have full rank for its derivatives, and for q < 0 (and be square at N = ∞): elsewhere
+    they do not exist and are NaN. Second derivatives are taken with forward mode inside
+    (``jax.jacfwd(jax.jacfwd(f))``, ``jax.jacrev(jax.jacfwd(f))``); a reverse mode inside, as in
+    ``jax.hessian``, and third derivatives raise `NotImplementedError`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> I, Z = jnp.eye(2), jnp.array([[0.0, 1.0], [2.0, 0.0]])
+    >>> jax.jvp(lambda W: operator_power(W, Z, 2.0, 1), (I,), (jnp.diag(jnp.array([1.0, 0.0])),))[1].tolist()
+    [[0.0, 0.5], [1.0, 0.0]]
+    """
+    frame, N = _singular_frame(W), jnp.asarray(depth, W.dtype)
+    if q < 0:
+        U, s, Vt = frame
+        Z = jnp.where(Operator.from_svd(U[:, : s.size], s, Vt[: s.size], N).is_singular, jnp.nan, Z)
+    return _value(q, N, frame, W, Z)
+
+
+def hamiltonian_field(
+    W: Float[Array, "m n"], P: Float[Array, "m n"], depth: ArrayLike
+) -> tuple[Float[Array, "m n"], Float[Array, "m n"]]:
+    """(∂_P H, −∂_W H) of H(W, P) = ½⟨P, A_{N,W}(P)⟩: the velocities of W and P along geodesics.
+
+    Differentiable once by forward mode, at ties too.
+
+    >>> import jax.numpy as jnp
+    >>> [v.tolist() for v in hamiltonian_field(4 * jnp.eye(1), jnp.ones((1, 1)), 2.0)]  # H = ½ W P²
+    [[[4.0]], [[-0.5]]]
+    """
+    frame, N = _singular_frame(W), jnp.asarray(depth, W.dtype)
+    return _value(1, N, frame, W, P), _force(N, frame, W, P)
+
+
+def _singular_frame(W: Array) -> tuple[Array, Array, Array]:
+    """(U, s, Vt) of W with full U and V, rounding noise in s set to 0, as constants."""
+    U, s, Vt = jnp.linalg.svd(jax.lax.stop_gradient(W), full_matrices=True)
+    return U, jnp.where(s > max(W.shape) * jnp.finfo(W.dtype).eps * s[0], s, 0.0), Vt
+
+
+class Jet(eqx.Module):
+    """The derivatives of W ↦ A_{N,W}^q at one point, up to ``order``, as multilinear maps in the
+    singular frame there.
+
+    Matrices are given and returned in the frame, as UᵀXV. Built once, applied to many directions.
+    """
+
+    size: (
+        Array  # σ_1: everything below is at W/σ_1, so that x = σ² neither overflows nor underflows
+    )
+    factor: Array  # A^q is homogeneous, of this degree's power of σ_1
+    s: Float[Array, " k"]
+    rows: tuple[
+        Array, ...
+    ]  # divided differences in the first argument of f: f[x_i, x_k; y_j], f[x_i, x_k, x_l; y_j]
+    columns: tuple[Array, ...]  # the same in the second argument, indexed likewise
+    mixed: Array | None  # f[x_i, x_k; y_j, y_l], indexed ikjl
+
+    def __init__(self, s: Array, shape: tuple[int, int], N: Array, q: int | float, order: int):
+        self.size = jnp.where(s[0] > 0, s[0], 1.0)
+        self.factor = self.size ** (2 * q * (1 - inverse_depth(N, s.dtype)))
+        s = s / self.size
+        a, b = (
+            jnp.pad(s, (0, size - s.size)) for size in shape
+        )  # missing singular values are zeros
+        f = lambda x, y: kernel(_root(x), _root(y), N) ** q  # noqa: E731
+        differences = (_first_differences, _second_differences)[:order]
+        self.s = s
+        self.rows = tuple(difference(f, a, b) for difference in differences)
+        self.columns = (
+            self.rows
+            if a.size == b.size
+            else tuple(difference(f, b, a) for difference in differences)
+        )
+        self.mixed = _mixed_differences(f, a, b) if order > 1 else None
+
+    def _moved(self, X: Array) -> Array:
+        """Ċ = ẆWᵀ + WẆᵀ for Ẇ = X (and Ḋ from Xᵀ)."""
+        half = jnp.pad(X[:, : self.s.size] * self.s, ((0, 0), (0, X.shape[0] - self.s.size)))
+        return half + half.T
+
+    def first(self, X: Array, Z: Array) -> Array:
+        """∂_X A^q(Z)."""
+        X, Z = X / self.size, self.factor * Z
+        left = jnp.einsum("ikj,ik,kj->ij", self.rows[0], self._moved(X), Z)
+        return left + jnp.einsum("jli,lj,il->ij", self.columns[0], self._moved(X.T), Z)
+
+    def second(self, Y: Array, X: Array, Z: Array) -> Array:
+        """∂_Y ∂_X A^q(Z)."""
+        Y, X, Z = Y / self.size, X / self.size, self.factor * Z
+        out = self._one_sided(self.rows, Y, X, Z) + self._one_sided(self.columns, Y.T, X.T, Z.T).T
+        for X1, X2 in ((X, Y), (Y, X)):
+            out = out + _contract(
+                "ikjl,ik,kl,lj->ij", self.mixed, self._moved(X1), Z, self._moved(X2.T)
+            )
+        return out
+
+    def _one_sided(self, f: tuple[Array, ...], Y: Array, X: Array, Z: Array) -> Array:
+        CX, CY = self._moved(X), self._moved(Y)
+        out = jnp.einsum("ikj,ik,kj->ij", f[0], X @ Y.T + Y @ X.T, Z)
+        for C1, C2 in ((CX, CY), (CY, CX)):
+            out = out + _contract("iklj,ik,kl,lj->ij", f[1], C1, C2, Z)
+        return out
+
+
+def _contract(indices: str, *arrays: Any) -> Array:
+    return jnp.einsum(indices, *arrays, optimize="optimal")
+
+
+# The value, its derivative and its second derivative, each the derivative rule of the one before.
+# The frame (U, s, Vt) is that of W, and is itself never differentiated.
+
+
+def _at_order_0(q: int | float, N: Array, frame: tuple, Z: Array) -> Array:
+    U, s, Vt = frame
+    return Operator.from_svd(U[:, : s.size], s, Vt[: s.size], N).power(Z, q)
+
+
+def _at_order_1(q: int | float, N: Array, frame: tuple, *directions: Array) -> Array:
+    return _of_jet(q, N, frame, 1, directions)
+
+
+def _at_order_2(q: int | float, N: Array, frame: tuple, *directions: Array) -> Array:
+    return _of_jet(q, N, frame, 2, directions)
+
+
+def _of_jet(
+    q: int | float, N: Array, frame: tuple, order: int, directions: tuple[Array, ...]
+) -> Array:
+    U, s, Vt = frame
+    jet = Jet(s, (U.shape[0], Vt.shape[0]), N, q, order)
+    out = (jet.first if order == 1 else jet.second)(*(U.T @ X @ Vt.T for X in directions))
+    return jnp.where(s[-1] > 0, U @ out @ Vt, jnp.nan)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def guard(W: Array, message: str) -> Array:
+    """0, which raises `NotImplementedError` with ``message`` where it is differentiated in W: an
+    error for a wrong number.
+    """
+    return jnp.zeros((), W.dtype)
+
+
+@partial(guard.defjvp, symbolic_zeros=True)
+def _(message: str, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    if not isinstance(tangents[0], SymbolicZero):
+        raise NotImplementedError(message)
+    return guard(*primals, message), jnp.zeros((), primals[0].dtype)
+
+
+_INNER = (
+    "second derivatives in W need forward mode inside: jax.jacfwd(jax.jacfwd(f)), not "
+    "jax.hessian(f)"
+)
+
+
+def _differentiable(evaluate: Function, next_order: Function | None) -> Function:
+    """``evaluate(q, N, frame, *directions)``, linear in each direction, as a function that also
+    takes W and is differentiated in W by ``next_order``, which takes the direction of W before the
+    others.
+    """
+
+    def function(q: int | float, N: Array, frame: tuple, W: Array, *directions: Array) -> Array:
+        # Reverse mode forgets the rules of what it passes: an outer derivative would miss that the
+        # frame depends on W.
+        return evaluate(q, N, frame, *directions) + guard(W, _INNER)
+
+    rule = jax.custom_jvp(function, nondiff_argnums=(0,))
+
+    def jvp(q: int | float, primals: tuple, tangents: tuple) -> tuple[Array, Any]:
+        N, frame, W, *directions = primals
+        # + 0: a batch of NumPy directions, as vmap hands it over, cannot be an argument of the
+        # rules
+        dN, _, dW, *moves = (
+            t if isinstance(t, SymbolicZero | tuple) else jnp.asarray(t) + 0 for t in tangents
+        )
+        out = rule(q, N, frame, W, *directions)
+        moved = jnp.zeros_like(out)
+        for i, move in enumerate(moves):
+            if not isinstance(move, SymbolicZero):
+                moved = moved + rule(q, N, frame, W, *directions[:i], move, *directions[i + 1 :])
+        if not isinstance(dW, SymbolicZero):
+            if next_order is None:
+                raise NotImplementedError("third derivatives of A_{N,W} in W are not implemented")
+            moved = moved + next_order(q, N, frame, W, dW, *directions)
+        if not isinstance(dN, SymbolicZero):
+            moved = moved + jax.jvp(lambda N: evaluate(q, N, frame, *directions), (N,), (dN,))[1]
+        return out, moved
+
+    rule.defjvp(jvp, symbolic_zeros=True)
+    return rule
+
+
+_second = _differentiable(_at_order_2, None)
+_first = _differentiable(_at_order_1, _second)
+_value = _differentiable(_at_order_0, _first)
+
+
+@jax.custom_jvp
+def _force(N: Array, frame: tuple, W: Array, P: Array) -> Array:
+    """−½ ∂_W⟨P, A(P)⟩."""
+    U, s, Vt = frame
+    jet = Jet(s, (U.shape[0], Vt.shape[0]), N, 1, order=1)
+    return U @ _adjoint(lambda X, P: jet.first(X, P), U.T @ P @ Vt.T) @ Vt
+
+
+@_force.defjvp
+def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    (N, frame, _, P), (_, _, dW, dP) = primals, tangents
+    U, s, Vt = frame
+    jet = Jet(s, (U.shape[0], Vt.shape[0]), N, 1, order=2)
+    P, dW, dP = (U.T @ X @ Vt.T for X in (P, dW, dP))
+    by_P = jax.jvp(lambda P: _adjoint(lambda X, P: jet.first(X, P), P), (P,), (dP,))[1]
+    by_W = _adjoint(lambda X, P: jet.second(dW, X, P), P)
+    return U @ _adjoint(lambda X, P: jet.first(X, P), P) @ Vt, U @ (by_P + by_W) @ Vt
+
+
+def _adjoint(derivative: Function, P: Array) -> Array:
+    """−½ of the matrix that represents X ↦ ⟨P, derivative(X, P)⟩."""
+    return -0.5 * jax.grad(lambda X: jnp.sum(P * derivative(X, P)))(jnp.zeros_like(P))
+
+
+# Divided differences of f(x, y) in x = σ², where points may coincide.
+
+# Points within this distance, relative to the larger, are joined by Gauss–Legendre quadrature of
+# the derivative, which is exact to rounding there; farther apart the quotient loses less than a
+# digit (two of second order).
+_NEAR = 0.2
+_NODES = 0.5 * (1 + np.polynomial.legendre.leggauss(6)[0])
+_WEIGHTS = 0.5 * np.polynomial.legendre.leggauss(6)[1]
+
+
+def _root(x: Array) -> Array:
+    """√x, with derivative 0 at 0."""
+    return jnp.where(x > 0, jnp.sqrt(jnp.where(x > 0, x, 1.0)), 0.0)
+
+
+def _slope(f: Function, x: Array) -> Array:
+    return jax.jvp(f, (x,), (jnp.ones_like(x),))[1]
+
+
+def _first_difference(f: Function, x0: Array, x1: Array) -> Array:
+    """f[x0, x1]; 0 where both points are 0: singular values that are missing stay so, and never mix
+    among themselves.
+    """
+    big = jnp.maximum(x0, x1)
+    near = jnp.abs(x0 - x1) <= _NEAR * big
+    safe0, safe1 = (jnp.where(near & (big > 0), x, 1.0) for x in (x0, x1))
+    slopes = jax.vmap(lambda t: _slope(f, safe0 + t * (safe1 - safe0)))(_NODES)
+    joined = jnp.tensordot(_WEIGHTS, slopes, 1)
+    quotient = (f(x0) - f(x1)) / jnp.where(near, 1.0, x0 - x1)
+    return jnp.where(big > 0, jnp.where(near, joined, quotient), 0.0)
+
+
+def _second_difference(f: Function, x0: Array, x1: Array, x2: Array) -> Array:
+    """f[x0, x1, x2], by the formula of Hermite and Genocchi where all three are close."""
+    low = jnp.minimum(jnp.minimum(x0, x1), x2)
+    high = jnp.maximum(jnp.maximum(x0, x1), x2)
+    middle = jnp.maximum(jnp.minimum(x0, x1), jnp.minimum(jnp.maximum(x0, x1), x2))
+    near = high - low <= _NEAR * high
+    a, b, c = (jnp.where(near & (high > 0), x, 1.0) for x in (low, middle, high))
+    curvature = lambda s, t: _slope(lambda x: _slope(f, x), a + s * ((b - a) + t * (c - b)))  # noqa: E731
+    s, t = (x.ravel() for x in np.meshgrid(_NODES, _NODES, indexing="ij"))
+    joined = jnp.tensordot(s * np.outer(_WEIGHTS, _WEIGHTS).ravel(), jax.vmap(curvature)(s, t), 1)
+    difference = _first_difference(f, middle, high) - _first_difference(f, low, middle)
+    quotient = difference / jnp.where(near, 1.0, high - low)
+    return jnp.where(high > 0, jnp.where(near, joined, quotient), 0.0)
+
+
+def _symmetric(size: int, order: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """The index tuples with i ≤ k ≤ …, and where each tuple of the full array is found among them:
+    a divided difference does not mind the order of its points, and is evaluated once.
+    """
+    full = np.sort(np.stack(np.meshgrid(*[np.arange(size)] * order, indexing="ij"), -1), -1)
+    unique, where = np.unique(full.reshape(-1, order), axis=0, return_inverse=True)
+    return tuple(unique.T), where.reshape((size,) * order)
+
+
+def _first_differences(f: Function, a: Array, b: Array) -> Array:
+    """f[x_i, x_k; y_j], indexed ikj."""
+    (i, k), ik = _symmetric(a.size, 2)
+    x0, x1, y = jnp.broadcast_arrays(*(v[:, None] ** 2 for v in (a[i], a[k])), b**2)
+    return _first_difference(lambda x: f(x, y), x0, x1)[ik]
+
+
+def _second_differences(f: Function, a: Array, b: Array) -> Array:
+    """f[x_i, x_k, x_l; y_j], indexed iklj."""
+    (i, k, l), ikl = _symmetric(a.size, 3)
+    x0, x1, x2, y = jnp.broadcast_arrays(*(v[:, None] ** 2 for v in (a[i], a[k], a[l])), b**2)
+    return _second_difference(lambda x: f(x, y), x0, x1, x2)[ikl]
+
+
+def _mixed_differences(f: Function, a: Array, b: Array) -> Array:
+    """f[x_i, x_k; y_j, y_l], indexed ikjl."""
+    ((i, k), ik), ((j, l), jl) = _symmetric(a.size, 2), _symmetric(b.size, 2)
+    x0, x1, y0, y1 = jnp.broadcast_arrays(
+        *(v[:, None] ** 2 for v in (a[i], a[k])), *(v**2 for v in (b[j], b[l]))
+    )
+
+    # the difference in x, at one y each, is itself a function of y to take the difference of
+    def in_x(y: Array) -> Array:
+        return _first_difference(lambda x: f(x, y), x0, x1)
+
+    return _first_difference(in_x, y0, y1)[ik[:, :, None, None], jl]

@@ -1,0 +1,233 @@
+"""The pair kernel λ_N(a, b), from which metric, volume and flows follow, accurate at ties, at zero
+and at any ratio.
+
+Everything is written in ν = 1/N, so that depth is an ordinary array argument and N = ∞ is ν = 0:
+
+    λ_N(a, b) = (a² − b²) / (N (a^{2/N} − b^{2/N})) = max(a, b)^{2−2ν} φ(z)/φ(νz), z = 2 |log a −
+    log b|,
+
+with φ(z) = (1 − e^{−z})/z. Nothing cancels in the second form.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from ..checks import check_depth
+
+
+def inverse_depth(depth: ArrayLike, dtype: Any) -> Float[Array, "..."]:
+    """ν = 1/N as an array of ``dtype``; 0 at N = ∞, NaN where N < 1."""
+    N = jnp.asarray(depth, dtype)
+    return jnp.where(N >= 1, 1 / N, jnp.nan)
+
+
+def _rounding_of_inverse(N: Array, nu: Array) -> Array:
+    """1/N − ν, the rounding error of ν = fl(1/N): what N·ν misses to 1, in exact pieces, divided by
+    N.
+    """
+    half = 26 if N.dtype == jnp.float64 else 12
+    exponent = 11 if N.dtype == jnp.float64 else 8
+    N0, nu0 = (jax.lax.reduce_precision(x, exponent, half - 1) for x in (N, nu))
+    missing = (((1 - N0 * nu0) - N0 * (nu - nu0)) - (N - N0) * nu0) - (N - N0) * (nu - nu0)
+    return jnp.where(jnp.isfinite(N), missing / N, 0.0)
+
+
+def shrink(z: Array, nu: Array) -> Array:
+    """φ(z)/φ(νz) = (1 − e^{−z}) ν / (1 − e^{−νz}) for z in [0, ∞], ν in [0, 1]; its limits at z =
+    0, z = ∞ and ν = 0.
+    """
+    small = nu * z < 1e-30  # there 1 − e^{−νz} = νz to the last digit
+    safe_nu = jnp.where(nu > 0, nu, 1.0)
+    denominator = jnp.where(small | (nu == 0), z, -jnp.expm1(-safe_nu * z) / safe_nu)
+    return jnp.where(z == 0, 1.0, -jnp.expm1(-z) / jnp.where(z == 0, 1.0, denominator))
+
+
+def _bernoulli(z: Array) -> Array:
+    """z / (e^z − 1) for z ≥ 0, without overflow; 1 at 0."""
+    safe = jnp.where(z == 0, 1.0, z)
+    finite = jnp.where(jnp.isinf(safe), 1.0, safe)
+    value = finite * jnp.exp(-finite) / -jnp.expm1(-finite)
+    return jnp.where(z == 0, 1.0, jnp.where(jnp.isinf(z), 0.0, value))
+
+
+# B_{2k}/(2k)!, k = 1 …: z/(e^z − 1) = 1 − z/2 + Σ_k c_k z^{2k}, used for z ≤ 1 (the radius of
+# convergence is 2π).
+_SERIES = (
+    *(
+        1 / 12,
+        -1 / 720,
+        1 / 30240,
+        -1 / 1209600,
+        1 / 47900160,
+        -691 / 1307674368000,
+        1 / 74724249600,
+    ),
+    *(-3617 / 10670622842880000, 43867 / 5109094217170944000),
+)
+
+
+def _log_slopes(a_is_larger: Array, z: Array, nu: Array) -> tuple[Array, Array]:
+    """∂ log λ / ∂ log a and ∂ log λ / ∂ log b.
+
+    In the smaller argument it is S = 2 (B(νz) − B(z))/z with B(z) = z/(e^z − 1), which is 1 − ν at
+    z = 0; in the larger one 2(1 − ν) − S. This S keeps its digits in the far tail, where a
+    difference of hyperbolic cotangents has none.
+    """
+    near = z <= 1
+    x = jnp.where(near, z, 0.0)
+    series, power_nu, power = (1 - nu) / 2 + 0 * x, nu * nu * x, x  # ν^{2k} z^{2k−1} and z^{2k−1}
+    for c in _SERIES:
+        series = series + c * (power_nu - power)
+        power_nu, power = power_nu * (nu * x) ** 2, power * x**2
+    far = jnp.where(near, 2.0, z)
+    finite = jnp.where(jnp.isinf(far), 1.0, far)
+    scaled = jnp.where(jnp.isinf(far) & (nu > 0), jnp.inf, nu * finite)
+    smaller = 2 * jnp.where(near, series, (_bernoulli(scaled) - _bernoulli(far)) / far)
+    larger = 2 * (1 - nu) - smaller
+    return jnp.where(a_is_larger, larger, smaller), jnp.where(a_is_larger, smaller, larger)
+
+
+def _log_slope_nu(z: Array, nu: Array, log_max: Array) -> Array:
+    """∂ log λ / ∂ν = −2 log max(a, b) − z ℓ′(νz) with ℓ = log φ, ℓ′(y) = (B(y) − 1)/y."""
+    y = nu * jnp.where(jnp.isinf(z), 0.0, z)
+    near = y <= 0.5
+    x = jnp.where(near, y, 0.0)
+    series, power = -0.5 + jnp.zeros_like(x), x
+    for c in _SERIES:
+        series, power = series + c * power, power * x * x
+    far = jnp.where(near, 1.0, y)
+    slope = jnp.where(near, series, (_bernoulli(far) - 1) / far)
+    safe_nu = jnp.where(nu > 0, nu, 1.0)
+    at_infinity = jnp.where(
+        nu > 0, 1 / safe_nu, 0.0
+    )  # −z ℓ′(νz) → 1/ν; at ν = 0 only λ itself has a limit, which is 0
+    return -2 * log_max + jnp.where(
+        jnp.isinf(z), at_infinity, -jnp.where(jnp.isinf(z), 0.0, z) * slope
+    )
+
+
+def _log_gap(a: Array, b: Array) -> tuple[Array, Array]:
+    """(max, z = 2 log(max/min)) of a, b ≥ 0; z = 0 where both vanish, ∞ where one does.
+
+    Ordered by ``where`` and not by ``maximum`` or ``abs``: at a tie one branch continues
+    analytically, so that derivatives of any order are right there.
+    """
+    big, small = jnp.where(a >= b, a, b), jnp.where(a >= b, b, a)
+    safe_big, safe_small = jnp.where(big > 0, big, 1.0), jnp.where(small > 0, small, 1.0)
+    ratio = small / safe_big
+    normal = ratio >= jnp.finfo(ratio.dtype).tiny
+    near = jnp.log(jnp.where(normal, ratio, 1.0))
+    far = jnp.log(safe_small) - jnp.log(safe_big)  # small/big has underflowed
+    z = -2 * jnp.where(normal, near, far)
+    return big, jnp.where(small > 0, z, jnp.where(big > 0, jnp.inf, 0.0))
+
+
+@jax.custom_jvp
+def _kernel(a: Array, b: Array, N: Array) -> Array:
+    nu = inverse_depth(N, N.dtype)
+    big, z = _log_gap(a, b)
+    log_big = jnp.log(jnp.where(big > 0, big, 1.0))
+    # big^{2−2ν} in two factors that neither overflow nor underflow before the result does; the
+    # exponential repairs the rounding of the exponent, which |log big| ≤ 708 would otherwise
+    # amplify to 1e−13.
+    q = 1 - nu
+    rounding = ((1 - q) - nu) - _rounding_of_inverse(N, nu)
+    power = jnp.power(big, q) * jnp.exp(rounding * log_big)
+    return jnp.where((a >= 0) & (b >= 0), power * shrink(z, nu) * power, jnp.nan)
+
+
+@_kernel.defjvp
+def _kernel_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
+    a, b, N = primals
+    da, db, dN = tangents
+    nu = inverse_depth(N, N.dtype)
+    value = _kernel(a, b, N)
+    big, z = _log_gap(a, b)
+    slope_a, slope_b = _log_slopes(a >= b, z, nu)
+    # A zero singular value stays zero along every flow: the derivative in it is defined as 0 (the
+    # true one-sided derivative of λ_N(a, b) at b = 0 is infinite for N > 2).
+    in_a = jnp.where(a > 0, value / jnp.where(a > 0, a, 1.0), 0.0) * slope_a
+    in_b = jnp.where(b > 0, value / jnp.where(b > 0, b, 1.0), 0.0) * slope_b
+    in_nu = value * _log_slope_nu(z, nu, jnp.log(jnp.where(big > 0, big, 1.0)))
+    in_N = jnp.where(jnp.isinf(N), 0.0, -in_nu / jnp.where(jnp.isinf(N), 1.0, N) ** 2)
+    return value, in_a * da + in_b * db + in_N * dN
+
+
+@jax.custom_jvp
+def _log_kernel(log_a: Array, log_b: Array, nu: Array) -> Array:
+    big, z = _difference(log_a, log_b)
+    head = jnp.where(nu == 1, 0.0, (2 - 2 * nu) * big)
+    return jnp.where(jnp.isnan(log_a) | jnp.isnan(log_b), jnp.nan, head + jnp.log(shrink(z, nu)))
+
+
+def _difference(log_a: Array, log_b: Array) -> tuple[Array, Array]:
+    """(log max, z) from the logarithms, in the manner of `_log_gap`."""
+    big, small = jnp.where(log_a >= log_b, log_a, log_b), jnp.where(log_a >= log_b, log_b, log_a)
+    return big, jnp.where(
+        jnp.isneginf(big), 0.0, 2 * (big - jnp.where(jnp.isneginf(big), 0.0, small))
+    )
+
+
+@_log_kernel.defjvp
+def _log_kernel_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
+    log_a, log_b, nu = primals
+    d_log_a, d_log_b, d_nu = tangents
+    big, z = _difference(log_a, log_b)
+    slope_a, slope_b = _log_slopes(log_a >= log_b, z, nu)
+    slope_nu = _log_slope_nu(z, nu, jnp.where(jnp.isneginf(big), 0.0, big))
+    return _log_kernel(log_a, log_b, nu), slope_a * d_log_a + slope_b * d_log_b + slope_nu * d_nu
+
+
+def kernel(a: ArrayLike, b: ArrayLike, depth: ArrayLike) -> Float[Array, "..."]:
+    """The pair kernel of the deep linear network of depth N, on singular values a, b ≥ 0:
+
+        λ_N(a, b) = (1/N) Σ_{p=1}^{N} a^{2(N−p)/N} b^{2(p−1)/N} = (a² − b²) / (N
+        (a^{2/N} − b^{2/N})), λ_∞(a, b) = (a² − b²) / (log a² − log b²) (logarithmic mean of a²,
+        b²),
+
+    continued to real N ≥ 1, to ties (λ_N(a, a) = a^{2−2/N}) and to zero (λ_N(a, 0) = a^{2−2/N}/N,
+    λ_∞(a, 0) = 0).
+
+    **Shapes**: the arguments broadcast. **Normalization**: [CMV], with the factor 1/N.
+    **Accuracy**: relative error below 1e−14 in float64 wherever a, b and the result are normal
+    numbers. Differentiable in all three arguments, to any order at ties; the derivative in an
+    argument that is exactly 0 is defined as 0 (a zero singular value stays zero).
+
+    **Raises** `DepthError` for a depth below 1 or NaN (traced: the result is NaN). A negative or
+    NaN argument gives NaN.
+
+    **Source**: Cohen, Menon, Veraszto (SIADS 2023), the metric in Theorem 1.1.
+
+    >>> import math, deeplinear as dl
+    >>> [round(float(dl.kernel(2.0, 1.0, N)), 6) for N in (1, 2, math.inf)]
+    [1.0, 1.5, 2.164043]
+    """
+    check_depth(depth)
+    a, b = (x if hasattr(x, "dtype") else jnp.asarray(x) if np.ndim(x) else x for x in (a, b))
+    dtype = jnp.result_type(*_floating(a, b)) if _floating(a, b) else jnp.result_type(float)
+    a, b = jnp.asarray(a, dtype), jnp.asarray(b, dtype)
+    a, b, N = jnp.broadcast_arrays(a, b, jnp.asarray(depth, dtype))
+    return _kernel(a, b, N)
+
+
+def _floating(*args: ArrayLike) -> list[Any]:
+    """Those of the arguments whose floating dtype should decide (Python numbers and integers do
+    not).
+    """
+    return [x for x in args if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating)]
+
+
+def log_kernel(log_a: ArrayLike, log_b: ArrayLike, nu: ArrayLike) -> Float[Array, "..."]:
+    """log λ_N from log singular values (−∞ is a zero one) and ν = 1/N: never underflows, however
+    small they are.
+
+    The arguments broadcast; differentiable in all three, also at ties.
+
+    >>> float(log_kernel(-5000.0, -5000.0, 0.5))
+    -5000.0
+    """
+    return _log_kernel(*jnp.broadcast_arrays(*map(jnp.asarray, (log_a, log_b, nu))))

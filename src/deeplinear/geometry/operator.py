@@ -1,0 +1,227 @@
+"""The operator A_{N,W}: the inverse metric of the deep linear network at a point W, from one
+factorization.
+"""
+
+import jax
+import jax.numpy as jnp
+import lineax as lx
+from jaxtyping import Array, ArrayLike, Float
+
+from ..checks import check_depth, check_matrix, raise_if
+from ..errors import InputError, SingularOperatorError
+from .kernel import inverse_depth, kernel, log_kernel
+
+
+class Operator(lx.AbstractLinearOperator):
+    """The operator A_{N,W} on m×n matrices, self-adjoint and positive:
+
+        A_{N,W}(Z) = (1/N) Σ_p (WWᵀ)^{(N−p)/N} Z (WᵀW)^{(p−1)/N} = U (λ_N(σ_i, σ_j) ∘ (UᵀZV)) Vᵀ,
+        A_{∞,W}(Z) = ∫_0^1 (WWᵀ)^{1−s} Z (WᵀW)^s ds,
+
+    for real depth N ≥ 1 and N = ∞. W is factored once, as a thin SVD; what is left of Z outside its
+    singular spaces is carried by the edge kernels λ_N(σ_i, 0) and λ_N(0, 0). Square, rectangular
+    and rank-deficient W alike.
+
+    It is a lineax operator (``mv``, ``lineax.linear_solve``, …) and a pytree: build and apply it
+    inside ``jit`` and ``vmap``.
+
+    **Arguments**
+
+    - ``W``: m×n, finite.
+    - ``depth``: real N ≥ 1 or ``math.inf``.
+    - ``rank_rtol``: singular values up to ``rank_rtol · σ_1`` count as zero. By default max(m, n)
+      times machine precision: below that they are rounding noise, which λ_∞(a, σ) would turn into
+      something visible (it decays only like 1/|log σ|). Give 0 to keep all, or use `from_svd`.
+
+    **Normalization**: [CMV], with the factor 1/N. **Source**: Cohen, Menon, Veraszto 2023, §2.
+
+    >>> import numpy as np, deeplinear as dl
+    >>> W, Z = np.array([[2.0, 0.0], [1.0, 1.0]]), np.array([[0.0, 1.0], [1.0, 0.0]])
+    >>> op = dl.Operator(W, depth=2)
+    >>> bool(abs(op.inverse(op(Z)) - Z).max() < 1e-12)
+    True
+    """
+
+    U: Float[Array, "m k"]
+    s: Float[Array, " k"]
+    Vt: Float[Array, "k n"]
+    depth: Array
+
+    def __init__(self, W: ArrayLike, depth: ArrayLike, *, rank_rtol: float | None = None):
+        W = check_matrix(W)
+        U, s, Vt = jnp.linalg.svd(W, full_matrices=False)
+        if rank_rtol is None:
+            rank_rtol = max(W.shape) * float(jnp.finfo(W.dtype).eps)
+        self.U, self.s, self.Vt = U, jnp.where(s > rank_rtol * s[0], s, 0.0), Vt
+        self.depth = jnp.asarray(check_depth(depth, scalar=True), s.dtype)
+
+    @classmethod
+    def from_svd(cls, U: ArrayLike, s: ArrayLike, Vt: ArrayLike, depth: ArrayLike) -> "Operator":
+        """The operator at W = U diag(s) Vᵀ, U (m×k) and V (n×k) with orthonormal columns, every s
+        taken as it is.
+
+        k below min(m, n) is a point of rank k, at a cost of O(mnk) for each application.
+        """
+        U, s, Vt = map(jnp.asarray, (U, s, Vt))
+        if not (U.ndim == Vt.ndim == 2 and s.shape == (U.shape[1],) == (Vt.shape[0],)):
+            raise InputError(
+                f"U, s, Vt must have shapes (m, k), (k,), (k, n), got {U.shape}, {s.shape}, "
+                f"{Vt.shape}."
+            )
+        depth = check_depth(depth, scalar=True)
+        self = object.__new__(cls)  # past __init__, which would factor W again
+        for name, value in {"U": U, "s": s, "Vt": Vt, "depth": jnp.asarray(depth, s.dtype)}.items():
+            object.__setattr__(self, name, value)
+        return self
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n), the shape of W."""
+        return self.U.shape[0], self.Vt.shape[1]
+
+    @property
+    def eigenvalues(self) -> tuple[Float[Array, "k k"], Float[Array, " k"], Float[Array, ""]]:
+        """λ_N(σ_i, σ_j), the edge kernels λ_N(σ_i, 0), of multiplicity m + n − 2k each, and
+        λ_N(0, 0), of multiplicity (m − k)(n − k).
+        """
+        zero = jnp.zeros((), self.s.dtype)
+        return (
+            kernel(self.s[:, None], self.s, self.depth),
+            kernel(self.s, zero, self.depth),
+            kernel(zero, zero, self.depth),
+        )
+
+    def power(self, Z: ArrayLike, q: int | float) -> Float[Array, "m n"]:
+        """A^q(Z), for any real q (infinite where A has a kernel and q < 0: see `inverse`)."""
+        Z = jnp.asarray(Z)
+        if Z.shape != self.shape:
+            raise InputError(
+                f"Z must have the shape {self.shape} of W, got {Z.shape}: use jax.vmap for a batch."
+            )
+        core, edge, corner = (x if q == 1 else jnp.power(x, q) for x in self.eigenvalues)
+        U, Vt = self.U, self.Vt
+        m, n = self.shape
+        k = self.s.size
+        C = U.T @ Z @ Vt.T
+        left, right = (
+            Z @ Vt.T - U @ C,
+            U.T @ Z - C @ Vt,
+        )  # the parts with one leg outside the singular spaces
+        out = U @ (core * C) @ Vt
+        if m > k:
+            out = out + (left * edge) @ Vt
+        if n > k:
+            out = out + U @ (edge[:, None] * right)
+        if m > k and n > k:
+            out = out + corner * (Z - U @ C @ Vt - left @ Vt - U @ right)
+        return out
+
+    def __call__(self, Z: ArrayLike) -> Float[Array, "m n"]:
+        """A(Z)."""
+        return self.power(Z, 1)
+
+    def sqrt(self, Z: ArrayLike) -> Float[Array, "m n"]:
+        """A^{1/2}(Z): the shape of the noise in the Riemannian Langevin equation."""
+        return self.power(Z, 0.5)
+
+    def inverse(self, Z: ArrayLike) -> Float[Array, "m n"]:
+        """A^{−1}(Z), the metric applied to Z; `SingularOperatorError` where A has a kernel."""
+        return self.power(raise_if(jnp.asarray(Z), self.is_singular, singular_error()), -1)
+
+    @property
+    def is_singular(self) -> Array:
+        """Whether A has a kernel: W below full rank at N > 1, or not square at N = ∞."""
+        core, edge, corner = self.eigenvalues
+        m, n = self.shape
+        k = self.s.size
+        singular = jnp.any(core == 0)
+        if m + n > 2 * k:
+            singular |= jnp.any(edge == 0)
+        if m > k and n > k:
+            singular |= corner == 0
+        return singular
+
+    def logdet(self) -> Float[Array, ""]:
+        """log det A = Σ log λ over all m·n eigenvalues; −∞ where A is singular."""
+        m, n = self.shape
+        k = self.s.size
+        nu = inverse_depth(self.depth, self.s.dtype)
+        out = log_determinant(jnp.log(self.s), m + n - 2 * k, nu)
+        if m > k and n > k:
+            out = out + jnp.where(nu == 1, 0.0, -jnp.inf)
+        return out
+
+    # lineax's interface
+
+    def mv(self, vector: Float[Array, "m n"]) -> Float[Array, "m n"]:
+        return self(vector)
+
+    def as_matrix(self) -> Float[Array, "mn mn"]:
+        m, n = self.shape
+        columns = jax.vmap(lambda e: self(e.reshape(m, n)).ravel())(
+            jnp.eye(m * n, dtype=self.s.dtype)
+        )
+        return columns.T
+
+    def transpose(self) -> "Operator":
+        return self
+
+    def in_structure(self) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(self.shape, self.s.dtype)
+
+    def out_structure(self) -> jax.ShapeDtypeStruct:
+        return self.in_structure()
+
+
+def singular_error() -> SingularOperatorError:
+    """What is said where the inverse of A is needed and A has a kernel."""
+    return SingularOperatorError(
+        "W must have full rank (and be square at depth = math.inf) for the inverse of A to exist, "
+        "and has not to working "
+        "precision: use Operator.from_svd(U, s, Vt, depth) if its small singular values are known "
+        "better than W shows."
+    )
+
+
+def log_determinant(log_s: Float[Array, "... k"], edges: int, nu: ArrayLike) -> Float[Array, "..."]:
+    """Σ_ij log λ_N(σ_i, σ_j) + edges · Σ_i log λ_N(σ_i, 0): log det A on the k×k block and its
+    edges.
+    """
+    nu = jnp.asarray(nu)[..., None]  # one depth, or one for each leading axis
+    out = jnp.sum(log_kernel(log_s[..., :, None], log_s[..., None, :], nu[..., None]), (-2, -1))
+    if edges:
+        out = out + edges * jnp.sum(log_kernel(log_s, jnp.array(-jnp.inf, log_s.dtype), nu), -1)
+    return out
+
+
+def _yes(_: Operator) -> bool:
+    return True
+
+
+def _no(_: Operator) -> bool:
+    return False
+
+
+for _property in (lx.is_symmetric, lx.is_positive_semidefinite):
+    _property.register(Operator)(_yes)
+for _property in (
+    lx.is_diagonal,
+    lx.is_tridiagonal,
+    lx.is_lower_triangular,
+    lx.is_upper_triangular,
+    lx.has_unit_diagonal,
+    lx.is_negative_semidefinite,
+):
+    _property.register(Operator)(_no)
+
+
+@lx.linearise.register(Operator)
+@lx.materialise.register(Operator)
+@lx.conj.register(Operator)
+def _(operator: Operator) -> Operator:
+    return operator
+
+
+@lx.diagonal.register(Operator)
+def _(operator: Operator) -> Array:
+    return jnp.diag(operator.as_matrix())

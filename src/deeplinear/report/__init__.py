@@ -1,0 +1,1 @@
+"""Completions compared and told: tables, sentences, a page with pictures, the demonstration."""

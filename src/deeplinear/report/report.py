@@ -1,0 +1,326 @@
+"""The report: one self-contained folder with a page that explains a run and the pictures that it
+refers to.
+"""
+
+import html
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from .. import plots
+from ..files import Table
+from .compare import Candidate, best, depth_name
+from .text import explain, headline, methods
+
+CSS = """
+:root { color-scheme: light; }
+body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; color: #1d2733;
+  background: #f4f6f8; margin: 0; }
+main { max-width: 1080px; margin: 0 auto; padding: 32px 40px 64px; background: #fff; }
+h1 { font-size: 30px; margin: 0 0 4px; } h2 { font-size: 23px; margin: 48px 0 8px; border-top: 1px solid #d9e0e6;
+  padding-top: 28px; } h3 { font-size: 17px; margin: 28px 0 6px; }
+p, li { max-width: 78ch; } .quiet { color: #5a6875; }
+.lead { background: #eef5fb; border-left: 4px solid #0072b2; padding: 10px 16px; max-width: none; }
+table { border-collapse: collapse; margin: 14px 0; font-variant-numeric: tabular-nums; width: 100%; }
+th { text-align: right; font-weight: 600; border-bottom: 2px solid #1d2733; padding: 5px 10px; vertical-align: bottom; }
+td { text-align: right; border-bottom: 1px solid #e3e8ec; padding: 5px 10px; }
+th:first-child, td:first-child { text-align: left; }
+td { white-space: nowrap; }
+tr.best td { background: #eef5fb; font-weight: 600; }
+figure { margin: 18px 0 26px; } figure img { max-width: 100%; height: auto; display: block; }
+figcaption { color: #44525f; font-size: 14.5px; max-width: 110ch; margin-top: 6px; }
+code { background: #f0f2f4; padding: 1px 5px; border-radius: 3px; font-size: 14.5px; }
+"""
+
+_ROWS, _COLUMNS = 150, 100  # how much of a table is drawn: more would not be legible
+
+
+@dataclass(frozen=True)
+class Study:
+    """One matrix, what was done with it, and how to look at it."""
+
+    title: str
+    slug: str  # the pictures' file names start with it
+    introduction: str
+    X: np.ndarray  # NaN where an entry was missing
+    candidates: Sequence[Candidate]
+    regularization: str
+    unit: str  # of the errors, in words
+    picture: Callable[[np.ndarray], np.ndarray]  # a matrix arranged for the eye
+    caption: str  # what the arrangement shows
+    limits: tuple[float, float] = (0.0, 1.0)
+    cmap: str = "gray"
+    bar_label: str = ""
+    columns: int = 3
+    truth: np.ndarray | None = None
+
+    @property
+    def networks(self) -> list[Candidate]:
+        return [candidate for candidate in self.candidates if candidate.depth is not None]
+
+    @property
+    def best(self) -> Candidate:
+        return best(self.networks)
+
+
+def study_of_file(
+    table: Table, candidates: Sequence[Candidate], regularization: str, name: str
+) -> Study:
+    """The study of a file that the user gave: images as they are, tables on the scale of each
+    column.
+    """
+    words: dict[str, Any] = {
+        "title": name,
+        "slug": "completion",
+        "introduction": table.describe() + ".",
+        "X": table.values,
+        "candidates": candidates,
+        "regularization": regularization,
+    }
+    if table.kind == "image":
+        shown = table.picture(table.values)
+        low, high = min(0.0, float(np.nanmin(shown))), max(1.0, float(np.nanmax(shown)))
+        return Study(
+            **words,
+            unit="pixel values",
+            picture=table.picture,
+            caption="The image as given, and completed by each method.",
+            limits=(low, high),
+        )
+
+    X = table.values[:_ROWS, :_COLUMNS]
+    seen = ~np.isnan(table.values)
+    count = np.maximum(seen.sum(axis=0), 1)
+    mean = np.where(seen, table.values, 0).sum(axis=0) / count
+    scale = np.abs(np.where(seen, table.values - mean, 0)).sum(axis=0) / count
+    scale[scale == 0] = 1.0
+
+    def standardized(matrix: np.ndarray) -> np.ndarray:
+        return ((matrix - mean) / scale)[:_ROWS, :_COLUMNS]
+
+    part = (
+        ""
+        if X.shape == table.values.shape
+        else f" (first {X.shape[0]} rows and {X.shape[1]} columns)"
+    )
+    return Study(
+        **words,
+        unit="in the units of the table, so columns of large numbers weigh most",
+        picture=standardized,
+        caption=(
+            f"The table{part} as given (missing entries in white), and completed by each method."
+        ),
+        limits=(-2.5, 2.5),
+        cmap="cividis",
+        bar_label="distance from the column's mean, in its mean deviations",
+    )
+
+
+def write_report(
+    folder: Path, studies: Sequence[Study], *, title: str, command: str
+) -> tuple[Path, list[Path]]:
+    """Write ``index.html`` and its PNG pictures into ``folder``; returns the page and the
+    pictures.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    sections, pictures = [], []
+    for study in studies:
+        shown = []
+        for name, figure, caption in _figures(study):
+            path = folder / f"{study.slug}-{name}.png"
+            figure.savefig(path, dpi=150)
+            pictures.append(path)
+            shown.append(_figure_tag(path.name, caption))
+        sections.append(_section(study, shown))
+
+    depths = sorted(
+        {
+            c.depth
+            for study in studies
+            for c in study.networks
+            if c.depth is not None and c.depth >= 2
+        }
+    )
+    theory = ""
+    if depths and any(study.regularization == "explicit" for study in studies):
+        path = folder / "shrinkage.png"
+        shrinkage_figure(depths).savefig(path, dpi=150)
+        pictures.append(path)
+        theory = _figure_tag(
+            path.name,
+            "What the penalty of each depth makes of one singular value of fully observed data. "
+            "Each penalty is "
+            "scaled so that values below 1 are removed; the dashed line would leave them as they "
+            "are.",
+        )
+    page = folder / "index.html"
+    page.write_text(
+        _page(title, command, sections, methods(studies[0].regularization) + theory),
+        encoding="utf-8",
+    )
+    return page, pictures
+
+
+def shrinkage_figure(depths: Sequence[float]) -> Figure:
+    """Data value y → learned value σ, the large solution of σ + λσ^{2/N − 1} = y, with λ such that
+    it ends at y = 1.
+    """
+    lines = {}
+    for depth in depths:
+        p = 0.0 if math.isinf(depth) else 2 / depth
+        end = (1 - p) / (2 - p)  # where y(σ) = σ + λσ^{p−1} is smallest, if its minimum is 1
+        strength = end ** (2 - p) / (1 - p) if p < 1 else 1.0
+        sigma = np.linspace(end, 3.0, 400)[1:]
+        y = sigma + strength * sigma ** (p - 1)
+        keep = y <= 3
+        lines[depth_name(depth)] = (np.r_[0, 1, 1, y[keep]], np.r_[0, 0, end, sigma[keep]])
+    return plots.curves(
+        lines,
+        xlabel="singular value of the data",
+        ylabel="singular value after training",
+        diagonal=True,
+    )
+
+
+def _figures(study: Study) -> list[tuple[str, Figure, str]]:
+    """The figures of a study as (name, figure, caption)."""
+    hole = np.isnan(study.X)
+    images = {f"given ({hole.mean():.0%} missing)": study.X}
+    if study.truth is not None:
+        images["truth"] = study.truth
+    images |= {_score_title(candidate): candidate.filled for candidate in study.candidates}
+    view: dict[str, Any] = {
+        "limits": study.limits,
+        "cmap": study.cmap,
+        "bar_label": study.bar_label,
+        "columns": study.columns,
+    }
+    arranged = {title: study.picture(matrix) for title, matrix in images.items()}
+    which = "RMSE over all missing entries" if study.truth is not None else "held-out RMSE"
+    figures = [
+        ("completed", plots.pictures(arranged, **view), f"{study.caption} Numbers: {which}.")
+    ]
+
+    if study.truth is not None:
+        truth = study.picture(study.truth)
+        errors = {
+            _score_title(c): np.abs(study.picture(c.filled) - truth) for c in study.candidates
+        }
+        errors = {
+            title: error.mean(axis=2) if error.ndim == 3 else error
+            for title, error in errors.items()
+        }
+        top = float(np.quantile(np.stack(list(errors.values())), 0.99))
+        figure = plots.pictures(
+            errors,
+            columns=study.columns,
+            limits=(0, top),
+            cmap="cividis",
+            bar_label=f"absolute error ({study.unit})",
+        )
+        figures.append(
+            ("errors", figure, "Where each method errs: dark is right, observed entries are exact.")
+        )
+    elif len(study.networks) > 1:
+        # observed entries are equal in all completions, so only missing ones show
+        spread = np.ptp(np.stack([study.picture(c.filled) for c in study.networks]), axis=0)
+        spread = spread.mean(axis=2) if spread.ndim == 3 else spread
+        figure = plots.pictures(
+            {"largest minus smallest completion": spread},
+            columns=1,
+            limits=(0, float(np.quantile(spread, 0.995)) or 1.0),
+            cmap="cividis",
+            # the picture's own scale: a table is drawn in mean deviations of its columns
+            bar_label="largest minus smallest"
+            + (", in mean deviations of the column" if study.bar_label else ""),
+            width=7.0,
+        )
+        figures.append(
+            ("disagreement", figure, "Where the depths disagree: trust the bright entries least.")
+        )
+
+    spectra = {c.name: c.singular_values for c in study.networks if c.singular_values is not None}
+    figures.append(
+        (
+            "spectra",
+            plots.spectra(spectra),
+            "Singular values that each depth learned (logarithmic scale). A line that ends early "
+            "has removed the rest.",
+        )
+    )
+    return figures
+
+
+def _score_title(candidate: Candidate) -> str:
+    score = candidate.validation_rmse if candidate.truth_rmse is None else candidate.truth_rmse
+    return f"{candidate.name}: {score:.3g}"
+
+
+def _section(study: Study, figures: Sequence[str]) -> str:
+    return "\n".join(
+        [
+            f"<h2>{html.escape(study.title)}</h2>",
+            f"<p>{html.escape(study.introduction)}</p>",
+            f'<p class="lead">{headline(study.candidates, study.unit)}</p>',
+            results_table(study),
+            figures[0],
+            "<h3>What depth did here</h3>",
+            explain(study.networks, study.regularization),
+            *figures[:0:-1],  # the spectra belong to the explanation; maps follow
+        ]
+    )
+
+
+def results_table(study: Study) -> str:
+    """The numbers of every candidate as an HTML table, the best depth marked."""
+    with_truth = study.truth is not None
+    head = ["", "train RMSE", "held-out RMSE"] + (["RMSE of all missing"] if with_truth else [])
+    head += ["effective rank", "rank", "leading singular values", "time"]
+    rows = []
+    for c in study.candidates:
+        cells = [html.escape(c.name) + (" ★" if c is study.best else "")]
+        cells += [_number(c.train_rmse), _number(c.validation_rmse)] + (
+            [_number(c.truth_rmse)] if with_truth else []
+        )
+        sigma = () if c.singular_values is None else c.singular_values[:3]
+        cells += [
+            _number(c.effective_rank, ".1f"),
+            _number(c.rank, "d"),
+            ", ".join(f"{s:.3g}" for s in sigma) or "–",
+        ]
+        cells.append(f"{c.seconds:.1f} s")
+        mark = ' class="best"' if c is study.best else ""
+        rows.append(f"<tr{mark}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    header = "".join(f"<th>{cell}</th>" for cell in head)
+    note = '<p class="quiet">★ best on the held-out entries.</p>'
+    return f"<table><thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table>{note}"
+
+
+def _number(value: float | None, spec: str = ".4g") -> str:
+    return "–" if value is None else format(value, spec)
+
+
+def _figure_tag(source: str, caption: str) -> str:
+    text = html.escape(caption)
+    return f'<figure><img src="{source}" alt="{text}"><figcaption>{text}</figcaption></figure>'
+
+
+def _page(title: str, command: str, sections: Sequence[str], theory: str) -> str:
+    from .. import __version__
+
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{html.escape(title)}</title><style>{CSS}</style></head>
+<body><main>
+<h1>{html.escape(title)}</h1>
+<p class="quiet">deeplinear {__version__} · made by <code>{html.escape(command)}</code></p>
+{"".join(sections)}
+<h2>How to read this</h2>
+{theory}
+</main></body></html>
+"""

@@ -1,0 +1,157 @@
+"""The report's sentences: what depth did, said with the numbers of the run."""
+
+import html
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from .compare import Candidate, best
+
+
+def headline(candidates: Sequence[Candidate], unit: str) -> str:
+    """The result in two sentences: the best depth, and how the others and the baselines stand
+    beside it.
+    """
+    networks = [c for c in candidates if c.depth is not None]
+    others = [c for c in candidates if c.depth is None]
+    winner = best(networks)
+    known = winner.truth_rmse is not None
+    text = (
+        f"<b>{html.escape(winner.name.capitalize())}</b> predicts the held-out entries best: RMSE "
+        f"{winner.validation_rmse:.4g} ({html.escape(unit)})"
+    )
+    if known:
+        text += f", and {winner.truth_rmse:.4g} over all the entries that were missing"
+    text += "."
+    ours = winner.truth_rmse if winner.truth_rmse is not None else winner.validation_rmse
+    for other in others:
+        theirs = other.truth_rmse if other.truth_rmse is not None else other.validation_rmse
+        text += (
+            f" {html.escape(_sentence_case(other.name))}: {theirs:.4g} ({_against(ours, theirs)})."
+        )
+    return text
+
+
+def explain(networks: Sequence[Candidate], regularization: str) -> str:
+    """What each depth did to the singular values in this run."""
+    items = "".join(f"<li>{_one_depth(c, regularization)}</li>" for c in networks)
+    text = f"<ul>{items}</ul>"
+    ranked = [c for c in networks if c.effective_rank is not None]
+    if len(ranked) > 1:
+        low = min(ranked, key=lambda c: c.effective_rank or 0)
+        high = max(ranked, key=lambda c: c.effective_rank or 0)
+        text += (
+            f"<p>{_shrinkage(networks)}The effective rank (how many singular values carry the "
+            "matrix) runs "
+            f"from {low.effective_rank:.1f} at "
+            f"{low.name} to {high.effective_rank:.1f} at {high.name}. "
+            "The held-out entries decide which is right for this matrix: "
+            f"{_names_in_order(networks)}.</p>"
+        )
+    return text
+
+
+def _shrinkage(networks: Sequence[Candidate]) -> str:
+    """How much less of the largest singular value the shallowest network keeps, where it does."""
+    learned = [c for c in networks if c.singular_values is not None and len(c.singular_values)]
+    if len(learned) < 2:
+        return ""
+    shallow = min(learned, key=lambda c: c.depth or 0)
+    deep = max(learned, key=lambda c: c.depth or 0)
+    low, high = float(shallow.singular_values[0]), float(deep.singular_values[0])  # type: ignore[index]
+    if low >= high:
+        return ""
+    return (
+        f"The largest singular value is {low:.4g} at {html.escape(shallow.name)} and {high:.4g} at "
+        f"{html.escape(deep.name)}: the shallower network has shrunk it {1 - low / high:.1%} more. "
+    )
+
+
+def _one_depth(c: Candidate, regularization: str) -> str:
+    sigma = np.zeros(0) if c.singular_values is None else c.singular_values
+    sigma = sigma[sigma > 0]
+    text = f"<b>{html.escape(c.name.capitalize())}</b>"
+    if len(sigma) == 0:
+        return f"{text} kept no singular value: it predicts from the marginals alone."
+    count = f"{len(sigma)} singular values" if len(sigma) > 1 else "1 singular value"
+    kept = f"keeps {count}, from {sigma[0]:.3g} to {sigma[-1]:.3g}"
+    if regularization != "explicit" or c.depth is None or c.depth < 2 or len(sigma) == 1:
+        return f"{text} {kept}, effective rank {c.effective_rank:.1f}."
+    if c.depth == 2:
+        return f"{text} pulls equally on all singular values, small and large; it {kept}."
+    exponent = 1 - (0.0 if math.isinf(c.depth) else 2 / c.depth)
+    ratio = (sigma[0] / sigma[-1]) ** exponent
+    return (
+        f"{text} pulls {ratio:.3g} times less on the largest singular value than on the smallest "
+        f"kept; it {kept}."
+    )
+
+
+def _names_in_order(networks: Sequence[Candidate]) -> str:
+    ordered = sorted(networks, key=lambda c: c.validation_rmse)
+    return ", then ".join(f"{html.escape(c.name)} ({c.validation_rmse:.4g})" for c in ordered)
+
+
+def _against(ours: float, theirs: float) -> str:
+    change = ours / theirs - 1
+    if abs(change) < 0.005:
+        return "level with the network"
+    return f"the network's error is {abs(change):.1%} {'smaller' if change < 0 else 'larger'}"
+
+
+def _sentence_case(name: str) -> str:
+    return name[:1].upper() + name[1:]
+
+
+def methods(regularization: str) -> str:
+    """The part of the page that holds for every run: how the network, its penalty and the numbers
+    are defined.
+    """
+    network = (
+        "<p>A deep linear network writes the matrix as a product W = W<sub>N</sub>⋯W<sub>1</sub> "
+        "of N factors and "
+        "trains the factors on the observed entries. The product is an ordinary matrix; what depth "
+        "changes is "
+        "<i>which</i> of the many matrices that fit the observed entries the training finds.</p>"
+    )
+    if regularization == "explicit":
+        depth = (
+            "<p>Weight decay of strength λ on the factors is, for the product, the penalty (λN/2) "
+            "Σ σ<sup>2/N</sup> on "
+            "its singular values σ. It pulls each singular value down by λσ<sup>2/N−1</sup>. At "
+            "depth 2 that is the "
+            "nuclear norm: the same amount λ off every singular value, the large ones included, so "
+            "the matrix is "
+            "shrunk as a whole. Larger depth leaves the large singular values nearly alone and "
+            "removes the small ones; "
+            "at infinite depth the pull is λ/σ. So deeper networks give fewer singular values, "
+            "less distorted.</p>"
+        )
+    else:
+        depth = (
+            "<p>Nothing is penalized: the training starts from a small matrix and stops when the "
+            "held-out error does "
+            "not improve. Along the way a singular value grows at the rate σ<sup>2−2/N</sup> times "
+            "the force of the "
+            "data on it: the deeper the network, the more the large values outrun the small ones, "
+            "and the lower is "
+            "the rank at which the training stops.</p>"
+        )
+    terms = (
+        "<ul><li><b>Held-out RMSE</b>: root mean squared error on observed entries that were "
+        "hidden from training. The "
+        "same entries for every depth and baseline; they choose the strength, when to stop "
+        "training, and the best depth.</li>"
+        "<li><b>RMSE of all missing</b>: where the truth is known, the error over every entry that "
+        "was missing. It "
+        "chooses nothing.</li>"
+        "<li><b>Train RMSE</b>: error on the observed entries, which the output keeps as they are "
+        "in any case.</li>"
+        "<li><b>Singular values</b>: of the learned matrix, after the columns were centred and "
+        "brought to one scale.</li>"
+        "<li><b>Effective rank</b>: exp of the entropy of the singular values divided by their "
+        "sum; r equal singular "
+        "values give r.</li></ul>"
+    )
+    return network + depth + terms

@@ -1,0 +1,1 @@
+"""Grids of settings, computed in parallel into one store that survives failures."""

@@ -1,0 +1,186 @@
+"""Where the blocks of a sweep are computed: in this process, on a local Dask cluster, or on one
+that is there already.
+"""
+
+import asyncio
+import logging
+import queue
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ..errors import InputError, SweepError
+from .worker import Done, Job, run_block
+
+WATCH, PATIENCE = 5.0, 120.0  # seconds between looks at the workers; without any, before we give up
+
+
+def compute(
+    jobs: Sequence[Job], *, scheduler: str | None, workers: int, timeout: float
+) -> Iterator[tuple[Job, Done]]:
+    """Compute the blocks and hand over each when it is done, in any order.
+
+    ``scheduler`` is the address of a Dask scheduler; without one, ``workers`` local processes are
+    started (0: this process does the work). **Raises** `SweepError` if the scheduler is lost on the
+    way, and what a block raised (a store that takes no more).
+    """
+    if scheduler is None and workers == 0:
+        for job in jobs:
+            yield job, run_block(job)
+        return
+    with _client(scheduler, workers, timeout) as client:
+        yield from _computed(client, jobs)
+
+
+def _computed(client: Any, jobs: Sequence[Job]) -> Iterator[tuple[Job, Done]]:
+    session = uuid.uuid4().hex[
+        :12
+    ]  # keys are new in every run: a scheduler must not answer from an earlier one
+    keys = [f"deeplinear-sweep-{session}-{job.start}" for job in jobs]
+    futures = client.map(run_block, jobs, key=keys, pure=False, batch_size=1000)
+    job_of = dict(zip(keys, jobs, strict=True))
+    ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    for future in futures:
+        future.add_done_callback(ended.put)
+    try:
+        for _ in jobs:
+            future = _next(client, ended)
+            if future.status == "cancelled":
+                raise SweepError(
+                    "scheduler: it stopped answering before the sweep was complete; "
+                    "what was written is kept: start again with --resume."
+                )
+            yield job_of[future.key], _outcome(future, job_of[future.key])
+            future.release()
+    finally:
+        _cancel(client, futures)
+
+
+def _next(client: Any, ended: "queue.SimpleQueue[Any]") -> Any:
+    """The next block that ended; `SweepError` if there is nobody left to work on one (Dask itself
+    would wait forever).
+    """
+    alone = 0.0
+    while True:
+        try:
+            return ended.get(timeout=WATCH)
+        except queue.Empty:
+            alone = 0.0 if _has_workers(client) else alone + WATCH
+        if alone >= PATIENCE:
+            raise SweepError(
+                f"scheduler: it has had no worker for {PATIENCE:g} s; "
+                "what was written is kept: start workers, then start again with --resume."
+            )
+
+
+def _has_workers(client: Any) -> bool:
+    try:
+        return bool(client.nthreads())
+    except (
+        Exception
+    ) as error:  # no answer is no worker; if the scheduler is lost, the futures end and say so
+        logging.getLogger(__name__).debug("asking for workers failed: %r", error)
+        return False
+
+
+def _outcome(future: Any, job: Job) -> Done:
+    """The block's result; a block whose processes die again and again is told as failed, like a
+    task that raises.
+    """
+    from distributed import KilledWorker
+
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, KilledWorker):
+        told = "its worker died every time (out of memory?)"
+        return Done(failures={task: told for task in range(job.start, job.stop)})
+    if isinstance(error, SweepError | InputError):
+        raise error
+    raise SweepError(
+        f"scheduler: a worker could not compute tasks {job.start}–{job.stop - 1}: {error!r}."
+    ) from error
+
+
+def _cancel(client: Any, futures: Iterable[Any]) -> None:
+    """Nothing of this sweep may start any more. A lost scheduler is no reason to fail here."""
+    pending = [future for future in futures if not future.done()]
+    if pending and client.status == "running":
+        try:
+            client.cancel(pending, force=True)
+        except Exception as error:
+            logging.getLogger(__name__).debug("cancelling failed: %r", error)
+
+
+@contextmanager
+def _client(scheduler: str | None, workers: int, timeout: float) -> Iterator[Any]:
+    distributed = _import_distributed()
+    logging.getLogger("distributed").setLevel(
+        logging.CRITICAL
+    )  # what matters is told in our own words
+    if scheduler is None:
+        import dask
+
+        settings = {
+            # No block waits at a worker: if one kills its process again and again, no other is
+            # blamed for it.
+            "distributed.scheduler.worker-saturation": 1.0,
+            # A process that died is started again; on a busy machine that takes longer than the 15
+            # s after which it is given up.
+            "distributed.deploy.lost-worker-timeout": "10 minutes",
+        }
+        with (
+            dask.config.set(settings),
+            distributed.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL,
+            ) as cluster,
+            distributed.Client(cluster, set_as_default=False) as client,
+        ):
+            yield client
+        return
+    client = distributed.Client(scheduler, timeout=timeout, set_as_default=False)
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=timeout)
+        except TimeoutError:
+            raise InputError(
+                f"--scheduler: '{scheduler}' had no worker within {timeout:g} s; start one with "
+                "`dask worker`."
+            ) from None
+        yield client
+
+
+def check_scheduler(scheduler: str, timeout: float) -> None:
+    """`InputError` unless something at this address shakes hands in time (a `Client` would wait for
+    a silent one forever).
+    """
+    _import_distributed()
+    from distributed.comm import connect
+
+    async def probe() -> None:
+        comm = await asyncio.wait_for(connect(scheduler, timeout=timeout), timeout)
+        comm.abort()
+
+    try:
+        asyncio.run(probe())
+    except (OSError, TimeoutError, ValueError) as error:
+        what = f" ({error})" if isinstance(error, ValueError) else ""
+        raise InputError(
+            f"--scheduler: no answer from '{scheduler}' within {timeout:g} s{what}; check the "
+            "address, "
+            "as in tcp://host:8786, or leave it out for a local cluster."
+        ) from None
+
+
+def _import_distributed() -> Any:
+    try:
+        import distributed
+    except ModuleNotFoundError:
+        raise InputError(
+            "sweeps need distributed: pip install 'deeplinear[experiments]'."
+        ) from None
+    return distributed

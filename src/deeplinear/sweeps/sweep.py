@@ -1,0 +1,392 @@
+"""Sweeps: one task for each point of a grid, into one store, on any number of processes, through
+any failure.
+"""
+
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError, SweepError
+from ..results.manifest import (
+    command,
+    machine,
+    now,
+    read_manifest,
+    version_changes,
+    versions,
+    write_manifest,
+)
+from ..results.parameters import encode
+from ..results.suggest import nearest
+from .grid import check_scalar, expand, factors
+from .task import REQUIRED, Kind, resolve
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from .worker import Done, Job
+
+_KEYS = ("task", "grid", "zip", "tasks", "fixed", "chunk")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep computes: a task, and the parameters that it is computed for.
+
+    - ``task``: ``"completion"`` (see `completion_task.completion`), ``"module:function"``, or a
+      function, declared with `task`;
+    - ``grid``: axis → list of values, combined in all ways; ``zipped``: groups of lists that move
+      together; ``tasks``: explicit combinations; the three multiply;
+    - ``fixed``: parameters that are the same everywhere;
+    - ``chunk``: tasks of one chunk of the store, computed by one process (default: such that there
+      are at most 1,000 chunks).
+
+    **Raises** `InputError` for a parameter that the task does not have (with the nearest name), one
+    that it needs and does not get, and for what `grid.expand` refuses.
+
+    >>> import deeplinear as dl
+    >>> sweep = dl.experiments.Sweep("completion", grid={"depth": [2, 3, math.inf], "observed": [20, 30]}, fixed={"size": 8})
+    >>> len(sweep.table), sweep.table[-1]
+    (6, {'depth': inf, 'observed': 30})
+    """
+
+    task: str | Callable[..., Any]
+    grid: Mapping[str, Any] = field(default_factory=dict)
+    zipped: Sequence[Mapping[str, Any]] = ()
+    tasks: Sequence[Mapping[str, Any]] = ()
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    chunk: int | None = None
+    folder: str = ""  # where "module:function" is searched first
+
+    def __post_init__(self) -> None:
+        kind = self.kind
+        table = expand(self.grid, self.zipped, self.tasks)
+        for name, value in self.fixed.items():
+            kind.check(name)
+            check_scalar(f"the fixed parameter '{name}'", value)
+            if name in table[0]:
+                raise InputError(f"fixed: '{name}' is an axis too; keep one of them.")
+        for name in table[0]:
+            kind.check(name)
+        for name, default in kind.parameters.items():
+            if (
+                default is REQUIRED
+                and name != "key"
+                and name not in self.fixed
+                and name not in table[0]
+            ):
+                raise InputError(
+                    f"fixed: the task '{kind.name}' needs '{name}'; set it in grid or in fixed."
+                )
+        _check_distinct(table)
+        if self.chunk is not None and (int(self.chunk) != self.chunk or self.chunk < 1):
+            raise InputError(f"chunk must be a whole number ≥ 1, got {self.chunk!r}.")
+        object.__setattr__(self, "_table", table)
+
+    @property
+    def kind(self) -> Kind:
+        """The task, with what it takes and returns."""
+        return resolve(self.task, self.folder)
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """What varies, for each task in order."""
+        return self._table  # type: ignore[attr-defined]
+
+    @property
+    def chunk_length(self) -> int:
+        """Tasks of one chunk."""
+        return int(self.chunk) if self.chunk else max(1, -(-len(self.table) // 1000))
+
+    @property
+    def parameters(self) -> str:
+        """All that the numbers depend on, as text: stores are compared by it."""
+        product = factors(self.grid, self.zipped, self.tasks)
+        outputs = {
+            name: [list(spec.dims), list(spec.shape), spec.dtype, spec.units]
+            for name, spec in self.kind.outputs.items()
+        }
+        return encode(
+            {
+                "task": self.kind.name,
+                "order": [list(factor[0]) for factor in product],
+                "axes": {
+                    name: [row[name] for row in factor] for factor in product for name in factor[0]
+                },
+                "fixed": self.fixed,
+                "chunk": self.chunk_length,
+                "outputs": outputs,
+            }
+        )
+
+
+def read_sweep(path: str | Path) -> Sweep:
+    """A sweep from a TOML file with ``task``, and ``[grid]``, ``[[zip]]``, ``[[tasks]]``,
+    ``[fixed]`` and ``chunk`` as in `Sweep`.
+    """
+    path = Path(path)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"FILE: '{path}' cannot be read ({error.strerror}); check the name."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"FILE: '{path}' is not TOML ({error}); see docs/experiments.md for an example."
+        ) from None
+    for key in content:
+        if key not in _KEYS:
+            raise InputError(f"FILE: '{path}' has an unknown key '{key}': {nearest(key, _KEYS)}.")
+    if not isinstance(content.get("task"), str):
+        raise InputError(f"FILE: '{path}' names no task; add a line such as task = \"completion\".")
+    for key, wanted in (("grid", dict), ("fixed", dict), ("zip", list), ("tasks", list)):
+        if not isinstance(content.get(key, wanted()), wanted):
+            header = f"[{key}]" if wanted is dict else f"[[{key}]]"
+            raise InputError(
+                f"FILE: '{key}' of '{path}' must be a table; write {header} above its values."
+            )
+    return Sweep(
+        content["task"],
+        content.get("grid", {}),
+        content.get("zip", ()),
+        content.get("tasks", ()),
+        content.get("fixed", {}),
+        content.get("chunk"),
+        str(path.absolute().parent),
+    )
+
+
+@dataclass
+class SweepReport:
+    """What a call of `run_sweep` did and what the store holds: counts of tasks, and the errors of
+    those that failed.
+    """
+
+    tasks: int  # of the whole sweep
+    kept: int  # computed by an earlier call
+    computed: int = 0
+    partial: int = 0  # in the store at the end: with runs left out
+    empty: int = 0  # in the store at the end: with a NaN
+    excluded: int = 0  # runs left out, in the store at the end
+    failures: dict[int, str] = field(default_factory=dict)
+    version_changes: list[str] = field(default_factory=list)  # since the store was laid out
+
+    @property
+    def done(self) -> int:
+        """Tasks with a result in the store."""
+        return self.kept + self.computed
+
+    def add(self, done: "Done") -> None:
+        """Count a block."""
+        self.computed += done.tasks
+        self.failures |= done.failures
+
+
+def run_sweep(
+    sweep: Sweep,
+    store: str | Path,
+    *,
+    scheduler: str | None = None,
+    workers: int | None = None,
+    resume: bool = False,
+    force: bool = False,
+    retries: int = 2,
+    timeout: float = 15.0,
+    on_progress: Callable[[SweepReport], None] | None = None,
+) -> SweepReport:
+    """Compute every task of ``sweep`` into the zarr store ``store``, which is laid out whole before
+    the first task.
+
+    ``scheduler`` is the address of a Dask scheduler that is running; without it ``workers`` local
+    processes are started (default: as many as there are processors; 0 computes in this process).
+    ``resume`` goes on with a store of the same sweep and computes only what is missing, ``force``
+    replaces any store. A task that raises is tried ``retries`` times more, then left missing and
+    told in the report. ``timeout`` in seconds is how long a scheduler may take to answer.
+
+    The finished store has the same bytes whatever was killed on the way, on one machine and with
+    the same versions; beside it ``STORE.manifest.json`` records versions, parameters and every
+    call. (A script that starts local processes needs Python's usual
+    ``if __name__ == "__main__":``.)
+
+    **Raises** `InputError` for a store that exists (without ``resume`` or ``force``), that was made
+    by another version of the schema or with other parameters, and for a scheduler that does not
+    answer; `SweepError`, with what was computed kept, if the scheduler is lost or the store cannot
+    be written (names store and chunk).
+    """
+    from ..results.store import import_xarray
+    from .cluster import check_scheduler, compute
+    from .store import (
+        EMPTY,
+        MISSING,
+        PARTIAL,
+        blocks,
+        check_same,
+        layout,
+        read_excluded,
+        read_status,
+        remove_leftovers,
+    )
+
+    import_xarray()
+    path, workers = Path(store), _processors() if workers is None else workers
+    for name, value, least in (("workers", workers, 0), ("retries", retries, 0)):
+        if int(value) != value or value < least:
+            raise InputError(f"--{name} must be a whole number ≥ {least}, got {value!r}.")
+    if not timeout > 0:
+        raise InputError(f"--timeout must be positive, got {timeout!r}.")
+    if path.exists() and not (resume or force):
+        raise InputError(
+            f"--out: '{path}' exists; add --resume to go on, --force to replace it, or give "
+            "another name."
+        )
+    if scheduler is not None:  # before anything is replaced
+        check_scheduler(scheduler, timeout)
+    if path.exists() and not force:
+        stored = check_same(path, sweep.parameters)
+    else:
+        stored = versions()
+        layout(
+            path,
+            sweep.kind,
+            sweep.table,
+            sweep.fixed,
+            parameters=sweep.parameters,
+            chunk=sweep.chunk_length,
+            force=force,
+        )
+    status = read_status(path)
+    report = SweepReport(
+        len(status), int((status != MISSING).sum()), version_changes=version_changes(stored)
+    )
+    jobs = [
+        _job(sweep, path, start, stop, retries)
+        for start, stop in blocks(len(status), sweep.chunk_length, status)
+    ]
+    where = scheduler or ("this process" if workers == 0 else f"{workers} local processes")
+    record = _open_record(path, sweep, report, where, afresh=not resume)
+    ended = "stopped"
+    try:
+        if on_progress:
+            on_progress(report)
+        for _, done in compute(
+            jobs, scheduler=scheduler, workers=min(workers, max(1, len(jobs))), timeout=timeout
+        ):
+            report.add(done)
+            if on_progress:
+                on_progress(report)
+        ended = "complete" if report.done == report.tasks else "incomplete"
+        remove_leftovers(path)
+        status = read_status(path)
+        report.partial, report.empty = int((status == PARTIAL).sum()), int((status == EMPTY).sum())
+        report.excluded = read_excluded(path)
+    finally:
+        _close_record(path, record, report, ended)
+    return report
+
+
+def open_sweep(store: str | Path) -> "xr.Dataset":
+    """The results of a sweep, checked against the schema: variables over ``task``, with the
+    parameters as coordinates.
+
+    Tasks not computed have status 0 and NaN.
+    ``ds.set_index(task=["depth", "scale"]).unstack("task")`` makes axes of them.
+    """
+    from ..results.store import load_dataset
+
+    ds = load_dataset(store)
+    if ds.attrs["kind"] != "sweep":
+        raise InputError(
+            f"store: '{store}' holds the {ds.attrs['kind']} '{ds.attrs['name']}', not a sweep."
+        )
+    return ds
+
+
+def _job(sweep: Sweep, path: Path, start: int, stop: int, retries: int) -> "Job":
+    from .worker import Job
+
+    return Job(
+        str(path.absolute()),
+        sweep.task,
+        sweep.folder,
+        start,
+        stop,
+        sweep.chunk_length,
+        sweep.table[start:stop],
+        dict(sweep.fixed),
+        retries,
+    )
+
+
+def _check_distinct(table: Sequence[Mapping[str, Any]]) -> None:
+    first: dict[str, int] = {}
+    for index, row in enumerate(table):
+        other = first.setdefault(encode(dict(row)), index)
+        if other != index:
+            raise InputError(
+                f"tasks: tasks {other} and {index} are the same; repeat a task with an axis 'seed' "
+                "instead."
+            )
+
+
+def _processors() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def manifest_path(store: Path) -> Path:
+    """The manifest of a sweep's store: beside it."""
+    return store.with_name(store.name + ".manifest.json")
+
+
+def _open_record(
+    path: Path, sweep: Sweep, report: SweepReport, where: str, *, afresh: bool
+) -> dict[str, Any]:
+    """Write down that a call has begun (it may not live to say how it ended); returns the
+    manifest.
+    """
+    import json
+
+    old = {} if afresh else read_manifest(manifest_path(path))
+    call = {
+        "command": command(),
+        "machine": machine(),
+        "computed_by": where,
+        "started": now(),
+        "kept": report.kept,
+        "versions": versions(),
+        "ended": "not told",
+    }
+    content = {
+        "store": path.name,
+        "parameters": json.loads(sweep.parameters),
+        "seeds": "the coordinate 'key' of the store: from the parameters of each task alone",
+        "calls": [*old.get("calls", []), call],
+    }
+    try:
+        write_manifest(manifest_path(path), content)
+    except OSError as error:
+        raise SweepError(
+            f"store '{path}': cannot write its manifest '{manifest_path(path)}' "
+            f"({error.strerror or error}); "
+            "make room or permit writing, then start again with --resume."
+        ) from None
+    return content
+
+
+def _close_record(path: Path, content: dict[str, Any], report: SweepReport, ended: str) -> None:
+    content["calls"][-1] |= {
+        "ended": ended,
+        "stopped": now(),
+        "computed": report.computed,
+        "runs_excluded": report.excluded,
+        "failures": {str(task): error for task, error in sorted(report.failures.items())[:100]},
+    }
+    try:
+        write_manifest(manifest_path(path), content)
+    except OSError:  # a full disk has been told already, by the error that brought us here
+        if ended == "complete":
+            raise

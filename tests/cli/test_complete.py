@@ -1,0 +1,306 @@
+"""The command line on real files: results, refusals with exit code 2, and a clean end after
+Ctrl-C.
+"""
+
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from deeplinear.cli import app, parse_depths
+from deeplinear.errors import DepthError
+
+COMMAND = [sys.executable, "-c", "from deeplinear.cli import main; main()"]
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def one_line(text):
+    return " ".join(text.split())
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(3)
+
+
+@pytest.fixture
+def truth(rng):
+    return rng.normal(size=(40, 3)) @ rng.normal(size=(3, 25))
+
+
+@pytest.fixture
+def table(tmp_path, rng, truth):
+    """A CSV with header and labels whose gaps are 40 % of a rank-3 matrix; its path and its
+    cells.
+    """
+    cells = [[f"{x:.6f}" if rng.random() > 0.4 else "NA" for x in row] for row in truth]
+    lines = ["id," + ",".join(f"c{j}" for j in range(25))]
+    lines += [f"r{i}," + ",".join(row) for i, row in enumerate(cells)]
+    path = tmp_path / "in.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+class TestComplete:
+    def test_csv_at_several_depths_with_report(self, tmp_path, table, truth):
+        output, report = tmp_path / "out.csv", tmp_path / "report"
+        result = run(
+            "complete", table, "-o", output, "--depth", "2,3,inf", "--knn", "--report", report
+        )
+        assert result.exit_code == 0, result.output
+        for name in ("depth 2", "depth 3", "depth ∞", "column means", "KNN"):
+            assert name in result.stdout
+        assert result.stdout.count("★") == 1
+
+        before = [line.split(",") for line in table.read_text().splitlines()]
+        after = [line.split(",") for line in output.read_text().splitlines()]
+        holes = [
+            (i, j) for i, row in enumerate(before) for j, cell in enumerate(row) if cell == "NA"
+        ]
+        for i, row in enumerate(before):
+            for j, cell in enumerate(row):
+                assert cell == "NA" or after[i][j] == cell
+        errors = [float(after[i][j]) - truth[i - 1, j - 1] for i, j in holes]
+        assert np.sqrt(np.mean(np.square(errors))) < 0.1 * truth.std()
+
+        assert (report / "index.html").exists()
+        assert len(list(report.glob("*.png"))) >= 3
+
+    def test_colour_image_with_transparent_pixels(self, tmp_path, rng):
+        x, y = np.meshgrid(np.linspace(0, 1, 30), np.linspace(0, 1, 24))
+        pixels = np.stack([x, y, x * y, np.ones_like(x)], axis=2)
+        pixels = (255 * pixels).astype(np.uint8)
+        hole = rng.random(x.shape) < 0.3
+        Image.fromarray(np.where((hole[:, :, None] & [False, False, False, True]), 0, pixels)).save(
+            tmp_path / "a.png"
+        )
+        result = run(
+            "complete", tmp_path / "a.png", "-o", tmp_path / "b.png", "--depth", "3", "--quiet"
+        )
+        assert result.exit_code == 0, result.output
+        assert result.stdout == ""
+        with Image.open(tmp_path / "b.png") as image:
+            completed = np.array(image)
+        np.testing.assert_array_equal(completed[~hole], pixels[~hole])
+        assert np.abs(completed[hole].astype(float) - pixels[hole]).mean() < 8
+
+    def test_implicit_regularization(self, tmp_path, table):
+        result = run(
+            "complete",
+            table,
+            "-o",
+            tmp_path / "out.csv",
+            "--depth",
+            "3",
+            "--regularization",
+            "implicit",
+        )
+        assert result.exit_code == 0, result.output
+
+    def test_equal_seeds_give_equal_files(self, tmp_path, table):
+        for name in ("a.csv", "b.csv"):
+            assert (
+                run("complete", table, "-o", tmp_path / name, "--depth", "3", "--seed", 5).exit_code
+                == 0
+            )
+        assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+
+    def test_rows_and_columns_without_entries_are_counted(self, tmp_path, rng):
+        X = rng.normal(size=(12, 9))
+        X[rng.random(X.shape) < 0.2] = np.nan
+        X[3], X[:, 4] = np.nan, np.nan
+        np.save(tmp_path / "a.npy", X)
+        result = run("complete", tmp_path / "a.npy", "-o", tmp_path / "b.npy", "--depth", "2,3")
+        assert result.exit_code == 0, result.output
+        assert result.stderr.count("Warning:") == 2  # not once more for the second depth
+        assert "1 row" in one_line(result.stderr)
+        assert "1 column" in one_line(result.stderr)
+        assert np.isfinite(np.load(tmp_path / "b.npy")).all()
+
+
+class TestRefusals:
+    """Exit code 2, one sentence on standard error, and no output file."""
+
+    @pytest.mark.parametrize(
+        ("content", "options", "message"),
+        [
+            ("a,b\n1,\n,2\n", ["--depth", "0.5"], "--depth: 0.5 is not a depth"),
+            ("a,b\n1,\n,2\n", ["--depth", "3,nan"], "--depth: nan is not a depth"),
+            ("a,b\n1,\n,2\n", ["--depth", "deep"], "--depth: 'deep' is not a number"),
+            ("a,b\n1,\n,2\n", ["--depth", ""], "--depth: '' is not a number"),
+            ("a,b\n1,\n,2\n", ["--strength", "much"], "--strength: 'much' is not a number"),
+            ("a,b\n1,\n,2\n", ["--strength", "-1"], "'strength' parameter"),
+            ("a,b\n1,\n,2\n", ["--regularization", "none"], "'regularization' parameter"),
+            ("a,b\n1,\n,2\n", ["--validation-fraction", "1.5"], "'validation_fraction' parameter"),
+            ("a,b\n1,\n,2\n", ["--max-rank", "0"], "'max_rank' parameter"),
+            ("", [], "is empty"),
+            ("a,b\n,\n,\n", [], "no observed entry"),
+            ("a,b\n1,inf\n,2\n", [], "infinite entry, the first at line 2, column 'b'"),
+            ("x,a,b\n1,u,\n2,v,2\n", [], "text in column 'a'"),
+            ("a,b\n1,\n2\n", [], "line 3 of"),
+            ("a,b\n1,2\n3,4\n", [], "no missing entry"),
+        ],
+    )
+    def test_bad_tables_and_options(self, tmp_path, content, options, message):
+        (tmp_path / "in.csv").write_text(content)
+        result = run("complete", tmp_path / "in.csv", "-o", tmp_path / "out.csv", *options)
+        assert result.exit_code == 2, result.output
+        assert message in one_line(result.stderr)
+        assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["absent.csv", "-o", "out.csv"], "INPUT: 'absent.csv' does not exist"),
+            (["in.doc", "-o", "out.doc"], "unknown type '.doc'"),
+            (["in.csv", "-o", "taken.csv"], "--output: 'taken.csv' exists; add --force"),
+            (["in.csv", "-o", "no/out.csv"], "--output: the folder 'no' does not exist"),
+            (["in.csv", "-o", "out.npy"], "the output is of the same kind"),
+            (
+                ["in.csv", "-o", "out.csv", "--mask", "mask.csv"],
+                "--mask: 'mask.csv' is 1 × 3 where the input is 2 × 2",
+            ),
+            (
+                ["in.csv", "-o", "out.csv", "--checkpoint", "out.csv"],
+                "--checkpoint: 'out.csv' is --output itself",
+            ),
+            (
+                ["in.csv", "-o", "out.csv", "--checkpoint", "in.csv"],
+                "--checkpoint: 'in.csv' is INPUT itself",
+            ),
+            (
+                ["in.csv", "-o", "out.csv", "--report", "taken.csv"],
+                "--report: 'taken.csv' is a file",
+            ),
+        ],
+    )
+    def test_bad_paths(self, tmp_path, monkeypatch, arguments, message):
+        monkeypatch.chdir(tmp_path)
+        for name, content in {
+            "in.csv": "1,\n3,4\n",
+            "taken.csv": "mine",
+            "mask.csv": "0,1,1\n",
+            "in.doc": "",
+        }.items():
+            (tmp_path / name).write_text(content)
+        before = {path.name for path in tmp_path.iterdir()}
+        result = run("complete", *arguments)
+        assert result.exit_code == 2, result.output
+        assert message in one_line(result.stderr)
+        assert {path.name for path in tmp_path.iterdir()} == before
+        assert (tmp_path / "taken.csv").read_text() == "mine"
+
+    def test_true_process(self, tmp_path):
+        result = subprocess.run(
+            [*COMMAND, "complete", "absent.csv", "-o", "out.csv"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert result.returncode == 2
+        assert result.stdout == ""
+        assert "does not exist" in result.stderr
+        assert "Traceback" not in result.stderr
+
+    def test_depths(self):
+        assert parse_depths("2, 3,inf,∞,2.5,3") == [2, 3, np.inf, 2.5]
+        with pytest.raises(DepthError):
+            parse_depths("2,,3")
+
+
+class TestInterruption:
+    """A real process, a real signal."""
+
+    def interrupt(self, folder, rng, seconds, *options):
+        truth = rng.normal(size=(200, 8)) @ rng.normal(size=(8, 150))
+        X = np.where(rng.random(truth.shape) < 0.5, np.nan, truth)
+        np.save(folder / "in.npy", X)
+        depths = ",".join(
+            f"{2 + k / 100:.2f}" for k in range(400)
+        )  # long enough to be interrupted on any machine
+        process = subprocess.Popen(
+            [*COMMAND, "complete", "in.npy", "-o", "out.npy", "--depth", depths, *options],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        # the description of the input is printed right before the fits start
+        process.stdout.readline()
+        time.sleep(seconds)
+        for _ in range(
+            3
+            # as a user would: Python drops an interrupt that falls into a callback of its garbage
+            # collector
+        ):
+            process.send_signal(signal.SIGINT)
+            try:
+                _, errors = process.communicate(timeout=20)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        else:
+            process.kill()
+            pytest.fail("three interrupts did not end it")
+        return X, process.returncode, errors
+
+    def test_the_checkpoint_holds_the_best_iterate(self, tmp_path, rng):
+        for seconds in (6, 20, 60):  # a busy machine takes its time to the first iterate
+            X, code, errors = self.interrupt(tmp_path, rng, seconds, "--checkpoint", "best.npy")
+            if "before the first iterate" not in errors:
+                break
+        assert code == 130
+        assert "Interrupted: the best iterate so far" in one_line(errors)
+        assert "Traceback" not in errors
+        saved = np.load(tmp_path / "best.npy")
+        seen = ~np.isnan(X)
+        np.testing.assert_array_equal(saved[seen], X[seen])
+        assert np.isfinite(saved).all()
+        assert not (tmp_path / "out.npy").exists()
+
+    def test_without_a_checkpoint_nothing_is_written(self, tmp_path, rng):
+        _, code, errors = self.interrupt(tmp_path, rng, 2)
+        assert code == 130
+        assert "nothing was written" in errors
+        assert [path.name for path in tmp_path.iterdir()] == ["in.npy"]
+
+
+class TestDemo:
+    def test_quick_demo_makes_one_report(self, tmp_path):
+        result = run("demo", "--quick", "--report", tmp_path / "report")
+        assert result.exit_code == 0, result.output
+        text = one_line(result.stdout)
+        for name in (
+            "depth 2",
+            "depth 3",
+            "depth 4",
+            "depth ∞",
+            "column means",
+            "KNN",
+            "index.html",
+            "RMSE all",
+        ):
+            assert name in text
+        assert result.stdout.count("★") == 2
+        again = run("demo", "--quick", "--report", tmp_path / "report")
+        assert again.exit_code == 2
+        assert "--force" in again.stderr
+
+
+def test_help_loads_nothing_that_only_the_commands_need():
+    code = (
+        "import sys; from typer.testing import CliRunner; from deeplinear.cli import app; "
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0; "
+        "heavy = {'sklearn', 'matplotlib', 'pandas', 'PIL'} & set(sys.modules); assert not heavy, "
+        "heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

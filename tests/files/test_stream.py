@@ -1,0 +1,98 @@
+"""Parquet straight into observations: the entries of the file, in bounded memory, and trouble told
+with its row.
+"""
+
+import tracemalloc
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from deeplinear.completion.data.observations import Observations
+from deeplinear.errors import InputError
+from deeplinear.files import long
+from deeplinear.files.stream import stream_parquet
+
+
+def random_frame(rng, count=3000, users=200, items=90, text=False):
+    places = rng.choice(users * items, count, replace=False)
+    frame = pd.DataFrame(
+        {
+            "x": rng.normal(size=count),
+            "item": places % items - 40,
+            "user": 7 * (places // items) + 3,
+        }
+    )
+    return frame.assign(user="u" + frame.user.astype(str)) if text else frame
+
+
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_streamed_is_what_is_there(tmp_path, rng, monkeypatch, text, dtype):
+    monkeypatch.setattr(long, "CHUNK", 16)  # batches of 256
+    frame, path = random_frame(rng, text=text), tmp_path / "a.parquet"
+    frame.to_parquet(path, row_group_size=700)
+    found = stream_parquet(path, "user", "item", "x", dtype=dtype)
+    assert found.observations.dtype == dtype
+    assert found.observations.shape == (frame.user.nunique(), frame.item.nunique())
+    rows, cols, values = found.observations.triples()
+    streamed = pd.Series(values, [found.row_ids[rows], found.col_ids[cols]]).sort_index()
+    whole = frame.set_index(["user", "item"]).x.astype(dtype).sort_index()
+    assert streamed.index.tolist() == whole.index.tolist()
+    np.testing.assert_array_equal(streamed.to_numpy(), whole.to_numpy())
+
+
+def test_memory_is_as_documented(tmp_path, rng, monkeypatch):
+    """In float32 28 bytes per entry at the peak, and no more than the ids and a piece beside them
+    (NumPy's memory is traced).
+    """
+    monkeypatch.setattr(long, "CHUNK", 256)
+    count, path = 400_000, tmp_path / "a.parquet"
+    random_frame(rng, count, 2000, 1000).to_parquet(path, row_group_size=50_000)
+    stream_parquet(path, "user", "item", "x")  # imports and compiled loops
+    tracemalloc.start()
+    found = stream_parquet(path, "user", "item", "x")
+    now, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.observations.nnz == count
+    assert 27 * count < peak < 29.5 * count
+    assert now < 17 * count
+
+
+def test_duplicates(tmp_path):
+    path = tmp_path / "a.parquet"
+    pd.DataFrame({"u": [1, 1, 2], "i": [5, 5, 5], "x": [1.0, 3.0, 4.0]}).to_parquet(path)
+    with pytest.raises(
+        InputError,
+        match=(
+            r"a.parquet' must name every entry once, got 1 repetition\(s\), the first of row 1, "
+            r"column 5"
+        ),
+    ):
+        stream_parquet(path)
+    seen: Observations = stream_parquet(path, duplicates="mean").observations
+    assert seen.by_row.values.tolist() == [2.0, 4.0]
+
+
+def test_trouble_is_told(tmp_path, rng, monkeypatch):
+    monkeypatch.setattr(long, "CHUNK", 16)
+    path = tmp_path / "a.parquet"
+    frame = random_frame(rng)
+    for column, bad in (("x", np.nan), ("x", np.inf), ("user", None)):
+        spoiled = frame.astype({"user": "Int64"})
+        spoiled.loc[1234, column] = bad
+        spoiled.to_parquet(path)
+        with pytest.raises(InputError, match=r"row 1234 \(counted from 0\)"):
+            stream_parquet(path, "user", "item", "x")
+    with pytest.raises(InputError, match="no column 'stars'"):
+        stream_parquet(path, "user", "item", "stars")
+    with pytest.raises(InputError, match="dtype must be float32 or float64, got int64"):
+        stream_parquet(path, dtype=int)
+    frame[:0].to_parquet(path)
+    with pytest.raises(InputError, match="no entries"):
+        stream_parquet(path)
+    path.write_text("nothing")
+    with pytest.raises(InputError, match="cannot be read as Parquet"):
+        stream_parquet(path)
+    with pytest.raises(InputError, match="does not exist"):
+        stream_parquet(tmp_path / "none.parquet")

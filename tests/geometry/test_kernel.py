@@ -1,0 +1,168 @@
+"""The pair kernel against 60 digits, at ties, at zero, over the whole range of float64, with its
+derivatives.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import mpmath as mp
+import numpy as np
+import oracles
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import deeplinear as dl
+from deeplinear.checks import check_depth
+from deeplinear.geometry.kernel import log_kernel
+
+DEPTHS = [1, 1 + 1e-12, 1.001, 1.2, 1.5, 2, 2.5, 3, math.pi, 7, 10, 100, 1e6, 1e12, math.inf]
+GAPS = [0, 1e-16, 1e-15, 1e-12, 1e-8, 1e-4, 1e-2, 0.1, 0.5, 0.9, 1.0]
+
+
+def points(rng, n):
+    """Pairs over 600 decades: near ties on both sides, and ratios up to 1e300."""
+    for _ in range(n):
+        a = 10 ** rng.uniform(-300, 300)
+        gap = rng.choice(GAPS)
+        b = a * (1 + gap) if rng.random() < 0.5 else a * (1 - gap)
+        if rng.random() < 0.4:
+            b = a * 10 ** rng.uniform(-300, 0)
+        if b == 0 or b > 1e-300:
+            yield (a, b) if rng.random() < 0.5 else (b, a)
+
+
+@pytest.mark.parametrize("N", DEPTHS)
+def test_relative_error_is_below_1e_13(rng, N):
+    pairs = np.array(list(points(rng, 400)))
+    values = np.asarray(dl.kernel(pairs[:, 0], pairs[:, 1], N))
+    compared = 0
+    for (a, b), value in zip(pairs, values, strict=True):
+        exact = oracles.kernel(a, b, N)
+        if 1e-300 < exact < 1e300:
+            assert abs(mp.mpf(value) / exact - 1) < 1e-13, (a, b)
+            compared += 1
+    assert compared > 100
+
+
+@pytest.mark.parametrize("N", [1, 2, 3.5, 20, math.inf])
+def test_float32_keeps_its_digits_and_its_dtype(rng, N):
+    a = rng.uniform(0.1, 10, 200).astype(np.float32)
+    b = (a * (1 + rng.choice([0, 1e-7, 1e-4, 0.3, 5], 200))).astype(np.float32)
+    values = dl.kernel(a, b, N)
+    assert values.dtype == jnp.float32
+    exact = np.array(
+        [float(oracles.kernel(float(x), float(y), N)) for x, y in zip(a, b, strict=True)]
+    )
+    np.testing.assert_allclose(values, exact, rtol=2e-6)
+
+
+def test_at_zero():
+    assert float(dl.kernel(2.0, 0.0, 4)) == pytest.approx(2**1.5 / 4, rel=1e-15)
+    assert float(dl.kernel(2.0, 0.0, math.inf)) == 0
+    assert float(dl.kernel(0.0, 0.0, 3)) == 0
+    assert float(dl.kernel(0.0, 0.0, 1)) == 1
+    assert float(dl.kernel(0.0, 5.0, 1)) == 1
+
+
+def test_derivatives_at_zero_are_the_limits():
+    for N in (2.0, 3.0, 7.5):
+        at_zero, near = (jax.grad(dl.kernel, (0, 2))(2.0, b, N) for b in (0.0, 1e-300))
+        np.testing.assert_allclose(at_zero, near, rtol=1e-9)
+    assert float(jax.grad(dl.kernel, 1)(2.0, 0.0, 3.0)) == 0  # by definition
+
+
+def test_no_number_comes_of_nan_or_a_negative_singular_value():
+    assert np.isnan(dl.kernel(np.array([np.nan, -1.0, 2.0]), np.array([2.0, 2.0, -1.0]), 3)).all()
+    assert math.isnan(log_kernel(math.nan, 0.0, 0.5))
+
+
+def test_arguments_broadcast_also_in_depth():
+    a, b, N = np.ones((3, 1, 1)), np.arange(1.0, 5.0)[:, None], np.array([1.0, 2.0, math.inf])
+    values = dl.kernel(a, b, N)
+    assert values.shape == (3, 4, 3)
+    assert float(values[0, 2, 1]) == pytest.approx((1 + 3) / 2)
+
+
+@pytest.mark.parametrize("N", [1, 1.5, 2, 3, 7.3, 50, 1e6, math.inf])
+@pytest.mark.parametrize("gap", [0, 1e-14, 1e-9, 1e-3, 0.4, 1 - 1e-3, 1 - 1e-20, 1 - 1e-60])
+def test_derivatives_against_differences_of_the_oracle(rng, N, gap):
+    a = 10 ** rng.uniform(-3, 3)
+    b = a * (1 - gap) if 1 - gap > 0 else a * 1e-40
+    grads = jax.grad(dl.kernel, (0, 1, 2))(a, b, float(N))
+    exact_a = oracles.derivative(lambda x: oracles.kernel(x, b, N, 100), a)
+    exact_b = oracles.derivative(lambda x: oracles.kernel(a, x, N, 100), b)
+    assert float(grads[0]) == pytest.approx(
+        float(exact_a), rel=1e-11, abs=1e-12 * abs(float(exact_a)) + 1e-300
+    )
+    assert float(grads[1]) == pytest.approx(float(exact_b), rel=1e-11)
+    if math.isinf(N):
+        assert float(grads[2]) == 0
+    elif N > 1:
+        exact_N = oracles.derivative(lambda x: oracles.kernel(a, b, x, 100), N)
+        assert float(grads[2]) == pytest.approx(float(exact_N), rel=1e-8)
+
+
+@given(st.floats(-290, 290), st.floats(-290, 0), st.floats(0, 1))
+def test_derivatives_are_finite_where_the_kernel_is(log_a, log_ratio, nu):
+    a, b = 10.0**log_a, 10.0 ** max(log_a + log_ratio, -300)
+    N = 1 / nu if nu > 1e-300 else math.inf
+    value = float(dl.kernel(a, b, N))
+    if 1e-250 < value < 1e250 and b > 1e-250:
+        assert all(math.isfinite(g) for g in jax.grad(dl.kernel, (0, 1, 2))(a, b, N))
+
+
+@given(st.floats(1e-5, 1e5), st.floats(1e-5, 1e5), st.floats(1, 1e3))
+def test_symmetric_homogeneous_and_between_its_ends(a, b, N):
+    value = float(dl.kernel(a, b, N))
+    assert value == float(dl.kernel(b, a, N))
+    assert float(dl.kernel(3 * a, 3 * b, N)) == pytest.approx(3 ** (2 - 2 / N) * value, rel=1e-13)
+    low, high = sorted([a ** (2 - 2 / N), b ** (2 - 2 / N)])
+    assert low * (1 - 1e-12) <= value <= high * (1 + 1e-12)
+
+
+def test_second_derivatives_at_a_tie():
+    # N = 3: λ = (a^{4/3} + a^{2/3} b^{2/3} + b^{4/3}) / 3, smooth; differentiate that instead.
+    plain = lambda v: (v[0] ** (4 / 3) + (v[0] * v[1]) ** (2 / 3) + v[1] ** (4 / 3)) / 3  # noqa: E731
+    for v in ([1.3, 1.3], [1.3, 1.3 * (1 - 1e-9)], [0.2, 0.9]):
+        ours = jax.hessian(lambda v: dl.kernel(v[0], v[1], 3.0))(jnp.array(v))
+        np.testing.assert_allclose(ours, jax.hessian(plain)(jnp.array(v)), rtol=1e-10)
+
+
+def test_log_kernel_where_the_kernel_underflows():
+    for N in (2.0, 3.0, 10.0):
+        exact = mp.log(oracles.kernel(mp.mpf("1e-2000"), mp.mpf("1e-2500"), N, 3000))
+        ours = log_kernel(-2000 * math.log(10), -2500 * math.log(10), 1 / N)
+        assert float(ours) == pytest.approx(float(exact), rel=1e-14)
+    assert float(log_kernel(-jnp.inf, 0.0, 0.5)) == pytest.approx(-math.log(2))
+    assert float(log_kernel(-jnp.inf, -jnp.inf, 0.5)) == -math.inf
+
+
+@pytest.mark.parametrize("nu", [0.0, 0.2, 1.0])
+def test_log_kernel_derivatives_match_the_kernel(rng, nu):
+    N = math.inf if nu == 0 else 1 / nu
+    for a, b in [(0.7, 0.7), (0.7, 0.7000001), (0.1, 4.0)]:
+        d_log = jax.grad(log_kernel, (0, 1))(math.log(a), math.log(b), nu)
+        d = jax.grad(dl.kernel, (0, 1))(a, b, N)
+        value = dl.kernel(a, b, N)
+        np.testing.assert_allclose(
+            d_log, [a * d[0] / value, b * d[1] / value], rtol=1e-11, atol=1e-13
+        )
+
+
+@pytest.mark.parametrize("depth", [0.5, 0, -math.inf, math.nan, np.array([1, 0.9])])
+def test_bad_depth_is_a_typed_error(depth):
+    with pytest.raises(dl.DepthError, match="depth must be"):
+        dl.kernel(1.0, 2.0, depth)
+
+
+def test_a_depth_that_is_no_number_is_a_typed_error():
+    with pytest.raises(
+        dl.DepthError, match=r"depth must be a real number ≥ 1 or math\.inf, got 'deep'"
+    ):
+        check_depth("deep")
+
+
+def test_a_bad_depth_under_jit_is_nan_and_not_a_number():
+    assert math.isnan(jax.jit(dl.kernel)(1.0, 2.0, 0.5))

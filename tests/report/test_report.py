@@ -1,0 +1,168 @@
+"""The report says what the run measured, and its pictures show the arrays they were given."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deeplinear import plots
+from deeplinear.report.compare import Candidate, best, column_means, nearest_neighbours
+from deeplinear.report.report import Study, shrinkage_figure, write_report
+from deeplinear.report.text import explain, headline, methods
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(11)
+
+
+def candidate(name, validation, depth=None, sigma=(), strength=None, truth=None, filled=None):
+    filled = np.zeros((6, 5)) if filled is None else filled
+    sigma = np.array(sigma, float) if depth is not None else None
+    rank = None if depth is None else len(sigma)
+    return Candidate(name, filled, 0.1, validation, truth, depth, 0.01, 2.0, rank, strength, sigma)
+
+
+@pytest.fixture
+def candidates(rng):
+    filled = rng.random((3, 6, 5))
+    return [
+        candidate("depth 2", 0.30, 2.0, [8, 4, 1], 0.5, 0.31, filled[0]),
+        candidate("depth ∞", 0.20, math.inf, [9, 5], 0.5, 0.22, filled[1]),
+        candidate("column means", 0.40, truth=0.44, filled=filled[2]),
+    ]
+
+
+class TestPage:
+    def study(self, rng, candidates, truth):
+        X = np.where(rng.random((6, 5)) < 0.4, np.nan, 0.5)
+        return Study(
+            title="A <small> table",
+            slug="small",
+            introduction="Six rows.",
+            X=X,
+            candidates=candidates,
+            regularization="explicit",
+            unit="metres",
+            picture=lambda matrix: matrix,
+            caption="As given.",
+            truth=truth,
+        )
+
+    @pytest.mark.parametrize("known", [True, False])
+    def test_every_picture_exists_and_is_an_image(self, tmp_path, rng, candidates, known):
+        study = self.study(rng, candidates, np.full((6, 5), 0.5) if known else None)
+        page, pictures = write_report(
+            tmp_path / "new" / "report", [study], title="Test", command="deeplinear …"
+        )
+        text = page.read_text(encoding="utf-8")
+        sources = re.findall(r'<img src="([^"]+)"', text)
+        assert sorted(sources) == sorted(path.name for path in pictures)
+        for path in pictures:
+            with Image.open(path) as image:
+                assert image.format == "PNG"
+                assert np.ptp(np.array(image.convert("L"))) > 100
+        assert ("small-errors.png" in sources) == known
+        assert ("small-disagreement.png" in sources) != known
+        assert "A &lt;small&gt; table" in text
+        assert "http" not in text  # works offline
+
+    def test_the_table_holds_the_numbers_and_marks_the_best(self, tmp_path, rng, candidates):
+        study = self.study(rng, candidates, np.full((6, 5), 0.5))
+        page, _ = write_report(tmp_path, [study], title="Test", command="deeplinear …")
+        rows = re.findall(r"<tr( class=\"best\")?><td>(.*?)</tr>", page.read_text(encoding="utf-8"))
+        assert [bool(mark) for mark, _ in rows] == [False, True, False]
+        assert "0.22" in rows[1][1]
+        assert "9, 5" in rows[1][1]
+
+
+class TestSentences:
+    def test_the_headline_compares_on_all_missing_entries(self, candidates):
+        text = headline(candidates, "metres")
+        assert (
+            "Depth ∞</b> predicts the held-out entries best: RMSE 0.2 (metres), and 0.22 over all"
+            in text
+        )
+        assert "Column means: 0.44 (the network's error is 50.0% smaller)" in text
+
+    def test_a_better_baseline_is_called_better(self, candidates):
+        text = headline([*candidates, candidate("KNN", 0.1, truth=0.2)], "metres")
+        assert "KNN: 0.2 (the network's error is 10.0% larger)" in text
+
+    def test_each_depth_is_explained_by_its_pull(self, candidates):
+        text = explain(candidates[:2], "explicit")
+        assert (
+            "pulls equally on all singular values, small and large; it keeps 3 singular values, "
+            "from 8 to 1" in text
+        )
+        assert "pulls 1.8 times less on the largest singular value" in text  # λ/σ on 9 and on 5
+        assert (
+            "8 at depth 2 and 9 at depth ∞: the shallower network has shrunk it 11.1% more" in text
+        )
+
+    def test_nothing_learned_is_said(self):
+        assert "kept no singular value" in explain(
+            [candidate("depth 3", 0.3, 3.0, [], 9.0)], "explicit"
+        )
+
+    def test_the_two_ways_to_regularize_are_explained_differently(self):
+        assert "nuclear norm" in methods("explicit")
+        assert "starts from a small matrix" in methods("implicit")
+
+
+class TestShrinkage:
+    @pytest.mark.parametrize("depth", [2, 3, 4.5, 10, math.inf])
+    def test_curves_solve_the_penalized_problem(self, depth):
+        """σ minimizes ½(σ − y)² + (λN/2) σ^{2/N} on the branch of large σ: its derivative vanishes
+        there.
+        """
+        (line,) = [
+            line
+            for line in shrinkage_figure([depth]).axes[0].lines
+            if line.get_label() != "unchanged"
+        ]
+        y, sigma = (values[3:] for values in line.get_data())
+        exponent = 0 if math.isinf(depth) else 2 / depth
+        strength = (y - sigma) * sigma ** (1 - exponent)
+        np.testing.assert_allclose(strength, strength[0], rtol=1e-9)
+        assert np.all(np.diff(y) >= -1e-12)  # no larger solution below the end of the branch
+        assert y[0] == pytest.approx(1, abs=0.01)
+
+
+class TestBaselines:
+    def test_column_means_by_hand(self):
+        X = np.array([[1.0, 4.0, np.nan], [3.0, np.nan, np.nan], [5.0, 8.0, np.nan]])
+        held_out = np.zeros((3, 3), bool)
+        held_out[2, 0] = True
+        result = column_means(X, held_out, truth=np.full((3, 3), 6.0))
+        np.testing.assert_allclose(result.filled, [[1, 4, 4.2], [3, 6, 4.2], [5, 8, 4.2]])
+        assert result.validation_rmse == pytest.approx(3)  # the mean of 1 and 3 stands for 5
+        assert result.truth_rmse == pytest.approx(np.sqrt(3 * 1.8**2 / 4))
+
+    def test_neighbours_find_repeated_rows(self, rng):
+        truth = np.repeat(rng.normal(size=(5, 20)), 8, axis=0)
+        X = np.where(rng.random(truth.shape) < 0.3, np.nan, truth)
+        held_out = ~np.isnan(X) & (rng.random(truth.shape) < 0.1)
+        result = nearest_neighbours(X, held_out, truth=truth)
+        assert result.truth_rmse < 0.05
+        assert column_means(X, held_out, truth=truth).truth_rmse > 0.3
+
+    def test_the_truth_does_not_choose(self):
+        cheat = candidate("depth 2", 0.3, 2.0, truth=0.0)
+        assert best([cheat, candidate("depth 3", 0.2, 3.0, truth=0.9)]).depth == 3
+
+
+class TestPlots:
+    def test_missing_entries_have_a_colour_of_their_own(self):
+        figure = plots.pictures({"a": np.array([[0.0, np.nan], [0.5, 1.0]])}, columns=1)
+        (image,) = figure.axes[0].images
+        assert image.get_array().mask.tolist() == [[False, True], [False, False]]
+
+    def test_spectra_are_logarithmic_and_labelled(self):
+        axis = plots.spectra({"depth 2": np.array([3.0, 1.0])}).axes[0]
+        assert axis.get_yscale() == "log"
+        assert axis.get_xlabel()
+        assert axis.get_ylabel()
+        assert [text.get_text() for text in axis.get_legend().get_texts()] == ["depth 2"]
