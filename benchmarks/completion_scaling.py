@@ -28,7 +28,7 @@ from deeplinear.completion.backends.threads import workers
 from deeplinear.completion.data.observations import Observations
 from deeplinear.completion.penalty import Penalty
 from deeplinear.completion.solver.start import line_scale
-from deeplinear.completion.solver.sweep import Setting, State, assemble, balance, sweep
+from deeplinear.completion.solver.sweep import FitProblem, State, assemble, balance, sweep
 
 RANK = 40
 ROUNDS = 3
@@ -50,7 +50,7 @@ def problem(entries: int) -> Observations:
     return Observations.from_triples(*places, values, shape, duplicates="last")
 
 
-def start(setting: Setting) -> State:
+def start(setting: FitProblem) -> State:
     rng = np.random.default_rng(1)
     m, n = setting.observations.shape
     P, Q = rng.normal(size=(m, RANK)), rng.normal(size=(n, RANK))
@@ -59,7 +59,7 @@ def start(setting: Setting) -> State:
     )
 
 
-def seconds(setting: Setting, state: State) -> tuple[float, float]:
+def seconds(setting: FitProblem, state: State) -> tuple[float, float]:
     """(CPU, wall) seconds of one sweep that keeps all components."""
     penalty = Penalty(3, 1e-3, 1.0)
     cpu, wall = time.process_time(), time.perf_counter()
@@ -74,7 +74,7 @@ def measure(entries: int) -> float:
     for _ in range(ROUNDS):
         for k, threads in enumerate((1, 2)):
             with workers(threads) as crew:
-                setting = Setting(
+                setting = FitProblem(
                     seen, line_scale(seen.by_row, 0.5), line_scale(seen.by_col, 0.5), 2.0, crew, 2
                 )
                 state = start(setting)
@@ -91,7 +91,7 @@ def measure(entries: int) -> float:
     return cpu
 
 
-def serial(setting: Setting) -> float:
+def serial(setting: FitProblem) -> float:
     """The part of a sweep's CPU seconds, on one thread, that is outside the loops over the
     blocks.
     """
@@ -137,7 +137,7 @@ def turns(entries: float = 1e7, rounds: int = 6) -> None:
         line = []
         for threads in (1, 2):
             with workers(threads) as crew:
-                setting = Setting(
+                setting = FitProblem(
                     seen, line_scale(seen.by_row, 0.5), line_scale(seen.by_col, 0.5), 2.0, crew, 2
                 )
                 line += seconds(setting, start(setting))[::-1]

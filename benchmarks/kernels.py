@@ -58,7 +58,7 @@ def cpp() -> Callable[..., None]:
     source = Path(__file__).with_name("loops.cpp")
     library = Path(tempfile.mkdtemp()) / "loops.so"
     subprocess.run(["g++", *FLAGS, "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
-    function = ctypes.CDLL(str(library)).pull_back
+    function = ctypes.CDLL(str(library)).residual_matmul
 
     def call(lines, Z, Y, out):
         arrays = (lines.indptr, lines.indices, lines.values, Z, Y)
@@ -92,7 +92,7 @@ def compare(
             (seen.by_row, Z, Y, ours_out[0]),
             (seen.by_col, Y, Z, ours_out[1]),
         ):
-            loops.pull_back(0, len(z), *lines.arrays, np.float32(0), z, y, y, out, 0)
+            loops.residual_matmul(0, len(z), *lines.arrays, np.float32(0), z, y, y, out, 0)
 
     def reference() -> None:
         theirs(seen.by_row, *plain, theirs_out[0])

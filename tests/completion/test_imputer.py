@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import deeplinear as dl
-from deeplinear.completion.data.table import Standard, hold_out
+from deeplinear.completion.data.table import ColumnScaler, hold_out
 from deeplinear.errors import DepthError, EmptyLineWarning, InputError
 
 DEPTHS = (2, 3, 4.5, math.inf)
@@ -401,7 +401,7 @@ class TestStandard:
         X, _ = low_rank()
         X *= np.logspace(-100, 100, 25)
         observed = ~np.isnan(X)
-        standard = Standard.of(np.where(observed, X, 0), observed, center=True, scale=True)
+        standard = ColumnScaler.of(np.where(observed, X, 0), observed, center=True, scale=True)
         Z = np.where(observed, standard.forward(np.where(observed, X, 0), observed), np.nan)
         np.testing.assert_allclose(np.nanmean(Z, axis=0), 0, atol=1e-12)
         np.testing.assert_allclose(np.nanmean(Z**4, axis=0), 1)

@@ -16,7 +16,7 @@ from deeplinear.completion.solver import descent
 from deeplinear.completion.solver import fit as thin
 from deeplinear.completion.solver.path import STRENGTHS
 from deeplinear.completion.solver.selection import choose, hold_out, repeat
-from deeplinear.completion.solver.sweep import Setting, assemble, balance
+from deeplinear.completion.solver.sweep import FitProblem, assemble, balance
 from deeplinear.errors import InputError, NotConvergedWarning, PrecisionError
 
 ONE = {"random_state": 0, "threads": 1}
@@ -111,7 +111,7 @@ def test_balance_keeps_dependent_columns(rng):
     where = np.divmod(np.arange(m * n), n)
     seen = Observations.from_triples(*where, np.ones(m * n), (m, n))
     row_scale, col_scale = rng.uniform(0.5, 2, m), rng.uniform(0.5, 2, n)
-    setting = Setting(seen, row_scale, col_scale, None, Workers(None, 1))
+    setting = FitProblem(seen, row_scale, col_scale, None, Workers(None, 1))
     state = balance(setting, assemble(P, Q, np.ones(r), np.zeros(m), np.zeros(n), 0.0, float))
     Z, Y = state.Z[:, : state.rank], state.Y[:, : state.rank]
     W, size = P @ Q.T, np.abs(P @ Q.T).max()

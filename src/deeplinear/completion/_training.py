@@ -23,7 +23,7 @@ from .linalg import effective_rank
 from .model.predictor import MISSING_ENTRIES, Model
 from .posterior.conformal import Calibration
 from .posterior.gibbs import Sample, draw
-from .solver.fit import ThinFit, fit
+from .solver.fit import LowRankFit, fit
 from .solver.flow import MAX_STEPS, NO_ENERGY, flow
 from .solver.path import STRENGTHS
 from .solver.selection import (
@@ -195,7 +195,7 @@ class Training(BaseEstimator):
         if not self.converged_:
             self._warn(found, stacklevel=4)
 
-    def _warn(self, found: ThinFit, stacklevel: int) -> None:
+    def _warn(self, found: LowRankFit, stacklevel: int) -> None:
         if self._implicit and found.status != "diverged":
             which = "flow on the training entries" if found.converged else "flow"
             told = (
@@ -227,7 +227,7 @@ class Training(BaseEstimator):
 
     def _model(
         self,
-        found: ThinFit,
+        found: LowRankFit,
         seen: Observations,
         ids: tuple[Ids, Ids],
         calibration: Calibration,
@@ -254,7 +254,7 @@ class Training(BaseEstimator):
 
     def _publish(
         self,
-        found: ThinFit,
+        found: LowRankFit,
         seen: Observations,
         ids: tuple[Ids, Ids],
         calibration: Calibration,
@@ -287,11 +287,11 @@ class Training(BaseEstimator):
             raise InputError(MISSING_ENTRIES.format(what=what))
         return self.model_.seen
 
-    def _fitted(self, found: ThinFit) -> None:
+    def _fitted(self, found: LowRankFit) -> None:
         stage = f"depth {found.depth:g}, strength {found.strength:.3g}: rank {found.rank}"
         self._tell(stage, math.nan, found.objective[-1], min(found.validation))
 
-    def _swept(self, found: ThinFit) -> None:
+    def _swept(self, found: LowRankFit) -> None:
         held = found.validation[-1] if found.validation else None
         stage = f"fitting all entries: rank {found.rank}, sweep {found.n_sweeps}"
         self._tell(stage, math.nan, found.objective[-1] if found.objective else None, held)

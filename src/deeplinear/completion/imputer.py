@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from ..checks import check_depth
 from ..errors import EmptyLineWarning, InputError
-from .data.table import Standard, check_columns, check_finite, hold_out, root_mean_square
+from .data.table import ColumnScaler, check_columns, check_finite, hold_out, root_mean_square
 from .linalg import effective_rank
 from .penalty import Array
 from .solver.convex import Fit, Problem, fold_in, implied_ridge, prior_ridge
@@ -211,7 +211,7 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self._empty = ~observed.any(axis=0)
         if self._empty.any():
             self._warn_empty("column", self._empty)
-        self._means = Standard.of(X, observed, center=True, scale=False).center
+        self._means = ColumnScaler.of(X, observed, center=True, scale=False).center
 
         holdout = np.zeros_like(observed)
         if self.validation_fraction > 0 and observed.sum() > 1:
@@ -383,7 +383,7 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """Make the columns' centre and scale from the entries ``observed`` (never from held-out
         ones); the problem.
         """
-        self._standard = Standard.of(X, observed, center=self.center, scale=self.scale)
+        self._standard = ColumnScaler.of(X, observed, center=self.center, scale=self.scale)
         return self._problem(X, observed)
 
     def _problem(self, X: Array, observed: Any) -> Problem:

@@ -19,7 +19,7 @@ from .model import file_format
 from .model.recommend import recommend
 from .model.serialize import dump, restore
 from .solver.fit import fold_in, update
-from .solver.flow import absorb
+from .solver.flow import fold_in_new_lines
 
 _LARGEST = 200_000_000  # entries of a dense result
 # A fit that ended after fewer sweeps, on few entries, still takes so many to make use of many new
@@ -272,7 +272,7 @@ class DeepMatrixCompletion(Training):
             if self._owed > _RENEWED:
                 self._learn(seen, (new.row_ids, new.col_ids))
                 return self
-            found = absorb(
+            found = fold_in_new_lines(
                 seen, self.model_.fit, new.rows, new.cols, threads=self.threads, device=self.device
             )
         else:

@@ -151,7 +151,7 @@ class TestLoops:
         other = rng.normal(size=(len(Y), 5)).astype(dtype)
         R = weights * (X - 0.3 - Z @ Y.T)
         out = np.empty((len(Z), 5), dtype)
-        energy = loops.pull_back(0, len(Z), *seen.by_row.arrays, dtype(0.3), Z, Y, other, out, 0)
+        energy = loops.residual_matmul(0, len(Z), *seen.by_row.arrays, dtype(0.3), Z, Y, other, out, 0)
         np.testing.assert_allclose(
             out, R @ other, rtol=0, atol=TOLERANCE[dtype] * abs(R @ other).max()
         )
@@ -161,10 +161,10 @@ class TestLoops:
         seen, X, weights, Z, Y = problem(rng, dtype, weighted)
         R = weights * (X - Z @ Y.T)
         left, right = np.empty((len(Z), len(Y)), dtype), np.empty((len(Y), len(Z)), dtype)
-        loops.pull_back(
+        loops.residual_matmul(
             0, len(Z), *seen.by_row.arrays, dtype(0), Z, Y, np.eye(len(Y), dtype=dtype), left, 7
         )
-        loops.pull_back(
+        loops.residual_matmul(
             0, len(Y), *seen.by_col.arrays, dtype(0), Y, Z, np.eye(len(Z), dtype=dtype), right, 7
         )
         np.testing.assert_allclose(left, right.T, rtol=10 * TOLERANCE[dtype], atol=TOLERANCE[dtype])

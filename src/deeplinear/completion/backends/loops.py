@@ -18,15 +18,6 @@ import numpy as np
 
 from ..compiled import compiled, inlined
 
-# The factors' width is a multiple of this many numbers: inner loops have no remainder.
-LANES = 8
-
-
-def width(rank: int) -> int:
-    """Padded number of columns for ``rank`` components and the two biases."""
-    return -(-(rank + 2) // LANES) * LANES
-
-
 @inlined
 def _dot(z, y):
     total = z.dtype.type(0)
@@ -63,7 +54,7 @@ def _add_squares(out, p, a, q, b, r, c, s, d):
 
 
 @inlined
-def _look(start, stop, indices, values, weights, mean, z, Y, grad, square):
+def _accumulate_gradient(start, stop, indices, values, weights, mean, z, Y, grad, square):
     """Σ w e² of one line, with grad += Σ w e y and square += Σ w y²."""
     weighted, one = weights.size > 0, z.dtype.type(1)
     energy, t = z.dtype.type(0), start
@@ -97,7 +88,7 @@ def _look(start, stop, indices, values, weights, mean, z, Y, grad, square):
 
 
 @inlined
-def _curve(start, stop, indices, weights, direction, Y, image):
+def _hessian_product(start, stop, indices, weights, direction, Y, image):
     """Σ w (direction·y)² of one line; ``image`` += Σ w (direction·y) y unless it is empty."""
     weighted, one = weights.size > 0, direction.dtype.type(1)
     total, t = direction.dtype.type(0), start
@@ -157,7 +148,7 @@ def solve(
         z, start, stop = Z[i], indptr[i], indptr[i + 1]
         grad[:] = 0
         inverse[:] = 0
-        energy += _look(start, stop, indices, values, weights, mean, z, Y, grad, inverse)
+        energy += _accumulate_gradient(start, stop, indices, values, weights, mean, z, Y, grad, inverse)
         norm = 0.0
         for k in range(width):
             pull[k] += z[k] * grad[k]
@@ -178,7 +169,7 @@ def solve(
                 image[k] = total[k] * direction[k]
                 curve += image[k] * direction[k]
             last = step == steps - 1
-            curve += _curve(
+            curve += _hessian_product(
                 start, stop, indices, weights, direction, Y, image[:0] if last else image
             )
             if curve <= eps * norm:
@@ -196,7 +187,7 @@ def solve(
 
 
 @compiled
-def pull_back(lo, hi, indptr, indices, values, weights, mean, Z, Y, X, out, seed):
+def residual_matmul(lo, hi, indptr, indices, values, weights, mean, Z, Y, X, out, seed):
     """out_i = Σ_j w_ij e_ij x_j with e = x − mean − z·y (rows of R X); returns ½ Σ w e².
 
     With ``seed`` > 0 every residual gets a random sign, a hash of its position and the seed.
@@ -264,3 +255,18 @@ def at(lo, hi, rows, cols, mean, Z, Y, out):
         for k in range(Z.shape[1]):
             dot += z[k] * y[k]
         out[t] = mean + dot
+
+
+@compiled
+def average(rows, cols, left, right, means, out):
+    """Mean over the draws of mean + p·q + a + b at (rows[t], cols[t])."""
+    draws, f = left.shape[0], left.shape[2]
+    for t in range(len(rows)):
+        total = 0.0
+        for s in range(draws):
+            p, q = left[s, rows[t]], right[s, cols[t]]
+            x = means[s] + p[f - 1] + q[f - 1]
+            for k in range(f - 1):
+                x += float(p[k]) * q[k]
+            total += x
+        out[t] = total / draws

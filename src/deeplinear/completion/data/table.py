@@ -71,7 +71,7 @@ def root_mean_square(x: Array) -> float:
 
 
 @dataclass(frozen=True)
-class Standard:
+class ColumnScaler:
     """Affine map of each column, x ↦ (x − center_j) / scale_j, made from the observed entries.
 
     The centre is the column mean; the scale is the fourth-moment size (mean |x − mean|⁴)^{1/4}:
@@ -84,7 +84,7 @@ class Standard:
     scale: Array
 
     @classmethod
-    def of(cls, X: Array, observed: Any, *, center: bool, scale: bool) -> "Standard":
+    def of(cls, X: Array, observed: Any, *, center: bool, scale: bool) -> "ColumnScaler":
         count = observed.sum(axis=0)
         seen = count > 0
         count = np.maximum(count, 1)

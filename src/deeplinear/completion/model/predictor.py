@@ -16,27 +16,12 @@ from ..data.observations import Observations
 from ..posterior.conformal import Calibration
 from ..posterior.gibbs import Sample
 from ..posterior.laplace import LocalPosterior
-from ..solver.fit import ThinFit
+from ..solver.fit import LowRankFit
 
 MISSING_ENTRIES = (
     "the model was saved without its entries, which {what} needs: save it with entries=True, or "
     "fit it again."
 )
-
-
-@compiled
-def average(rows, cols, left, right, means, out):
-    """Mean over the draws of mean + p·q + a + b at (rows[t], cols[t])."""
-    draws, f = left.shape[0], left.shape[2]
-    for t in range(len(rows)):
-        total = 0.0
-        for s in range(draws):
-            p, q = left[s, rows[t]], right[s, cols[t]]
-            x = means[s] + p[f - 1] + q[f - 1]
-            for k in range(f - 1):
-                x += float(p[k]) * q[k]
-            total += x
-        out[t] = total / draws
 
 
 @dataclass(frozen=True)
@@ -49,7 +34,7 @@ class Model:
     variance of an entry around the model, ``spread`` the standard deviation of all entries.
     """
 
-    fit: ThinFit
+    fit: LowRankFit
     left: np.ndarray
     right: np.ndarray
     means: np.ndarray
@@ -66,7 +51,7 @@ class Model:
     @classmethod
     def of(
         cls,
-        fit: ThinFit,
+        fit: LowRankFit,
         draws: list[Sample],
         seen: Observations,
         ids: tuple[Ids, Ids],
@@ -147,7 +132,7 @@ class Model:
     def deviation(
         self, rows: np.ndarray, cols: np.ndarray, threads: int | None = None
     ) -> np.ndarray:
-        """Standard deviation of a new entry at codes, from the `LocalPosterior`; at −1 that of all
+        """ColumnScaler deviation of a new entry at codes, from the `LocalPosterior`; at −1 that of all
         entries.
         """
         out = np.full(len(rows), self.spread)
@@ -164,7 +149,7 @@ class Model:
             total += p[:, :-1] @ q[:, :-1].T + (mean + p[:, -1:]) + q[:, -1]
         return self.clip(total / self.draws)
 
-    def folded(self, fit: ThinFit, seen: Observations, row_ids: Ids) -> "Model":
+    def folded(self, fit: LowRankFit, seen: Observations, row_ids: Ids) -> "Model":
         """This model for the new rows of ``fit`` and ``seen``, with the columns of the network
         before averaging.
         """

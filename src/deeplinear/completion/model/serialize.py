@@ -9,7 +9,7 @@ from ..data.ids import Ids
 from ..data.observations import Observations
 from ..penalty import Certificate
 from ..posterior.conformal import Calibration
-from ..solver.fit import ThinFit
+from ..solver.fit import LowRankFit
 from .predictor import Model
 
 _OWN = (
@@ -25,7 +25,7 @@ def dump(model: Model, *, entries: bool) -> tuple[dict[str, Any], dict[str, np.n
     """(meta, arrays) of a model; ``entries``: with the training entries."""
     fit: dict[str, Any] = {}
     arrays = {name: getattr(model, name) for name in _OWN}
-    for field in dataclasses.fields(ThinFit):
+    for field in dataclasses.fields(LowRankFit):
         value = getattr(model.fit, field.name)
         if isinstance(value, np.ndarray):
             arrays[f"fit.{field.name}"] = value
@@ -60,7 +60,7 @@ def restore(meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Model:
         if name.startswith("fit.")
     }
     scalars = {**meta["fit"], "certificate": Certificate(*meta["fit"]["certificate"])}
-    fit = ThinFit(**(fields | scalars))
+    fit = LowRankFit(**(fields | scalars))
     seen = None
     if "seen.rows" in arrays:
         weights = arrays["seen.weights"]

@@ -22,7 +22,7 @@ import numpy as np
 from ..backends.threads import workers
 from ..compiled import compiled
 from ..data.observations import Compressed, Observations
-from ..solver.fit import ThinFit
+from ..solver.fit import LowRankFit
 from .implicit_feedback import Pattern, patterns
 
 
@@ -39,90 +39,6 @@ class Sample:
     cols: np.ndarray
     mean: float
     precision: float
-
-
-@compiled
-def draw_lines(
-    lo,
-    hi,
-    indptr,
-    indices,
-    values,
-    weights,
-    mean,
-    other,
-    prior,
-    pull,
-    precision,
-    shift,
-    noise,
-    out,
-    centre,
-):
-    """Draw (p_i, a_i) for lines lo … hi given the other side's (q_j, b_j): N(A⁻¹ c, A⁻¹) with
-
-    A = prior + α Σ_j w_ij y_j y_jᵀ and c = pull + shift_i + α Σ_j w_ij y_j (x_ij − mean − b_j), y_j
-    = (q_j, 1). ``noise`` holds standard normal numbers, ``centre`` gets the conditional means A⁻¹
-    c. Returns Σ w e² at the drawn values.
-    """
-    f = other.shape[1]
-    r = f - 1
-    size = 128
-    block = np.empty((size, f))
-    A = np.empty((f, f))
-    c, z = np.empty(f), np.empty(f)
-    weighted = weights.size > 0
-    shifted = shift.size > 0
-    squares = 0.0
-    for i in range(lo, hi):
-        start, stop = indptr[i], indptr[i + 1]
-        A[:, :] = prior
-        for k in range(f):
-            c[k] = pull[k] + (shift[i, k] if shifted else 0.0)
-        t = start
-        while t < stop:
-            count = min(size, stop - t)
-            for s in range(count):
-                j = indices[t + s]
-                w = precision * (weights[t + s] if weighted else 1.0)
-                root = np.sqrt(w)
-                e = values[t + s] - mean - other[j, r]
-                for k in range(r):
-                    block[s, k] = root * other[j, k]
-                    c[k] += w * e * other[j, k]
-                block[s, r] = root
-                c[r] += w * e
-            part = block[:count]
-            A += np.dot(part.T, part)
-            t += count
-        for k in range(f):  # Cholesky A = L Lᵀ in place, and L u = c
-            for l in range(k):
-                x = A[k, l]
-                for q in range(l):
-                    x -= A[k, q] * A[l, q]
-                A[k, l] = x / A[l, l]
-            x = A[k, k]
-            for q in range(k):
-                x -= A[k, q] * A[k, q]
-            A[k, k] = np.sqrt(x)
-            y = c[k]
-            for q in range(k):
-                y -= A[k, q] * z[q]
-            z[k] = y / A[k, k]
-        for k in range(f - 1, -1, -1):  # Lᵀ centre = L⁻¹ c and Lᵀ out = L⁻¹ c + noise
-            x, y = z[k], z[k] + noise[i, k]
-            for q in range(k + 1, f):
-                x -= A[q, k] * centre[i, q]
-                y -= A[q, k] * out[i, q]
-            centre[i, k] = x / A[k, k]
-            out[i, k] = y / A[k, k]
-        for t in range(start, stop):
-            j = indices[t]
-            e = values[t] - mean - other[j, r] - out[i, r]
-            for k in range(r):
-                e -= out[i, k] * other[j, k]
-            squares += (weights[t] if weighted else 1.0) * e * e
-    return squares
 
 
 def draw_prior(
@@ -151,7 +67,7 @@ def draw_prior(
 
 
 def draw(
-    fit: ThinFit,
+    fit: LowRankFit,
     observations: Observations,
     count: int,
     seed: int,

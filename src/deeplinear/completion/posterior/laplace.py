@@ -10,52 +10,7 @@ import numpy as np
 from ..backends.threads import workers
 from ..compiled import compiled
 from ..data.observations import Compressed, Observations
-from ..solver.fit import ThinFit
-
-
-@compiled
-def leverage(lo, hi, lines, indptr, indices, weights, other, ridge, scale, starts, targets, out):
-    """out_t = y_tᵀ A_i⁻¹ y_t, A_i = Σ_{j ∈ Ω_i} w_ij y_j y_jᵀ + diag(ridge_i), for the questions t
-    of the lines lo … hi of ``lines``.
-
-    Line number g of ``lines`` has the questions starts[g] … starts[g+1], whose other ends are
-    ``targets``.
-    """
-    f = other.shape[1]
-    A = np.empty((f, f))
-    z = np.empty(f)
-    weighted = weights.size > 0
-    for g in range(lo, hi):
-        i = lines[g]
-        A[:, :] = 0.0
-        for k in range(f):
-            A[k, k] = ridge[k] * scale[i] if k < f - 1 else ridge[k]
-        for t in range(indptr[i], indptr[i + 1]):
-            y = other[indices[t]]
-            w = weights[t] if weighted else 1.0
-            for k in range(f):
-                for l in range(k + 1):
-                    A[k, l] += w * y[k] * y[l]
-        for k in range(f):
-            for l in range(k):
-                x = A[k, l]
-                for q in range(l):
-                    x -= A[k, q] * A[l, q]
-                A[k, l] = x / A[l, l]
-            x = A[k, k]
-            for q in range(k):
-                x -= A[k, q] * A[k, q]
-            A[k, k] = np.sqrt(max(x, 1e-300))
-        for t in range(starts[g], starts[g + 1]):
-            y = other[targets[t]]
-            total = 0.0
-            for k in range(f):
-                x = y[k]
-                for q in range(k):
-                    x -= A[k, q] * z[q]
-                z[k] = x / A[k, k]
-                total += z[k] * z[k]
-            out[t] = total
+from ..solver.fit import LowRankFit
 
 
 @dataclass(frozen=True)
@@ -70,12 +25,12 @@ class LocalPosterior:
         v_ij = σ² (1 + y_jᵀ A_i⁻¹ y_j + z_iᵀ B_j⁻¹ z_i),       y_j = (q_j, 1), z_i = (p_i, 1).
     """
 
-    fit: ThinFit
+    fit: LowRankFit
     observations: Observations
     noise: float
 
     @classmethod
-    def of(cls, fit: ThinFit, observations: Observations) -> "LocalPosterior":
+    def of(cls, fit: LowRankFit, observations: Observations) -> "LocalPosterior":
         """σ² is the mean square of the weighted residuals on ``observations``."""
         rows, cols, values = observations.triples()
         gap = values - fit.predict(rows, cols)

@@ -15,11 +15,11 @@ from ..data.observations import check_indices
 from ..penalty import Penalty
 from .certificate import certify, frames, missing
 from .checkpoint import Checkpoint
-from .result import ThinFit
+from .result import LowRankFit
 from .schedule import Options, Stage, penalty_at, plan
-from .start import POWER_STEPS, additive, noise_scale, shorten, spectral
+from .start import POWER_STEPS, additive, noise_scale, exact_line_search, spectral
 from .sweep import (
-    Setting,
+    FitProblem,
     State,
     assemble,
     balance,
@@ -27,7 +27,7 @@ from .sweep import (
     objective,
     rounding,
     rows_pass,
-    settle,
+    stationary_size,
     sweep,
     threshold,
 )
@@ -40,7 +40,7 @@ GROWTH = 24
 CLEAR = 1.15
 
 Validation = tuple[Any, Any, Any]
-Callback = Callable[[ThinFit], bool | None]
+Callback = Callable[[LowRankFit], bool | None]
 
 
 @dataclass(frozen=True)
@@ -137,9 +137,9 @@ class Held:
         return float(np.sqrt(np.mean(np.square(out - self.values, dtype=float))))
 
 
-def enlarge(start: ThinFit, setting: Setting) -> State:
+def enlarge(start: LowRankFit, problem: FitProblem) -> State:
     """The iterate of ``start`` on a matrix that may have more rows and columns, balanced."""
-    (m, n), old = setting.observations.shape, start.shape
+    (m, n), old = problem.observations.shape, start.shape
     if old[0] > m or old[1] > n:
         raise InputError(f"start must not be larger than the observations {(m, n)}, got {old}.")
     rows, cols = (0, m - old[0]), (0, n - old[1])
@@ -150,31 +150,31 @@ def enlarge(start: ThinFit, setting: Setting) -> State:
         np.pad(start.row_bias, rows),
         np.pad(start.col_bias, cols),
         start.mean,
-        setting.observations.dtype,
+        problem.observations.dtype,
     )
-    return balance(setting, state)
+    return balance(problem, state)
 
 
-def begin(setting: Setting, options: Options, start: ThinFit | None) -> Progress:
-    bare = additive(setting)
-    tau = noise_scale(setting, bare, options.seed)
+def begin(problem: FitProblem, options: Options, start: LowRankFit | None) -> Progress:
+    bias_only = additive(problem)
+    tau = noise_scale(problem, bias_only, options.seed)
     if start is None:
-        first = plan(setting, options, tau, warm=False)[0].penalty
-        return Progress(spectral(setting, bare, first, options.max_rank, options.seed), tau)
-    return Progress(admit(setting, options, tau, enlarge(start, setting)), tau)
+        first = plan(problem, options, tau, warm=False)[0].penalty
+        return Progress(spectral(problem, bias_only, first, options.max_rank, options.seed), tau)
+    return Progress(add_significant_components(problem, options, tau, enlarge(start, problem)), tau)
 
 
-def admit(setting: Setting, options: Options, tau: float, state: State) -> State:
+def add_significant_components(problem: FitProblem, options: Options, tau: float, state: State) -> State:
     """Add what new entries have brought: triples of R̃_⊥ that the penalty lets live and that stand
     out of the noise.
 
     The noise is what random signs leave of R̃ now. A weak penalty alone would let all of it in,
     which early stopping or the way down from depth 2 had kept out.
     """
-    noise = noise_scale(setting, state, options.seed)
-    penalty = penalty_at(setting, options, tau, options.depth)
+    noise = noise_scale(problem, state, options.seed)
+    penalty = penalty_at(problem, options, tau, options.depth)
     return grow(
-        setting,
+        problem,
         penalty,
         state,
         options.max_rank,
@@ -184,22 +184,22 @@ def admit(setting: Setting, options: Options, tau: float, state: State) -> State
     )
 
 
-def touch(
-    setting: Setting, penalty: Penalty, state: State, rows: np.ndarray, cols: np.ndarray
+def update_lines(
+    problem: FitProblem, penalty: Penalty, state: State, rows: np.ndarray, cols: np.ndarray
 ) -> State:
     """A sweep in which only the lines ``rows`` and ``cols`` (codes) move. It never raises F."""
     ridge = penalty.slope(state.s)
     moved = state.copy()
-    rows_pass(setting, moved, ridge, setting.steps)
+    rows_pass(problem, moved, ridge, problem.steps)
     state.Z[rows] = moved.Z[rows]
     moved = state.copy()
-    cols_pass(setting, moved, ridge, setting.steps)
+    cols_pass(problem, moved, ridge, problem.steps)
     state.Y[cols] = moved.Y[cols]
-    return balance(setting, state)
+    return balance(problem, state)
 
 
 def grow(
-    setting: Setting,
+    problem: FitProblem,
     penalty: Penalty,
     state: State,
     max_rank: int,
@@ -211,26 +211,26 @@ def grow(
     """Add the triples of R̃_⊥ that can live under ``penalty`` (at depth 2: those above λ) and lie
     above ``least``.
 
-    They begin at the size where they settle alone.
+    They begin at the size where they stationary_size alone.
     """
     room = max_rank - state.rank
     if room <= 0:
         return state
-    A, g, B = missing(setting, state, block=min(room + 4, GROWTH), steps=steps)
-    bar = max(float(threshold(penalty, np.array(setting.density))) * (1 + slack), least)
+    A, g, B = missing(problem, state, block=min(room + 4, GROWTH), steps=steps)
+    bar = max(float(threshold(penalty, np.array(problem.density))) * (1 + slack), least)
     new = np.flatnonzero(g > bar)[:room]
     if not len(new):
         return state
-    U, V = frames(setting, state)
-    s = np.r_[state.s, settle(penalty, g[new], setting.density)]
-    P = np.c_[U, A[:, new]] * np.sqrt(s) / setting.row_scale[:, None]
-    Q = np.c_[V, B[:, new]] * np.sqrt(s) / setting.col_scale[:, None]
+    U, V = frames(problem, state)
+    s = np.r_[state.s, stationary_size(penalty, g[new], problem.density)]
+    P = np.c_[U, A[:, new]] * np.sqrt(s) / problem.row_scale[:, None]
+    Q = np.c_[V, B[:, new]] * np.sqrt(s) / problem.col_scale[:, None]
     larger = assemble(P, Q, s, state.row_bias, state.col_bias, state.mean, state.Z.dtype)
-    return balance(setting, shorten(setting, state, larger))
+    return balance(problem, exact_line_search(problem, state, larger))
 
 
 def run(
-    setting: Setting,
+    problem: FitProblem,
     options: Options,
     at: Progress,
     stages: list[Stage],
@@ -239,20 +239,20 @@ def run(
     file: Checkpoint | None = None,
     callback: Callback | None = None,
     certified: bool = True,
-) -> ThinFit:
+) -> LowRankFit:
     """Sweep through the ``stages`` from ``at`` to the end. An iterate that was stopped early has no
     certificate.
     """
     status = ""
     while not status:
         stage = stages[at.phase]
-        value, state = sweep(setting, stage.penalty, at.state)
+        value, state = sweep(problem, stage.penalty, at.state)
         at = replace(
             at, state=state, sweeps=at.sweeps + 1, total=at.total + 1, trace=(*at.trace, value)
         )
         if stage is stages[-1]:
-            at, status = _judge(setting, stage, options, held, at)
-        elif at.sweeps >= stage.sweeps or settled(stage, at):
+            at, status = _judge(problem, stage, options, held, at)
+        elif at.sweeps >= stage.sweeps or is_stationary(stage, at):
             at = replace(at, phase=at.phase + 1, sweeps=0, trace=())
         if (
             file and not status
@@ -261,26 +261,26 @@ def run(
         if (
             callback is not None
             and not status
-            and callback(_result(setting, options, stage.penalty, at))
+            and callback(_result(problem, options, stage.penalty, at))
         ):
             status = "callback"
-    return finish(setting, options, stages[-1].penalty, at, status, certified)
+    return finish(problem, options, stages[-1].penalty, at, status, certified)
 
 
-def rose(setting: Setting, at: Progress) -> bool:
+def rose(problem: FitProblem, at: Progress) -> bool:
     """Whether the sweep before the last raised F by more than rounding: by 10⁻⁶, or by what the
     digits of the values allow.
     """
     if len(at.trace) < 2:
         return False
     last, value = at.trace[-2:]
-    eps, blur = float(np.finfo(setting.observations.dtype).eps), rounding(setting)
+    eps, blur = float(np.finfo(problem.observations.dtype).eps), rounding(problem)
     return (
         not value - last <= (1e-6 + 30 * eps) * last + 2 * math.sqrt(max(last, 0.0) * blur) + blur
     )
 
 
-def settled(stage: Stage, at: Progress) -> bool:
+def is_stationary(stage: Stage, at: Progress) -> bool:
     """Whether the sweep before the last gained less than ``tol`` of E + Σ f'(s) s, which no
     constant in f changes.
     """
@@ -292,23 +292,23 @@ def settled(stage: Stage, at: Progress) -> bool:
     )
 
 
-def improved(setting: Setting, stage: Stage, options: Options, state: State) -> State | None:
+def improved(problem: FitProblem, stage: Stage, options: Options, state: State) -> State | None:
     """At depth 2 a state of more components and a smaller objective, if there is one; deeper, W
     does not gain rank on the way.
     """
     if stage.penalty.depth != 2 or state.rank >= options.max_rank:
         return None
     larger = grow(
-        setting, stage.penalty, state, options.max_rank, slack=max(options.tol, 1e-18) ** 0.5
+        problem, stage.penalty, state, options.max_rank, slack=max(options.tol, 1e-18) ** 0.5
     )
-    smaller_is_better = objective(setting, stage.penalty, larger) >= objective(
-        setting, stage.penalty, state
+    smaller_is_better = objective(problem, stage.penalty, larger) >= objective(
+        problem, stage.penalty, state
     )
     return None if larger is state or smaller_is_better else larger
 
 
 def _judge(
-    setting: Setting, stage: Stage, options: Options, held: Held | None, at: Progress
+    problem: FitProblem, stage: Stage, options: Options, held: Held | None, at: Progress
 ) -> tuple[Progress, str]:
     """Score the iterate, and decide whether the fit ends here ("" if not)."""
     if held is not None:
@@ -319,10 +319,10 @@ def _judge(
         hopeless = at.sweeps >= held.trial and at.best_score > held.limit
         if hopeless or at.sweeps >= at.best_sweep + options.patience:
             return at, "stopped early"
-    if rose(setting, at):
+    if rose(problem, at):
         return at, "diverged"
-    if settled(stage, at):
-        larger = improved(setting, stage, options, at.state)
+    if is_stationary(stage, at):
+        larger = improved(problem, stage, options, at.state)
         if larger is None:
             return at, "converged"
         at = replace(at, state=larger)
@@ -330,29 +330,29 @@ def _judge(
 
 
 def finish(
-    setting: Setting,
+    problem: FitProblem,
     options: Options,
     penalty: Penalty,
     at: Progress,
     status: str,
     certified: bool = True,
-) -> ThinFit:
-    trace = (*at.trace, objective(setting, penalty, at.state))
+) -> LowRankFit:
+    trace = (*at.trace, objective(problem, penalty, at.state))
     early = at.best is not None and at.best_sweep < at.sweeps
     chosen = (
         replace(at, state=at.best, sweeps=at.best_sweep) if early and at.best is not None else at
     )
-    found = replace(_result(setting, options, penalty, chosen), objective=trace, status=status)
+    found = replace(_result(problem, options, penalty, chosen), objective=trace, status=status)
     return (
-        replace(found, certificate=certify(setting, penalty, at.state))
+        replace(found, certificate=certify(problem, penalty, at.state))
         if certified and not early
         else found
     )
 
 
-def _result(setting: Setting, options: Options, penalty: Penalty, at: Progress) -> ThinFit:
-    return ThinFit.of(
-        setting,
+def _result(problem: FitProblem, options: Options, penalty: Penalty, at: Progress) -> LowRankFit:
+    return LowRankFit.of(
+        problem,
         at.state,
         depth=options.depth,
         strength=options.strength,

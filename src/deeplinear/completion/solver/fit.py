@@ -11,17 +11,17 @@ from ...errors import InputError, PrecisionError
 from ..backends.threads import Workers, workers
 from ..data.observations import Observations
 from .checkpoint import Checkpoint, fingerprint
-from .descent import Callback, Held, Progress, Validation, admit, begin, enlarge, finish, run, touch
-from .result import ThinFit, fold_in
+from .descent import Callback, Held, Progress, Validation, add_significant_components, begin, enlarge, finish, run, update_lines
+from .result import LowRankFit, fold_in
 from .schedule import DEFAULT_RANK, EXACT_STEPS, FIRST, STEPS, Options, Stage, penalty_at, plan
 from .start import additive, line_scale, noise_scale
-from .sweep import Setting
+from .sweep import FitProblem
 
 # The least spread of float32 values relative to their size: below, residuals would have 3 digits or
 # fewer.
 BLUR = 1.2e-4
 
-__all__ = ["ThinFit", "fit", "fold_in", "update"]
+__all__ = ["LowRankFit", "fit", "fold_in", "update"]
 
 
 def fit(
@@ -40,13 +40,13 @@ def fit(
     steps: int | None = None,
     validation: Validation | None = None,
     patience: int = 3,
-    start: ThinFit | None = None,
+    start: LowRankFit | None = None,
     checkpoint: Any = None,
     threads: int | None = None,
     device: str = "cpu",
     seed: int = 0,
     callback: Callback | None = None,
-) -> ThinFit:
+) -> LowRankFit:
     """Complete a matrix: minimize, over W of any rank up to ``max_rank``, over a mean μ and biases
     a, b,
 
@@ -108,26 +108,26 @@ def fit(
     )
     file = None
     if checkpoint is not None:
-        told = {
+        options = {
             **asdict(options),
             "start": None if start is None else (start.rank, float(start.left.sum())),
         }
-        file = Checkpoint(checkpoint, fingerprint(observations, told, *(validation or ())))
-    with workers(threads, device) as crew:
-        setting = make_setting(observations, options, crew)
+        file = Checkpoint(checkpoint, fingerprint(observations, options, *(validation or ())))
+    with workers(threads, device) as backend:
+        problem = make_problem(observations, options, backend)
         held = (
             None
             if validation is None
             else Held.check(validation, observations.shape, observations.dtype)
         )
-        at = (Progress.load(file) if file else None) or begin(setting, options, start)
-        stages = plan(setting, options, at.tau, start is not None)
-        return run(setting, options, at, stages, held=held, file=file, callback=callback)
+        at = (Progress.load(file) if file else None) or begin(problem, options, start)
+        stages = plan(problem, options, at.tau, start is not None)
+        return run(problem, options, at, stages, held=held, file=file, callback=callback)
 
 
 def update(
     observations: Observations,
-    start: ThinFit,
+    start: LowRankFit,
     rows: Any,
     cols: Any,
     *,
@@ -137,7 +137,7 @@ def update(
     device: str = "cpu",
     callback: Callback | None = None,
     **options: Any,
-) -> ThinFit:
+) -> LowRankFit:
     """``start`` with the entries that ``observations`` now holds at (``rows``, ``cols``); its depth
     and strength stay.
 
@@ -163,27 +163,27 @@ def update(
         "tol": 0.0,
     }
     given |= {"bias_ridge": start.bias_ridge, "patience": 1, "max_sweeps": max(sweeps, 1)}
-    told = make_options(observations, **given)
+    options = make_options(observations, **given)
     lines = tuple(np.unique(np.asarray(x)) for x in (rows, cols))
-    with workers(threads, device) as crew:
-        setting = make_setting(observations, told, crew)
-        at = Progress(enlarge(start, setting), noise_scale(setting, additive(setting), told.seed))
-        penalty = penalty_at(setting, told, at.tau, told.depth)
+    with workers(threads, device) as backend:
+        problem = make_problem(observations, options, backend)
+        at = Progress(enlarge(start, problem), noise_scale(problem, additive(problem), options.seed))
+        penalty = penalty_at(problem, options, at.tau, options.depth)
         fresh = _unknown(start, lines)
         for k in range(rounds):
             mine = lines if k == 0 else fresh
             if not any(len(side) for side in mine):
                 break
-            at = replace(at, state=touch(setting, penalty, at.state, *mine))
+            at = replace(at, state=update_lines(problem, penalty, at.state, *mine))
         if sweeps:
-            at = replace(at, state=admit(setting, told, at.tau, at.state))
-            found = run(setting, told, at, [Stage(penalty, sweeps, 0.0)], callback=callback)
+            at = replace(at, state=add_significant_components(problem, options, at.tau, at.state))
+            found = run(problem, options, at, [Stage(penalty, sweeps, 0.0)], callback=callback)
         else:
-            found = finish(setting, told, penalty, at, start.status)
+            found = finish(problem, options, penalty, at, start.status)
     return replace(found, sweep=start.sweep, n_sweeps=start.n_sweeps)
 
 
-def _unknown(start: ThinFit, lines: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+def _unknown(start: LowRankFit, lines: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
     """Those of ``lines`` that ``start`` has nothing on: they lie behind its own, or their factors
     and biases are 0.
     """
@@ -213,13 +213,13 @@ def make_options(
     )
 
 
-def make_setting(observations: Observations, options: Options, crew: Workers) -> Setting:
+def make_problem(observations: Observations, options: Options, backend: Workers) -> FitProblem:
     if options.bias_ridge is not None:
         _check_spread(observations.by_row.values)
     rows, cols = (
         line_scale(lines, options.scaling) for lines in (observations.by_row, observations.by_col)
     )
-    return Setting(observations, rows, cols, options.bias_ridge, crew, options.steps)
+    return FitProblem(observations, rows, cols, options.bias_ridge, backend, options.steps)
 
 
 def _check_spread(values: np.ndarray) -> None:

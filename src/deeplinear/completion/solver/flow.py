@@ -25,11 +25,11 @@ from ..backends.threads import workers
 from ..data.observations import Observations
 from ..linalg import thin_svd
 from .descent import Callback, Held, Validation
-from .fit import make_options, make_setting, update
-from .result import ThinFit
+from .fit import make_options, make_problem, update
+from .result import LowRankFit
 from .schedule import Options
-from .start import additive, leading, residual_times, residual_transposed_times
-from .sweep import Setting, State, assemble, energy, rounding
+from .start import additive, leading, residual_matmul, residual_t_matmul
+from .sweep import FitProblem, State, assemble, energy, rounding
 
 # The singular values of the start lie within this factor of each other.
 SPREAD = math.e
@@ -75,13 +75,13 @@ class _Flow:
     the start.
     """
 
-    def __init__(self, setting: Setting, depth: float, bare: State, least: float) -> None:
-        self.setting, self.depth, self.bare, self.least = setting, depth, bare, least
+    def __init__(self, problem: FitProblem, depth: float, bias_only: State, least: float) -> None:
+        self.problem, self.depth, self.bias_only, self.least = problem, depth, bias_only, least
         self.bulk = least if math.isinf(depth) else 0.0
-        self.empty = energy(setting, bare)
+        self.empty = energy(problem, bias_only)
 
     def state(self, U: np.ndarray, s: np.ndarray, V: np.ndarray) -> State:
-        root, b = np.sqrt(s), self.bare
+        root, b = np.sqrt(s), self.bias_only
         return assemble(U * root, V * root, s, b.row_bias, b.col_bias, b.mean, b.Z.dtype)
 
     def velocity(
@@ -94,8 +94,8 @@ class _Flow:
         RV, RU = (
             x.astype(float)
             for x in (
-                residual_times(self.setting, state, V),
-                residual_transposed_times(self.setting, state, U),
+                residual_matmul(self.problem, state, V),
+                residual_t_matmul(self.problem, state, U),
             )
         )
         with jax.enable_x64(True):
@@ -147,7 +147,7 @@ def flow(
     device: str = "cpu",
     seed: int = 0,
     callback: Callback | None = None,
-) -> ThinFit:
+) -> LowRankFit:
     """Train the network: Ẇ = −A_{N,W}(E′(W)) from a small start of rank ``max_rank``, on the
     residual of the biases alone.
 
@@ -206,28 +206,28 @@ def flow(
         steps=1,
         seed=seed,
     )
-    with workers(threads, device) as crew:
-        setting = make_setting(observations, options, crew)
+    with workers(threads, device) as backend:
+        problem = make_problem(observations, options, backend)
         held = (
             None
             if validation is None
             else Held.check(validation, observations.shape, observations.dtype)
         )
-        bare = additive(setting)
-        U, s, V = _small(setting, options, bare, start_scale) if start is None else start
-        course = _Flow(setting, options.depth, bare, float(s[-1]))
+        bias_only = additive(problem)
+        U, s, V = _small(problem, options, bias_only, start_scale) if start is None else start
+        course = _Flow(problem, options.depth, bias_only, float(s[-1]))
         return _Run(course, options, held, Stop(stop, t1, rtol), callback).integrate(U, s, V)
 
 
-def absorb(
+def fold_in_new_lines(
     observations: Observations,
-    fit: ThinFit,
+    fit: LowRankFit,
     rows: Any,
     cols: Any,
     *,
     threads: int | None = None,
     device: str = "cpu",
-) -> ThinFit:
+) -> LowRankFit:
     """``fit``, the end of a flow, with those lines folded in that have no other entries than the
     new ones at (``rows``, ``cols``).
 
@@ -252,17 +252,17 @@ def absorb(
 
 
 def _small(
-    setting: Setting, options: Options, bare: State, start_scale: float
+    problem: FitProblem, options: Options, bias_only: State, start_scale: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Random frames, and singular values that are ``start_scale`` times what the residual asks for
     (nothing, if it asks for nothing).
     """
     rng, rank = np.random.default_rng(options.seed), options.max_rank
-    U, V = (np.linalg.qr(rng.normal(size=(side, rank)))[0] for side in setting.observations.shape)
-    if energy(setting, bare) > rounding(setting):
-        size = float(leading(setting, bare, 1, seed=options.seed)[1][0]) / setting.density
+    U, V = (np.linalg.qr(rng.normal(size=(side, rank)))[0] for side in problem.observations.shape)
+    if energy(problem, bias_only) > rounding(problem):
+        size = float(leading(problem, bias_only, 1, seed=options.seed)[1][0]) / problem.density
     else:
-        values = setting.observations.by_row.values
+        values = problem.observations.by_row.values
         size = float(np.finfo(values.dtype).eps) * float(np.abs(values).max())
     return U, start_scale * (size or 1e-30) * SPREAD ** -np.linspace(0, 1, rank), V
 
@@ -290,11 +290,11 @@ class _Run:
     times: list[float] = field(default_factory=list)
     spectra: list[np.ndarray] = field(default_factory=list)
 
-    def integrate(self, U: np.ndarray, s: np.ndarray, V: np.ndarray) -> ThinFit:
+    def integrate(self, U: np.ndarray, s: np.ndarray, V: np.ndarray) -> LowRankFit:
         flow, stop = self.flow, self.stop
-        nothing = rounding(flow.setting)
+        nothing = rounding(flow.problem)
         target = max(stop.part * flow.empty, nothing)
-        at = Point(U, s, V, 0.0, energy(flow.setting, flow.state(U, s, V)))
+        at = Point(U, s, V, 0.0, energy(flow.problem, flow.state(U, s, V)))
         self._note(at)
         best, best_try, turned = at, 0, 0
         if flow.empty <= nothing or at.energy <= target:
@@ -306,7 +306,7 @@ class _Run:
         status = ""
         for tried in range(1, int(self.options.max_sweeps) + 1):
             (U, s, V), error = flow.step(at, h, first)
-            value = energy(flow.setting, flow.state(U, s, V)) if error < stop.rtol else math.inf
+            value = energy(flow.problem, flow.state(U, s, V)) if error < stop.rtol else math.inf
             if not (error < stop.rtol and value <= at.energy):
                 h *= max(
                     0.2,
@@ -360,11 +360,11 @@ class _Run:
             return False
         return bool((self.spectra[-1] <= (1 + _GROWN) * self.spectra[half]).all())
 
-    def _result(self, at: Point, status: str) -> ThinFit:
+    def _result(self, at: Point, status: str) -> LowRankFit:
         flow, options = self.flow, self.options
         held = self.held is not None and flow.empty > 0
-        return ThinFit.of(
-            flow.setting,
+        return LowRankFit.of(
+            flow.problem,
             flow.state(at.U, at.s, at.V),
             depth=options.depth,
             strength=at.energy / flow.empty if held else self.stop.part,
@@ -386,7 +386,7 @@ def _norm(A: np.ndarray, B: np.ndarray) -> float:
 
 def _implied_decay(flow: _Flow, at: Point) -> float:
     """λ with ⟨R, W⟩ = λ Σ σ^{2/N}: the decay under which W is stationary as to its length."""
-    RV = residual_times(flow.setting, flow.state(at.U, at.s, at.V), at.V).astype(float)
+    RV = residual_matmul(flow.problem, flow.state(at.U, at.s, at.V), at.V).astype(float)
     pull = float(np.sum(at.U * RV * at.s))
-    least = _LEAST_DECAY * flow.setting.density * float(at.s @ at.s)
+    least = _LEAST_DECAY * flow.problem.density * float(at.s @ at.s)
     return max(pull, least) / float(np.sum(at.s ** (2 / flow.depth)))

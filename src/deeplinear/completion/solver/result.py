@@ -1,4 +1,4 @@
-"""What a large fit returns: `ThinFit`, its predictions, and `fold_in` for lines that it has not
+"""What a large fit returns: `LowRankFit`, its predictions, and `fold_in` for lines that it has not
 seen.
 """
 
@@ -15,11 +15,11 @@ from ..backends.threads import workers
 from ..data.observations import Observations, check_indices
 from ..linalg import thin_svd
 from ..penalty import Certificate, Penalty
-from .sweep import Setting, State, assemble, solve_lines
+from .sweep import FitProblem, State, assemble, solve_lines
 
 
 @dataclass(frozen=True)
-class ThinFit:
+class LowRankFit:
     """W + mean + row_bias 1ᵀ + 1 col_biasᵀ with W = left · rightᵀ of rank r, and how it was
     reached.
 
@@ -58,11 +58,11 @@ class ThinFit:
     )
 
     @classmethod
-    def of(cls, setting: Setting, state: State, **rest: Any) -> "ThinFit":
+    def of(cls, problem: FitProblem, state: State, **rest: Any) -> "LowRankFit":
         """From the iterate ``state``, whose arrays are copied; ``rest``: the penalty, and how it
         was reached.
         """
-        seen, r = setting.observations, state.rank
+        seen, r = problem.observations, state.rank
         rows, cols = (
             float(np.maximum(lines.counts, 1).mean()) for lines in (seen.by_row, seen.by_col)
         )
@@ -73,9 +73,9 @@ class ThinFit:
             mean=state.mean,
             row_bias=state.row_bias.copy(),
             col_bias=state.col_bias.copy(),
-            row_scale=setting.row_scale,
-            col_scale=setting.col_scale,
-            bias_ridge=setting.bias_ridge,
+            row_scale=problem.row_scale,
+            col_scale=problem.col_scale,
+            bias_ridge=problem.bias_ridge,
             mean_counts=(rows, cols),
             **rest,
         )
@@ -89,7 +89,7 @@ class ThinFit:
 
     @property
     def flowed(self) -> bool:
-        """Whether this is the end of a flow (`thin_flow`) and not a fit with weight decay, which
+        """Whether this is the end of a flow (`low_rank_flow`) and not a fit with weight decay, which
         has a noise scale τ.
         """
         return math.isnan(self.tau)
@@ -144,7 +144,7 @@ class ThinFit:
         )
 
     @property
-    def T(self) -> "ThinFit":
+    def T(self) -> "LowRankFit":
         """The fit of the transposed matrix; nothing is copied."""
         return replace(
             self,
@@ -171,13 +171,13 @@ class ThinFit:
 
 
 def fold_in(
-    fit: ThinFit,
+    fit: LowRankFit,
     observations: Observations,
     *,
     steps: int | None = None,
     threads: int | None = None,
-) -> ThinFit:
-    """Rows that the fit has not seen, given its columns: a `ThinFit` of the same columns and of the
+) -> LowRankFit:
+    """Rows that the fit has not seen, given its columns: a `LowRankFit` of the same columns and of the
     rows of ``observations``.
 
     Row i minimizes ½ Σ_j w_ij (W_ij + μ + a_i + b_j − x_ij)² + ½ ρ_i² Σ_k f'(s_k) p_ik² + ½ β a_i²
@@ -203,7 +203,7 @@ def fold_in(
         fit.mean,
         fit.right.dtype,
     )
-    with workers(threads) as crew:
+    with workers(threads) as backend:
         solve_lines(
             observations.by_row,
             state.Z,
@@ -213,7 +213,7 @@ def fold_in(
             scale,
             fit.rank,
             fit.bias_ridge,
-            crew,
+            backend,
             2 * fit.rank + 10 if steps is None else steps,
         )
     return replace(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ...checks import check_depth
 from ...errors import InputError
 from ..penalty import Penalty
-from .sweep import Setting
+from .sweep import FitProblem
 
 DEFAULT_RANK = 50
 WARM_SWEEPS = 3
@@ -64,31 +64,31 @@ class Options:
 
 
 def penalty_at(
-    setting: Setting, options: Options, tau: float, depth: float, factor: float = 1.0
+    problem: FitProblem, options: Options, tau: float, depth: float, factor: float = 1.0
 ) -> Penalty:
     """The penalty at ``factor`` times the strength of the options: slope strength · τ at the noise
     scale τ/density, at any depth.
     """
-    size = noise_size(setting, tau)
-    strength = factor * relative_strength(setting, options, tau)
+    size = noise_size(problem, tau)
+    strength = factor * relative_strength(problem, options, tau)
     smoothing = min(0.1, 0.3 * strength) if options.smoothing is None else options.smoothing
     return Penalty(
         depth, strength * (tau or 1.0) * size ** (1 - 2 / depth), max(smoothing, 1e-12) * size
     )
 
 
-def noise_size(setting: Setting, tau: float) -> float:
+def noise_size(problem: FitProblem, tau: float) -> float:
     """The singular value that noise alone would make, τ/density; 1 for data without any
     residual.
     """
-    return tau / setting.density if tau > 0 else 1.0
+    return tau / problem.density if tau > 0 else 1.0
 
 
-def relative_strength(setting: Setting, options: Options, tau: float) -> float:
+def relative_strength(problem: FitProblem, options: Options, tau: float) -> float:
     """``strength``, or what an absolute ``decay`` amounts to."""
     if options.decay is None:
         return options.strength
-    return options.decay / ((tau or 1.0) * noise_size(setting, tau) ** (1 - 2 / options.depth))
+    return options.decay / ((tau or 1.0) * noise_size(problem, tau) ** (1 - 2 / options.depth))
 
 
 @dataclass(frozen=True)
@@ -102,17 +102,17 @@ class Stage:
     tol: float
 
 
-def plan(setting: Setting, options: Options, tau: float, warm: bool) -> list[Stage]:
+def plan(problem: FitProblem, options: Options, tau: float, warm: bool) -> list[Stage]:
     """Depth 2 finds the directions, depth N the rank, ever weaker penalties the last digits."""
-    last = Stage(penalty_at(setting, options, tau, options.depth), options.max_sweeps, options.tol)
+    last = Stage(penalty_at(problem, options, tau, options.depth), options.max_sweeps, options.tol)
     if warm or options.depth == 2:
         return [last]
-    strength = relative_strength(setting, options, tau)
+    strength = relative_strength(problem, options, tau)
     factor = max(FIRST / strength, 1.0) if strength > 0 else 1.0
-    stages = [Stage(penalty_at(setting, options, tau, 2.0, factor), WARM_SWEEPS, 0.0)]
+    stages = [Stage(penalty_at(problem, options, tau, 2.0, factor), WARM_SWEEPS, 0.0)]
     while factor > 1:
         stages.append(
-            Stage(penalty_at(setting, options, tau, options.depth, factor), STAGE_SWEEPS, STAGE_TOL)
+            Stage(penalty_at(problem, options, tau, options.depth, factor), STAGE_SWEEPS, STAGE_TOL)
         )
         factor *= RATIO
     return [*stages, last]

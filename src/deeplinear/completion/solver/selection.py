@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..data.observations import Observations
-from .fit import ThinFit
+from .fit import LowRankFit
 from .flow import flow
 from .path import path, retrace
 
@@ -63,7 +63,7 @@ class Trial:
 class Choice:
     """The best fit of all trials, and the trials."""
 
-    fit: ThinFit
+    fit: LowRankFit
     best: Trial
     trials: tuple[Trial, ...]
 
@@ -73,7 +73,7 @@ def choose(
     depths: Sequence[float],
     strengths: Sequence[float],
     *,
-    callback: Callable[[ThinFit], None] | None = None,
+    callback: Callable[[LowRankFit], None] | None = None,
     **options: Any,
 ) -> Choice:
     """A `path` over depths and strengths, every fit stopped early by the held-out error; the best
@@ -83,7 +83,7 @@ def choose(
     return _best_of(found.fits)
 
 
-def _best_of(fits: Sequence[ThinFit]) -> Choice:
+def _best_of(fits: Sequence[LowRankFit]) -> Choice:
     """The first of the fits with the smallest held-out error."""
     trials = tuple(
         Trial(fit.depth, fit.strength, min(fit.validation), fit.rank, fit.sweep) for fit in fits
@@ -92,7 +92,7 @@ def _best_of(fits: Sequence[ThinFit]) -> Choice:
     return Choice(fits[best], trials[best], trials)
 
 
-def repeat(observations: Observations, choice: Choice, **options: Any) -> ThinFit:
+def repeat(observations: Observations, choice: Choice, **options: Any) -> LowRankFit:
     """The best fit of ``choice`` on all entries: the same way down the strengths, with the sweeps
     that were best there.
     """
@@ -110,7 +110,7 @@ def choose_stop(
     depths: Sequence[float],
     strengths: Sequence[float],
     *,
-    callback: Callable[[ThinFit], None] | None = None,
+    callback: Callable[[LowRankFit], None] | None = None,
     **options: Any,
 ) -> Choice:
     """The implicit `flow` at every depth down to the least of ``strengths`` at most, stopped early
@@ -128,6 +128,6 @@ def choose_stop(
     return _best_of(fits)
 
 
-def repeat_flow(observations: Observations, choice: Choice, **options: Any) -> ThinFit:
+def repeat_flow(observations: Observations, choice: Choice, **options: Any) -> LowRankFit:
     """The best flow of ``choice`` on all entries, down to the same part of the energy."""
     return flow(observations, depth=choice.best.depth, stop=choice.best.strength, **options)

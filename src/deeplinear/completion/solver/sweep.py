@@ -24,7 +24,7 @@ from ..backends.threads import Workers
 from ..data.observations import Compressed, Observations
 from ..penalty import Penalty
 
-# Components are dropped when they are doomed and smaller than this part of the largest, or of the
+# Components are dropped when they are vanishing_components and smaller than this part of the largest, or of the
 # smoothing floor: dying ones still explain something.
 SMALL = 0.02
 # Eigenvalues of the Gram matrix of unit columns that are relatively smaller have lost too many
@@ -35,7 +35,7 @@ CHUNK = 1 << 14
 
 
 @dataclass(frozen=True)
-class Setting:
+class FitProblem:
     """What stays fixed during a fit: entries, line scales ρ, κ, the ridge β of the biases
     (None: no biases), CG steps.
     """
@@ -143,34 +143,34 @@ def solve_lines(
     return Pass(*workers.solve(lines, Z, Y, dtype.type(mean), full, extra, weight, free, steps))
 
 
-def rows_pass(setting: Setting, state: State, ridge: np.ndarray, steps: int) -> Pass:
+def rows_pass(problem: FitProblem, state: State, ridge: np.ndarray, steps: int) -> Pass:
     """Move the rows (Z, in place), given the columns."""
     return solve_lines(
-        setting.observations.by_row,
+        problem.observations.by_row,
         state.Z,
         state.Y,
         state.mean,
         ridge,
-        setting.row_scale,
+        problem.row_scale,
         state.rank,
-        setting.bias_ridge,
-        setting.workers,
+        problem.bias_ridge,
+        problem.backend,
         steps,
     )
 
 
-def cols_pass(setting: Setting, state: State, ridge: np.ndarray, steps: int) -> Pass:
+def cols_pass(problem: FitProblem, state: State, ridge: np.ndarray, steps: int) -> Pass:
     """Move the columns (Y, in place), given the rows."""
     return solve_lines(
-        setting.observations.by_col,
+        problem.observations.by_col,
         state.Y,
         state.Z,
         state.mean,
         ridge,
-        setting.col_scale,
+        problem.col_scale,
         state.rank + 1,
-        setting.bias_ridge,
-        setting.workers,
+        problem.bias_ridge,
+        problem.backend,
         steps,
     )
 
@@ -214,7 +214,7 @@ def _triangle(
     return R, np.eye(len(R)), Q / scale[:, None]
 
 
-def balance(setting: Setting, state: State) -> State:
+def balance(problem: FitProblem, state: State) -> State:
     """The same W̃ with P̃ = U√s, Q̃ = V√s, s decreasing, from r×r matrices (see `_triangle`); and
     biases with mean 0.
 
@@ -222,14 +222,14 @@ def balance(setting: Setting, state: State) -> State:
     for μ.
     """
     r, dtype = state.rank, state.Z.dtype
-    left, left_inverse, P = _triangle(state.Z, setting.row_scale, r)
-    right, right_inverse, Q = _triangle(state.Y, setting.col_scale, r)
+    left, left_inverse, P = _triangle(state.Z, problem.row_scale, r)
+    right, right_inverse, Q = _triangle(state.Y, problem.col_scale, r)
     A, s, Bt = np.linalg.svd(left @ right.T, full_matrices=False)
     keep = s > 10 * np.finfo(dtype).eps ** 2 * s.max(initial=0.0)
     A, s, B = A[:, keep], s[keep], Bt[keep].T
     root = np.sqrt(s)
     a, b = state.row_bias.astype(float), state.col_bias.astype(float)
-    shift = (a.mean(), b.mean()) if setting.bias_ridge is not None else (0.0, 0.0)
+    shift = (a.mean(), b.mean()) if problem.bias_ridge is not None else (0.0, 0.0)
     Z = _transform(P, (left_inverse @ A * root), a - shift[0], np.ones(len(a)), dtype)
     Y = _transform(Q, (right_inverse @ B * root), np.ones(len(b)), b - shift[1], dtype)
     return State(Z, Y, s, state.mean + sum(shift))
@@ -260,32 +260,32 @@ def restrict(state: State, alive: np.ndarray) -> State:
     )
 
 
-def bias_penalty(setting: Setting, state: State) -> float:
-    if setting.bias_ridge is None:
+def bias_penalty(problem: FitProblem, state: State) -> float:
+    if problem.bias_ridge is None:
         return 0.0
     return (
         0.5
-        * setting.bias_ridge
+        * problem.bias_ridge
         * sum(float(np.square(x, dtype=float).sum()) for x in (state.row_bias, state.col_bias))
     )
 
 
-def energy(setting: Setting, state: State) -> float:
+def energy(problem: FitProblem, state: State) -> float:
     """E = ½ Σ w e², in one pass."""
-    return rows_pass(setting, state, np.zeros(state.rank), 0).energy
+    return rows_pass(problem, state, np.zeros(state.rank), 0).energy
 
 
-def rounding(setting: Setting) -> float:
+def rounding(problem: FitProblem) -> float:
     """E of residuals that are nothing but the rounding of the values."""
-    seen = setting.observations
+    seen = problem.observations
     eps = float(np.finfo(seen.dtype).eps)
     return 0.5 * seen.weight * (16 * eps * float(np.abs(seen.by_row.values).max())) ** 2
 
 
-def objective(setting: Setting, penalty: Penalty, state: State) -> float:
+def objective(problem: FitProblem, penalty: Penalty, state: State) -> float:
     """F at a balanced state."""
     return (
-        energy(setting, state) + bias_penalty(setting, state) + float(penalty.value(state.s).sum())
+        energy(problem, state) + bias_penalty(problem, state) + float(penalty.value(state.s).sum())
     )
 
 
@@ -305,7 +305,7 @@ def threshold(penalty: Penalty, bend: np.ndarray) -> np.ndarray:
     return np.where(bend > 0, bend * t + penalty.slope(t), np.inf)
 
 
-def settle(penalty: Penalty, g: np.ndarray, bend: float) -> np.ndarray:
+def stationary_size(penalty: Penalty, g: np.ndarray, bend: float) -> np.ndarray:
     """The larger root t of h t + f'(t) = g, the size of a component alone under the pull g; for g
     above `threshold`.
     """
@@ -318,7 +318,7 @@ def settle(penalty: Penalty, g: np.ndarray, bend: float) -> np.ndarray:
     return high
 
 
-def doomed(penalty: Penalty, s: np.ndarray, seen: Pass) -> np.ndarray:
+def vanishing_components(penalty: Penalty, s: np.ndarray, seen: Pass) -> np.ndarray:
     """Small components whose own direction holds no stationary point at a positive size: they would
     shrink to nothing.
     """
@@ -330,41 +330,41 @@ def doomed(penalty: Penalty, s: np.ndarray, seen: Pass) -> np.ndarray:
 
 
 def majorizer(
-    setting: Setting, penalty: Penalty, state: State, s: np.ndarray, alive: np.ndarray
+    problem: FitProblem, penalty: Penalty, state: State, s: np.ndarray, alive: np.ndarray
 ) -> float:
     """½ Σ d_k (|p̃_k|² + |q̃_k|²) + Σ (f(s_k) − d_k s_k) + bias ridge, over the components
     ``alive``, with d = f'(s).
     """
     r, d = len(s), penalty.slope(s)
     squares = np.zeros(r)
-    for Z, scale in ((state.Z, setting.row_scale), (state.Y, setting.col_scale)):
+    for Z, scale in ((state.Z, problem.row_scale), (state.Y, problem.col_scale)):
         for part in chunked(len(Z)):
             squares += np.square(Z[part, :r] * scale[part, None]).sum(axis=0)
     return float((0.5 * d * squares + penalty.value(s) - d * s)[alive].sum()) + bias_penalty(
-        setting, state
+        problem, state
     )
 
 
-def sweep(setting: Setting, penalty: Penalty, state: State) -> tuple[float, State]:
-    """(F before the sweep, the state after it): rows, doomed components out, columns, balance.
+def sweep(problem: FitProblem, penalty: Penalty, state: State) -> tuple[float, State]:
+    """(F before the sweep, the state after it): rows, vanishing_components components out, columns, balance.
     Never raises F.
 
     ``state`` must be balanced and may be overwritten. Components are dropped between the two
     passes, and only where that lowers the majorizer.
     """
     ridge = penalty.slope(state.s)
-    bias = bias_penalty(setting, state)
-    before = rows_pass(setting, state, ridge, setting.steps)
+    bias = bias_penalty(problem, state)
+    before = rows_pass(problem, state, ridge, problem.steps)
     value = before.energy + bias + float(penalty.value(state.s).sum())
-    alive = ~doomed(penalty, state.s, before)
+    alive = ~vanishing_components(penalty, state.s, before)
     if alive.all():
-        cols_pass(setting, state, ridge, setting.steps)
-        return value, balance(setting, state)
+        cols_pass(problem, state, ridge, problem.steps)
+        return value, balance(problem, state)
     smaller = restrict(state, alive)
     everything = np.ones_like(alive)
-    whole = energy(setting, state) + majorizer(setting, penalty, state, state.s, everything)
-    part = energy(setting, smaller) + majorizer(setting, penalty, state, state.s, alive)
+    whole = energy(problem, state) + majorizer(problem, penalty, state, state.s, everything)
+    part = energy(problem, smaller) + majorizer(problem, penalty, state, state.s, alive)
     if part <= whole:
         state, ridge = smaller, ridge[alive]
-    cols_pass(setting, state, ridge, setting.steps)
-    return value, balance(setting, state)
+    cols_pass(problem, state, ridge, problem.steps)
+    return value, balance(problem, state)
