@@ -17,7 +17,17 @@ PACKAGE = Path(deeplinear.__file__).parent
 # lines above it. A folder that has no list of its own orders nothing inside.
 TREE = {
     "": [
-        ["errors", "compilation", "atomic", "labels", "scores", "processors", "progress"],
+        [
+            "errors",
+            "compilation",
+            "atomic",
+            "labels",
+            "scores",
+            "progress",
+            "processors",
+            "spectrum",
+            "status",
+        ],
         ["checks"],
         ["energies"],
         ["geometry"],

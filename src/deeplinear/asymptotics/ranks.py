@@ -1,7 +1,5 @@
 """Continuous stand-ins for the rank."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +7,8 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ..checks import is_traced, raise_if
 from ..errors import InputError
-from ..geometry.point import LogSVD
+from ..geometry.point import LogSVD, log_singular_values, log_spectrum
+from ..spectrum import effective_rank_of
 
 
 def effective_rank(W: ArrayLike | LogSVD) -> Float[Array, "*b"]:
@@ -30,7 +29,7 @@ def effective_rank(W: ArrayLike | LogSVD) -> Float[Array, "*b"]:
     >>> round(float(dl.effective_rank(np.diag([3.0, 3.0, 0.0]))), 6)
     2.0
     """
-    return _entropy_rank(_log_singular_values(W))
+    return _entropy_rank(_log_spectrum(W))
 
 
 def stable_rank(W: ArrayLike | LogSVD) -> Float[Array, "*b"]:
@@ -45,16 +44,17 @@ def stable_rank(W: ArrayLike | LogSVD) -> Float[Array, "*b"]:
     >>> float(dl.stable_rank(np.diag([2.0, 1.0])))
     1.25
     """
-    return _square_rank(_log_singular_values(W))
+    return _square_rank(_log_spectrum(W))
 
 
 @jax.jit
 def _entropy_rank(log_s: Array) -> Array:
-    total = jax.nn.logsumexp(log_s, axis=-1, keepdims=True)
+    # Relative to the largest, so that the sum neither overflows nor underflows; the rank is blind
+    # to the scale, and so the scale needs no derivative.
+    top = jax.lax.stop_gradient(jnp.max(log_s, axis=-1, keepdims=True))
     present = ~jnp.isneginf(log_s)
-    log_p = jnp.where(present, log_s, 0.0) - total
-    entropy = -jnp.sum(jnp.where(present, jnp.exp(log_p) * log_p, 0.0), axis=-1)
-    return jnp.where(present.any(-1), jnp.exp(entropy), jnp.nan)
+    ratio = jnp.where(present, jnp.exp(jnp.where(present, log_s, 0.0) - top), 0.0)
+    return jnp.where(present.any(-1), effective_rank_of(ratio, jnp), jnp.nan)
 
 
 @jax.jit
@@ -65,13 +65,7 @@ def _square_rank(log_s: Array) -> Array:
     return jnp.where(present.any(-1), jnp.sum(jnp.exp(2 * ratio), axis=-1), jnp.nan)
 
 
-@jax.jit
-def _log_spectrum(W: Array) -> Array:
-    s = W if W.ndim == 1 else jnp.linalg.svd(W, compute_uv=False)
-    return jnp.where(s > 0, jnp.log(jnp.where(s > 0, s, 1.0)), jnp.where(s == 0, -jnp.inf, jnp.nan))
-
-
-def _log_singular_values(W: Any) -> Array:
+def _log_spectrum(W: ArrayLike | LogSVD) -> Array:
     """log σ along the last axis, checked."""
     if isinstance(W, LogSVD):
         log_s = W.log_s
@@ -90,7 +84,7 @@ def _log_singular_values(W: Any) -> Array:
             ~finite.all(),
             InputError("W must be finite, got NaN or infinite entries: remove them first."),
         )
-        log_s = _log_spectrum(W)
+        log_s = log_singular_values(W) if W.ndim == 1 else log_spectrum(W)
     if not is_traced(log_s):
         values = np.asarray(log_s)
         if np.isnan(values).any():

@@ -18,7 +18,7 @@ from ..energies import Completion, Sensing
 from ..errors import InputError
 from ..geometry.kernel import inverse_depth, log_kernel
 from ..geometry.operator import Operator
-from ..geometry.point import LogSVD
+from ..geometry.point import LogSVD, log_singular_values
 
 # Up to this size K is formed: its eigenvalues then cost less than the compilation of the rest.
 DENSE = 1500
@@ -60,7 +60,7 @@ class _Point(Operator):
         else:
             op = Operator(W, depth, rank_rtol=rank_rtol)
             self = cls.from_svd(op.U, op.s, op.Vt, depth)
-            log_s = jnp.where(op.s > 0, jnp.log(jnp.where(op.s > 0, op.s, 1.0)), -jnp.inf)
+            log_s = log_singular_values(op.s)
         object.__setattr__(self, "log_s", log_s)
         return self
 

@@ -9,17 +9,21 @@ Everything is written in ν = 1/N, so that depth is an ordinary array argument a
 with φ(z) = (1 − e^{−z})/z. Nothing cancels in the second form.
 """
 
-from typing import Any
+from types import ModuleType
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
+from numpy.typing import DTypeLike
 
 from ..checks import check_depth
 
+ArrayT = TypeVar("ArrayT", Array, np.ndarray)  # a formula for both gives what it is given
 
-def inverse_depth(depth: ArrayLike, dtype: Any) -> Float[Array, "..."]:
+
+def inverse_depth(depth: ArrayLike, dtype: DTypeLike) -> Float[Array, "..."]:
     """ν = 1/N as an array of ``dtype``; 0 at N = ∞, NaN where N < 1."""
     N = jnp.asarray(depth, dtype)
     return jnp.where(N >= 1, 1 / N, jnp.nan)
@@ -36,14 +40,25 @@ def _rounding_of_inverse(N: Array, nu: Array) -> Array:
     return jnp.where(jnp.isfinite(N), missing / N, 0.0)
 
 
-def shrink(z: Array, nu: Array) -> Array:
-    """φ(z)/φ(νz) = (1 − e^{−z}) ν / (1 − e^{−νz}) for z in [0, ∞], ν in [0, 1]; its limits at z =
-    0, z = ∞ and ν = 0.
+def shrink(z: ArrayT, nu: ArrayT | float, xp: ModuleType = jnp) -> ArrayT:
+    """φ(z)/φ(νz) = (1 − e^{−z}) ν / (1 − e^{−νz}) for z in [0, ∞], ν in [0, 1], with its limits.
+
+    The limits are 1 at z = 0, ν at z = ∞ and φ(z) at ν = 0. ``xp``: the array module,
+    ``jax.numpy`` or ``numpy``.
     """
     small = nu * z < 1e-30  # there 1 − e^{−νz} = νz to the last digit
-    safe_nu = jnp.where(nu > 0, nu, 1.0)
-    denominator = jnp.where(small | (nu == 0), z, -jnp.expm1(-safe_nu * z) / safe_nu)
-    return jnp.where(z == 0, 1.0, -jnp.expm1(-z) / jnp.where(z == 0, 1.0, denominator))
+    safe_nu = xp.where(nu > 0, nu, 1.0)
+    denominator = xp.where(small | (nu == 0), z, -xp.expm1(-safe_nu * z) / safe_nu)
+    return xp.where(z == 0, 1.0, -xp.expm1(-z) / xp.where(z == 0, 1.0, denominator))
+
+
+def log_kernel_of(log_a: ArrayT, log_b: ArrayT, nu: ArrayT | float, xp: ModuleType = jnp) -> ArrayT:
+    """The formula of `log_kernel`, without its derivative rules, for JAX or NumPy arrays (``xp``)."""
+    big, z = _difference(log_a, log_b, xp)
+    # At N = 1 the head is 0 also where both singular values are, 0 · (−∞).
+    head = xp.where(nu == 1, 0.0, (2 - 2 * nu) * big)
+    value = head + xp.log(shrink(z, nu, xp))
+    return xp.where(xp.isnan(log_a) | xp.isnan(log_b), xp.nan, value)
 
 
 def _bernoulli(z: Array) -> Array:
@@ -159,17 +174,14 @@ def _kernel_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tupl
 
 @jax.custom_jvp
 def _log_kernel(log_a: Array, log_b: Array, nu: Array) -> Array:
-    big, z = _difference(log_a, log_b)
-    head = jnp.where(nu == 1, 0.0, (2 - 2 * nu) * big)
-    return jnp.where(jnp.isnan(log_a) | jnp.isnan(log_b), jnp.nan, head + jnp.log(shrink(z, nu)))
+    return log_kernel_of(log_a, log_b, nu)
 
 
-def _difference(log_a: Array, log_b: Array) -> tuple[Array, Array]:
+def _difference(log_a: ArrayT, log_b: ArrayT, xp: ModuleType = jnp) -> tuple[ArrayT, ArrayT]:
     """(log max, z) from the logarithms, in the manner of `_log_gap`."""
-    big, small = jnp.where(log_a >= log_b, log_a, log_b), jnp.where(log_a >= log_b, log_b, log_a)
-    return big, jnp.where(
-        jnp.isneginf(big), 0.0, 2 * (big - jnp.where(jnp.isneginf(big), 0.0, small))
-    )
+    big, small = xp.where(log_a >= log_b, log_a, log_b), xp.where(log_a >= log_b, log_b, log_a)
+    nothing = xp.isneginf(big)  # both singular values are zero, and −∞ − (−∞) would be NaN
+    return big, xp.where(nothing, 0.0, 2 * (big - xp.where(nothing, 0.0, small)))
 
 
 @_log_kernel.defjvp
@@ -214,7 +226,7 @@ def kernel(a: ArrayLike, b: ArrayLike, depth: ArrayLike) -> Float[Array, "..."]:
     return _kernel(a, b, N)
 
 
-def _floating(*args: ArrayLike) -> list[Any]:
+def _floating(*args: ArrayLike) -> list[ArrayLike]:
     """Those of the arguments whose floating dtype should decide (Python numbers and integers do
     not).
     """

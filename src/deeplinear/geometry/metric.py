@@ -89,7 +89,7 @@ def random_tangent(
     >>> bool(np.isclose(dl.norm(W, Z, math.inf), 1))
     True
     """
-    shape = (*W.U.shape[:-1], W.Vt.shape[-1]) if isinstance(W, LogSVD) else np.shape(W)
+    shape = (*W.U.shape[:-2], *W.shape) if isinstance(W, LogSVD) else np.shape(W)
     dtype = W.log_s.dtype if isinstance(W, LogSVD) else check_matrix(W, batch=True).dtype
     xi = jax.random.normal(key, shape, dtype)
     if unit:
@@ -130,7 +130,7 @@ def _batched(
         W = check_matrix(W, batch=True)
         shape, dtype = W.shape[-2:], W.dtype
     else:
-        shape, dtype = (W.U.shape[-2], W.Vt.shape[-1]), W.log_s.dtype
+        shape, dtype = W.shape, W.log_s.dtype
     checked = tuple(check_matrix(Z, "Z", batch=True) for Z in directions)
     for Z in checked:
         if Z.shape[-2:] != shape:

@@ -21,7 +21,7 @@ from ..checks import check_depth, check_matrix, is_traced, raise_if
 from ..errors import DepthError, InputError, SingularOperatorError
 from .kernel import inverse_depth, log_kernel
 from .operator import log_determinant
-from .point import LogSVD
+from .point import LogSVD, log_spectrum
 
 
 def log_volume(
@@ -54,7 +54,7 @@ def log_volume(
     """
     if coordinates not in ("dense", "svd"):
         raise InputError(f"coordinates must be 'dense' or 'svd', got {coordinates!r}.")
-    log_s, (m, n) = log_spectrum(W)
+    log_s, (m, n) = _log_spectrum(W)
     value = _log_volume(log_s, _nu(depth, log_s), abs(m - n), coordinates)
     error = SingularOperatorError(
         "W must have full rank (and be square at depth = math.inf), for the Riemannian volume "
@@ -90,7 +90,7 @@ def log_stratum_volume(
     >>> bool(np.isclose(dl.log_stratum_volume(np.ones((2, 2)), 2), -0.5 * np.log(2) - np.log(2 / 2)))
     True
     """
-    log_s, (m, n) = log_spectrum(W)
+    log_s, (m, n) = _log_spectrum(W)
     k = log_s.shape[-1]
     if rank is None:
         if is_traced(log_s):
@@ -150,7 +150,7 @@ def entropy(
     >>> bool(np.isclose(dl.entropy(W, 2), np.log(4 * np.pi * np.sqrt(2)) + 0.5 * np.log(5)))
     True
     """
-    log_s, _ = log_spectrum(W)
+    log_s, _ = _log_spectrum(W)
     nu = _nu(depth, log_s)
     value = _interaction(log_s, nu) + _no_slope(log_s)
     if constant is False:
@@ -205,25 +205,20 @@ def check_beta(beta: ArrayLike) -> ArrayLike:
     return raise_if(beta, ~(xp.asarray(beta) > 0), error)
 
 
-def log_spectrum(W: ArrayLike | LogSVD) -> tuple[Float[Array, "*batch k"], tuple[int, int]]:
-    """log σ_1 ≥ … ≥ log σ_k and the shape (m, n) of W. Singular values of a dense W that are
-    rounding noise, up to max(m, n) times machine precision times σ_1, count as zero, as in
-    `Operator`.
+def _log_spectrum(W: ArrayLike | LogSVD) -> tuple[Float[Array, "*batch k"], tuple[int, int]]:
+    """log σ_1 ≥ … ≥ log σ_k, k = min(m, n), and the shape (m, n) of W.
+
+    Singular values of a dense W that are rounding noise, up to max(m, n) times machine precision
+    times σ_1, count as zero, as in `Operator`.
     """
     if isinstance(W, LogSVD):
-        m, n, log_s = W.U.shape[-2], W.Vt.shape[-1], W.log_s
-        missing = min(m, n) - log_s.shape[-1]
+        log_s = W.log_s
+        missing = min(W.shape) - log_s.shape[-1]
         padding = jnp.full((*log_s.shape[:-1], missing), -jnp.inf, log_s.dtype)
-        return jnp.concatenate([log_s, padding], -1), (m, n)
+        return jnp.concatenate([log_s, padding], -1), W.shape
     W = check_matrix(W, batch=True)
-    return _log_singular_values(W), (W.shape[-2], W.shape[-1])
-
-
-@jax.jit
-def _log_singular_values(W: Array) -> Array:
-    s = jnp.linalg.svd(W, compute_uv=False)
-    zero = s <= max(W.shape[-2:]) * jnp.finfo(W.dtype).eps * s[..., :1]
-    return jnp.where(zero, -jnp.inf, jnp.log(jnp.where(zero, 1.0, s)))
+    noise = max(W.shape[-2:]) * float(jnp.finfo(W.dtype).eps)
+    return log_spectrum(W, noise), (W.shape[-2], W.shape[-1])
 
 
 @partial(jax.jit, static_argnums=(2, 3))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..kernel import log_kernel_of
 from .space import Floats, Space
 
 
@@ -29,12 +30,10 @@ def log_density(space: Space, X: Floats, log_det: Floats, theta: Floats) -> Floa
 
 
 def log_kernel(log_a: Floats, log_b: Floats, nu: float) -> Floats:
-    """`deeplinear.geometry.kernel.log_kernel` in NumPy: 64 bits whatever JAX is set to."""
-    big, z = np.maximum(log_a, log_b), 2 * np.abs(log_a - log_b)
-    safe = np.where(z > 0, z, 1.0)
-    below = -np.expm1(-nu * safe) / nu if nu else safe
-    with np.errstate(divide="ignore"):  # λ_∞(a, 0) = 0
-        return 2 * (1 - nu) * big + np.where(z > 0, np.log(-np.expm1(-safe) / below), 0.0)
+    """The `deeplinear.geometry.kernel.log_kernel` in NumPy: 64 bits whatever JAX is set to."""
+    # λ_∞(a, 0) = 0, of logarithm −∞; 0 · ∞ is computed at ν = 0, and not used
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return log_kernel_of(log_a, log_b, nu, np)
 
 
 def _log_singular_values(space: Space, s: NDArray[Any], log_det: Floats) -> Floats:
