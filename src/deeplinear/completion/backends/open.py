@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Lock
 
-import joblib
 from threadpoolctl import threadpool_limits
 
 from ...errors import InputError
+from ...processors import processor_count
 from ..data.observations import Observations
 from .base import AbstractBackend
 
@@ -23,7 +23,7 @@ SMALL_CELLS = 1 << 18
 def check_threads(threads: int | None) -> int:
     """The number of threads to use: all cores this process may run on, unless given."""
     if threads is None:
-        return joblib.cpu_count()  # sees the limits of containers too
+        return processor_count()
     if threads < 1 or threads != int(threads):
         raise InputError(
             f"threads must be a positive integer or None (all cores), got {threads!r}."

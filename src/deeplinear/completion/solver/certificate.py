@@ -1,12 +1,9 @@
-"""How stationary a thin fit is: the first-order conditions, and the part of the residual that no
-component explains.
-"""
+"""How stationary a fit is: first-order conditions, and what of the residual nothing explains."""
 
 import numpy as np
 
 from ..penalty import Certificate, Penalty
-from .start import residual_matmul, residual_t_matmul
-from .sweep import FitProblem, State
+from .problem import FitProblem, State, residual_matmul, residual_t_matmul
 
 # Block and number of power steps for ‖R_⊥‖₂.
 BLOCK = 8
@@ -47,7 +44,7 @@ def missing(
 
 
 def certify(problem: FitProblem, penalty: Penalty, state: State) -> Certificate:
-    """`engine.certificate` for a thin, balanced state, in O(nnz · r): R̃V = U diag f'(s), R̃ᵀU = V
+    """The `Certificate` of a balanced state, in O(nnz · r): R̃V = U diag f'(s), R̃ᵀU = V
     diag f'(s), bias equations.
 
     ``tangent`` is relative (0 is exact). ``normal`` = ‖R̃_⊥‖₂ (a lower estimate by power iteration)

@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...atomic import write_atomically
 from ...errors import InputError
 from ..data.observations import Observations
 
+PathLike = str | os.PathLike[str]
 # Writing may take this part of the time.
 SHARE = 0.05
 
 
-def fingerprint(observations: Observations, options: dict[str, Any], *arrays: Any) -> str:
+def fingerprint(observations: Observations, options: dict[str, Any], *arrays: ArrayLike) -> str:
     """A hash of the entries, and of the options and other ``arrays`` that the result depends on."""
     digest = hashlib.blake2b(digest_size=16)
     for array in (
@@ -40,7 +42,7 @@ class Checkpoint:
     The format is NumPy's ``.npz`` without pickled objects; the scalars are one JSON text.
     """
 
-    def __init__(self, path: str | os.PathLike[str], mark: str) -> None:
+    def __init__(self, path: PathLike, mark: str) -> None:
         self.path, self.mark = Path(path), mark
         self._next = 0.0
 

@@ -1,5 +1,4 @@
-"""The flow of the network itself at the size of `thin`: no weight decay, a small start, early
-stopping.
+"""The flow of the network itself: no weight decay, a small start, early stopping.
 
 For N < ∞ the rank of W is invariant, so that Ẇ = −A_{N,W}(E′(W)) lives on W = U diag(s) Vᵀ of fixed
 rank r and needs of the residual R = −E′ only R V and Rᵀ U:
@@ -7,7 +6,7 @@ rank r and needs of the residual R = −E′ only R V and Rᵀ U:
     Ẇ = U (λ(s_i, s_j) ∘ UᵀRV) Vᵀ + (1 − UUᵀ) R V diag(λ(s, 0)) Vᵀ + U diag(λ(s, 0)) Uᵀ R (1 − VVᵀ).
 
 It is integrated by Heun's method, every stage truncated to rank r (a projected Runge–Kutta method,
-Kieri and Vandereycken 2019): small singular values do no harm, and ties are nothing special. Cost
+Kieri and Vandereycken 2019): small singular values do no harm, and ties need no care. Cost
 per step: four passes over the entries and O((m + n) r²).
 """
 
@@ -21,15 +20,26 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
-from ..backends.threads import workers
+from ...status import Status
+from ..backends.open import open_backend
 from ..data.observations import Observations
 from ..linalg import thin_svd
-from .descent import Callback, Held, Validation
-from .fit import make_options, make_problem, update
+from ..penalty import Penalty
+from .descent import Callback
+from .fit import make_problem, update
+from .fit_state import Validation, ValidationSplit
+from .options import FitOptions
+from .problem import (
+    FitProblem,
+    State,
+    assemble,
+    energy,
+    residual_matmul,
+    residual_t_matmul,
+    rounding,
+)
 from .result import LowRankFit
-from .schedule import Options
-from .start import additive, leading, residual_matmul, residual_t_matmul
-from .sweep import FitProblem, State, assemble, energy, rounding
+from .start import additive, leading
 
 # The singular values of the start lie within this factor of each other.
 SPREAD = math.e
@@ -128,28 +138,44 @@ def _truncated(
     return U[:, :r], s[:r], Vt[:r].T
 
 
-def flow(
+@dataclass(frozen=True)
+class FlowLaw:
+    """How a flow starts, steps and ends.
+
+    - ``start_scale``: the singular values of the start, relative to the largest of the residual.
+    - ``stop``: it ends at this part of E(W = 0); ``t1``: or at this time; ``max_steps``: or after
+      this number of steps that were tried.
+    - ``rtol``: the error per step relative to ‖W‖.
+    - ``start`` = (U, s, V) replaces the random start.
+    """
+
+    start_scale: float = 1e-3
+    stop: float = NO_ENERGY
+    t1: float = math.inf
+    rtol: float = 1e-3
+    max_steps: int = MAX_STEPS
+    start: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("start_scale", "rtol", "t1", "stop"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} must be positive, got {getattr(self, name)!r}.")
+
+
+def low_rank_flow(
     observations: Observations,
     *,
-    depth: float = 3,
-    max_rank: int | None = None,
-    start_scale: float = 1e-3,
-    stop: float = NO_ENERGY,
-    t1: float = math.inf,
-    rtol: float = 1e-3,
-    max_steps: int = MAX_STEPS,
+    law: FlowLaw = FlowLaw(),  # noqa: B008 (immutable)
     validation: Validation | None = None,
-    patience: int = 20,
-    biases: bool = True,
-    bias_ridge: float = 2.0,
-    start: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
     threads: int | None = None,
     device: str = "cpu",
-    seed: int = 0,
     callback: Callback | None = None,
+    **options: Any,
 ) -> LowRankFit:
-    """Train the network: Ẇ = −A_{N,W}(E′(W)) from a small start of rank ``max_rank``, on the
-    residual of the biases alone.
+    """Train the network: Ẇ = −A_{N,W}(E′(W)) from a small start of rank ``max_rank``.
+
+    It moves on the residual of the biases alone. ``options`` are depth, max_rank, bias_ridge,
+    patience (default 20) and seed of `FitOptions`; ``law`` says how it starts and ends.
 
     E = ½ Σ w_ij (W_ij + μ + a_i + b_j − x_ij)² with μ, a, b fixed at the additive fit. The start
     has random frames and singular values of about ``start_scale`` times the largest of the residual
@@ -184,39 +210,21 @@ def flow(
     >>> truth = rng.normal(size=(30, 2)) @ rng.normal(size=(2, 20))
     >>> rows, cols = np.nonzero(rng.random(truth.shape) < 0.7)
     >>> seen = Observations.from_triples(rows, cols, truth[rows, cols], truth.shape)
-    >>> found = flow(seen, depth=3, max_rank=5, biases=False)
-    >>> found.status, bool(abs(found.predict(rows, cols) - truth[rows, cols]).max() < 0.1)
-    ('converged', True)
+    >>> result = low_rank_flow(seen, depth=3, max_rank=5, bias_ridge=None)
+    >>> result.converged, bool(abs(found.predict(rows, cols) - truth[rows, cols]).max() < 0.1)
+    (True, True)
     """
-    for name, value in (("start_scale", start_scale), ("rtol", rtol), ("t1", t1), ("stop", stop)):
-        if not value > 0:
-            raise InputError(f"{name} must be positive, got {value!r}.")
-    options = make_options(
-        observations,
-        depth=depth,
-        strength=0.0,
-        decay=0.0,
-        max_rank=max_rank,
-        bias_ridge=bias_ridge if biases else None,
-        smoothing=0.0,
-        scaling=0.0,
-        tol=0.0,
-        max_sweeps=max_steps,
-        patience=patience,
-        steps=1,
-        seed=seed,
-    )
-    with workers(threads, device) as backend:
-        problem = make_problem(observations, options, backend)
-        held = (
-            None
-            if validation is None
-            else Held.check(validation, observations.shape, observations.dtype)
-        )
+    given = {"patience": 20} | options
+    fixed = {"strength": 0.0, "decay": 0.0, "smoothing": 0.0, "weighted_trace_norm": 0.0, "steps": 1}
+    record = FitOptions(**given | fixed | {"tol": 0.0, Status.max_steps: law.max_steps})
+    record = record.for_data(observations)
+    with open_backend(observations, threads, device) as backend:
+        problem = make_problem(observations, record, backend)
+        held_out = None if validation is None else ValidationSplit.check(validation, observations)
         bias_only = additive(problem)
-        U, s, V = _small(problem, options, bias_only, start_scale) if start is None else start
-        course = _Flow(problem, options.depth, bias_only, float(s[-1]))
-        return _Run(course, options, held, Stop(stop, t1, rtol), callback).integrate(U, s, V)
+        U, s, V = law.start or _small(problem, record, bias_only, law.start_scale)
+        course = _Flow(problem, record.depth, bias_only, float(s[-1]))
+        return _Run(course, record, held_out, law, callback).integrate(U, s, V)
 
 
 def fold_in_new_lines(
@@ -228,9 +236,9 @@ def fold_in_new_lines(
     threads: int | None = None,
     device: str = "cpu",
 ) -> LowRankFit:
-    """``fit``, the end of a flow, with those lines folded in that have no other entries than the
-    new ones at (``rows``, ``cols``).
+    """``fit``, the end of a flow, with the new lines at (``rows``, ``cols``) folded in.
 
+    New are those that have no other entries than these.
     Everything else stays where the flow was stopped: solving other lines, too, would go on to where
     it was not to go.
     """
@@ -238,26 +246,22 @@ def fold_in_new_lines(
     for side, new in ((observations.by_row, rows), (observations.by_col, cols)):
         touched, count = np.unique(np.asarray(new), return_counts=True)
         lines.append(touched[side.counts[touched] <= count])
+    where = {"threads": threads, "device": device}
     found = update(
-        observations,
-        fit,
-        *lines,
-        rounds=10,
-        decay=fit.decay,
-        smoothing=0.0,
-        threads=threads,
-        device=device,
+        observations, fit, *lines, rounds=10, decay=fit.decay, smoothing=0.0, **where
     )
-    return replace(found, tau=math.nan, decay=fit.decay, floor=fit.floor, status=fit.status)
+    ridge = Penalty(fit.depth, fit.decay, fit.floor).slope(found.spectrum)
+    own = {"decay": fit.decay, "floor": fit.floor, "status": fit.status, "ridge": ridge}
+    return replace(found, tau=math.nan, **own)
 
 
 def _small(
-    problem: FitProblem, options: Options, bias_only: State, start_scale: float
+    problem: FitProblem, options: FitOptions, bias_only: State, start_scale: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Random frames, and singular values that are ``start_scale`` times what the residual asks for
     (nothing, if it asks for nothing).
     """
-    rng, rank = np.random.default_rng(options.seed), options.max_rank
+    rng, rank = np.random.default_rng(options.seed), options.rank_cap
     U, V = (np.linalg.qr(rng.normal(size=(side, rank)))[0] for side in problem.observations.shape)
     if energy(problem, bias_only) > rounding(problem):
         size = float(leading(problem, bias_only, 1, seed=options.seed)[1][0]) / problem.density
@@ -267,23 +271,14 @@ def _small(
     return U, start_scale * (size or 1e-30) * SPREAD ** -np.linspace(0, 1, rank), V
 
 
-@dataclass(frozen=True)
-class Stop:
-    """Where a flow ends: at a part of E(W = 0), at a time; and the tolerance of its steps."""
-
-    part: float
-    t1: float
-    rtol: float
-
-
 @dataclass
 class _Run:
     """One flow on its way: where it was, the energies, and the held-out errors."""
 
     flow: _Flow
-    options: Options
-    held: Held | None
-    stop: Stop
+    options: FitOptions
+    held_out: ValidationSplit | None
+    law: FlowLaw
     callback: Callback | None
     trace: list[float] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
@@ -291,66 +286,59 @@ class _Run:
     spectra: list[np.ndarray] = field(default_factory=list)
 
     def integrate(self, U: np.ndarray, s: np.ndarray, V: np.ndarray) -> LowRankFit:
-        flow, stop = self.flow, self.stop
+        flow, law = self.flow, self.law
         nothing = rounding(flow.problem)
-        target = max(stop.part * flow.empty, nothing)
+        target = max(law.stop * flow.empty, nothing)
         at = Point(U, s, V, 0.0, energy(flow.problem, flow.state(U, s, V)))
         self._note(at)
-        best, best_try, turned = at, 0, 0
         if flow.empty <= nothing or at.energy <= target:
-            return self._result(at, "converged")
+            return self._result(at, Status.converged)
+        best, best_try, turned = at, 0, 0
         first = flow.velocity(U, s, V)
-        h = min(
-            stop.t1, math.sqrt(stop.rtol) * float(np.linalg.norm(s)) / max(_norm(*first), 1e-300)
-        )
-        status = ""
-        for tried in range(1, int(self.options.max_sweeps) + 1):
+        h = math.sqrt(law.rtol) * float(np.linalg.norm(s)) / max(_norm(*first), 1e-300)
+        h, status = min(law.t1, h), Status.running
+        for tried in range(1, law.max_steps + 1):
             (U, s, V), error = flow.step(at, h, first)
-            value = energy(flow.problem, flow.state(U, s, V)) if error < stop.rtol else math.inf
-            if not (error < stop.rtol and value <= at.energy):
-                h *= max(
-                    0.2,
-                    0.9 * math.sqrt(stop.rtol / max(error, stop.rtol))
-                    if error >= stop.rtol
-                    else 0.5,
-                )
+            value = energy(flow.problem, flow.state(U, s, V)) if error < law.rtol else math.inf
+            if not (error < law.rtol and value <= at.energy):
+                h *= _shrinkage(error, law.rtol)
                 if h == 0 or at.t + h == at.t:  # if not a NaN, E is at its minimum up to rounding
-                    status = "converged" if error < stop.rtol else "diverged"
+                    status = Status.converged if error < law.rtol else Status.diverged
                     break
                 continue
             at = Point(U, s, V, at.t + h, value)
             self._note(at)
-            if self.held is not None and self.scores[-1] == min(self.scores):
+            if self.held_out is not None and self.scores[-1] == min(self.scores):
                 best, best_try, turned = at, tried, 0
-            if value <= target or at.t >= stop.t1 or self._at_rest():
-                status = "converged"
-                break
             turned += value <= _TURN * best.energy
-            patience, rest = (
-                self.options.patience,
-                _REST_INFINITE if math.isinf(flow.depth) else _REST,
-            )
-            if self.held is not None and (
-                turned >= patience or tried - best_try >= rest * patience
-            ):
-                status = "stopped early"
+            if value <= target or at.t >= law.t1 or self._at_rest():
+                status = Status.converged
+            elif self._past_best(turned, tried - best_try):
+                status = Status.stopped_early
+            elif self.callback is not None and self.callback(self._result(at, status)):
+                status = Status.callback
+            if status != Status.running:
                 break
-            if self.callback is not None and self.callback(self._result(at, "max_sweeps")):
-                status = "callback"
-                break
-            h = min(h * min(3.0, 0.9 * math.sqrt(stop.rtol / max(error, 1e-300))), stop.t1 - at.t)
+            h = min(h * min(3.0, 0.9 * math.sqrt(law.rtol / max(error, 1e-300))), law.t1 - at.t)
             first = flow.velocity(U, s, V)
-        if not status:  # out of steps, perhaps long after the best
-            late = self.held is not None and tried - best_try >= _REST * self.options.patience
-            status = "stopped early" if late else "max_sweeps"
-        return self._result(at if self.held is None else best, status)
+        if status == Status.running:  # out of steps, perhaps long after the best
+            late = self.held_out is not None and tried - best_try >= _REST * self.options.patience
+            status = Status.stopped_early if late else Status.max_steps
+        return self._result(at if self.held_out is None else best, status)
+
+    def _past_best(self, turned: int, since: int) -> bool:
+        """Whether the held-out error has turned: for long, or since E fell to a part of its best."""
+        if self.held_out is None:
+            return False
+        rest = _REST_INFINITE if math.isinf(self.flow.depth) else _REST
+        return turned >= self.options.patience or since >= rest * self.options.patience
 
     def _note(self, at: Point) -> None:
         self.trace.append(at.energy)
         self.times.append(at.t)
         self.spectra.append(at.s)
-        if self.held is not None:
-            self.scores.append(self.held.rmse(self.flow.state(at.U, at.s, at.V)))
+        if self.held_out is not None:
+            self.scores.append(self.held_out.rmse(self.flow.problem, self.flow.state(at.U, at.s, at.V)))
 
     def _at_rest(self) -> bool:
         if len(self.times) <= _FIRST:
@@ -360,24 +348,33 @@ class _Run:
             return False
         return bool((self.spectra[-1] <= (1 + _GROWN) * self.spectra[half]).all())
 
-    def _result(self, at: Point, status: str) -> LowRankFit:
-        flow, options = self.flow, self.options
-        held = self.held is not None and flow.empty > 0
+    def _result(self, at: Point, status: Status) -> LowRankFit:
+        flow, depth = self.flow, self.options.depth
+        held = self.held_out is not None and flow.empty > 0
+        decay = _implied_decay(flow, at)
         return LowRankFit.of(
             flow.problem,
             flow.state(at.U, at.s, at.V),
-            depth=options.depth,
-            strength=at.energy / flow.empty if held else self.stop.part,
-            decay=_implied_decay(flow, at),
+            Penalty(depth, decay, flow.least).slope(at.s),
+            depth=depth,
+            strength=at.energy / flow.empty if held else self.law.stop,
+            decay=decay,
             floor=flow.least,
             tau=math.nan,
-            scaling=0.0,
+            weighted_trace_norm=0.0,
             objective=tuple(self.trace),
             validation=tuple(self.scores),
             sweep=self.times.index(at.t),
             n_sweeps=len(self.trace) - 1,
             status=status,
         )
+
+
+def _shrinkage(error: float, rtol: float) -> float:
+    """The factor of the next try after a step with this error, or one that raised E (error < rtol)."""
+    if error < rtol:
+        return 0.5
+    return max(0.2, 0.9 * math.sqrt(rtol / error)) if error > 0 else 0.2
 
 
 def _norm(A: np.ndarray, B: np.ndarray) -> float:

@@ -1,6 +1,4 @@
-"""What a large fit returns: `LowRankFit`, its predictions, and `fold_in` for lines that it has not
-seen.
-"""
+"""What a fit returns: `LowRankFit`, its predictions, and `fold_in` for lines it has not seen."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -8,14 +6,20 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...errors import InputError
-from ..backends import loops
-from ..backends.threads import workers
+from ...status import Status
+from ..backends.base import Pass
+from ..backends.open import open_backend
+from ..backends.pairs import at
 from ..data.observations import Observations, check_indices
 from ..linalg import thin_svd
 from ..penalty import Certificate, Penalty
-from .sweep import FitProblem, State, assemble, solve_lines
+from .problem import FitProblem, State, assemble, solve_lines
+
+# The least implied ridge, in units of density times the singular value.
+LEAST_RIDGE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -28,13 +32,18 @@ class LowRankFit:
     ``left`` and ``right`` are its balanced factors (P̃ = ρ ∘ left = U√Σ). ``objective`` has a value
     per sweep, never rising; ``validation`` the held-out root-mean-square error after every sweep
     (of a flow: also before the first step); ``sweep`` is the number of sweeps after which this
-    iterate was taken. ``status`` is ``"converged"``, ``"stopped early"`` (the held-out error rose),
-    ``"callback"``, ``"max_sweeps"``, or ``"diverged"``: the objective rose by more than rounding.
+    iterate was taken.
+
+    ``ridge`` (r,) is the weight decay of each component that this iterate amounts to: f'(s) at a
+    stationary one, the pull u_kᵀ R̃ v_k of the residual on an iterate that was stopped early. It is
+    what `fold_in` and deviations need. ``status`` is converged, stopped_early (the held-out error
+    rose), callback, max_steps, or diverged: the objective rose by more than rounding.
     """
 
     left: np.ndarray
     right: np.ndarray
     spectrum: np.ndarray
+    ridge: np.ndarray
     mean: float
     row_bias: np.ndarray
     col_bias: np.ndarray
@@ -46,22 +55,22 @@ class LowRankFit:
     floor: float
     tau: float
     bias_ridge: float | None
-    scaling: float
+    weighted_trace_norm: float
     mean_counts: tuple[float, float]
     objective: tuple[float, ...] = ()
     validation: tuple[float, ...] = ()
     sweep: int = 0
     n_sweeps: int = 0
-    status: str = "max_sweeps"
+    status: Status = Status.max_steps
     certificate: Certificate = field(
         default_factory=lambda: Certificate(math.nan, math.nan, math.nan)
     )
 
     @classmethod
-    def of(cls, problem: FitProblem, state: State, **rest: Any) -> "LowRankFit":
-        """From the iterate ``state``, whose arrays are copied; ``rest``: the penalty, and how it
-        was reached.
-        """
+    def of(
+        cls, problem: FitProblem, state: State, ridge: np.ndarray, **rest: Any
+    ) -> "LowRankFit":
+        """From the iterate ``state``, whose arrays are copied; ``rest``: the other fields."""
         seen, r = problem.observations, state.rank
         rows, cols = (
             float(np.maximum(lines.counts, 1).mean()) for lines in (seen.by_row, seen.by_col)
@@ -70,6 +79,7 @@ class LowRankFit:
             left=state.Z[:, :r].copy(),
             right=state.Y[:, :r].copy(),
             spectrum=state.s,
+            ridge=ridge,
             mean=state.mean,
             row_bias=state.row_bias.copy(),
             col_bias=state.col_bias.copy(),
@@ -85,7 +95,7 @@ class LowRankFit:
         """Whether the fit ended where it was meant to, and not because ``max_sweeps`` were used
         up.
         """
-        return self.status in ("converged", "stopped early")
+        return bool(Status.succeeded(self.status))
 
     @property
     def flowed(self) -> bool:
@@ -157,17 +167,21 @@ class LowRankFit:
             mean_counts=self.mean_counts[::-1],
         )
 
-    def predict(self, rows: Any, cols: Any) -> np.ndarray:
-        """The entries (rows[t], cols[t]), t = 1 … T, of the completed matrix, in the dtype of the
-        fit; O(T r).
-        """
+    def predict(self, rows: ArrayLike, cols: ArrayLike) -> np.ndarray:
+        """The entries (rows[t], cols[t]) of the completed matrix, in the dtype of the fit; O(T r)."""
         m, n = self.shape
         rows, cols = (np.atleast_1d(np.asarray(x)) for x in (rows, cols))
         rows, cols = check_indices(rows, m, "rows"), check_indices(cols, n, "cols")
-        Z, Y = self._sides
-        out = np.empty(len(rows), Z.dtype)
-        loops.at(0, len(rows), rows, cols, Z.dtype.type(self.mean), Z, Y, out)
-        return out
+        return at(rows, cols, *self._sides, self.mean)
+
+
+def implied_ridge(problem: FitProblem, state: State, seen: Pass) -> np.ndarray:
+    """The weights d_k = u_kᵀ R̃ v_k under which ``state`` is stationary along each component (r,).
+
+    ``seen`` is what a pass over its rows saw.
+    """
+    pull = seen.pull[: state.rank] / state.s
+    return np.maximum(pull, LEAST_RIDGE * problem.density * state.s)
 
 
 def fold_in(
@@ -176,12 +190,13 @@ def fold_in(
     *,
     steps: int | None = None,
     threads: int | None = None,
+    device: str = "cpu",
 ) -> LowRankFit:
-    """Rows that the fit has not seen, given its columns: a `LowRankFit` of the same columns and of the
-    rows of ``observations``.
+    """Rows that the fit has not seen, given its columns.
 
-    Row i minimizes ½ Σ_j w_ij (W_ij + μ + a_i + b_j − x_ij)² + ½ ρ_i² Σ_k f'(s_k) p_ik² + ½ β a_i²
-    over p_i, a_i: at a stationary fit the rows it was fitted on come out as they are. ``steps``
+    The result is a `LowRankFit` of the same columns and of the rows of ``observations``. Row i
+    minimizes ½ Σ_j w_ij (W_ij + μ + a_i + b_j − x_ij)² + ½ ρ_i² Σ_k ridge_k p_ik² + ½ β a_i² over
+    p_i, a_i: at a stationary fit the rows it was fitted on come out as they are. ``steps``
     conjugate-gradient steps (default: 2 r + 10, to rounding). For new columns fold into ``fit.T``
     with ``observations.T``.
 
@@ -193,7 +208,7 @@ def fold_in(
             f"observations must have the {len(fit.right)} columns of the fit, got {n}."
         )
     counts = np.maximum(observations.by_row.counts, 1)
-    scale = (counts / fit.mean_counts[0]) ** (fit.scaling / 2)
+    scale = (counts / fit.mean_counts[0]) ** (fit.weighted_trace_norm / 2)
     state = assemble(
         np.zeros((m, fit.rank)),
         fit.right,
@@ -203,19 +218,10 @@ def fold_in(
         fit.mean,
         fit.right.dtype,
     )
-    with workers(threads) as backend:
-        solve_lines(
-            observations.by_row,
-            state.Z,
-            state.Y,
-            fit.mean,
-            fit.penalty.slope(fit.spectrum),
-            scale,
-            fit.rank,
-            fit.bias_ridge,
-            backend,
-            2 * fit.rank + 10 if steps is None else steps,
-        )
+    bias, steps = (fit.rank, fit.bias_ridge), 2 * fit.rank + 10 if steps is None else steps
+    with open_backend(observations, threads, device) as backend:
+        lines, sides = observations.by_row, (state.Z, state.Y)
+        solve_lines(backend, lines, sides, fit.mean, fit.ridge, scale, bias, steps)
     return replace(
         fit,
         left=state.Z[:, : fit.rank].copy(),

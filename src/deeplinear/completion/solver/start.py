@@ -1,6 +1,4 @@
-"""Before the first sweep of a large fit: line scales, the biases alone, the noise scale τ, the
-leading singular triples.
-"""
+"""Before the first sweep: line scales, the biases alone, the noise scale τ, the leading triples."""
 
 from dataclasses import replace
 
@@ -8,11 +6,22 @@ import numpy as np
 
 from ..data.observations import Compressed, Observations
 from ..penalty import Penalty
-from .sweep import FitProblem, State, assemble, energy, rows_pass, sweep
+from .problem import (
+    FitProblem,
+    State,
+    assemble,
+    energy,
+    residual_matmul,
+    residual_t_matmul,
+    rows_pass,
+)
+from .sweep import sweep
 
 BIAS_SWEEPS = 5
 POWER_STEPS = 4
 OVERSAMPLING = 8
+# Triples that a spectral start asks for at first.
+FIRST_TRIPLES = 64
 
 
 def line_scale(lines: Compressed, power: float) -> np.ndarray:
@@ -43,30 +52,6 @@ def additive(problem: FitProblem) -> State:
         for _ in range(BIAS_SWEEPS):
             state = sweep(replace(problem, steps=1), Penalty(2, 0.0, 1.0), state)[1]
     return state
-
-
-def residual_matmul(problem: FitProblem, state: State, X: np.ndarray, seed: int = 0) -> np.ndarray:
-    """R̃ X with R̃ = diag(1/ρ) (w ∘ residual) diag(1/κ) = −∂E/∂W̃ (m×n) and X (n×k); ``seed`` > 0
-    randomizes the signs.
-    """
-    inner = np.ascontiguousarray(X / problem.col_scale[:, None], dtype=state.Z.dtype)
-    mean = state.Z.dtype.type(state.mean)
-    out = problem.backend.residual_matmul(
-        problem.observations.by_row, state.Z, state.Y, inner, mean, seed
-    )
-    return out / problem.row_scale[:, None]
-
-
-def residual_t_matmul(
-    problem: FitProblem, state: State, X: np.ndarray, seed: int = 0
-) -> np.ndarray:
-    """R̃ᵀ X (n×k), X (m×k)."""
-    inner = np.ascontiguousarray(X / problem.row_scale[:, None], dtype=state.Z.dtype)
-    mean = state.Z.dtype.type(state.mean)
-    out = problem.backend.residual_matmul(
-        problem.observations.by_col, state.Y, state.Z, inner, mean, seed
-    )
-    return out / problem.col_scale[:, None]
 
 
 def leading(
@@ -102,14 +87,19 @@ def noise_scale(problem: FitProblem, state: State, seed: int = 0) -> float:
     return float(leading(problem, state, 1, steps=2 * POWER_STEPS, signs=seed + 1, seed=seed)[1][0])
 
 
-def spectral(
+def spectral_initialization(
     problem: FitProblem, state: State, penalty: Penalty, max_rank: int, seed: int = 0
 ) -> State:
-    """The biases of ``state`` with the leading triples of R̃, soft-thresholded: s = (g − λ)/density
-    where g > λ (depth 2).
+    """The biases of ``state`` with the leading triples of R̃, soft-thresholded as depth 2 would.
+
+    s = (g − λ)/density where g > λ. Triples are asked for in growing numbers, until they reach λ.
     """
-    m, n = problem.observations.shape
-    U, g, V = leading(problem, state, min(max_rank, m, n), seed=seed)
+    cap = min(max_rank, *problem.observations.shape)
+    k = min(cap, FIRST_TRIPLES)
+    U, g, V = leading(problem, state, k, seed=seed)
+    while k < cap and g[-1] > penalty.decay:
+        k = min(cap, 2 * k)
+        U, g, V = leading(problem, state, k, seed=seed)
     keep = g > penalty.decay
     s = (g[keep] - penalty.decay) / problem.density
     root = np.sqrt(s)
