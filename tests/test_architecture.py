@@ -46,7 +46,7 @@ TREE = {
         ["point", "kernel"],
         ["operator"],
         ["derivatives"],
-        ["metric", "volume"],
+        ["metric", "volume", "shooting"],
         ["curvature", "geodesic_closed_form", "ball_volume"],
         ["geodesic"],
         ["adapters"],

@@ -122,7 +122,7 @@ class Completion(AbstractEnergy):
                     f"{name} must lie in 0 … {bound - 1} for shape {shape}, got {index.min()} … "
                     f"{index.max()}."
                 )
-        # Entries listed twice would overwrite each other below, and the energy would not be the sum.
+        # Entries listed twice would overwrite each other below: the energy would miss a term.
         flat = np.ravel_multi_index((rows, cols), shape)
         if np.unique(flat).size != flat.size:
             raise InputError(

@@ -16,8 +16,7 @@ ArrayT = TypeVar("ArrayT", np.ndarray, "jax.Array")  # the result is of the argu
 
 
 def effective_rank_of(s: ArrayT, xp: ModuleType = np) -> ArrayT:
-    """The effective rank exp(−Σ p_i log p_i), p_i = s_i / Σ_j s_j, of singular values s ≥ 0; 0 where
-    all of them are 0.
+    """The effective rank exp(−Σ p_i log p_i), p_i = s_i / Σ_j s_j; 0 where all s_i ≥ 0 are 0.
 
     **Shapes**: s is (…, k), the result (…). Any positive multiple of s gives the same; the caller
     scales s so that its sum neither overflows nor underflows.

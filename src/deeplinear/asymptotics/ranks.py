@@ -12,8 +12,9 @@ from ..spectrum import effective_rank_of
 
 
 def effective_rank(W: ArrayLike | LogSVD) -> Float[Array, "*b"]:
-    """The effective rank exp(−Σ p_i log p_i), p_i = σ_i / Σ_j σ_j: between 1 and the rank, and the
-    rank where all σ_i are equal.
+    """The effective rank exp(−Σ p_i log p_i), p_i = σ_i / Σ_j σ_j.
+
+    It lies between 1 and the rank, and is the rank where all σ_i > 0 are equal.
 
     **Shapes**: ``W`` is …×m×n with any leading axes, or a vector of k singular values, or a
     `LogSVD`; one number for each matrix. Independent of the scale of W, also at 1e−200;
@@ -33,8 +34,9 @@ def effective_rank(W: ArrayLike | LogSVD) -> Float[Array, "*b"]:
 
 
 def stable_rank(W: ArrayLike | LogSVD) -> Float[Array, "*b"]:
-    """The stable rank ‖W‖_F² / ‖W‖_2² = Σ σ_i² / σ_1²: between 1 and the rank, and blind to small
-    singular values.
+    """The stable rank ‖W‖_F² / ‖W‖_2² = Σ σ_i² / σ_1².
+
+    It lies between 1 and the rank, and hardly sees small singular values.
 
     **Shapes**, scale and **Raises** as for `effective_rank`.
 
@@ -70,21 +72,17 @@ def _log_spectrum(W: ArrayLike | LogSVD) -> Array:
     if isinstance(W, LogSVD):
         log_s = W.log_s
     else:
-        W = W if hasattr(W, "dtype") else np.asarray(W)
-        if W.ndim == 0 or 0 in W.shape[-2:] or W.dtype.kind not in "fiub" or W.dtype.itemsize == 2:
+        s = W if isinstance(W, Array | np.ndarray) else np.asarray(W)
+        if s.ndim == 0 or 0 in s.shape[-2:] or s.dtype.kind not in "fiub" or s.dtype.itemsize == 2:
             raise InputError(
                 "W must be a real matrix of 32 or 64 bits, a stack of them, a vector of singular "
-                "values or a LogSVD, "
-                f"got shape {W.shape} and dtype {W.dtype}."
+                f"values or a LogSVD, got shape {s.shape} and dtype {s.dtype}."
             )
-        W = jnp.asarray(W, W.dtype if W.dtype.kind == "f" else float)
-        finite = (jnp if is_traced(W) else np).isfinite(W)
-        W = raise_if(
-            W,
-            ~finite.all(),
-            InputError("W must be finite, got NaN or infinite entries: remove them first."),
-        )
-        log_s = log_singular_values(W) if W.ndim == 1 else log_spectrum(W)
+        X = jnp.asarray(s, s.dtype if s.dtype.kind == "f" else float)
+        finite = (jnp if is_traced(X) else np).isfinite(X)
+        error = InputError("W must be finite, got NaN or infinite entries: remove them first.")
+        X = raise_if(X, ~finite.all(), error)
+        log_s = log_singular_values(X) if X.ndim == 1 else log_spectrum(X)
     if not is_traced(log_s):
         values = np.asarray(log_s)
         if np.isnan(values).any():

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 
 class LogSVD(eqx.Module):
-    """A matrix W = U diag(e^{log_s}) Vt by its thin SVD, with the logarithms of the singular values.
+    """A matrix W = U diag(e^{log_s}) Vt by its thin SVD, with logarithms of singular values.
 
     The singular values may lie far below the floating-point range. As a start for `gradient_flow`
     it resumes a flow exactly where ``result.end`` left it.

@@ -1,5 +1,4 @@
-"""The three volumes of a deep linear network: Riemannian volume, volume on a stratum of fixed rank,
-and orbit entropy.
+"""The three volumes of a deep linear network: Riemannian, on a stratum of fixed rank, of orbits.
 
 They are functions of the singular values alone, and answer different questions; see
 docs/three_volumes.md. A matrix is given dense, with any leading batch axes, or as a `LogSVD`, whose
@@ -9,7 +8,7 @@ singular values may lie far below the floating-point range.
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from types import ModuleType
 
 import jax
 import jax.numpy as jnp
@@ -27,17 +26,16 @@ from .point import LogSVD, log_spectrum
 def log_volume(
     W: ArrayLike | LogSVD, depth: ArrayLike, coordinates: str = "dense"
 ) -> Float[Array, "..."]:
-    """log √det g^N, the density of the Riemannian volume of the deep linear network at a W of full
-    rank,
+    """log √det g^N, the density of the Riemannian volume at a W of full rank,
 
         log √det g^N = −½ Σ log λ_N over all m·n eigenvalues of A_{N,W},
 
-    with respect to Lebesgue measure dW = ∏ dW_ij (``coordinates="dense"``), or with respect to dΣ
-    dU dV in singular-value coordinates (``coordinates="svd"``), which adds log van(Σ²) + |m − n| Σ
-    log σ_i:
+    with respect to Lebesgue measure dW = ∏ dW_ij (``coordinates="dense"``), or with respect to
+    dΣ dU dV in singular-value coordinates (``coordinates="svd"``), which adds
+    log van(Σ²) + |m − n| Σ log σ_i. The density in the latter is, for m = n = d,
 
-        N^{d(d−1)/2} det(Σ²)^{(1−N)/(2N)} van(Σ^{2/N}), N = ∞: det(Σ²)^{−1/2} van(log Σ²)
-        (m = n = d).
+        N < ∞:  N^{d(d−1)/2} det(Σ²)^{(1−N)/(2N)} van(Σ^{2/N}),
+        N = ∞:  det(Σ²)^{−1/2} van(log Σ²).
 
     **Shapes**: W is (…, m, n) or a `LogSVD`; its leading axes and those of ``depth`` broadcast.
     **Normalization**: [CMV], with the factor 1/N in A_N. Differentiable in W (dense coordinates:
@@ -49,8 +47,9 @@ def log_volume(
     **Source**: Cohen, Menon, Veraszto 2023, Theorem 1.1.
 
     >>> import deeplinear as dl, numpy as np
-    >>> round(float(dl.log_volume(np.diag([2.0, 1.0]), math.inf)), 6)  # −½ log(2² · 1² · (3 / log 4)²)
-    -1.465125
+    >>> value = dl.log_volume(np.diag([2.0, 1.0]), math.inf)
+    >>> bool(np.isclose(value, -0.5 * np.log(2**2 * 1**2 * (3 / np.log(4)) ** 2)))
+    True
     """
     if coordinates not in ("dense", "svd"):
         raise InputError(f"coordinates must be 'dense' or 'svd', got {coordinates!r}.")
@@ -58,9 +57,8 @@ def log_volume(
     value = _log_volume(log_s, _nu(depth, log_s), abs(m - n), coordinates)
     error = SingularOperatorError(
         "W must have full rank (and be square at depth = math.inf), for the Riemannian volume "
-        "density is infinite elsewhere: "
-        "use log_stratum_volume, or entropy, or a LogSVD if small singular values are known better "
-        "than W shows."
+        "density is infinite elsewhere: use log_stratum_volume, or entropy, or a LogSVD if small "
+        "singular values are known better than W shows."
     )
     return raise_if(value, _is_infinite(value), error)
 
@@ -68,12 +66,12 @@ def log_volume(
 def log_stratum_volume(
     W: ArrayLike | LogSVD, depth: ArrayLike, rank: int | None = None
 ) -> Float[Array, "..."]:
-    """The log volume density of the metric g^N on the matrices of rank r, in orthonormal
-    (Frobenius) coordinates of their tangent space at W,
+    """The log volume density of the metric g^N on the matrices of rank r,
 
-        −½ Σ_{i≤r} log λ(σ_i, σ_i) − Σ_{i<j≤r} log λ(σ_i, σ_j) − ½ (m + n − 2r) Σ_{i≤r} log
-        λ(σ_i, 0),
+        −½ Σ_{i≤r} log λ(σ_i, σ_i) − Σ_{i<j≤r} log λ(σ_i, σ_j)
+        − ½ (m + n − 2r) Σ_{i≤r} log λ(σ_i, 0),
 
+    in orthonormal (Frobenius) coordinates of their tangent space at W. It is
     finite where `log_volume` diverges, so that it compares minimizers of equal rank.
 
     **Arguments**: ``rank`` = r; the r largest singular values of W count, the others are taken for
@@ -87,7 +85,8 @@ def log_stratum_volume(
     **Source**: the metric of Bah, Rauhut, Terstiege, Westdickenberg 2019 on matrices of fixed rank.
 
     >>> import deeplinear as dl, numpy as np
-    >>> bool(np.isclose(dl.log_stratum_volume(np.ones((2, 2)), 2), -0.5 * np.log(2) - np.log(2 / 2)))
+    >>> value = dl.log_stratum_volume(np.ones((2, 2)), 2)
+    >>> bool(np.isclose(value, -0.5 * np.log(2) - np.log(2 / 2)))
     True
     """
     log_s, (m, n) = _log_spectrum(W)
@@ -112,8 +111,7 @@ def log_stratum_volume(
     value = _log_volume(log_s[..., :rank], _nu(depth, log_s), m + n - 2 * int(rank), "dense")
     error = SingularOperatorError(
         "rank must not be above the rank of W (nor below max(m, n) at depth = math.inf) for a "
-        f"finite volume, got {rank} for "
-        f"shape {(m, n)}: lower the rank or the depth."
+        f"finite volume, got {rank} for shape {(m, n)}: lower the rank or the depth."
     )
     return raise_if(value, _is_infinite(value), error)
 
@@ -121,13 +119,13 @@ def log_stratum_volume(
 def entropy(
     W: ArrayLike | LogSVD, depth: ArrayLike, *, constant: bool | None = None
 ) -> Float[Array, "..."]:
-    """The entropy of W: log volume of its orbit, the balanced factorizations (W_1, …, W_N) of W,
-    which O_d^{N−1} acts on,
+    """The entropy of W, the log volume of its orbit,
 
-        S_N(W) = (N − 1) log c_d + ½ log( van(Σ²) / van(Σ^{2/N}) ) = (N − 1) log c_d + ½ Σ_{i<j}
-        log(N λ_N(σ_i, σ_j)),
+        S_N(W) = (N − 1) log c_d + ½ log( van(Σ²) / van(Σ^{2/N}) )
+               = (N − 1) log c_d + ½ Σ_{i<j} log(N λ_N(σ_i, σ_j)).
 
-    with c_d = 2^{d(d−1)/4} ∏_{k=1}^{d} 2π^{k/2}/Γ(k/2), the volume of O_d in the Frobenius metric.
+    The orbit is the set of balanced factorizations (W_1, …, W_N) of W, on which O_d^{N−1} acts;
+    c_d = 2^{d(d−1)/4} ∏_{k=1}^{d} 2π^{k/2}/Γ(k/2), the volume of O_d in the Frobenius metric.
 
     Finite at corank 1 (N < ∞; its derivatives in W do not exist there and are NaN); −∞ at corank ≥
     2, where the orbit has fewer dimensions, and at N = ∞ at every W that is singular. A W that is
@@ -171,9 +169,9 @@ def free_energy(
     *,
     constant: bool | None = None,
 ) -> Float[Array, "..."]:
-    """F_β(W) = E(W) − S_N(W)/β, whose minimizers balance training loss against the number of
-    factorizations.
+    """The free energy F_β(W) = E(W) − S_N(W)/β.
 
+    Its minimizers balance the training loss against the number of factorizations.
     ``gradient_flow(lambda W: free_energy(energy, W, depth, beta), W0, depth)`` is the entropic flow
     Ẇ = −A_{N,W}(∇F_β), the limit of the Langevin equation whose noise acts along the orbits alone.
 
@@ -197,7 +195,7 @@ def free_energy(
 
 def check_beta(beta: ArrayLike) -> ArrayLike:
     """``beta`` if it is positive; `InputError` otherwise."""
-    xp: Any = jnp if is_traced(beta) else np
+    xp: ModuleType = jnp if is_traced(beta) else np
     error = InputError(
         f"beta must be positive, got {beta!r}: it is an inverse temperature, and math.inf means no "
         "entropy."
@@ -227,9 +225,8 @@ def _log_volume(log_s: Array, nu: Array, edges: int, coordinates: str) -> Array:
     if coordinates == "svd":
         value = value + _log_vandermonde(log_s) + (edges * jnp.sum(log_s, -1) if edges else 0.0)
         infinite = jnp.any(jnp.isneginf(log_s), -1) & (nu < 1) | (nu == 0) & (edges > 0)
-        value = jnp.where(
-            infinite, jnp.inf, value
-        )  # there ∞ − ∞ above: the density wins over the Jacobian
+        # ∞ − ∞ there: the density wins over the Jacobian
+        value = jnp.where(infinite, jnp.inf, value)
     return value
 
 
@@ -244,15 +241,16 @@ def _log_vandermonde(log_s: Array) -> Array:
 
 @jax.jit
 def _interaction(log_s: Array, nu: Array) -> Array:
-    """½ Σ_{i<j} log λ_N(σ_i, σ_j): what of the entropy depends on W."""
+    """½ Σ_{i<j} log λ_N(σ_i, σ_j): the part of the entropy that depends on W."""
     i, j = np.triu_indices(log_s.shape[-1], 1)
     return 0.5 * jnp.sum(log_kernel(log_s[..., i], log_s[..., j], nu[..., None]), -1)
 
 
 @jax.custom_jvp
 def _no_slope(log_s: Array) -> Array:
-    """0, with derivative NaN where a singular value is 0: the entropy is finite at corank 1, but
-    not its slope.
+    """0, with derivative NaN where a singular value is 0.
+
+    The entropy is finite at corank 1, but its slope is not.
     """
     return jnp.zeros(log_s.shape[:-1], log_s.dtype)
 
@@ -267,6 +265,7 @@ def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
 def _orbit_constant(nu: Array, d: int) -> Array:
     """(N − 1) log c_d + ½ (d choose 2) log N; 0 at N = ∞."""
     k = np.arange(1, d + 1)
+    # log of c_d, the volume of O_d (see `entropy`)
     log_c = d * (d - 1) / 4 * math.log(2) + np.sum(
         math.log(2) + k / 2 * math.log(math.pi) - gammaln(k / 2)
     )

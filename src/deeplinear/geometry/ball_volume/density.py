@@ -1,21 +1,16 @@
-"""√det g^N at many matrices, from log singular values: the density that the chords integrate. Plain
-NumPy, 64 bits.
-"""
-
-from typing import Any
+"""√det g^N at many matrices, from log singular values, in NumPy: what the chords integrate."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..kernel import log_kernel_of
 from .space import Floats, Space
 
 
 def log_density(space: Space, X: Floats, log_det: Floats, theta: Floats) -> Floats:
-    """log of √det g^N at each X (b×m×n) for lines of direction theta (b×p), times the weight p
-    (θ·n)² where ``space.weighted``.
+    """log of √det g^N at each X (b×m×n), for lines of direction theta (b×p).
 
-    Of square X the smallest singular value is taken from ``log_det`` = log|det X|.
+    Where ``space.weighted`` it is times the weight p (θ·n)². Of square X the smallest singular
+    value is taken from ``log_det`` = log|det X|.
     """
     if not (space.induced or space.weighted):
         return _ambient(
@@ -36,7 +31,8 @@ def log_kernel(log_a: Floats, log_b: Floats, nu: float) -> Floats:
         return log_kernel_of(log_a, log_b, nu, np)
 
 
-def _log_singular_values(space: Space, s: NDArray[Any], log_det: Floats) -> Floats:
+def _log_singular_values(space: Space, s: Floats, log_det: Floats) -> Floats:
+    # not `point.log_singular_values`: the smallest one is better known from the determinant
     log_s = np.log(np.maximum(s, 1e-300))
     if space.square:
         log_s[:, -1] = log_det - log_s[:, :-1].sum(1)
@@ -53,8 +49,9 @@ def _ambient(log_s: Floats, shape: tuple[int, ...], nu: float) -> Floats:
 
 
 def _log_weight(space: Space, U: Floats, s: Floats, Vt: Floats, theta: Floats) -> Floats:
-    """log of p (θ·n)², n the unit normal of the level of det in the solution set, along Σ_i
-    (σ_k/σ_i) u_i v_iᵀ.
+    """log of p (θ·n)², n the unit normal of the level of det in the solution set.
+
+    n is along Σ_i (σ_k/σ_i) u_i v_iᵀ, the gradient of det times a factor that keeps it finite.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = np.where(s > s[:, -1:], s[:, -1:] / s, 1.0)
