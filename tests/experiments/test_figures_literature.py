@@ -294,7 +294,7 @@ def nuclear_norm(seen, steps=4000):
 
 @pytest.mark.parametrize("entries", [70, 110])
 def test_explicit_depth_2_is_the_nuclear_norm(entries):
-    seen = _recovery.Seen.random(np.random.default_rng(4), 12, 2, entries)
+    seen = _recovery.RecoveryProblem.random(np.random.default_rng(4), 12, 2, entries)
     ours, other = _recovery.explicit(seen, 2, max_rank=12), nuclear_norm(seen)
     assert np.linalg.norm(ours - other) < (5e-2 if entries == 70 else 1e-3) * np.linalg.norm(
         other

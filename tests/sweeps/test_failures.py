@@ -271,9 +271,9 @@ def test_a_scheduler_whose_workers_are_gone(lab, monkeypatch):
     worker = lab.worker(address)
     seen = []
 
-    def kill_after_some(report):
-        seen.append(report.done)
-        if report.done == 3:
+    def kill_after_some(progress):
+        seen.append(round(progress.done * 160))
+        if seen[-1] == 3:
             kill(worker)
 
     with pytest.raises(dl.SweepError, match="no worker for 1 s; what was written is kept"):
@@ -282,7 +282,7 @@ def test_a_scheduler_whose_workers_are_gone(lab, monkeypatch):
             lab.folder / "sweep.zarr",
             scheduler=address,
             timeout=60,
-            on_progress=kill_after_some,
+            callback=kill_after_some,
         )
     assert 3 <= seen[-1] < 160
     assert len(contents(lab.folder / "sweep.zarr" / "status" / "c")) >= seen[-1]

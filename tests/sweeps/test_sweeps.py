@@ -207,10 +207,13 @@ def test_resume_computes_what_is_missing_and_nothing_else(tmp_path):
 def test_nan_failures_and_runs_left_out_are_told(tmp_path):
     seen = []
     sweep = Sweep(troubled, grid={"x": [0, 1, 2, 3]}, chunk=4)
-    report = run(sweep, tmp_path / "s.zarr", retries=0, on_progress=lambda r: seen.append(r.done))
+    report = run(sweep, tmp_path / "s.zarr", retries=0, callback=seen.append)
     assert (report.computed, report.empty, report.partial, report.excluded) == (3, 1, 1, 4)
     assert report.failures == {3: "RuntimeError: three is too much"}
-    assert seen == [0, 3]
+    assert [(state.stage, state.done) for state in seen] == [
+        ("0 of 4 tasks", 0.0),
+        ("3 of 4 tasks, 1 failed", 0.75),
+    ]
     ds = open_sweep(tmp_path / "s.zarr")
     assert ds.status.values.tolist() == [1, 3, 2, 0]
     assert np.isnan(ds.value.values[[1, 3]]).all()
@@ -222,6 +225,18 @@ def test_nan_failures_and_runs_left_out_are_told(tmp_path):
         1,
         4,
     )  # told again, although computed before
+
+
+def test_the_callback_can_end_a_sweep_which_then_goes_on(tmp_path):
+    sweep, store = Sweep(cheap, grid={"x": list(range(1, 9))}, chunk=2), tmp_path / "s.zarr"
+    run(sweep, tmp_path / "calm.zarr")
+    report = run(sweep, store, callback=lambda state: state.done >= 0.5)
+    assert (report.computed, report.done, report.tasks) == (4, 4, 8)
+    manifest = json.loads((tmp_path / "s.zarr.manifest.json").read_text())
+    assert manifest["calls"][-1]["ended"] == "stopped"
+    report = run(sweep, store, resume=True)
+    assert (report.kept, report.computed) == (4, 4)
+    assert contents(store) == contents(tmp_path / "calm.zarr")
 
 
 def test_retries(tmp_path):

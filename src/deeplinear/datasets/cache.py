@@ -124,4 +124,5 @@ def _digest(path: Path, like: str) -> str:
     """The checksum of a file, by the algorithm that ``like`` names, in the same form."""
     name = like.partition(":")[0]
     with path.open("rb") as file:
-        return f"{name}:{hashlib.file_digest(file, lambda: hashlib.new(name, usedforsecurity=False)).hexdigest()}"
+        digest = hashlib.file_digest(file, lambda: hashlib.new(name, usedforsecurity=False))
+    return f"{name}:{digest.hexdigest()}"

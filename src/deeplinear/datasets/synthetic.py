@@ -78,8 +78,10 @@ def make_low_rank(
         A rank above min(m, n), more entries than there are, a negative noise.
 
     >>> problem = make_low_rank((30, 20), 2, oversampling=3.0)
-    >>> problem.shape, len(problem.values), bool(np.allclose(problem.values, problem.matrix()[problem.rows, problem.cols]))
-    ((30, 20), 288, True)
+    >>> problem.shape, len(problem.values)
+    ((30, 20), 288)
+    >>> bool(np.allclose(problem.values, problem.matrix()[problem.rows, problem.cols]))
+    True
     """
     m, n = (int(d) for d in shape)
     if min(m, n) < 1:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from ..atomic import write_atomically
 from ..errors import InputError
+from ..progress import ProgressCallback
 from ..results.manifest import command, machine, now, read_manifest, versions, write_manifest
 from ..results.parameters import differences, encode
 from ..results.schema import label
 from ..results.store import load_dataset, open_dataset, save_dataset
 from .page import experiment_page
-from .registry import Experiment, Progress
+from .registry import Experiment
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +28,7 @@ def run_experiment(
     smoke: bool = False,
     seed: int = 0,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> bool:
     """Simulate into ``out``/NAME and draw; False if a dataset of the same settings is there, which
     is kept.

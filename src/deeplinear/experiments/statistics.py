@@ -6,7 +6,6 @@ reference, in nats.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +19,7 @@ Floats = NDArray[np.float64]
 
 def bootstrap_interval(
     values: ArrayLike,
-    statistic: Callable[[Floats, int], Any] = lambda x, axis: np.mean(x, axis=axis),
+    statistic: Callable[[Floats, int], ArrayLike] = lambda x, axis: np.mean(x, axis=axis),
     *,
     level: float = 0.95,
     draws: int = 2000,
@@ -48,7 +47,7 @@ def bootstrap_interval(
     if x.size < 2:
         return float("nan"), float("nan")
     index = np.random.default_rng(seed).integers(x.size, size=(draws, x.size))
-    low, high = np.quantile(statistic(x[index], 1), [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(np.asarray(statistic(x[index], 1)), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

@@ -14,20 +14,24 @@ from matplotlib.figure import Figure
 
 from .. import plots
 from ..files import Table
-from .compare import Candidate, best, depth_name
+from ..labels import depth_label
+from .compare import Candidate, best
 from .text import explain, headline, methods
 
 CSS = """
 :root { color-scheme: light; }
-body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; color: #1d2733;
-  background: #f4f6f8; margin: 0; }
+body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif;
+  color: #1d2733; background: #f4f6f8; margin: 0; }
 main { max-width: 1080px; margin: 0 auto; padding: 32px 40px 64px; background: #fff; }
-h1 { font-size: 30px; margin: 0 0 4px; } h2 { font-size: 23px; margin: 48px 0 8px; border-top: 1px solid #d9e0e6;
-  padding-top: 28px; } h3 { font-size: 17px; margin: 28px 0 6px; }
+h1 { font-size: 30px; margin: 0 0 4px; }
+h2 { font-size: 23px; margin: 48px 0 8px; border-top: 1px solid #d9e0e6; padding-top: 28px; }
+h3 { font-size: 17px; margin: 28px 0 6px; }
 p, li { max-width: 78ch; } .quiet { color: #5a6875; }
 .lead { background: #eef5fb; border-left: 4px solid #0072b2; padding: 10px 16px; max-width: none; }
-table { border-collapse: collapse; margin: 14px 0; font-variant-numeric: tabular-nums; width: 100%; }
-th { text-align: right; font-weight: 600; border-bottom: 2px solid #1d2733; padding: 5px 10px; vertical-align: bottom; }
+table { border-collapse: collapse; margin: 14px 0; font-variant-numeric: tabular-nums;
+  width: 100%; }
+th { text-align: right; font-weight: 600; border-bottom: 2px solid #1d2733; padding: 5px 10px;
+  vertical-align: bottom; }
 td { text-align: right; border-bottom: 1px solid #e3e8ec; padding: 5px 10px; }
 th:first-child, td:first-child { text-align: left; }
 td { white-space: nowrap; }
@@ -178,7 +182,7 @@ def shrinkage_figure(depths: Sequence[float]) -> Figure:
         sigma = np.linspace(end, 3.0, 400)[1:]
         y = sigma + strength * sigma ** (p - 1)
         keep = y <= 3
-        lines[depth_name(depth)] = (np.r_[0, 1, 1, y[keep]], np.r_[0, 0, end, sigma[keep]])
+        lines[depth_label(depth)] = (np.r_[0, 1, 1, y[keep]], np.r_[0, 0, end, sigma[keep]])
     return plots.curves(
         lines,
         xlabel="singular value of the data",
@@ -314,7 +318,8 @@ def _page(title: str, command: str, sections: Sequence[str], theory: str) -> str
     from .. import __version__
 
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{html.escape(title)}</title><style>{CSS}</style></head>
 <body><main>
 <h1>{html.escape(title)}</h1>

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic import write_atomically
+from ..processors import processor_count
 
 _PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "diffrax", "xarray", "zarr", "dask", "distributed")
 
@@ -50,10 +51,8 @@ def command() -> str:
 
 
 def machine() -> str:
-    """Operating system, architecture and number of processors."""
-    import os
-
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors"
+    """Operating system, architecture and the number of processors that this process may use."""
+    return f"{platform.system()} {platform.machine()}, {processor_count()} processors"
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 where they end.
 """
 
-from typing import Any
-
 import numpy as np
 
 from ..errors import InputError
@@ -51,7 +49,7 @@ def completion(
     seed: int = 0,
     accuracy: float | None = None,
     method: str = "auto",
-) -> dict[str, Any]:
+) -> dict[str, np.ndarray | int]:
     """Complete a random ``size`` × ``size`` matrix of rank ``rank`` from ``observed`` of its
     entries by ``runs`` flows of this depth.
 
@@ -107,7 +105,7 @@ def problem(size: int, rank: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return truth * (size / np.linalg.norm(truth)), rng.permutation(size * size)
 
 
-def _whole(name: str, value: Any) -> int:
+def _whole(name: str, value: float) -> int:
     if int(value) != value or value < 1:
         raise InputError(f"{name} must be a whole number ≥ 1, got {value!r}.")
     return int(value)

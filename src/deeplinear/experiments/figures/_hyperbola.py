@@ -3,7 +3,7 @@ w12·w21 = 0.92².
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 
 import deeplinear as dl
 
-Progress = Callable[[float, str], None] | None
+from ...labels import depth_label
+from ...progress import ProgressCallback, report
 
 OBSERVED = 0.92  # so that the rank-1 completions of least norm, the corners, are ±(0.92, 0.92)
 REACH = 1.6  # of the axes
@@ -29,7 +30,7 @@ def endpoints(
     scales: Sequence[float],
     runs: int,
     seed: int,
-    progress: Progress = None,
+    progress: ProgressCallback | None = None,
 ) -> xr.Dataset:
     """Where flows from i.i.d. N(0, scale²) starts end: one ensemble for each depth and scale, from
     the same directions.
@@ -43,11 +44,8 @@ def endpoints(
     W, error, ok = np.full((*shape, 2, 2), np.nan), np.full(shape, np.nan), np.zeros(shape, bool)
     for i, depth in enumerate(depths):
         for j, scale in enumerate(scales):
-            if progress:
-                progress(
-                    (i * len(scales) + j) / (shape[0] * shape[1]),
-                    f"depth {depth:g}, start {scale:g}",
-                )
+            done = (i * len(scales) + j) / (shape[0] * shape[1])
+            report(progress, f"{depth_label(depth)}, start {scale:g}", done)
             result = dl.ensemble(problem(), scale * directions, depth, seed=seed)
             ok[i, j], error[i, j] = result.ok, result.error
             W[i, j] = np.where(result.ok[:, None, None], result.W, np.nan)
@@ -110,7 +108,7 @@ def quantiles(values: np.ndarray, at: Sequence[float]) -> list[float]:
     return [float(q) for q in np.quantile(values, at)] if values.size else [math.nan] * len(at)
 
 
-def draw_plane(axis: Axes, observed: float, **line: Any) -> None:
+def draw_plane(axis: Axes, observed: float, **line: float | str) -> None:
     """The plane of the unknown entries: the hyperbola of rank 1 and its corners."""
     x = np.geomspace(observed**2 / (2 * REACH), 2 * REACH, 300)
     style: dict[str, Any] = {"color": "#888888", "lw": 1.0, "ls": "--", "zorder": 1} | line

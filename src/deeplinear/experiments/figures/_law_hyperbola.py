@@ -10,8 +10,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ...progress import ProgressCallback
 from ..statistics import bootstrap_interval, mixed_gain, tilt, tilt_log_density
-from ._hyperbola import OBSERVED, Progress, endpoints, position
+from ._hyperbola import OBSERVED, endpoints, position
 from ._minimizers import charges
 
 Floats = NDArray[np.float64]
@@ -58,7 +59,7 @@ def along_hyperbola(
     scales: Sequence[float],
     runs: int,
     seed: int,
-    progress: Progress = None,
+    progress: ProgressCallback | None = None,
 ) -> xr.Dataset:
     """Endpoints near rank 1 (effective rank below 1.1, |τ| ≤ 2) as a sample of laws on the arc.
     Laws are fitted on the runs of even number and judged on the others; their ``gain`` is in nats
@@ -98,7 +99,7 @@ def along_hyperbola(
     cases = ("depth", "scale")
     notes = {
         "power": "s of the law volume^s that fits best",
-        "drift": "99 % quantile of the change of the charge, over the standard deviation of the charge",
+        "drift": "99 % quantile of the change of the charge, over the charge's standard deviation",
         "explained": "1 − median |τ − prediction from the start's charge| / median |τ|",
         "sigma2": "median of the smaller singular value of the endpoints",
     }

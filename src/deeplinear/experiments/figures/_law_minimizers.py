@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 import deeplinear as dl
 
+from ...labels import short_depth_label
+from ...progress import ProgressCallback, report
 from ..statistics import bootstrap_interval, cross_validated_gain, percentile_rank
-from ._hyperbola import Progress
 from ._minimizers import (
     PREDICTORS,
-    Problem,
+    FixedRankProblem,
     climb,
     predictors,
     project,
@@ -48,14 +49,13 @@ class Case(NamedTuple):
     scale: float
 
     def label(self) -> str:
-        depth = "∞" if math.isinf(self.depth) else f"{self.depth:g}"
         return (
-            f"{self.size}×{self.size}, rank {self.rank}, |Ω| = {self.observed}, N = {depth}, ε = "
-            f"{self.scale:g}"
+            f"{self.size}×{self.size}, rank {self.rank}, |Ω| = {self.observed}, "
+            f"{short_depth_label(self.depth)}, ε = {self.scale:g}"
         )
 
 
-class _Found(NamedTuple):
+class _ProblemResult(NamedTuple):
     """One problem: predictors (run or alternative, predictor), how far and how wide the endpoints
     are, and the climbs.
     """
@@ -75,7 +75,7 @@ def among_minimizers(
     alternatives: int,
     climbs: int,
     seed: int,
-    progress: Progress = None,
+    progress: ProgressCallback | None = None,
 ) -> xr.Dataset:
     """Each case: ``instances`` random problems, ``runs`` starts each, every endpoint against
     ``alternatives`` random minimizers; the nearest maximum of each of `CLIMBED` in the first
@@ -85,11 +85,9 @@ def among_minimizers(
     for c, case in enumerate(Case(*x) for x in cases):
         found = []
         for i in range(instances):
-            if progress:
-                progress((c + i / instances) / len(cases), case.label())
-            rng = np.random.default_rng(
-                [seed, case.size, case.rank, case.observed, i]
-            )  # problems shared by depths and scales
+            report(progress, case.label(), (c + i / instances) / len(cases))
+            # depths and scales share their problems
+            rng = np.random.default_rng([seed, case.size, case.rank, case.observed, i])
             one = _one_problem(case, runs, alternatives, i < climbs, rng)
             if one is not None:
                 found.append(one)
@@ -99,7 +97,7 @@ def among_minimizers(
 
 def _one_problem(
     case: Case, runs: int, alternatives: int, climbing: bool, rng: np.random.Generator
-) -> _Found | None:
+) -> _ProblemResult | None:
     problem = random_problem(case.size, case.rank, case.observed, rng)
     others = random_minimizers(problem, alternatives, 1.0, rng)
     rows, cols = np.nonzero(problem.mask)
@@ -118,7 +116,7 @@ def _one_problem(
     distance = np.linalg.norm(W - np.median(W, 0), axis=(1, 2))
     middle = W[[distance.argmin()]]
     typical = float(np.median(np.linalg.norm(others - middle, axis=(1, 2))))
-    return _Found(
+    return _ProblemResult(
         _stack(W, case, problem),
         _stack(others, case, problem),
         near.sum() / runs,
@@ -128,16 +126,16 @@ def _one_problem(
     )
 
 
-def _stack(W: Floats, case: Case, problem: Problem) -> Floats:
+def _stack(W: Floats, case: Case, problem: FixedRankProblem) -> Floats:
     values = predictors(W, case.depth, problem)
     return np.stack([values[name] for name in PREDICTORS], -1)
 
 
-def _value(name: str, depth: float, problem: Problem, W: Floats) -> Floats:
+def _value(name: str, depth: float, problem: FixedRankProblem, W: Floats) -> Floats:
     return predictors(W, depth, problem)[name]
 
 
-def _climbs(middle: Floats, typical: float, case: Case, problem: Problem) -> Floats:
+def _climbs(middle: Floats, typical: float, case: Case, problem: FixedRankProblem) -> Floats:
     """How far the nearest local maximum of each predictor is, over the median distance of a random
     minimizer; ∞ where there is none.
     """
@@ -148,7 +146,7 @@ def _climbs(middle: Floats, typical: float, case: Case, problem: Problem) -> Flo
     return np.array(out)
 
 
-def _table(case: Case, found: list[_Found], instances: int) -> xr.Dataset:
+def _table(case: Case, found: list[_ProblemResult], instances: int) -> xr.Dataset:
     """The statistics of one case: means over problems, which are what is independent."""
     n = len(found)
     rank = np.array(

@@ -2,7 +2,6 @@
 experiments on recovery.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,10 +14,11 @@ from ...dynamics.factors import balanced_factors
 from ...dynamics.flow import factor_flow
 from ...dynamics.solve import FlowResult
 from ...energies import Completion
+from ...labels import short_depth_label
 
 
 def _settle(fits: Iterator[Fit], sweeps: int) -> Fit:
-    """The last of ``fits``, or the first with so many sweeps."""
+    """The last of ``fits``, or the first that has done ``sweeps`` sweeps."""
     for fit in fits:
         if fit.n_sweeps >= sweeps:
             break
@@ -26,7 +26,7 @@ def _settle(fits: Iterator[Fit], sweeps: int) -> Fit:
 
 
 @dataclass(frozen=True)
-class Seen:
+class RecoveryProblem:
     """A d×d truth with ‖M‖_F = d (entries of unit mean square), and which of its entries are
     seen.
     """
@@ -35,7 +35,7 @@ class Seen:
     mask: np.ndarray
 
     @classmethod
-    def random(cls, rng: np.random.Generator, d: int, rank: int, entries: int) -> "Seen":
+    def random(cls, rng: np.random.Generator, d: int, rank: int, entries: int) -> "RecoveryProblem":
         """Factors with N(0, 1) entries, and ``entries`` positions drawn without replacement."""
         truth = rng.normal(size=(d, rank)) @ rng.normal(size=(rank, d))
         mask = np.zeros(d * d, bool)
@@ -58,7 +58,7 @@ class Seen:
         return float(np.linalg.norm(W - self.truth) / np.linalg.norm(self.truth))
 
 
-def explicit(seen: Seen, depth: float, *, max_rank: int) -> np.ndarray:
+def explicit(seen: RecoveryProblem, depth: float, *, max_rank: int) -> np.ndarray:
     """min (λN/2) Σ σ_i^{2/N} over the matrices that agree with what is seen: the minimizer of E +
     the same for λ → 0.
 
@@ -72,7 +72,8 @@ def explicit(seen: Seen, depth: float, *, max_rank: int) -> np.ndarray:
     fit = Fit.zero(*seen.truth.shape)
     for _, start in warm_starts(problem, tau, depth, path, max_rank):
         fit = start
-    # the nuclear norm creeps where it does not recover: a looser end there, which costs no recovery
+    # the nuclear norm converges slowly where it does not recover: a looser tolerance there, which
+    # costs no recovery
     tol, sweeps = (1e-6, 60) if depth <= 2 else (1e-9, 1000)
     for factor in (1, 1e-2, 1e-4) if depth <= 2 else (1, 1e-2, 1e-4, 1e-6):
         penalty = penalty_at(problem, tau, depth, path[-1] * factor)
@@ -81,7 +82,7 @@ def explicit(seen: Seen, depth: float, *, max_rank: int) -> np.ndarray:
 
 
 def train(
-    seen: Seen,
+    seen: RecoveryProblem,
     depth: int,
     scale: float,
     *,
@@ -91,8 +92,8 @@ def train(
     max_steps: int = 8000,
 ) -> tuple[FlowResult, FlowResult | None]:
     """The flow of the factors from a balanced start N(0, scale²), to a mean square error of
-    ``error`` on the entries seen; and, if ``moments`` are asked for, the same flow again saved at
-    so many times, equally spaced.
+    ``error`` on the entries seen; and, if ``moments`` > 0, the same flow again, saved at that many
+    equally spaced times.
     """
     energy = seen.energy
     noise = np.random.default_rng(seed).normal(size=seen.truth.shape)
@@ -111,7 +112,5 @@ def degrees_of_freedom(d: int, rank: int | np.ndarray) -> float | np.ndarray:
 
 
 def method_label(depth: float) -> str:
-    """How a depth with vanishing weight decay is called."""
-    return (
-        "nuclear norm (N = 2)" if depth == 2 else "N = ∞" if math.isinf(depth) else f"N = {depth:g}"
-    )
+    """The name of a depth with vanishing weight decay."""
+    return "nuclear norm (N = 2)" if depth == 2 else short_depth_label(depth)

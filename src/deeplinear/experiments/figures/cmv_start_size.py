@@ -20,8 +20,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from ...plots import depth_label, house_style, line_style, new_figure
-from ._hyperbola import Progress, draw_plane, endpoints, position, quantiles
+from ...labels import short_depth_label
+from ...plots import house_style, line_style, new_figure
+from ...progress import ProgressCallback
+from ._hyperbola import draw_plane, endpoints, position, quantiles
 
 TITLE = "Endpoints on the hyperbola against the size of the start"
 FULL: dict = {"depths": (2, 5, 10, 20, math.inf), "scales": (1e-1, 1e-2, 1e-3, 1e-4), "runs": 3000}
@@ -34,7 +36,7 @@ def simulate(
     depths: tuple[float, ...],
     scales: tuple[float, ...],
     runs: int,
-    progress: Progress = None,
+    progress: ProgressCallback | None = None,
 ) -> xr.Dataset:
     """Endpoints (depth, scale, run)."""
     return endpoints(depths, scales, runs, seed, progress)
@@ -74,7 +76,7 @@ def draw(ds: xr.Dataset) -> Figure:
                     alpha=0.6,
                     label=f"{scale:g}",
                 )
-            axis.set_title(depth_label(float(depth)))
+            axis.set_title(short_depth_label(float(depth)))
             if i:
                 axis.set_ylabel("")
         handles, labels = axis.get_legend_handles_labels()
@@ -94,8 +96,8 @@ def draw(ds: xr.Dataset) -> Figure:
         away = _against_size(ds, ds.effective_rank.values - 1, 0.9)
         for i, depth in enumerate(depths):
             style = line_style(i)
-            left.loglog(scales, along[i], label=depth_label(float(depth)), **style)
-            right.loglog(scales, away[i], label=depth_label(float(depth)), **style)
+            left.loglog(scales, along[i], label=short_depth_label(float(depth)), **style)
+            right.loglog(scales, away[i], label=short_depth_label(float(depth)), **style)
             if math.isfinite(depth) and depth > 2:  # the law ε^{2/N}, through the smallest start
                 left.loglog(
                     scales,
@@ -125,7 +127,7 @@ def summary(ds: xr.Dataset) -> dict[str, str | float]:
     out: dict[str, str | float] = {}
     along = _against_size(ds, np.abs(position(ds.W.values)), 0.9)
     for i, depth in enumerate(ds.depth.values):
-        name = depth_label(float(depth))
+        name = short_depth_label(float(depth))
         if ds.sizes["scale"] > 1:
             slope = np.log(along[i, -2] / along[i, -1]) / np.log(
                 ds.scale.values[-2] / ds.scale.values[-1]

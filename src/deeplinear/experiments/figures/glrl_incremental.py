@@ -17,7 +17,7 @@ M_2, with s_2 and s_3. (Fitted to the aligned run; random starts get there later
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,9 @@ from matplotlib.figure import Figure
 from ...asymptotics import escape_time
 from ...dynamics.ensembles import ensemble
 from ...energies import Completion
-from ...plots import depth_label, house_style, line_style, new_figure
+from ...labels import depth_label, short_depth_label
+from ...plots import house_style, line_style, new_figure
+from ...progress import ProgressCallback, report
 
 TITLE = "Incremental learning (Li, Luo, Lyu 2020)"
 FULL: dict[str, Any] = {
@@ -59,7 +61,7 @@ def simulate(
     runs: int,
     times: int,
     method: str,
-    progress: Callable[[float, str], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> xr.Dataset:
     """Follow random and aligned starts until the third singular value is learned; run 0 is the
     aligned one.
@@ -77,10 +79,8 @@ def simulate(
     closest = np.full((*shape, runs + 1, 2), np.nan)
     for i, depth in enumerate(depths):
         for j, scale in enumerate(scales):
-            if progress:
-                progress(
-                    (i * len(scales) + j) / np.prod(shape), f"{depth_label(depth)}, start {scale:g}"
-                )
+            done = (i * len(scales) + j) / (len(depths) * len(scales))
+            report(progress, f"{depth_label(depth)}, start {scale:g}", done)
             predicted[i, j] = escape_time(depth, scale, SPECTRUM / 2, SPECTRUM)
             ts[i, j] = 2.0 * predicted[i, j, 2] * np.linspace(0, 1, times + 1)[1:]
             found = ensemble(energy, scale * starts, depth, times=ts[i, j], method=method)
@@ -204,7 +204,7 @@ def draw(ds: xr.Dataset) -> Figure:
                     )
                     if k < 3:
                         axis.axvline(float(here.predicted[k]) / unit, color=colour, lw=1, ls=":")
-                axis.set(title=f"{depth_label(depth)}, start {scale:g}", ylim=(-0.03, 1.08))
+                axis.set(title=f"{short_depth_label(depth)}, start {scale:g}", ylim=(-0.03, 1.08))
                 axis.set_ylabel("singular values" if j == 0 else "")
                 axis.set_xlabel(
                     f"time / {unit:.3g}" + (" (escape of $\\sigma_3$)" if j == 0 else "")
@@ -222,7 +222,7 @@ def draw(ds: xr.Dataset) -> Figure:
                     ds.scale, middle, color=style["color"], lw=1, label=f"to $M_{stage}$, random"
                 )
             axis.set(
-                title=f"{depth_label(depth)}: nearest approach",
+                title=f"{short_depth_label(depth)}: nearest approach",
                 xlabel="size of the start ε",
                 ylabel="distance",
                 xscale="log",
@@ -242,11 +242,11 @@ def summary(ds: xr.Dataset) -> dict[str, str | float]:
         ratio = (here.half_time / here.predicted).isel(scale=small)
         rows[
             f"time to s/2 over escape_time, aligned start {float(ds.scale[small]):g}, "
-            f"{depth_label(depth)}"
+            f"{short_depth_label(depth)}"
         ] = ", ".join(f"{float(x):.4f}" for x in ratio)
         rows[
-            f"exponents of the nearest approach to M_1, M_2, aligned, {depth_label(depth)}: fitted "
-            "(theory)"
+            "exponents of the nearest approach to M_1, M_2, aligned, "
+            f"{short_depth_label(depth)}: fitted (theory)"
         ] = ", ".join(
             f"{float(p):.3f} ({float(q):.3f})"
             for p, q in zip(here.fitted, here.exponent, strict=True)
