@@ -63,7 +63,13 @@ TREE = {
         ["imputer", "matrix_completion"],
         ["matrix_completion_cv"],
     ],
-    "completion/data": [["ids", "compress"], ["entries", "observations"], ["table"]],
+    "completion/data": [
+        ["ids", "compress_loops"],
+        ["compress"],
+        ["observations"],
+        ["entries"],
+        ["table"],
+    ],
     "completion/backends": [["loops", "devices"], ["threads"]],
     "completion/solver": [
         ["sweep", "convex"],
