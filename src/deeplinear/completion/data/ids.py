@@ -23,6 +23,7 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 _ENCODING, _ERRORS = "utf-8", "surrogatepass"
 # types of the standard library that write and read themselves
 _DATES = (datetime.datetime, datetime.date, datetime.time)
+_PIECE = 1 << 16  # codes that are renumbered at a time
 _TABLE = 4  # a look-up table has at most this many places per id
 
 
@@ -299,8 +300,8 @@ class IdEncoder:
         order = np.argsort(labels)
         position = np.empty(len(labels), codes.dtype)
         position[order] = np.arange(len(labels), dtype=codes.dtype)
-        # "clip" because with "raise" NumPy works on a copy; no code is out of range
-        np.take(position, codes, out=codes, mode="clip")
+        for lo in range(0, len(codes), _PIECE):  # indexing makes a copy of 8 bytes per code
+            codes[lo : lo + _PIECE] = position[codes[lo : lo + _PIECE]]
         return Ids(labels[order], len(labels))
 
 
@@ -339,9 +340,9 @@ def _rich(label: Json) -> Hashable:
         case {"tuple": list(parts)}:
             return tuple(_rich(part) for part in parts)
         case {"datetime64": [int(count), str(unit)]}:
-            return np.int64(count).astype(f"datetime64[{unit}]")  # type: ignore[return-value]
+            return np.int64(count).astype(f"datetime64[{unit}]")
         case {"timedelta64": [int(count), str(unit)]}:
-            return np.int64(count).astype(f"timedelta64[{unit}]")  # type: ignore[return-value]
+            return np.int64(count).astype(f"timedelta64[{unit}]")
         case dict():
             [(kind, text)] = label.items()
             return {date.__name__: date for date in _DATES}[kind].fromisoformat(str(text))
