@@ -70,11 +70,10 @@ class Clock:
 
 def measure(path: Path, rank: int, sweeps: int) -> None:
     from deeplinear.completion.solver.fit import fit
-    from deeplinear.files.stream import stream_parquet
+    from deeplinear.files.long import read_long
 
     clock = Clock()
-    found = stream_parquet(path, "user", "item", "rating")
-    seen = found.observations
+    seen = read_long(path, "user", "item", "rating", dtype=np.float32).observations()
     clock.tell(f"read {seen.nnz:,} entries, {seen.shape[0]:,} × {seen.shape[1]:,}")
 
     def report(state) -> bool:

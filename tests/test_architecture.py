@@ -73,7 +73,13 @@ TREE = {
         ["imputer", "matrix_completion"],
         ["matrix_completion_cv"],
     ],
-    "completion/data": [["ids", "compress"], ["entries", "observations"], ["table"]],
+    "completion/data": [
+        ["ids", "compress_loops"],
+        ["compress"],
+        ["observations"],
+        ["entries"],
+        ["table"],
+    ],
     "completion/backends": [["loops", "devices"], ["threads"]],
     "completion/solver": [
         ["sweep", "convex"],
@@ -87,7 +93,11 @@ TREE = {
     ],
     "completion/posterior": [["implicit_feedback", "laplace", "conformal"], ["gibbs"]],
     "completion/model": [["predictor", "file_format"], ["recommend", "serialize"]],
-    "files": [["table", "long"], ["arrays", "frames", "images", "text", "stream"]],
+    "files": [
+        ["table", "numbers", "columns", "long_output"],
+        ["arrays", "frames", "images", "text", "long_text", "long_parquet", "long_matrix"],
+        ["long"],
+    ],
     "datasets": [["ratings", "cache"], ["movielens", "synthetic"], ["jester"]],
     "report": [["compare"], ["text"], ["report"], ["demo"]],
     "results": [["manifest", "parameters", "suggest"], ["schema"], ["store"]],

@@ -11,7 +11,7 @@ import scipy.io
 import scipy.sparse as sp
 
 from deeplinear.errors import InputError
-from deeplinear.files import long
+from deeplinear.files import columns
 from deeplinear.files.long import is_long, read_long
 
 USERS = ["ann", "bob", "ann", "eve"]
@@ -19,9 +19,14 @@ ITEMS = [10, 10, 30, 20]
 VALUES = [4.0, 3.5, -1.0, 0.0]
 
 
+def triples(found):
+    """(row ids, column ids, values) of what was read."""
+    return found.row_ids.labels[found.rows], found.col_ids.labels[found.cols], found.values
+
+
 def entries(found):
     """{(row id, column id): value} of what was read."""
-    rows, cols, values = found.training()
+    rows, cols, values = triples(found)
     return {
         (r, c): v for r, c, v in zip(rows.tolist(), cols.tolist(), values.tolist(), strict=True)
     }
@@ -56,7 +61,7 @@ class TestText:
         assert found.names == (
             ("who", "what", "stars") if heading else ("column 1", "column 2", "column 3")
         )
-        assert found.col_ids.dtype == np.int64
+        assert found.col_ids.labels.dtype == np.int64
         assert "4 entries of a 3 × 3 matrix" in found.describe()
 
     def test_columns_by_name_and_by_number(self, tmp_path):
@@ -78,19 +83,19 @@ class TestText:
         path = tmp_path / "a.csv"
         pd.DataFrame({"u": users, "i": items, "x": values}).to_csv(path, index=False)
         whole = read_long(path)
-        monkeypatch.setattr(long, "CHUNK", 7)
+        monkeypatch.setattr(columns, "CHUNK", 7)
         pieces = read_long(path)
-        for one, other in zip(whole.training(), pieces.training(), strict=True):
+        for one, other in zip(triples(whole), triples(pieces), strict=True):
             np.testing.assert_array_equal(one, other)
-        np.testing.assert_array_equal(pieces.training()[0], users)
-        np.testing.assert_array_equal(pieces.training()[2], values)
+        np.testing.assert_array_equal(triples(pieces)[0], users)
+        np.testing.assert_array_equal(triples(pieces)[2], values)
 
     def test_leading_zeros_are_text(self, tmp_path):
         path = tmp_path / "a.csv"
         path.write_text("007,1,5\n7,2,4\n")
         found = read_long(path)
-        assert found.row_ids.tolist() == ["007", "7"]
-        assert found.col_ids.tolist() == [1, 2]
+        assert found.row_ids.labels.tolist() == ["007", "7"]
+        assert found.col_ids.labels.tolist() == [1, 2]
 
     def test_quotes_and_byte_order_mark(self, tmp_path):
         path = tmp_path / "a.csv"
@@ -118,7 +123,7 @@ class TestText:
             read_long(path)
 
     def test_the_line_is_right_in_a_later_block(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(long, "CHUNK", 4)
+        monkeypatch.setattr(columns, "CHUNK", 4)
         path = tmp_path / "a.csv"
         path.write_text("u,i,x\n" + "a,1,2\n" * 10 + "a,1,oops\n")
         with pytest.raises(InputError, match="line 12: the value is 'oops'"):
@@ -146,10 +151,10 @@ class TestParquet:
         pd.DataFrame({"when": 1, "who": USERS, "what": ITEMS, "stars": VALUES}).to_parquet(path)
         found = read_long(path, "who", "what", "stars")
         assert entries(found) == TRUTH
-        assert found.col_ids.dtype == np.int64
+        assert found.col_ids.labels.dtype == np.int64
 
     def test_batches_and_categories(self, tmp_path, monkeypatch, rng):
-        monkeypatch.setattr(long, "CHUNK", 4)
+        monkeypatch.setattr(columns, "CHUNK", 4)
         n = 1000
         frame = pd.DataFrame(
             {"u": rng.integers(50, size=n), "i": rng.integers(9, size=n), "x": rng.normal(size=n)}
@@ -157,7 +162,7 @@ class TestParquet:
         frame["i"] = frame["i"].astype(str).astype("category")
         path = tmp_path / "a.parquet"
         frame.to_parquet(path)
-        rows, cols, values = read_long(path).training()
+        rows, cols, values = triples(read_long(path))
         np.testing.assert_array_equal(rows, frame["u"])
         assert [str(c) for c in cols] == frame["i"].tolist()
         np.testing.assert_array_equal(values, frame["x"])
@@ -184,12 +189,12 @@ class TestMatrices:
         sp.save_npz(tmp_path / "a.npz", matrix.tocsr())
         for name in ("a.mtx", "a.npz"):
             found = read_long(tmp_path / name)
-            assert is_long(tmp_path / name, None, None, None)
+            assert is_long(tmp_path / name)
             assert found.shape == (5, 3)
             assert {(r, c): v for r, c, v in zip(found.rows, found.cols, found.values, strict=True)} == {
                 (0, 1): 4.0, (1, 1): 3.5, (0, 2): -1.0, (4, 0): 0.0
             }  # fmt: skip
-            assert found.training().nnz == 4
+            assert len(found) == 4
 
     def test_a_dense_matrix_market_file_is_observed_everywhere(self, tmp_path):
         scipy.io.mmwrite(tmp_path / "a.mtx", np.array([[0.0, 1.0], [2.0, 3.0]]))
@@ -197,9 +202,8 @@ class TestMatrices:
 
     def test_other_archives_are_tables(self, tmp_path):
         np.savez(tmp_path / "a.npz", np.eye(3))
-        assert not is_long(tmp_path / "a.npz", None, None, None)
-        assert not is_long(tmp_path / "a.csv", None, None, None)
-        assert is_long(tmp_path / "a.csv", "user", None, None)
+        assert not is_long(tmp_path / "a.npz")
+        assert not is_long(tmp_path / "a.csv")
 
     def test_refusals(self, tmp_path):
         (tmp_path / "a.mtx").write_text(

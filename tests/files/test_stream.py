@@ -1,6 +1,4 @@
-"""Parquet straight into observations: the entries of the file, in bounded memory, and trouble told
-with its row.
-"""
+"""Long Parquet files: the entries of the file, in bounded memory, and trouble with its row."""
 
 import tracemalloc
 
@@ -8,10 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deeplinear.completion.data.observations import Observations
 from deeplinear.errors import InputError
-from deeplinear.files import long
-from deeplinear.files.stream import stream_parquet
+from deeplinear.files import columns
+from deeplinear.files.long import read_long
 
 
 def random_frame(rng, count=3000, users=200, items=90, text=False):
@@ -29,14 +26,16 @@ def random_frame(rng, count=3000, users=200, items=90, text=False):
 @pytest.mark.parametrize("text", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_what_is_streamed_is_what_is_there(tmp_path, rng, monkeypatch, text, dtype):
-    monkeypatch.setattr(long, "CHUNK", 16)  # batches of 256
+    monkeypatch.setattr(columns, "CHUNK", 16)  # batches of 256
     frame, path = random_frame(rng, text=text), tmp_path / "a.parquet"
     frame.to_parquet(path, row_group_size=700)
-    found = stream_parquet(path, "user", "item", "x", dtype=dtype)
-    assert found.observations.dtype == dtype
-    assert found.observations.shape == (frame.user.nunique(), frame.item.nunique())
-    rows, cols, values = found.observations.triples()
-    streamed = pd.Series(values, [found.row_ids[rows], found.col_ids[cols]]).sort_index()
+    found = read_long(path, "user", "item", "x", dtype=dtype)
+    observations = found.observations()
+    assert observations.dtype == dtype
+    assert observations.shape == (frame.user.nunique(), frame.item.nunique())
+    rows, cols, values = observations.triples()
+    index = [found.row_ids.labels[rows], found.col_ids.labels[cols]]
+    streamed = pd.Series(values, index).sort_index()
     whole = frame.set_index(["user", "item"]).x.astype(dtype).sort_index()
     assert streamed.index.tolist() == whole.index.tolist()
     np.testing.assert_array_equal(streamed.to_numpy(), whole.to_numpy())
@@ -46,15 +45,19 @@ def test_memory_is_as_documented(tmp_path, rng, monkeypatch):
     """In float32 28 bytes per entry at the peak, and no more than the ids and a piece beside them
     (NumPy's memory is traced).
     """
-    monkeypatch.setattr(long, "CHUNK", 256)
+    monkeypatch.setattr(columns, "CHUNK", 256)
     count, path = 400_000, tmp_path / "a.parquet"
     random_frame(rng, count, 2000, 1000).to_parquet(path, row_group_size=50_000)
-    stream_parquet(path, "user", "item", "x")  # imports and compiled loops
+    read_long(path, "user", "item", "x", dtype=np.float32).observations()  # compiles
     tracemalloc.start()
-    found = stream_parquet(path, "user", "item", "x")
+    entries = read_long(path, "user", "item", "x", dtype=np.float32)
+    _, first = tracemalloc.get_traced_memory()
+    found = entries.observations()
+    del entries
     now, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert found.observations.nnz == count
+    assert found.nnz == count
+    assert 12 * count < first < 13.5 * count
     assert 27 * count < peak < 29.5 * count
     assert now < 17 * count
 
@@ -69,13 +72,13 @@ def test_duplicates(tmp_path):
             r"column 5"
         ),
     ):
-        stream_parquet(path)
-    seen: Observations = stream_parquet(path, duplicates="mean").observations
+        read_long(path).observations(name=f"INPUT: '{path}'")
+    seen = read_long(path).observations(duplicates="mean")
     assert seen.by_row.values.tolist() == [2.0, 4.0]
 
 
 def test_trouble_is_told(tmp_path, rng, monkeypatch):
-    monkeypatch.setattr(long, "CHUNK", 16)
+    monkeypatch.setattr(columns, "CHUNK", 16)
     path = tmp_path / "a.parquet"
     frame = random_frame(rng)
     for column, bad in (("x", np.nan), ("x", np.inf), ("user", None)):
@@ -83,16 +86,16 @@ def test_trouble_is_told(tmp_path, rng, monkeypatch):
         spoiled.loc[1234, column] = bad
         spoiled.to_parquet(path)
         with pytest.raises(InputError, match=r"row 1234 \(counted from 0\)"):
-            stream_parquet(path, "user", "item", "x")
+            read_long(path, "user", "item", "x")
     with pytest.raises(InputError, match="no column 'stars'"):
-        stream_parquet(path, "user", "item", "stars")
+        read_long(path, "user", "item", "stars")
     with pytest.raises(InputError, match="dtype must be float32 or float64, got int64"):
-        stream_parquet(path, dtype=int)
+        read_long(path, dtype=int)
     frame[:0].to_parquet(path)
     with pytest.raises(InputError, match="no entries"):
-        stream_parquet(path)
+        read_long(path)
     path.write_text("nothing")
     with pytest.raises(InputError, match="cannot be read as Parquet"):
-        stream_parquet(path)
+        read_long(path)
     with pytest.raises(InputError, match="does not exist"):
-        stream_parquet(tmp_path / "none.parquet")
+        read_long(tmp_path / "none.parquet")

@@ -130,9 +130,7 @@ class TestObservations:
         rows, cols = (index.astype(np.uint32) for index in np.divmod(flat, shape[1]))
         values = rng.normal(size=entries).astype(np.float32)
         weights = np.ones_like(values) if weighted else None
-        Observations.from_triples(
-            rows[:9], cols[:9], values[:9], shape, weights=None if weights is None else weights[:9]
-        )
+        Observations.from_triples(rows, cols, values, shape, weights=weights)  # compiles
         given = sum(array.nbytes for array in (rows, cols, values, weights) if array is not None)
         tracemalloc.start()
         seen = Observations.from_triples(rows, cols, values, shape, weights=weights)
