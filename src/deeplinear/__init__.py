@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from .compilation import cache_compilations
     from .completion.imputer import DeepLinearImputer
     from .completion.matrix_completion import DeepMatrixCompletion
-    from .completion.matrix_completion_cv import DeepMatrixCompletionCV
     from .dynamics.ensembles import EnsembleResult, ensemble, normal_start
     from .dynamics.factors import balanced_factors, imbalance, product
     from .dynamics.flow import factor_flow, gradient_flow
@@ -68,7 +67,6 @@ _HOME = {
     "imbalance": "dynamics.factors",
     "DeepLinearImputer": "completion.imputer",
     "DeepMatrixCompletion": "completion.matrix_completion",
-    "DeepMatrixCompletionCV": "completion.matrix_completion_cv",
     "Metric": "geometry.adapters",
     "inner": "geometry.metric",
     "norm": "geometry.metric",
@@ -142,7 +140,6 @@ __all__ = [
     "experiments",
     "DeepLinearImputer",
     "DeepMatrixCompletion",
-    "DeepMatrixCompletionCV",
     "cache_compilations",
     "CriticalPointError",
     "DepthError",

@@ -1,7 +1,6 @@
 """The rate at which a trajectory ends, measured."""
 
 import math
-from typing import Any
 
 import equinox as eqx
 import numpy as np

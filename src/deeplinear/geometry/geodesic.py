@@ -1,7 +1,6 @@
 """Geodesics of the metric g^N: exponential, logarithm, distance and path."""
 
 import warnings
-from typing import Any
 
 import equinox as eqx
 import jax

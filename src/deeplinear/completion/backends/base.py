@@ -32,6 +32,14 @@ class Pass(NamedTuple):
     bend: np.ndarray
 
 
+def total(parts: list[Pass]) -> Pass:
+    """What the passes over several blocks saw together, summed in their order."""
+    energies, pulls, bends = zip(*parts, strict=True)
+    return Pass(
+        sum(energies), np.sum(pulls, axis=0, dtype=float), np.sum(bends, axis=0, dtype=float)
+    )
+
+
 class AbstractBackend(ABC):
     """Where and how the observed entries are passed over; everything else of a fit is the same code.
 
@@ -123,11 +131,12 @@ class AbstractBackend(ABC):
         other: np.ndarray,
         ridge: np.ndarray,
         scale: np.ndarray,
+        asked: np.ndarray,
     ) -> np.ndarray:
-        """y_tᵀ A_i⁻¹ y_t for the questions (mine_t, theirs_t), y_t = other[theirs_t].
+        """x_tᵀ A_i⁻¹ x_t for the questions t: i = mine_t, x_t = asked[theirs_t].
 
-        A_i = Σ_{j ∈ Ω_i} w_ij y_j y_jᵀ + diag(ridge_k scale_i); the last column, that of the bias,
-        has no scale.
+        A_i = Σ_{j ∈ Ω_i} w_ij y_j y_jᵀ + diag(ridge_k scale_i) with y_j = other_j; the last column,
+        that of the bias, has no scale.
         """
 
     def predict(

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from ..data.observations import Compressed
-from .base import AbstractBackend, Blocks, Pass
+from .base import AbstractBackend, Blocks, Pass, total
 
 # Lines per block: a few blocks that threads share, independent of how many threads there are.
 _CELLS = 1 << 16
@@ -34,7 +34,8 @@ class Table:
     def signs(self, seed: int) -> np.ndarray:
         """±1 for every cell (those of the last seed are kept: power iterations ask for them often)."""
         if self._signs is None or self._signs[0] != seed:
-            self._signs = seed, random_signs(*self.x.shape, seed).astype(self.x.dtype)
+            m, n = self.x.shape
+            self._signs = seed, random_signs(m, n, seed).astype(self.x.dtype)
         return self._signs[1]
 
 
@@ -62,11 +63,11 @@ class Dense(AbstractBackend):
             grad, square = we @ Y, w @ squares
             seen = Pass(energy, (z * grad).sum(axis=0), (z * z * square).sum(axis=0))
             if steps:
-                total = ridge * scale[lo:hi, None] + extra
-                _descend(z, grad - total * z, square + total, total, w, Y, free, steps)
+                decay = ridge * scale[lo:hi, None] + extra
+                _descend(z, grad - decay * z, square + decay, decay, (w, Y), free, steps)
             return seen
 
-        return _total(self.run(table.blocks, block))
+        return total(self.run(table.blocks, block))
 
     def residual_matmul(self, lines, Z, Y, X, mean, seed) -> np.ndarray:
         table = self._table(lines, len(Y))
@@ -108,30 +109,30 @@ class Dense(AbstractBackend):
 
         return out, centres, float(sum(self.run(_small_blocks(len(table.x), f), block)))
 
-    def leverage(self, lines, mine, theirs, other, ridge, scale) -> np.ndarray:
+    def leverage(self, lines, mine, theirs, other, ridge, scale, asked) -> np.ndarray:
         table, f = self._table(lines, len(other)), other.shape[1]
         outer = (other[:, :, None] * other[:, None, :]).reshape(len(other), f * f)
-        asked, place = np.unique(mine, return_inverse=True)
+        who, place = np.unique(mine, return_inverse=True)
         order = np.argsort(place, kind="stable")
-        edges = np.searchsorted(place[order], np.arange(len(asked) + 1))
+        edges = np.searchsorted(place[order], np.arange(len(who) + 1))
         out, diagonal = np.empty(len(mine)), np.arange(f)
 
         def block(lo: int, hi: int) -> None:
-            A = (table.w[asked[lo:hi]].astype(float) @ outer).reshape(-1, f, f)
-            A[:, diagonal[:-1], diagonal[:-1]] += ridge[:-1] * scale[asked[lo:hi], None]
+            A = (table.w[who[lo:hi]].astype(float) @ outer).reshape(-1, f, f)
+            A[:, diagonal[:-1], diagonal[:-1]] += ridge[:-1] * scale[who[lo:hi], None]
             A[:, -1, -1] += ridge[-1]
-            values, vectors = np.linalg.eigh(A)  # A may be singular: no ridge, few entries
-            root = vectors / np.sqrt(np.maximum(values, 1e-300))[:, None, :]
+            root = _inverse_root(A)
             for g in range(lo, hi):
                 some = order[edges[g] : edges[g + 1]]
-                out[some] = np.square(other[theirs[some]] @ root[g - lo]).sum(axis=1)
+                out[some] = np.square(asked[theirs[some]] @ root[g - lo]).sum(axis=1)
 
-        self.run(_small_blocks(len(asked), f), block)
+        self.run(_small_blocks(len(who), f), block)
         return out
 
 
-def _descend(z, grad, diagonal, total, w, Y, free, steps) -> None:
+def _descend(z, grad, diagonal, decay, entries, free, steps) -> None:
     """Conjugate gradients on every line at once, in place on ``z``; as `loops.solve`, line by line."""
+    w, Y = entries
     eps = np.finfo(z.dtype).eps
     inverse = np.divide(free, diagonal, out=np.zeros_like(diagonal), where=diagonal > 0)
     direction = inverse * grad
@@ -140,7 +141,7 @@ def _descend(z, grad, diagonal, total, w, Y, free, steps) -> None:
     # gradient, of no curvature
     least = norm * (64 * eps) ** 2
     for _ in range(steps):
-        image = (w * (direction @ Y.T)) @ Y + total * direction
+        image = (w * (direction @ Y.T)) @ Y + decay * direction
         curve = np.einsum("ik,ik->i", direction, image)
         go = (norm > least) & (curve > eps * norm)
         if not go.any():
@@ -154,9 +155,14 @@ def _descend(z, grad, diagonal, total, w, Y, free, steps) -> None:
         norm = np.where(go, new, 0)
 
 
-def _total(parts: list[Pass]) -> Pass:
-    energies, pulls, bends = zip(*parts, strict=True)
-    return Pass(sum(energies), sum(x.astype(float) for x in pulls), sum(x.astype(float) for x in bends))
+def _inverse_root(A: np.ndarray) -> np.ndarray:
+    """S (lines, f, f) with S Sᵀ = A⁻¹; A may be singular, where there is no ridge and few entries."""
+    try:
+        L = np.linalg.cholesky(A)
+        return np.linalg.inv(L).transpose(0, 2, 1)
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(A)
+        return vectors / np.sqrt(np.maximum(values, 1e-300))[:, None, :]
 
 
 def _small_blocks(lines: int, f: int) -> Blocks:

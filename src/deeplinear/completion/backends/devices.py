@@ -189,7 +189,7 @@ class Devices(AbstractBackend):
     def _call(
         self, function: Callable, split: int, whole: int, outputs: Specs, **static: int
     ) -> Callable:
-        key = function.__name__, *static.values()
+        key: tuple[str | int, ...] = (function.__name__, *static.values())
         if key not in self._calls:
             specs = (*[LINES] * (5 + split), *[ALL] * whole)
             local = jax.shard_map(
@@ -242,5 +242,5 @@ class Devices(AbstractBackend):
     def draw(self, lines, other, mean, precision, prior, pull, shift, noise):
         return self.cpu.draw(lines, other, mean, precision, prior, pull, shift, noise)
 
-    def leverage(self, lines, mine, theirs, other, ridge, scale) -> np.ndarray:
-        return self.cpu.leverage(lines, mine, theirs, other, ridge, scale)
+    def leverage(self, lines, mine, theirs, other, ridge, scale, asked) -> np.ndarray:
+        return self.cpu.leverage(lines, mine, theirs, other, ridge, scale, asked)

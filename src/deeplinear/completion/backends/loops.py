@@ -18,6 +18,7 @@ import numpy as np
 
 from ..compiled import compiled, inlined
 
+
 @inlined
 def _dot(z, y):
     total = z.dtype.type(0)
@@ -114,24 +115,7 @@ def _hessian_product(start, stop, indices, weights, direction, Y, image):
 
 
 @compiled
-def solve(
-    lo,
-    hi,
-    indptr,
-    indices,
-    values,
-    weights,
-    mean,
-    Z,
-    Y,
-    ridge,
-    extra,
-    scale,
-    free,
-    steps,
-    pull,
-    bend,
-):
+def solve(lo, hi, entries, mean, Z, Y, how, steps, pull, bend):
     """Lower ½ Σ_j w_ij (mean + z_i·y_j − x_ij)² + ½ Σ_k (ridge_k scale_i + extra_k) z_ik² over the
     ``free`` parts of each z_i.
 
@@ -139,6 +123,8 @@ def solve(
     e² before the steps and adds Σ_i z_ik Σ_j w e y_jk to ``pull`` and Σ_i z_ik² Σ_j w y_jk² to
     ``bend``, both before the steps.
     """
+    indptr, indices, values, weights = entries
+    ridge, extra, scale, free = how
     width = Z.shape[1]
     work = np.empty((5, width), Z.dtype)
     grad, inverse, direction, image, total = work[0], work[1], work[2], work[3], work[4]
@@ -148,7 +134,9 @@ def solve(
         z, start, stop = Z[i], indptr[i], indptr[i + 1]
         grad[:] = 0
         inverse[:] = 0
-        energy += _accumulate_gradient(start, stop, indices, values, weights, mean, z, Y, grad, inverse)
+        energy += _accumulate_gradient(
+            start, stop, indices, values, weights, mean, z, Y, grad, inverse
+        )
         norm = 0.0
         for k in range(width):
             pull[k] += z[k] * grad[k]
@@ -187,11 +175,12 @@ def solve(
 
 
 @compiled
-def residual_matmul(lo, hi, indptr, indices, values, weights, mean, Z, Y, X, out, seed):
+def residual_matmul(lo, hi, entries, mean, Z, Y, X, out, seed):
     """out_i = Σ_j w_ij e_ij x_j with e = x − mean − z·y (rows of R X); returns ½ Σ w e².
 
     With ``seed`` > 0 every residual gets a random sign, a hash of its position and the seed.
     """
+    indptr, indices, values, weights = entries
     weighted, one, energy = weights.size > 0, Z.dtype.type(1), 0.0
     for i in range(lo, hi):
         z, o, part = Z[i], out[i], Z.dtype.type(0)

@@ -34,29 +34,15 @@ def _forward(L, c, z):
 
 
 @compiled
-def draw_lines(
-    lo,
-    hi,
-    indptr,
-    indices,
-    values,
-    weights,
-    mean,
-    other,
-    prior,
-    pull,
-    precision,
-    shift,
-    noise,
-    out,
-    centre,
-):
+def draw_lines(lo, hi, entries, mean, other, gaussian, precision, out, centre):
     """Draw (p_i, a_i) for lines lo … hi given the other side's (q_j, b_j): N(A⁻¹ c, A⁻¹) with
 
     A = prior + α Σ_j w_ij y_j y_jᵀ and c = pull + shift_i + α Σ_j w_ij y_j (x_ij − mean − b_j), y_j
     = (q_j, 1). ``noise`` holds standard normal numbers, ``centre`` gets the conditional means A⁻¹
     c. Returns Σ w e² at the drawn values.
     """
+    indptr, indices, values, weights = entries
+    prior, pull, shift, noise = gaussian
     f = other.shape[1]
     r = f - 1
     size = 128
@@ -106,13 +92,15 @@ def draw_lines(
 
 
 @compiled
-def leverage(lo, hi, lines, indptr, indices, weights, other, ridge, scale, starts, targets, out):
-    """out_t = y_tᵀ A_i⁻¹ y_t, A_i = Σ_{j ∈ Ω_i} w_ij y_j y_jᵀ + diag(ridge_i), for the questions t
-    of the lines lo … hi of ``lines``.
+def leverage(lo, hi, lines, entries, other, penalty, questions, out):
+    """out_t = x_tᵀ A_i⁻¹ x_t, A_i = Σ_{j ∈ Ω_i} w_ij y_j y_jᵀ + diag(ridge_i), for the questions t.
 
-    Line number g of ``lines`` has the questions starts[g] … starts[g+1], whose other ends are
-    ``targets``.
+    Those of line number g of ``lines``, lo ≤ g < hi, are starts[g] … starts[g+1]; x_t is the line
+    ``targets[t]`` of ``asked``.
     """
+    indptr, indices, _, weights = entries
+    ridge, scale = penalty
+    starts, asked, targets = questions
     f = other.shape[1]
     A = np.empty((f, f))
     z = np.empty(f)
@@ -130,4 +118,4 @@ def leverage(lo, hi, lines, indptr, indices, weights, other, ridge, scale, start
                     A[k, l] += w * y[k] * y[l]
         _factor(A)
         for t in range(starts[g], starts[g + 1]):
-            out[t] = _forward(A, other[targets[t]], z)
+            out[t] = _forward(A, asked[targets[t]], z)

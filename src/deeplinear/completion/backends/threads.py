@@ -5,7 +5,7 @@ The blocks depend on the data alone, so that sums come out the same whatever the
 
 import numpy as np
 
-from .base import AbstractBackend, Pass
+from .base import AbstractBackend, Pass, total
 
 
 class Loops(AbstractBackend):
@@ -14,15 +14,14 @@ class Loops(AbstractBackend):
     def solve(self, lines, Z, Y, mean, ridge, extra, scale, free, steps) -> Pass:
         from . import loops
 
+        how = ridge, extra, scale, free
+
         def block(lo: int, hi: int) -> Pass:
             pull, bend = np.zeros(Z.shape[1]), np.zeros(Z.shape[1])
-            energy = loops.solve(
-                lo, hi, *lines.arrays, mean, Z, Y, ridge, extra, scale, free, steps, pull, bend
-            )
+            energy = loops.solve(lo, hi, lines.arrays, mean, Z, Y, how, steps, pull, bend)
             return Pass(energy, pull, bend)
 
-        parts = self.run(lines.blocks, block)
-        return Pass(*(sum(part[i] for part in parts) for i in range(3)))
+        return total(self.run(lines.blocks, block))
 
     def residual_matmul(self, lines, Z, Y, X, mean, seed) -> np.ndarray:
         from . import loops
@@ -30,7 +29,7 @@ class Loops(AbstractBackend):
         out = np.empty((len(Z), X.shape[1]), Z.dtype)
         self.run(
             lines.blocks,
-            lambda lo, hi: loops.residual_matmul(lo, hi, *lines.arrays, mean, Z, Y, X, out, seed),
+            lambda lo, hi: loops.residual_matmul(lo, hi, lines.arrays, mean, Z, Y, X, out, seed),
         )
         return out
 
@@ -38,27 +37,33 @@ class Loops(AbstractBackend):
         from . import loops_posterior
 
         out, centres = np.empty_like(noise), np.empty_like(noise)
-        common = mean, other, prior, pull, precision, shift, noise, out, centres
+        common = mean, other, (prior, pull, shift, noise), precision, out, centres
 
         def block(lo: int, hi: int) -> float:
-            return loops_posterior.draw_lines(lo, hi, *lines.arrays, *common)
+            return loops_posterior.draw_lines(lo, hi, lines.arrays, *common)
 
         return out, centres, sum(self.run(lines.blocks, block))
 
-    def leverage(self, lines, mine, theirs, other, ridge, scale) -> np.ndarray:
+    def leverage(self, lines, mine, theirs, other, ridge, scale, asked) -> np.ndarray:
         from . import loops_posterior
 
         # the questions of a line together: its matrix is factored once
         order = np.argsort(mine, kind="stable")
-        asked, starts = np.unique(mine[order], return_index=True)
+        who, starts = np.unique(mine[order], return_index=True)
         starts = np.append(starts, len(mine)).astype(np.int64)
-        step = max(1, len(asked) // 64)
-        blocks = [(lo, min(lo + step, len(asked))) for lo in range(0, len(asked), step)]
+        step = max(1, len(who) // 64)
+        blocks = [(lo, min(lo + step, len(who))) for lo in range(0, len(who), step)]
         answers, out = np.empty(len(mine)), np.empty(len(mine))
-        entries = lines.indptr, lines.indices, lines.weights
-        common = other, ridge, scale, starts, theirs[order], answers
+        common = other, (ridge, scale), (starts, asked, theirs[order]), answers
         self.run(
-            blocks, lambda lo, hi: loops_posterior.leverage(lo, hi, asked, *entries, *common)
+            blocks, lambda lo, hi: loops_posterior.leverage(lo, hi, who, lines.arrays, *common)
         )
         out[order] = answers
+        return out
+
+    def predict(self, rows, cols, Z, Y, mean) -> np.ndarray:
+        from . import loops
+
+        out = np.empty(len(rows), Z.dtype)
+        loops.at(0, len(rows), rows, cols, Z.dtype.type(mean), Z, Y, out)
         return out

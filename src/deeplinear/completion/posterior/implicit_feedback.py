@@ -11,12 +11,10 @@ side information using MCMC (arXiv 1509.04610), equations 4–9; the features ar
 SVD++ (KDD 2008).
 """
 
-from typing import Any
-
 import numpy as np
 from scipy import sparse
 
-from ..data.observations import Compressed
+from ..data.observations import Compressed, Observations
 
 _ITERATIONS = 30
 _TOLERANCE = (
@@ -81,7 +79,7 @@ class Pattern:
         return x
 
 
-def patterns(observations: Any, size: int) -> tuple[Pattern, Pattern]:
+def patterns(observations: Observations, size: int) -> tuple[Pattern, Pattern]:
     """The patterns of rows and of columns, for factors with ``size`` numbers per line."""
     m, n = observations.shape
     return Pattern(observations.by_row, n, size), Pattern(observations.by_col, m, size)

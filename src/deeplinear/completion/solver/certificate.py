@@ -62,8 +62,7 @@ def certify(problem: FitProblem, penalty: Penalty, state: State) -> Certificate:
         # R 1 and Rᵀ 1, in the units of the observations: undo the line scales
         rows = residual_matmul(problem, state, problem.col_scale[:, None])[:, 0] * problem.row_scale
         cols = (
-            residual_t_matmul(problem, state, problem.row_scale[:, None])[:, 0]
-            * problem.col_scale
+            residual_t_matmul(problem, state, problem.row_scale[:, None])[:, 0] * problem.col_scale
         )
         parts.append((rows - problem.bias_ridge * state.row_bias) / np.sqrt(n))
         parts.append((cols - problem.bias_ridge * state.col_bias) / np.sqrt(m))

@@ -52,7 +52,7 @@ def run(
     options: FitOptions,
     at: FitState,
     stages: list[Stage],
-    watch: Watch = Watch(),  # noqa: B008 (immutable)
+    watch: Watch = Watch(),
 ) -> LowRankFit:
     """Sweep through the ``stages`` from ``at`` to the end.
 
@@ -74,9 +74,9 @@ def run(
         # not at the end: a finished fit that is run again makes its last sweep again
         if watch.file is not None:
             at.save(watch.file)
-        if watch.callback is not None:
-            if watch.callback(_result(problem, options, stage.penalty, at)):
-                status = Status.callback
+        report = watch.callback
+        if report is not None and report(_result(problem, options, stage.penalty, at)):
+            status = Status.callback
     return finish(problem, options, stages[-1].penalty, at, status, watch.certified)
 
 
@@ -105,9 +105,7 @@ def is_stationary(stage: Stage, at: FitState) -> bool:
     )
 
 
-def improved(
-    problem: FitProblem, stage: Stage, options: FitOptions, state: State
-) -> State | None:
+def improved(problem: FitProblem, stage: Stage, options: FitOptions, state: State) -> State | None:
     """At depth 2 a state of more components and a smaller objective, if there is one.
 
     Deeper, W does not gain rank on the way.

@@ -1,7 +1,7 @@
 """Where a running fit stands, and the held-out entries that judge it."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike

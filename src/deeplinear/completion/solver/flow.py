@@ -165,7 +165,7 @@ class FlowLaw:
 def low_rank_flow(
     observations: Observations,
     *,
-    law: FlowLaw = FlowLaw(),  # noqa: B008 (immutable)
+    law: FlowLaw = FlowLaw(),
     validation: Validation | None = None,
     threads: int | None = None,
     device: str = "cpu",
@@ -215,7 +215,13 @@ def low_rank_flow(
     (True, True)
     """
     given = {"patience": 20} | options
-    fixed = {"strength": 0.0, "decay": 0.0, "smoothing": 0.0, "weighted_trace_norm": 0.0, "steps": 1}
+    fixed = {
+        "strength": 0.0,
+        "decay": 0.0,
+        "smoothing": 0.0,
+        "weighted_trace_norm": 0.0,
+        "steps": 1,
+    }
     record = FitOptions(**given | fixed | {"tol": 0.0, Status.max_steps: law.max_steps})
     record = record.for_data(observations)
     with open_backend(observations, threads, device) as backend:
@@ -246,12 +252,15 @@ def fold_in_new_lines(
     for side, new in ((observations.by_row, rows), (observations.by_col, cols)):
         touched, count = np.unique(np.asarray(new), return_counts=True)
         lines.append(touched[side.counts[touched] <= count])
-    where = {"threads": threads, "device": device}
-    found = update(
-        observations, fit, *lines, rounds=10, decay=fit.decay, smoothing=0.0, **where
-    )
+    where: dict[str, Any] = {"threads": threads, "device": device}
+    found = update(observations, fit, *lines, rounds=10, decay=fit.decay, smoothing=0.0, **where)
     ridge = Penalty(fit.depth, fit.decay, fit.floor).slope(found.spectrum)
-    own = {"decay": fit.decay, "floor": fit.floor, "status": fit.status, "ridge": ridge}
+    own: dict[str, Any] = {
+        "decay": fit.decay,
+        "floor": fit.floor,
+        "status": fit.status,
+        "ridge": ridge,
+    }
     return replace(found, tau=math.nan, **own)
 
 
@@ -338,7 +347,9 @@ class _Run:
         self.times.append(at.t)
         self.spectra.append(at.s)
         if self.held_out is not None:
-            self.scores.append(self.held_out.rmse(self.flow.problem, self.flow.state(at.U, at.s, at.V)))
+            self.scores.append(
+                self.held_out.rmse(self.flow.problem, self.flow.state(at.U, at.s, at.V))
+            )
 
     def _at_rest(self) -> bool:
         if len(self.times) <= _FIRST:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ...errors import InputError
+from ..penalty import Penalty
 from .balance import balance
 from .certificate import frames, missing
 from .options import FitOptions
@@ -11,7 +12,6 @@ from .result import LowRankFit
 from .schedule import penalty_at
 from .start import POWER_STEPS, exact_line_search, noise_scale
 from .sweep import stationary_size, threshold
-from ..penalty import Penalty
 
 # Components that may be added at a time.
 GROWTH = 24
@@ -39,7 +39,9 @@ def enlarge(start: LowRankFit, problem: FitProblem) -> State:
     return balance(problem, state)
 
 
-def add_significant_components(problem: FitProblem, options: FitOptions, tau: float, state: State) -> State:
+def add_significant_components(
+    problem: FitProblem, options: FitOptions, tau: float, state: State
+) -> State:
     """Add what new entries have brought: triples of R̃_⊥ that the penalty lets live and that stand
     out of the noise.
 

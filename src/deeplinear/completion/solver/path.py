@@ -115,9 +115,7 @@ def retrace(
     """
     order = sorted(sweeps, reverse=True)
     flat = [_record(observations, 2.0, c, options) for c in order]
-    records = [
-        _record(observations, depth, c, options | {"max_sweeps": sweeps[c]}) for c in order
-    ]
+    records = [_record(observations, depth, c, options | {"max_sweeps": sweeps[c]}) for c in order]
     file = None
     if checkpoint is not None:
         marks = {str(c): asdict(record) for c, record in zip(order, records, strict=True)}
@@ -141,9 +139,7 @@ def _record(
     return FitOptions(**given).for_data(observations)
 
 
-def _way_down(
-    problem: FitProblem, flat: list[FitOptions], records: list[FitOptions]
-) -> FitState:
+def _way_down(problem: FitProblem, flat: list[FitOptions], records: list[FitOptions]) -> FitState:
     """Where the last fit of a path departs from, after the fits that it needs."""
     last: LowRankFit | None = None
     base = begin(problem, flat[0], None)
@@ -230,9 +226,7 @@ def held_out_error(fit: LowRankFit) -> float:
     return min(fit.validation) if fit.flowed else fit.validation[fit.sweep - 1]
 
 
-def _backbone(
-    problem: FitProblem, options: FitOptions, base: FitState, *, grown: bool
-) -> FitState:
+def _backbone(problem: FitProblem, options: FitOptions, base: FitState, *, grown: bool) -> FitState:
     """A few sweeps at depth 2 with the components that the strength of ``options`` allows."""
     penalty, state = penalty_at(problem, options, base.tau, 2.0), base.state
     if grown:

@@ -147,9 +147,7 @@ def cols_pass(problem: FitProblem, state: State, ridge: np.ndarray, steps: int) 
     return solve_lines(backend, lines, sides, state.mean, ridge, scale, bias, steps)
 
 
-def residual_matmul(
-    problem: FitProblem, state: State, X: np.ndarray, seed: int = 0
-) -> np.ndarray:
+def residual_matmul(problem: FitProblem, state: State, X: np.ndarray, seed: int = 0) -> np.ndarray:
     """R̃ X (m×k) with R̃ = diag(1/ρ) (w ∘ residual) diag(1/κ) = −∂E/∂W̃ (m×n) and X (n×k).
 
     ``seed`` > 0 randomizes the signs of the residuals.

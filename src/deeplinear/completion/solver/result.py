@@ -67,9 +67,7 @@ class LowRankFit:
     )
 
     @classmethod
-    def of(
-        cls, problem: FitProblem, state: State, ridge: np.ndarray, **rest: Any
-    ) -> "LowRankFit":
+    def of(cls, problem: FitProblem, state: State, ridge: np.ndarray, **rest: Any) -> "LowRankFit":
         """From the iterate ``state``, whose arrays are copied; ``rest``: the other fields."""
         seen, r = problem.observations, state.rank
         rows, cols = (

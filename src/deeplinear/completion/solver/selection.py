@@ -120,7 +120,7 @@ class Explicit:
         self, held: HoldOut, depth: float, strength: float, options: dict[str, Any]
     ) -> LowRankFit:
         patience = {} if self.early_stopping else {"patience": float("inf")}
-        given = {"depth": depth, "strength": strength, "validation": held.triples}
+        given: dict[str, Any] = {"depth": depth, "strength": strength, "validation": held.triples}
         return fit(held.training, **given, **options | patience)
 
 
@@ -143,7 +143,7 @@ class Implicit:
         law = replace(self.law, stop=min(strengths))
         fits = []
         for depth in dict.fromkeys(depths):
-            given = {"law": law, "validation": held.triples, "depth": depth}
+            given: dict[str, Any] = {"law": law, "validation": held.triples, "depth": depth}
             fits.append(low_rank_flow(held.training, **given, **options))
             if callback is not None and callback(fits[-1]):
                 break
@@ -168,5 +168,3 @@ def _choice(fits: Sequence[LowRankFit]) -> Choice:
     )
     best = min(range(len(fits)), key=lambda k: trials[k].validation_rmse)
     return Choice(fits[best], trials[best], trials)
-
-

@@ -2,27 +2,18 @@
 experiments on recovery.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import jax
 import numpy as np
 
-from ...completion.solver.convex import Fit, Problem, descend
-from ...completion.solver.search import noise_level, penalty_at, warm_starts
+from ...completion.data.observations import Observations
+from ...completion.solver.fit import LowRankFit, fit
 from ...dynamics.factors import balanced_factors
 from ...dynamics.flow import factor_flow
 from ...dynamics.solve import FlowResult
 from ...energies import Completion
 from ...labels import short_depth_label
-
-
-def _settle(fits: Iterator[Fit], sweeps: int) -> Fit:
-    """The last of ``fits``, or the first that has done ``sweeps`` sweeps."""
-    for fit in fits:
-        if fit.n_sweeps >= sweeps:
-            break
-    return fit
 
 
 @dataclass(frozen=True)
@@ -66,19 +57,28 @@ def explicit(seen: RecoveryProblem, depth: float, *, max_rank: int) -> np.ndarra
     depth itself by factors of 100. Depth 2 is the nuclear norm. The rank is found; ``max_rank`` is
     a cap.
     """
-    problem = Problem(seen.truth * seen.mask, seen.mask.astype(float), None)
-    tau = noise_level(problem)
-    path = tuple(2.0 ** -np.arange(0, 8, 0.5))
-    fit = Fit.zero(*seen.truth.shape)
-    for _, start in warm_starts(problem, tau, depth, path, max_rank):
-        fit = start
+    rows, cols = np.nonzero(seen.mask)
+    entries = Observations.from_triples(rows, cols, seen.truth[seen.mask], seen.truth.shape)
+    common = {
+        "bias_ridge": None,
+        "weighted_trace_norm": 0.0,
+        "smoothing": 0.0,
+        "max_rank": max_rank,
+        "threads": 1,
+    }
+    way = 2.0 ** -np.arange(0, 8, 0.5)
+    result: LowRankFit | None = None
+    for strength in way:
+        now = {"strength": float(strength), "max_sweeps": 1, "start": result}
+        result = fit(entries, depth=2, **now, **common)
     # the nuclear norm converges slowly where it does not recover: a looser tolerance there, which
     # costs no recovery
     tol, sweeps = (1e-6, 60) if depth <= 2 else (1e-9, 1000)
     for factor in (1, 1e-2, 1e-4) if depth <= 2 else (1, 1e-2, 1e-4, 1e-6):
-        penalty = penalty_at(problem, tau, depth, path[-1] * factor)
-        fit = _settle(descend(problem, penalty, fit, max_rank=max_rank, tol=tol), sweeps)
-    return fit.matrix()
+        now = {"strength": float(way[-1] * factor), "max_sweeps": sweeps, "start": result}
+        result = fit(entries, depth=depth, tol=tol, **now, **common)
+    assert result is not None
+    return result.left @ result.right.T
 
 
 def train(
