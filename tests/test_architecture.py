@@ -17,7 +17,7 @@ PACKAGE = Path(deeplinear.__file__).parent
 # lines above it. A folder that has no list of its own orders nothing inside.
 TREE = {
     "": [
-        ["errors", "compilation", "atomic", "spectrum"],
+        ["errors", "status", "compilation", "atomic", "spectrum"],
         ["checks"],
         ["energies"],
         ["geometry"],

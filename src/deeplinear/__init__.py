@@ -23,17 +23,16 @@ if TYPE_CHECKING:
     from .completion.imputer import DeepLinearImputer
     from .completion.matrix_completion import DeepMatrixCompletion
     from .completion.matrix_completion_cv import DeepMatrixCompletionCV
-    from .dynamics.ensembles import Ending, EnsembleResult, ensemble, normal_start
+    from .dynamics.ensembles import EnsembleResult, ensemble, normal_start
     from .dynamics.factors import balanced_factors, imbalance, product
     from .dynamics.flow import factor_flow, gradient_flow
     from .dynamics.langevin import (
         DiffusionResult,
-        DiffusionStatus,
         brownian,
         factor_langevin,
         langevin,
     )
-    from .dynamics.solve import FlowResult, Status
+    from .dynamics.solve import FlowResult
     from .energies import Completion, Sensing
     from .geometry import curvature, geodesic
     from .geometry.adapters import Metric
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from .geometry.operator import Operator
     from .geometry.point import LogSVD
     from .geometry.volume import entropy, free_energy, log_stratum_volume, log_volume
+    from .status import DiffusionStatus, Ending, Status
 
 __version__ = "0.1.0"
 
@@ -58,10 +58,10 @@ _HOME = {
     "ensemble": "dynamics.ensembles",
     "normal_start": "dynamics.ensembles",
     "EnsembleResult": "dynamics.ensembles",
-    "Ending": "dynamics.ensembles",
+    "Ending": "status",
     "cache_compilations": "compilation",
     "FlowResult": "dynamics.solve",
-    "Status": "dynamics.solve",
+    "Status": "status",
     "LogSVD": "geometry.point",
     "balanced_factors": "dynamics.factors",
     "product": "dynamics.factors",
@@ -84,7 +84,7 @@ _HOME = {
     "langevin": "dynamics.langevin",
     "factor_langevin": "dynamics.langevin",
     "DiffusionResult": "dynamics.langevin",
-    "DiffusionStatus": "dynamics.langevin",
+    "DiffusionStatus": "status",
     "effective_rank": "asymptotics",
     "stable_rank": "asymptotics",
 }

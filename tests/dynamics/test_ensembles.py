@@ -170,7 +170,7 @@ def test_paths_pass_through_the_flow_at_every_time(rng):
             path, flow(W0, lambda W: np.diag(np.diag(W) - 0.92), 3, times[:-1]), atol=1e-6
         )
     ended = dl.ensemble(DIAGONAL, starts, 3, times=times[:-1])
-    assert ended.counts == {"time": 5}
+    assert ended.counts == {"reached_t1": 5}
     np.testing.assert_array_equal(ended.W, ended.path[:, -1])
     np.testing.assert_array_equal(ended.time, 10.0)
 

@@ -352,7 +352,7 @@ def test_a_heavy_tail_is_told():
     ball = dl.ball_volume(np.diag([0.3, 0.2]), 10, 1.0, samples=4000)
     assert not ball.reliable
     assert ball.tail > 0.6
-    assert "tail" in ball.status
+    assert "tail" in ball.status.sentence
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from .laws import DecayFit, escape_time, exponent, fit_decay, predict_decay
 from .ranks import effective_rank, stable_rank
-from .rates import PredictedRate, Quality, predicted_rate, tangent_kernel
+from .rates import PredictedRate, predicted_rate, tangent_kernel
 from .tails import MeasuredRate, measured_rate
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "measured_rate",
     "PredictedRate",
     "MeasuredRate",
-    "Quality",
     "predict_decay",
     "exponent",
     "escape_time",

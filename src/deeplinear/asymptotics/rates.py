@@ -2,7 +2,6 @@
 
 import abc
 import math
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -17,30 +16,10 @@ from ..errors import InputError
 from ..geometry.kernel import inverse_depth, log_kernel
 from ..geometry.operator import Operator
 from ..geometry.point import LogSVD, log_singular_values
+from ..status import Status
 
 # Up to this size K is formed: its eigenvalues then cost less than the compilation of the rest.
 DENSE = 1500
-
-
-class Quality(eqx.Enumeration):
-    """How far a rate can be trusted. ``Quality[status]`` is the sentence."""
-
-    ok: Any = "The rate is as accurate as it says."
-    singular: Any = (
-        "K is singular to rounding: some residual modes stay, and the rate is that of the slowest "
-        "which does not."
-    )
-    indefinite: Any = (
-        "The Hessian of the energy has a negative direction: W is no minimizer, and the rate is "
-        "one of growth."
-    )
-    not_converged: Any = (
-        "The eigenvalue iteration did not converge: raise dense_limit (or loosen tol)."
-    )
-    no_tail: Any = (
-        "log E has no part with a constant slope: go further, save more times, or subtract the "
-        "limit of E."
-    )
 
 
 class _Point(Operator):
@@ -268,14 +247,14 @@ class PredictedRate(eqx.Module):
       for general energies, p for `Sensing`.
     - ``residual``: ‖K v − λ v‖ / λ_max, its accuracy. ``frozen``: the number of eigenvalues of K
       that are zero to rounding (−1: unknown).
-    - ``method``: "dense" or "lanczos"; ``status``: a `Quality`.
+    - ``method``: "dense" or "lanczos"; ``status``: a code of `Status`.
     """
 
     value: Float[Array, ""]
     mode: Array
     residual: Float[Array, ""]
     frozen: Array
-    status: Any
+    status: Array
     method: str = eqx.field(static=True)
 
 
@@ -293,7 +272,8 @@ def predicted_rate(
     K is the `tangent_kernel`.
     Eigenvalues of K below its rounding (size · ε · λ_max) count as zero: modes that do not decay at
     W, because W has low rank or (for a general energy) because E does not change. ``value`` is the
-    smallest of the others; for the energies with residuals the status is then `Quality.singular`.
+    smallest of the others; for the energies with residuals the status is then
+    `Status.singular_kernel`.
 
     **Arguments**: as for `tangent_kernel`. Up to ``dense_limit`` residuals K is formed and
     diagonalized; above, Lanczos iterations (ARPACK) find λ_min to the relative accuracy ``tol``,
@@ -327,7 +307,7 @@ def predicted_rate(
 
 
 @eqx.filter_jit
-def _slowest(kernel: _TangentKernel) -> tuple[Array, Array, Array, Array, Any]:
+def _slowest(kernel: _TangentKernel) -> tuple[Array, Array, Array, Array, Array]:
     K = _materialize(kernel)
     # eigh of a constant: the derivative of its vectors divides by gaps, and is not needed
     fixed = jax.lax.stop_gradient(K)
@@ -340,8 +320,9 @@ def _slowest(kernel: _TangentKernel) -> tuple[Array, Array, Array, Array, Any]:
     value = v @ K @ v  # its derivative is that of the eigenvalue, also where others tie
     residual = jnp.linalg.norm(fixed @ v - value * v) / jnp.where(largest > 0, largest, 1.0)
     hidden = (frozen > 0) & (not isinstance(kernel, _Curvature)) | (frozen == kernel.size)
-    status = Quality.where(hidden, Quality.singular, Quality.ok)
-    status = Quality.where(negative, Quality.indefinite, status)
+    status = jnp.asarray(Status.converged, jnp.int32)
+    status = jnp.where(hidden, Status.singular_kernel, status)
+    status = jnp.where(negative, Status.indefinite, status)
     return jnp.where(frozen == kernel.size, 0.0, value), v, residual, frozen, status
 
 
@@ -367,10 +348,16 @@ def _lanczos(kernel: _TangentKernel, tol: float) -> PredictedRate:
     residual = float(np.linalg.norm(K.matvec(v) - value * v)) / largest
     frozen = value <= size * np.finfo(dtype).eps * largest
     accurate = residual * largest <= 1e-2 * value  # an eigenvalue lies within this of the value
-    status = Quality.singular if frozen else Quality.ok if accurate else Quality.not_converged
+    status = Status.converged if accurate else Status.not_converged
+    status = Status.singular_kernel if frozen else status
     as_array = lambda x: jnp.asarray(x, dtype)  # noqa: E731
     value = 0.0 if frozen else value
     count = jnp.asarray(-1 if frozen else 0)
     return PredictedRate(
-        as_array(value), kernel.matrix(as_array(v)), as_array(residual), count, status, "lanczos"
+        as_array(value),
+        kernel.matrix(as_array(v)),
+        as_array(residual),
+        count,
+        jnp.asarray(status, jnp.int32),
+        "lanczos",
     )

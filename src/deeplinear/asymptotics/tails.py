@@ -1,7 +1,6 @@
 """The rate at which a trajectory ends, measured."""
 
 import math
-from typing import Any
 
 import equinox as eqx
 import numpy as np
@@ -9,7 +8,7 @@ from jaxtyping import ArrayLike
 
 from ..dynamics.solve import FlowResult
 from ..errors import InputError
-from .rates import Quality
+from ..status import Status
 
 
 class MeasuredRate(eqx.Module):
@@ -17,13 +16,13 @@ class MeasuredRate(eqx.Module):
 
     ``value``: λ = −½ d log E/dt; ``error``: its standard error, with what the slope still changes;
     ``window``: the first and last time used; ``method``: "line" or "two modes"; ``status``: a
-    `Quality`.
+    `Status`.
     """
 
     value: float
     error: float
     window: tuple[float, float]
-    status: Any
+    status: Status
     method: str = "line"
 
 
@@ -51,7 +50,7 @@ def measured_rate(
     ε of float64.
 
     **Returns** a `MeasuredRate`; where the slope is not known to 2 per cent, its status is
-    `Quality.no_tail`, and the value is the best there is (NaN where no window is left). A slower
+    `Status.no_tail`, and the value is the best there is (NaN where no window is left). A slower
     mode that is not to be seen yet in the data is not found in them either. Not differentiable
     (NumPy).
 
@@ -65,7 +64,7 @@ def measured_rate(
     t, y = _log_energy(ts, energies, limit, floor)
     lines = [(*_line(t[i:j], y[i:j]), i, j) for i, j in _windows(y, 19, 17)]
     if not lines:
-        return MeasuredRate(math.nan, math.nan, (math.nan, math.nan), Quality.no_tail)
+        return MeasuredRate(math.nan, math.nan, (math.nan, math.nan), Status.no_tail)
     slope, error, i, j = min(lines, key=lambda w: w[1] / abs(w[0]))
     method = "line"
     pairs = [(*_two_modes(t[i:j], y[i:j]), i, j) for i, j in _windows(y, 3, 3) if j - i >= 12]
@@ -77,7 +76,7 @@ def measured_rate(
         pair_error = max(best[1], conflict)
         if pair_error < max(error, abs(best[0] - slope)):
             slope, error, i, j, method = best[0], pair_error, best[2], best[3], "two modes"
-    status = Quality.ok if error < 0.02 * abs(slope) else Quality.no_tail
+    status = Status.converged if error < 0.02 * abs(slope) else Status.no_tail
     return MeasuredRate(-slope / 2, error / 2, (float(t[i]), float(t[j - 1])), status, method)
 
 

@@ -18,13 +18,13 @@ from ..checks import check_depth, check_matrix, check_tolerance, is_traced
 from ..errors import CriticalPointError, ImbalanceWarning, InputError, PrecisionError
 from ..geometry.kernel import inverse_depth
 from ..geometry.point import LogSVD
+from ..status import Status
 from .coordinates import Dense, Factors, Problem, Svd, Thin
 from .factors import check_factors, imbalance
 from .solve import (
     SEPARATED,
     FlowResult,
     Options,
-    Status,
     Stops,
     finish,
     integrate,

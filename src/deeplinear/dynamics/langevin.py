@@ -17,11 +17,10 @@ from ..errors import InputError
 from ..geometry.kernel import inverse_depth
 from .factors import check_factors, imbalance
 from .langevin_process import Balanced, Process, root_exponent
-from .langevin_solve import DiffusionResult, DiffusionStatus, Plan, finish, sample
+from .langevin_solve import DiffusionResult, Plan, finish, sample
 
 __all__ = [
     "DiffusionResult",
-    "DiffusionStatus",
     "brownian",
     "brownian_drift",
     "factor_langevin",

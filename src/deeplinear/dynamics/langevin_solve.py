@@ -16,22 +16,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..checks import is_traced
 from ..errors import InputError, PrecisionError
+from ..status import Status
 from .langevin_process import EulerThen, Path
-
-
-class DiffusionStatus(eqx.Enumeration):
-    """Why a chain ended. ``DiffusionStatus[status]`` is the sentence."""
-
-    reached_t1: Any = "The chain reached t1."
-    crossed: Any = (
-        "det W changed sign, which the exact process at depth = math.inf cannot do: take a smaller "
-        "dt."
-    )
-    failed: Any = (
-        "The chain left the floating-point range (or balance): W or E′(W) was not finite, or dt is "
-        "too large."
-    )
-    solver: Any = "The solver gave up before t1: max_steps was reached, or steps vanished."
 
 
 class DiffusionResult(eqx.Module):
@@ -41,7 +27,7 @@ class DiffusionResult(eqx.Module):
       ``det_sign`` (±1): one per saved time; the last point alone, without that axis, where no
       ``saveat`` was given. Several chains are one leading axis of everything. What a chain did not
       reach is infinite, its ``ts`` too. Time as in [CMV].
-    - ``status``: a `DiffusionStatus` for each chain; ``converged`` says whether it reached t1.
+    - ``status``: a code of `Status` for each chain; ``converged`` says whether it reached t1.
     - ``factors``: the last factors (upstairs only).
     """
 
@@ -50,7 +36,7 @@ class DiffusionResult(eqx.Module):
     energy: Float[Array, "*t"] | None
     log_singular_values: Float[Array, "*t d"]
     det_sign: Float[Array, "*t"]
-    status: Any
+    status: Array
     factors: tuple[Array, ...] | None = None
 
     @property
@@ -60,7 +46,7 @@ class DiffusionResult(eqx.Module):
     @property
     def converged(self) -> Array:
         """Whether the chain reached t1."""
-        return self.status == DiffusionStatus.reached_t1
+        return Status.succeeded(self.status)
 
 
 class Plan(eqx.Module):
@@ -222,11 +208,12 @@ def _chain(process: Any, start: Any, key: Array, plan: Plan) -> DiffusionResult:
         & ~solution.event_mask["failed"]
         & ~solution.event_mask["crossed"]
     )
-    status: Any = DiffusionStatus.where(ended, DiffusionStatus.reached_t1, DiffusionStatus.solver)
-    status = DiffusionStatus.where(solution.event_mask["crossed"], DiffusionStatus.crossed, status)
-    status = DiffusionStatus.where(
-        solution.event_mask["failed"] | lost, DiffusionStatus.failed, status
-    )
+    status = jnp.asarray(Status.failed, jnp.int32)
+    out_of_steps = solution.result == dfx.RESULTS.max_steps_reached
+    status = jnp.where(out_of_steps, Status.max_steps, status)
+    status = jnp.where(ended, Status.reached_t1, status)
+    status = jnp.where(solution.event_mask["crossed"], Status.crossed, status)
+    status = jnp.where(solution.event_mask["failed"] | lost, Status.failed, status)
     factors = end if isinstance(end, tuple) else None
     return DiffusionResult(solution.ts[0], W, energy, log_s, det_sign, status, factors)
 

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from ..checks import is_traced
 from ..geometry.point import LogSVD
+from ..status import Status
 from .coordinates import Problem
 
 # Relative gap of neighbouring singular values from which on the SVD chart is comfortable.
@@ -30,22 +31,6 @@ def is_small(y: Any) -> bool:
     return sum(x.size for x in jax.tree.leaves(y)) <= SMALL
 
 
-class Status(eqx.Enumeration):
-    """Why a flow ended. ``Status[status]`` is the sentence."""
-
-    reached_t1: Any = "The flow was followed to t1."
-    energy: Any = "The energy fell to stop_energy."
-    gradient: Any = "The gradient fell to stop_gradient."
-    chart: Any = "The dense chart was left."  # internal: `gradient_flow` goes on in the SVD chart
-    max_steps: Any = (
-        "max_steps was reached before t1 or a stop: raise it, loosen rtol, or take another solver."
-    )
-    failed: Any = (
-        "The solver failed (values that are not finite, or vanishing steps): this is its last good "
-        "point."
-    )
-
-
 class FlowResult(eqx.Module):
     """What a flow returns.
 
@@ -57,7 +42,7 @@ class FlowResult(eqx.Module):
     - ``end``: the last point as a `LogSVD`, and ``t_end`` its time:
       ``gradient_flow(energy, result.end, …)`` goes on from there.
     - ``factors``: the last factors (upstairs only).
-    - ``status``: a `Status`; ``converged`` says whether the flow ended as asked, at t1 or at a
+    - ``status``: a code of `Status`; ``converged``: whether the flow ended as asked, at t1 or at a
       stop.
     - ``stats``: the numbers of steps, in all and in each chart.
     """
@@ -68,7 +53,7 @@ class FlowResult(eqx.Module):
     log_singular_values: Float[Array, "*t k"]
     end: LogSVD
     t_end: Float[Array, ""]
-    status: Any
+    status: Array
     stats: dict[str, Any]
     factors: tuple[Array, ...] | None = None
 
@@ -79,11 +64,7 @@ class FlowResult(eqx.Module):
     @property
     def converged(self) -> Array:
         """Whether the flow ended as asked: at t1 or at a stop."""
-        return (
-            (self.status == Status.reached_t1)
-            | (self.status == Status.energy)
-            | (self.status == Status.gradient)
-        )
+        return Status.succeeded(self.status)
 
 
 class Stops(eqx.Module):
@@ -224,13 +205,13 @@ def integrate(
         jnp.any(jnp.isnan(distances)) if watch else False
     )  # NaN is no stop, though a sign change
     reason = jnp.argmin(distances)
-    status: Any = Status.where(
-        solution.result == dfx.RESULTS.max_steps_reached, Status.max_steps, Status.failed
-    )
-    status = Status.where(solution.result == dfx.RESULTS.successful, Status.reached_t1, status)
+    status = jnp.asarray(Status.failed, jnp.int32)
+    out_of_steps = solution.result == dfx.RESULTS.max_steps_reached
+    status = jnp.where(out_of_steps, Status.max_steps, status)
+    status = jnp.where(solution.result == dfx.RESULTS.successful, Status.reached_t1, status)
     for i, stop in enumerate((Status.energy, Status.gradient, Status.chart)):
-        status = Status.where(stopped & (reason == i), stop, status)
-    status = Status.where(broken, Status.failed, status)
+        status = jnp.where(stopped & (reason == i), stop, status)
+    status = jnp.where(broken, Status.failed, status)
     ts, (W, energy, log_s) = (
         (solution.ts[0], solution.ys[0]) if saved else _nothing(observe, t_end, y_end, problem)
     )

@@ -1,7 +1,6 @@
 """Geodesics of the metric g^N: exponential, logarithm, distance and path."""
 
 import warnings
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -12,6 +11,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ..checks import check_depth, check_matrix, check_tolerance, is_traced, raise_if
 from ..errors import InputError, NotConvergedWarning
+from ..status import Status
 from .derivatives import guard, operator_power
 from .geodesic_closed_form import aligned_distance, aligned_path, spd_distance, spd_path
 from .kernel import inverse_depth
@@ -33,38 +33,24 @@ __all__ = [
 ]
 
 
-class Status(eqx.Enumeration):
-    """How a geodesic was found. ``Status[status]`` is the sentence."""
-
-    successful: Any = "The geodesic was found."
-    left: Any = (
-        "The geodesic left the matrices of full rank, or max_steps was reached: this is as far as "
-        "it was followed."
-    )
-    not_converged: Any = (
-        "Shooting did not converge: this is its best attempt, which misses the end point by error."
-    )
-    not_shortest: Any = "A geodesic was found, but another path between the points is shorter."
-
-
 class Geodesic(eqx.Module):
     """Points of a geodesic.
 
     - ``W``, ``velocity``: m×n each, with the leading axis of ``t`` where several times were asked
       for.
     - ``length``: the g^N-length from t = 0 to each t (times that were not reached: infinite, as W).
-    - ``status``: a `Status`; ``converged``: whether it is as asked.
+    - ``status``: a code of `Status`; ``converged``: whether it is as asked.
     """
 
     t: Float[Array, "*t"]
     W: Float[Array, "*t m n"]
     velocity: Float[Array, "*t m n"]
     length: Float[Array, "*t"]
-    status: Any
+    status: Array
 
     @property
     def converged(self) -> Array:
-        return self.status == Status.successful
+        return Status.succeeded(self.status)
 
 
 class Logarithm(eqx.Module):
@@ -80,11 +66,11 @@ class Logarithm(eqx.Module):
     distance: Float[Array, ""]
     momenta: tuple[Float[Array, "m n"], Float[Array, "m n"]]
     error: Float[Array, ""]
-    status: Any
+    status: Array
 
     @property
     def converged(self) -> Array:
-        return self.status == Status.successful
+        return Status.succeeded(self.status)
 
 
 def exp(
@@ -209,7 +195,7 @@ def distance(
         W0, W1, jnp.where(found.converged, found.distance, jnp.nan), *found.momenta
     )
     if not is_traced(value) and not found.converged:
-        why = Status[found.status]  # type: ignore
+        why = Status(int(found.status)).sentence
         warnings.warn(f"The distance is not known. {why}", NotConvergedWarning, stacklevel=2)
     return value
 
@@ -229,7 +215,7 @@ def path(
     found = log(W0, W1, depth, rtol=rtol)
     result = exp(W0, found.Z, depth, t, rtol=rtol)
     return eqx.tree_at(
-        lambda g: g.status, result, Status.where(found.converged, result.status, found.status)
+        lambda g: g.status, result, jnp.where(found.converged, result.status, found.status)
     )
 
 
@@ -276,7 +262,7 @@ def _exp(
     speed = jnp.linalg.norm(operator_power(W, Z, N, -0.5)) * scale ** inverse_depth(N, W.dtype)
     ends, momenta, ok = follow(W, P, N, times, rtol, max_steps)
     velocity = jax.vmap(lambda W, P: operator_power(W, P, N, 1))(ends, momenta)
-    status = Status.where(ok, Status.successful, Status.left)
+    status = jnp.where(ok, Status.converged, jnp.asarray(Status.left_full_rank, jnp.int32))
     length = jnp.where(
         jnp.isfinite(ends).all((1, 2)), speed * times, jnp.inf
     )  # times that were not reached
@@ -294,8 +280,9 @@ def _log(W0: Array, W1: Array, N: Array, rtol: Array, max_steps: int) -> tuple[L
     P0 = operator_power(W0, size * x, N, -0.5)
     unit = scale**nu
     length = size * jnp.linalg.norm(x)
-    status = Status.where(length <= bound * 1.001 + enough, Status.successful, Status.not_shortest)
-    status = Status.where(error <= enough, status, Status.not_converged)
+    status = jnp.asarray(Status.not_shortest, jnp.int32)
+    status = jnp.where(length <= bound * 1.001 + enough, Status.converged, status)
+    status = jnp.where(error <= enough, status, Status.not_converged)
     momenta = (unit**2 / scale * P0, unit**2 / scale * P1)
     result = Logarithm(scale * Z, unit * length, momenta, unit * size * error, status)
     return result, _is_singular(W0, N) | _is_singular(W1, N)

@@ -2,7 +2,6 @@
 t = ∞.
 """
 
-from .lanes import Ending
 from .run import EnsembleResult, ensemble, normal_start
 
-__all__ = ["Ending", "EnsembleResult", "ensemble", "normal_start"]
+__all__ = ["EnsembleResult", "ensemble", "normal_start"]

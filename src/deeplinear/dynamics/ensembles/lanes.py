@@ -2,7 +2,6 @@
 start at once.
 """
 
-import enum
 from typing import Any
 
 import equinox as eqx
@@ -10,23 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ...status import Status
 from .frames import dot, join, split
 from .linear import where
 from .steppers import Problem, Stepper, first_step, jump
-
-
-class Ending(enum.IntEnum):
-    """Why a run ended."""
-
-    limit = 1  # the flow's limit t → ∞, known to the accuracy asked for
-    time = 2  # the last of the times asked for
-    max_steps = 3
-    not_finite = 4
-    critical = 5  # the start is a critical point, which the flow never leaves
-    step_too_small = 6
-    # det W changed its sign, which the flow preserves: a singular value fell below what the
-    # arithmetic resolves
-    crossed = 7
 
 
 class Outcome(eqx.Module):
@@ -124,23 +110,23 @@ def integrate(
         error = jnp.full(lanes, jnp.nan, dtype)
         ending = jnp.zeros(lanes, int)
 
-        def say(condition: Array, reason: Ending) -> Array:
-            return jnp.where((ending == 0) & condition, int(reason), ending)
+        def say(condition: Array, reason: Status) -> Array:
+            return jnp.where((ending == 0) & condition, reason, ending)
 
         at_rest = jnp.isinf(c.h) & (c.steps == 0)
-        ending = say(~jnp.isfinite(dot(W, W)) | jnp.isnan(c.h), Ending.not_finite)
-        ending = say(at_rest, Ending.limit)
+        ending = say(~jnp.isfinite(dot(W, W)) | jnp.isnan(c.h), Status.not_finite)
+        ending = say(at_rest, Status.limit)
         if T:
-            ending = say(jnp.asarray(not to_limit) & (c.saved >= T), Ending.time)
+            ending = say(jnp.asarray(not to_limit) & (c.saved >= T), Status.reached_t1)
         if to_limit:
             end, error = jump(problem, W)
             there = (error <= accuracy * jnp.sqrt(dot(end, end))) & (c.saved >= T) & (c.steps > 0)
-            ending = say(there, Ending.limit)
+            ending = say(there, Status.limit)
             W = where(there, end, W)
         error = jnp.where(at_rest, 0.0, error)
-        ending = say((c.h == 0) & (c.steps == 0), Ending.critical)
-        ending = say(c.steps >= max_steps, Ending.max_steps)
-        ending = say(~(c.h > 0) | jnp.isinf(c.h) | (c.t + c.h == c.t), Ending.step_too_small)
+        ending = say((c.h == 0) & (c.steps == 0), Status.critical)
+        ending = say(c.steps >= max_steps, Status.max_steps)
+        ending = say(~(c.h > 0) | jnp.isinf(c.h) | (c.t + c.h == c.t), Status.step_too_small)
         return jnp.where(c.run >= 0, ending, 0), join(W), error
 
     def exchange(carry: Carry) -> Carry:

@@ -15,8 +15,9 @@ from jaxtyping import Array, ArrayLike, Float
 from ...checks import check_depth, check_matrix, check_tolerance
 from ...errors import InputError
 from ...geometry.kernel import inverse_depth
+from ...status import Status
 from .frames import SMALL
-from .lanes import Ending, Outcome, integrate
+from .lanes import Outcome, integrate
 from .steppers import RESOLVED, Explicit, Factors, Implicit, Problem, Stepper
 
 Energy = Callable[[Float[Array, "m n"]], Float[Array, ""]]
@@ -35,7 +36,7 @@ class EnsembleResult:
       ``accuracy``.
     - ``time`` (runs,): the time at which the steps ended, [CMV]'s. ``steps`` (runs,): how many were
       tried.
-    - ``ending`` (runs,): why, a code of `Ending`; ``ok``: whether the run came to what was asked
+    - ``ending`` (runs,): why, a code of `Status`; ``ok``: whether the run came to what was asked
       for; ``counts`` of each.
     - ``ts`` (T,), ``path`` (runs, T, m, n): the trajectory at the times asked for; NaN where a run
       did not get there.
@@ -55,13 +56,13 @@ class EnsembleResult:
     @property
     def ok(self) -> np.ndarray:
         """Which runs came to their end: statistics are taken over these."""
-        return np.isin(self.ending, (Ending.limit, Ending.time))
+        return Status.succeeded(self.ending)
 
     @property
     def counts(self) -> dict[str, int]:
         """How many runs ended for which reason."""
         codes, numbers = np.unique(self.ending, return_counts=True)
-        return {Ending(code).name: int(number) for code, number in zip(codes, numbers, strict=True)}
+        return {Status(code).name: int(number) for code, number in zip(codes, numbers, strict=True)}
 
     def __repr__(self) -> str:
         runs, m, n = self.W.shape
@@ -226,7 +227,7 @@ class _Plan:
     def __call__(self, W0: np.ndarray) -> dict[str, np.ndarray]:
         out = self._pass(*self.stages[0], W0, np.zeros(len(W0), W0.dtype))
         for stepper, cap in self.stages[1:]:
-            left = np.flatnonzero(out["ending"] == Ending.max_steps)
+            left = np.flatnonzero(out["ending"] == Status.max_steps)
             if left.size:
                 more = self._pass(stepper, cap, out["W"][left], out["time"][left])
                 more["steps"] = more["steps"] + out["steps"][left]
@@ -235,8 +236,8 @@ class _Plan:
         # Implicit steps follow singular values down to a fraction of the largest only: below it a
         # sign says nothing.
         least = max(self.accuracy, RESOLVED if isinstance(self.stages[0][0], Implicit) else 0.0)
-        out["ending"][_crossed(W0, out["W"], least) & (out["ending"] == Ending.limit)] = (
-            Ending.crossed
+        out["ending"][_crossed(W0, out["W"], least) & (out["ending"] == Status.limit)] = (
+            Status.crossed
         )
         return out
 
