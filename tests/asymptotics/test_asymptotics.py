@@ -12,12 +12,10 @@ import mpmath as mp
 import numpy as np
 import oracles
 import pytest
+from cases import DEPTHS, DEPTHS_NEAR_TWO, INTEGER_DEPTHS
 
 import deeplinear as dl
 from deeplinear import asymptotics as asy
-
-DEPTHS = [1, 2, 3, 5, math.inf]
-
 
 # Ranks
 
@@ -68,7 +66,7 @@ def dense_kernel(mask, W, N):
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (3, 5), (5, 2)])
-@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("depth", [*INTEGER_DEPTHS, math.inf])
 @pytest.mark.parametrize("rank", [1, 2, None])
 def test_the_tangent_kernel_is_the_power_sum_on_the_observed_entries(rng, shape, depth, rank):
     W = (
@@ -272,7 +270,7 @@ def test_the_measured_rate_of_known_curves():
 
 # Laws of small singular values
 
-LAW_DEPTHS = [1, 1.5, 2, 2 + 1e-9, 2.001, 3, 4, 10, math.inf]
+LAW_DEPTHS = [*DEPTHS, *DEPTHS_NEAR_TWO, 4, 10]
 
 
 def exact_decay(t, sigma0, push, N):
