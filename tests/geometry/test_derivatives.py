@@ -11,7 +11,7 @@ import mpmath as mp
 import numpy as np
 import oracles
 import pytest
-from cases import CURVED_DEPTHS
+from cases import CURVED_DEPTHS, orthogonal
 
 from deeplinear.geometry.derivatives import hamiltonian_field, operator_power
 
@@ -70,10 +70,6 @@ def derivatives(q):
         return value, first, second
 
     return jax.jit(both)
-
-
-def orthogonal(rng, d):
-    return np.linalg.qr(rng.normal(size=(d, d)))[0]
 
 
 def points(rng):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
-from cases import INTEGER_DEPTHS
+from cases import INTEGER_DEPTHS, orthogonal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
@@ -21,10 +21,6 @@ SHAPES = [(3, 3), (4, 3), (2, 3)]
 
 def product(W, Z1, Z2, N):
     return Z1.ravel() @ np.linalg.solve(oracles.operator_matrix(W, N), Z2.ravel())
-
-
-def orthogonal(rng, d):
-    return np.linalg.qr(rng.normal(size=(d, d)))[0]
 
 
 def tied(rng):
