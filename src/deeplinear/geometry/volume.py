@@ -6,7 +6,6 @@ singular values may lie far below the floating-point range.
 """
 
 import math
-from collections.abc import Callable
 from functools import partial
 from types import ModuleType
 
@@ -17,6 +16,7 @@ from jaxtyping import Array, ArrayLike, Float
 from scipy.special import gammaln
 
 from ..checks import check_depth, check_matrix, is_traced, raise_if
+from ..energies import Energy
 from ..errors import DepthError, InputError, SingularOperatorError
 from .kernel import inverse_depth, log_kernel
 from .operator import log_determinant
@@ -162,7 +162,7 @@ def entropy(
 
 
 def free_energy(
-    energy: Callable[[Array], Array],
+    energy: Energy,
     W: ArrayLike,
     depth: ArrayLike,
     beta: ArrayLike,
