@@ -11,7 +11,6 @@ from jaxtyping import Array, ArrayLike, PyTree
 
 from .errors import DepthError, InputError, PrecisionError
 
-# what is returned as it was given
 T = TypeVar("T")
 Depth = TypeVar("Depth", bound=ArrayLike)
 
@@ -27,7 +26,7 @@ def check_depth(depth: Depth, name: str = "depth", *, scalar: bool = False) -> D
     Arrays of depths pass if all entries do, except where the caller needs one number (``scalar``).
 
     A traced depth (inside ``jit``, ``vmap`` or ``grad``) has no value to look at; there
-    `inverse_depth` turns what is out of range into NaN.
+    `inverse_depth` turns a depth out of range into NaN.
     """
     if scalar and np.ndim(depth) != 0:
         raise DepthError(

@@ -45,6 +45,7 @@ class _Point(Operator):
     @property
     def eigenvalues(self) -> tuple[Array, Array, Array]:
         nu = inverse_depth(self.depth, self.log_s.dtype)
+        # by exp of log λ: nothing underflows before the eigenvalue itself does
         nothing = jnp.array(-jnp.inf, self.log_s.dtype)
         core, edge, corner = (
             log_kernel(self.log_s[:, None], self.log_s, nu),
@@ -336,6 +337,7 @@ def _lanczos(kernel: _TangentKernel, tol: float) -> PredictedRate:
     product = jax.jit(lambda x: kernel.mv(x))
     size, dtype = kernel.size, np.dtype(kernel.point.s.dtype)
     K = LinearOperator((size, size), matvec=lambda x: np.asarray(product(np.ravel(x))), dtype=dtype)
+    # a fixed start: the same result in every run
     start = np.random.default_rng(0).normal(size=size).astype(dtype)
     largest = float(eigsh(K, 1, which="LA", v0=start, tol=1e-3, return_eigenvectors=False)[0])
     try:

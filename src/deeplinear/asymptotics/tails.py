@@ -14,7 +14,7 @@ from ..status import Status
 class MeasuredRate(eqx.Module):
     """What `measured_rate` found: E falls like e^{−2λt} at the end of a trajectory.
 
-    ``value``: λ = −½ d log E/dt; ``error``: its standard error, with what the slope still changes;
+    ``value``: λ = −½ d log E/dt; ``error``: its standard error and drift;
     ``window``: the first and last time used; ``method``: "line" or "two modes"; ``status``: a
     `Status`.
     """

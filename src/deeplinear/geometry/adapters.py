@@ -1,6 +1,5 @@
 """The metric g^N as one object, under our names, those of pymanopt and those of geomstats."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 
@@ -10,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, PRNGKeyArray
 
 from ..checks import check_depth
+from ..energies import Energy
 from ..errors import InputError
 from . import curvature, geodesic, volume
 from . import metric as geometry
@@ -48,7 +48,7 @@ class Metric(eqx.Module):
         """‖Z‖_g."""
         return geometry.norm(W, Z, self.depth)
 
-    def gradient(self, energy: Callable[[Array], Array], W: ArrayLike) -> Array:
+    def gradient(self, energy: Energy, W: ArrayLike) -> Array:
         """grad E(W) = A_{N,W}(E′(W))."""
         return geometry.gradient(energy, W, self.depth)
 

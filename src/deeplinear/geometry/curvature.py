@@ -99,8 +99,10 @@ class _Frame:
         U, s, Vt = jnp.linalg.svd(W)
         self.into = lambda X: U.T @ X @ Vt.T
         self.out_of = lambda X: U @ X @ Vt
+        # missing singular values are zeros: an m×n array of eigenvalues, edges included
         a, b = (jnp.pad(s, (0, size - s.size)) for size in W.shape)
         self.eigenvalues = kernel(a[:, None], b, N)
+        # g(Z, V) = ⟨Z, A^{−1}(V)⟩, so that the derivatives of A^{−1} are those of the metric
         self.jet = Jet(s, (W.shape[0], W.shape[1]), N, -1, order=2)
         noise = max(W.shape) * jnp.finfo(W.dtype).eps * s[0]
         # the terms of the curvature, of size 1/σ_k², leave a sum of size 1 (both relative to σ_1)
@@ -116,6 +118,7 @@ class _Frame:
 
     def christoffel(self, X: Array, Y: Array) -> Array:
         """Γ(X, Y), from 2 g(Γ(X, Y), V) = ∂_X g(Y, V) + ∂_Y g(X, V) − ∂_V g(X, Y)."""
+        # ∂_V g(X, Y) is linear in V: its gradient in V represents it, at any point (here X)
         rest = jax.grad(lambda V: jnp.sum(X * self.jet.first(V, Y)))(X)
         return 0.5 * self.eigenvalues * (self.jet.first(X, Y) + self.jet.first(Y, X) - rest)
 
@@ -149,6 +152,7 @@ def _sectional(frame: _Frame, X: Array, Y: Array) -> Array:
     X, Y = unit(X), unit(Y)
     across = Y - frame.inner(X, Y) * X
     angle = jnp.sqrt(frame.inner(across, across))
+    # a second time (Gram–Schmidt loses digits where X and Y are nearly parallel)
     across = unit(across - frame.inner(X, across) * X)
     parallel = angle <= 1e3 * jnp.finfo(Y.dtype).eps
     return jnp.where(parallel, jnp.nan, frame.riemann(X, across, across, X))
@@ -159,6 +163,7 @@ def _ricci(frame: _Frame, X: Array, Y: Array) -> Array:
 
 
 def _scalar(frame: _Frame) -> Array:
+    # one direction at a time: all mn at once would need their jets in memory together
     return jnp.sum(jax.lax.map(lambda e: frame.ricci(e, e), frame.basis()))
 
 

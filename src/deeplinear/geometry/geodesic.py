@@ -230,6 +230,7 @@ def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     W0, W1, value, P0, P1 = primals
     dW0, dW1, *_ = tangents
     once = "the distance can be differentiated once only"
+    # First variation: the momenta at the ends, in unit time, are those of distance²/2.
     slope = (jnp.sum(P1 * dW1) - jnp.sum(P0 * dW0)) / value
     return value, slope + guard(W0, once) + guard(W1, once)
 
@@ -259,13 +260,13 @@ def _exp(
     scale = jnp.linalg.norm(W)
     W, Z = W / scale, Z / scale  # geodesics of g^N stay geodesics under W → cW
     P = operator_power(W, Z, N, -1)
+    # constant along the geodesic; lengths scale like c^ν
     speed = jnp.linalg.norm(operator_power(W, Z, N, -0.5)) * scale ** inverse_depth(N, W.dtype)
     ends, momenta, ok = follow(W, P, N, times, rtol, max_steps)
     velocity = jax.vmap(lambda W, P: operator_power(W, P, N, 1))(ends, momenta)
     status = jnp.where(ok, Status.converged, jnp.asarray(Status.left_full_rank, jnp.int32))
-    length = jnp.where(
-        jnp.isfinite(ends).all((1, 2)), speed * times, jnp.inf
-    )  # times that were not reached
+    reached = jnp.isfinite(ends).all((1, 2))
+    length = jnp.where(reached, speed * times, jnp.inf)
     return Geodesic(times, scale * ends, scale * velocity, length, status), _is_singular(W, N)
 
 
@@ -274,12 +275,15 @@ def _log(W0: Array, W1: Array, N: Array, rtol: Array, max_steps: int) -> tuple[L
     nu = inverse_depth(N, W0.dtype)
     scale = jnp.linalg.norm(W0)
     W0, W1 = W0 / scale, W1 / scale
+    # the largest miss that counts as a hit, in units of the distance: the error of the steps, and
+    # rounding
     enough = 30 * rtol + 300 * jnp.finfo(W0.dtype).eps
     x, error, P1, size, bound = shoot(W0, W1, N, nu, rtol, enough, max_steps)
     Z = operator_power(W0, size * x, N, 0.5)
     P0 = operator_power(W0, size * x, N, -0.5)
-    unit = scale**nu
+    unit = scale**nu  # of lengths, in W's own scale
     length = size * jnp.linalg.norm(x)
+    # longer than the leading path (by more than the quadrature of its length): not a shortest one
     status = jnp.asarray(Status.not_shortest, jnp.int32)
     status = jnp.where(length <= bound * 1.001 + enough, Status.converged, status)
     status = jnp.where(error <= enough, status, Status.not_converged)

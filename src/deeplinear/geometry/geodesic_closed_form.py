@@ -117,6 +117,7 @@ def _common_frame(W0: ArrayLike, W1: ArrayLike) -> tuple[np.ndarray, ...]:
     U, s, Vt = np.linalg.svd(A)
     if s[-1] <= A.shape[0] * eps * s[0]:
         raise InputError("W0 must have full rank, and has not to working precision.")
+    # the polar decomposition W_0 = Z_0 Q_0, and Z_1 relative to the same Q_0
     Q0 = U @ Vt
     Z0, Z1 = (U * s) @ U.T, B @ Q0.T
     # a generic combination separates what either of the two leaves tied
@@ -161,5 +162,6 @@ def _aligned_roots(S0: ArrayLike, S1: ArrayLike) -> tuple[Array, Array]:
         roots.append((raise_if(U, s[0] <= 0, error) * jnp.sqrt(s)) @ U.T)
     if roots[0].shape != roots[1].shape:
         raise InputError(f"S1 must have the shape {roots[0].shape} of S0, got {roots[1].shape}.")
+    # orthogonal Procrustes: O is the polar factor of S_1^{1/2} S_0^{1/2}
     A, _, Bt = jnp.linalg.svd(roots[1] @ roots[0])
     return roots[0], roots[1] @ A @ Bt

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from ..checks import check_depth, check_matrix, is_traced, raise_if
+from ..energies import Energy
 from ..errors import InputError
 from .derivatives import operator_power
 from .operator import Operator, singular_error
@@ -55,9 +56,7 @@ def norm(W: ArrayLike | LogSVD, Z: ArrayLike, depth: ArrayLike) -> Float[Array, 
     return _batched(_norm, W, (Z,), depth)
 
 
-def gradient(
-    energy: Callable[[Array], Array], W: ArrayLike, depth: ArrayLike
-) -> Float[Array, "*batch m n"]:
+def gradient(energy: Energy, W: ArrayLike, depth: ArrayLike) -> Float[Array, "*batch m n"]:
     """The Riemannian gradient grad E(W) = A_{N,W}(E′(W)): g^N_W(grad E, Z) = ⟨E′(W), Z⟩ for all Z.
 
     **Shapes**: W is (…, m, n), of any rank; the result has its shape. **Normalization**: [CMV];
@@ -100,7 +99,7 @@ def random_tangent(
 
 
 @eqx.filter_jit
-def _gradient(energy: Callable[[Array], Array], W: Array, depth: Array) -> Array:
+def _gradient(energy: Energy, W: Array, depth: Array) -> Array:
     def one(X: Array) -> Array:
         return operator_power(X, jax.grad(lambda Y: jnp.reshape(energy(Y), ()))(X), depth, 1)
 

@@ -16,7 +16,7 @@ class Operator(lx.AbstractLinearOperator):
         A_{N,W}(Z) = (1/N) Σ_p (WWᵀ)^{(N−p)/N} Z (WᵀW)^{(p−1)/N} = U (λ_N(σ_i, σ_j) ∘ (UᵀZV)) Vᵀ,
         A_{∞,W}(Z) = ∫_0^1 (WWᵀ)^{1−s} Z (WᵀW)^s ds,
 
-    for real depth N ≥ 1 and N = ∞. W is factored once, as a thin SVD; what is left of Z outside its
+    for real depth N ≥ 1 and N = ∞. W is factored once, as a thin SVD; the part of Z outside its
     singular spaces is carried by the edge kernels λ_N(σ_i, 0) and λ_N(0, 0). Square, rectangular
     and rank-deficient W alike.
 

@@ -134,8 +134,9 @@ def shoot(
 def _leading_path(
     W0: Array, W1: Array, N: Array, nu: Array
 ) -> tuple[Callable[[Array], Array], Array]:
-    """A path of full rank from W_0 to W_1 on [0, 1], and (about) its length: a shortest geodesic is
-    not longer.
+    """A path of full rank from W_0 to W_1 on [0, 1], and (about) its length.
+
+    The length bounds that of a shortest geodesic from above.
 
     Square: the positive factors of the polar decompositions are interpolated by their N-th roots,
     the orthogonal ones by turning evenly; along common singular vectors this is the geodesic. Else

@@ -6,7 +6,6 @@ singular values may lie far below the floating-point range.
 """
 
 import math
-from collections.abc import Callable
 from functools import partial
 from types import ModuleType
 
@@ -17,6 +16,7 @@ from jaxtyping import Array, ArrayLike, Float
 from scipy.special import gammaln
 
 from ..checks import check_depth, check_matrix, is_traced, raise_if
+from ..energies import Energy
 from ..errors import DepthError, InputError, SingularOperatorError
 from .kernel import inverse_depth, log_kernel
 from .operator import log_determinant
@@ -162,7 +162,7 @@ def entropy(
 
 
 def free_energy(
-    energy: Callable[[Array], Array],
+    energy: Energy,
     W: ArrayLike,
     depth: ArrayLike,
     beta: ArrayLike,
@@ -222,6 +222,7 @@ def _log_spectrum(W: ArrayLike | LogSVD) -> tuple[Float[Array, "*batch k"], tupl
 @partial(jax.jit, static_argnums=(2, 3))
 def _log_volume(log_s: Array, nu: Array, edges: int, coordinates: str) -> Array:
     value = -0.5 * log_determinant(log_s, edges, nu)
+    # the Jacobian of the singular-value coordinates
     if coordinates == "svd":
         value = value + _log_vandermonde(log_s) + (edges * jnp.sum(log_s, -1) if edges else 0.0)
         infinite = jnp.any(jnp.isneginf(log_s), -1) & (nu < 1) | (nu == 0) & (edges > 0)
@@ -234,7 +235,8 @@ def _log_vandermonde(log_s: Array) -> Array:
     """log van(Σ²) = Σ_{i<j} log(σ_i² − σ_j²) for descending σ."""
     i, j = np.triu_indices(log_s.shape[-1], 1)
     big, small = log_s[..., i], log_s[..., j]
-    tied = jnp.isneginf(big)  # both zero
+    # log(σ_i² − σ_j²) = 2 log σ_i + log(1 − e^{2 gap}); where both are zero, ∞ − ∞ is avoided
+    tied = jnp.isneginf(big)
     gap = jnp.where(tied, 0.0, small) - jnp.where(tied, 0.0, big)
     return jnp.sum(2 * big + jnp.log(-jnp.expm1(2 * gap)), -1)
 

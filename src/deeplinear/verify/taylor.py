@@ -88,6 +88,7 @@ def _remainders(
     """r(h), the rounding of its terms, and E at W + h (1 + i/1000) Z, i = 0 … 6."""
     scalar = lambda X: jnp.reshape(energy(X), ())  # noqa: E731
     E, G = jax.value_and_grad(scalar)(W)
+    # Taylor's polynomial at ±h is even ± odd
     odd, even = h * jnp.sum(G * Z), E + 0 * h
     if order == 3:
         even = even + 0.5 * h**2 * jnp.sum(Z * jax.jvp(jax.grad(scalar), (W,), (Z,))[1])
@@ -144,6 +145,7 @@ def _taylor(
         return Check(
             name, False, {**figures, "slope": np.nan}, "E or its derivatives are not finite near W."
         )
+    # steps at which the remainder stands clear of rounding
     clear = np.flatnonzero(remainder > 100 * noise)
     if clear.size < _WINDOW:
         return Check(

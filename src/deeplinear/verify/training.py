@@ -172,6 +172,7 @@ def _energy_defect(energy: Energy, ts: np.ndarray, W: np.ndarray, depth: ArrayLi
     """The largest gap between the fall of E and the integral of its slope, relative to the fall."""
     from scipy.interpolate import CubicSpline
 
+    # dE/dt = −⟨G, A(G)⟩ at the saved times, integrated by a spline
     E, slope = map(
         np.asarray, _energies_and_slopes(energy, jnp.asarray(W), jnp.asarray(depth, W.dtype))
     )
@@ -189,6 +190,7 @@ def _spectral_defects(W0: np.ndarray, W: np.ndarray, N: float) -> dict[str, floa
     if N > 1 and rank < s0.size:
         out["rank"] = float(np.max(s[:, rank] / s[:, 0]))
     if N >= 2 and rank == W0.shape[0] == W0.shape[1]:
+        # a determinant of rounding noise has no sign to compare
         clear = s[:, -1] > 1e4 * noise * s[:, 0]
         if clear.any():
             out["sign"] = float(np.any(np.linalg.slogdet(W[clear])[0] != np.linalg.slogdet(W0)[0]))

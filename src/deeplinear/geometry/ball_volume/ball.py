@@ -161,9 +161,7 @@ def _result(log_chords: Floats, samples: int, unresolved: float = 0.0) -> BallVo
 
 
 def _judge(tail: float, error: float) -> Status:
-    """Whether the standard error can be trusted: by the tail of the chord integrals, then by its
-    own size.
-    """
+    """Whether the standard error can be trusted, by the tail of the integrals and by its size."""
     if math.isnan(tail):
         return Status.few_samples
     if tail > 0.9:

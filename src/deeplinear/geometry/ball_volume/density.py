@@ -1,4 +1,4 @@
-"""√det g^N at many matrices, from log singular values, in NumPy: what the chords integrate."""
+"""√det g^N at many matrices, from log singular values, in NumPy: the integrand of the chords."""
 
 import numpy as np
 
@@ -42,7 +42,7 @@ def _log_singular_values(space: Space, s: Floats, log_det: Floats) -> Floats:
 def _ambient(log_s: Floats, shape: tuple[int, ...], nu: float) -> Floats:
     """−½ Σ log λ over all m·n pairs."""
     total = log_kernel(log_s[:, :, None], log_s[:, None, :], nu).sum((1, 2))
-    missing = abs(shape[-2] - shape[-1])
+    missing = abs(shape[-2] - shape[-1])  # zero singular values that the longer side has more
     if missing:
         total += missing * log_kernel(log_s, np.full(1, -np.inf), nu).sum(1)
     return -0.5 * total
@@ -53,6 +53,7 @@ def _log_weight(space: Space, U: Floats, s: Floats, Vt: Floats, theta: Floats) -
 
     n is along Σ_i (σ_k/σ_i) u_i v_iᵀ, the gradient of det times a factor that keeps it finite.
     """
+    # no normal where the level has none in the set (its gradient 0): the mean weight 1 instead
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = np.where(s > s[:, -1:], s[:, -1:] / s, 1.0)
         normal = np.tensordot((U * scale[:, None, :]) @ Vt, space.basis, ((1, 2), (1, 2)))
@@ -79,12 +80,14 @@ def _induced(space: Space, U: Floats, log_s: Floats, Vt: Floats) -> Floats:
     )
     with np.errstate(invalid="ignore"):
         log_lam = log_kernel(left[:, :, None], right[:, None, :], space.nu)
+    # κ is the weight 1/λ_1k of the next pair in size; M is then well scaled
     log_big = -log_lam[:, k - 1, k - 1]
     log_kept = -log_lam[:, 0, k - 1] if k > 1 else np.zeros(len(log_s))
     log_lam[:, k - 1, k - 1] = -log_kept
     rows = (C * np.exp(-0.5 * log_lam)[:, None]).reshape(len(C), p, -1)
     M = rows @ np.swapaxes(rows, 1, 2)
     c = C[:, :, k - 1, k - 1] * np.exp(0.5 * log_kept)[:, None]
+    # t leaves [0, 1] by rounding only
     t = np.clip(np.sum(c * np.linalg.solve(M, c[..., None])[..., 0], 1), 0, 1)
     with np.errstate(divide="ignore"):
         return 0.5 * (
