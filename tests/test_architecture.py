@@ -44,7 +44,8 @@ TREE = {
     "geometry/ball_volume": [["space"], ["density"], ["chords"], ["ball"]],
     "dynamics": [
         ["factors", "coordinates"],
-        ["solve"],
+        ["flow_options"],
+        ["charts", "solve"],
         ["flow", "ensembles"],
         ["langevin_process"],
         ["langevin_solve"],

@@ -4,20 +4,20 @@ and upstairs on the factors, on diffrax.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import diffrax as dfx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from ..checks import check_depth, check_matrix, is_traced
 from ..errors import InputError
 from ..geometry.kernel import inverse_depth
 from .factors import check_factors, imbalance
-from .langevin_process import Balanced, Process, root_exponent
-from .langevin_solve import DiffusionResult, Plan, finish, sample
+from .langevin_process import BalancedProcess, RootProcess, root_exponent
+from .langevin_solve import DiffusionPlan, DiffusionResult, finish, sample
 
 __all__ = [
     "DiffusionResult",
@@ -78,7 +78,9 @@ def brownian(
     >>> walk.W.shape, bool(walk.converged.all())
     ((5, 2, 2), True)
     """
-    plan = Plan.of(t0, t1, dt, saveat, solver, stepsize_controller, max_steps, adjoint, True)
+    plan = DiffusionPlan.of(
+        t0, t1, dt, saveat, solver, stepsize_controller, max_steps, adjoint, True
+    )
     return _langevin(None, W0, depth, 2.0, 1.0, False, at_zero, key, chains, plan)
 
 
@@ -112,9 +114,8 @@ def langevin(
     is the law of the product of factors under `factor_langevin`; κ = 0 turns the noise off and
     leaves the gradient flow of F.
 
-    What is stepped is the root R = U Σ^{1/q} Vᵀ, q = N (16 at N = ∞), whose equation is smooth at
-    ties and, for N < ∞, where det W = 0; a start with ties, such as the identity, is nothing
-    special.
+    The root R = U Σ^{1/q} Vᵀ is stepped, q = N (16 at N = ∞). Its equation is smooth at ties and,
+    for N < ∞, where det W = 0: a start with ties, such as the identity, needs no care.
 
     **Arguments**
 
@@ -145,13 +146,14 @@ def langevin(
 
     >>> import jax, numpy as np, deeplinear as dl
     >>> energy = lambda W: 0.5 * (W**2).sum()
-    >>> run = dl.langevin(energy, np.eye(2), 2, 4.0, t1=1.0, dt=0.05, key=jax.random.key(0), chains=3, saveat=[0.5, 1.0])
+    >>> steps = {"t1": 1.0, "dt": 0.05, "saveat": [0.5, 1.0]}
+    >>> run = dl.langevin(energy, np.eye(2), 2, 4.0, key=jax.random.key(0), chains=3, **steps)
     >>> run.W.shape, run.energy.shape, bool(run.converged.all())
     ((3, 2, 2, 2), (3, 2), True)
     """
     _check_energy(energy)
     noisy = is_traced(kappa) or bool(np.asarray(kappa) != 0)
-    plan = Plan.of(
+    plan = DiffusionPlan.of(
         t0, t1, dt, saveat, solver, stepsize_controller, max_steps, adjoint, noisy, energy
     )
     return _langevin(energy, W0, depth, beta, kappa, entropic, at_zero, key, chains, plan)
@@ -195,14 +197,15 @@ def factor_langevin(
 
     >>> import jax, numpy as np, deeplinear as dl
     >>> start = dl.balanced_factors(np.eye(2), 3, jax.random.key(1))
-    >>> run = dl.factor_langevin(lambda W: (W**2).sum(), start, 4.0, t1=0.1, dt=0.01, key=jax.random.key(0))
+    >>> energy, key = lambda W: (W**2).sum(), jax.random.key(0)
+    >>> run = dl.factor_langevin(energy, start, 4.0, t1=0.1, dt=0.01, key=key)
     >>> run.W.shape, len(run.factors), bool(dl.imbalance(run.factors) < 1e-5)
     ((2, 2), 3, True)
     """
     _check_energy(energy)
     y0 = _checked_factors(factors)
-    plan = Plan.of(t0, t1, dt, saveat, None, None, None, adjoint, True, energy)
-    process = Balanced(energy, _check_number("beta", beta, y0[0].dtype))
+    plan = DiffusionPlan.of(t0, t1, dt, saveat, adjoint=adjoint, energy=energy)
+    process = BalancedProcess(energy, _check_number("beta", beta, y0[0].dtype))
     copies = 1 if chains is None else _check_count("chains", chains)
     start = jax.tree.map(lambda x: jnp.broadcast_to(x, (copies, *x.shape)), y0)
     return finish(sample(process, start, key, plan.settled(y0[0].dtype)), chains is None, plan)
@@ -218,7 +221,7 @@ def _langevin(
     at_zero: str,
     key: PRNGKeyArray,
     chains: int | None,
-    plan: Plan,
+    plan: DiffusionPlan,
 ) -> DiffusionResult:
     check_depth(depth, scalar=True)
     if at_zero not in ("cross", "reflect"):
@@ -231,11 +234,10 @@ def _langevin(
     start, single = _checked_start(W0, chains)
     dtype = start.dtype
     reflect = at_zero == "reflect"
-    flat = (
-        not is_traced(depth) and depth == 1 and not reflect
-    )  # there Euler's step of the Brownian motion is exact
+    # At depth 1 Euler's step of the Brownian motion is exact.
+    flat = not is_traced(depth) and depth == 1 and not reflect
     turning = plan.solver is None and not flat
-    process = Process(
+    process = RootProcess(
         energy,
         jnp.asarray(depth, dtype),
         root_exponent(depth, dtype, turning),
@@ -302,7 +304,7 @@ def _checked_factors(factors: Sequence[Array | np.ndarray]) -> tuple[Array, ...]
     return tuple(jnp.asarray(W, dtype) for W in y0)
 
 
-def _check_energy(energy: Any) -> None:
+def _check_energy(energy: object) -> None:
     if not callable(energy):
         raise InputError(
             "energy must be a function of W, such as dl.Completion(...), got "
@@ -310,11 +312,12 @@ def _check_energy(energy: Any) -> None:
         )
 
 
-def _check_number(name: str, value: Any, dtype: Any, or_zero: bool = False) -> Array:
+def _check_number(name: str, value: ArrayLike, dtype: DTypeLike, or_zero: bool = False) -> Array:
     """``value`` as an array, if it is one finite number, positive (or zero)."""
-    bad = not is_traced(value) and not (
-        np.ndim(value) == 0 and (0 < value < math.inf or (or_zero and value == 0))
-    )
+    bad = not is_traced(value) and np.ndim(value) != 0
+    if not bad and not is_traced(value):
+        number = float(np.asarray(value))
+        bad = not (0 < number < math.inf or (or_zero and number == 0))
     if bad:
         raise InputError(
             f"{name} must be one finite number {'≥' if or_zero else '>'} 0, got {value!r}."
@@ -322,7 +325,7 @@ def _check_number(name: str, value: Any, dtype: Any, or_zero: bool = False) -> A
     return jnp.asarray(value, dtype)
 
 
-def _check_count(name: str, value: Any) -> int:
+def _check_count(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise InputError(f"{name} must be a positive integer, got {value!r}.")
     return int(value)
