@@ -17,7 +17,7 @@ PACKAGE = Path(deeplinear.__file__).parent
 # lines above it. A folder that has no list of its own orders nothing inside.
 TREE = {
     "": [
-        ["errors", "status", "compilation", "atomic"],
+        ["errors", "status", "compilation", "atomic", "spectrum"],
         ["checks"],
         ["energies"],
         ["geometry"],
@@ -36,7 +36,7 @@ TREE = {
         ["point", "kernel"],
         ["operator"],
         ["derivatives"],
-        ["metric", "volume"],
+        ["metric", "volume", "shooting"],
         ["curvature", "geodesic_closed_form", "ball_volume"],
         ["geodesic"],
         ["adapters"],

@@ -1,6 +1,4 @@
-"""Training asymptotics: what rank is left, how fast the residual dies out, and how small singular
-values come and go.
-"""
+"""Training asymptotics: the rank that is left, the rate of the residual, small singular values."""
 
 from .laws import DecayFit, escape_time, exponent, fit_decay, predict_decay
 from .ranks import effective_rank, stable_rank

@@ -8,7 +8,6 @@ All treat E with weight decay λ: Ẇ = −A_{N,W}(E′(W)) − λ W, time as in
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
 from functools import reduce
 from typing import ClassVar, Generic, TypeVar
 
@@ -17,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
+from ..energies import Energy
 from ..geometry.kernel import log_kernel
 from ..geometry.operator import Operator
 from ..geometry.point import LogSVD
@@ -28,7 +28,7 @@ class FlowProblem(eqx.Module):
     values for tied.
     """
 
-    energy: Callable[[Array], Array]
+    energy: Energy
     nu: Array
     weight_decay: Array
     log_bulk: Array

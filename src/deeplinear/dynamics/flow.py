@@ -14,6 +14,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike
 
 from ..checks import check_depth, check_matrix, is_traced
+from ..energies import Energy
 from ..errors import CriticalPointError, ImbalanceWarning, InputError
 from ..geometry.kernel import inverse_depth
 from ..geometry.point import LogSVD
@@ -27,7 +28,7 @@ from .coordinates import (
     State,
 )
 from .factors import check_factors, imbalance
-from .flow_options import Energy, FlowOptions, make_options
+from .flow_options import FlowOptions, make_options
 from .solve import FlowResult, Stops, finish, integrate, join, stationarity
 
 

@@ -1,6 +1,5 @@
 """What a flow hands to diffrax: times, tolerances, solver and step control; checked here."""
 
-from collections.abc import Callable
 from typing import TypedDict
 
 import diffrax as dfx
@@ -9,13 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, ArrayLike, Float, PyTree
+from jaxtyping import Array, ArrayLike, PyTree
 
 from ..checks import check_tolerance, is_traced
+from ..energies import Energy
 from ..errors import InputError
 from .coordinates import AbstractCoordinates, State
-
-Energy = Callable[[Float[Array, "m n"]], Float[Array, ""]]
 
 # States of at most this size are stepped implicitly in the SVD chart (the Jacobian is dense).
 SMALL = 64

@@ -3,7 +3,7 @@ and upstairs on the factors, on diffrax.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import diffrax as dfx
 import jax
@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from ..checks import check_depth, check_matrix, is_traced
+from ..energies import Energy
 from ..errors import InputError
 from ..geometry.kernel import inverse_depth
 from .factors import check_factors, imbalance
@@ -26,8 +27,6 @@ __all__ = [
     "factor_langevin",
     "langevin",
 ]
-
-Energy = Callable[[Float[Array, "d d"]], Float[Array, ""]]
 
 
 def brownian_drift(W: ArrayLike, depth: ArrayLike) -> Float[Array, "d d"]:

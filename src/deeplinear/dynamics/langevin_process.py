@@ -34,6 +34,7 @@ from jax.flatten_util import ravel_pytree
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 
+from ..energies import Energy
 from ..geometry.kernel import _SERIES, kernel, log_kernel
 from .coordinates import FactorCoordinates, FlowProblem
 
@@ -200,7 +201,7 @@ def root_exponent(depth: ArrayLike, dtype: DTypeLike, turning: bool = True) -> A
 class RootProcess(AbstractProcess[Array]):
     """The equation of the root R of W: Langevin dynamics downstairs."""
 
-    energy: Callable[[Array], Array] | None
+    energy: Energy | None
     depth: Array
     q: Array
     beta: Array
@@ -335,7 +336,7 @@ class BalancedProcess(AbstractProcess[tuple[Array, ...]]):
     the size of the gap, because the constraint degenerates where det W = 0.
     """
 
-    energy: Callable[[Array], Array]
+    energy: Energy
     beta: Array
     newton_steps: int = eqx.field(static=True, default=8)
 

@@ -4,7 +4,6 @@ chain, all in one program.
 
 import dataclasses
 import math
-from collections.abc import Callable
 from itertools import pairwise
 from typing import TypeVar
 
@@ -17,6 +16,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
 from ..checks import is_traced
+from ..energies import Energy
 from ..errors import InputError, PrecisionError
 from ..status import Status
 from .flow_options import saved_times
@@ -79,7 +79,7 @@ class DiffusionPlan(eqx.Module):
         max_steps: int | None = None,
         adjoint: dfx.AbstractAdjoint | None = None,
         noisy: bool = True,
-        energy: Callable[[Array], Array] | None = None,
+        energy: Energy | None = None,
     ) -> "DiffusionPlan":
         """The plan, of arguments that are checked here."""
         saveat = _checked_saveat(saveat)

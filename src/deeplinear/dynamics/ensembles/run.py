@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike
 
 from ...checks import check_depth, check_matrix, check_tolerance
+from ...energies import Energy
 from ...errors import InputError
 from ...geometry.kernel import inverse_depth
 from ...status import Status
@@ -28,7 +29,6 @@ from .steppers import (
     ImplicitStepper,
 )
 
-Energy = Callable[[Float[Array, "m n"]], Float[Array, ""]]
 Sampler = Callable[[Array], Array]
 METHODS = ("auto", "explicit", "implicit", "factors")
 
@@ -168,7 +168,10 @@ def ensemble(
     check_depth(depth, scalar=True)
     starts = None if callable(start) else _checked_starts(start)
     runs = _runs(starts, runs)
-    shape, dtype = (starts.shape[1:], starts.dtype) if starts is not None else _shape(cast(Sampler, start))
+    if starts is None:
+        shape, dtype = _shape(cast(Sampler, start))
+    else:
+        shape, dtype = starts.shape[1:], starts.dtype
     _check_energy(energy, shape, dtype)
     ts, to_limit = _times(times, dtype)
     stages = _stages(method, depth, shape, max_steps, chained=to_limit and ts.size == 0)

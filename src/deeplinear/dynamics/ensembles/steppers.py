@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
+from ...energies import Energy
 from .frames import Frame, Matrix, dot, frame, join, lapack, product, sign_of_determinant, split
 from .linear import axpy, solve
 
@@ -24,7 +25,7 @@ from .linear import axpy, solve
 class EnsembleProblem(eqx.Module):
     """An energy and a depth, with lanes last; ``cg`` caps the steps of a linear solve."""
 
-    energy: Callable[[Array], Array]
+    energy: Energy
     nu: Array
     tol: Array
     cg: int = eqx.field(static=True)

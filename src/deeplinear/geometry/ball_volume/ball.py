@@ -1,14 +1,12 @@
-"""The volume of a ball inside a solution set: what is asked, what comes back, and how far it can be
-trusted.
-"""
+"""The volume of a ball inside a solution set: the function, its result, and how far to trust it."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import ArrayLike
+from jaxtyping import ArrayLike, PRNGKeyArray
 from numpy.typing import NDArray
 
 from ...checks import check_depth, check_matrix
@@ -20,9 +18,7 @@ from .space import Floats, Space, check_finite, check_full_rank, free_directions
 
 
 class Trace(NamedTuple):
-    """The running estimate: ``log_volume`` and ``standard_error`` after each of the numbers
-    ``samples`` of chords.
-    """
+    """The running estimate: ``log_volume`` and ``standard_error`` after ``samples`` chords."""
 
     samples: NDArray[np.int64]
     log_volume: Floats
@@ -67,12 +63,13 @@ def ball_volume(
     radius: float,
     *,
     constraint: Completion | Sensing | ArrayLike | None = None,
-    key: Any = None,
+    key: PRNGKeyArray | None = None,
     samples: int = 10_000,
     measure: str = "ambient",
 ) -> BallVolume:
-    """The Riemannian volume of the neighbourhood {X ∈ S : ‖X − W‖_F ≤ radius} of W in a solution
-    set S, by Monte Carlo:
+    """The Riemannian volume of the ball {X ∈ S : ‖X − W‖_F ≤ radius} in a solution set S.
+
+    By Monte Carlo, it is
 
         vol = ∫ √det g^N(X) dX,   √det g^N(X) = ∏_ij λ_N(σ_i, σ_j)^{−1/2}
 
@@ -111,7 +108,7 @@ def ball_volume(
     **Source**: Cohen, Menon, Veraszto 2023, Theorem 1.1 and Figure 8.
 
     >>> import numpy as np, deeplinear as dl
-    >>> W = np.array([[0.92, 0.92], [0.92, 0.92]])  # rank 1: det vanishes on a curve through the ball
+    >>> W = np.full((2, 2), 0.92)  # rank 1: det vanishes on a curve through the ball
     >>> ball = dl.ball_volume(W, 5, 0.1, constraint=np.eye(2, dtype=bool), samples=2000)
     >>> round(ball.log_volume, 1), ball.standard_error < 0.02, ball.reliable
     (0.5, True, True)
@@ -146,6 +143,7 @@ def _check_arguments(radius: float, samples: int, measure: str) -> None:
 def _result(log_chords: Floats, samples: int, unresolved: float = 0.0) -> BallVolume:
     """The statistics of the chord integrals, judged where they are a sample."""
     n = len(log_chords)
+    # relative to the largest chord: the volume itself may be out of the floating-point range
     shift = log_chords.max()
     x = np.exp(log_chords - shift)
     count = np.unique(np.geomspace(min(n, 10), n, 120).astype(int))
@@ -163,9 +161,7 @@ def _result(log_chords: Floats, samples: int, unresolved: float = 0.0) -> BallVo
 
 
 def _judge(tail: float, error: float) -> Status:
-    """Whether the standard error can be trusted: by the tail of the chord integrals, then by its
-    own size.
-    """
+    """Whether the standard error can be trusted, by the tail of the integrals and by its size."""
     if math.isnan(tail):
         return Status.few_samples
     if tail > 0.9:
