@@ -30,9 +30,7 @@ SEPARATED = 1e-2
 
 
 def factored(W: Array) -> LogSVD:
-    """`LogSVD.of`, in NumPy where values can be seen: eager JAX operations would each be compiled
-    first.
-    """
+    """`LogSVD.of`, in NumPy where values can be seen, since eager JAX would compile first."""
     if is_traced(W):
         return LogSVD.of(W)
     U, s, Vt = np.linalg.svd(W, full_matrices=False)
@@ -41,9 +39,7 @@ def factored(W: Array) -> LogSVD:
 
 
 def checked(point: LogSVD) -> LogSVD:
-    """A start that the user gives as a `LogSVD`: shapes that fit, no NaN, singular values that are
-    zero left out.
-    """
+    """A start that the user gives as a `LogSVD`, checked; zero singular values are left out."""
     U, log_s, Vt = (jnp.asarray(x) for x in (point.U, point.log_s, point.Vt))
     if not (U.ndim == Vt.ndim == 2 and log_s.shape == (U.shape[1],) == (Vt.shape[0],)):
         raise InputError(
@@ -66,9 +62,7 @@ def checked(point: LogSVD) -> LogSVD:
 
 
 def trimmed(point: LogSVD) -> LogSVD:
-    """Without singular values at the rounding noise of a dense matrix, max(m, n) times machine
-    precision below σ_1.
-    """
+    """The point without singular values that are rounding noise: max(m, n) ε σ_1 or less."""
     log_s = np.asarray(point.log_s)
     size = max(point.U.shape[0], point.Vt.shape[1])
     rank = int(np.sum(log_s > log_s[0] + math.log(size * float(np.finfo(log_s.dtype).eps))))
@@ -82,8 +76,9 @@ def choose_charts(
     chart: str | AbstractCoordinates,
     rtol: float,
 ) -> tuple[AbstractCoordinates, AbstractCoordinates | None]:
-    """The chart to start in and the one to change to (or None); checks ``chart`` and the size of
-    the start.
+    """The coordinates to start in and those to change to (or None).
+
+    Checks ``chart`` and the size of the start.
     """
     own = chart if isinstance(chart, AbstractCoordinates) else None
     if own is None and chart != "auto" and chart not in CHARTS:
@@ -126,24 +121,21 @@ def choose_charts(
 
 
 def smallest_dense(rtol: float) -> float:
-    """The ratio σ_k/σ_1 below which the errors of dense steps, of size rtol σ_1, come too close to
-    σ_k.
-    """
+    """The ratio σ_k/σ_1 below which errors of dense steps, of size rtol σ_1, come close to σ_k."""
     return min(1e-2, 100 * rtol)
 
 
 def separation(point: LogSVD) -> float:
-    """The gap of log σ from which on the SVD chart is the better one. For a large W it never is
-    while dense arithmetic will do: among many singular values some pair is always close, and turns
-    fast.
+    """The gap of log σ from which on the SVD chart is the better one.
+
+    For a large W it never is while dense arithmetic will do: among many singular values some pair
+    is always close, and turns fast.
     """
     return SEPARATED if is_small(CHARTS["svd"].start(point)) else math.inf
 
 
 def _check_underflow(largest: float, N: float, dtype: np.dtype) -> None:
-    """float32 stalls silently where the kernel σ_1^{2−2/N} of the start is below its range: say so
-    instead.
-    """
+    """Refuse a start whose σ_1^{2−2/N} underflows: the flow would stall without a word."""
     if N > 1 and (2 - 2 / N) * largest < math.log(float(np.finfo(dtype).tiny)):
         raise PrecisionError(
             f"W0 is too small for {np.dtype(dtype).name} at depth {N:g} (σ_1^(2−2/N) = "

@@ -23,9 +23,10 @@ from ..geometry.point import LogSVD
 
 
 class FlowProblem(eqx.Module):
-    """What the vector field needs besides the state: the energy, ν = 1/N, the weight decay λ, the
-    log of the bulk (or −∞), and the gap of log σ below which the SVD chart takes two singular
-    values for tied.
+    """The energy and the constants of a flow: all that its vector field needs besides the state.
+
+    ν = 1/N, the weight decay λ, the log of the bulk (or −∞), and the gap of log σ below which the
+    SVD chart takes two singular values for tied.
     """
 
     energy: Energy
@@ -104,7 +105,7 @@ class AbstractCoordinates(eqx.Module, Generic[State]):
 
     @abstractmethod
     def scale(self, y: State) -> Array | float:
-        """What the absolute tolerance is relative to: the size of an entry of y."""
+        """The size of an entry of y, which the absolute tolerance is relative to."""
 
     def to_svd(self, y: State) -> LogSVD:
         """W by its SVD, singular values descending."""
@@ -146,8 +147,7 @@ class DenseCoordinates(AbstractCoordinates[Array]):
 
 
 class SvdCoordinates(AbstractCoordinates[Frames]):
-    """State y = (U, log σ, V), with U (m×k) and V (n×k) orthonormal columns, in no particular
-    order.
+    """State y = (U, log σ, V): orthonormal columns U (m×k) and V (n×k), in no particular order.
 
     With M = UᵀGV and c_ij = 1/(N(σ_i^{2/N} − σ_j^{2/N})) (N = ∞: 1/(2(log σ_i − log σ_j))):
 
@@ -203,8 +203,9 @@ class SvdCoordinates(AbstractCoordinates[Frames]):
 
 
 class ThinCoordinates(AbstractCoordinates[Frames]):
-    """State y = (U, S, V) with W = U S Vᵀ: orthonormal frames of k columns and a full k×k core, for
-    W of rank k ≪ m, n.
+    """State y = (U, S, V) with W = U S Vᵀ, for W of rank k ≪ m, n.
+
+    U and V are orthonormal frames of k columns, S is a full k×k core.
 
     With S = P σ Qᵀ, M = (UP)ᵀ G (VQ) and e_j = λ_N(σ_j, 0) (or, with a bulk at ε, λ_N(σ_j, ε)):
 
@@ -261,9 +262,7 @@ def _power(log_s: Array, p: Array) -> Array:
 
 
 def _orthonormal(U: Array) -> Array:
-    """One Newton–Schulz step to the nearest orthonormal frame: squares the drift that the time
-    stepper leaves.
-    """
+    """One Newton–Schulz step to the nearest orthonormal frame: squares the drift of the steps."""
     return 1.5 * U - 0.5 * U @ (U.T @ U)
 
 

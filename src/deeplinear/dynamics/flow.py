@@ -1,5 +1,6 @@
-"""Gradient flows of deep linear networks: downstairs on W at any depth, and upstairs on the
-factors, both on diffrax.
+"""Gradient flows of deep linear networks, by diffrax: of W at any depth, and of the factors.
+
+Menon calls the flow of the product W the one *downstairs*, that of the factors *upstairs*.
 """
 
 import dataclasses
@@ -171,8 +172,7 @@ def factor_flow(
     max_steps: int = 200_000,
     adjoint: dfx.AbstractAdjoint | None = None,
 ) -> FlowResult:
-    """The gradient flow of the factors of a deep linear network (training it, with infinitely small
-    steps),
+    """The gradient flow of the factors: training a deep linear network in infinitely small steps,
 
         Ẇ_p = −(1/N) ((W_N ⋯ W_{p+1})ᵀ E′(W) (W_{p−1} ⋯ W_1)ᵀ + λ W_p),    W = W_N ⋯ W_1.
 
@@ -259,7 +259,7 @@ def _problem(
 
 
 def _after(options: FlowOptions, first: FlowResult) -> FlowOptions:
-    """What is left to do after the first leg."""
+    """The options of the second leg."""
     saveat = options.saveat
     if saveat is not None:
         subs = saveat.subs

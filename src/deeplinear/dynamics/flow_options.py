@@ -1,4 +1,4 @@
-"""What a flow hands to diffrax: times, tolerances, solver and step control; checked here."""
+"""Times, tolerances, solver and step control of a flow, as diffrax takes them; checked here."""
 
 from typing import TypedDict
 
@@ -34,7 +34,7 @@ class Wanted(TypedDict):
 
 
 def saved_times(saveat: dfx.SaveAt | None) -> Wanted:
-    """What a SaveAt (checked: without subs) asks for; None: the end alone."""
+    """The times that a SaveAt (checked: without subs) asks for; None: the end alone."""
     if saveat is None:
         return {"t0": False, "t1": True, "ts": None, "steps": 0}
     subs = saveat.subs
@@ -73,8 +73,9 @@ class FlowOptions(eqx.Module):
         return dfx.Tsit5()
 
     def wanted(self, last: bool) -> Wanted:
-        """What the user's SaveAt asks for, by default the end alone; ``last``: whether t1 belongs
-        to it.
+        """The times that the user's SaveAt asks for, by default the end alone.
+
+        ``last``: whether t1 belongs to them.
         """
         wanted = saved_times(self.saveat)
         wanted["t1"] = wanted["t1"] and last
@@ -95,7 +96,10 @@ def make_options(
     max_steps: int,
     adjoint: dfx.AbstractAdjoint | None,
 ) -> FlowOptions:
-    """The options of a flow, checked; ``arrays`` are what its result might be differentiated in."""
+    """The options of a flow, checked.
+
+    ``arrays`` are those that its result might be differentiated in.
+    """
     if rtol is None:
         rtol = 1e-6 if dtype == jnp.float64 else 1e-4
     check_tolerance(rtol, dtype, "rtol")

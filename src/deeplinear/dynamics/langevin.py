@@ -1,5 +1,6 @@
-"""Brownian motion and Langevin dynamics in the geometry of the deep linear network, downstairs on W
-and upstairs on the factors, on diffrax.
+"""Brownian motion and Langevin dynamics in the geometry of the deep linear network, by diffrax.
+
+Of W (*downstairs*, as Menon calls it) and of the factors (*upstairs*).
 """
 
 import math
@@ -105,10 +106,9 @@ def langevin(
 ) -> DiffusionResult:
     """The Riemannian Langevin equation on d×d matrices with the metric g^N, Itô,
 
-        dW = −A_{N,W}(∇F) dt + √(2κ/β) A_{N,W}^{1/2} dB + (κ/β)(1 − 1/N) U Σ^{1−2/N} Vᵀ dt (N = ∞: …
-        + (κ/β) W dt),
+        dW = −A_{N,W}(∇F) dt + √(2κ/β) A_{N,W}^{1/2} dB + (κ/β)(1 − 1/N) U Σ^{1−2/N} Vᵀ dt
 
-    with F = E, or the free energy F = E − S/β (``entropic``), S = ½ Σ_{i<j} log λ_N(σ_i, σ_j) +
+    (N = ∞: the last term is (κ/β) W dt), with F = E, or the free energy F = E − S/β (``entropic``), S = ½ Σ_{i<j} log λ_N(σ_i, σ_j) +
     const the orbit entropy. Its stationary law is e^{−βF/κ} dvol_g. At κ = 1 with ``entropic`` it
     is the law of the product of factors under `factor_langevin`; κ = 0 turns the noise off and
     leaves the gradient flow of F.
@@ -171,11 +171,11 @@ def factor_langevin(
     saveat: ArrayLike | dfx.SaveAt | None = None,
     adjoint: dfx.AbstractAdjoint | None = None,
 ) -> DiffusionResult:
-    """Isotropic Langevin dynamics on the manifold of balanced factors, {W_{p+1}ᵀ W_{p+1} = W_p
-    W_pᵀ, p = 1 … N−1},
+    """Isotropic Langevin dynamics on balanced factors, W_{p+1}ᵀ W_{p+1} = W_p W_pᵀ, p = 1 … N−1,
 
-        dW_p = −(1/N) ∂E/∂W_p dt + √(2/(Nβ)) dB_p, kept on the manifold (its Brownian motion, for
-        the metric N Σ_p ‖dW_p‖²).
+        dW_p = −(1/N) ∂E/∂W_p dt + √(2/(Nβ)) dB_p,
+
+    kept on the manifold (its Brownian motion, for the metric N Σ_p ‖dW_p‖²).
 
     W = W_N ⋯ W_1 has the law of `langevin` at depth N with ``entropic=True``: noise along the
     fibres is felt downstairs as entropy. Each Euler step is projected to the tangent space and then
@@ -251,9 +251,7 @@ def _langevin(
 
 
 def _checked_start(W0: ArrayLike, chains: int | None) -> tuple[Array, bool]:
-    """The starts, one for each chain along the leading axis, and whether the user asked for a chain
-    without that axis.
-    """
+    """The starts, one for each chain along the leading axis, and whether one chain is meant."""
     shape = np.shape(W0)
     if len(shape) not in (2, 3) or 0 in shape or shape[-1] != shape[-2]:
         raise InputError(

@@ -1,16 +1,20 @@
-"""The stochastic differential equations of the deep linear network: Langevin dynamics downstairs
-(of W) and upstairs (of the factors), and how a step is made.
+"""Stochastic differential equations of the deep linear network, and how a step is made.
 
-The noise and the drift of W are not Lipschitz where a singular value vanishes. What is stepped is
-therefore a root R = U diag(y) Vᵀ of W = U diag(y^q) Vᵀ. With q = N its equation is
-smooth also across det W = 0, where y_d changes sign. In the frame (U, V), with u = log(y_i/y_j), a
-= tanh(qu/2)/(q tanh(u/2)), c = coth(u/2) − q coth(qu/2) and L = λ_{N/q}(y_i, y_j) (which is 1 for q
-= N), the push-forward of the equation of W is
+Langevin dynamics of W (*downstairs*, as Menon calls it) and of the factors (*upstairs*). The noise
+and the drift of W are not Lipschitz where a singular value vanishes. Therefore a root R = U diag(y)
+Vᵀ of W = U diag(y^q) Vᵀ is stepped. With q = N its equation is smooth also across det W = 0, where
+y_d changes sign. In the frame (U, V), with u = log(y_i/y_j) and
 
-    noise: the symmetric part of UᵀdB V times √(2κL/(βa))/q, the antisymmetric part times √(2κLa/β),
-    energy: with M = Uᵀ E′(W) V, the symmetric part of M times p = −L(σ_i + σ_j)/(q(y_i + y_j)), the
-    antisymmetric part times qap, Itô: (κ/β) [(1 − q/N) L_ii/(q² y_i) + Σ_{j≠i} L_ij ((1 + c_ij)/q²
-    − a_ij)/(y_i + y_j)] on the diagonal.
+    a = tanh(qu/2)/(q tanh(u/2)),   c = coth(u/2) − q coth(qu/2),
+    L = λ_{N/q}(y_i, y_j)   (which is 1 for q = N),
+    p = −L(σ_i + σ_j)/(q(y_i + y_j)),   M = Uᵀ E′(W) V,
+
+the push-forward of the equation of W is
+
+- noise: the symmetric part of UᵀdB V times √(2κL/(βa))/q, the antisymmetric part times √(2κLa/β);
+- energy: the symmetric part of M times p, the antisymmetric part times qap;
+- Itô: (κ/β) [(1 − q/N) L_ii/(q² y_i) + Σ_{j≠i} L_ij ((1 + c_ij)/q² − a_ij)/(y_i + y_j)] on the
+  diagonal.
 
 Nothing of this is singular at a tie.
 
@@ -53,18 +57,19 @@ Observation = tuple[Array, Array | None, Array, Array]
 
 
 class AbstractProcess(eqx.Module, Generic[State]):
-    """A stochastic differential equation dy = drift dt + noise dB, Itô, of a state y from which W
-    (d×d) is known; what `brownian`, `langevin` and `factor_langevin` run.
+    """An Itô equation dy = drift dt + noise dB of a state y from which W (d×d) is known.
+
+    `brownian`, `langevin` and `factor_langevin` run such processes.
 
     To add one, subclass it and define
 
     - ``start(W)``: the state at a start;
-    - ``drift(t, y, args)``, ``noise(t, y, args)``: the two terms for diffrax: the noise as a
-      lineax operator on increments of the shape of y;
+    - ``drift(t, y, args)`` and ``noise(t, y, args)``, for diffrax; the noise is a lineax operator
+      on increments of the shape of y;
     - ``observe(t, y, args)``: W, E, log σ and sign det W; ``det_sign(y)``: the last one alone.
 
-    The other methods have defaults. ``then(before, after)`` is what follows each Euler step: a
-    retraction, a reflection. Run it by `langevin_solve.sample`, with the starts along a leading
+    The other methods have defaults. ``then(before, after)`` maps the result of each Euler step:
+    a retraction, a reflection. Run it by `langevin_solve.sample`, with the starts along a leading
     axis: ``sample(process, starts, key, plan)``. All methods are traced, under ``vmap`` over the
     chains: no two LAPACK calls may be independent of each other, see the head of this module.
     """
@@ -79,7 +84,7 @@ class AbstractProcess(eqx.Module, Generic[State]):
 
     @abstractmethod
     def noise(self, t: ArrayLike, y: State, args: None) -> lx.AbstractLinearOperator:
-        """What the increments of a Brownian motion of the shape of y are multiplied by."""
+        """The operator on the increments of a Brownian motion of the shape of y."""
 
     @abstractmethod
     def observe(self, t: ArrayLike, y: State, args: None) -> Observation:
@@ -94,7 +99,7 @@ class AbstractProcess(eqx.Module, Generic[State]):
         return after
 
     def is_lost(self, y: State) -> Array:
-        """Whether the chain has left what can be computed with, and ends as `Status.failed`."""
+        """Whether the state is out of range, so that the chain ends as `Status.failed`."""
         finite = [jnp.isfinite(x).all() for x in jax.tree.leaves(y)]
         return ~jnp.stack(finite).all()
 
@@ -104,8 +109,9 @@ class AbstractProcess(eqx.Module, Generic[State]):
 
 
 class Path(dfx.AbstractBrownianPath):
-    """Independent increments for steps that are never rejected, keyed by all the bits of the time
-    at which a step starts.
+    """Independent increments for steps that are never rejected.
+
+    Their key is made of all the bits of the time at which a step starts.
 
     (diffrax's UnsafeBrownianPath rounds the time to 32 bits, and repeats itself where dt < 1e−7 t.)
     """
@@ -199,7 +205,7 @@ def root_exponent(depth: ArrayLike, dtype: DTypeLike, turning: bool = True) -> A
 
 
 class RootProcess(AbstractProcess[Array]):
-    """The equation of the root R of W: Langevin dynamics downstairs."""
+    """The equation of the root R of W: Langevin dynamics of W."""
 
     energy: Energy | None
     depth: Array
@@ -229,8 +235,9 @@ class RootProcess(AbstractProcess[Array]):
         return own + jnp.sum(off * pull, 1)
 
     def entropic_force(self, y: Array, pairs: Pairs) -> Array:
-        """The drift of y by the entropy S = ½ Σ_{i<j} log λ_N(σ_i, σ_j) at β = 1: (dy/dx)² dS/dy
-        with dx the radial length.
+        """The drift of y by the entropy S = ½ Σ_{i<j} log λ_N(σ_i, σ_j) at β = 1.
+
+        It is (dy/dx)² dS/dy with dx the radial length.
         """
         nu, off = 1 / self.depth, 1 - jnp.eye(y.size, dtype=y.dtype)
         entropy = lambda l: 0.25 * jnp.sum(off * log_kernel(l[:, None], l, nu))  # noqa: E731
@@ -291,10 +298,12 @@ class RootProcess(AbstractProcess[Array]):
         return sign_of_det(R)
 
     def then(self, before: Array, after: Array) -> Array:
-        """What follows each of our own steps. The antisymmetric part of the increment U (S + Z) Vᵀ
-        of R turns the frames, and is made a rotation: R + U (S + Z) Vᵀ becomes U Q (diag(y) + S) Q
-        Vᵀ, Q the Cayley transform of Z_ij/(y_i + y_j). It does not touch the singular values then,
-        and its second order brings the Itô term −a_ij L_ij/(y_i + y_j) along.
+        """The rotation of the frames, made exact after each of our own steps.
+
+        The antisymmetric part of the increment U (S + Z) Vᵀ of R turns the frames, and is made a
+        rotation: R + U (S + Z) Vᵀ becomes U Q (diag(y) + S) Q Vᵀ, Q the Cayley transform of
+        Z_ij/(y_i + y_j). It does not touch the singular values then, and its second order brings
+        the Itô term −a_ij L_ij/(y_i + y_j) along.
         """
         if not self.turning:
             return after
@@ -308,8 +317,10 @@ class RootProcess(AbstractProcess[Array]):
         return U @ Q @ (self.reflected(core) if self.reflect else core) @ Q @ Vt
 
     def reflected(self, core: Array) -> Array:
-        """The symmetric ``core`` if its determinant is positive (as before the step); if not, it
-        mirrored along the normal of det = 0, which is the direction of the smallest singular value.
+        """The symmetric ``core``, mirrored at det = 0 if its determinant is negative.
+
+        Before the step it was positive. The normal of det = 0 is the direction of the smallest
+        singular value.
         """
         P, s, Ot = jnp.linalg.svd(core)
         crossed = jnp.prod(jnp.sign(jnp.sum(P * Ot.T, 0))) < 0  # the signs of the eigenvalues
@@ -357,9 +368,7 @@ class BalancedProcess(AbstractProcess[tuple[Array, ...]]):
         gap: Callable[[Array], Array],
         damping: ArrayLike,
     ) -> tuple[Array, ...]:
-        """x − Jᵀ (JJᵀ + damping)^{−1} g, where g = gap(J) and J is the derivative of the
-        constraint.
-        """
+        """x − Jᵀ (JJᵀ + damping)^{−1} g, with g = gap(J) and J the derivative of the constraint."""
         flat, unravel = ravel_pytree(factors)
         J = jax.jacrev(lambda x: self.constraint(unravel(x)))(flat)
         damped = J @ J.T + jax.lax.stop_gradient(damping) * jnp.eye(J.shape[0], dtype=J.dtype)
@@ -380,7 +389,7 @@ class BalancedProcess(AbstractProcess[tuple[Array, ...]]):
         return lx.FunctionLinearOperator(scaled, structure, lx.positive_semidefinite_tag)
 
     def then(self, before: tuple[Array, ...], after: tuple[Array, ...]) -> tuple[Array, ...]:
-        """What follows each step: the projection of the increment, and the retraction."""
+        """The projection of the increment, and the retraction, after each step."""
         if len(after) == 1:
             return after
         step = ravel_pytree(jax.tree.map(jnp.subtract, after, before))[0]
@@ -399,9 +408,10 @@ class BalancedProcess(AbstractProcess[tuple[Array, ...]]):
 
     @staticmethod
     def same_sheet(before: tuple[Array, ...], after: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Sheets of the manifold meet where det W = 0, and are told apart by the signs of det W_p
-        relative to det W_1. A step that ended on another one, which happens at a distance O(dt)
-        from there, is mirrored back.
+        """``after``, mirrored back to the sheet of the manifold that ``before`` is on.
+
+        Sheets meet where det W = 0, and differ by the signs of det W_p relative to det W_1. A step
+        may end on another one, at a distance O(dt) from there.
         """
         old, new = (jax.vmap(sign_of_det)(jnp.stack(X)) for X in (before, after))
         changed = old * old[0] * new * new[0] < 0

@@ -1,5 +1,6 @@
-"""From a stochastic equation and its starts to a `DiffusionResult`: one diffrax solve for each
-chain, all in one program.
+"""From a stochastic equation and its starts to a `DiffusionResult`.
+
+One diffrax solve for each chain, all in one program.
 """
 
 import dataclasses
@@ -26,7 +27,7 @@ Leaf = TypeVar("Leaf")
 
 
 class DiffusionResult(eqx.Module):
-    """What `brownian`, `langevin` and `factor_langevin` return.
+    """The result of `brownian`, `langevin` and `factor_langevin`.
 
     - ``ts``, ``W``, ``energy`` (None for Brownian motion), ``log_singular_values`` (descending),
       ``det_sign`` (±1): one per saved time; the last point alone, without that axis, where no
@@ -55,7 +56,7 @@ class DiffusionResult(eqx.Module):
 
 
 class DiffusionPlan(eqx.Module):
-    """When to step, what to save, and what is handed to diffrax."""
+    """The steps, the times to save, and the options of diffrax."""
 
     t0: ArrayLike
     t1: ArrayLike
@@ -226,8 +227,9 @@ def _status(solution: dfx.Solution, lost: Array) -> Array:
 def _path(
     plan: DiffusionPlan, shape: PyTree[jax.ShapeDtypeStruct], key: Array
 ) -> dfx.AbstractBrownianPath:
-    """Plain increments for our own steps; the Brownian tree for a solver or a controller of the
-    user's.
+    """Plain increments for our own steps.
+
+    The Brownian tree for a solver or a controller of the user's.
     """
     if plan.solver is None and isinstance(plan.controller, dfx.StepTo):
         return Path(shape, key)

@@ -1,6 +1,4 @@
-"""From a chart and its vector field to a `FlowResult`: one diffrax solve, its stops, and what is
-saved along the way.
-"""
+"""From coordinates and their vector field to a `FlowResult`: one diffrax solve and its stops."""
 
 import dataclasses
 from collections.abc import Callable
@@ -21,7 +19,7 @@ from .flow_options import FlowOptions
 
 
 class FlowResult(eqx.Module):
-    """What a flow returns.
+    """The result of a flow.
 
     - ``ts``, ``W``, ``energy``, ``singular_values``, ``log_singular_values``: one per saved time
       along the leading axis; the last point alone, without that axis, where no ``saveat`` was
@@ -57,8 +55,9 @@ class FlowResult(eqx.Module):
 
 
 class Stops(eqx.Module):
-    """The thresholds of the stops, where asked for, and how many singular values must separate
-    before the dense chart is left.
+    """The thresholds of the stops that were asked for.
+
+    And how many singular values must separate before the dense chart is left.
     """
 
     energy: Array | None
@@ -73,8 +72,9 @@ class Stops(eqx.Module):
         return self.energy is not None or self.gradient is not None or self.leave_dense > 0
 
     def distances(self, chart: AbstractCoordinates[State], y: State, problem: FlowProblem) -> Array:
-        """(energy, gradient, chart): positive before the stop, zero at it, infinite for a stop that
-        was not asked for.
+        """(energy, gradient, chart): positive before the stop, zero at it.
+
+        Infinite for a stop that was not asked for.
         """
         out: list[ArrayLike] = [jnp.inf, jnp.inf, jnp.inf]
         if self.energy is not None:
@@ -90,16 +90,12 @@ class Stops(eqx.Module):
 
 
 def smallest_gap(log_s: Array) -> Array:
-    """Smallest relative gap of neighbours in a descending spectrum; ∞ for a single singular
-    value.
-    """
+    """Smallest relative gap of neighbours in a descending spectrum; ∞ for one singular value."""
     return jnp.min(log_s[:-1] - log_s[1:], initial=jnp.inf)
 
 
 def stationarity(chart: AbstractCoordinates[State], y: State, problem: FlowProblem) -> Array:
-    """‖grad E_λ‖_g / ‖W‖_F^{1−1/N}, for factors / (mean ‖W_p‖_F)^{N−1}: ``stop_gradient`` bounds
-    it.
-    """
+    """‖grad E_λ‖_g relative to `AbstractCoordinates.size`: ``stop_gradient`` bounds it."""
     slope = chart.slope(y, problem)
     return jnp.sqrt(jnp.maximum(slope, 0.0)) / chart.size(y, problem)
 
@@ -113,8 +109,9 @@ def integrate(
     options: FlowOptions,
     last: bool = True,
 ) -> FlowResult:
-    """Follow one chart from y0 to t1, a stop, or the step limit. ``last``: whether t1 belongs to
-    what is saved.
+    """Follow one chart from y0 to t1, a stop, or the step limit.
+
+    ``last``: whether t1 is saved.
     """
     observe = _observer(chart)
 
@@ -169,8 +166,9 @@ def integrate(
 def _observer(
     chart: AbstractCoordinates[State],
 ) -> Callable[[ArrayLike, State, FlowProblem], tuple[Array, Array, Array]]:
-    """(W, E, log σ) of a state; singular values that a chart of low rank does not have are the
-    bulk.
+    """(W, E, log σ) of a state.
+
+    Singular values that a chart of low rank does not have are the bulk.
     """
 
     def observe(t: ArrayLike, y: State, args: FlowProblem) -> tuple[Array, Array, Array]:
@@ -216,8 +214,9 @@ def join(first: FlowResult, second: FlowResult) -> FlowResult:
 
 
 def finish(result: FlowResult, options: FlowOptions) -> FlowResult:
-    """Drop the saved times that were not reached, and the time axis where nothing was asked to be
-    saved.
+    """The result without saved times that were not reached.
+
+    And without the time axis where no times were asked for.
     """
     names = ("ts", "W", "energy", "log_singular_values")
     arrays = {name: getattr(result, name) for name in names}

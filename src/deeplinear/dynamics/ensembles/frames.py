@@ -59,8 +59,9 @@ class Frame(Protocol):
         ...
 
     def length(self, Z: Matrix, floor: ArrayLike) -> Float[Array, " L"]:
-        """√⟨Z, A_{∞,W}^{−1}Z⟩, the length of Z in the metric of infinite depth: a change relative
-        to each singular value.
+        """√⟨Z, A_{∞,W}^{−1}Z⟩, the length of Z in the metric of infinite depth.
+
+        It measures a change relative to each singular value.
 
         Singular values below ``floor`` · σ_1 count as that large.
         """
@@ -72,16 +73,16 @@ class Frame(Protocol):
         ...
 
     def seen(self, Z: Matrix) -> Float[Array, " L"]:
-        """‖UᵀZV‖_F without the entries that belong to singular values that are zero, where these
-        stay zero.
+        """‖UᵀZV‖_F without the entries of singular values that are zero and stay zero.
 
         At N = ∞ a square W that has lost rank has lost it to rounding: there all entries count.
         """
         ...
 
     def least(self, X: Matrix) -> Float[Array, " L"]:
-        """The smallest diagonal entry of UᵀXV, divided by σ_1; negative where X lies beyond a
-        singular matrix, seen from W.
+        """The smallest diagonal entry of UᵀXV, divided by σ_1.
+
+        Negative where X lies beyond a singular matrix, seen from W.
         """
         ...
 
@@ -162,9 +163,7 @@ class PlanarFrame(eqx.Module):
 
 
 def _parts(Z: Matrix) -> tuple[Array, Array, Array, Array]:
-    """The rotation part p and the reflection part q of a 2×2 matrix, as real and imaginary
-    parts.
-    """
+    """The rotation part p and the reflection part q of a 2×2 matrix: two complex numbers."""
     a, b, c, d = Z
     return (a + d) / 2, (c - b) / 2, (a - d) / 2, (c + b) / 2
 
@@ -175,9 +174,7 @@ def _phase(x: Array, y: Array, r: Array) -> tuple[Array, Array]:
 
 
 def _pair(log_a: Array, log_b: Array, nu: Array) -> Array:
-    """λ_N from two logarithms; not differentiated here, so without the derivative rules of
-    `geometry.kernel`.
-    """
+    """λ_N from two logarithms, without derivative rules: nothing is differentiated here."""
     big = jnp.maximum(log_a, log_b)
     z = jnp.where(jnp.isneginf(big), 0.0, 2 * (big - jnp.minimum(log_a, log_b)))
     return jnp.where(nu == 1, 1.0, jnp.exp((2 - 2 * nu) * big)) * shrink(z, nu)
@@ -266,8 +263,9 @@ def product(A: Float[Array, "i j L"], B: Float[Array, "j k L"]) -> Float[Array, 
 
 
 def frame(W: Matrix, nu: Array) -> Frame:
-    """A_{N,W}: in closed form for 2×2, by one-sided Jacobi rotations for small W, by LAPACK's SVD
-    otherwise.
+    """A_{N,W}, by a method that suits the size of W.
+
+    In closed form for 2×2, by one-sided Jacobi rotations for small W, by LAPACK's SVD otherwise.
     """
     if isinstance(W, tuple):
         return PlanarFrame(W, nu)
@@ -289,8 +287,9 @@ Carry = tuple[tuple[Array, ...], Array, Array]  # columns, which lanes turned, s
 
 
 def jacobi(W: Float[Array, "m n L"], sweeps: int = 30) -> tuple[Array, Array, Array]:
-    """U, σ (in no order), V by one-sided Jacobi rotations of the columns, down to singular values
-    that are rounding noise.
+    """U, σ (in no order), V by one-sided Jacobi rotations of the columns.
+
+    Down to singular values that are rounding noise.
 
     A zero singular value has a zero column in U; those below the noise are not made orthogonal.
 

@@ -1,6 +1,4 @@
-"""Lanes with refill: many flows step side by side, and a lane that has finished takes the next
-start at once.
-"""
+"""Lanes with refill: many flows side by side; one that has finished makes room for the next."""
 
 import equinox as eqx
 import jax
@@ -22,7 +20,7 @@ class Starts(eqx.Module):
 
 
 class Outcome(eqx.Module):
-    """What is kept of each run; lanes, or runs, come last."""
+    """The result of each run; lanes, or runs, come last."""
 
     W: Float[Array, "m n Q"]
     energy: Array
@@ -47,8 +45,9 @@ class Flows(eqx.Module):
 
 
 class Verdict(eqx.Module):
-    """How the lanes stand: a code of `Status` each (0: running), where they end, the error of the
-    jump.
+    """How the lanes stand.
+
+    A code of `Status` each (0: running), where they end, and the estimated error of the jump.
     """
 
     ending: Array

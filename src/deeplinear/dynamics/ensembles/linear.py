@@ -1,6 +1,4 @@
-"""The linear solves of stiff steps and of the jump: conjugate gradients for the kernel frozen at a
-point.
-"""
+"""Linear solves of stiff steps and of the jump: conjugate gradients, the kernel A frozen."""
 
 import math
 from collections.abc import Callable
@@ -34,8 +32,7 @@ def solve(
     max_steps: int,
     radius: Array | float = math.inf,
 ) -> tuple[Matrix, Array]:
-    """x with (shift + c A H) x = b, for H = E″ ≥ 0 and c > 0, shift 0 or 1; and which lanes reached
-    ``rtol``.
+    """x with (shift + c A H) x = b, for H = E″ ≥ 0, c > 0; and which lanes reached ``rtol``.
 
     AH is self-adjoint in ⟨u, v⟩_H = ⟨u, Hv⟩, so conjugate gradients apply in that product: one A
     and one H a step, and no root or inverse of either. The part in the kernel of H is put right at

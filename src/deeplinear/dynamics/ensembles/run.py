@@ -35,7 +35,7 @@ METHODS = ("auto", "explicit", "implicit", "factors")
 
 @dataclasses.dataclass(frozen=True)
 class EnsembleResult:
-    """What an ensemble of flows came to; NumPy arrays, the run first.
+    """The result of an ensemble of flows; NumPy arrays, the run first.
 
     - ``W`` (runs, m, n): where each run ended: the limit t → ∞, or the point at the last time.
     - ``start`` (runs, m, n), ``depth``.
@@ -225,9 +225,7 @@ def _spread(work: Callable[[int], int], jobs: range, workers: int) -> Iterator[i
 
 @dataclasses.dataclass(frozen=True)
 class _BatchPlan:
-    """How a batch is integrated: with one stepper after the other, each taking over what the one
-    before left.
-    """
+    """How a batch is integrated: by one stepper after the other, each on what the last one left."""
 
     energy: Energy
     nu: Array
@@ -287,9 +285,7 @@ class _BatchPlan:
 
 
 def _crossed(start: np.ndarray, end: np.ndarray, least: float) -> np.ndarray:
-    """Which runs have another sign of det W than at the start, and σ_k > least · σ_1, so that it is
-    no zero.
-    """
+    """Which runs changed the sign of det W, with σ_k > least · σ_1 at the end, so not a zero."""
     if start.shape[1] != start.shape[2]:
         return np.zeros(len(start), bool)
     with np.errstate(invalid="ignore"):  # runs that are not finite

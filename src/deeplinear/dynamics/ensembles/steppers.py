@@ -1,5 +1,6 @@
-"""One step of the flow in every lane: explicit on W or on the factors, linearly implicit where the
-flow is stiff.
+"""One step of the flow in every lane.
+
+Explicit on W or on the factors, linearly implicit where the flow is stiff.
 
 Errors are measured by the metric of infinite depth: relative to each singular value, down to where
 the arithmetic resolves it. A norm of W alone would let small singular values cross zero, and with
@@ -44,8 +45,9 @@ class EnsembleProblem(eqx.Module):
         return frame(W, self.nu)
 
     def length(self, at: Frame, error: Matrix, resolved: float = 0.0) -> Array:
-        """The size of an error in units of the tolerance; singular values below ``resolved`` · σ_1
-        count as that large.
+        """The size of an error in units of the tolerance.
+
+        Singular values below ``resolved`` · σ_1 count as that large.
         """
         # below it is rounding noise
         floor = jnp.maximum(resolved, 100 * jnp.finfo(self.tol.dtype).eps / self.tol)
@@ -56,8 +58,10 @@ State = TypeVar("State")
 
 
 class StepTrial(NamedTuple, Generic[State]):
-    """A step that was tried: the new state, its derivative where the stepper has it for nothing,
-    and the error in units of the tolerance.
+    """A step that was tried.
+
+    The new state, its derivative where the stepper has it at no cost, and the error in units of the
+    tolerance.
     """
 
     state: State
@@ -95,7 +99,7 @@ class AbstractStepper(eqx.Module, Generic[State]):
 
     @abstractmethod
     def rate(self, problem: EnsembleProblem, state: State) -> PyTree[Array]:
-        """What the next step takes over from the state."""
+        """The part of the state's evaluation that the next step takes over."""
 
     @abstractmethod
     def step(
@@ -105,8 +109,9 @@ class AbstractStepper(eqx.Module, Generic[State]):
 
 
 def first_step(problem: EnsembleProblem, W: Matrix) -> Array:
-    """A step that changes W by about a hundredth; 0 at a critical point, ∞ at rest (G = 0), NaN
-    where W or the flow is not finite.
+    """A step that changes W by about a hundredth.
+
+    0 at a critical point, ∞ at rest (G = 0), NaN where W or the flow is not finite.
     """
     G = problem.gradient(W)
     rate, slope, size = _largest(problem.frame(W).power(G, 1)), _largest(G), _largest(W)
@@ -188,8 +193,9 @@ class ExplicitStepper(AbstractTsit5[Matrix]):
 
 
 class FactorStepper(AbstractTsit5[tuple[Array, ...]]):
-    """Tsitouras' pair on the factors W = W_N ⋯ W_1, integer N: products alone, no decomposition in
-    a step.
+    """Tsitouras' pair on the factors W = W_N ⋯ W_1, integer N.
+
+    A step is made of products alone, without a decomposition.
     """
 
     order: int = 5
