@@ -48,10 +48,11 @@ TREE = {
         ["charts", "solve"],
         ["flow", "ensembles"],
         ["langevin_process"],
+        ["langevin_factors"],
         ["langevin_solve"],
         ["langevin"],
     ],
-    "dynamics/ensembles": [["frames"], ["linear"], ["steppers"], ["lanes"], ["run"]],
+    "dynamics/ensembles": [["frames"], ["linear"], ["steppers"], ["lanes", "sampler"], ["run"]],
     "completion": [
         ["penalty", "compiled"],
         ["linalg"],

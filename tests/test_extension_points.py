@@ -87,14 +87,13 @@ class TestCoordinates:
         def scale(self, y):
             return jnp.sqrt(jnp.mean(y**2))
 
-    @pytest.mark.parametrize("stop", [{"t1": 2.0}, {"stop_gradient": 1e-3}])
-    def test_a_flow_in_them_is_the_flow_of_the_dense_chart(self, stop):
-        options = {"weight_decay": 0.1, "rtol": 1e-8, **stop}
+    def test_a_flow_in_them_is_the_flow_of_the_dense_chart(self):
+        options = {"weight_decay": 0.1, "rtol": 1e-8, "stop_gradient": 1e-3}
         dense = dl.gradient_flow(ENERGY, START, 3, chart="dense", **options)
         found = dl.gradient_flow(ENERGY, START, 3, chart=self.Transposed(), **options)
         np.testing.assert_allclose(found.W, dense.W, atol=1e-7)
         np.testing.assert_allclose(found.t_end, dense.t_end, rtol=1e-6)
-        assert found.status == dense.status
+        assert found.status == dense.status == dl.Status.gradient
         assert found.converged
         assert set(found.stats) == {"steps", "transposed"}
 
@@ -149,15 +148,12 @@ class TestProcess:
                 return self.det_sign(y) != sign
 
         plan = DiffusionPlan.of(0.0, 0.5, 0.05).settled(float)
-        starts = jnp.stack(
-            [10 * jnp.eye(2), jnp.diag(jnp.array([1e-3, 1.0])), jnp.eye(2) * jnp.nan]
-        )
-        found = sample(Stopped(), starts, jax.random.key(1), plan)
-        assert found.status[0] == dl.Status.reached_t1
-        assert found.status[1] in (dl.Status.crossed, dl.Status.reached_t1)
-        assert found.status[2] == dl.Status.failed
-        many = sample(Stopped(), jnp.tile(starts[1:2], (50, 1, 1)), jax.random.key(2), plan)
-        assert (many.status == dl.Status.crossed).sum() > 20
+        near = jnp.diag(jnp.array([1e-3, 1.0]))
+        starts = jnp.stack([10 * jnp.eye(2), jnp.eye(2) * jnp.nan, *[near] * 50])
+        status = sample(Stopped(), starts, jax.random.key(1), plan).status
+        assert status[0] == dl.Status.reached_t1
+        assert status[1] == dl.Status.failed
+        assert (status[2:] == dl.Status.crossed).sum() > 20
 
 
 class TestStepper:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import DEPTHS
 from oracles import flow, operator_matrix
 
 import deeplinear as dl
@@ -25,7 +26,6 @@ from deeplinear.errors import DepthError, InputError, PrecisionError
 from deeplinear.geometry.kernel import inverse_depth
 
 DIAGONAL = dl.Completion([0, 1], [0, 1], [0.92, 0.92], (2, 2))
-DEPTHS = [1, 1.5, 2, 3, 7, math.inf]
 
 
 def lanes(points: np.ndarray):

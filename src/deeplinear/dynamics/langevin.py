@@ -18,7 +18,8 @@ from ..energies import Energy
 from ..errors import InputError
 from ..geometry.kernel import inverse_depth
 from .factors import check_factors, imbalance
-from .langevin_process import BalancedProcess, RootProcess, root_exponent
+from .langevin_factors import BalancedProcess
+from .langevin_process import RootProcess, root_exponent
 from .langevin_solve import DiffusionPlan, DiffusionResult, finish, sample
 
 __all__ = [
@@ -108,10 +109,10 @@ def langevin(
 
         dW = −A_{N,W}(∇F) dt + √(2κ/β) A_{N,W}^{1/2} dB + (κ/β)(1 − 1/N) U Σ^{1−2/N} Vᵀ dt
 
-    (N = ∞: the last term is (κ/β) W dt), with F = E, or the free energy F = E − S/β (``entropic``), S = ½ Σ_{i<j} log λ_N(σ_i, σ_j) +
-    const the orbit entropy. Its stationary law is e^{−βF/κ} dvol_g. At κ = 1 with ``entropic`` it
-    is the law of the product of factors under `factor_langevin`; κ = 0 turns the noise off and
-    leaves the gradient flow of F.
+    (N = ∞: the last term is (κ/β) W dt), with F = E, or the free energy F = E − S/β (``entropic``),
+    S = ½ Σ_{i<j} log λ_N(σ_i, σ_j) + const the orbit entropy. Its stationary law is e^{−βF/κ}
+    dvol_g. At κ = 1 with ``entropic`` it is the law of the product of factors under
+    `factor_langevin`; κ = 0 turns the noise off and leaves the gradient flow of F.
 
     The root R = U Σ^{1/q} Vᵀ is stepped, q = N (16 at N = ∞). Its equation is smooth at ties and,
     for N < ∞, where det W = 0: a start with ties, such as the identity, needs no care.

@@ -1,7 +1,6 @@
 """Ensembles: thousands of small gradient flows from random starts, in one call."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
@@ -13,13 +12,14 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike
 
-from ...checks import check_depth, check_matrix, check_tolerance
+from ...checks import check_depth, check_tolerance
 from ...energies import Energy
 from ...errors import InputError
 from ...geometry.kernel import inverse_depth
 from ...status import Status
 from .frames import SMALL
 from .lanes import Lanes, Outcome, Starts
+from .sampler import Sampler, checked_starts, draw_starts, sampled_shape
 from .steppers import (
     RESOLVED,
     AbstractStepper,
@@ -29,7 +29,6 @@ from .steppers import (
     ImplicitStepper,
 )
 
-Sampler = Callable[[Array], Array]
 METHODS = ("auto", "explicit", "implicit", "factors")
 
 
@@ -77,30 +76,6 @@ class EnsembleResult:
         runs, m, n = self.W.shape
         told = ", ".join(f"{name}: {number}" for name, number in self.counts.items())
         return f"EnsembleResult({runs} runs, {m}×{n}, depth {self.depth:g}; {told})"
-
-
-class Normal(eqx.Module):
-    """A sampler of starts; see `normal_start`."""
-
-    shape: tuple[int, int] = eqx.field(static=True)
-    scale: float
-
-    def __call__(self, key: Array) -> Array:
-        return self.scale * jax.random.normal(key, self.shape)
-
-
-def normal_start(shape: tuple[int, int], scale: float) -> Normal:
-    """A sampler of matrices with independent entries N(0, scale²), for `ensemble`.
-
-    >>> import deeplinear as dl, jax
-    >>> dl.normal_start((2, 3), 1e-3)(jax.random.key(0)).shape
-    (2, 3)
-    """
-    if len(shape) != 2 or min(shape) < 1:
-        raise InputError(f"shape must be (m, n) with m, n ≥ 1, got {shape!r}.")
-    if not (scale > 0 and math.isfinite(scale)):
-        raise InputError(f"scale must be positive and finite, got {scale!r}.")
-    return Normal((int(shape[0]), int(shape[1])), float(scale))
 
 
 def ensemble(
@@ -166,10 +141,10 @@ def ensemble(
     {'limit': 20}
     """
     check_depth(depth, scalar=True)
-    starts = None if callable(start) else _checked_starts(start)
+    starts = None if callable(start) else checked_starts(start)
     runs = _runs(starts, runs)
     if starts is None:
-        shape, dtype = _shape(cast(Sampler, start))
+        shape, dtype = sampled_shape(cast(Sampler, start))
     else:
         shape, dtype = starts.shape[1:], starts.dtype
     _check_energy(energy, shape, dtype)
@@ -197,7 +172,9 @@ def ensemble(
     }
 
     def draw(first: int) -> np.ndarray:
-        return np.asarray(_draw(cast(Sampler, start), key, jnp.asarray(first + np.arange(queue))))
+        return np.asarray(
+            draw_starts(cast(Sampler, start), key, jnp.asarray(first + np.arange(queue)))
+        )
 
     def work(first: int) -> int:
         rows = slice(first, min(first + queue, runs))
@@ -350,34 +327,6 @@ def _stages(
             )
         return ((FactorStepper(depth=int(depth)), max_steps),)
     return (((ExplicitStepper() if method == "explicit" else ImplicitStepper()), max_steps),)
-
-
-@eqx.filter_jit
-def _draw(sampler: Callable[[Array], Array], key: Array, index: Array) -> Array:
-    return jax.vmap(lambda i: sampler(jax.random.fold_in(key, i)))(index)
-
-
-def _shape(sampler: Sampler) -> tuple[tuple[int, int], np.dtype]:
-    try:
-        drawn = eqx.filter_eval_shape(sampler, jax.random.key(0))
-    except TypeError as error:
-        raise InputError(
-            f"start must be an array (runs, m, n) or a function of one JAX key: {error}."
-        ) from None
-    if getattr(drawn, "ndim", None) != 2 or not jnp.issubdtype(drawn.dtype, jnp.floating):
-        raise InputError(f"start must draw real matrices, got {drawn}.")
-    return drawn.shape, np.dtype(drawn.dtype)
-
-
-def _checked_starts(start: ArrayLike) -> np.ndarray:
-    starts = np.asarray(start)
-    if starts.ndim != 3 or 0 in starts.shape:
-        raise InputError(
-            f"start must be an array (runs, m, n) or a sampler, got shape {starts.shape}."
-        )
-    usable = np.where(np.isfinite(starts), starts, 0) if starts.dtype.kind == "f" else starts
-    # A run that is not finite says so in its ending, and hurts no other.
-    return starts.astype(check_matrix(usable[0], "start").dtype)
 
 
 def _runs(starts: np.ndarray | None, runs: int | None) -> int:
