@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplinear.dynamics.langevin_process import Process, root_exponent
+from deeplinear.dynamics.langevin_process import RootProcess, root_exponent
 
 KEY = jax.random.key(20231)
 SIGNIFICANCE = 1e-3
@@ -84,4 +84,4 @@ def process(energy, depth, beta=1.7, kappa=0.6, turning=False):
     """The equation of the root, as the library steps it (``turning``) or plainly."""
     as_array = lambda x: jnp.asarray(x, float)  # noqa: E731
     q = root_exponent(depth, float, turning)
-    return Process(energy, as_array(depth), q, as_array(beta), as_array(kappa), turning=turning)
+    return RootProcess(energy, as_array(depth), q, as_array(beta), as_array(kappa), turning=turning)

@@ -54,13 +54,15 @@ TREE = {
     "geometry/ball_volume": [["space"], ["density"], ["chords"], ["ball"]],
     "dynamics": [
         ["factors", "coordinates"],
-        ["solve"],
+        ["flow_options"],
+        ["charts", "solve"],
         ["flow", "ensembles"],
         ["langevin_process"],
+        ["langevin_factors"],
         ["langevin_solve"],
         ["langevin"],
     ],
-    "dynamics/ensembles": [["frames"], ["linear"], ["steppers"], ["lanes"], ["run"]],
+    "dynamics/ensembles": [["frames"], ["linear"], ["steppers"], ["lanes", "sampler"], ["run"]],
     "completion": [
         ["penalty", "compiled"],
         ["linalg"],

@@ -1,12 +1,24 @@
 """The extension points of the library, each used in the way that its contract documents."""
 
+import math
+
 import jax
 import jax.numpy as jnp
+import lineax as lx
 import numpy as np
 import pytest
 
 import deeplinear as dl
+from deeplinear.dynamics.coordinates import AbstractCoordinates
+from deeplinear.dynamics.ensembles.linear import axpy
+from deeplinear.dynamics.ensembles.steppers import AbstractStepper, StepTrial
+from deeplinear.dynamics.langevin_process import AbstractProcess, sign_of_det
+from deeplinear.dynamics.langevin_solve import DiffusionPlan, finish, sample
 from deeplinear.energies import AbstractEnergy
+from deeplinear.geometry.operator import Operator
+
+ENERGY = dl.Completion([0, 0, 1], [0, 1, 0], [2.0, 1.0, 1.0], (2, 2))
+START = np.array([[0.4, 0.1], [-0.2, 0.3]])
 
 
 class TestEnergy:
@@ -54,3 +66,132 @@ class TestEnergy:
             assert energy.shape == (3, 3)
             assert energy(W0).shape == ()
         assert self.LogCosh(jnp.eye(3)).shape is None
+
+
+class TestCoordinates:
+    """The flow of the transpose V = Wᵀ."""
+
+    class Transposed(AbstractCoordinates):
+        name = "transposed"
+
+        def start(self, point):
+            return point.dense().T
+
+        def field(self, t, y, problem):
+            W = y.T
+            return (-Operator(W, problem.depth)(problem.gradient(W)) - problem.weight_decay * W).T
+
+        def matrix(self, y):
+            return y.T
+
+        def scale(self, y):
+            return jnp.sqrt(jnp.mean(y**2))
+
+    def test_a_flow_in_them_is_the_flow_of_the_dense_chart(self):
+        options = {"weight_decay": 0.1, "rtol": 1e-8, "stop_gradient": 1e-3}
+        dense = dl.gradient_flow(ENERGY, START, 3, chart="dense", **options)
+        found = dl.gradient_flow(ENERGY, START, 3, chart=self.Transposed(), **options)
+        np.testing.assert_allclose(found.W, dense.W, atol=1e-7)
+        np.testing.assert_allclose(found.t_end, dense.t_end, rtol=1e-6)
+        assert found.status == dense.status == dl.Status.gradient
+        assert found.converged
+        assert set(found.stats) == {"steps", "transposed"}
+
+    def test_a_part_that_is_missing_is_named(self):
+        class Half(AbstractCoordinates):
+            name = "half"
+
+        with pytest.raises(TypeError, match="field"):
+            Half()
+        with pytest.raises(dl.InputError, match="AbstractCoordinates"):
+            dl.gradient_flow(ENERGY, START, 3, chart="transposed", t1=1.0)
+
+
+class TestProcess:
+    """The Ornstein–Uhlenbeck process dW = −W dt + √2 dB, whose law is known."""
+
+    class OrnsteinUhlenbeck(AbstractProcess):
+        def start(self, W):
+            return W
+
+        def drift(self, t, y, args):
+            return -y
+
+        def noise(self, t, y, args):
+            return lx.DiagonalLinearOperator(jnp.full_like(y, math.sqrt(2)))
+
+        def observe(self, t, y, args):
+            log_s = jnp.log(jnp.linalg.svd(y, compute_uv=False))
+            return y, None, log_s, self.det_sign(y)
+
+        def det_sign(self, y):
+            return sign_of_det(y)
+
+    def test_its_chains_have_its_law(self):
+        plan = DiffusionPlan.of(0.0, 0.5, 0.01).settled(float)
+        starts = jnp.broadcast_to(2 * jnp.eye(2), (4000, 2, 2))
+        found = finish(
+            sample(self.OrnsteinUhlenbeck(), starts, jax.random.key(0), plan), False, plan
+        )
+        assert found.converged.all()
+        assert found.energy is None
+        # Euler's scheme: mean (1 − dt)^n, variance Σ 2 dt (1 − dt)^{2k}
+        mean = 2 * 0.99**50 * np.eye(2)
+        variance = 0.02 * (1 - 0.99**100) / (1 - 0.99**2)
+        W = np.asarray(found.W)
+        assert np.abs(W.mean(0) - mean).max() < 4 * math.sqrt(variance / 4000)
+        assert np.abs(W.var(0) / variance - 1).max() < 4 * math.sqrt(2 / 4000)
+
+    def test_what_is_lost_and_what_has_crossed_is_the_process_own(self):
+        class Stopped(self.OrnsteinUhlenbeck):
+            def has_crossed(self, y, sign):
+                return self.det_sign(y) != sign
+
+        plan = DiffusionPlan.of(0.0, 0.5, 0.05).settled(float)
+        near = jnp.diag(jnp.array([1e-3, 1.0]))
+        starts = jnp.stack([10 * jnp.eye(2), jnp.eye(2) * jnp.nan, *[near] * 50])
+        status = sample(Stopped(), starts, jax.random.key(1), plan).status
+        assert status[0] == dl.Status.reached_t1
+        assert status[1] == dl.Status.failed
+        assert (status[2:] == dl.Status.crossed).sum() > 20
+
+
+class TestStepper:
+    """Heun's pair of orders 2 and 1."""
+
+    class Heun(AbstractStepper):
+        order: int = 2
+
+        def start(self, problem, W):
+            return W
+
+        def matrix(self, state):
+            return state
+
+        def rate(self, problem, state):
+            velocity = problem.frame(state).power(problem.gradient(state), 1)
+            return jax.tree.map(jnp.negative, velocity)
+
+        def step(self, problem, state, rate, h):
+            last = self.rate(problem, axpy(h, rate, state))
+            half = axpy(1.0, rate, last)
+            end = axpy(h / 2, half, state)
+            error = axpy(h / 2, axpy(-1.0, rate, last), jax.tree.map(jnp.zeros_like, state))
+            size = problem.length(problem.frame(state), error)
+            return StepTrial(end, self.rate(problem, end), size)
+
+    @pytest.mark.parametrize("depth", [3, math.inf])
+    def test_runs_end_where_the_explicit_stepper_ends_them(self, depth):
+        options = {"depth": depth, "runs": 8, "accuracy": 1e-4}
+        starts = dl.normal_start((2, 2), 0.1)
+        usual = dl.ensemble(ENERGY, starts, method="explicit", **options)
+        found = dl.ensemble(ENERGY, starts, method=self.Heun(), **options)
+        assert found.ok.all()
+        assert usual.ok.all()
+        np.testing.assert_array_equal(found.start, usual.start)
+        np.testing.assert_allclose(found.W, usual.W, atol=3e-3 * np.abs(usual.W).max())
+        assert found.steps.sum() > usual.steps.sum()
+
+    def test_an_unknown_name_is_refused(self):
+        with pytest.raises(dl.InputError, match="AbstractStepper"):
+            dl.ensemble(ENERGY, START[None], 3, method="heun")

@@ -4,11 +4,12 @@ import pickle
 import subprocess
 import sys
 
-import deeplinear as dl
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+import deeplinear as dl
 from deeplinear.status import Status
 
 
@@ -65,7 +66,9 @@ class TestCodes:
         energy = dl.Completion([0], [0], [1.0], (2, 2))
         starts = jnp.eye(2) * jnp.array([0.5, 1.0])[:, None, None]
         flow = jax.vmap(
-            lambda W: dl.gradient_flow(energy, W, 1, t1=1.0, stop_energy=1e-3, rtol=1e-3)
+            lambda W: dl.gradient_flow(
+                energy, W, 1, t1=1.0, stop_energy=1e-3, rtol=1e-3, chart="dense"
+            )
         )(starts)
         assert flow.status.dtype == jnp.int32
         assert (flow.status == Status.reached_t1).tolist() == [True, False]

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import KEY, SIGNIFICANCE, SLOW, Distance, LogEnergy, process
+from cases import CURVED_DEPTHS, DEPTHS, KEY, SIGNIFICANCE, SLOW, Distance, LogEnergy, process
 from scipy import stats
 
 import deeplinear as dl
@@ -47,10 +47,7 @@ def second_derivative(f, h):
     return (-f(2 * h) + 16 * f(h) - 30 * f(0.0) + 16 * f(-h) - f(-2 * h)) / (12 * h * h)
 
 
-DEPTHS = [1, 1.5, 2, 3, 7, math.inf]
-
-
-@pytest.mark.parametrize("depth", DEPTHS[1:])
+@pytest.mark.parametrize("depth", CURVED_DEPTHS)
 def test_brownian_drift_is_that_of_half_the_laplacian(rng, depth):
     d = 3
     W = rng.normal(size=(d, d))

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, PRNGKeyArray
 
 from ..checks import check_depth, check_matrix
-from ..dynamics.coordinates import Factors
+from ..dynamics.coordinates import FactorCoordinates, partial_products
 from ..dynamics.factors import balanced_factors, check_factors
 from ..errors import DepthError, InputError
 from ..geometry.kernel import kernel
@@ -141,10 +141,10 @@ def _lift(
 ) -> dict[str, Array]:
     """The relative deviations of the lift from what it should be."""
     N, size = len(factors), jnp.linalg.norm
-    below, above = Factors.partial_products(factors)
+    below, above = partial_products(factors)
     left = [X if L is None else L.T @ X for L in above]
     lift = [Y / N if R is None else Y @ R.T / N for Y, R in zip(left, below, strict=True)]
-    moved = jax.jvp(lambda *F: Factors.matrix(F), factors, tuple(lift))[1]
+    moved = jax.jvp(lambda *F: FactorCoordinates().matrix(F), factors, tuple(lift))[1]
     # what couples layers p and p + 1: its skew part is motion along the orbit, its symmetric part
     # loss of balance
     pairs = [
@@ -154,7 +154,7 @@ def _lift(
     skew = [size((A - B) - (A - B).T) / scale for A, B, scale in pairs]
     symmetric = [size((A - B) + (A - B).T) / scale for A, B, scale in pairs]
     return {
-        "factors": size(Factors.matrix(factors) - W) / size(W),
+        "factors": size(FactorCoordinates().matrix(factors) - W) / size(W),
         "product": size(moved - Z) / size(Z),
         "horizontal": jnp.max(jnp.stack([*skew, jnp.zeros(())])),
         "balanced": jnp.max(jnp.stack([*symmetric, jnp.zeros(())])),
@@ -198,7 +198,7 @@ def volume(
     expected = {"metric": 0.5 * np.linalg.slogdet(gram)[1]}
     if float(np.asarray(depth)).is_integer():
         factors = balanced_factors(W, int(np.asarray(depth)), jax.random.key(0))
-        jacobian = jax.jit(jax.jacfwd(lambda F: Factors.matrix(F).ravel()))(factors)
+        jacobian = jax.jit(jax.jacfwd(lambda F: FactorCoordinates().matrix(F).ravel()))(factors)
         J = np.concatenate([np.asarray(part).reshape(W.size, -1) for part in jacobian], 1)
         expected["factors"] = -0.5 * np.linalg.slogdet(J @ J.T / len(factors))[1]
     deviations = {key: abs(value - x) / (1 + abs(x)) for key, x in expected.items()}
