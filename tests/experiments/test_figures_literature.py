@@ -36,9 +36,11 @@ def test_smallest_entry_is_what_a_constrained_search_finds():
     for loss in (1e-1, 1e-2, 1e-4):
         # w12 = w21 = 1 − a, w22 = √(2(E − a²)): searched, not solved
         found = minimize_scalar(
-            lambda a, E=loss: (1 - a) ** 2 / math.sqrt(2 * (E - a * a)), bounds=(0, 0.99 * math.sqrt(loss)), method="bounded",
+            lambda a, E=loss: (1 - a) ** 2 / math.sqrt(2 * (E - a * a)),
+            bounds=(0, 0.99 * math.sqrt(loss)),
+            method="bounded",
             options={"xatol": 1e-14},
-        )  # fmt: skip
+        )
         assert rc_norms.smallest_entry(np.array([loss]))[0] == pytest.approx(found.fun, rel=1e-9)
         # and no matrix with det ≥ 0 and that loss has a smaller entry
         x = np.random.default_rng(0).normal(size=(20000, 3))

@@ -89,10 +89,8 @@ def in_namespace(script: str, lab: Lab) -> subprocess.CompletedProcess:
     """
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode != 0:
         pytest.skip("no user namespaces here")
-    script = (
-        f'set -u\nsweep() {{ "{sys.executable}" -c "from deeplinear.cli import main; main()" sweep sweep.toml "$@"; }}\n'
-        + script
-    )
+    command = f'"{sys.executable}" -c "from deeplinear.cli import main; main()"'
+    script = f'set -u\nsweep() {{ {command} sweep sweep.toml "$@"; }}\n' + script
     return subprocess.run(
         ["unshare", "-rm", "bash", "-c", script],
         cwd=lab.folder,
@@ -133,7 +131,8 @@ def test_full_disk_and_read_only_store(calm, lab):
         sweep --out disk/sweep.zarr --workers 0; echo "full: $?"
         before=$(cat disk/sweep.zarr/status/c/* | tr -d '\\000' | wc -c); echo "kept: $before"
         mount -o remount,size=50m disk
-        mount --bind disk/sweep.zarr disk/sweep.zarr && mount -o remount,bind,ro disk/sweep.zarr || exit 77
+        mount --bind disk/sweep.zarr disk/sweep.zarr || exit 77
+        mount -o remount,bind,ro disk/sweep.zarr || exit 77
         sweep --out disk/sweep.zarr --workers 0 --resume; echo "read-only: $?"
         umount disk/sweep.zarr
         after=$(cat disk/sweep.zarr/status/c/* | tr -d '\\000' | wc -c); echo "kept: $after"

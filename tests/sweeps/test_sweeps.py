@@ -51,7 +51,6 @@ def run(sweep, store, **options):
 
 
 # --- grids
-# ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_grid_multiplies_axes_groups_and_lists():
@@ -114,7 +113,6 @@ def test_unknown_tasks(what, said):
 
 
 # --- results
-# -------------------------------------------------------------------------------------------------------
 
 
 def test_results_parameters_and_schema(tmp_path):
@@ -275,7 +273,6 @@ def test_results_that_are_not_as_declared(tmp_path, result, said):
 
 
 # --- what is refused
-# -----------------------------------------------------------------------------------------------
 
 
 def test_stores_that_exist(tmp_path):
@@ -368,7 +365,6 @@ def test_options_that_make_no_sense(tmp_path, options):
 
 
 # --- the command line
-# ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
