@@ -66,6 +66,18 @@ class Lab:
         code = "from deeplinear.cli import main; main()"
         return self.start("-c", code, "sweep", "sweep.toml", *arguments, output=output)
 
+    def sweep_here(self, monkeypatch, *, resume: bool = False) -> None:
+        """The same in the process of the test, which saves the seconds of starting another one."""
+        from deeplinear.experiments import read_sweep, run_sweep
+
+        monkeypatch.chdir(self.folder)
+        for name in ("SWEEP_LOG", "SWEEP_WORK"):
+            monkeypatch.setenv(name, self.environment[name])
+        report = run_sweep(
+            read_sweep(self.folder / "sweep.toml"), "sweep.zarr", workers=0, resume=resume
+        )
+        assert report.done == report.tasks
+
     def scheduler(self) -> tuple[subprocess.Popen, str]:
         where = self.folder / "scheduler.json"
         where.unlink(missing_ok=True)

@@ -45,7 +45,6 @@ SMOKE: dict[str, Any] = {
     "scales": (1e-1, 1e-2, 1e-3),
     "shown": (1e-1, 1e-3),
     "runs": 2,
-    "times": 60,
 }
 
 SIDE = 6
