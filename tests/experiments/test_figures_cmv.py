@@ -5,6 +5,7 @@ Random quantities: seeds are fixed, tolerances are at least four standard errors
 otherwise.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -310,8 +311,9 @@ def test_climbing_reaches_the_least_nuclear_norm(rng):
     assert np.linalg.norm(start[0], "nuc") > best.fun + 0.01
 
 
-def draws_from_volume(power, depth, size, rng):
-    """τ from the density ∝ volume^power on the arc, by its inverse distribution function."""
+@functools.cache
+def distribution_of_volume(power, depth):
+    """Nodes on the arc, and there the distribution function of the density ∝ volume^power of τ."""
     nodes = np.linspace(-_law_hyperbola.ARC, _law_hyperbola.ARC, 200001)
     cdf = np.cumsum(
         np.exp(
@@ -322,7 +324,13 @@ def draws_from_volume(power, depth, size, rng):
             )
         )
     )
-    return np.interp(rng.random(size), cdf / cdf[-1], nodes)
+    return nodes, cdf / cdf[-1]
+
+
+def draws_from_volume(power, depth, size, rng):
+    """τ from the density ∝ volume^power on the arc, by its inverse distribution function."""
+    nodes, cdf = distribution_of_volume(power, depth)
+    return np.interp(rng.random(size), cdf, nodes)
 
 
 @pytest.mark.parametrize("power", [1.0, 20.0])

@@ -36,9 +36,11 @@ def test_smallest_entry_is_what_a_constrained_search_finds():
     for loss in (1e-1, 1e-2, 1e-4):
         # w12 = w21 = 1 − a, w22 = √(2(E − a²)): searched, not solved
         found = minimize_scalar(
-            lambda a, E=loss: (1 - a) ** 2 / math.sqrt(2 * (E - a * a)), bounds=(0, 0.99 * math.sqrt(loss)), method="bounded",
+            lambda a, E=loss: (1 - a) ** 2 / math.sqrt(2 * (E - a * a)),
+            bounds=(0, 0.99 * math.sqrt(loss)),
+            method="bounded",
             options={"xatol": 1e-14},
-        )  # fmt: skip
+        )
         assert rc_norms.smallest_entry(np.array([loss]))[0] == pytest.approx(found.fun, rel=1e-9)
         # and no matrix with det ≥ 0 and that loss has a smaller entry
         x = np.random.default_rng(0).normal(size=(20000, 3))
@@ -219,7 +221,7 @@ def test_flows_and_endpoints_approach_their_limit_like_one_over_depth(rng):
 
 def test_incremental_learning_in_closed_form():
     ds = glrl_incremental.simulate(
-        **settings(glrl_incremental, scales=(1e-3, 1e-4, 1e-5), shown=(1e-3,), runs=4, times=400)
+        **settings(glrl_incremental, scales=(1e-3, 1e-4, 1e-5), shown=(1e-3,))
     )
     assert np.isfinite(ds.closest).all()
     for depth in (2.0, 3.0):
@@ -345,7 +347,6 @@ def test_depth_recovers_and_separates():
             shown_entries=110,
             scales=(1e-4,),
             last_error=1e-5,
-            moments=200,
         )
     )
     assert (ds.failed == 0).all()
@@ -358,12 +359,12 @@ def test_depth_recovers_and_separates():
 
 def test_training_ends_at_its_error_and_its_path_is_the_same_flow():
     seen = achl_depth.problem(0, 16, 2, 140)
-    end, path = _recovery.train(seen, 3, 1e-3, error=1e-3, seed=0, moments=30)
+    end, path = _recovery.train(seen, 3, 1e-3, error=1e-3, seed=0, moments=120)
     assert np.mean((np.asarray(end.W) - seen.truth)[seen.mask] ** 2) == pytest.approx(
         1e-3, rel=1e-3
     )
     np.testing.assert_allclose(path.W[-1], end.W, atol=2e-2)  # both at rtol = 1e−3
-    assert path.W.shape == (30, 16, 16)
+    assert path.W.shape == (120, 16, 16)
 
 
 def test_more_entries_contain_the_fewer():

@@ -191,7 +191,6 @@ def test_out_that_cannot_be_written(toys, tmp_path):
 
 
 # --- schema
-# --------------------------------------------------------------------------------------------------------
 
 
 def good() -> xr.Dataset:
@@ -305,7 +304,6 @@ def test_the_schema_is_written_down():
 
 
 # --- settings as text
-# ----------------------------------------------------------------------------------------------
 
 
 def test_one_spelling_of_settings():

@@ -48,7 +48,8 @@ def sweep(
             raise InputError(
                 "--force replaces the store and --resume goes on with it; give one of them."
             )
-        from ..sweeps.sweep import manifest_path, read_sweep, run_sweep
+        from ..sweeps.record import manifest_path
+        from ..sweeps.sweep import read_sweep, run_sweep
         from .experiment import check_folder
 
         what = read_sweep(file)

@@ -198,55 +198,20 @@ def _figures(study: Study) -> list[tuple[str, Figure, str]]:
     if study.truth is not None:
         images["truth"] = study.truth
     images |= {_score_title(candidate): candidate.filled for candidate in study.candidates}
-    view: dict[str, Any] = {
-        "limits": study.limits,
-        "cmap": study.cmap,
-        "bar_label": study.bar_label,
-        "columns": study.columns,
-    }
     arranged = {title: study.picture(matrix) for title, matrix in images.items()}
     which = "RMSE over all missing entries" if study.truth is not None else "held-out RMSE"
-    figures = [
-        ("completed", plots.pictures(arranged, **view), f"{study.caption} Numbers: {which}.")
-    ]
-
+    completed = plots.pictures(
+        arranged,
+        limits=study.limits,
+        cmap=study.cmap,
+        bar_label=study.bar_label,
+        columns=study.columns,
+    )
+    figures = [("completed", completed, f"{study.caption} Numbers: {which}.")]
     if study.truth is not None:
-        truth = study.picture(study.truth)
-        errors = {
-            _score_title(c): np.abs(study.picture(c.filled) - truth) for c in study.candidates
-        }
-        errors = {
-            title: error.mean(axis=2) if error.ndim == 3 else error
-            for title, error in errors.items()
-        }
-        top = float(np.quantile(np.stack(list(errors.values())), 0.99))
-        figure = plots.pictures(
-            errors,
-            columns=study.columns,
-            limits=(0, top),
-            cmap="cividis",
-            bar_label=f"absolute error ({study.unit})",
-        )
-        figures.append(
-            ("errors", figure, "Where each method errs: dark is right, observed entries are exact.")
-        )
+        figures.append(("errors", *_error_maps(study, study.truth)))
     elif len(study.networks) > 1:
-        # observed entries are equal in all completions, so only missing ones show
-        spread = np.ptp(np.stack([study.picture(c.filled) for c in study.networks]), axis=0)
-        spread = spread.mean(axis=2) if spread.ndim == 3 else spread
-        figure = plots.pictures(
-            {"largest minus smallest completion": spread},
-            columns=1,
-            limits=(0, float(np.quantile(spread, 0.995)) or 1.0),
-            cmap="cividis",
-            # the picture's own scale: a table is drawn in mean deviations of its columns
-            bar_label="largest minus smallest"
-            + (", in mean deviations of the column" if study.bar_label else ""),
-            width=7.0,
-        )
-        figures.append(
-            ("disagreement", figure, "Where the depths disagree: trust the bright entries least.")
-        )
+        figures.append(("disagreement", *_disagreement(study)))
 
     spectra = {c.name: c.singular_values for c in study.networks if c.singular_values is not None}
     figures.append(
@@ -258,6 +223,46 @@ def _figures(study: Study) -> list[tuple[str, Figure, str]]:
         )
     )
     return figures
+
+
+def _error_maps(study: Study, truth: np.ndarray) -> tuple[Figure, str]:
+    """Where each candidate errs, on one scale, and the caption."""
+    shown = study.picture(truth)
+    errors = {
+        _score_title(c): _one_channel(np.abs(study.picture(c.filled) - shown))
+        for c in study.candidates
+    }
+    figure = plots.pictures(
+        errors,
+        columns=study.columns,
+        limits=(0, float(np.quantile(np.stack(list(errors.values())), 0.99))),
+        cmap="cividis",
+        bar_label=f"absolute error ({study.unit})",
+    )
+    return figure, "Where each method errs: dark is right, observed entries are exact."
+
+
+def _disagreement(study: Study) -> tuple[Figure, str]:
+    """Where the depths disagree, and the caption."""
+    # observed entries are equal in all completions, so only missing ones show
+    completions = np.stack([study.picture(c.filled) for c in study.networks])
+    spread = _one_channel(np.ptp(completions, axis=0))
+    figure = plots.pictures(
+        {"largest minus smallest completion": spread},
+        columns=1,
+        limits=(0, float(np.quantile(spread, 0.995)) or 1.0),
+        cmap="cividis",
+        # the picture's own scale: a table is drawn in mean deviations of its columns
+        bar_label="largest minus smallest"
+        + (", in mean deviations of the column" if study.bar_label else ""),
+        width=7.0,
+    )
+    return figure, "Where the depths disagree: trust the bright entries least."
+
+
+def _one_channel(picture: np.ndarray) -> np.ndarray:
+    """The mean over the colours of a colour picture; others as they are."""
+    return picture.mean(axis=2) if picture.ndim == 3 else picture
 
 
 def _score_title(candidate: Candidate) -> str:

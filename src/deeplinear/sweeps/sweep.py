@@ -9,22 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError, SweepError
+from ..errors import InputError
 from ..processors import processor_count
 from ..progress import ProgressCallback
 from ..progress import report as tell
-from ..results.manifest import (
-    command,
-    machine,
-    now,
-    read_manifest,
-    version_changes,
-    versions,
-    write_manifest,
-)
+from ..results.manifest import version_changes, versions
 from ..results.parameters import encode
 from ..results.suggest import nearest
 from .grid import axis_groups, check_scalar, expand
+from .record import begin_record, end_record
 from .store import (
     EMPTY,
     MISSING,
@@ -256,7 +249,7 @@ def run_sweep(
         for start, stop in blocks(len(status), sweep.chunk_length, status)
     ]
     where = scheduler or ("this process" if workers == 0 else f"{workers} local processes")
-    record = _open_record(path, sweep, report, where, afresh=not resume)
+    record = begin_record(path, sweep.parameters, report.kept, where, afresh=not resume)
     ended = "stopped"
     try:
         if not _tell(callback, report):
@@ -273,7 +266,14 @@ def run_sweep(
             remove_leftovers(path)
         _count_incomplete(path, report)
     finally:
-        _close_record(path, record, report, ended)
+        end_record(
+            path,
+            record,
+            ended=ended,
+            computed=report.computed,
+            runs_excluded=report.excluded,
+            failures=report.failures,
+        )
     return report
 
 
@@ -367,58 +367,3 @@ def _check_distinct(table: Sequence[Mapping[str, Any]]) -> None:
                 f"tasks: tasks {other} and {index} are the same; repeat a task with an axis 'seed' "
                 "instead."
             )
-
-
-def manifest_path(store: Path) -> Path:
-    """The manifest of a sweep's store: beside it."""
-    return store.with_name(store.name + ".manifest.json")
-
-
-def _open_record(
-    path: Path, sweep: Sweep, report: SweepReport, where: str, *, afresh: bool
-) -> dict[str, Any]:
-    """Write down that a call has begun (it may not live to say how it ended); returns the
-    manifest.
-    """
-    import json
-
-    old = {} if afresh else read_manifest(manifest_path(path))
-    call = {
-        "command": command(),
-        "machine": machine(),
-        "computed_by": where,
-        "started": now(),
-        "kept": report.kept,
-        "versions": versions(),
-        "ended": "unknown",
-    }
-    content = {
-        "store": path.name,
-        "parameters": json.loads(sweep.parameters),
-        "seeds": "the coordinate 'key' of the store: from the parameters of each task alone",
-        "calls": [*old.get("calls", []), call],
-    }
-    try:
-        write_manifest(manifest_path(path), content)
-    except OSError as error:
-        raise SweepError(
-            f"store '{path}': cannot write its manifest '{manifest_path(path)}' "
-            f"({error.strerror or error}); "
-            "make room or permit writing, then start again with --resume."
-        ) from None
-    return content
-
-
-def _close_record(path: Path, content: dict[str, Any], report: SweepReport, ended: str) -> None:
-    content["calls"][-1] |= {
-        "ended": ended,
-        "stopped": now(),
-        "computed": report.computed,
-        "runs_excluded": report.excluded,
-        "failures": {str(task): error for task, error in sorted(report.failures.items())[:100]},
-    }
-    try:
-        write_manifest(manifest_path(path), content)
-    except OSError:  # a full disk has been reported already, by the error that brought us here
-        if ended == "complete":
-            raise

@@ -148,35 +148,10 @@ def _climbs(middle: Floats, typical: float, case: Case, problem: FixedRankProble
 
 def _table(case: Case, found: list[_ProblemResult], instances: int) -> xr.Dataset:
     """The statistics of one case: means over problems, which are what is independent."""
-    n = len(found)
-    rank = np.array(
-        [
-            [percentile_rank(x.chosen[:, f], x.others[:, f]).mean() for f in range(len(PREDICTORS))]
-            for x in found
-        ]
-    ).reshape(n, len(PREDICTORS))
     climbs = np.array([x.climb for x in found if not np.isnan(x.climb).any()]).reshape(
         -1, len(CLIMBED)
     )
-    sets = [
-        np.concatenate(
-            [x.chosen[:, None], np.broadcast_to(x.others, (len(x.chosen), *x.others.shape))], 1
-        )
-        for x in found
-    ]
-    gains = np.full((len(MODELS), 3), np.nan)
-    if n >= 4:
-        for m, names in enumerate(MODELS.values()):
-            columns = [PREDICTORS.index(name) for name in names]
-            per_problem = cross_validated_gain([x[..., columns] for x in sets], min(5, n))
-            gains[m] = per_problem.mean(), *bootstrap_interval(per_problem)
-    ranks = np.full(
-        (len(PREDICTORS), 3), np.nan
-    )  # where no problem of the case gave a run that can be used
-    if n:
-        ranks[:] = [
-            (rank[:, f].mean(), *bootstrap_interval(rank[:, f])) for f in range(len(PREDICTORS))
-        ]
+    gains, ranks = _gains(found), _ranks(found)
     ds = xr.Dataset(
         coords={"predictor": list(PREDICTORS), "model": list(MODELS), "climbed": list(CLIMBED)}
     )
@@ -213,3 +188,39 @@ def _table(case: Case, found: list[_ProblemResult], instances: int) -> xr.Datase
     )
     about: dict[str, Any] = {f"case_{name}": float(value) for name, value in case._asdict().items()}
     return ds.assign_coords({"case": case.label(), **about}).expand_dims("case")
+
+
+def _ranks(found: list[_ProblemResult]) -> Floats:
+    """(predictor, 3): mean percentile rank of the endpoints among random minimizers, with its
+    interval. NaN where no problem of the case gave a run that can be used.
+    """
+    if not found:
+        return np.full((len(PREDICTORS), 3), np.nan)
+    rank = np.array(
+        [
+            [percentile_rank(x.chosen[:, f], x.others[:, f]).mean() for f in range(len(PREDICTORS))]
+            for x in found
+        ]
+    )
+    return np.array([(column.mean(), *bootstrap_interval(column)) for column in rank.T])
+
+
+def _gains(found: list[_ProblemResult]) -> Floats:
+    """(model, 3): mean gain of each model of the choice on unseen problems, with its interval. NaN
+    for fewer than four problems.
+    """
+    gains = np.full((len(MODELS), 3), np.nan)
+    if len(found) < 4:
+        return gains
+    # each endpoint first, then the alternatives that it was chosen among
+    sets = [
+        np.concatenate(
+            [x.chosen[:, None], np.broadcast_to(x.others, (len(x.chosen), *x.others.shape))], 1
+        )
+        for x in found
+    ]
+    for m, names in enumerate(MODELS.values()):
+        columns = [PREDICTORS.index(name) for name in names]
+        per_problem = cross_validated_gain([x[..., columns] for x in sets], min(5, len(found)))
+        gains[m] = per_problem.mean(), *bootstrap_interval(per_problem)
+    return gains

@@ -47,7 +47,6 @@ SMOKE: dict[str, Any] = {
     "scales": (1e-2,),
     "shown_entries": 100,
     "last_error": 1e-3,
-    "moments": 30,
 }
 
 KEPT = 10

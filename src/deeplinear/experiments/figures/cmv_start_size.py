@@ -18,6 +18,7 @@ import math
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...labels import short_depth_label
@@ -92,32 +93,31 @@ def draw(ds: xr.Dataset) -> Figure:
             figure.add_subplot(grid[1, : len(depths)]),
             figure.add_subplot(grid[1, len(depths) :]),
         )
-        along = _against_size(ds, np.abs(position(ds.W.values)), 0.9)
-        away = _against_size(ds, ds.effective_rank.values - 1, 0.9)
-        for i, depth in enumerate(depths):
-            style = line_style(i)
-            left.loglog(scales, along[i], label=short_depth_label(float(depth)), **style)
-            right.loglog(scales, away[i], label=short_depth_label(float(depth)), **style)
-            if math.isfinite(depth) and depth > 2:  # the law ε^{2/N}, through the smallest start
-                left.loglog(
-                    scales,
-                    along[i, -1] * (scales / scales[-1]) ** (2 / depth),
-                    ":",
-                    color=style["color"],
-                    lw=1.2,
-                )
-        left.set(
-            xlabel="ε",
-            ylabel="|½ log(w12/w21)|, 90 % quantile",
-            title="distance from the corners, along the hyperbola",
-        )
-        right.set(
-            xlabel="ε", ylabel="effective rank − 1, 90 % quantile", title="distance from rank 1"
-        )
-        left.plot([], [], ":", color="#555555", label="∝ $ε^{2/N}$")
-        left.legend(fontsize=9)
-        right.legend(fontsize=9)
+        _draw_distances(ds, left, right)
     return figure
+
+
+def _draw_distances(ds: xr.Dataset, left: Axes, right: Axes) -> None:
+    """Distances from the corners, and from rank 1, against the size of the start."""
+    scales = ds.scale.values
+    along = _against_size(ds, np.abs(position(ds.W.values)), 0.9)
+    away = _against_size(ds, ds.effective_rank.values - 1, 0.9)
+    for i, depth in enumerate(ds.depth.values):
+        style = line_style(i)
+        left.loglog(scales, along[i], label=short_depth_label(float(depth)), **style)
+        right.loglog(scales, away[i], label=short_depth_label(float(depth)), **style)
+        if math.isfinite(depth) and depth > 2:  # the law ε^{2/N}, through the smallest start
+            law = along[i, -1] * (scales / scales[-1]) ** (2 / depth)
+            left.loglog(scales, law, ":", color=style["color"], lw=1.2)
+    left.set(
+        xlabel="ε",
+        ylabel="|½ log(w12/w21)|, 90 % quantile",
+        title="distance from the corners, along the hyperbola",
+    )
+    right.set(xlabel="ε", ylabel="effective rank − 1, 90 % quantile", title="distance from rank 1")
+    left.plot([], [], ":", color="#555555", label="∝ $ε^{2/N}$")
+    left.legend(fontsize=9)
+    right.legend(fontsize=9)
 
 
 def summary(ds: xr.Dataset) -> dict[str, str | float]:

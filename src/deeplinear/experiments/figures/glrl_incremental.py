@@ -45,7 +45,6 @@ SMOKE: dict[str, Any] = {
     "scales": (1e-1, 1e-2, 1e-3),
     "shown": (1e-1, 1e-3),
     "runs": 2,
-    "times": 60,
 }
 
 SIDE = 6
@@ -88,55 +87,63 @@ def simulate(
             sigma[i, j, good] = np.linalg.svd(found.path[good], compute_uv=False)[..., :4]
             distance = np.linalg.norm(found.path[:, :, None] - greedy, axis=(3, 4))
             closest[i, j, good] = distance[good].min(1)
-    dims = ("depth", "scale")
-    return xr.Dataset(
-        {
-            "time": (
-                (*dims, "step"),
-                ts,
-                {"long_name": "time", "units": "CMV (N × time of the factors)"},
-            ),
-            "sigma": (
-                (*dims, "run", "step", "index"),
-                sigma,
-                {"long_name": "singular values; run 0 is aligned"},
-            ),
-            "closest": (
-                (*dims, "run", "stage"),
-                closest,
-                {"long_name": "least distance to the greedy point"},
-            ),
-            "predicted": (
-                (*dims, "mode"),
-                predicted,
-                {"long_name": "escape time to s/2 under a push s"},
-            ),
-            "half_time": (
-                (*dims, "mode"),
-                half_times(ts, sigma[:, :, 0, :, :3]),
-                {"long_name": "time at which σ = s/2, aligned"},
-            ),
-            "exponent": (
-                ("depth", "stage"),
-                [exponents(d) for d in depths],
-                {"long_name": "predicted p in ε^p"},
-            ),
-            "fitted": (
-                ("depth", "stage"),
-                [fitted(scales, c) for c in closest],
-                {"long_name": "p in ε^p, fitted to the aligned run"},
-            ),
-        },
-        coords={
-            "depth": list(depths),
-            "scale": list(scales),
-            "run": np.arange(runs + 1),
-            "stage": [1, 2],
-            "mode": [1, 2, 3],
-            "index": [1, 2, 3, 4],
-        },
-        attrs={"shown": list(shown)},
-    )
+    return _dataset(
+        xr.Coordinates({"depth": list(depths), "scale": list(scales)}),
+        ts,
+        sigma,
+        closest,
+        predicted,
+    ).assign_attrs(shown=list(shown))
+
+
+def _dataset(
+    grid: xr.Coordinates,
+    ts: np.ndarray,
+    sigma: np.ndarray,
+    closest: np.ndarray,
+    predicted: np.ndarray,
+) -> xr.Dataset:
+    """The paths and what is read off them, labelled; arrays begin with (depth, scale)."""
+    dims, depths, scales = ("depth", "scale"), grid["depth"].values, grid["scale"].values
+    half = half_times(ts, sigma[:, :, 0, :, :3])
+    fits = [fitted(scales.tolist(), c) for c in closest]
+    time = {"long_name": "time", "units": "CMV (N × time of the factors)"}
+    variables = {
+        "time": ((*dims, "step"), ts, time),
+        "sigma": (
+            (*dims, "run", "step", "index"),
+            sigma,
+            {"long_name": "singular values; run 0 is aligned"},
+        ),
+        "closest": (
+            (*dims, "run", "stage"),
+            closest,
+            {"long_name": "least distance to the greedy point"},
+        ),
+        "predicted": (
+            (*dims, "mode"),
+            predicted,
+            {"long_name": "escape time to s/2 under a push s"},
+        ),
+        "half_time": ((*dims, "mode"), half, {"long_name": "time at which σ = s/2, aligned"}),
+        "exponent": (
+            ("depth", "stage"),
+            [exponents(d) for d in depths],
+            {"long_name": "predicted p in ε^p"},
+        ),
+        "fitted": (
+            ("depth", "stage"),
+            fits,
+            {"long_name": "p in ε^p, fitted to the aligned run"},
+        ),
+    }
+    labels = {
+        "run": np.arange(sigma.shape[2]),
+        "stage": [1, 2],
+        "mode": [1, 2, 3],
+        "index": [1, 2, 3, 4],
+    }
+    return xr.Dataset(variables, grid).assign_coords(labels)
 
 
 def half_times(ts: np.ndarray, sigma: np.ndarray) -> np.ndarray:
