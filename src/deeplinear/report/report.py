@@ -19,15 +19,18 @@ from .text import explain, headline, methods
 
 CSS = """
 :root { color-scheme: light; }
-body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; color: #1d2733;
-  background: #f4f6f8; margin: 0; }
+body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif;
+  color: #1d2733; background: #f4f6f8; margin: 0; }
 main { max-width: 1080px; margin: 0 auto; padding: 32px 40px 64px; background: #fff; }
-h1 { font-size: 30px; margin: 0 0 4px; } h2 { font-size: 23px; margin: 48px 0 8px; border-top: 1px solid #d9e0e6;
-  padding-top: 28px; } h3 { font-size: 17px; margin: 28px 0 6px; }
+h1 { font-size: 30px; margin: 0 0 4px; }
+h2 { font-size: 23px; margin: 48px 0 8px; border-top: 1px solid #d9e0e6; padding-top: 28px; }
+h3 { font-size: 17px; margin: 28px 0 6px; }
 p, li { max-width: 78ch; } .quiet { color: #5a6875; }
 .lead { background: #eef5fb; border-left: 4px solid #0072b2; padding: 10px 16px; max-width: none; }
-table { border-collapse: collapse; margin: 14px 0; font-variant-numeric: tabular-nums; width: 100%; }
-th { text-align: right; font-weight: 600; border-bottom: 2px solid #1d2733; padding: 5px 10px; vertical-align: bottom; }
+table { border-collapse: collapse; margin: 14px 0; font-variant-numeric: tabular-nums;
+  width: 100%; }
+th { text-align: right; font-weight: 600; border-bottom: 2px solid #1d2733; padding: 5px 10px;
+  vertical-align: bottom; }
 td { text-align: right; border-bottom: 1px solid #e3e8ec; padding: 5px 10px; }
 th:first-child, td:first-child { text-align: left; }
 td { white-space: nowrap; }
@@ -135,7 +138,7 @@ def write_report(
             path = folder / f"{study.slug}-{name}.png"
             figure.savefig(path, dpi=150)
             pictures.append(path)
-            shown.append(_figure_tag(path.name, caption))
+            shown.append(figure_tag(path.name, caption))
         sections.append(_section(study, shown))
 
     depths = sorted(
@@ -151,7 +154,7 @@ def write_report(
         path = folder / "shrinkage.png"
         shrinkage_figure(depths).savefig(path, dpi=150)
         pictures.append(path)
-        theory = _figure_tag(
+        theory = figure_tag(
             path.name,
             "What the penalty of each depth makes of one singular value of fully observed data. "
             "Each penalty is "
@@ -160,7 +163,7 @@ def write_report(
         )
     page = folder / "index.html"
     page.write_text(
-        _page(title, command, sections, methods(studies[0].regularization) + theory),
+        html_page(title, command, sections, methods(studies[0].regularization) + theory),
         encoding="utf-8",
     )
     return page, pictures
@@ -305,16 +308,17 @@ def _number(value: float | None, spec: str = ".4g") -> str:
     return "–" if value is None else format(value, spec)
 
 
-def _figure_tag(source: str, caption: str) -> str:
+def figure_tag(source: str, caption: str) -> str:
     text = html.escape(caption)
     return f'<figure><img src="{source}" alt="{text}"><figcaption>{text}</figcaption></figure>'
 
 
-def _page(title: str, command: str, sections: Sequence[str], theory: str) -> str:
+def html_page(title: str, command: str, sections: Sequence[str], theory: str) -> str:
     from .. import __version__
 
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{html.escape(title)}</title><style>{CSS}</style></head>
 <body><main>
 <h1>{html.escape(title)}</h1>
