@@ -117,7 +117,9 @@ def read_image(path: Path) -> ImageTable:
             f"INPUT: '{path}' is a colour image with 16 bits per channel, which Pillow cuts to 8; "
             "save it with 8 bits per channel, or as .npy."
         )
-    info = {key: image.info[key] for key in ("icc_profile", "dpi", "exif") if key in image.info}
+    info: dict[str, object] = {
+        key: image.info[key] for key in ("icc_profile", "dpi", "exif") if key in image.info
+    }
     image = _plain_mode(image, path)
     pixels = np.array(image)
     pixels = pixels.astype(pixels.dtype.newbyteorder("="))
