@@ -48,6 +48,18 @@ class TestText:
         assert entries(read_long(path, "who", "what", "stars")) == TRUTH
         assert entries(read_long(path, "4", "3", "2")) == TRUTH
 
+    def test_numbers_of_columns_are_not_looked_for_among_entries(self, tmp_path):
+        """A first line 1,3,2 is an entry, though it holds the numbers of all columns."""
+        path = tmp_path / "a.csv"
+        path.write_text("1,3,2\n4,5,2.5\n")
+        assert entries(read_long(path, "1", "2", "3")) == {(1, 3): 2.0, (4, 5): 2.5}
+        assert entries(read_long(path, cols="3", values="2")) == {(1, "2"): 3.0, (4, "2.5"): 5.0}
+
+    def test_headings_that_are_numbers(self, tmp_path):
+        path = tmp_path / "a.csv"
+        path.write_text("u,30,x\na,1,2.5\n")
+        assert entries(read_long(path, "u", "30", "x")) == {("a", 1): 2.5}
+
     def test_blocks_change_nothing(self, tmp_path, monkeypatch, rng):
         n = 1000
         users, items, values = (

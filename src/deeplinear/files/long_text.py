@@ -34,14 +34,22 @@ def open_text(path: Path, wanted: Wanted, no_header: bool | None, encoders: Enco
     there.
     """
     separator, header = _first(path)
-    places = find_columns(wanted, header, path)
-    if any(name in header for name in wanted if name is not None):
+    if any(name in header for name in wanted if name is not None and not name.isdigit()):
         no_header = False
     elif no_header is None:
-        no_header = is_number(header[places[-1]])
+        no_header = _begins_with_entry(wanted, header, path)
+    places = find_columns(wanted, header, path, headed=not no_header)
     names = tuple(f"column {c + 1}" if no_header else header[c] for c in places)
     layout = _Layout(separator, places, names, no_header)
     return Source(names, no_header, 0, _pieces(path, layout, encoders))
+
+
+def _begins_with_entry(wanted: Wanted, first: list[str], path: Path) -> bool:
+    """Whether the last wanted column, by its number, is a number in the first line."""
+    try:
+        return is_number(first[find_columns(wanted, first, path, headed=False)[-1]])
+    except InputError:  # a name, or a number that is too large: of a heading, or of nothing
+        return False
 
 
 def first_line(path: Path) -> list[str]:
