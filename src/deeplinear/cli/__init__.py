@@ -13,6 +13,7 @@ app = typer.Typer(
     help="Matrix completion with deep linear networks, with depth as the knob.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode="markdown",  # so that lines of a docstring flow together
     pretty_exceptions_show_locals=False,
 )
 for command in (complete, ratings, predict, recommend, demo, sweep):  # as the help lists them

@@ -70,8 +70,7 @@ def complete(
     cols: Annotated[str | None, typer.Option(hidden=True)] = None,
     values: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Fill in the missing entries of a table or an image; observed entries stay exactly as they
-    are.
+    """Fill in the missing entries of a table or an image; observed entries stay as they are.
 
     Missing are NaN, transparent pixels, what --mask marks, and in CSV the cells that are empty or
     NA, N/A, NaN, null, none, missing, ?, ., - (in any case).

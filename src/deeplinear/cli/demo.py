@@ -21,9 +21,7 @@ def demo(
         bool, typer.Option("--quick", help="Smaller data: a few seconds instead of a minute.")
     ] = False,
 ) -> None:
-    """Complete a photograph and a table of digits at several depths, beside two common
-    baselines.
-    """
+    """Complete a photograph and a table of digits at several depths, beside two baselines."""
     out, errors = Console(), Console(stderr=True)
     with tidy_exit(errors):
         check_report(report, force)

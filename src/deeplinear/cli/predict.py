@@ -54,8 +54,7 @@ def recommend(
     ] = False,
     force: Force = False,
 ) -> None:
-    """List the columns with the highest predictions for each row (films for a user, say), best
-    first.
+    """List the columns with the highest predictions for each row (films for a user, say).
 
     Ids without any entry in the fit get what is best for the average row, with one warning.
     """

@@ -13,7 +13,6 @@ from ..atomic import write_atomically
 from ..errors import InputError
 from .console import gathered_warnings, progress_bar, tidy_exit
 from .options import (
-    Depth,
     Force,
     MaxIter,
     MaxRank,
@@ -60,7 +59,9 @@ def ratings(
     model: Annotated[
         Path | None, typer.Option(help="Save the model there, for `predict` and `recommend`.")
     ] = None,
-    depth: Depth = "2,3,inf",
+    depth: Annotated[
+        str, typer.Option(help="Real numbers ≥ 2 or inf, comma-separated: the best is kept.")
+    ] = "2,3,inf",
     regularization: Regularization = "explicit",
     strength: Strength = "auto",
     max_rank: MaxRank = None,
