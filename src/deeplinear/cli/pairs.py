@@ -1,7 +1,8 @@
 """Lists of pairs (row id, column id) on the command line, and predictions for them."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from ..completion.data.ids import Ids
 from ..errors import EmptyLineWarning, InputError
+from ..files.long import column_names, read_long
 
 if TYPE_CHECKING:
     from ..completion.matrix_completion import DeepMatrixCompletion
@@ -62,6 +64,21 @@ def _positions(texts: Sequence[str], size: int, argument: str) -> np.ndarray:
     return np.array(numbers, np.int64) - 1
 
 
+def check_pairs(path: Path) -> None:
+    """`InputError` before any work if there is no file that `read_pairs` could read."""
+    with _about_pairs():
+        column_names(path)
+
+
+@contextmanager
+def _about_pairs() -> Iterator[None]:
+    """Errors of the readers name the option --at."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).replace("INPUT:", "--at:", 1)) from None
+
+
 def read_pairs(
     path: Path,
     names: Sequence[str],
@@ -75,10 +92,8 @@ def read_pairs(
     The two columns called ``names``, or else those at ``places`` (numbers; by default the first
     two). The first line is a pair with ``no_header``, or if it holds two known ids.
     """
-    try:
+    with _about_pairs():
         return _read_pairs(path, names, ids, places, no_header)
-    except InputError as error:
-        raise InputError(str(error).replace("INPUT:", "--at:", 1)) from None
 
 
 def _read_pairs(
@@ -88,8 +103,6 @@ def _read_pairs(
     places: tuple[str | None, str | None],
     no_header: bool,
 ) -> tuple[Pairs, tuple[str, ...]]:
-    from ..files.long import column_names, read_long
-
     header = column_names(path)
     there = [name in header for name in names]
     text = path.suffix.lower() not in (".parquet", ".pq")

@@ -126,6 +126,7 @@ class Job:
         """Refuse before any computing what could not be written afterwards."""
         from .. import files
         from ..files.long_output import check_list
+        from .pairs import check_pairs
 
         if self.output is None and self.model is None and self.report is None:
             raise InputError(
@@ -137,8 +138,10 @@ class Job:
                 files.check_free(path, force=self.force, argument=name)
         if self.output is not None:
             check_list(self.output, "--output")
-        if self.at is not None and self.output is None:
-            raise InputError("--at: the predictions need a file; give --output.")
+        if self.at is not None:
+            if self.output is None:
+                raise InputError("--at: the predictions need a file; give --output.")
+            check_pairs(self.at)
         if self.report is not None:
             check_report(self.report, self.force)
         if self.checkpoint is not None:
@@ -307,5 +310,6 @@ class _Watch:
             parts.append(f"objective {state.objective:.5g}")
         if state.validation_rmse is not None:
             parts.append(f"held-out RMSE {state.validation_rmse:.4f}")
-        done = None if math.isnan(state.done) else state.done
+        # a state that does not know how much is done leaves the bar where it is
+        done = None if state.done is None or math.isnan(state.done) else state.done
         self._bar.update(self._task, description=", ".join(parts), completed=done)
