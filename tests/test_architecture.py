@@ -101,7 +101,7 @@ TREE = {
         ["long"],
     ],
     "datasets": [["ratings", "cache"], ["movielens", "synthetic"], ["jester"]],
-    "report": [["compare"], ["text"], ["report"], ["demo"]],
+    "report": [["compare"], ["text"], ["report"], ["demo", "long_report"]],
     "results": [["manifest", "parameters", "suggest"], ["schema"], ["store"]],
     "sweeps": [
         ["task", "grid", "record"],
@@ -111,7 +111,11 @@ TREE = {
         ["sweep"],
     ],
     "experiments": [["statistics", "figures"], ["registry"], ["page"], ["runner"]],
-    "cli": [["console"], ["experiment", "ratings"], ["sweep"]],
+    "cli": [
+        ["console", "options", "pairs"],
+        ["complete", "ratings", "predict", "demo", "experiment"],
+        ["sweep"],
+    ],
     "verify": [["result"], ["taylor", "geometry"], ["training"]],
     "asymptotics": [["laws", "ranks", "rates"], ["tails"]],
 }

@@ -249,7 +249,7 @@ def test_the_command(problem, tmp_path):
         tmp_path / "in.csv", index=False
     )
     columns = ["--rows", "user", "--cols", "item", "--values", "rating"]
-    asked = ["complete", str(tmp_path / "in.csv"), *columns, "-o", str(tmp_path / "out.csv")]
+    asked = ["ratings", str(tmp_path / "in.csv"), *columns, "-o", str(tmp_path / "out.csv")]
     done = CliRunner().invoke(
         app, [*asked, "--regularization", "implicit", "--depth", "3", "--max-rank", "5"]
     )

@@ -31,10 +31,15 @@ class Source:
     pieces: Iterator[Piece]
 
 
-def find_columns(wanted: Wanted, header: Sequence[str], path: Path) -> list[int]:
-    """Positions of the wanted columns; `InputError` if one is absent or named twice."""
+def find_columns(
+    wanted: Wanted, header: Sequence[str], path: Path, *, headed: bool = True
+) -> list[int]:
+    """Positions of the wanted columns; `InputError` if one is absent or named twice.
+
+    Without a heading (``headed`` False) columns have numbers only.
+    """
     found = [
-        _position(name, default, header, argument, path)
+        _position(name, default, header if headed else [""] * len(header), argument, path)
         for default, (name, argument) in enumerate(zip(wanted, _ARGUMENTS, strict=False))
     ]
     if len(set(found)) < len(found):

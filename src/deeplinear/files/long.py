@@ -16,8 +16,8 @@ from ..errors import InputError
 from . import long_matrix, long_parquet, long_text
 from .columns import Source
 from .long_matrix import is_sparse, read_matrix
-from .long_parquet import open_parquet
-from .long_text import open_text
+from .long_parquet import open_parquet, parquet_columns
+from .long_text import first_line, open_text
 
 SUFFIXES = (*long_text.SUFFIXES, *long_parquet.SUFFIXES, *long_matrix.SUFFIXES)
 
@@ -47,6 +47,15 @@ class Triples(Entries):
 def is_long(path: Path) -> bool:
     """Whether a file of this type cannot be a table: MatrixMarket, or an archive of SciPy's."""
     return path.suffix.lower() == ".mtx" or (path.suffix.lower() == ".npz" and is_sparse(path))
+
+
+def column_names(path: Path) -> list[str]:
+    """The cells of the first line of a text file, the columns of a Parquet file, [] of a matrix."""
+    _check_file(path)
+    suffix = path.suffix.lower()
+    if suffix in long_matrix.SUFFIXES:
+        return []
+    return parquet_columns(path) if suffix in long_parquet.SUFFIXES else first_line(path)
 
 
 def read_long(
@@ -88,12 +97,7 @@ def read_long(
     suffix = path.suffix.lower()
     if dtype not in (np.float32, np.float64):
         raise InputError(f"dtype must be float32 or float64, got {dtype}.")
-    if not path.is_file():
-        raise InputError(f"INPUT: '{path}' does not exist or is a folder; check the name.")
-    if suffix not in SUFFIXES:
-        raise InputError(
-            f"INPUT: '{path}' is of the unknown type '{suffix}'; give one of {', '.join(SUFFIXES)}."
-        )
+    _check_file(path)
     if suffix in long_matrix.SUFFIXES:
         if (rows, cols, values) != (None, None, None):
             raise InputError(
@@ -117,6 +121,16 @@ def read_long(
         raise InputError(f"INPUT: '{path}' has values beyond {dtype}; read it in float64.")
     parts = found.rows, found.cols, found.values, found.row_ids, found.col_ids
     return Triples(*parts, names, bool(no_header))
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"INPUT: '{path}' does not exist or is a folder; check the name.")
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(
+            f"INPUT: '{path}' is of the unknown type '{path.suffix.lower()}'; give one of "
+            f"{', '.join(SUFFIXES)}."
+        )
 
 
 def _gathered(source: Source, encoders: tuple[IdEncoder, IdEncoder], dtype: np.dtype) -> Entries:

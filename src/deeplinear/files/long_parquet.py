@@ -23,18 +23,9 @@ def open_parquet(path: Path, wanted: Wanted, encoders: Encoders) -> Source:
 
     Columns of integers are integer ids. All others are read as text, each distinct id once.
     """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise InputError(
-            f"INPUT: reading Parquet ('{path}') needs pyarrow; run: pip install "
-            "'deeplinear[frames]'."
-        ) from None
-    try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from None
+    file = _open(path)
+    import pyarrow as pa
+
     header = list(file.schema_arrow.names)
     names = tuple(header[c] for c in find_columns(wanted, header, path))
     for name in names[2:]:
@@ -46,6 +37,26 @@ def open_parquet(path: Path, wanted: Wanted, encoders: Encoders) -> Source:
                 "column."
             )
     return Source(names, False, file.metadata.num_rows, _pieces(path, file, names, encoders))
+
+
+def parquet_columns(path: Path) -> list[str]:
+    """The names of the columns."""
+    return list(_open(path).schema_arrow.names)
+
+
+def _open(path: Path) -> "pq.ParquetFile":
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise InputError(
+            f"INPUT: reading Parquet ('{path}') needs pyarrow; run: pip install "
+            "'deeplinear[frames]'."
+        ) from None
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from None
 
 
 def _pieces(

@@ -33,22 +33,40 @@ def open_text(path: Path, wanted: Wanted, no_header: bool | None, encoders: Enco
     With ``no_header`` None the first line is a heading unless the last wanted column is a number
     there.
     """
-    with _open(path) as file:
-        first = file.readline()
-        separator = next((mark for mark in ("::", "\t", ";", ",") if mark in first), " ")
-        file.seek(0)
-        try:
-            header = next(_records(file, separator))
-        except (StopIteration, csv.Error):
-            raise InputError(f"INPUT: '{path}' is empty; give at least one line of data.") from None
-    places = find_columns(wanted, header, path)
-    if any(name in header for name in wanted if name is not None):
+    separator, header = _first(path)
+    if any(name in header for name in wanted if name is not None and not name.isdigit()):
         no_header = False
     elif no_header is None:
-        no_header = is_number(header[places[-1]])
+        no_header = _begins_with_entry(wanted, header, path)
+    places = find_columns(wanted, header, path, headed=not no_header)
     names = tuple(f"column {c + 1}" if no_header else header[c] for c in places)
     layout = _Layout(separator, places, names, no_header)
     return Source(names, no_header, 0, _pieces(path, layout, encoders))
+
+
+def _begins_with_entry(wanted: Wanted, first: list[str], path: Path) -> bool:
+    """Whether the last wanted column, by its number, is a number in the first line."""
+    try:
+        return is_number(first[find_columns(wanted, first, path, headed=False)[-1]])
+    except InputError:  # a name, or a number that is too large: of a heading, or of nothing
+        return False
+
+
+def first_line(path: Path) -> list[str]:
+    """The cells of the first line."""
+    return _first(path)[1]
+
+
+def _first(path: Path) -> tuple[str, list[str]]:
+    """The separator of the file's cells, and the cells of the first line."""
+    with _open(path) as file:
+        line = file.readline()
+        separator = next((mark for mark in ("::", "\t", ";", ",") if mark in line), " ")
+        file.seek(0)
+        try:
+            return separator, next(_records(file, separator))
+        except (StopIteration, csv.Error):
+            raise InputError(f"INPUT: '{path}' is empty; give at least one line of data.") from None
 
 
 def _pieces(path: Path, layout: _Layout, encoders: Encoders) -> Iterator[Piece]:

@@ -139,7 +139,7 @@ def write_report(
             path = folder / f"{study.slug}-{name}.png"
             figure.savefig(path, dpi=150)
             pictures.append(path)
-            shown.append(_figure_tag(path.name, caption))
+            shown.append(figure_tag(path.name, caption))
         sections.append(_section(study, shown))
 
     depths = sorted(
@@ -155,7 +155,7 @@ def write_report(
         path = folder / "shrinkage.png"
         shrinkage_figure(depths).savefig(path, dpi=150)
         pictures.append(path)
-        theory = _figure_tag(
+        theory = figure_tag(
             path.name,
             "What the penalty of each depth makes of one singular value of fully observed data. "
             "Each penalty is "
@@ -164,7 +164,7 @@ def write_report(
         )
     page = folder / "index.html"
     page.write_text(
-        _page(title, command, sections, methods(studies[0].regularization) + theory),
+        html_page(title, command, sections, methods(studies[0].regularization) + theory),
         encoding="utf-8",
     )
     return page, pictures
@@ -314,12 +314,12 @@ def _number(value: float | None, spec: str = ".4g") -> str:
     return "–" if value is None else format(value, spec)
 
 
-def _figure_tag(source: str, caption: str) -> str:
+def figure_tag(source: str, caption: str) -> str:
     text = html.escape(caption)
     return f'<figure><img src="{source}" alt="{text}"><figcaption>{text}</figcaption></figure>'
 
 
-def _page(title: str, command: str, sections: Sequence[str], theory: str) -> str:
+def html_page(title: str, command: str, sections: Sequence[str], theory: str) -> str:
     from .. import __version__
 
     return f"""<!doctype html>

@@ -9,13 +9,13 @@ import numpy as np
 #: (indptr, indices, values, weights) as in `observations.Compressed`.
 Lines = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 #: (rows, columns, values, weights); no weights: an empty array.
-Triples = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+Unsorted = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 FEW = 200_000  # below, NumPy's sort takes less time than loading the compiled loops
 
 
 def by_rows(
-    triples: Triples, shape: tuple[int, int], duplicates: str
+    triples: Unsorted, shape: tuple[int, int], duplicates: str
 ) -> tuple[Lines, int, tuple[int, int]]:
     """(lines, number of repetitions, (row, column) of the first repetition).
 
@@ -45,7 +45,7 @@ def transposed(lines: Lines, columns: int) -> Lines:
 
 
 def _sorted(
-    triples: Triples, shape: tuple[int, int], duplicates: str
+    triples: Unsorted, shape: tuple[int, int], duplicates: str
 ) -> tuple[Lines, int, tuple[int, int]]:
     rows, cols, values, weights = triples
     order = np.lexsort((cols, rows))  # stable: repetitions stay in the order of the input
@@ -81,7 +81,7 @@ def _means(
 
 
 def _bucketed(
-    triples: Triples, shape: tuple[int, int], duplicates: str
+    triples: Unsorted, shape: tuple[int, int], duplicates: str
 ) -> tuple[Lines, int, tuple[int, int]]:
     """Triples → columns in any order → rows, sorted."""
     from . import compress_loops

@@ -1,38 +1,13 @@
-"""Files that list entries: what is read is what is there, in pieces, and trouble is told with its
-line.
-"""
-
-import gzip
+"""Long text files: the entries that are there, in pieces, and trouble with its line."""
 
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.io
-import scipy.sparse as sp
+from long_files import ITEMS, TRUTH, USERS, VALUES, entries, triples
 
 from deeplinear.errors import InputError
 from deeplinear.files import columns
-from deeplinear.files.long import is_long, read_long
-
-USERS = ["ann", "bob", "ann", "eve"]
-ITEMS = [10, 10, 30, 20]
-VALUES = [4.0, 3.5, -1.0, 0.0]
-
-
-def triples(found):
-    """(row ids, column ids, values) of what was read."""
-    return found.row_ids.labels[found.rows], found.col_ids.labels[found.cols], found.values
-
-
-def entries(found):
-    """{(row id, column id): value} of what was read."""
-    rows, cols, values = triples(found)
-    return {
-        (r, c): v for r, c, v in zip(rows.tolist(), cols.tolist(), values.tolist(), strict=True)
-    }
-
-
-TRUTH = dict(zip(zip(USERS, ITEMS, strict=True), VALUES, strict=True))
+from deeplinear.files.long import read_long
 
 
 class TestText:
@@ -72,6 +47,18 @@ class TestText:
         )
         assert entries(read_long(path, "who", "what", "stars")) == TRUTH
         assert entries(read_long(path, "4", "3", "2")) == TRUTH
+
+    def test_numbers_of_columns_are_not_looked_for_among_entries(self, tmp_path):
+        """A first line 1,3,2 is an entry, though it holds the numbers of all columns."""
+        path = tmp_path / "a.csv"
+        path.write_text("1,3,2\n4,5,2.5\n")
+        assert entries(read_long(path, "1", "2", "3")) == {(1, 3): 2.0, (4, 5): 2.5}
+        assert entries(read_long(path, cols="3", values="2")) == {(1, "2"): 3.0, (4, "2.5"): 5.0}
+
+    def test_headings_that_are_numbers(self, tmp_path):
+        path = tmp_path / "a.csv"
+        path.write_text("u,30,x\na,1,2.5\n")
+        assert entries(read_long(path, "u", "30", "x")) == {("a", 1): 2.5}
 
     def test_blocks_change_nothing(self, tmp_path, monkeypatch, rng):
         n = 1000
@@ -145,81 +132,21 @@ class TestText:
             read_long(tmp_path / "a.xlsx")
 
 
-class TestParquet:
-    def test_text_and_integer_ids(self, tmp_path):
-        path = tmp_path / "a.parquet"
-        pd.DataFrame({"when": 1, "who": USERS, "what": ITEMS, "stars": VALUES}).to_parquet(path)
-        found = read_long(path, "who", "what", "stars")
-        assert entries(found) == TRUTH
-        assert found.col_ids.labels.dtype == np.int64
+class TestLines:
+    def test_other_encodings_are_told_with_the_line(self, tmp_path):
+        (tmp_path / "r.csv").write_bytes("who,what,r\nRené,1,2\nRenè,1,3\n".encode("latin-1"))
+        with pytest.raises(InputError, match=r"line 2 is not UTF-8 text \(byte 0xe9 at place 4\)"):
+            read_long(tmp_path / "r.csv")
+        (tmp_path / "r.csv").write_text("who,what,r\nRené,1,2\nRenè,1,3\n", encoding="utf-8-sig")
+        assert read_long(tmp_path / "r.csv").row_ids.labels.tolist() == ["René", "Renè"]
 
-    def test_batches_and_categories(self, tmp_path, monkeypatch, rng):
-        monkeypatch.setattr(columns, "CHUNK", 4)
-        n = 1000
-        frame = pd.DataFrame(
-            {"u": rng.integers(50, size=n), "i": rng.integers(9, size=n), "x": rng.normal(size=n)}
+    @pytest.mark.parametrize("end", ["\n", "\r\n", "  \n\n"])
+    @pytest.mark.parametrize("mark", ["::", ",", "\t"])
+    def test_blank_lines(self, tmp_path, mark, end):
+        lines = [mark.join(line) for line in (("7", "1", "2.5"), ("8", "1", "3.5"))]
+        (tmp_path / "r.dat").write_text(
+            "\n".join([*lines[:1], "", *lines[1:]]) + "\n" + end, newline=""
         )
-        frame["i"] = frame["i"].astype(str).astype("category")
-        path = tmp_path / "a.parquet"
-        frame.to_parquet(path)
-        rows, cols, values = triples(read_long(path))
-        np.testing.assert_array_equal(rows, frame["u"])
-        assert [str(c) for c in cols] == frame["i"].tolist()
-        np.testing.assert_array_equal(values, frame["x"])
-
-    def test_refusals(self, tmp_path):
-        path = tmp_path / "a.parquet"
-        pd.DataFrame({"u": ["a", None], "i": [1, 2], "x": [1.0, 2.0]}).to_parquet(path)
-        with pytest.raises(InputError, match=r"row 1 \(counted from 0\)"):
-            read_long(path)
-        pd.DataFrame({"u": ["a", "b"], "i": [1, 2], "x": [1.0, np.inf]}).to_parquet(path)
-        with pytest.raises(InputError, match=r"row 1 \(counted from 0\)"):
-            read_long(path)
-        with pytest.raises(InputError, match=r"--values: column 'u' .* not numbers"):
-            read_long(path, "i", "x", "u")
-        path.write_bytes(gzip.compress(b"no parquet"))
-        with pytest.raises(InputError, match="cannot be read as Parquet"):
-            read_long(path)
-
-
-class TestMatrices:
-    def test_a_stored_zero_is_an_entry(self, tmp_path):
-        matrix = sp.coo_array((VALUES, ([0, 1, 0, 4], [1, 1, 2, 0])), shape=(5, 3))
-        scipy.io.mmwrite(tmp_path / "a.mtx", matrix)
-        sp.save_npz(tmp_path / "a.npz", matrix.tocsr())
-        for name in ("a.mtx", "a.npz"):
-            found = read_long(tmp_path / name)
-            assert is_long(tmp_path / name)
-            assert found.shape == (5, 3)
-            assert {(r, c): v for r, c, v in zip(found.rows, found.cols, found.values, strict=True)} == {
-                (0, 1): 4.0, (1, 1): 3.5, (0, 2): -1.0, (4, 0): 0.0
-            }  # fmt: skip
-            assert len(found) == 4
-
-    def test_a_dense_matrix_market_file_is_observed_everywhere(self, tmp_path):
-        scipy.io.mmwrite(tmp_path / "a.mtx", np.array([[0.0, 1.0], [2.0, 3.0]]))
-        assert sorted(read_long(tmp_path / "a.mtx").values) == [0.0, 1.0, 2.0, 3.0]
-
-    def test_other_archives_are_tables(self, tmp_path):
-        np.savez(tmp_path / "a.npz", np.eye(3))
-        assert not is_long(tmp_path / "a.npz")
-        assert not is_long(tmp_path / "a.csv")
-
-    def test_refusals(self, tmp_path):
-        (tmp_path / "a.mtx").write_text(
-            "%%MatrixMarket matrix coordinate pattern general\n2 2 1\n1 1\n"
-        )
-        with pytest.raises(InputError, match="pattern without values"):
-            read_long(tmp_path / "a.mtx")
-        (tmp_path / "b.mtx").write_text(
-            "%%MatrixMarket matrix coordinate real general\n2 2 1\n5 1 1.0\n"
-        )
-        with pytest.raises(InputError, match="cannot be read as a sparse matrix"):
-            read_long(tmp_path / "b.mtx")
-        (tmp_path / "c.mtx").write_text(
-            "%%MatrixMarket matrix coordinate real general\n2 2 2\n1 1 1.0\n2 1 nan\n"
-        )
-        with pytest.raises(InputError, match="row 2, column 1 is not finite"):
-            read_long(tmp_path / "c.mtx")
-        with pytest.raises(InputError, match="has no named columns"):
-            read_long(tmp_path / "c.mtx", "a", "b", "c")
+        found = read_long(tmp_path / "r.dat")
+        assert triples(found)[0].tolist() == [7, 8]
+        assert found.values.tolist() == [2.5, 3.5]

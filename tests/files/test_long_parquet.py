@@ -1,10 +1,12 @@
 """Long Parquet files: the entries of the file, in bounded memory, and trouble with its row."""
 
+import gzip
 import tracemalloc
 
 import numpy as np
 import pandas as pd
 import pytest
+from long_files import ITEMS, TRUTH, USERS, VALUES, entries, triples
 
 from deeplinear.errors import InputError
 from deeplinear.files import columns
@@ -21,6 +23,43 @@ def random_frame(rng, count=3000, users=200, items=90, text=False):
         }
     )
     return frame.assign(user="u" + frame.user.astype(str)) if text else frame
+
+
+class TestParquet:
+    def test_text_and_integer_ids(self, tmp_path):
+        path = tmp_path / "a.parquet"
+        pd.DataFrame({"when": 1, "who": USERS, "what": ITEMS, "stars": VALUES}).to_parquet(path)
+        found = read_long(path, "who", "what", "stars")
+        assert entries(found) == TRUTH
+        assert found.col_ids.labels.dtype == np.int64
+
+    def test_batches_and_categories(self, tmp_path, monkeypatch, rng):
+        monkeypatch.setattr(columns, "CHUNK", 4)
+        n = 1000
+        frame = pd.DataFrame(
+            {"u": rng.integers(50, size=n), "i": rng.integers(9, size=n), "x": rng.normal(size=n)}
+        )
+        frame["i"] = frame["i"].astype(str).astype("category")
+        path = tmp_path / "a.parquet"
+        frame.to_parquet(path)
+        rows, cols, values = triples(read_long(path))
+        np.testing.assert_array_equal(rows, frame["u"])
+        assert [str(c) for c in cols] == frame["i"].tolist()
+        np.testing.assert_array_equal(values, frame["x"])
+
+    def test_refusals(self, tmp_path):
+        path = tmp_path / "a.parquet"
+        pd.DataFrame({"u": ["a", None], "i": [1, 2], "x": [1.0, 2.0]}).to_parquet(path)
+        with pytest.raises(InputError, match=r"row 1 \(counted from 0\)"):
+            read_long(path)
+        pd.DataFrame({"u": ["a", "b"], "i": [1, 2], "x": [1.0, np.inf]}).to_parquet(path)
+        with pytest.raises(InputError, match=r"row 1 \(counted from 0\)"):
+            read_long(path)
+        with pytest.raises(InputError, match=r"--values: column 'u' .* not numbers"):
+            read_long(path, "i", "x", "u")
+        path.write_bytes(gzip.compress(b"no parquet"))
+        with pytest.raises(InputError, match="cannot be read as Parquet"):
+            read_long(path)
 
 
 @pytest.mark.parametrize("text", [False, True])
