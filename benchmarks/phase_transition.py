@@ -36,7 +36,7 @@ def solutions(seen: Observations, depth: float) -> Iterator[np.ndarray]:
     """
     # scaling 0: the penalty as it is defined; sampling is uniform, the counts of the lines say
     # nothing
-    options = {"depth": depth, "biases": False, "scaling": 0, "threads": 1}
+    options = {"depth": depth, "biases": False, "weighted_trace_norm": 0, "threads": 1}
     if depth > 2:
         found = fit(seen, strength=1e-8, max_rank=25, max_sweeps=1000, tol=1e-7, **options)
         yield found.left @ found.right.T

@@ -161,7 +161,7 @@ class TestContract:
         X, _ = low_rank()
         imputer = dl.DeepLinearImputer(3, random_state=0).fit(X)
         assert imputer.train_score_ < imputer.validation_score_ < np.nanstd(X)
-        best = min(imputer.path_, key=lambda trial: trial.validation_rmse)
+        best = min(imputer.trials_, key=lambda trial: trial.validation_rmse)
         assert imputer.strength_ == best.strength
         # the score, in the units of X, by hiding the same entries from a second imputer
         hidden = np.where(imputer.validation_mask_, np.nan, X)
@@ -179,7 +179,7 @@ class TestContract:
             3, strength=0.1, random_state=0, tol=1e-11, max_iter=3000
         ).fit(X)
         assert imputer.strength_ == 0.1
-        assert len(imputer.path_) == 1
+        assert len(imputer.trials_) == 1
         assert imputer.stationarity_ < 1e-4
 
     def test_stronger_is_of_lower_rank_and_fits_worse(self):

@@ -23,7 +23,7 @@ QUICK = {
     "max_rank": 5,
     "threads": 1,
     "random_state": 0,
-    "scaling": 0.0,
+    "weighted_trace_norm": 0.0,
 }
 
 
@@ -330,7 +330,7 @@ class TestChoice:
 
     def test_depth_is_chosen_too(self, problem):
         rows, cols, values, _ = problem
-        model = dl.DeepMatrixCompletionCV(
+        model = dl.DeepMatrixCompletion(
             depths=(2, 3, math.inf), strengths=(0.4, 0.1), max_rank=5, random_state=0
         )
         model.fit((rows, cols, values))
@@ -339,9 +339,9 @@ class TestChoice:
         assert (model.depth_, model.strength_) == (best.depth, best.strength)
 
     def test_parameters_are_only_stored(self):
-        model = dl.DeepMatrixCompletion(depth=4, clip=(1, 5), ensemble=3)
+        model = dl.DeepMatrixCompletion(depth=4, clip=(1, 5), n_draws=3)
         assert clone(model).get_params() == model.get_params()
-        cv = dl.DeepMatrixCompletionCV(depths=(2, 5), strengths=[0.1])
+        cv = dl.DeepMatrixCompletion(depth=(2, 5), strengths=[0.1])
         assert clone(cv).get_params() == cv.get_params()
 
     def test_score_is_minus_the_error(self, problem, fitted):
@@ -356,7 +356,7 @@ class TestChoice:
 
 class TestFiles:
     @pytest.mark.parametrize(
-        "options", [{}, {"ensemble": 3, "burn_in": 1, "depth": math.inf, "clip": (0.0, 6.0)}]
+        "options", [{}, {"n_draws": 3, "burn_in": 1, "depth": math.inf, "clip": (0.0, 6.0)}]
     )
     def test_a_loaded_model_is_the_same_bit_for_bit(self, problem, tmp_path, options):
         rows, cols, values, _ = problem
@@ -427,9 +427,9 @@ class TestFiles:
             dl.DeepMatrixCompletion.load(path)
         fitted.save(path)
         with pytest.raises(
-            InputError, match="holds a DeepMatrixCompletion, not a DeepMatrixCompletionCV"
+            InputError, match="holds a DeepMatrixCompletion, not a DeepMatrixCompletion"
         ):
-            dl.DeepMatrixCompletionCV.load(path)
+            dl.DeepMatrixCompletion.load(path)
         with pytest.raises(InputError, match="cannot be read"):
             dl.DeepMatrixCompletion.load(tmp_path / "none")
         path.write_bytes(b"\x80\x04pickle")

@@ -76,7 +76,7 @@ class TestArguments:
     )
     def test_of_the_choice(self, ratings, options, message):
         with pytest.raises(InputError, match=message):
-            dl.DeepMatrixCompletionCV(**options).fit(ratings.triples)
+            dl.DeepMatrixCompletion(**options).fit(ratings.triples)
 
     def test_a_checkpoint_needs_its_folder(self, ratings, tmp_path):
         def never(state):
@@ -108,11 +108,11 @@ class TestSaved:
         ids=["array", "range", "series"],
     )
     def test_array_parameters_are_saved(self, ratings, depths, tmp_path):
-        model = dl.DeepMatrixCompletionCV(
+        model = dl.DeepMatrixCompletion(
             depths=depths, strengths=np.array([0.4]), max_rank=3, random_state=0
         )
         model.fit(ratings.triples).save(tmp_path / "m.dln")
-        loaded = dl.DeepMatrixCompletionCV.load(tmp_path / "m.dln")
+        loaded = dl.DeepMatrixCompletion.load(tmp_path / "m.dln")
         assert (loaded.depths, loaded.strengths) == ([2, 3], [0.4])
 
     def test_dates_are_saved_and_loaded(self, tmp_path):

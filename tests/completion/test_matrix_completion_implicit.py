@@ -66,7 +66,7 @@ def test_it_completes_and_stops_in_time(problem, depth):
 
 
 def test_the_choice_of_depth(problem):
-    model = dl.DeepMatrixCompletionCV(depths=(2, 4), **FLOW).fit(problem[0])
+    model = dl.DeepMatrixCompletion(depth=(2, 4), **FLOW).fit(problem[0])
     assert [trial.depth for trial in model.trials_] == [2, 4]
     best = min(model.trials_, key=lambda trial: trial.validation_rmse)
     assert model.depth_ == best.depth
@@ -176,7 +176,7 @@ def test_weights_and_draws(problem):
     assert apart < 0.3 * np.sqrt(
         np.mean((plain.predict(*where) - truth[where]) ** 2)
     )  # another start: one more column
-    drawn = dl.DeepMatrixCompletion(depth=3, ensemble=20, **options).fit((rows, cols, values))
+    drawn = dl.DeepMatrixCompletion(depth=3, n_draws=20, **options).fit((rows, cols, values))
     errors = [
         np.sqrt(np.mean((model.predict(*where) - truth[where]) ** 2)) for model in (plain, drawn)
     ]

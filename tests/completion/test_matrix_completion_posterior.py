@@ -105,19 +105,17 @@ OPTIONS = {"max_rank": 8, "random_state": 0, "threads": 1}
 def test_averaging_is_more_accurate_and_reproducible():
     rows, cols, values, truth, _ = problem(1, count=2000)
     point = dl.DeepMatrixCompletion(**OPTIONS).fit((rows, cols, values))
-    mean = dl.DeepMatrixCompletion(**OPTIONS, ensemble=20).fit((rows, cols, values))
+    mean = dl.DeepMatrixCompletion(**OPTIONS, n_draws=20).fit((rows, cols, values))
     assert hidden_error(mean, rows, cols, truth) < 0.98 * hidden_error(point, rows, cols, truth)
-    two = dl.DeepMatrixCompletion(**{**OPTIONS, "threads": 2}, ensemble=20).fit(
-        (rows, cols, values)
-    )
+    two = dl.DeepMatrixCompletion(**{**OPTIONS, "threads": 2}, n_draws=20).fit((rows, cols, values))
     np.testing.assert_array_equal(two.predict(rows, cols), mean.predict(rows, cols))
 
 
 def test_what_was_looked_at_helps_where_it_tells_something():
     rows, cols, values, truth, _ = problem(2, count=1200, pattern=True)
-    options = {**OPTIONS, "ensemble": 20, "burn_in": 20}
+    options = {**OPTIONS, "n_draws": 20, "burn_in": 20}
     without = dl.DeepMatrixCompletion(**options).fit((rows, cols, values))
-    informed = dl.DeepMatrixCompletion(**options, features=True).fit((rows, cols, values))
+    informed = dl.DeepMatrixCompletion(**options, implicit_feedback=True).fit((rows, cols, values))
     assert hidden_error(informed, rows, cols, truth) < 0.95 * hidden_error(
         without, rows, cols, truth
     )
@@ -137,12 +135,12 @@ def test_a_chain_does_not_leave_an_exact_fit():
     assert np.abs(found - p @ q.T).max() < 0.05
     assert len(patterns(seen, 3)) == 2
     fit = thin.fit(seen, depth=3, strength=0.01, max_rank=3)
-    assert len(list(draw(fit, seen, 2, 0, features=False, threads=1))) == 2
+    assert len(list(draw(fit, seen, 2, 0, implicit_feedback=False, threads=1))) == 2
 
 
 def test_local_posterior_is_the_inverse_hessian(rng):
     seen = entries(rng, weights=True)
-    fit = thin.fit(seen, depth=3, strength=0.2, max_rank=4, scaling=0.5, max_sweeps=5)
+    fit = thin.fit(seen, depth=3, strength=0.2, max_rank=4, weighted_trace_norm=0.5, max_sweeps=5)
     local = LocalPosterior.of(fit, seen)
     rows, cols = rng.integers(30, size=40), rng.integers(20, size=40)
     found = local.deviation(rows, cols, threads=1)
@@ -169,7 +167,7 @@ def test_local_posterior_is_the_inverse_hessian(rng):
     np.testing.assert_allclose(found**2, expected, rtol=1e-8)
 
 
-@pytest.mark.parametrize("options", [{}, {"ensemble": 10}])
+@pytest.mark.parametrize("options", [{}, {"n_draws": 10}])
 def test_intervals_cover_new_entries(options):
     """90 % intervals, calibrated on about 1,300 entries, on 9,000 others: two binomial deviations
     together are 1.8 %.

@@ -20,7 +20,7 @@ QUICK = {
     "max_rank": 5,
     "threads": 1,
     "random_state": 0,
-    "scaling": 0.0,
+    "weighted_trace_norm": 0.0,
 }
 pytestmark = pytest.mark.filterwarnings("ignore::deeplinear.errors.NotConvergedWarning")
 

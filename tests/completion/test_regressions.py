@@ -174,7 +174,7 @@ def ratings():
 
 def ensemble_error(ratings, unit=1.0, weights=None, **options):
     train, test = ratings
-    model = dl.DeepMatrixCompletion(**{"strength": 0.4, "ensemble": 10, **ONE, **options})
+    model = dl.DeepMatrixCompletion(**{"strength": 0.4, "n_draws": 10, **ONE, **options})
     rows, cols, values = train.triples
     model.fit((rows, cols, values * unit), sample_weight=weights)
     found = model.predict(*test.triples[:2]), model.predict(*test.triples[:2], return_std=True)[1]
@@ -184,7 +184,7 @@ def ensemble_error(ratings, unit=1.0, weights=None, **options):
 def test_averages_do_not_depend_on_the_units(ratings):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dl.errors.EmptyLineWarning)
-        plain = ensemble_error(ratings, ensemble=1)[0]
+        plain = ensemble_error(ratings, n_draws=1)[0]
         reference = ensemble_error(ratings)
         for unit in (1e4, 1e-4):
             error, found, deviation = ensemble_error(ratings, unit)
@@ -200,8 +200,8 @@ def test_equal_weights_are_no_weights(ratings):
         warnings.simplefilter("ignore", dl.errors.EmptyLineWarning)
         for count in (1, 10):
             weighted, plain = (
-                ensemble_error(ratings, weights=weights, ensemble=count),
-                ensemble_error(ratings, ensemble=count),
+                ensemble_error(ratings, weights=weights, n_draws=count),
+                ensemble_error(ratings, n_draws=count),
             )
             np.testing.assert_allclose(weighted[1], plain[1], rtol=1e-3, atol=1e-3)
             np.testing.assert_allclose(weighted[2], plain[2], rtol=1e-3)

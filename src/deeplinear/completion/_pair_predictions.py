@@ -1,7 +1,7 @@
 """What `DeepMatrixCompletion` answers about pairs of ids once it is fitted."""
 
 import math
-from typing import Any, Self
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -27,6 +27,16 @@ class PairPredictions(CompletionEstimator):
         sides = pairs(rows, self.columns, "X") if cols is None else (rows, cols)
         row_ids, col_ids = ([side] if np.isscalar(side) else side for side in sides)
         return self.model_.codes(row_ids, col_ids, self.unseen)
+
+    @overload
+    def predict(
+        self, rows: Pairs, cols: IdVector | None = None, *, return_std: Literal[False] = False
+    ) -> np.ndarray: ...
+
+    @overload
+    def predict(
+        self, rows: Pairs, cols: IdVector | None = None, *, return_std: Literal[True]
+    ) -> tuple[np.ndarray, np.ndarray]: ...
 
     def predict(
         self, rows: Pairs, cols: IdVector | None = None, *, return_std: bool = False

@@ -149,7 +149,9 @@ class TestLoops:
         other = rng.normal(size=(len(Y), 5)).astype(dtype)
         R = weights * (X - 0.3 - Z @ Y.T)
         out = np.empty((len(Z), 5), dtype)
-        energy = loops.residual_matmul(0, len(Z), *seen.by_row.arrays, dtype(0.3), Z, Y, other, out, 0)
+        energy = loops.residual_matmul(
+            0, len(Z), *seen.by_row.arrays, dtype(0.3), Z, Y, other, out, 0
+        )
         np.testing.assert_allclose(
             out, R @ other, rtol=0, atol=TOLERANCE[dtype] * abs(R @ other).max()
         )

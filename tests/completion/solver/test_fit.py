@@ -102,7 +102,14 @@ def soft_impute(X, weights, decay, steps=4000):
 def test_depth_two_reaches_the_global_minimum(rng, weighted):
     _, _, X, weights, seen = table(rng, m=30, n=24, weighted=weighted)
     found = fit(
-        seen, depth=2, decay=3.0, biases=False, scaling=0, tol=1e-13, max_sweeps=2000, smoothing=0
+        seen,
+        depth=2,
+        decay=3.0,
+        biases=False,
+        weighted_trace_norm=0,
+        tol=1e-13,
+        max_sweeps=2000,
+        smoothing=0,
     )
     exact = soft_impute(X, weights, 3.0)
 
@@ -129,7 +136,7 @@ def test_depth_two_finds_components_that_were_not_there_at_the_start(rng):
         "depth": 2,
         "decay": 3.0,
         "biases": False,
-        "scaling": 0,
+        "weighted_trace_norm": 0,
         "tol": 1e-12,
         "max_sweeps": 3000,
     }
@@ -149,7 +156,7 @@ def test_first_order_conditions_checked_densely(rng, depth, scaling):
     mask[:, :5] &= rng.random((60, 5)) < 0.3  # lines of different lengths
     weights = weights * mask
     seen = observe(X, mask, weights)
-    found = fit(seen, depth=depth, strength=0.2, scaling=scaling, tol=0, max_sweeps=600)
+    found = fit(seen, depth=depth, strength=0.2, weighted_trace_norm=scaling, tol=0, max_sweeps=600)
     R = weights * (X - dense(found))
     scaled = R / found.row_scale[:, None] / found.col_scale
     U, s, Vt = np.linalg.svd(
@@ -181,7 +188,9 @@ def test_certificate_sees_a_fit_that_was_broken_off(rng):
 @pytest.mark.parametrize("depth", [2, 3, math.inf])
 def test_the_dense_engine_stays_where_the_thin_one_stopped(rng, depth):
     _, _, X, weights, seen = table(rng, m=30, n=24)
-    found = fit(seen, depth=depth, strength=0.3, biases=False, scaling=0, tol=0, max_sweeps=800)
+    found = fit(
+        seen, depth=depth, strength=0.3, biases=False, weighted_trace_norm=0, tol=0, max_sweeps=800
+    )
     assert 0 < found.rank < 15
     start = engine.Fit(found.U, found.s, found.V.T, np.zeros(30), np.zeros(24))
     problem = engine.Problem(X, weights, None)
@@ -202,7 +211,7 @@ def test_tau_is_the_norm_of_the_residual_with_random_signs(rng):
     scale-free.
     """
     _, mask, X, weights, seen = table(rng, m=150, n=120, seen=0.3)
-    found = fit(seen, max_sweeps=1, scaling=0)
+    found = fit(seen, max_sweeps=1, weighted_trace_norm=0)
     bare = fit(seen, max_sweeps=200, tol=0, max_rank=0)
     R = weights * (X - dense(bare))
     with threadpool_limits(1):
@@ -369,7 +378,7 @@ def test_warm_start_with_new_rows_and_columns(rng):
 @pytest.mark.parametrize("scaling", [0.0, 0.5])
 def test_fold_in_gives_back_the_rows_of_a_stationary_fit(rng, scaling):
     _, mask, X, _, seen = table(rng)
-    found = fit(seen, strength=0.2, tol=0, max_sweeps=500, scaling=scaling)
+    found = fit(seen, strength=0.2, tol=0, max_sweeps=500, weighted_trace_norm=scaling)
     folded = fold_in(found, observe(X[7:12], mask[7:12]))
     np.testing.assert_allclose(dense(folded), dense(found)[7:12], atol=1e-6)
     columns = fold_in(found.T, observe(X, mask).T)
@@ -401,7 +410,7 @@ def test_prediction_and_svd(rng):
         ({"max_rank": 41}, "max_rank must be at most min.m, n. = 40, got 41"),
         ({"max_sweeps": 0}, "max_sweeps must be an integer ≥ 1"),
         ({"tol": -1e-3}, "tol must be ≥ 0"),
-        ({"scaling": 2}, "scaling must lie between 0"),
+        ({"weighted_trace_norm": 2}, "scaling must lie between 0"),
         ({"threads": 0}, "threads must be a positive integer"),
     ],
 )

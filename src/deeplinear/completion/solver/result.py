@@ -165,6 +165,12 @@ class LowRankFit:
             mean_counts=self.mean_counts[::-1],
         )
 
+    def matrix(self) -> np.ndarray:
+        """W + mean + row_bias 1ᵀ + 1 col_biasᵀ, (m, n)."""
+        W = self.left.astype(float) @ self.right.T
+        W += self.mean + self.row_bias[:, None] + self.col_bias
+        return W
+
     def predict(self, rows: ArrayLike, cols: ArrayLike) -> np.ndarray:
         """The entries (rows[t], cols[t]) of the completed matrix, in the dtype of the fit; O(T r)."""
         m, n = self.shape

@@ -3,6 +3,7 @@ experiments on recovery.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -59,7 +60,7 @@ def explicit(seen: RecoveryProblem, depth: float, *, max_rank: int) -> np.ndarra
     """
     rows, cols = np.nonzero(seen.mask)
     entries = Observations.from_triples(rows, cols, seen.truth[seen.mask], seen.truth.shape)
-    common = {
+    common: dict[str, Any] = {
         "bias_ridge": None,
         "weighted_trace_norm": 0.0,
         "smoothing": 0.0,
@@ -69,14 +70,14 @@ def explicit(seen: RecoveryProblem, depth: float, *, max_rank: int) -> np.ndarra
     way = 2.0 ** -np.arange(0, 8, 0.5)
     result: LowRankFit | None = None
     for strength in way:
-        now = {"strength": float(strength), "max_sweeps": 1, "start": result}
-        result = fit(entries, depth=2, **now, **common)
+        now = common | {"strength": float(strength), "max_sweeps": 1}
+        result = fit(entries, depth=2, start=result, **now)
     # the nuclear norm converges slowly where it does not recover: a looser tolerance there, which
     # costs no recovery
     tol, sweeps = (1e-6, 60) if depth <= 2 else (1e-9, 1000)
     for factor in (1, 1e-2, 1e-4) if depth <= 2 else (1, 1e-2, 1e-4, 1e-6):
-        now = {"strength": float(way[-1] * factor), "max_sweeps": sweeps, "start": result}
-        result = fit(entries, depth=depth, tol=tol, **now, **common)
+        now = common | {"strength": float(way[-1] * factor), "max_sweeps": sweeps, "tol": tol}
+        result = fit(entries, depth=depth, start=result, **now)
     assert result is not None
     return result.left @ result.right.T
 
