@@ -211,7 +211,7 @@ def low_rank_flow(
     >>> rows, cols = np.nonzero(rng.random(truth.shape) < 0.7)
     >>> seen = Observations.from_triples(rows, cols, truth[rows, cols], truth.shape)
     >>> result = low_rank_flow(seen, depth=3, max_rank=5, bias_ridge=None)
-    >>> result.converged, bool(abs(found.predict(rows, cols) - truth[rows, cols]).max() < 0.1)
+    >>> result.converged, bool(abs(result.predict(rows, cols) - truth[rows, cols]).max() < 0.1)
     (True, True)
     """
     given = {"patience": 20} | options
@@ -222,7 +222,7 @@ def low_rank_flow(
         "weighted_trace_norm": 0.0,
         "steps": 1,
     }
-    record = FitOptions(**given | fixed | {"tol": 0.0, Status.max_steps: law.max_steps})
+    record = FitOptions(**given | fixed | {"tol": 0.0, "max_sweeps": law.max_steps})
     record = record.for_data(observations)
     with open_backend(observations, threads, device) as backend:
         problem = make_problem(observations, record, backend)
