@@ -256,6 +256,6 @@ def average(rows, cols, left, right, means, out):
             p, q = left[s, rows[t]], right[s, cols[t]]
             x = means[s] + p[f - 1] + q[f - 1]
             for k in range(f - 1):
-                x += float(p[k]) * q[k]
+                x += np.float64(p[k]) * q[k]
             total += x
         out[t] = total / draws
