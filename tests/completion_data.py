@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from deeplinear.completion.backends import open as opening
 from deeplinear.completion.data.observations import Observations
 
 
@@ -63,3 +64,9 @@ def same(one, other):
         np.array_equal(getattr(one, name), getattr(other, name))
         for name in ("left", "right", "spectrum", "row_bias", "col_bias", "objective")
     )
+
+
+def choose_backend(monkeypatch, kind):
+    """The keyword arguments that make `fit` and its kin use the backend ``kind``."""
+    monkeypatch.setattr(opening, "is_dense", lambda observations: kind == "dense")
+    return {"device": "jax"} if kind == "devices" else {"threads": 1}

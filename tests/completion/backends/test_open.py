@@ -98,7 +98,7 @@ import deeplinear as dl
 warnings.simplefilter("ignore")
 users, items = ["a", "a", "b", "b", "c", "c"], ["x", "y", "x", "z", "y", "z"]
 model = dl.DeepMatrixCompletion(strength=0.3).fit((users, items, [1.0, 2.0, 3.0, 4.0, 5.0, 4.0]))
-model.predict(["a"], ["z"]), model.interval(["a"], ["z"])
+model.predict(["a"], ["z"])
 rng = np.random.default_rng(0)
 X = rng.normal(size=(100, 3)) @ rng.normal(size=(3, 50))
 X[rng.random(X.shape) < 0.3] = np.nan
