@@ -75,7 +75,8 @@ def test_every_backend_makes_the_same_fit(monkeypatch, depth):
         assert other.tau == pytest.approx(fits[0].tau, rel=1e-11)
 
 
-@pytest.mark.parametrize("depth", [d for d in DEPTHS if d >= 2])
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("depth", DEPTHS[1:])
 def test_stationary_sizes_and_their_threshold(depth):
     """h t + f'(t) = g by a general root finder, on the branch where the left side grows."""
     penalty, bend = Penalty(depth, 0.7, 1e-3), 2.0

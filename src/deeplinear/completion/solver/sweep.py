@@ -25,6 +25,8 @@ SMALL = 0.02
 def _turning_point(penalty: Penalty, bend: np.ndarray) -> np.ndarray:
     """The t ≥ 0 where h t + f'(t) is smallest: t + ε = (λ (1 − 2/N)/h)^{1/(2 − 2/N)}, or 0."""
     power = 1 - 2 / penalty.depth
+    if power <= 0:  # f' grows with t
+        return np.zeros_like(bend, dtype=float)
     with np.errstate(divide="ignore", over="ignore"):
         t = (penalty.decay * power / bend) ** (1 / (1 + power)) - penalty.floor
     return np.maximum(np.where(np.isfinite(t), t, 0.0), 0.0)
