@@ -1,5 +1,4 @@
-"""A long Parquet file of up to 10⁸ entries, written in pieces, streamed into the thin engine and
-fitted: memory and time.
+"""Memory and time of a fit to a long Parquet file of up to 10⁸ entries, written and read in pieces.
 
     python benchmarks/parquet_streaming.py [entries, default 1e8] [rank, default 10]
     [sweeps, default 4] [folder for the file]
@@ -82,7 +81,7 @@ def measure(path: Path, rank: int, sweeps: int) -> None:
 
     model = fit(seen, depth=3, strength=0.3, max_rank=rank, threads=1, callback=report)
     clock.tell(f"after {model.n_sweeps} sweeps, rank {model.rank}")
-    lines = int(np.searchsorted(seen.by_row.indptr, 1_000_000))
+    lines = int(np.searchsorted(seen.by_row.indptr[:-1], 1_000_000))
     some = slice(int(seen.by_row.indptr[lines]))
     rows = np.repeat(np.arange(lines), seen.by_row.counts[:lines])
     residual = model.predict(rows, seen.by_row.indices[some]) - seen.by_row.values[some]

@@ -300,7 +300,7 @@ def test_explicit_depth_2_is_the_nuclear_norm(entries):
     ours, other = _recovery.explicit(seen, 2, max_rank=12), nuclear_norm(seen)
     assert np.linalg.norm(ours - other) < (5e-2 if entries == 70 else 1e-3) * np.linalg.norm(
         other
-    )  # it creeps where it fails
+    )  # it converges slowly where it fails
     assert np.linalg.norm(ours, "nuc") == pytest.approx(np.linalg.norm(other, "nuc"), rel=2e-3)
     assert (seen.error(other) < 1e-3) == (
         entries == 110

@@ -16,6 +16,9 @@ from ...dynamics.solve import FlowResult
 from ...energies import Completion
 from ...labels import short_depth_label
 
+# Weak enough for errors of 1e-6 where a matrix is recovered.
+LAST_STRENGTH = 5e-9
+
 
 @dataclass(frozen=True)
 class RecoveryProblem:
@@ -54,32 +57,33 @@ def explicit(seen: RecoveryProblem, depth: float, *, max_rank: int) -> np.ndarra
     """min (λN/2) Σ σ_i^{2/N} over the matrices that agree with what is seen: the minimizer of E +
     the same for λ → 0.
 
-    λ falls in half-octaves at depth 2 (one sweep each; any depth starts there) and then at the
-    depth itself by factors of 100. Depth 2 is the nuclear norm. The rank is found; ``max_rank`` is
-    a cap.
+    Depth 2 is the nuclear norm: λ falls in half-octaves, one sweep each, and then by factors of √10,
+    down to 10⁻⁴. At a larger depth `fit` reaches the last λ in stages of its own. The rank is found;
+    ``max_rank`` is a cap.
     """
     rows, cols = np.nonzero(seen.mask)
     entries = Observations.from_triples(rows, cols, seen.truth[seen.mask], seen.truth.shape)
     common: dict[str, Any] = {
+        "depth": depth,
         "bias_ridge": None,
         "weighted_trace_norm": 0.0,
         "smoothing": 0.0,
         "max_rank": max_rank,
         "threads": 1,
     }
+    if depth > 2:
+        result = fit(entries, **common, strength=LAST_STRENGTH, max_sweeps=1000, tol=1e-9)
+        return result.left @ result.right.T
+    start: LowRankFit | None = None
     way = 2.0 ** -np.arange(0, 8, 0.5)
-    result: LowRankFit | None = None
     for strength in way:
-        now = common | {"strength": float(strength), "max_sweeps": 1}
-        result = fit(entries, depth=2, start=result, **now)
-    # the nuclear norm converges slowly where it does not recover: a looser tolerance there, which
-    # costs no recovery
-    tol, sweeps = (1e-6, 60) if depth <= 2 else (1e-9, 1000)
-    for factor in (1, 1e-2, 1e-4) if depth <= 2 else (1, 1e-2, 1e-4, 1e-6):
-        now = common | {"strength": float(way[-1] * factor), "max_sweeps": sweeps, "tol": tol}
-        result = fit(entries, depth=depth, start=result, **now)
-    assert result is not None
-    return result.left @ result.right.T
+        start = fit(entries, **common, strength=float(strength), max_sweeps=1, start=start)
+    # in small steps, for it converges slowly where it does not recover, and grows at the ends alone
+    for factor in 10.0 ** -np.arange(0, 4.1, 0.5):
+        last = {"strength": float(way[-1] * factor), "max_sweeps": 60, "tol": 1e-6}
+        start = fit(entries, **common, **last, start=start)
+    assert start is not None
+    return start.left @ start.right.T
 
 
 def train(
