@@ -67,7 +67,7 @@ class PairPredictions(CompletionEstimator):
     def interval(
         self, rows: Pairs, cols: IdVector | None = None, *, coverage: float = 0.9
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(low, high) = x̂ ∓ q · deviation, with q such that ``coverage`` of held-out entries are in.
+        """(low, high) = x̂ ∓ q · deviation, q such that ``coverage`` of held-out entries are in.
 
         The deviations separate sure predictions from unsure ones, split-conformal calibration makes
         the coverage right on average for new entries that are like the held-out ones. Without

@@ -116,7 +116,7 @@ class AbstractBackend(ABC):
     ) -> tuple[np.ndarray, np.ndarray, float]:
         """Draw (p_i, a_i) of every line from N(A_i⁻¹ c_i, A_i⁻¹), given the others' (q_j, b_j).
 
-        A_i = prior + α Σ_j w_ij y_j y_jᵀ, c_i = pull + shift_i + α Σ_j w_ij y_j (x_ij − mean − b_j),
+        A_i = prior + α Σ_j w_ij y_j y_jᵀ, c_i = pull + shift_i + α Σ_j w_ij y_j (x_ij − μ − b_j),
         y_j = (q_j, 1), α = ``precision``; ``noise`` holds standard normal numbers. Returns
         the draws, the conditional means A_i⁻¹ c_i, and Σ w e² at the draws. **Shapes**: other
         (others, r + 1), prior (r+1, r+1), pull (r+1,), shift (lines or 0, r+1), noise (lines, r+1).

@@ -97,9 +97,7 @@ class LowRankFit:
 
     @property
     def flowed(self) -> bool:
-        """Whether this is the end of a flow (`low_rank_flow`) and not a fit with weight decay, which
-        has a noise scale τ.
-        """
+        """Whether this is the end of a `low_rank_flow`, and not a fit with a noise scale τ."""
         return math.isnan(self.tau)
 
     @property
