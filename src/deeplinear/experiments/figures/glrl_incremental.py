@@ -42,9 +42,10 @@ FULL: dict[str, Any] = {
 }
 SMOKE: dict[str, Any] = {
     "depths": (2.0, 3.0),
-    "scales": (1e-1, 1e-2, 1e-3),
+    "scales": (1e-1, 1e-3),
     "shown": (1e-1, 1e-3),
     "runs": 2,
+    "method": "explicit",
 }
 
 SIDE = 6
