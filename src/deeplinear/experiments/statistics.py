@@ -1,5 +1,4 @@
-"""Statistics of experiments: intervals by the bootstrap, laws tilted by a predictor, choices among
-alternatives.
+"""Statistics of experiments: bootstrap intervals, tilted laws, choices among alternatives.
 
 NumPy arrays in, numbers out. "Gain" is always log likelihood per observation above that of the
 reference, in nats.
