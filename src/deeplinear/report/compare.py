@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..labels import depth_label
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,6 @@ class Candidate:
     rank: int | None = None
     strength: float | None = None
     singular_values: np.ndarray | None = None
-
-
-def depth_name(depth: float) -> str:
-    """``depth 3``, ``depth ∞``."""
-    return "depth ∞" if math.isinf(depth) else f"depth {depth:g}"
 
 
 def rmse(prediction: np.ndarray, truth: np.ndarray, where: np.ndarray) -> float:
@@ -68,7 +64,7 @@ def compare_depths(
         except InvalidParameterError as error:
             raise InputError(str(error)) from None
         candidate = Candidate(
-            name=depth_name(depth),
+            name=depth_label(depth),
             filled=filled,
             seconds=time.perf_counter() - start,
             validation_rmse=float(imputer.validation_score_),
