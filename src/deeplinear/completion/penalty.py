@@ -1,6 +1,4 @@
-"""Weight decay at depth N as a penalty on singular values, and what proves a fit stationary under
-it.
-"""
+"""Weight decay at depth N as a penalty on singular values, and the certificate of a fit."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +11,7 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 @dataclass(frozen=True)
 class Penalty:
-    """Smoothed weight decay f(σ) = λ ∫_0^σ (t + ε)^{2/N − 1} dt, for real depth N ≥ 1 and
-    ``math.inf``.
+    """Smoothed weight decay f(σ) = λ ∫_0^σ (t + ε)^{2/N − 1} dt, for real N ≥ 1 and ``math.inf``.
 
     f = (λN/2) ((σ+ε)^{2/N} − ε^{2/N}) at N < ∞ and λ log(1 + σ/ε) at N = ∞, in one formula without
     cancellation: λ ε^{2ν} L exprel(2νL) with ν = 1/N, L = log(1 + σ/ε). ε (``floor``) only keeps

@@ -1,4 +1,4 @@
-"""What a fitted completion is once training is over: factors, ids, what was seen. Predictions only."""
+"""What a fitted completion is once training is over: factors, ids, what was seen."""
 
 import warnings
 from dataclasses import dataclass, replace

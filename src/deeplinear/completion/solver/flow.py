@@ -336,7 +336,7 @@ class _Run:
         return self._result(at if self.held_out is None else best, status)
 
     def _past_best(self, turned: int, since: int) -> bool:
-        """Whether the held-out error has turned: for long, or since E fell to a part of its best."""
+        """Whether the held-out error has turned: for long, or while E fell by half."""
         if self.held_out is None:
             return False
         rest = _REST_INFINITE if math.isinf(self.flow.depth) else _REST
@@ -382,7 +382,7 @@ class _Run:
 
 
 def _shrinkage(error: float, rtol: float) -> float:
-    """The factor of the next try after a step with this error, or one that raised E (error < rtol)."""
+    """The factor of the next step after one with this error, or (error < rtol) that raised E."""
     if error < rtol:
         return 0.5
     return max(0.2, 0.9 * math.sqrt(rtol / error)) if error > 0 else 0.2

@@ -97,9 +97,7 @@ class LowRankFit:
 
     @property
     def flowed(self) -> bool:
-        """Whether this is the end of a flow (`low_rank_flow`) and not a fit with weight decay, which
-        has a noise scale τ.
-        """
+        """Whether this is the end of a `low_rank_flow`, and not a fit with a noise scale τ."""
         return math.isnan(self.tau)
 
     @property
@@ -172,7 +170,7 @@ class LowRankFit:
         return W
 
     def predict(self, rows: ArrayLike, cols: ArrayLike) -> np.ndarray:
-        """The entries (rows[t], cols[t]) of the completed matrix, in the dtype of the fit; O(T r)."""
+        """The entries (rows[t], cols[t]) of the completed matrix, in the dtype of the fit."""
         m, n = self.shape
         rows, cols = (np.atleast_1d(np.asarray(x)) for x in (rows, cols))
         rows, cols = check_indices(rows, m, "rows"), check_indices(cols, n, "cols")

@@ -55,7 +55,10 @@ class Stage:
 
 
 def schedule(problem: FitProblem, options: FitOptions, tau: float, warm: bool) -> list[Stage]:
-    """The stages of a fit; a ``warm`` start needs the last one alone. Depth 2 finds the directions, depth N the rank, ever weaker penalties the last digits."""
+    """The stages of a fit; a ``warm`` start needs the last one alone.
+
+    Depth 2 finds the directions, depth N the rank, ever weaker penalties the last digits.
+    """
     last = Stage(penalty_at(problem, options, tau, options.depth), options.max_sweeps, options.tol)
     if warm or options.depth <= 2:
         return [last]
