@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from ..checks import check_depth
+from ..depths import check_depth
 from ..errors import InputError
 from ._saving import SavedEstimator
 from .backends.open import DEVICES

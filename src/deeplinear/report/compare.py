@@ -49,8 +49,8 @@ def compare_depths(
     """Fit one `deeplinear.DeepLinearImputer` per depth, all on the same held-out entries.
 
     Returns the candidates and the mask of those held-out entries, on which baselines can be
-    measured too. ``progress`` is called with the depth and the estimator's own progress, ``on_done``
-    with each result; ``options`` are those of the estimator.
+    measured too. ``progress`` is called with the depth and the estimator's own progress,
+    ``on_done`` with each result; ``options`` are those of the estimator.
     """
     from sklearn.utils._param_validation import InvalidParameterError
 
