@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from ...errors import PrecisionError
 from ..backends.base import AbstractBackend
-from ..backends.open import open_backend
+from ..backends.open import Device, open_backend
 from ..data.observations import Observations
 from .checkpoint import Checkpoint, PathLike, fingerprint
 from .descent import Callback, Watch, begin, finish, run
@@ -34,7 +34,7 @@ def fit(
     start: LowRankFit | None = None,
     checkpoint: PathLike | None = None,
     threads: int | None = None,
-    device: str = "cpu",
+    device: Device = "cpu",
     callback: Callback | None = None,
     **options: Any,
 ) -> LowRankFit:
@@ -97,7 +97,7 @@ def update(
     rounds: int = 3,
     sweeps: int = 0,
     threads: int | None = None,
-    device: str = "cpu",
+    device: Device = "cpu",
     callback: Callback | None = None,
     **options: Any,
 ) -> LowRankFit:

@@ -21,7 +21,7 @@ import numpy as np
 
 from ...errors import InputError
 from ...status import Status
-from ..backends.open import open_backend
+from ..backends.open import Device, open_backend
 from ..data.observations import Observations
 from ..linalg import thin_svd
 from ..penalty import Penalty
@@ -168,7 +168,7 @@ def low_rank_flow(
     law: FlowLaw = FlowLaw(),
     validation: Validation | None = None,
     threads: int | None = None,
-    device: str = "cpu",
+    device: Device = "cpu",
     callback: Callback | None = None,
     **options: Any,
 ) -> LowRankFit:
@@ -240,7 +240,7 @@ def fold_in_new_lines(
     cols: Any,
     *,
     threads: int | None = None,
-    device: str = "cpu",
+    device: Device = "cpu",
 ) -> LowRankFit:
     """``fit``, the end of a flow, with the new lines at (``rows``, ``cols``) folded in.
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from ...errors import InputError
 from ...status import Status
 from ..backends.base import Pass
-from ..backends.open import open_backend
+from ..backends.open import Device, open_backend
 from ..backends.pairs import at
 from ..data.observations import Observations, check_indices
 from ..linalg import thin_svd
@@ -192,7 +192,7 @@ def fold_in(
     *,
     steps: int | None = None,
     threads: int | None = None,
-    device: str = "cpu",
+    device: Device = "cpu",
 ) -> LowRankFit:
     """Rows that the fit has not seen, given its columns.
 
