@@ -3,6 +3,7 @@ namespace.
 """
 
 import math
+import os
 
 from jaxtyping import install_import_hook
 
@@ -38,7 +39,9 @@ def pytest_configure(config):
     the processes of one run, and later runs, compile the same programs.
     """
     if hasattr(config, "cache"):  # not with -p no:cacheprovider
-        cache_compilations(config.cache.mkdir("compiled"))
+        # also for the command line, which has its own cache in the user's folder
+        os.environ["XDG_CACHE_HOME"] = str(config.cache.mkdir("home"))
+        cache_compilations()
 
 
 @pytest.fixture
