@@ -33,8 +33,9 @@ class Penalty:
         return self.decay * (np.asarray(s) + self.floor) ** (2 / self.depth - 1)
 
     def prox(self, z: Array, curvature: float) -> Array:
-        """argmin_σ≥0 (c/2)(σ − z)² + f(σ) for a convex f (depth ≤ 2), by bisection on the
-        increasing derivative.
+        """argmin_σ≥0 (c/2)(σ − z)² + f(σ) for a convex f (depth ≤ 2).
+
+        By bisection on the increasing derivative.
         """
         low, high = np.zeros_like(z), z.copy()
         for _ in range(80):
@@ -46,8 +47,10 @@ class Penalty:
 
 @dataclass(frozen=True)
 class Certificate:
-    """How stationary a fit is: ``tangent`` (relative; 0 is exact), and ``normal`` = ‖R_⊥‖₂ against
-    ``limit`` = f'(0).
+    """How stationary a fit is.
+
+    ``tangent`` is relative (0 is exact); ``normal`` = ‖R_⊥‖₂ is to be held against ``limit`` =
+    f'(0).
 
     tangent = 0 and normal ≤ limit are the first-order conditions; up to depth 2 they mean the
     global minimum.

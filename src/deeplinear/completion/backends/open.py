@@ -72,8 +72,8 @@ def open_backend(
     """The backend for ``observations`` during a ``with`` block.
 
     ``device`` "cpu": `dense.Dense` for tables and anything small, else `threads.Loops`; "gpu" or
-    "jax": `devices.Devices`; a backend of your own is taken as it is. BLAS keeps to one thread: its threads would wait in a busy loop, and
-    its sums would depend on how many there are.
+    "jax": `devices.Devices`; a backend of your own is taken as it is. BLAS keeps to one thread: its
+    threads would wait in a busy loop, and its sums would depend on how many there are.
     """
     if isinstance(device, AbstractBackend):
         with _one_thread:

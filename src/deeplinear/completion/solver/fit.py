@@ -144,8 +144,9 @@ def update(
 
 
 def _unknown(start: LowRankFit, lines: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-    """Those of ``lines`` that ``start`` has nothing on: they lie behind its own, or their factors
-    and biases are 0.
+    """Those of ``lines`` that ``start`` has nothing on.
+
+    They lie behind its own, or their factors and biases are 0.
     """
 
     def empty(side: np.ndarray, bias: np.ndarray, line: np.ndarray) -> np.ndarray:
@@ -171,8 +172,10 @@ def make_problem(
 
 
 def _check_spread(values: np.ndarray) -> None:
-    """Residuals are differences of values near the mean and μ: they keep eps · size/spread of
-    relative precision.
+    """Refuse float32 values whose residuals would have few digits.
+
+    Residuals are differences of values near μ: they keep eps · size/spread of relative
+    precision.
     """
     spread, size = float(values.std(dtype=float)), float(np.abs(values).max(initial=0.0))
     if values.dtype == np.float32 and 0 < spread < BLUR * size:

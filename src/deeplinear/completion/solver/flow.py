@@ -81,8 +81,9 @@ def _kernels(depth: float) -> Callable[[np.ndarray, float], Any]:
 
 
 class _Flow:
-    """The vector field on one data set, and the step. ``least`` is the smallest singular value of
-    the start.
+    """The vector field on one data set, and the step.
+
+    ``least`` is the smallest singular value of the start.
     """
 
     def __init__(self, problem: FitProblem, depth: float, bias_only: State, least: float) -> None:
@@ -118,8 +119,9 @@ class _Flow:
     def step(
         self, at: Point, h: float, first: tuple[np.ndarray, np.ndarray]
     ) -> tuple[tuple[np.ndarray, ...], float]:
-        """Heun's step from ``at`` with the velocity ``first`` there: (U, s, V) and the relative
-        distance to Euler's.
+        """Heun's step from ``at``: (U, s, V), and the relative distance to Euler's.
+
+        ``first`` is the velocity at ``at``.
         """
         A, B = first
         r = len(at.s)
@@ -222,7 +224,7 @@ def low_rank_flow(
         "weighted_trace_norm": 0.0,
         "steps": 1,
     }
-    record = FitOptions(**given | fixed | {"tol": 0.0, Status.max_steps: law.max_steps})
+    record = FitOptions(**given | fixed | {"tol": 0.0, "max_sweeps": law.max_steps})
     record = record.for_data(observations)
     with open_backend(observations, threads, device) as backend:
         problem = make_problem(observations, record, backend)
@@ -267,8 +269,10 @@ def fold_in_new_lines(
 def _small(
     problem: FitProblem, options: FitOptions, bias_only: State, start_scale: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Random frames, and singular values that are ``start_scale`` times what the residual asks for
-    (nothing, if it asks for nothing).
+    """Random frames, with small singular values.
+
+    They are ``start_scale`` times what the residual asks for (or next to nothing, if it asks
+    for nothing).
     """
     rng, rank = np.random.default_rng(options.seed), options.rank_cap
     U, V = (np.linalg.qr(rng.normal(size=(side, rank)))[0] for side in problem.observations.shape)

@@ -24,8 +24,9 @@ LEAST_RIDGE = 1e-6
 
 @dataclass(frozen=True)
 class LowRankFit:
-    """W + mean + row_bias 1ᵀ + 1 col_biasᵀ with W = left · rightᵀ of rank r, and how it was
-    reached.
+    """W + mean + row_bias 1ᵀ + 1 col_biasᵀ with W = left · rightᵀ of rank r.
+
+    And how it was reached.
 
     **Shapes**: ``left`` (m, r), ``right`` (n, r), ``row_bias`` (m,), ``col_bias`` (n,). The penalty
     saw W̃ = diag(``row_scale``) W diag(``col_scale``), whose singular values are ``spectrum`` (r,);
@@ -90,9 +91,7 @@ class LowRankFit:
 
     @property
     def converged(self) -> bool:
-        """Whether the fit ended where it was meant to, and not because ``max_sweeps`` were used
-        up.
-        """
+        """Whether the fit ended where it was meant to, and not at ``max_sweeps`` or by force."""
         return bool(Status.succeeded(self.status))
 
     @property
