@@ -73,9 +73,10 @@ TREE = {
         ["posterior"],
         ["model"],
         ["_saving"],
+        ["_parameters"],
         ["_training"],
-        ["_pair_predictions", "imputer"],
-        ["matrix_completion"],
+        ["_pair_predictions", "_table_predictions"],
+        ["imputer", "matrix_completion"],
     ],
     "completion/data": [
         ["compress_loops"],
