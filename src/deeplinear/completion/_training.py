@@ -208,15 +208,24 @@ class CompletionEstimator(CompletionParameters):
         stage: str,
     ) -> Model:
         samples: list[Sample] = []
+        gaps = fit.residuals(seen)
         if self.n_draws:
             total = self.burn_in + self.n_draws
-            how = {"implicit_feedback": bool(self.implicit_feedback), "threads": self.threads}
-            for step, sample in enumerate(draw(fit, seen, total, seed, **how)):
+            chain = draw(
+                fit,
+                seen,
+                total,
+                seed,
+                noise=seen.mean_square(gaps),
+                implicit_feedback=bool(self.implicit_feedback),
+                threads=self.threads,
+            )
+            for step, sample in enumerate(chain):
                 if step >= self.burn_in:
                     samples.append(sample)
                 self._report(f"{stage}: averaging", (step + 1) / total)
-        units = self._units(slice(None))
-        return Model.of(fit, samples, seen, ids, calibration, self._limits(seen), units)
+        limits, units = self._limits(seen), self._units(slice(None))
+        return Model.of(fit, samples, seen, ids, calibration, limits, units=units, gaps=gaps)
 
     def _publish(
         self,
