@@ -14,7 +14,6 @@ from deeplinear.completion.penalty import Penalty
 
 
 @pytest.mark.parametrize("depth", [*DEPTHS, 1.4, 2.5, 1e6])
-
 def test_value_is_the_integral_of_the_slope(depth):
     penalty = Penalty(depth, 0.7, 1e-3)
     mpmath.mp.dps = 30
@@ -35,16 +34,14 @@ def test_without_smoothing_it_is_the_schatten_quasi_norm_and_the_logarithm():
         np.diff(Penalty(math.inf, 1.3, 1e-30).value(s)), 1.3 * np.log(4), rtol=1e-12
     )
 
+
 @settings(deadline=None)
 @given(st.floats(1, 2), st.floats(1e-3, 10), st.floats(1e-3, 10), st.floats(0.1, 3))
-
 def test_convex_prox_solves_its_equation(depth, decay, z, curvature):
     penalty = Penalty(depth, decay, 1e-12)
     s = float(penalty.prox(np.array([z]), curvature)[0])
     if s == 0 or curvature * z <= float(penalty.slope(0.0)):
         assert s == pytest.approx(0, abs=1e-9)
     else:
-        exact = brentq(
-            lambda t: curvature * (t - z) + float(penalty.slope(t)), 0, z, xtol=1e-15
-        )
+        exact = brentq(lambda t: curvature * (t - z) + float(penalty.slope(t)), 0, z, xtol=1e-15)
         assert s == pytest.approx(exact, rel=1e-9, abs=1e-12)

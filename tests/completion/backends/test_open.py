@@ -108,7 +108,5 @@ print("numba" in sys.modules)
 
 
 def test_small_data_load_no_compiler():
-    done = subprocess.run(
-        [sys.executable, "-c", SMALL], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", SMALL], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -141,9 +141,7 @@ def test_badly_scaled_designs_agree_with_the_normal_equations(rng, weighted, r):
         ridge, free = np.zeros(Z.shape[1]), np.zeros(Z.shape[1])
         ridge[:r], free[:r], Z[:, r:] = rng.uniform(0.01, 2, r), 1, 0
         exact = [
-            np.linalg.solve(
-                Y[:, :r].T * w @ Y[:, :r] + np.diag(ridge[:r]), (w * x) @ Y[:, :r]
-            )
+            np.linalg.solve(Y[:, :r].T * w @ Y[:, :r] + np.diag(ridge[:r]), (w * x) @ Y[:, :r])
             for x, w in zip(X, weights, strict=True)
         ]
         for kind in KINDS:
@@ -290,7 +288,9 @@ def test_threads_change_nothing(rng, monkeypatch, kind, dtype):
             *passed,
             backend.residual_matmul(seen.by_row, Z, Y, X, dtype(0), 5),
             *backend.draw(seen.by_row, other, 0.0, 2.0, prior, pull, shift, noise),
-            backend.leverage(seen.by_row, mine, theirs, other, np.ones(4), one.astype(float), other),
+            backend.leverage(
+                seen.by_row, mine, theirs, other, np.ones(4), one.astype(float), other
+            ),
             backend.predict(mine, theirs, Z, Y, 0.1),
         ]
 

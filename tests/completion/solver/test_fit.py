@@ -141,7 +141,9 @@ def test_ends_are_stationary_by_finite_differences(where, depth, weighted):
 
     def value(step, dP, dQ, da, db):  # of rank r, so that no new singular value appears
         W = (found.left + step * dP) @ (found.right + step * dQ).T
-        return problem.objective(W, found.mean, found.row_bias + step * da, found.col_bias + step * db)
+        return problem.objective(
+            W, found.mean, found.row_bias + step * da, found.col_bias + step * db
+        )
 
     rng = np.random.default_rng(3)
     for _ in range(5):

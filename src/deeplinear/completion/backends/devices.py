@@ -9,7 +9,7 @@ is a backend like the others: everything else of a fit is the same code.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -152,6 +152,23 @@ def _residual_matmul(indices, values, weights, segment, number, Z, mean, Y, X, *
     return _over_lines(out, segment, len(Z))
 
 
+@cache
+def _program(
+    function: Callable,
+    mesh: Mesh,
+    split: int,
+    whole: int,
+    outputs: Specs,
+    static: tuple[tuple[str, int], ...],
+) -> Callable[..., Array | tuple[Array, ...]]:
+    """``function`` on every device of ``mesh``; all fits of a process share what JAX compiles."""
+    specs = (*[LINES] * (5 + split), *[ALL] * whole)
+    local = jax.shard_map(
+        partial(function, **dict(static)), mesh=mesh, in_specs=specs, out_specs=outputs
+    )
+    return jax.jit(local)
+
+
 class Devices(AbstractBackend):
     """The passes of a fit on JAX devices; draws and leverages on the backend ``cpu``.
 
@@ -176,7 +193,6 @@ class Devices(AbstractBackend):
         self._mesh = mesh
         self._several = len({device.process_index for device in self.devices}) > 1
         self._shards: dict[int, tuple[Compressed, Shards, tuple[Array, ...]]] = {}
-        self._calls: dict[tuple[str | int, ...], Callable[..., Array | tuple[Array, ...]]] = {}
 
     def _of(self, lines: Compressed) -> tuple[Shards, tuple[Array, ...]]:
         if id(lines) not in self._shards:
@@ -189,14 +205,7 @@ class Devices(AbstractBackend):
     def _call(
         self, function: Callable, split: int, whole: int, outputs: Specs, **static: int
     ) -> Callable:
-        key: tuple[str | int, ...] = (function.__name__, *static.values())
-        if key not in self._calls:
-            specs = (*[LINES] * (5 + split), *[ALL] * whole)
-            local = jax.shard_map(
-                partial(function, **static), mesh=self._mesh, in_specs=specs, out_specs=outputs
-            )
-            self._calls[key] = jax.jit(local)
-        return self._calls[key]
+        return _program(function, self._mesh, split, whole, outputs, tuple(static.items()))
 
     def _spread(self, shards: Shards, array: np.ndarray) -> Array:
         padded = np.zeros((shards.rows, *array.shape[1:]), array.dtype)

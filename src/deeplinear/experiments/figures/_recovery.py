@@ -76,7 +76,7 @@ def explicit(seen: RecoveryProblem, depth: float, *, max_rank: int) -> np.ndarra
         start = fit(entries, **common, strength=float(strength), max_sweeps=1, start=start)
     # in small steps, for it converges slowly where it does not recover, and grows at the ends alone
     for factor in 10.0 ** -np.arange(0, 4.1, 0.5):
-        last = {"strength": float(way[-1] * factor), "max_sweeps": 60, "tol": 1e-6}
+        last: dict[str, Any] = {"strength": float(way[-1] * factor), "max_sweeps": 60, "tol": 1e-6}
         start = fit(entries, **common, **last, start=start)
     assert start is not None
     return start.left @ start.right.T
