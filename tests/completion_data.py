@@ -1,4 +1,4 @@
-"""Tables that the tests of completion share, their objective written out, and the fit on each backend."""
+"""What tests of completion share: tables, the objective written out, the choice of a backend."""
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def observe(X, mask, weights=None, dtype=None):
 
 
 def half_observed(seed, noise):
-    """80 × 60 of rank 3, half observed: (seen triples, hidden triples with noise, the truth there)."""
+    """80 × 60 of rank 3, half observed: (seen triples, hidden noisy triples, the truth there)."""
     rng = np.random.default_rng(seed)
     truth = rng.normal(size=(80, 3)) @ rng.normal(size=(3, 60))
     mask = rng.random(truth.shape) < 0.5

@@ -1,4 +1,4 @@
-"""The objective of a completion, and slow minimizers of it, on dense arrays: nothing from the library.
+"""The objective of a completion and slow minimizers of it, on dense arrays; no library code.
 
 F = ½ Σ w_ij (W_ij + μ + a_i + b_j − x_ij)² + ½ β (|a|² + |b|²) + Σ_k f(σ_k(W̃)),
 W̃ = diag(ρ) W diag(κ),  f'(σ) = λ (σ + ε)^{2/N − 1}.

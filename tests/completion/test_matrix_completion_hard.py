@@ -1,4 +1,4 @@
-"""The estimator of long data beyond the usual: few new entries, no penalty, values far from zero."""
+"""The estimator of long data in hard cases: few new entries, no penalty, values far from zero."""
 
 import itertools
 import math

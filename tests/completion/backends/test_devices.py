@@ -27,8 +27,10 @@ truth = rng.normal(size=(m, 3)) @ rng.normal(size=(3, n)) + rng.normal(size=n)
 mask = rng.random((m, n)) < 0.3 * rng.random(m)[:, None]
 mask[:2], mask[7] = True, False  # long lines, an empty line
 rows, cols = np.nonzero(mask)
-values, weights = truth[rows, cols] + 0.3 * rng.normal(size=len(rows)), rng.uniform(0.5, 2, len(rows))
-for dtype, tolerance in [{"float64": (np.float64, 1e-11), "float32": (np.float32, 1e-4)}[sys.argv[2]]]:
+values = truth[rows, cols] + 0.3 * rng.normal(size=len(rows))
+weights = rng.uniform(0.5, 2, len(rows))
+tolerances = {"float64": (np.float64, 1e-11), "float32": (np.float32, 1e-4)}
+for dtype, tolerance in [tolerances[sys.argv[2]]]:
     seen = Observations.from_triples(rows, cols, values, (m, n), weights=weights, dtype=dtype)
     options = {"strength": 0.2, "max_rank": 10, "max_sweeps": 6, "tol": 0}
     here, there = fit(seen, **options), fit(seen, device="jax", **options)
@@ -84,7 +86,8 @@ rng = np.random.default_rng(0)
 m, n = 300, 170
 truth = rng.normal(size=(m, 3)) @ rng.normal(size=(3, n)) + rng.normal(size=n)
 rows, cols = np.nonzero(rng.random((m, n)) < 0.3 * rng.random(m)[:, None])
-seen = Observations.from_triples(rows, cols, truth[rows, cols] + 0.3 * rng.normal(size=len(rows)), (m, n))
+values = truth[rows, cols] + 0.3 * rng.normal(size=len(rows))
+seen = Observations.from_triples(rows, cols, values, (m, n))
 options = {"strength": 0.2, "max_rank": 10, "max_sweeps": 6, "tol": 0}
 here, there = fit(seen, **options), fit(seen, device="jax", **options)
 assert here.rank == there.rank == 3

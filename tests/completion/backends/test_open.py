@@ -3,7 +3,6 @@
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from deeplinear.completion.backends.base import total, width
-
 from deeplinear.completion.backends.dense import Dense, random_signs
 from deeplinear.completion.backends.threads import Loops
 from deeplinear.completion.data import observations as observations_module

@@ -1,4 +1,4 @@
-"""Depths in [1, 2), where the penalty is convex: a general optimizer, sparse data, what is refused."""
+"""Depths in [1, 2), where the penalty is convex: a general optimizer, sparse data, refusals."""
 
 import itertools
 from functools import cache

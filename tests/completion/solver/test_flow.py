@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import cache
 
 import jax.numpy as jnp
 import numpy as np
@@ -25,21 +26,27 @@ def frames(rng, m, n, s):
     return U, np.asarray(s), V
 
 
-@pytest.mark.parametrize(
-    "depth", [2.5, math.inf, *(pytest.param(depth, marks=pytest.mark.slow) for depth in (2, 4))]
-)
-def test_follows_the_dense_flow(rng, where, depth):
-    """Same start, same time: error ∝ rtol (second order), and 3e-4 at rtol 1e-6; at N = ∞ with the
-    same bulk for the edges.
-    """
+@cache
+def dense_flow(depth):
+    """(entries, start of rank 3, W at time 1.5 by the dense flow)."""
+    rng = np.random.default_rng(20231)
     X, rows, cols, seen = problem(rng)
     U, s, V = frames(rng, *X.shape, [0.9, 0.5, 0.1])
     energy = dl.Completion(rows=rows, cols=cols, values=X[rows, cols], shape=X.shape)
     start = dl.LogSVD(jnp.asarray(U), jnp.log(s), jnp.asarray(V.T))
     bulk = 0.1 if math.isinf(depth) else 0.0
-    exact = np.asarray(
-        dl.gradient_flow(energy, start, depth, t1=1.5, rtol=1e-9, chart="thin", bulk=bulk).W
-    )
+    how = {"t1": 1.5, "rtol": 1e-9, "chart": "thin", "bulk": bulk}
+    return seen, (U, s, V), np.asarray(dl.gradient_flow(energy, start, depth, **how).W)
+
+
+@pytest.mark.parametrize(
+    "depth", [2.5, math.inf, *(pytest.param(depth, marks=pytest.mark.slow) for depth in (2, 4))]
+)
+def test_follows_the_dense_flow(where, depth):
+    """Same start, same time: error ∝ rtol (second order), and 3e-4 at rtol 1e-6; at N = ∞ with the
+    same bulk for the edges.
+    """
+    seen, (U, s, V), exact = dense_flow(depth)
     errors = []
     for rtol in (1e-4, 1e-6):
         law = FlowLaw(start=(U, s, V), t1=1.5, stop=1e-12, rtol=rtol)
@@ -57,7 +64,7 @@ def test_below_depth_two_of_full_rank_too(rng, depth):
     """At depth 1 every entry decays by itself: W_ij = x_ij + (W_ij(0) − x_ij) e^{−t}."""
     X, rows, cols, seen = problem(rng, 8, 6)
     U, s, V = frames(rng, 8, 6, np.linspace(0.9, 0.3, 6))
-    law = FlowLaw(start=(U, s, V), t1=0.7, stop=1e-12, rtol=1e-7)
+    law = FlowLaw(start=(U, s, V), t1=0.7, stop=1e-12, rtol=3e-6)
     found = low_rank_flow(seen, law=law, depth=depth, bias_ridge=None)
     W0 = (U * s) @ V.T
     if depth == 1:
@@ -66,7 +73,7 @@ def test_below_depth_two_of_full_rank_too(rng, depth):
     else:
         energy = dl.Completion(rows=rows, cols=cols, values=X[rows, cols], shape=X.shape)
         exact = np.asarray(dl.gradient_flow(energy, W0, depth, t1=0.7, rtol=1e-9).W)
-    np.testing.assert_allclose(found.left @ found.right.T, exact, atol=2e-4)
+    np.testing.assert_allclose(found.left @ found.right.T, exact, atol=1e-3)
     assert np.abs(exact - W0).max() > 0.3
 
 

@@ -43,7 +43,7 @@ def test_enlarged_fits_predict_as_before(rng):
 
 
 def test_lines_that_are_not_named_stay(rng):
-    _, mask, X, _, seen = table(rng)
+    *_, seen = table(rng)
     found = fit(seen, strength=0.2)
     problem = problem_of(seen)
     state = enlarge(found, problem)

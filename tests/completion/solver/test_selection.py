@@ -17,7 +17,7 @@ def test_entries_are_held_out_once(rng):
     assert out.sum() == round(0.1 * seen.nnz)
     held = hold_out(seen, out)
     assert held.training.nnz + len(held.values) == seen.nnz
-    rows, cols, values = seen.triples()
+    values = seen.triples()[2]
     np.testing.assert_array_equal(held.values, values[out])
     np.testing.assert_array_equal(held.training.triples()[2], values[~out])
     np.testing.assert_array_equal(held.training.by_row.weights, seen.by_row.weights[~out])

@@ -53,9 +53,9 @@ def explicit(seen: RecoveryProblem, depth: float, *, max_rank: int) -> np.ndarra
     """min (λN/2) Σ σ_i^{2/N} over the matrices that agree with what is seen: the minimizer of E +
     the same for λ → 0.
 
-    Depth 2 is the nuclear norm: λ falls in half-octaves, one sweep each, and then by factors of √10,
-    down to 10⁻⁴. At a larger depth `fit` reaches the last λ in stages of its own. The rank is found;
-    ``max_rank`` is a cap.
+    Depth 2 is the nuclear norm: λ falls in half-octaves, one sweep each, and then by factors of
+    √10, down to 10⁻⁴. At a larger depth `fit` reaches the last λ in stages of its own. The rank is
+    found; ``max_rank`` is a cap.
     """
     rows, cols = np.nonzero(seen.mask)
     entries = Observations.from_triples(rows, cols, seen.truth[seen.mask], seen.truth.shape)
