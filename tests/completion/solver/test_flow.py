@@ -43,17 +43,17 @@ def dense_flow(depth):
     "depth", [2.5, math.inf, *(pytest.param(depth, marks=pytest.mark.slow) for depth in (2, 4))]
 )
 def test_follows_the_dense_flow(where, depth):
-    """Same start, same time: error ∝ rtol (second order), and 3e-4 at rtol 1e-6; at N = ∞ with the
+    """Same start, same time: error ∝ rtol (second order), and 1e-4 at rtol 1e-5; at N = ∞ with the
     same bulk for the edges.
     """
     seen, (U, s, V), exact = dense_flow(depth)
     errors = []
-    for rtol in (1e-4, 1e-6):
+    for rtol in (1e-3, 1e-5):
         law = FlowLaw(start=(U, s, V), t1=1.5, stop=1e-12, rtol=rtol)
         found = low_rank_flow(seen, law=law, depth=depth, bias_ridge=None, **where)
         assert found.status == Status.converged
         errors.append(np.linalg.norm(found.left @ found.right.T - exact) / np.linalg.norm(exact))
-    assert errors[1] < 3e-4
+    assert errors[1] < 1e-4
     assert errors[1] < 0.2 * errors[0]
     moved = np.linalg.norm(exact - (U * s) @ V.T) / np.linalg.norm(exact)
     assert moved > 0.3
