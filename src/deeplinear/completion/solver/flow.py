@@ -118,7 +118,7 @@ def low_rank_flow(
     >>> rows, cols = np.nonzero(rng.random(truth.shape) < 0.7)
     >>> seen = Observations.from_triples(rows, cols, truth[rows, cols], truth.shape)
     >>> result = low_rank_flow(seen, depth=3, max_rank=5, bias_ridge=None)
-    >>> result.converged, bool(abs(found.predict(rows, cols) - truth[rows, cols]).max() < 0.1)
+    >>> result.converged, bool(abs(result.predict(rows, cols) - truth[rows, cols]).max() < 0.1)
     (True, True)
     """
     given = {"patience": 20} | options
