@@ -18,7 +18,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import deeplinear as dl
-from deeplinear.completion.data.table import ColumnScaler, hold_out
+from deeplinear.completion.data.observations import Observations
+from deeplinear.completion.data.table import ColumnScaler
+from deeplinear.completion.solver.selection import held_out_mask, hold_out
 from deeplinear.errors import DepthError, EmptyLineWarning, InputError
 
 DEPTHS = (2, 3, 4.5, math.inf)
@@ -117,7 +119,7 @@ class TestContract:
             3, strength=0.1, validation_fraction=0, tol=1e-13, max_iter=5000
         )
         filled = imputer.fit_transform(X)
-        minimizer = imputer._standard.backward(imputer._fit.matrix())
+        minimizer = imputer._scaler.backward(imputer.model_.fit.matrix())
         np.testing.assert_allclose(filled[np.isnan(X)], minimizer[np.isnan(X)], rtol=1e-4)
 
     def test_observed_entries_are_untouched_bit_for_bit(self):
@@ -152,7 +154,7 @@ class TestContract:
         imputer = dl.DeepLinearImputer(3, strength=0.1, random_state=1).fit(X)
         hidden = np.where(imputer.validation_mask_, np.nan, X)
         again = dl.DeepLinearImputer(3, strength=0.1, validation_fraction=0).fit(hidden)
-        filled = again._standard.backward(again._fit.matrix())
+        filled = again._scaler.backward(again.model_.fit.matrix())
         assert error(filled, X, np.where(imputer.validation_mask_, np.nan, 0)) == pytest.approx(
             imputer.validation_score_
         )
@@ -273,11 +275,20 @@ class TestInvariance:
     @settings(deadline=None, max_examples=30)
     @given(st.integers(2, 200), st.floats(0.01, 0.99), st.integers(0, 100))
     def test_held_out_entries_are_observed_ones(self, count, fraction, seed):
-        observed = np.zeros((20, 10), dtype=bool)
-        observed.flat[np.random.default_rng(seed).permutation(200)[:count]] = True
-        mask = hold_out(observed, fraction, seed)
-        assert not (mask & ~observed).any()
-        assert mask.sum() == min(max(1, round(fraction * count)), count - 1)
+        rng = np.random.default_rng(seed)
+        rows, cols = np.divmod(rng.permutation(200)[:count], 10)
+        X = np.full((20, 10), np.nan)
+        X[rows, cols] = rng.normal(size=count)
+        seen = Observations.from_triples(rows, cols, X[rows, cols], X.shape)
+        out = held_out_mask(count, fraction, np.random.RandomState(seed))
+        assert out.sum() == min(max(1, round(fraction * count)), count - 1)
+        held = hold_out(seen, out)
+        np.testing.assert_array_equal(X[held.rows, held.cols], held.values)
+        kept = held.training.triples()
+        np.testing.assert_array_equal(X[kept[:2]], kept[2])
+        assert len(set(zip(*held.triples[:2], strict=True)) | set(zip(*kept[:2], strict=True))) == (
+            count
+        )
 
 
 class TestEmptyLines:
@@ -401,8 +412,12 @@ class TestStandard:
         X, _ = low_rank()
         X *= np.logspace(-100, 100, 25)
         observed = ~np.isnan(X)
-        standard = ColumnScaler.of(np.where(observed, X, 0), observed, center=True, scale=True)
-        Z = np.where(observed, standard.forward(np.where(observed, X, 0), observed), np.nan)
+        where = np.nonzero(observed)
+        seen = Observations.from_triples(*where, X[where], X.shape)
+        standard = ColumnScaler.of(seen, center=True, scale=True)
+        Z = np.full(X.shape, np.nan)
+        rows, cols, Z_seen = standard.forward(seen).triples()
+        Z[rows, cols] = Z_seen
         np.testing.assert_allclose(np.nanmean(Z, axis=0), 0, atol=1e-12)
         np.testing.assert_allclose(np.nanmean(Z**4, axis=0), 1)
         np.testing.assert_allclose(standard.backward(Z)[observed], X[observed])

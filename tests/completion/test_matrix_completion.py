@@ -270,7 +270,7 @@ class TestNewEntries:
     def test_partial_fit_with_new_ids_is_like_a_fit_of_everything(self, problem):
         rows, cols, values, truth = problem
         old = (rows < 35) & (cols < 28)
-        options = {**QUICK, "max_sweeps": 60}
+        options = {**QUICK, "max_iter": 60}
         model = dl.DeepMatrixCompletion(**options).fit((rows[old], cols[old], values[old]))
         model.partial_fit((rows[~old], cols[~old], values[~old]))
         whole = dl.DeepMatrixCompletion(**options).fit((rows, cols, values))
@@ -331,7 +331,7 @@ class TestChoice:
     def test_depth_is_chosen_too(self, problem):
         rows, cols, values, _ = problem
         model = dl.DeepMatrixCompletion(
-            depths=(2, 3, math.inf), strengths=(0.4, 0.1), max_rank=5, random_state=0
+            depth=(2, 3, math.inf), strength=(0.4, 0.1), max_rank=5, random_state=0
         )
         model.fit((rows, cols, values))
         assert {trial.depth for trial in model.trials_} == {2, 3, math.inf}
@@ -341,7 +341,7 @@ class TestChoice:
     def test_parameters_are_only_stored(self):
         model = dl.DeepMatrixCompletion(depth=4, clip=(1, 5), n_draws=3)
         assert clone(model).get_params() == model.get_params()
-        cv = dl.DeepMatrixCompletion(depth=(2, 5), strengths=[0.1])
+        cv = dl.DeepMatrixCompletion(depth=(2, 5), strength=[0.1])
         assert clone(cv).get_params() == cv.get_params()
 
     def test_score_is_minus_the_error(self, problem, fitted):

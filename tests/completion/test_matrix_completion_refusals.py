@@ -55,7 +55,7 @@ class TestRefusals:
             ({"strength": "auto"}, InputError, "validation_fraction must be positive"),
             ({"clip": (4, 1)}, InputError, "clip must be"),
             ({"clip": (1, 2, 3)}, InputError, "clip must be"),
-            ({"features": True}, InputError, "features needs ensemble > 1"),
+            ({"implicit_feedback": True}, InputError, "implicit_feedback needs n_draws ≥ 1"),
             ({"columns": ("a", "b")}, InputError, "columns must be three names"),
             ({"duplicates": "first"}, InputError, "'duplicates' parameter"),
             ({"unseen": "zero"}, InputError, "'unseen' parameter"),
