@@ -28,6 +28,7 @@ TREE = {
             "spectrum",
             "status",
         ],
+        ["depths"],
         ["checks"],
         ["energies"],
         ["geometry"],

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import deeplinear as dl
+from deeplinear.completion.backends.base import AbstractBackend, Pass, total
+from deeplinear.completion.backends.dense import random_signs
 from deeplinear.dynamics.coordinates import AbstractCoordinates
 from deeplinear.dynamics.ensembles.linear import axpy
 from deeplinear.dynamics.ensembles.steppers import AbstractStepper, StepTrial
@@ -195,3 +197,60 @@ class TestStepper:
     def test_an_unknown_name_is_refused(self):
         with pytest.raises(dl.InputError, match="AbstractStepper"):
             dl.ensemble(ENERGY, START[None], 3, method="heun")
+
+
+class TestBackend:
+    """Every line's problem solved exactly, one line after the other."""
+
+    class Exact(AbstractBackend):
+        def entries(self, lines, Y):
+            for i, count in enumerate(lines.counts):
+                part = slice(lines.indptr[i], lines.indptr[i] + count)
+                w = lines.weights[part] if lines.weights.size else np.ones(count)
+                yield i, lines.indices[part], lines.values[part], w, Y[lines.indices[part]]
+
+        def solve(self, lines, Z, Y, mean, ridge, extra, scale, free, steps):
+            seen = []
+            for i, _, x, w, y in self.entries(lines, Y):
+                e, z = x - mean - y @ Z[i], Z[i].copy()
+                seen.append(Pass(w @ e**2 / 2, z * ((w * e) @ y), z**2 * (w @ y**2)))
+                if steps:
+                    moving = free > 0
+                    A = (w[:, None] * y).T @ y + np.diag(ridge * scale[i] + extra)
+                    c = (w * (x - mean)) @ y - A[:, ~moving] @ z[~moving]
+                    Z[i, moving] = np.linalg.lstsq(A[np.ix_(moving, moving)], c[moving])[0]
+            return total(seen)
+
+        def residual_matmul(self, lines, Z, Y, X, mean, seed):
+            out = np.zeros((len(Z), X.shape[1]))
+            signs = random_signs(len(Z), len(Y), seed) if seed else np.ones((len(Z), len(Y)))
+            for i, j, x, w, y in self.entries(lines, Y):
+                out[i] = (signs[i, j] * w * (x - mean - y @ Z[i])) @ X[j]
+            return out
+
+        def draw(self, lines, other, mean, precision, prior, pull, shift, noise):
+            raise NotImplementedError
+
+        def leverage(self, lines, mine, theirs, other, ridge, scale, asked):
+            raise NotImplementedError
+
+    @pytest.mark.parametrize("depth", [2, 3, math.inf])
+    def test_a_fit_on_it_ends_where_the_others_do(self, rng, depth):
+        truth = rng.normal(size=(20, 2)) @ rng.normal(size=(2, 15))
+        X = np.where(rng.random(truth.shape) < 0.7, truth + 0.1 * rng.normal(size=(20, 15)), np.nan)
+        options = {"strength": 0.3, "validation_fraction": 0, "tol": 1e-12, "max_iter": 2000}
+        usual = dl.DeepLinearImputer(depth, random_state=0, **options).fit(X)
+        found = dl.DeepLinearImputer(depth, random_state=0, device=self.Exact(), **options).fit(X)
+        assert found.converged_
+        assert usual.converged_
+        assert found.rank_ == usual.rank_
+        ends = [x.model_.fit.objective[-1] for x in (found, usual)]
+        np.testing.assert_allclose(*ends, rtol=1e-8)
+        np.testing.assert_allclose(found.transform(X), usual.transform(X), atol=1e-4)
+
+    def test_a_part_that_is_missing_is_named(self):
+        class Half(AbstractBackend):
+            pass
+
+        with pytest.raises(TypeError, match="leverage"):
+            Half()

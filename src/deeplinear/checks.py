@@ -9,42 +9,15 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, PyTree
 
-from .errors import DepthError, InputError, PrecisionError
+from .depths import check_depth as check_depth  # beside the other checks
+from .errors import InputError, PrecisionError
 
 T = TypeVar("T")
-Depth = TypeVar("Depth", bound=ArrayLike)
 
 
 def is_traced(*values: PyTree) -> bool:
     """Whether any array in the given pytrees is a tracer, which has no value to look at."""
     return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(values))
-
-
-def check_depth(depth: Depth, name: str = "depth", *, scalar: bool = False) -> Depth:
-    """``depth`` unchanged if it is a real number ≥ 1 or ``math.inf``; `DepthError` otherwise.
-
-    Arrays of depths pass if all entries do, except where the caller needs one number (``scalar``).
-
-    A traced depth (inside ``jit``, ``vmap`` or ``grad``) has no value to look at; there
-    `inverse_depth` turns a depth out of range into NaN.
-    """
-    if scalar and np.ndim(depth) != 0:
-        raise DepthError(
-            f"{name} must be one number here, got shape {np.shape(depth)}: use jax.vmap for "
-            "several."
-        )
-    if isinstance(depth, jax.core.Tracer):
-        return depth
-    try:
-        values = np.asarray(depth, dtype=float)
-    except (TypeError, ValueError):
-        raise DepthError(f"{name} must be a real number ≥ 1 or math.inf, got {depth!r}.") from None
-    if not np.all(values >= 1):
-        raise DepthError(
-            f"{name} must be ≥ 1 (a real number or math.inf), got {depth!r}: use 1 for no depth at "
-            "all."
-        )
-    return depth
 
 
 def raise_if(value: T, condition: ArrayLike, error: Exception) -> T:

@@ -123,6 +123,8 @@ class TestRefusals:
             ("a,b\n1,\n,2\n", ["--strength", "-1"], "'strength' parameter"),
             ("a,b\n1,\n,2\n", ["--regularization", "none"], "'regularization' parameter"),
             ("a,b\n1,\n,2\n", ["--validation-fraction", "1.5"], "'validation_fraction' parameter"),
+            ("a,b\n1,\n,2\n", ["--device", "tpu"], "--device: 'tpu' is none of cpu, gpu, jax"),
+            ("a,b\n1,\n,2\n", ["--draws", "-1"], "--draws: -1 is negative"),
             ("a,b\n1,\n,2\n", ["--max-rank", "0"], "'max_rank' parameter"),
             ("", [], "is empty"),
             ("a,b\n,\n,\n", [], "no observed entry"),
@@ -268,7 +270,7 @@ class TestLists:
         assert "a.npz' is a list of entries" in one_line(result.stderr)
         assert "run deeplinear ratings instead" in one_line(result.stderr)
 
-    @pytest.mark.parametrize("option", ["--model", "--at", "--draws", "--duplicates", "--device"])
+    @pytest.mark.parametrize("option", ["--model", "--at", "--duplicates", "--ensemble"])
     def test_options_of_the_other_command(self, tmp_path, table, option):
         result = run("complete", table, "-o", tmp_path / "out.csv", option, "1")
         assert result.exit_code == 2

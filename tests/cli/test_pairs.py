@@ -60,7 +60,7 @@ class TestPairs:
             in one_line(result.stderr)
         )
         found = pd.read_csv(output) if suffix == "csv" else pd.read_parquet(output)
-        expected = dl.DeepMatrixCompletionCV.load(model).predict(users, items)
+        expected = dl.DeepMatrixCompletion.load(model).predict(users, items)
         np.testing.assert_allclose(found.prediction[:3], expected, rtol=1e-12)
         assert found.user.astype(str).tolist() == [*map(str, users), "eve"]
 

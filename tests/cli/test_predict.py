@@ -35,7 +35,7 @@ def source(ratings, tmp_path):
 
 
 class TestRecommend:
-    def test_models_of_both_estimators_and_few_columns(self, tmp_path):
+    def test_few_columns(self, tmp_path):
         rows, cols = np.divmod(np.arange(30), 5)
         keep = np.arange(30) % 3 > 0
         model = dl.DeepMatrixCompletion(**FIXED).fit(
@@ -155,3 +155,11 @@ class TestPredict:
         result = run("predict", tmp_path / "m.dln", "--at", tmp_path / "p.csv")
         assert result.exit_code == 2
         assert "9 is not between 1 and 8" in one_line(result.stderr)
+
+
+def test_a_model_of_tables_is_refused(tmp_path):
+    table = np.where(np.eye(6) > 0, np.nan, np.arange(36.0).reshape(6, 6))
+    dl.DeepLinearImputer(strength=0.2, random_state=0).fit(table).save(tmp_path / "t.dln")
+    result = run("recommend", tmp_path / "t.dln")
+    assert result.exit_code == 2
+    assert "is a model of tables, which have no pairs of ids" in one_line(result.stderr)

@@ -65,7 +65,7 @@ def test_predictions_and_recommendations(source, frame, tmp_path):
     assert (found.low < found.prediction).all()
     assert (found.prediction < found.high).all()
 
-    loaded = dl.DeepMatrixCompletionCV.load(model)
+    loaded = dl.DeepMatrixCompletion.load(model)
     np.testing.assert_allclose(
         found.prediction[:50], loaded.predict(found.user[:50], found.item[:50]), rtol=1e-12
     )
@@ -102,7 +102,7 @@ def test_matrices_count_from_one(frame, tmp_path):
     assert result.exit_code == 0, result.output
     found = pd.read_csv(tmp_path / "o.csv")
     assert found.row.tolist() == [1, 2]
-    loaded = dl.DeepMatrixCompletionCV.load(tmp_path / "m.dln")
+    loaded = dl.DeepMatrixCompletion.load(tmp_path / "m.dln")
     np.testing.assert_allclose(found.prediction, loaded.predict([0, 1], [0, 0]), rtol=1e-12)
     listed = run("recommend", tmp_path / "m.dln", "--ids", "1", "-k", "1")
     expected = loaded.recommend([0], 1)[0][0, 0] + 1
@@ -130,7 +130,7 @@ def test_a_report(source, tmp_path):
         ([*COLUMNS, "--model", "OUT.dln", "--at", "x.csv"], "--at: the predictions need a file"),
         ([*COLUMNS, "-o", "OUT.csv", "--depth", "1,2"], "--depth: long data need depths ≥ 2"),
         ([*COLUMNS, "-o", "OUT.csv", "--max-rank", "99"], "max_rank must be at most"),
-        ([*COLUMNS, "-o", "OUT.csv", "--strength", "-1"], "strengths must hold finite numbers"),
+        ([*COLUMNS, "-o", "OUT.csv", "--strength", "-1"], "'strength' parameter of Deep"),
         (["--rows", "who", "-o", "OUT.csv"], "--rows: .* has no column 'who'"),
     ],
 )
@@ -164,7 +164,7 @@ def watch(state):
     print(state.stage, flush=True)
     time.sleep(slow)
 model = dl.DeepMatrixCompletion(
-    strength=0.2, validation_fraction=0, max_rank=10, max_sweeps=40, tol=0.0,
+    strength=0.2, validation_fraction=0, max_rank=10, max_iter=40, tol=0.0,
     random_state=0, threads=1, checkpoint=sys.argv[1], callback=watch,
 )
 model.fit(ratings.triples)

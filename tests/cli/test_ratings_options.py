@@ -49,7 +49,7 @@ class TestFew:
         assert found.low.isna().all()
         assert found.high.isna().all()
         assert "nan" not in (tmp_path / "o.csv").read_text()
-        assert dl.DeepMatrixCompletionCV.load(tmp_path / "m.dln").predict([0], [0]).shape == (1,)
+        assert dl.DeepMatrixCompletion.load(tmp_path / "m.dln").predict([0], [0]).shape == (1,)
 
 
 class TestOptions:
@@ -82,12 +82,12 @@ class TestOptions:
         options = ["--validation-fraction", "0", "--max-iter", "7"]
         result = run("ratings", source, *COLUMNS, "--model", tmp_path / "m.dln", *QUICK, *options)
         assert result.exit_code == 0, result.output
-        loaded = dl.DeepMatrixCompletionCV.load(tmp_path / "m.dln")
+        loaded = dl.DeepMatrixCompletion.load(tmp_path / "m.dln")
         expected = dl.DeepMatrixCompletion(
-            depth=3, strength=0.2, max_rank=4, validation_fraction=0, random_state=0, max_sweeps=7
+            depth=3, strength=0.2, max_rank=4, validation_fraction=0, random_state=0, max_iter=7
         ).fit(ratings.triples)
         assert loaded.strength_ == 0.2
-        assert loaded.n_sweeps_ <= 7
+        assert loaded.n_iter_ <= 7
         pairs = ratings.users[:9], ratings.items[:9]
         np.testing.assert_allclose(loaded.predict(*pairs), expected.predict(*pairs), rtol=1e-10)
 
@@ -107,7 +107,7 @@ class TestRepetitions:
         for choice, expected in (("mean", value + 1.5), ("last", value + 3)):
             result = run("ratings", source, *options, "--duplicates", choice, "--force")
             assert result.exit_code == 0, result.output
-            model = dl.DeepMatrixCompletionCV.load(tmp_path / "m.dln")
+            model = dl.DeepMatrixCompletion.load(tmp_path / "m.dln")
             place = list(model.row_ids_).index(user), list(model.col_ids_).index(item)
             assert model.complete()[place] == pytest.approx(expected)
         assert "none of error, mean, last" in one_line(
@@ -120,8 +120,8 @@ class TestDevice:
         few = ["--max-iter", "4", "--validation-fraction", "0", "--device", "jax"]
         result = run("ratings", source, *COLUMNS, "--model", tmp_path / "m.dln", *QUICK, *few)
         assert result.exit_code == 0, result.output
-        model = dl.DeepMatrixCompletionCV.load(tmp_path / "m.dln")
-        options = {**FIXED, "depth": 3, "strength": 0.2, "max_rank": 4, "max_sweeps": 4}
+        model = dl.DeepMatrixCompletion.load(tmp_path / "m.dln")
+        options = {**FIXED, "depth": 3, "strength": 0.2, "max_rank": 4, "max_iter": 4}
         cpu = dl.DeepMatrixCompletion(**options).fit(ratings.triples)
         np.testing.assert_allclose(
             model.predict(ratings.pairs), cpu.predict(ratings.pairs), rtol=1e-8

@@ -160,7 +160,8 @@ def test_bad_input(rng):
     with pytest.raises(dl.SingularOperatorError, match="full rank"):
         curvature.sectional(np.ones((2, 2)), X, Y, 2)
     with pytest.raises(dl.SingularOperatorError, match="square"):
-        curvature.scalar(rng.normal(size=(3, 2)), math.inf)
+        # a function and a shape that another test compiles too
+        curvature.sectional(*rng.normal(size=(3, 3, 2)), math.inf)
     with pytest.raises(dl.InputError, match="a direction must have the shape"):
         curvature.sectional(np.eye(2), X, np.ones((3, 2)), 2)
     with pytest.raises(dl.DepthError):

@@ -16,7 +16,7 @@ from deeplinear.report.long_report import (
 @pytest.fixture(scope="module")
 def fitted():
     ratings = dl.datasets.make_ratings(60, 40, 900, seed=5)
-    return dl.DeepMatrixCompletionCV(depths=(2, 3), max_rank=4, random_state=0).fit(ratings.triples)
+    return dl.DeepMatrixCompletion(depth=(2, 3), max_rank=4, random_state=0).fit(ratings.triples)
 
 
 def test_the_validation_curve_is_that_of_the_trials(fitted):

@@ -11,7 +11,10 @@ from ..atomic import write_atomically
 from ..errors import InputError
 from .console import Interrupted, Watch, gathered_warnings, progress_bar, summary, tidy_exit
 from .options import (
+    DEVICES,
     Depth,
+    Device,
+    Draws,
     Force,
     MaxIter,
     MaxRank,
@@ -22,6 +25,8 @@ from .options import (
     Strength,
     ValidationFraction,
     check_checkpoint,
+    check_choice,
+    check_draws,
     check_report,
     command_line,
     parse_depths,
@@ -57,6 +62,8 @@ def complete(
     ] = None,
     validation_fraction: ValidationFraction = 0.1,
     seed: Seed = 0,
+    draws: Draws = 0,
+    device: Device = "cpu",
     knn: Annotated[
         bool, typer.Option("--knn", help="Compare with scikit-learn's KNNImputer too.")
     ] = False,
@@ -89,8 +96,12 @@ def complete(
             "max_rank": max_rank,
             "max_iter": max_iter,
             "validation_fraction": validation_fraction,
+            "n_draws": draws,
+            "device": device,
             "random_state": seed,
         }
+        check_draws(draws)
+        check_choice("--device", device, DEVICES)
         if len(depths) > 1 and not validation_fraction > 0:
             raise InputError(
                 "--validation-fraction: 0 leaves nothing to compare depths on; give one --depth."
@@ -150,18 +161,11 @@ class _Fits:
 
         On Ctrl-C the best iterate so far is saved, and `Interrupted` raised.
         """
-        from ..report.compare import (
-            best,
-            column_means,
-            compare_depths,
-            depth_name,
-            nearest_neighbours,
-        )
+        from ..report.compare import best, column_means, compare_depths, nearest_neighbours
 
         values = self.table.values
-        console = Console(stderr=True, quiet=True) if quiet else errors
-        with gathered_warnings(errors), progress_bar(console) as bar:
-            watch = Watch(bar, self.depths, depth_name)
+        with gathered_warnings(errors), progress_bar(errors, quiet=quiet) as bar:
+            watch = Watch(bar, self.depths)
             try:
                 networks, held_out = compare_depths(
                     values, self.depths, progress=watch.report, on_done=watch.done, **self.options

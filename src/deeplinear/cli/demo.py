@@ -26,13 +26,12 @@ def demo(
     with tidy_exit(errors):
         check_report(report, force)
         from ..report import demo as demonstration
-        from ..report.compare import depth_name
         from ..report.report import write_report
 
         studies = []
         for start in (demonstration.photograph(quick), demonstration.digits(quick)):
             with gathered_warnings(errors), progress_bar(errors) as bar:
-                watch = Watch(bar, demonstration.DEPTHS, depth_name)
+                watch = Watch(bar, demonstration.DEPTHS)
                 study = demonstration.complete(start, progress=watch.report, on_done=watch.done)
             studies.append(study)
             out.print(summary(study.candidates, study.best, study.title))

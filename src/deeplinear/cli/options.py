@@ -36,6 +36,11 @@ ValidationFraction = Annotated[
 Seed = Annotated[
     int, typer.Option("--seed", help="Chooses the held-out entries and every random start.")
 ]
+Draws = Annotated[
+    int, typer.Option("--draws", help="Average this many posterior draws; 0: the fit alone.")
+]
+Device = Annotated[str, typer.Option("--device", help="cpu, gpu, or jax (its default devices).")]
+DEVICES = ("cpu", "gpu", "jax")
 Report = Annotated[Path | None, typer.Option("--report", help="Folder for an HTML + PNG report.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors and warnings only.")]
@@ -78,6 +83,11 @@ def parse_strength(text: str) -> float | Literal["auto"]:
 def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise InputError(f"{option}: '{value}' is none of {', '.join(choices)}; give one of them.")
+
+
+def check_draws(draws: int) -> None:
+    if draws < 0:
+        raise InputError(f"--draws: {draws} is negative; give 0 or more.")
 
 
 def check_checkpoint(checkpoint: Path, source: Path, output: Path | None) -> None:

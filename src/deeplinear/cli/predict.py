@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from ..atomic import write_atomically
+from ..errors import InputError
 from .console import gathered_warnings, tidy_exit
 from .options import Force, ListOutput
 
@@ -85,13 +86,17 @@ def recommend(
 
 
 def load_model(path: Path) -> "DeepMatrixCompletion":
-    """The saved estimator of long data, of either class."""
+    """The saved estimator of long data."""
+    from ..completion.imputer import DeepLinearImputer
     from ..completion.matrix_completion import DeepMatrixCompletion
-    from ..completion.matrix_completion_cv import DeepMatrixCompletionCV
     from ..completion.model import file_format
 
-    one = file_format.kind_of(path) == DeepMatrixCompletion._kind
-    return (DeepMatrixCompletion if one else DeepMatrixCompletionCV).load(path)
+    if file_format.kind_of(path) == DeepLinearImputer.__name__:
+        raise InputError(
+            f"MODEL: '{path}' is a model of tables, which have no pairs of ids; in Python, "
+            "DeepLinearImputer.load(path).transform(table) completes a table."
+        )
+    return DeepMatrixCompletion.load(path)
 
 
 def _check_output(output: Path | None, force: bool) -> None:

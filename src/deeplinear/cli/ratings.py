@@ -1,6 +1,5 @@
 """``deeplinear ratings``: long data, one line per observed entry (ratings, measurements)."""
 
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,12 @@ from rich.console import Console
 
 from ..atomic import write_atomically
 from ..errors import InputError
-from .console import gathered_warnings, progress_bar, tidy_exit
+from ..labels import depth_label
+from .console import BarFollower, gathered_warnings, progress_bar, tidy_exit
 from .options import (
+    DEVICES,
+    Device,
+    Draws,
     Force,
     MaxIter,
     MaxRank,
@@ -24,6 +27,7 @@ from .options import (
     ValidationFraction,
     check_checkpoint,
     check_choice,
+    check_draws,
     check_report,
     command_line,
     parse_depths,
@@ -33,7 +37,6 @@ from .options import (
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from ..completion._training import FitProgress
     from ..completion.matrix_completion import DeepMatrixCompletion
     from ..files.long import Triples
     from .pairs import Pairs
@@ -68,13 +71,11 @@ def ratings(
     max_iter: MaxIter = None,
     validation_fraction: ValidationFraction = 0.1,
     seed: Seed = 0,
-    draws: Annotated[
-        int, typer.Option(help="Average this many posterior draws; 0: the fit alone.")
-    ] = 0,
+    draws: Draws = 0,
     duplicates: Annotated[
         str, typer.Option(help="Entries that come more than once: error, mean or last.")
     ] = "error",
-    device: Annotated[str, typer.Option(help="cpu, gpu, or jax (its default devices).")] = "cpu",
+    device: Device = "cpu",
     report: Report = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="File from which a killed fit goes on when called again.")
@@ -173,24 +174,23 @@ def _parameters(
         )
     if max_iter is not None and max_iter < 1:
         raise InputError(f"--max-iter: {max_iter} sweeps fit nothing; give at least 1.")
-    if draws < 0:
-        raise InputError(f"--draws: {draws} is negative; give 0 or more.")
+    check_draws(draws)
     check_choice("--regularization", regularization, ("explicit", "implicit"))
     check_choice("--duplicates", duplicates, ("error", "mean", "last"))
-    check_choice("--device", device, ("cpu", "gpu", "jax"))
+    check_choice("--device", device, DEVICES)
     if regularization == "implicit" and not isinstance(strength, str) and not 0 < strength < 1:
         raise InputError(
             "--strength: of the implicit flow the part of the energy where it stops, between 0 and "
             "1."
         )
     return {
-        "depths": depths,
+        "depth": depths[0] if len(depths) == 1 else tuple(depths),
         "regularization": regularization,
-        "strengths": None if isinstance(strength, str) else (strength,),
+        "strength": strength,
         "max_rank": max_rank,
-        "max_sweeps": max_iter,
+        "max_iter": max_iter,
         "validation_fraction": validation_fraction,
-        "ensemble": max(draws, 1),
+        "n_draws": draws,
         "duplicates": duplicates,
         "device": device,
         "random_state": seed,
@@ -207,8 +207,7 @@ def _run(job: Job, parameters: dict[str, object], out: Console, errors: Console)
     _say(out, f"{job.source.name}: {data.describe()}")
     wanted = _wanted(job, data)
     begin = time.perf_counter()
-    bar_console = Console(stderr=True, quiet=True) if job.quiet else errors
-    with gathered_warnings(errors), progress_bar(bar_console) as bar:
+    with gathered_warnings(errors), progress_bar(errors, quiet=job.quiet) as bar:
         estimator = _fit(job, data, parameters, bar)
         seconds = time.perf_counter() - begin
         if job.model is not None:  # first: whatever happens to the predictions, the fit is kept
@@ -253,13 +252,12 @@ def _fit(
     job: Job, data: "Triples", parameters: dict[str, object], bar: "Progress"
 ) -> "DeepMatrixCompletion":
     from ..completion.data.observations import RepeatedEntriesError
-    from ..completion.matrix_completion_cv import DeepMatrixCompletionCV
+    from ..completion.matrix_completion import DeepMatrixCompletion
 
-    watch = _Watch(bar)
-    estimator = DeepMatrixCompletionCV(
+    estimator = DeepMatrixCompletion(
         **parameters,
         columns=data.names,  # so that `predict` finds the columns of its pairs
-        callback=watch.report,
+        callback=BarFollower(bar),
         checkpoint=None if job.checkpoint is None else str(job.checkpoint),
     )
     try:
@@ -281,35 +279,18 @@ def _summary(estimator: "DeepMatrixCompletion", seconds: float) -> list[str]:
         best = min(trials, key=lambda trial: trial.validation_rmse)
         star = " ★" if depth == estimator.depth_ else ""
         lines.append(
-            f"  depth {depth:g}: held-out RMSE {best.validation_rmse:.4f} (strength "
+            f"  {depth_label(depth)}: held-out RMSE {best.validation_rmse:.4f} (strength "
             f"{best.strength:.3g}, rank {best.rank}){star}"
         )
     rank = f"rank {estimator.rank_}"
     if estimator.regularization == "implicit":  # of full rank, most of it tiny
         rank = f"effective rank {estimator.effective_rank_:.1f}"
     lines.append(
-        f"Fitted at depth {estimator.depth_:g}: {rank}, train RMSE {estimator.train_score_:.4f}, "
-        f"{seconds:.1f} s"
+        f"Fitted at {depth_label(estimator.depth_)}: {rank}, train RMSE "
+        f"{estimator.train_score_:.4f}, {seconds:.1f} s"
     )
     return lines
 
 
 def _say(out: Console, line: str) -> None:
     out.print(line, highlight=False, soft_wrap=True, markup=False)
-
-
-class _Watch:
-    """A progress bar with the stage, the objective and the held-out error."""
-
-    def __init__(self, bar: "Progress") -> None:
-        self._bar, self._task = bar, bar.add_task("starting", total=1.0)
-
-    def report(self, state: "FitProgress") -> None:
-        parts = [state.stage]
-        if state.objective is not None:
-            parts.append(f"objective {state.objective:.5g}")
-        if state.validation_rmse is not None:
-            parts.append(f"held-out RMSE {state.validation_rmse:.4f}")
-        # a state that does not know how much is done leaves the bar where it is
-        done = None if state.done is None or math.isnan(state.done) else state.done
-        self._bar.update(self._task, description=", ".join(parts), completed=done)

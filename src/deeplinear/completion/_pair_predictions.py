@@ -67,7 +67,7 @@ class PairPredictions(CompletionEstimator):
     def interval(
         self, rows: Pairs, cols: IdVector | None = None, *, coverage: float = 0.9
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(low, high) = x̂ ∓ q · deviation, q such that a part ``coverage`` of held-out entries is in.
+        """(low, high) = x̂ ∓ q · deviation, q such that ``coverage`` of held-out entries are in.
 
         The deviations separate sure predictions from unsure ones, split-conformal calibration makes
         the coverage right on average for new entries that are like the held-out ones. Without
@@ -86,7 +86,7 @@ class PairPredictions(CompletionEstimator):
         *,
         random_state: RandomState = None,
     ) -> np.ndarray:
-        """``n`` draws of new entries at the pairs from the posterior, noise included (n, len(rows)).
+        """``n`` posterior draws of new entries at the pairs, noise included, (n, len(rows)).
 
         A chain of ``burn_in`` + n sweeps that starts at the fit; successive draws are a little
         correlated. ``random_state``: default that of the estimator. Needs the training entries.
@@ -97,7 +97,7 @@ class PairPredictions(CompletionEstimator):
         return np.stack([draw_entries(sample, row_codes, col_codes, rng) for sample, rng in chain])
 
     def complete(self) -> np.ndarray:
-        """The whole matrix (m, n): observed entries as given, predictions elsewhere, ids in order."""
+        """The whole matrix (m, n): observed entries as given, predictions elsewhere."""
         check_is_fitted(self)
         seen = self._entries("complete()")
         m, n = seen.shape
@@ -145,7 +145,7 @@ class PairPredictions(CompletionEstimator):
         return other
 
     def transform(self, X: Data, y: ArrayLike | None = None) -> np.ndarray:
-        """New rows completed (rows, n): entries of ``X`` as given, `fold_in`'s predictions elsewhere."""
+        """New rows completed (rows, n): ``X`` where observed, `fold_in`'s predictions elsewhere."""
         return self.fold_in(X, y).complete()
 
     def recommend(
@@ -161,7 +161,7 @@ class PairPredictions(CompletionEstimator):
         return recommend(self.model_, ids, k, exclude_seen=exclude_seen)
 
     def score(self, X: Data, y: ArrayLike | None = None) -> float:
-        """−(root-mean-square error) on entries with ids: pairs and values, triples, a long frame."""
+        """−(root-mean-square error) on entries with ids: pairs and values, triples, long frames."""
         check_is_fitted(self)
         carries = isinstance(X, tuple | Entries) or is_long_frame(X, self.columns)
         if y is None and not carries:

@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from ..checks import check_depth
+from ..depths import check_depth
 from ..errors import InputError
 from ._saving import SavedEstimator
+from .backends.base import AbstractBackend
 from .backends.open import DEVICES
 from .solver.flow import NO_ENERGY
 
@@ -40,7 +41,7 @@ class CompletionParameters(SavedEstimator):
         "max_iter": [Interval(Integral, 1, None, closed="left"), None],
         "tol": [Interval(Real, 0, None, closed="left")],
         "threads": [Interval(Integral, 1, None, closed="left"), None],
-        "device": [StrOptions(set(DEVICES))],
+        "device": [StrOptions(set(DEVICES)), AbstractBackend],
         "random_state": ["random_state"],
         "checkpoint": [str, os.PathLike, None],
         "verbose": ["boolean"],

@@ -38,7 +38,7 @@ class SavedEstimator(BaseEstimator):
         return self.model_.seen
 
     def save(self, path: PathLike, *, entries: bool = True) -> None:
-        """Write the model to a file of numbers and text (`deeplinear.completion.model.file_format`).
+        """Write the model to a file of numbers and text, laid out as `model.file_format` says.
 
         ``entries=False`` leaves the training entries out: smaller, and none of them leaves the
         house; then there is nothing that needs them: no deviations, draws, ``partial_fit`` or

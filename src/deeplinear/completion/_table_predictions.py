@@ -22,7 +22,7 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 class Table:
-    """A table as it came: float64 values (0 where missing), the mask of what is observed, itself."""
+    """A table: float64 values (0 where missing), the mask of what is observed, and as given."""
 
     def __init__(self, values: Array, observed: Mask, given: np.ndarray) -> None:
         self.values, self.observed, self.given = values, observed, given
@@ -58,7 +58,7 @@ class TablePredictions(CompletionEstimator):
         return self._deviation(table, self._folded(table))
 
     def interval(self, X: ArrayLike, *, coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-        """(low, high), tables of the shape of X, such that a part ``coverage`` of new entries is in.
+        """(low, high), tables of the shape of X that hold a part ``coverage`` of new entries.
 
         x̂ ∓ q · deviation with q from the held-out entries (split-conformal); observed entries are
         both ends. Without held-out entries q is that of a normal law; where the fit leaves no
@@ -75,7 +75,7 @@ class TablePredictions(CompletionEstimator):
     def draws(
         self, n: int, X: ArrayLike | None = None, *, random_state: RandomState = None
     ) -> np.ndarray:
-        """``n`` completed tables drawn from the posterior, noise included (n, n_samples, n_features).
+        """``n`` completed tables drawn from the posterior, noise included (n, samples, features).
 
         Observed entries stay as they are: this is multiple imputation. X: default the table of the
         fit. A chain of ``burn_in`` + n sweeps that starts at the fit; successive draws are a little

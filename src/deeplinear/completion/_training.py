@@ -28,7 +28,6 @@ from .posterior.draws import RandomState
 from .posterior.gibbs import Sample, draw
 from .solver.fit import LowRankFit
 from .solver.flow import MAX_STEPS, FlowLaw
-from .solver.path import held_out_error
 from .solver.selection import (
     Choice,
     Explicit,
@@ -171,11 +170,12 @@ class CompletionEstimator(CompletionParameters):
         self, method: Explicit | Implicit, held: HoldOut, options: dict[str, Any]
     ) -> Choice:
         callback = self._fitted if self._callback else None
-        self._tried = 0
+        self._tried, self._watched = 0, held
         depths, strengths = self._depths(), self._strengths()
         self._to_try = len(depths) * len(strengths)
         choice = method.choose(held, depths, strengths, callback=callback, **options)
         self.trials_ = choice.trials
+        del self._watched
         return choice
 
     def _row_ridge_factor(self, held: HoldOut, fit: LowRankFit) -> float:
@@ -300,7 +300,9 @@ class CompletionEstimator(CompletionParameters):
         """Report one fit of the choice."""
         self._tried += 1
         stage = f"{depth_label(fit.depth)}, strength {fit.strength:.3g}: rank {fit.rank}"
-        error = held_out_error(fit)
+        held = self._watched
+        gaps = held.values - fit.predict(held.rows, held.cols)
+        error = root_mean_square(gaps * self._units(held.cols))
         part = self._tried / self._to_try
         return self._report(stage, part, fit.objective[-1], error, self._completion(fit))
 

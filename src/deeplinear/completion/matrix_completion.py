@@ -121,7 +121,8 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
     trials_ : tuple
         Depth, strength, held-out error, rank and sweeps of everything tried.
     status_, converged_ : Status, bool
-        How the last fit ended, whether it ended where it was meant to, and not because ``max_iter`` was reached.
+        How the last fit ended; whether it ended where it was meant to, and not because
+        ``max_iter`` was reached.
     model_ : Model
         Everything that predictions need.
 

@@ -1,6 +1,4 @@
-"""Files from the web: downloaded once into a cache, resumed after an interruption, checked against
-a checksum.
-"""
+"""Files from the web: downloaded once into a cache, resumed, and checked by a checksum."""
 
 import hashlib
 import os

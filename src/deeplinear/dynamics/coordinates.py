@@ -52,11 +52,14 @@ def _squared_norm(M: Array, GV: Array, GtU: Array, log_s: Array, problem: FlowPr
     a sum of squares, so that nothing cancels near a minimizer.
     """
     nu = problem.nu
+    # the pairs within the k singular spaces; the diagonal is taken out, since λ acts on it too
     inside = jnp.exp(log_kernel(log_s[:, None], log_s, nu)) * M**2
+    # a singular value that is zero does not decay, also at N = ∞, where σ^{1/N} is 1
     decay = problem.weight_decay * jnp.where(jnp.isneginf(log_s), 0.0, _power(log_s, nu))
     diagonal = _power(log_s, 1 - nu) * jnp.diagonal(M) + decay
     total = jnp.sum(inside) - jnp.sum(jnp.diagonal(inside)) + jnp.sum(diagonal**2)
     if GV.shape[0] + GtU.shape[0] > 2 * log_s.size:
+        # the pairs (σ_i, 0): of GV and GᵀU what lies outside U and V, by Pythagoras
         edge = jnp.exp(log_kernel(log_s, problem.log_bulk, nu))
         outside = jnp.sum(GV**2, 0) + jnp.sum(GtU**2, 0) - jnp.sum(M**2, 0) - jnp.sum(M**2, 1)
         total = total + jnp.sum(edge * outside)
@@ -315,6 +318,7 @@ class FactorCoordinates(AbstractCoordinates[tuple[Array, ...]]):
 
     def field(self, t: ArrayLike, y: tuple[Array, ...], problem: FlowProblem) -> tuple[Array, ...]:
         """Ẇ_p = −(1/N) ((W_N⋯W_{p+1})ᵀ G (W_{p−1}⋯W_1)ᵀ + λ W_p)."""
+        # each velocity costs two products with the partial products, which are shared
         below, above = partial_products(y)
         W = y[-1] if below[-1] is None else y[-1] @ below[-1]
         G = problem.gradient(W)

@@ -78,6 +78,7 @@ def balanced_factors(
     h = k if width is None else width
     if h < k:
         raise InputError(f"width must be at least min(m, n) = {k}, got {width}.")
+    # Q_0 = V, Q_1 … Q_{N−1} orthogonal (first k columns of h×h), Q_N = U
     frames = [Vt.T]
     for p in range(N - 1):
         if key is None:

@@ -131,6 +131,7 @@ def gradient_flow(
         adjoint,
     )
     first, then = choose_charts(point, W, depth, chart, options.rtol)
+    # Dense steps start from W itself, not from the product of its factorization.
     dense = isinstance(first, DenseCoordinates)
     if not dense and W is not None and not is_traced(W):
         point = trimmed(point)
@@ -139,15 +140,17 @@ def gradient_flow(
     stops = _stops(first, problem, y0, stop_energy, stop_gradient, options)
     if then is None:
         return finish(integrate(first, problem, y0, stops, options), options)
+    # Two legs: dense until the singular values have separated, then from its end in the SVD chart.
     rank = trimmed(point).log_s.size
     separating = Stops(
         stops.energy, stops.gradient, rank, separation(point), smallest_dense(options.rtol)
     )
     leg = integrate(first, problem, y0, separating, options, last=False)
     if leg.status != Status.chart and not leg.converged:
-        options = dataclasses.replace(options, max_steps=1)  # it gave up, and so does the rest
+        # It gave up, and so does the rest: one step, to have a second leg of the right shapes.
+        options = dataclasses.replace(options, max_steps=1)
     if leg.status != Status.chart:
-        then = first  # it ended in the first chart: what is left is to save the end
+        then = first  # it ended in the first chart, and only its end has to be saved
     rest = integrate(then, problem, then.start(trimmed(leg.end)), stops, _after(options, leg))
     whole = join(leg, rest)
     if leg.status != Status.chart:

@@ -45,6 +45,7 @@ class BalancedProcess(AbstractProcess[tuple[Array, ...]]):
         damping: ArrayLike,
     ) -> tuple[Array, ...]:
         """x − Jᵀ (JJᵀ + damping)^{−1} g, with g = gap(J) and J the derivative of the constraint."""
+        # JJᵀ is small, (N − 1) d (d + 1)/2 square, and singular only where det W = 0
         flat, unravel = ravel_pytree(factors)
         J = jax.jacrev(lambda x: self.constraint(unravel(x)))(flat)
         damped = J @ J.T + jax.lax.stop_gradient(damping) * jnp.eye(J.shape[0], dtype=J.dtype)
@@ -91,6 +92,7 @@ class BalancedProcess(AbstractProcess[tuple[Array, ...]]):
         """
         old, new = (jax.vmap(sign_of_det)(jnp.stack(X)) for X in (before, after))
         changed = old * old[0] * new * new[0] < 0
+        # the mirror image changes the sign of the smallest singular value of W_p
         U, s, Vt = jnp.linalg.svd(jnp.stack(after))
         mirror = jnp.where(changed, 2 * s[:, -1], 0.0)[:, None, None] * U[:, :, -1:] * Vt[:, -1:, :]
         return tuple(jnp.stack(after) - mirror)

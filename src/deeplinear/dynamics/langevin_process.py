@@ -223,8 +223,10 @@ class RootProcess(AbstractProcess[Array]):
         """The diagonal drift that belongs to noise of strength κ/β = 1, in the frame."""
         q2 = self.q**2
         off = 1 - jnp.eye(y.size, dtype=y.dtype)
+        # exact rotations of the frames (`then`) bring the term −a along by themselves
         turn = 0.0 if self.turning else pairs.a
         pull = pairs.L * ((1 + pairs.c) / q2 - turn) / jnp.where(off > 0, pairs.total, 1.0)
+        # the drift of a singular value by itself, which a root with q = N does not have
         share = 1 - self.q / self.depth
         own = jnp.where(
             share > 0, share * jnp.diagonal(pairs.L) / (q2 * jnp.where(share > 0, y, 1.0)), 0.0
@@ -237,6 +239,7 @@ class RootProcess(AbstractProcess[Array]):
         It is (dy/dx)² dS/dy with dx the radial length.
         """
         nu, off = 1 / self.depth, 1 - jnp.eye(y.size, dtype=y.dtype)
+        # ¼ of the sum over ordered pairs, as a function of log σ = q log y
         entropy = lambda l: 0.25 * jnp.sum(off * log_kernel(l[:, None], l, nu))  # noqa: E731
         slope = jax.grad(entropy)(self.q * jnp.log(y))
         return jnp.diagonal(pairs.L) * slope / (self.q * y)
@@ -245,6 +248,7 @@ class RootProcess(AbstractProcess[Array]):
         """−A(E′(W)), as a velocity of R in the frame."""
         s = y**self.q
         M = U.T @ self.gradient((U * s) @ Vt) @ Vt.T
+        # total > 0: at y_i = y_j = 0 the numerator vanishes, and so does the force
         p = pairs.L * (s[:, None] + s) / (self.q * jnp.where(pairs.total > 0, pairs.total, 1.0))
         return -p / 2 * ((M + M.T) + self.q * pairs.a * (M - M.T))
 
@@ -271,6 +275,7 @@ class RootProcess(AbstractProcess[Array]):
         U, y, Vt = jnp.linalg.svd(R)
         pairs = Pairs(y, self.q, self.depth)
         size = jnp.sqrt(2 * self.kappa / self.beta)
+        # one factor for the symmetric part of an increment in the frame, one for the antisymmetric
         even, odd = size * jnp.sqrt(pairs.L / pairs.a) / self.q, size * jnp.sqrt(pairs.L * pairs.a)
 
         def mv(B: Array) -> Array:

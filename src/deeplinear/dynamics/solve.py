@@ -83,8 +83,10 @@ class Stops(eqx.Module):
             out[1] = stationarity(chart, y, problem) / self.gradient - 1
         if self.leave_dense:
             s = jnp.linalg.svd(chart.matrix(y), compute_uv=False)
+            # only the singular values that the start has; the others are rounding noise
             log_s = jnp.log(s)[: self.leave_dense]
             small = log_s[-1] - log_s[0] - jnp.log(self.smallest_dense)
+            # positive while some pair is too close and none is too small for dense arithmetic
             out[2] = jnp.minimum(self.separation - smallest_gap(log_s), small)
         return jnp.stack([jnp.asarray(x, problem.nu.dtype) for x in out])
 

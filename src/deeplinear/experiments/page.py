@@ -1,6 +1,4 @@
-"""Pages of experiments: one file each, with its picture inside, so that it can be sent and opened
-anywhere.
-"""
+"""Pages of experiments: one file each, picture included, which can be sent and opened anywhere."""
 
 import base64
 import html
@@ -42,9 +40,7 @@ def experiment_page(
     png: bytes,
     manifest: Mapping[str, Any],
 ) -> str:
-    """The page of one experiment: what it is, its figure, the numbers beside it, settings and
-    manifest.
-    """
+    """The page of one experiment: description, figure, numbers, settings and manifest."""
     image, title = base64.b64encode(png).decode(), html.escape(experiment.title)
     parameters = json.loads(ds.attrs["parameters"])
     lead, *rest = prose(experiment.doc)
@@ -97,8 +93,7 @@ def document(title: str, subtitle: str, sections: Sequence[str]) -> str:
 
 
 def prose(doc: str) -> list[str]:
-    """A docstring as HTML, one element for each paragraph or list; ``code``, *emphasis* and
-    **bold** are kept.
+    """A docstring as HTML, an element for each paragraph or list, with code, emphasis and bold.
 
     >>> from deeplinear.experiments.page import prose
     >>> prose("A *fine* title.\\n\\n- one ``x``\\n- two")

@@ -70,9 +70,7 @@ def run_experiment(
 
 
 def draw_experiment(experiment: Experiment, folder: Path) -> list[Path]:
-    """PNG, SVG and page from the dataset in ``folder``, without computing anything again; returns
-    their paths.
-    """
+    """Draw PNG, SVG and page from the dataset in ``folder``; returns their paths."""
     ds = load_dataset(folder / DATA)
     if ds.attrs["name"] != experiment.name:
         raise InputError(
@@ -90,9 +88,7 @@ def draw_experiment(experiment: Experiment, folder: Path) -> list[Path]:
 
 
 def picture(figure: "Figure", suffix: str) -> bytes:
-    """The figure as bytes, the same bytes for the same figure (no date inside, no random
-    identifiers).
-    """
+    """The figure as bytes: the same for the same figure, without date or random identifiers."""
     import matplotlib as mpl
 
     buffer = io.BytesIO()

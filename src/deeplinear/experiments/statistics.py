@@ -1,5 +1,4 @@
-"""Statistics of experiments: intervals by the bootstrap, laws tilted by a predictor, choices among
-alternatives.
+"""Statistics of experiments: bootstrap intervals, tilted laws, choices among alternatives.
 
 NumPy arrays in, numbers out. "Gain" is always log likelihood per observation above that of the
 reference, in nats.
@@ -97,8 +96,11 @@ def tilt(values: ArrayLike, grid: ArrayLike, weights: ArrayLike) -> float:
     if target <= f.min():
         return float("-inf")
 
+    log_w = np.log(w)
+
     def excess(s: float) -> float:
-        return float(softmax(s * f + np.log(w)) @ f) - target
+        # a plain sum: BLAS would start threads for a dot product of this length
+        return float(np.sum(softmax(s * f + log_w) * f)) - target
 
     edge = 1 / spread
     while excess(-edge) > 0 or excess(edge) < 0:

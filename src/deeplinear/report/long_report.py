@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import plots
-from .compare import depth_name
+from ..labels import depth_label
 from .report import figure_tag, html_page
 from .text import methods
 
@@ -66,7 +66,7 @@ def _pictures(estimator: "DeepMatrixCompletion") -> list[Picture]:
     sigma = np.asarray(estimator.singular_values_)
     if len(sigma):
         caption = "Singular values of the learned matrix (logarithmic scale), without the biases."
-        spectrum = plots.spectra({depth_name(estimator.depth_): sigma})
+        spectrum = plots.spectra({depth_label(estimator.depth_): sigma})
         found.append(("spectrum", spectrum, caption))
     scores = estimator.model_.calibration.scores
     if len(scores) >= _ENOUGH:
@@ -103,7 +103,7 @@ def validation_figure(trials: Sequence["Trial"], implicit: bool) -> Figure:
                 (trial for trial in trials if trial.depth == depth), key=lambda t: -t.strength
             )
             x, y = [t.strength for t in own], [t.validation_rmse for t in own]
-            axis.plot(x, y, label=depth_name(depth), **plots.line_style(index))
+            axis.plot(x, y, label=depth_label(depth), **plots.line_style(index))
         place = [best.strength], [best.validation_rmse]
         ring = {"mfc": "none", "mec": "black", "mew": 1.5, "ls": "none"}
         axis.plot(*place, "o", ms=14, label="best", **ring)  # type: ignore[arg-type]
@@ -186,7 +186,7 @@ def split_coverage(scores: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, 
 
 
 def _lead(estimator: "DeepMatrixCompletion") -> str:
-    best = depth_name(estimator.depth_)
+    best = depth_label(estimator.depth_)
     text = f"<b>{html.escape(best.capitalize())}</b>"
     if not estimator.trials_:
         return f"{text} was fitted to all entries; none was held out."
@@ -215,7 +215,7 @@ def _table(estimator: "DeepMatrixCompletion") -> str:
         own = [trial for trial in estimator.trials_ if trial.depth == depth]
         best = min(own, key=lambda trial: trial.validation_rmse)
         cells = [
-            depth_name(depth) + (" ★" if best is winner else ""),
+            depth_label(depth) + (" ★" if best is winner else ""),
             f"{best.validation_rmse:.4g}",
             f"{best.strength:.3g}",
             f"{best.rank}",

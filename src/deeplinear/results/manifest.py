@@ -1,5 +1,6 @@
-"""The manifest: who made a store, with what, when. It lies beside the data, so that the data depend
-on settings alone.
+"""The manifest: who made a store, with what, when.
+
+It lies beside the data, which so depend on the settings alone.
 """
 
 import json

@@ -1,6 +1,4 @@
-"""Settings as text: one spelling of every value, so that they can be stored, compared and
-hashed.
-"""
+"""Settings as text, with one spelling of every value: to be stored, compared and hashed."""
 
 import hashlib
 import json
@@ -61,8 +59,7 @@ def encode(parameters: Mapping[str, object]) -> str:
 
 
 def derive_seed(*parts: object) -> int:
-    """A seed of 63 bits that depends on the values of ``parts`` alone: the same in any order of
-    work, on any machine.
+    """A seed of 63 bits that depends on the values of ``parts`` alone, on any machine.
 
     >>> from deeplinear.results.parameters import derive_seed
     >>> derive_seed("start", 3, {"size": 10}) == derive_seed("start", 3.0, {"size": 10})
@@ -73,9 +70,7 @@ def derive_seed(*parts: object) -> int:
 
 
 def differences(stored: str, asked: str) -> list[str]:
-    """In words, where two sets of settings (as `encode` spells them) differ; empty if they are the
-    same.
-    """
+    """In words, where two sets of settings (as `encode` spells them) differ."""
     return list(_differences(json.loads(stored), json.loads(asked), ""))
 
 

@@ -1,5 +1,4 @@
-"""The schema of results: what every stored dataset, of an experiment or of a sweep, promises to its
-reader.
+"""The schema of results: what every stored dataset promises to its reader.
 
 docs/experiments.md has the same in prose. A store says in its attributes by which version of the
 schema it was made.

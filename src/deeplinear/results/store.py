@@ -1,6 +1,4 @@
-"""Datasets on disk: zarr stores that are there whole or not at all, checked against the schema both
-ways.
-"""
+"""Datasets on disk: zarr stores, whole or not there, checked when written and when read."""
 
 import shutil
 import tempfile

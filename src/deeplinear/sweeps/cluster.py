@@ -1,6 +1,4 @@
-"""Where the blocks of a sweep are computed: in this process, on a local Dask cluster, or on one
-that is there already.
-"""
+"""Compute the blocks of a sweep: in this process, on a local Dask cluster, or on a running one."""
 
 import asyncio
 import logging

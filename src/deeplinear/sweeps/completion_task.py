@@ -1,6 +1,4 @@
-"""The built-in task ``completion``: an ensemble of flows on one random problem, and statistics of
-where they end.
-"""
+"""The built-in task ``completion``: statistics of an ensemble of flows on one random problem."""
 
 import numpy as np
 
@@ -97,9 +95,7 @@ def completion(
 
 
 def problem(size: int, rank: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The truth, and an order of all its entries (flat indices): the first n of them are the n
-    observed ones.
-    """
+    """The truth, and an order of its entries (flat indices): the first n are observed."""
     rng = np.random.default_rng(derive_seed("problem", size, rank, seed))
     truth = rng.normal(size=(size, rank)) @ rng.normal(size=(rank, size))
     return truth * (size / np.linalg.norm(truth)), rng.permutation(size * size)

@@ -1,6 +1,4 @@
-"""Grids of parameters: a product of axes, of axes that move together, and of explicit lists of
-tasks.
-"""
+"""Grids of parameters: products of axes, of axes that move together, and of lists of tasks."""
 
 import itertools
 from collections.abc import Mapping, Sequence

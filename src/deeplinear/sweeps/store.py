@@ -1,5 +1,4 @@
-"""The store of a sweep: laid out whole before the first task, then filled chunk by chunk, each by
-one writer.
+"""The store of a sweep: laid out before the first task, then filled by one writer per chunk.
 
 Along ``task`` every array has chunks of the same length, and the tasks of one chunk (a *block*) are
 computed by one process, so that no two processes ever write to one file. A chunk appears whole or
@@ -153,9 +152,7 @@ def read_excluded(path: Path) -> int:
 
 
 def remove_leftovers(path: Path) -> int:
-    """Delete the half-written files of processes that were killed while they wrote; returns how
-    many.
-    """
+    """Delete the half-written files of processes that were killed; returns their number."""
     leftovers = list(path.rglob("*.partial"))
     for file in leftovers:
         file.unlink(missing_ok=True)
@@ -163,9 +160,7 @@ def remove_leftovers(path: Path) -> int:
 
 
 class Block:
-    """The tasks ``start`` … ``stop`` of a store: one chunk of every array, in memory until it is
-    flushed.
-    """
+    """Tasks ``start`` … ``stop`` of a store: a chunk of every array, in memory until `flush`."""
 
     def __init__(self, path: Path, task: Task, start: int, stop: int, chunk: int) -> None:
         import zarr
@@ -223,9 +218,7 @@ class Block:
         self.columns["status"][row] = status
 
     def flush(self) -> None:
-        """Write every array's chunk, ``status`` last; `SweepError` names store and chunk if that
-        fails.
-        """
+        """Write every array's chunk, ``status`` last; `SweepError` names store and chunk."""
         for name, array in self._arrays.items():
             try:
                 array[self._place] = self.columns[name]

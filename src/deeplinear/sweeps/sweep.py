@@ -1,6 +1,4 @@
-"""Sweeps: one task for each point of a grid, into one store, on any number of processes, through
-any failure.
-"""
+"""Sweeps: one task for each point of a grid, into one store, by any number of processes."""
 
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -170,9 +168,7 @@ def read_sweep(path: str | Path) -> Sweep:
 
 @dataclass
 class SweepReport:
-    """What a call of `run_sweep` did and what the store holds: counts of tasks, and the errors of
-    those that failed.
-    """
+    """What a call of `run_sweep` did: counts of tasks, and the errors of those that failed."""
 
     tasks: int  # of the whole sweep
     kept: int  # computed by an earlier call
@@ -212,8 +208,7 @@ def run_sweep(
     timeout: float = 15.0,
     callback: ProgressCallback | None = None,
 ) -> SweepReport:
-    """Compute every task of ``sweep`` into the zarr store ``store``, which is laid out whole before
-    the first task.
+    """Compute every task of ``sweep`` into the zarr store ``store``.
 
     ``scheduler`` is the address of a Dask scheduler that is running; without it ``workers`` local
     processes are started (default: as many as there are processors; 0 computes in this process).

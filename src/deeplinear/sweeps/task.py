@@ -1,6 +1,4 @@
-"""What a task of a sweep computes: a built-in task, or a function of yours with declared
-outputs.
-"""
+"""Tasks of sweeps: built-in ones, and functions of yours with declared outputs."""
 
 import inspect
 import os

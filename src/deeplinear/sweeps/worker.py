@@ -1,6 +1,4 @@
-"""One block of a sweep, from start to end: what a worker process does. Knows nothing of
-schedulers.
-"""
+"""The work of one process on one block of a sweep; schedulers are the business of `cluster`."""
 
 import time
 from collections.abc import Callable, Mapping

@@ -41,7 +41,7 @@ def total(parts: list[Pass]) -> Pass:
 
 
 class AbstractBackend(ABC):
-    """Where and how the observed entries are passed over; everything else of a fit is the same code.
+    """Where and how the observed entries are passed over; the rest of a fit is the same code.
 
     Both sides of the factorization carry their biases, so that a prediction is one dot product:
 
@@ -80,7 +80,7 @@ class AbstractBackend(ABC):
         free: np.ndarray,
         steps: int,
     ) -> Pass:
-        """Lower ½ Σ_j w_ij e_ij² + ½ Σ_k (ridge_k scale_i + extra_k) z_ik² over the free parts of z_i.
+        """Lower ½ Σ_j w_ij e_ij² + ½ Σ_k (ridge_k scale_i + extra_k) z_ik² over the free z_ik.
 
         ``steps`` conjugate-gradient steps for every line, in place, with the diagonal as
         preconditioner. **Shapes**: Z (lines, w), Y (others, w), ridge, extra, free (w,), scale
@@ -114,10 +114,10 @@ class AbstractBackend(ABC):
         shift: np.ndarray,
         noise: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray, float]:
-        """Draw (p_i, a_i) of every line from N(A_i⁻¹ c_i, A_i⁻¹), given the other side's (q_j, b_j).
+        """Draw (p_i, a_i) of every line from N(A_i⁻¹ c_i, A_i⁻¹), given the others' (q_j, b_j).
 
-        A_i = prior + α Σ_j w_ij y_j y_jᵀ and c_i = pull + shift_i + α Σ_j w_ij y_j (x_ij − mean − b_j)
-        with y_j = (q_j, 1) and α = ``precision``; ``noise`` holds standard normal numbers. Returns
+        A_i = prior + α Σ_j w_ij y_j y_jᵀ, c_i = pull + shift_i + α Σ_j w_ij y_j (x_ij − μ − b_j),
+        y_j = (q_j, 1), α = ``precision``; ``noise`` holds standard normal numbers. Returns
         the draws, the conditional means A_i⁻¹ c_i, and Σ w e² at the draws. **Shapes**: other
         (others, r + 1), prior (r+1, r+1), pull (r+1,), shift (lines or 0, r+1), noise (lines, r+1).
         """

@@ -18,7 +18,7 @@ _SMALL = 1 << 21
 
 
 class Table:
-    """One order of the entries as dense arrays: x and w (lines, others), both 0 where unobserved."""
+    """One order of the entries as dense arrays x and w (lines, others), 0 where unobserved."""
 
     def __init__(self, lines: Compressed, others: int) -> None:
         count = len(lines.counts)
@@ -32,7 +32,7 @@ class Table:
         self._signs: tuple[int, np.ndarray] | None = None
 
     def signs(self, seed: int) -> np.ndarray:
-        """±1 for every cell (those of the last seed are kept: power iterations ask for them often)."""
+        """±1 for every cell; those of the last seed are kept, for power iterations ask often."""
         if self._signs is None or self._signs[0] != seed:
             m, n = self.x.shape
             self._signs = seed, random_signs(m, n, seed).astype(self.x.dtype)
@@ -131,7 +131,7 @@ class Dense(AbstractBackend):
 
 
 def _descend(z, grad, diagonal, decay, entries, free, steps) -> None:
-    """Conjugate gradients on every line at once, in place on ``z``; as `loops.solve`, line by line."""
+    """Conjugate gradients on every line at once, in place on ``z``; see `loops.solve`."""
     w, Y = entries
     eps = np.finfo(z.dtype).eps
     inverse = np.divide(free, diagonal, out=np.zeros_like(diagonal), where=diagonal > 0)
@@ -156,7 +156,7 @@ def _descend(z, grad, diagonal, decay, entries, free, steps) -> None:
 
 
 def _inverse_root(A: np.ndarray) -> np.ndarray:
-    """S (lines, f, f) with S Sᵀ = A⁻¹; A may be singular, where there is no ridge and few entries."""
+    """S (lines, f, f) with S Sᵀ = A⁻¹; A is singular where few entries have no ridge."""
     try:
         L = np.linalg.cholesky(A)
         return np.linalg.inv(L).transpose(0, 2, 1)
@@ -172,7 +172,7 @@ def _small_blocks(lines: int, f: int) -> Blocks:
 
 
 def random_signs(m: int, n: int, seed: int) -> np.ndarray:
-    """±1 for (i, j), a hash that is symmetric in i and j, as splitmix64 mixes bits (see `loops`)."""
+    """±1 for (i, j), a hash that is symmetric in i and j, as splitmix64 mixes bits."""
     i, j = np.arange(m, dtype=np.uint64)[:, None], np.arange(n, dtype=np.uint64)
     with np.errstate(over="ignore"):
         h = np.maximum(i, j) * np.uint64(0x9E3779B97F4A7C15)

@@ -1,5 +1,4 @@
-"""The two passes over the entries in JAX: on a GPU, or on several devices, each with its own part
-of the lines.
+"""The passes over the entries in JAX: on a GPU, or dealt out to several devices.
 
 Entries are stored in segments of `WIDTH` per line, padded with weight 0, so that a pass is gathers,
 small dense sums and one sum over sorted segments; nothing is scattered entry by entry. Lines are
@@ -31,8 +30,9 @@ Specs = PartitionSpec | tuple[PartitionSpec, ...]
 
 
 class Shards:
-    """One compressed structure, cut for ``count`` devices: arrays with a leading axis of ``count``
-    equal parts, flattened.
+    """One compressed structure, cut for ``count`` devices.
+
+    Arrays have a leading axis of ``count`` equal parts, flattened.
     """
 
     def __init__(self, lines: Compressed, count: int) -> None:

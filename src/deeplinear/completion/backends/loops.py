@@ -1,5 +1,4 @@
-"""The compiled loops over observed entries. Nothing here knows about penalties, schedules or
-statistics.
+"""The compiled loops over observed entries; they know nothing of penalties or schedules.
 
 Both sides of the factorization are stored with their biases in one array each, so that a prediction
 is one dot product:
@@ -29,8 +28,9 @@ def _dot(z, y):
 
 @inlined
 def _dots(z, a, b, c, d):
-    """Four dot products at once: one load of z for four rows, and four chains of additions for the
-    processor to overlap.
+    """Four dot products at once.
+
+    One load of z for four rows, and four chains of additions for the processor to overlap.
     """
     p = q = r = s = z.dtype.type(0)
     for k in range(z.size):
@@ -116,8 +116,9 @@ def _hessian_product(start, stop, indices, weights, direction, Y, image):
 
 @compiled
 def solve(lo, hi, entries, mean, Z, Y, how, steps, pull, bend):
-    """Lower ½ Σ_j w_ij (mean + z_i·y_j − x_ij)² + ½ Σ_k (ridge_k scale_i + extra_k) z_ik² over the
-    ``free`` parts of each z_i.
+    """Lower ½ Σ_j w_ij e_ij² + ½ Σ_k (ridge_k scale_i + extra_k) z_ik² over the free z_ik.
+
+    e_ij = x_ij − mean − z_i·y_j.
 
     ``steps`` conjugate-gradient steps with the diagonal as preconditioner, in place. Returns ½ Σ w
     e² before the steps and adds Σ_i z_ik Σ_j w e y_jk to ``pull`` and Σ_i z_ik² Σ_j w y_jk² to
@@ -225,9 +226,7 @@ def residual_matmul(lo, hi, entries, mean, Z, Y, X, out, seed):
 
 @compiled
 def _sign(i, j, seed):
-    """±1, a hash that is symmetric in the order of the arguments (rows may be columns), as
-    splitmix64 mixes bits.
-    """
+    """±1, a hash of (i, j) that is symmetric (rows may be columns), as splitmix64 mixes bits."""
     a, b = np.uint64(max(i, j)), np.uint64(min(i, j))
     h = a * np.uint64(0x9E3779B97F4A7C15) + b * np.uint64(0xC2B2AE3D27D4EB4F) + np.uint64(seed)
     h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -7,7 +7,7 @@ from ..compiled import compiled, inlined
 
 @inlined
 def _factor(A):
-    """Cholesky A = L Lᵀ in place, in the lower triangle: smaller than a call of LAPACK would pay for."""
+    """Cholesky A = L Lᵀ in place, in the lower triangle: too small for a call of LAPACK."""
     for k in range(A.shape[0]):
         for l in range(k):
             x = A[k, l]

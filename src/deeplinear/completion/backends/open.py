@@ -13,6 +13,7 @@ from ..data.observations import Observations
 from .base import AbstractBackend
 
 DEVICES = ("cpu", "gpu", "jax")
+Device = str | AbstractBackend
 # A table is dense from one observed cell in `DENSE_RATIO` on, up to `DENSE_CELLS` cells (which take
 # 32 bytes each); below `SMALL_CELLS` no compiler is loaded, however few entries are observed.
 DENSE_RATIO = 8
@@ -66,14 +67,18 @@ _one_thread = _OneThread()
 
 @contextmanager
 def open_backend(
-    observations: Observations, threads: int | None = None, device: str = "cpu"
+    observations: Observations, threads: int | None = None, device: Device = "cpu"
 ) -> Iterator[AbstractBackend]:
     """The backend for ``observations`` during a ``with`` block.
 
     ``device`` "cpu": `dense.Dense` for tables and anything small, else `threads.Loops`; "gpu" or
-    "jax": `devices.Devices`. BLAS keeps to one thread: its threads would wait in a busy loop, and
-    its sums would depend on how many there are.
+    "jax": `devices.Devices`; a backend of your own is taken as it is. BLAS keeps to one thread: its
+    threads would wait in a busy loop, and its sums would depend on how many there are.
     """
+    if isinstance(device, AbstractBackend):
+        with _one_thread:
+            yield device
+        return
     if device not in DEVICES:
         raise InputError(f'device must be "cpu", "gpu" or "jax", got {device!r}.')
     count = check_threads(threads)

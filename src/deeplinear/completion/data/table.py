@@ -111,5 +111,5 @@ class ColumnScaler:
         return replace(lines, values=(lines.values - self.center[col]) / self.scale[col])
 
     def backward(self, W: Array, cols: np.ndarray | slice = slice(None)) -> Array:
-        """From standardized values of the columns ``cols`` (all: a matrix) to those of the table."""
+        """Standardized values of the columns ``cols`` (all: a matrix) in the units of the table."""
         return W * self.scale[cols] + self.center[cols]

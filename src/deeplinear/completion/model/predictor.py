@@ -1,4 +1,4 @@
-"""What a fitted completion is once training is over: factors, ids, what was seen. Predictions only."""
+"""What a fitted completion is once training is over: factors, ids, what was seen."""
 
 import warnings
 from dataclasses import dataclass, replace
@@ -8,6 +8,7 @@ import numpy as np
 
 from ...errors import EmptyLineWarning, InputError
 from ...scores import root_mean_square
+from ..backends.open import Device
 from ..backends.pairs import average
 from ..data.ids import Ids, IdVector
 from ..data.observations import Observations
@@ -171,7 +172,7 @@ class Model:
         seen: Observations,
         row_ids: Ids,
         threads: int | None = None,
-        device: str = "cpu",
+        device: Device = "cpu",
     ) -> "Model":
         """This model for the new rows of ``seen``, each solved given the columns.
 

@@ -1,6 +1,4 @@
-"""Split-conformal calibration: intervals that cover as often as they say, whatever the law of the
-errors.
-"""
+"""Split-conformal calibration: intervals that cover as often as they say, for any errors."""
 
 from dataclasses import dataclass, field
 
@@ -13,8 +11,9 @@ _KEEP = 20_000  # calibration scores that are kept
 
 @dataclass(frozen=True)
 class Calibration:
-    """Split-conformal factors: the sorted scores |x − x̂| / deviation of held-out entries; without
-    any, the normal law's.
+    """Split-conformal factors: the sorted scores |x − x̂| / deviation of held-out entries.
+
+    Without any, the normal law's.
 
     An interval x̂ ± q · deviation, with q the ⌈(n + 1) c⌉-th smallest score, covers a new entry
     that is exchangeable with the held-out ones with probability at least c and at most c +
@@ -34,8 +33,9 @@ class Calibration:
         return cls(scores)
 
     def reaches(self, coverage: float) -> bool:
-        """Whether there are enough held-out entries for ``coverage``, or none, where the normal law
-        serves.
+        """Whether there are enough held-out entries for ``coverage``.
+
+        True without any, where the normal law is taken.
         """
         return not len(self.scores) or np.ceil((len(self.scores) + 1) * coverage) <= len(
             self.scores

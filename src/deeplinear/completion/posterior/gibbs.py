@@ -1,5 +1,6 @@
-"""Bayesian averaging: Gibbs samples of the two factors around a fit, with noise and priors
-resampled on the way.
+"""Bayesian averaging: Gibbs samples of the two factors around a fit.
+
+Noise and priors are resampled on the way.
 
 The model behind weight decay, x_ij = μ + a_i + b_j + p_i·q_j + ε with ε ~ N(0, 1/(α w_ij)), read as
 probability: every row vector (p_i, a_i) is N(m, Λ⁻¹), every column vector (q_j, b_j) likewise, with

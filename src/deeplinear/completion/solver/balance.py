@@ -26,8 +26,9 @@ def gram(Z: np.ndarray, scale: np.ndarray, r: int) -> np.ndarray:
 
 
 def _root(G: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """R and S (r×r) with RᵀR = G and R S = 1, exact for graded columns; None where G does not
-    determine them.
+    """R and S (r×r) with RᵀR = G and R S = 1; None where G does not determine them.
+
+    Exact for graded columns.
     """
     size = np.sqrt(np.maximum(np.diag(G), np.finfo(float).tiny))
     values, vectors = np.linalg.eigh(G / np.outer(size, size))

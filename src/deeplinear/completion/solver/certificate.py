@@ -21,8 +21,9 @@ def frames(problem: FitProblem, state: State) -> tuple[np.ndarray, np.ndarray]:
 def missing(
     problem: FitProblem, state: State, *, block: int = BLOCK, steps: int = STEPS, seed: int = 0
 ):
-    """The leading singular triples (A, g, B) of R̃_⊥ = (I − UUᵀ) R̃ (I − VVᵀ), by block power
-    iteration: g from below.
+    """The leading singular triples (A, g, B) of R̃_⊥ = (I − UUᵀ) R̃ (I − VVᵀ).
+
+    By block power iteration: g from below.
     """
     U, V = frames(problem, state)
     m, n = len(U), len(V)
@@ -44,8 +45,9 @@ def missing(
 
 
 def certify(problem: FitProblem, penalty: Penalty, state: State) -> Certificate:
-    """The `Certificate` of a balanced state, in O(nnz · r): R̃V = U diag f'(s), R̃ᵀU = V
-    diag f'(s), bias equations.
+    """The `Certificate` of a balanced state, in O(nnz · r).
+
+    It checks R̃V = U diag f'(s), R̃ᵀU = V diag f'(s) and the bias equations.
 
     ``tangent`` is relative (0 is exact). ``normal`` = ‖R̃_⊥‖₂ (a lower estimate by power iteration)
     against ``limit`` = f'(0).

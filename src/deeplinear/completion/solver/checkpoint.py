@@ -36,8 +36,9 @@ def fingerprint(observations: Observations, options: dict[str, Any], *arrays: Ar
 
 
 class Checkpoint:
-    """The file ``path`` of one fit. `save` writes now and then, `load` gives back what was written
-    or None.
+    """The file ``path`` of one fit.
+
+    `save` writes now and then, `load` gives back what was written or None.
 
     The format is NumPy's ``.npz`` without pickled objects; the scalars are one JSON text.
     """
@@ -47,8 +48,9 @@ class Checkpoint:
         self._next = 0.0
 
     def load(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """(arrays, scalars), or None where there is no file. `InputError` if it belongs to another
-        fit or is damaged.
+        """(arrays, scalars), or None where there is no file.
+
+        `InputError` if it belongs to another fit or is damaged.
         """
         if not self.path.exists():
             return None
@@ -68,8 +70,9 @@ class Checkpoint:
         return arrays, scalars
 
     def save(self, arrays: dict[str, np.ndarray], scalars: dict[str, Any]) -> None:
-        """Write, unless the last time was so recent that writing would take more than `SHARE` of
-        the time.
+        """Write, unless the last time was very recent.
+
+        Writing takes at most the part `SHARE` of the time.
         """
         begin = time.monotonic()
         if begin < self._next:

@@ -1,7 +1,8 @@
-"""The step for 1 ≤ N < 2, where the penalty is convex and W has full rank: a proximal gradient step.
+"""The step for 1 ≤ N < 2, where the penalty is convex and W has full rank.
 
-W̃ ← prox_{f/c}(W̃ + R̃/c) acts on the singular values of the dense m×n matrix, with c the Lipschitz
-constant of the gradient of E; then the biases move. The objective never rises.
+A proximal gradient step W̃ ← prox_{f/c}(W̃ + R̃/c) acts on the singular values of the dense m×n
+matrix, with c the Lipschitz constant of the gradient of E; then the biases move. The objective
+never rises.
 """
 
 import numpy as np

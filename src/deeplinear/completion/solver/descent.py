@@ -81,8 +81,9 @@ def run(
 
 
 def rose(problem: FitProblem, at: FitState) -> bool:
-    """Whether the sweep before the last raised F by more than rounding: by 10⁻⁶, or by what the
-    digits of the values allow.
+    """Whether the sweep before the last raised F by more than rounding.
+
+    By 10⁻⁶, or by what the digits of the values allow.
     """
     if len(at.trace) < 2:
         return False
@@ -94,8 +95,9 @@ def rose(problem: FitProblem, at: FitState) -> bool:
 
 
 def is_stationary(stage: Stage, at: FitState) -> bool:
-    """Whether the sweep before the last gained less than ``tol`` of E + Σ f'(s) s, which no
-    constant in f changes.
+    """Whether the sweep before the last gained less than ``tol`` of E + Σ f'(s) s.
+
+    No constant in f changes that size.
     """
     if len(at.trace) < 2:
         return False

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from ...errors import PrecisionError
 from ..backends.base import AbstractBackend
-from ..backends.open import open_backend
+from ..backends.open import Device, open_backend
 from ..data.observations import Observations
 from .checkpoint import Checkpoint, PathLike, fingerprint
 from .descent import Callback, Watch, begin, finish, run
@@ -34,7 +34,7 @@ def fit(
     start: LowRankFit | None = None,
     checkpoint: PathLike | None = None,
     threads: int | None = None,
-    device: str = "cpu",
+    device: Device = "cpu",
     callback: Callback | None = None,
     **options: Any,
 ) -> LowRankFit:
@@ -97,7 +97,7 @@ def update(
     rounds: int = 3,
     sweeps: int = 0,
     threads: int | None = None,
-    device: str = "cpu",
+    device: Device = "cpu",
     callback: Callback | None = None,
     **options: Any,
 ) -> LowRankFit:
@@ -144,8 +144,9 @@ def update(
 
 
 def _unknown(start: LowRankFit, lines: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-    """Those of ``lines`` that ``start`` has nothing on: they lie behind its own, or their factors
-    and biases are 0.
+    """Those of ``lines`` that ``start`` has nothing on.
+
+    They lie behind its own, or their factors and biases are 0.
     """
 
     def empty(side: np.ndarray, bias: np.ndarray, line: np.ndarray) -> np.ndarray:
@@ -171,8 +172,10 @@ def make_problem(
 
 
 def _check_spread(values: np.ndarray) -> None:
-    """Residuals are differences of values near the mean and μ: they keep eps · size/spread of
-    relative precision.
+    """Refuse float32 values whose residuals would have few digits.
+
+    Residuals are differences of values near μ: they keep eps · size/spread of relative
+    precision.
     """
     spread, size = float(values.std(dtype=float)), float(np.abs(values).max(initial=0.0))
     if values.dtype == np.float32 and 0 < spread < BLUR * size:

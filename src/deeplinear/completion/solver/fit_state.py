@@ -19,9 +19,7 @@ TRIAL = 3
 
 @dataclass(frozen=True)
 class FitState:
-    """A fit on its way: the current state, where it is in the plan, and the best held-out state so
-    far.
-    """
+    """A fit on its way: where it is in the schedule, and the best held-out state so far."""
 
     state: State
     tau: float
@@ -74,8 +72,9 @@ class FitState:
 
 @dataclass(frozen=True)
 class ValidationSplit:
-    """Held-out entries. A fit whose error is still above ``limit`` after `TRIAL` sweeps is given
-    up.
+    """Held-out entries.
+
+    A fit whose error is still above ``limit`` after `TRIAL` sweeps is given up.
     """
 
     rows: np.ndarray

@@ -21,7 +21,7 @@ import numpy as np
 
 from ...errors import InputError
 from ...status import Status
-from ..backends.open import open_backend
+from ..backends.open import Device, open_backend
 from ..data.observations import Observations
 from ..linalg import thin_svd
 from ..penalty import Penalty
@@ -81,8 +81,9 @@ def _kernels(depth: float) -> Callable[[np.ndarray, float], Any]:
 
 
 class _Flow:
-    """The vector field on one data set, and the step. ``least`` is the smallest singular value of
-    the start.
+    """The vector field on one data set, and the step.
+
+    ``least`` is the smallest singular value of the start.
     """
 
     def __init__(self, problem: FitProblem, depth: float, bias_only: State, least: float) -> None:
@@ -118,8 +119,9 @@ class _Flow:
     def step(
         self, at: Point, h: float, first: tuple[np.ndarray, np.ndarray]
     ) -> tuple[tuple[np.ndarray, ...], float]:
-        """Heun's step from ``at`` with the velocity ``first`` there: (U, s, V) and the relative
-        distance to Euler's.
+        """Heun's step from ``at``: (U, s, V), and the relative distance to Euler's.
+
+        ``first`` is the velocity at ``at``.
         """
         A, B = first
         r = len(at.s)
@@ -168,7 +170,7 @@ def low_rank_flow(
     law: FlowLaw = FlowLaw(),
     validation: Validation | None = None,
     threads: int | None = None,
-    device: str = "cpu",
+    device: Device = "cpu",
     callback: Callback | None = None,
     **options: Any,
 ) -> LowRankFit:
@@ -222,7 +224,7 @@ def low_rank_flow(
         "weighted_trace_norm": 0.0,
         "steps": 1,
     }
-    record = FitOptions(**given | fixed | {"tol": 0.0, Status.max_steps: law.max_steps})
+    record = FitOptions(**given | fixed | {"tol": 0.0, "max_sweeps": law.max_steps})
     record = record.for_data(observations)
     with open_backend(observations, threads, device) as backend:
         problem = make_problem(observations, record, backend)
@@ -240,7 +242,7 @@ def fold_in_new_lines(
     cols: Any,
     *,
     threads: int | None = None,
-    device: str = "cpu",
+    device: Device = "cpu",
 ) -> LowRankFit:
     """``fit``, the end of a flow, with the new lines at (``rows``, ``cols``) folded in.
 
@@ -267,8 +269,10 @@ def fold_in_new_lines(
 def _small(
     problem: FitProblem, options: FitOptions, bias_only: State, start_scale: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Random frames, and singular values that are ``start_scale`` times what the residual asks for
-    (nothing, if it asks for nothing).
+    """Random frames, with small singular values.
+
+    They are ``start_scale`` times what the residual asks for (or next to nothing, if it asks
+    for nothing).
     """
     rng, rank = np.random.default_rng(options.seed), options.rank_cap
     U, V = (np.linalg.qr(rng.normal(size=(side, rank)))[0] for side in problem.observations.shape)
@@ -336,7 +340,7 @@ class _Run:
         return self._result(at if self.held_out is None else best, status)
 
     def _past_best(self, turned: int, since: int) -> bool:
-        """Whether the held-out error has turned: for long, or since E fell to a part of its best."""
+        """Whether the held-out error has turned: for long, or while E fell by half."""
         if self.held_out is None:
             return False
         rest = _REST_INFINITE if math.isinf(self.flow.depth) else _REST
@@ -382,7 +386,7 @@ class _Run:
 
 
 def _shrinkage(error: float, rtol: float) -> float:
-    """The factor of the next try after a step with this error, or one that raised E (error < rtol)."""
+    """The factor of the next step after one with this error, or (error < rtol) that raised E."""
     if error < rtol:
         return 0.5
     return max(0.2, 0.9 * math.sqrt(rtol / error)) if error > 0 else 0.2

@@ -42,8 +42,9 @@ def enlarge(start: LowRankFit, problem: FitProblem) -> State:
 def add_significant_components(
     problem: FitProblem, options: FitOptions, tau: float, state: State
 ) -> State:
-    """Add what new entries have brought: triples of R̃_⊥ that the penalty lets live and that stand
-    out of the noise.
+    """Add what new entries have brought.
+
+    Triples of R̃_⊥ that the penalty lets live and that stand out of the noise.
 
     The noise is what random signs leave of R̃ now. A weak penalty alone would let all of it in,
     which early stopping or the way down from depth 2 had kept out.
@@ -85,8 +86,9 @@ def grow(
     steps: int = 12,
     least: float = 0.0,
 ) -> State:
-    """Add the triples of R̃_⊥ that can live under ``penalty`` (at depth 2: those above λ) and lie
-    above ``least``.
+    """Add the triples of R̃_⊥ that can live under ``penalty`` and lie above ``least``.
+
+    At depth 2 these are the ones above λ.
 
     They begin at the size where they stationary_size alone.
     """

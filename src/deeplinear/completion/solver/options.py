@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
-from ...checks import check_depth
+from ...depths import check_depth
 from ...errors import InputError
 from ..data.observations import Observations
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ...errors import InputError
-from ..backends.open import open_backend
+from ..backends.open import Device, open_backend
 from ..data.observations import Observations
 from .checkpoint import Checkpoint, PathLike, fingerprint
 from .descent import Callback, Watch, begin, run
@@ -61,7 +61,7 @@ def path(
     patience: int = 2,
     early_stopping: bool = True,
     threads: int | None = None,
-    device: str = "cpu",
+    device: Device = "cpu",
     callback: Callback | None = None,
     **options: Any,
 ) -> PathResult:
@@ -103,7 +103,7 @@ def retrace(
     sweeps: Mapping[float, int],
     *,
     threads: int | None = None,
-    device: str = "cpu",
+    device: Device = "cpu",
     checkpoint: PathLike | None = None,
     callback: Callback | None = None,
     **options: Any,

@@ -38,8 +38,9 @@ class FitProblem:
 
     @cached_property
     def density(self) -> float:
-        """The curvature Σ w_ij u_i² v_j² / (ρ_i κ_j)² of E along a typical direction, |u_i|² and
-        |v_j|² proportional to the counts.
+        """The curvature Σ w_ij u_i² v_j² / (ρ_i κ_j)² of E along a typical direction.
+
+        |u_i|² and |v_j|² are proportional to the counts.
 
         The mean weight per entry of the matrix where all lines count alike, more where data are
         uneven.

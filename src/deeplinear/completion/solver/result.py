@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from ...errors import InputError
 from ...status import Status
 from ..backends.base import Pass
-from ..backends.open import open_backend
+from ..backends.open import Device, open_backend
 from ..backends.pairs import at
 from ..data.observations import Observations, check_indices
 from ..linalg import thin_svd
@@ -24,8 +24,9 @@ LEAST_RIDGE = 1e-6
 
 @dataclass(frozen=True)
 class LowRankFit:
-    """W + mean + row_bias 1ᵀ + 1 col_biasᵀ with W = left · rightᵀ of rank r, and how it was
-    reached.
+    """W + mean + row_bias 1ᵀ + 1 col_biasᵀ with W = left · rightᵀ of rank r.
+
+    And how it was reached.
 
     **Shapes**: ``left`` (m, r), ``right`` (n, r), ``row_bias`` (m,), ``col_bias`` (n,). The penalty
     saw W̃ = diag(``row_scale``) W diag(``col_scale``), whose singular values are ``spectrum`` (r,);
@@ -90,16 +91,12 @@ class LowRankFit:
 
     @property
     def converged(self) -> bool:
-        """Whether the fit ended where it was meant to, and not because ``max_sweeps`` were used
-        up.
-        """
+        """Whether the fit ended where it was meant to, and not at ``max_sweeps`` or by force."""
         return bool(Status.succeeded(self.status))
 
     @property
     def flowed(self) -> bool:
-        """Whether this is the end of a flow (`low_rank_flow`) and not a fit with weight decay, which
-        has a noise scale τ.
-        """
+        """Whether this is the end of a `low_rank_flow`, and not a fit with a noise scale τ."""
         return math.isnan(self.tau)
 
     @property
@@ -172,7 +169,7 @@ class LowRankFit:
         return W
 
     def predict(self, rows: ArrayLike, cols: ArrayLike) -> np.ndarray:
-        """The entries (rows[t], cols[t]) of the completed matrix, in the dtype of the fit; O(T r)."""
+        """The entries (rows[t], cols[t]) of the completed matrix, in the dtype of the fit."""
         m, n = self.shape
         rows, cols = (np.atleast_1d(np.asarray(x)) for x in (rows, cols))
         rows, cols = check_indices(rows, m, "rows"), check_indices(cols, n, "cols")
@@ -194,7 +191,7 @@ def fold_in(
     *,
     steps: int | None = None,
     threads: int | None = None,
-    device: str = "cpu",
+    device: Device = "cpu",
 ) -> LowRankFit:
     """Rows that the fit has not seen, given its columns.
 

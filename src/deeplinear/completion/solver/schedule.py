@@ -18,8 +18,9 @@ STAGE_TOL = 1e-3
 def penalty_at(
     problem: FitProblem, options: FitOptions, tau: float, depth: float, factor: float = 1.0
 ) -> Penalty:
-    """The penalty at ``factor`` times the strength of the options: slope strength · τ at the noise
-    scale τ/density, at any depth.
+    """The penalty at ``factor`` times the strength of the options.
+
+    Its slope is strength · τ at the noise scale τ/density, at any depth.
     """
     size = noise_size(problem, tau)
     strength = factor * relative_strength(problem, options, tau)
@@ -30,8 +31,9 @@ def penalty_at(
 
 
 def noise_size(problem: FitProblem, tau: float) -> float:
-    """The singular value that noise alone would make, τ/density; 1 for data without any
-    residual.
+    """The singular value that noise alone would make, τ/density.
+
+    1 for data without any residual.
     """
     return tau / problem.density if tau > 0 else 1.0
 
@@ -45,8 +47,9 @@ def relative_strength(problem: FitProblem, options: FitOptions, tau: float) -> f
 
 @dataclass(frozen=True)
 class Stage:
-    """One penalty on the way, for at most ``sweeps`` sweeps or until a sweep gains less than
-    ``tol``.
+    """One penalty on the way.
+
+    For at most ``sweeps`` sweeps, or until a sweep gains less than ``tol``.
     """
 
     penalty: Penalty
@@ -55,7 +58,10 @@ class Stage:
 
 
 def schedule(problem: FitProblem, options: FitOptions, tau: float, warm: bool) -> list[Stage]:
-    """The stages of a fit; a ``warm`` start needs the last one alone. Depth 2 finds the directions, depth N the rank, ever weaker penalties the last digits."""
+    """The stages of a fit; a ``warm`` start needs the last one alone.
+
+    Depth 2 finds the directions, depth N the rank, ever weaker penalties the last digits.
+    """
     last = Stage(penalty_at(problem, options, tau, options.depth), options.max_sweeps, options.tol)
     if warm or options.depth <= 2:
         return [last]

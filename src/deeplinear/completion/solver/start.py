@@ -25,8 +25,9 @@ FIRST_TRIPLES = 64
 
 
 def line_scale(lines: Compressed, power: float) -> np.ndarray:
-    """(count_i / mean count)^{power/2}, the scale ρ of each line; lines without entries count as
-    one entry.
+    """(count_i / mean count)^{power/2}, the scale ρ of each line.
+
+    Lines without entries count as one entry.
     """
     counts = np.maximum(lines.counts, 1).astype(float)
     return (counts / counts.mean()) ** (power / 2)
@@ -63,8 +64,9 @@ def leading(
     signs: int = 0,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The k leading singular triples (U, g, V) of R̃ by subspace iteration with a few extra
-    columns.
+    """The k leading singular triples (U, g, V) of R̃.
+
+    By subspace iteration with a few extra columns.
     """
     m, n = problem.observations.shape
     width = min(k + OVERSAMPLING, m, n)
@@ -78,8 +80,7 @@ def leading(
 
 
 def noise_scale(problem: FitProblem, state: State, seed: int = 0) -> float:
-    """τ = ‖signs ∘ R̃‖₂, the spectral norm of the scaled residual with random signs: what noise
-    alone would reach.
+    """τ = ‖signs ∘ R̃‖₂, with random signs: what noise alone would reach.
 
     By power iteration (it grows from below and is about 2 % short at the end); deterministic for a
     seed.
@@ -110,8 +111,9 @@ def spectral_initialization(
 
 
 def exact_line_search(problem: FitProblem, state: State, new: State) -> State:
-    """``new`` = ``state`` + W with W shrunk to the length that minimizes E along it (E is a
-    parabola there).
+    """``new`` = ``state`` + W, with W shrunk to the length that minimizes E along it.
+
+    E is a parabola there.
     """
     if not new.rank:
         return new

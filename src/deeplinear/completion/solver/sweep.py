@@ -31,16 +31,18 @@ def _turning_point(penalty: Penalty, bend: np.ndarray) -> np.ndarray:
 
 
 def threshold(penalty: Penalty, bend: np.ndarray) -> np.ndarray:
-    """min over t ≥ 0 of h t + f'(t): below it, c = h s + pull leaves ½ h t² − c t + f(t) no
-    stationary point at t > 0.
+    """min over t ≥ 0 of h t + f'(t).
+
+    Where c = h s + pull is below it, ½ h t² − c t + f(t) has no stationary point at t > 0.
     """
     t = _turning_point(penalty, bend)
     return np.where(bend > 0, bend * t + penalty.slope(t), np.inf)
 
 
 def stationary_size(penalty: Penalty, g: np.ndarray, bend: float) -> np.ndarray:
-    """The larger root t of h t + f'(t) = g, the size of a component alone under the pull g; for g
-    above `threshold`.
+    """The larger root t of h t + f'(t) = g, for g above `threshold`.
+
+    It is the size of a component alone under the pull g.
     """
     low = np.full_like(g, _turning_point(penalty, np.array(bend)))
     high = g / bend
@@ -52,8 +54,9 @@ def stationary_size(penalty: Penalty, g: np.ndarray, bend: float) -> np.ndarray:
 
 
 def vanishing_components(penalty: Penalty, s: np.ndarray, seen: Pass) -> np.ndarray:
-    """Small components whose own direction holds no stationary point at a positive size: they would
-    shrink to nothing.
+    """Small components that would shrink to nothing.
+
+    Their own direction holds no stationary point at a positive size.
     """
     r = len(s)
     pull, bend = seen.pull[:r] / s, seen.bend[:r] / s**2
@@ -65,8 +68,9 @@ def vanishing_components(penalty: Penalty, s: np.ndarray, seen: Pass) -> np.ndar
 def majorizer(
     problem: FitProblem, penalty: Penalty, state: State, s: np.ndarray, alive: np.ndarray
 ) -> float:
-    """½ Σ d_k (|p̃_k|² + |q̃_k|²) + Σ (f(s_k) − d_k s_k) + bias ridge, over the components
-    ``alive``, with d = f'(s).
+    """½ Σ d_k (|p̃_k|² + |q̃_k|²) + Σ (f(s_k) − d_k s_k) + bias ridge, with d = f'(s).
+
+    Sums run over the components ``alive``.
     """
     r, d = len(s), penalty.slope(s)
     squares = np.zeros(r)
@@ -79,8 +83,9 @@ def majorizer(
 
 
 def sweep(problem: FitProblem, penalty: Penalty, state: State) -> tuple[float, State]:
-    """(F before the sweep, the state after it): rows, vanishing components out, columns, balance.
-    Never raises F.
+    """(F before the sweep, the state after it); it never raises F.
+
+    Rows, vanishing components out, columns, balance.
 
     ``state`` must be balanced and may be overwritten. Components are dropped between the two
     passes, and only where that lowers the majorizer.

@@ -114,6 +114,7 @@ class PlanarFrame(eqx.Module):
         # rounding noise is no singular value
         ratio = jnp.where(ratio > 2 * jnp.finfo(ratio.dtype).eps, ratio, 0.0)
         z = -2 * jnp.log(ratio)
+        # λ(σ, σ) = σ^{2−2ν}; the second by way of z, for a σ_2 far below the range of σ_1 ε
         first = jnp.where(nu == 1, 1.0, jnp.exp((2 - 2 * nu) * jnp.log(self.largest)))
         second = jnp.where(nu == 1, 1.0, first * jnp.exp((nu - 1) * z))
         self.kernels = (first, second, first * shrink(z, nu))

@@ -285,11 +285,14 @@ def _lanes(m: int, n: int) -> int:
 
 
 def _queue(runs: int, shape: tuple[int, int], times: int, batch_size: int | None) -> int:
-    """Starts handed over at a time: a power of two, for few compilations, within about 64 MiB."""
+    """Starts handed over at a time: a power of two, for few compilations, within about 64 MiB.
+
+    Ensembles of up to 128 runs share one program: room for starts costs next to nothing.
+    """
     if batch_size is not None:
         return batch_size
     most = max(1, 2**23 // (shape[0] * shape[1] * (2 + times)))
-    return 1 << min(14, max(0, (runs - 1).bit_length()), most.bit_length() - 1)
+    return 1 << min(14, max(7, (runs - 1).bit_length()), most.bit_length() - 1)
 
 
 def _stages(

@@ -327,6 +327,7 @@ def jump(problem: EnsembleProblem, W: Matrix) -> tuple[Matrix, Float[Array, " L"
         rtol, most = 1e-2 * problem.tol, 5 * problem.cg
         return solve(at, H, one, b, shift=0, rtol=rtol, max_steps=most, radius=radius)
 
+    # First answer with A at W, second with A halfway there; their distance is the error.
     radius = jnp.sqrt(dot(W, W))  # no jump is longer
     here = problem.frame(W)
     first, ok_1 = newton(here, W, jax.tree.map(jnp.zeros_like, W))
@@ -336,12 +337,15 @@ def jump(problem: EnsembleProblem, W: Matrix) -> tuple[Matrix, Float[Array, " L"
     end, difference = axpy(1.0, second, W), axpy(-1.0, first, second)
     error = jnp.sqrt(dot(difference, difference))
     accuracy = 0.1 * problem.tol
+    # Not at a saddle: the gradient that is left must be small by itself, beside E″(W)W.
     curved = problem.hessian(end)(end)
     still = here.seen(problem.gradient(end)) <= accuracy * jnp.sqrt(dot(curved, curved))
+    # Not beyond a singular matrix, seen from W, and with the sign of det W.
     inside = here.least(end) >= -1e-3 * accuracy
     inside &= ~here.full | (
         sign_of_determinant(jax.lax.optimization_barrier(end)) == sign_of_determinant(W)
     )
+    # Not uphill, by more than rounding.
     noise = 100 * jnp.finfo(error.dtype).eps * jnp.abs(dot(curved, end))
     lower = problem.value(end) <= problem.value(W) + noise
     return end, jnp.where(

@@ -32,8 +32,7 @@ def endpoints(
     seed: int,
     progress: ProgressCallback | None = None,
 ) -> xr.Dataset:
-    """Where flows from i.i.d. N(0, scale²) starts end: one ensemble for each depth and scale, from
-    the same directions.
+    """Endpoints of flows from i.i.d. N(0, scale²) starts, of the same directions throughout.
 
     Variables over (depth, scale, run): ``W`` (…, row, column), ``start``, ``ok``, ``error``,
     ``effective_rank`` (NaN where a run was not carried to its end), ``same_sign`` (whether det kept
@@ -73,9 +72,7 @@ def endpoints(
 
 
 def _same_sign(start: np.ndarray, W: np.ndarray) -> np.ndarray:
-    """Whether det has the sign of the start's; a determinant that is rounding noise has none to
-    compare.
-    """
+    """Whether det has the sign of the start's; rounding noise counts as no change."""
     det = np.linalg.det(W)
     return (np.sign(det) == np.sign(np.linalg.det(start))) | (
         np.abs(det) < 1e-9 * (W**2).sum((-2, -1))
@@ -92,9 +89,7 @@ def effective_rank(W: np.ndarray) -> np.ndarray:
 
 
 def position(W: np.ndarray) -> np.ndarray:
-    """τ = ½ log(w12/w21), the place along the hyperbola (0 at the corners); NaN where w12·w21 ≤
-    0.
-    """
+    """τ = ½ log(w12/w21), the place along the hyperbola: 0 at the corners, NaN for w12·w21 ≤ 0."""
     w12, w21 = W[..., 0, 1], W[..., 1, 0]
     between = w12 * w21 > 0
     return np.where(

@@ -24,9 +24,7 @@ DIAGONAL = np.eye(2, dtype=bool)
 
 
 def log_norm(tau: Floats) -> Floats:
-    """log σ_1 of the rank-1 completion at τ: σ_1 = 2 · 0.92 · cosh τ, its nuclear, Frobenius and
-    spectral norm.
-    """
+    """log of σ_1 = 2 · 0.92 · cosh τ, the norm of the rank-1 completion at τ."""
     return np.log(2 * OBSERVED * np.cosh(tau))
 
 
@@ -151,9 +149,7 @@ def _compare(
 def _power_interval(
     fit: Floats, depth: float, volume: Floats, weights: Floats
 ) -> tuple[float, float]:
-    """The bootstrap interval of s: a function of the mean of the log volume alone, and
-    increasing.
-    """
+    """The bootstrap interval of s, an increasing function of the mean log volume alone."""
     low, high = bootstrap_interval(log_volume_law(fit, depth))
     return tilt([low], volume, weights), tilt([high], volume, weights)
 

@@ -56,9 +56,7 @@ class Case(NamedTuple):
 
 
 class _ProblemResult(NamedTuple):
-    """One problem: predictors (run or alternative, predictor), how far and how wide the endpoints
-    are, and the climbs.
-    """
+    """One problem: predictors (run or alternative, predictor), and where the endpoints lie."""
 
     chosen: Floats
     others: Floats

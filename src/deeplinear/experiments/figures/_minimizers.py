@@ -61,9 +61,7 @@ def random_problem(d: int, rank: int, observed: int, rng: np.random.Generator) -
 
 
 def components(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The connected component of each row, then of each column, in the bipartite graph of observed
-    entries.
-    """
+    """The component of each row, then each column, in the bipartite graph of observed entries."""
     m, n = mask.shape
     label = np.arange(m + n)
     while True:

@@ -1,6 +1,4 @@
-"""Random matrices of low rank seen in part, and their completion without noise: shared by the
-experiments on recovery.
-"""
+"""Random low-rank matrices and their completion without noise, for the experiments on recovery."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +17,7 @@ from ...labels import short_depth_label
 
 @dataclass(frozen=True)
 class RecoveryProblem:
-    """A d×d truth with ‖M‖_F = d (entries of unit mean square), and which of its entries are
-    seen.
-    """
+    """A d×d truth with ‖M‖_F = d (entries of unit mean square), and the mask of observed ones."""
 
     truth: np.ndarray
     mask: np.ndarray

@@ -158,9 +158,7 @@ def problem(seed: int, size: int, rank: int, entries: int) -> RecoveryProblem:
 
 
 def draw(ds: xr.Dataset) -> Figure:
-    """Errors and effective ranks in the upper row, singular values along the training in the lower
-    one.
-    """
+    """Above, errors and effective ranks; below, singular values along the training."""
     depths, smallest = ds.depth.values, float(ds.scale.min())
     with house_style():
         figure = new_figure(13.5, 8)

@@ -66,9 +66,7 @@ def _matrices(w12: np.ndarray, w21: np.ndarray) -> np.ndarray:
 
 
 def _volume_at(w12: np.ndarray, w21: np.ndarray, depth: float) -> np.ndarray:
-    """log √det g, infinite on the hyperbola itself, which the centre of a cell may happen to
-    hit.
-    """
+    """log √det g: infinite on the hyperbola, which the centre of a cell may hit."""
     W = _matrices(w12, w21)
     singular = np.abs(np.linalg.det(W)) < 1e-14
     values = np.asarray(dl.log_volume(np.where(singular[..., None, None], np.eye(2), W), depth))
@@ -76,9 +74,7 @@ def _volume_at(w12: np.ndarray, w21: np.ndarray, depth: float) -> np.ndarray:
 
 
 def draw(ds: xr.Dataset) -> Figure:
-    """One map for each depth, and the volume along the hyperbola beside a histogram of the
-    endpoints.
-    """
+    """One map for each depth; below, the volume along the hyperbola beside the endpoints."""
     x, panels = ds.w12.values, ds.sizes["depth"]
     half = 0.5 * (x[1] - x[0])
     extent = (x[0] - half, x[-1] + half, x[0] - half, x[-1] + half)

@@ -144,9 +144,7 @@ def _endpoints(
 
 
 def _favoured(W: Floats, problem: FixedRankProblem) -> tuple[Floats, float]:
-    """The endpoint with the most others near it, as a minimizer of rank 2, and the share of runs
-    that are near.
-    """
+    """The minimizer of rank 2 that most endpoints are near, and their share of the runs."""
     there = np.isfinite(W).all((1, 2))
     V = W[there]
     near = (

@@ -54,9 +54,7 @@ def _against_size(ds: xr.Dataset, values: np.ndarray, q: float) -> np.ndarray:
 
 
 def draw(ds: xr.Dataset) -> Figure:
-    """Above, the endpoints of every size of start for each depth; below, how far they are from the
-    corners and from rank 1.
-    """
+    """Above, the endpoints for each depth; below, their distances from corners and rank 1."""
     depths, scales = ds.depth.values, ds.scale.values
     with house_style():
         figure = new_figure(max(3.1 * len(depths), 9.0), 8.4)
@@ -121,9 +119,7 @@ def _draw_distances(ds: xr.Dataset, left: Axes, right: Axes) -> None:
 
 
 def summary(ds: xr.Dataset) -> dict[str, str | float]:
-    """The exponents of the spread, the share of runs at rank 1, and what the engine could not
-    do.
-    """
+    """The exponents of the spread, the share of runs at rank 1, and the runs without an end."""
     out: dict[str, str | float] = {}
     along = _against_size(ds, np.abs(position(ds.W.values)), 0.9)
     for i, depth in enumerate(ds.depth.values):

@@ -40,7 +40,7 @@ FULL: dict[str, Any] = {
 SMOKE: dict[str, Any] = {
     "depths": (64, 256, 1024),
     "scales": (1e-1,),
-    "runs": 3,
+    "runs": 10,
     "times": 20,
     "accuracy": 1e-5,
 }

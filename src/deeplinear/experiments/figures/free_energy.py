@@ -220,9 +220,7 @@ def profiles(
 
 
 class Confined(eqx.Module):
-    """E + (λN/2) Σ σ_i^{2/N} of a 2×2 matrix, with singular values in closed form, σ = |p| ±
-    |q|.
-    """
+    """E + (λN/2) Σ σ_i^{2/N} of a 2×2 matrix, where σ = |p| ± |q| in closed form."""
 
     depth: jax.Array
     decay: float
@@ -248,9 +246,7 @@ def sample(
     dt: float,
     key: jax.Array,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(σ_2/σ_1)^{1/N} at the ends of Langevin chains with the entropic drift, and which chains
-    ended well.
-    """
+    """(σ_2/σ_1)^{1/N} at the ends of entropic Langevin chains, and which of them converged."""
     energy = Confined(jnp.asarray(depth), decay, observed)
     start = np.array([[observed, 0.3], [0.5, observed]])
     run = langevin(
@@ -263,8 +259,7 @@ def sample(
 def exact_density(
     depth: float, beta: float, decay: float, observed: float, edges: np.ndarray
 ) -> np.ndarray:
-    """The probability of each bin of x = (σ_2/σ_1)^{1/N} under e^{−βF} dvol_g, entropy and weight
-    decay included.
+    """Probabilities of bins of x = (σ_2/σ_1)^{1/N} under e^{−βF} dvol_g, with entropy and decay.
 
     In dW it is e^{−β(E + decay)} λ_12^{1/2} · (σ_1σ_2)^{−(1−1/N)} λ_12^{−1}. The angle of q is
     integrated in closed form, that of p by the trapezoidal rule; the rest is a grid over y =
@@ -292,9 +287,7 @@ def exact_density(
 
 
 def draw(ds: xr.Dataset) -> Figure:
-    """Profiles of Φ over the ratio of singular values, its minimizers over β, and the samples on
-    their exact law.
-    """
+    """Profiles of Φ over the ratio of singular values, minimizers over β, samples on their law."""
     with house_style():
         figure = new_figure(14.5, 4.8)
         ax_profile, ax_fork, ax_law = figure.subplots(1, 3)
@@ -350,9 +343,7 @@ def draw(ds: xr.Dataset) -> Figure:
 
 
 def summary(ds: xr.Dataset) -> dict[str, str | float]:
-    """Which ratio the minimizers have, where they leave the corner, and how far the samples are
-    from the exact law.
-    """
+    """Ratios of the minimizers, where they leave the corner, and how well samples fit their law."""
     rows: dict[str, str | float] = {}
     for depth in ds.depth.values:
         here = ds.sel(depth=depth)

@@ -42,9 +42,10 @@ FULL: dict[str, Any] = {
 }
 SMOKE: dict[str, Any] = {
     "depths": (2.0, 3.0),
-    "scales": (1e-1, 1e-2, 1e-3),
+    "scales": (1e-1, 1e-3),
     "shown": (1e-1, 1e-3),
     "runs": 2,
+    "method": "explicit",
 }
 
 SIDE = 6
@@ -62,9 +63,7 @@ def simulate(
     method: str,
     progress: ProgressCallback | None = None,
 ) -> xr.Dataset:
-    """Follow random and aligned starts until the third singular value is learned; run 0 is the
-    aligned one.
-    """
+    """Follow random starts and an aligned one (run 0) until the third singular value is learned."""
     rng = np.random.default_rng(seed)
     U, V = (np.linalg.qr(rng.normal(size=(SIDE, SIDE)))[0] for _ in range(2))
     truth = (U[:, :3] * SPECTRUM) @ V[:, :3].T
@@ -174,18 +173,14 @@ def exponents(depth: float) -> list[float]:
 
 
 def fitted(scales: Sequence[float], closest: np.ndarray) -> list[float]:
-    """The slope of the aligned run over the three smallest starts; closest is
-    (scale, run, stage).
-    """
+    """Slope of the aligned run over the three smallest starts; closest: (scale, run, stage)."""
     last = np.argsort(scales)[:3]
     x, y = np.log(np.array(scales)[last]), np.log(closest[last, 0])
     return [float(np.polyfit(x, y[:, r], 1)[0]) for r in (0, 1)]
 
 
 def draw(ds: xr.Dataset) -> Figure:
-    """Singular values over time, one row per depth and one column per start, and how near they come
-    to the greedy points.
-    """
+    """Singular values over time, one row per depth, and how near they come to the greedy points."""
     shown, depths = ds.attrs["shown"], ds.depth.values
     with house_style():
         figure = new_figure(4.2 * (len(shown) + 1), 2.9 * len(depths))

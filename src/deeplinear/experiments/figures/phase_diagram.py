@@ -166,9 +166,7 @@ def draw(ds: xr.Dataset) -> Figure:
 
 
 def _limits(axis: Axes, ds: xr.Dataset) -> None:
-    """The line of as many entries as degrees of freedom, and that of half the problems
-    determined.
-    """
+    """Where entries equal the degrees of freedom, and where half the problems are determined."""
     d = ds.attrs["size"]
     ranks = np.linspace(float(ds["rank"].min()), float(ds["rank"].max()), 100)
     axis.plot(

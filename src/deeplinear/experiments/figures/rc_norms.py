@@ -60,9 +60,7 @@ def simulate(
     levels: int,
     progress: ProgressCallback | None = None,
 ) -> xr.Dataset:
-    """Follow every start at every depth down to ``last_loss``; everything is read at the same
-    losses.
-    """
+    """Follow every start at every depth down to ``last_loss``, and read all at the same losses."""
     energy = Completion([0, 1, 1], [1, 0, 1], [1.0, 1.0, 0.0], (2, 2))
     loss = np.unique(np.r_[np.geomspace(0.1, last_loss, levels), READ_AT])[::-1]
     starts = positive_starts(np.random.default_rng(seed), runs, scale)
@@ -118,9 +116,7 @@ def smallest_entry(loss: np.ndarray) -> np.ndarray:
 
 
 def positive_starts(rng: np.random.Generator, runs: int, scale: float) -> np.ndarray:
-    """Random 2×2 matrices, entries N(0, scale²), with positive determinant (rows are exchanged
-    where it is negative).
-    """
+    """Random 2×2 matrices, entries N(0, scale²), rows exchanged where det is negative."""
     W = scale * rng.normal(size=(runs, 2, 2))
     return np.where(np.linalg.det(W)[:, None, None] > 0, W, W[:, ::-1])
 

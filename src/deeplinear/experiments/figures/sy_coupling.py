@@ -10,7 +10,7 @@ our choice.
 **Coupling.** A 4×4 truth of rank 1, two 2×2 blocks observed; random starts N(0, scale²) and
 diagonal ones of the same size; depth 2, 3, 4 and ∞: the effective rank of the endpoint, and the
 norm of what is left outside the blocks. **Plasticity.** The same truth: first only its diagonal is
-observed, then more entries, and training goes on from where it was (warm), or begins anew with all
+observed, then more entries, and training goes on from where it was (warm), or starts again with all
 of them (cold): the relative error against the number of entries. Where the entries connect all rows
 and columns there is one completion of rank 1.
 
@@ -74,8 +74,9 @@ def simulate(
     method: str,
     progress: ProgressCallback | None = None,
 ) -> xr.Dataset:
-    """Endpoints under block-diagonal observations, and errors of warm and cold training; NaN where
-    a run came to no end.
+    """Endpoints under block-diagonal observations, errors of warm and cold training.
+
+    NaN where a run did not converge.
     """
     noise = np.random.default_rng(seed).normal(size=(runs, SIDE, SIDE))
     one = np.eye(SIDE, dtype=bool)

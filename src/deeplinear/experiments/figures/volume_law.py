@@ -280,9 +280,7 @@ def _draw_cases(
 
 
 def summary(ds: xr.Dataset) -> dict[str, str | float]:
-    """The powers, the gains of the laws, and for each case order and prediction by volume, nuclear
-    norm and effective rank.
-    """
+    """The powers, the gains of the laws, and for each case how well each predictor orders."""
     out: dict[str, str | float] = {}
     for i, depth in enumerate(ds.depth.values):
         for j, scale in enumerate(ds.scale.values):
