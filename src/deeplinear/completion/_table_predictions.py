@@ -14,6 +14,7 @@ from ._training import CompletionEstimator
 from .data.ids import Ids
 from .data.observations import Observations
 from .data.table import ColumnScaler, check_columns, check_finite
+from .data.weights import checked
 from .model.predictor import Model
 from .penalty import Array
 from .posterior.draws import RandomState, draw_table
@@ -30,7 +31,7 @@ class Table:
     def entries(self, weights: np.ndarray | None = None) -> Observations:
         rows, cols = np.nonzero(self.observed)
         values, shape = self.values[rows, cols], self.values.shape
-        w = None if weights is None else weights[rows, cols]
+        w = None if weights is None else checked(weights[rows, cols], rows, cols)
         return Observations.from_triples(rows, cols, values, shape, weights=w)
 
 
