@@ -88,7 +88,8 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, TablePredictions
         devices of JAX's default platform; the same result up to rounding. Draws run on the CPU.
     random_state : int, RandomState or None, default None
         Chooses the held-out entries (by the positions of the observed entries alone, so all depths
-        compare on the same ones), the implicit start and the draws. None draws at each call of fit.
+        compare on the same ones), the random signs by which the noise is measured (which changes λ
+        a little), the implicit start and the draws. None draws at each call of fit.
     missing_values : float, default NaN
         What marks a missing entry.
     checkpoint : path, optional
