@@ -69,7 +69,7 @@ class TestArguments:
         [
             ({"depth": "23"}, 'depth must be "auto", a number, or a sequence of numbers'),
             ({"depth": ()}, "depth must hold at least one number, got none"),
-            ({"depth": (3, 0.5)}, "depth must be ≥ 1, .*0.5"),
+            ({"depth": (3, 0.5)}, "depth must be ≥ 1 .*got 0.5"),
             ({"strength": ("a",)}, 'strength must be "auto", a number, or a sequence of numbers'),
             ({"strength": ()}, "strength must hold at least one number, got none"),
             ({"strength": (-1.0,)}, "strength must hold finite numbers"),

@@ -49,7 +49,7 @@ class TestRefusals:
             ({"depth": 0.5}, DepthError, "depth must be ≥ 1"),
             ({"depth": math.nan}, DepthError, "depth must be ≥ 1"),
             ({"strength": -0.1}, InputError, "'strength' parameter"),
-            ({"strength": "some"}, InputError, "'strength' parameter"),
+            ({"strength": "some"}, InputError, 'strength must be "auto", a number'),
             ({"max_rank": 31}, InputError, r"max_rank must be at most min\(m, n\) = 30, got 31"),
             ({"max_rank": 0}, InputError, "'max_rank' parameter"),
             ({"strength": "auto"}, InputError, "validation_fraction must be positive"),
