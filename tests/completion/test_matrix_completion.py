@@ -401,6 +401,23 @@ class TestFiles:
             with pytest.raises(InputError, match="saved without its entries"):
                 call()
 
+    def test_deviations_of_folded_rows_need_the_entries_of_the_columns(self, fitted, tmp_path):
+        """Those of the new rows alone would say that every column is unsure."""
+        new = ([100, 100, 101], [3, 4, 4], [1.0, 2.0, 3.0])
+        fitted.save(tmp_path / "small.dln", entries=False)
+        loaded = dl.DeepMatrixCompletion.load(tmp_path / "small.dln")
+        expected = fitted.fold_in(new).predict([100], [5])
+        folded = loaded.fold_in(new)
+        np.testing.assert_array_equal(folded.predict([100], [5]), expected)
+        folded.save(tmp_path / "folded.dln")
+        again = dl.DeepMatrixCompletion.load(tmp_path / "folded.dln")
+        np.testing.assert_array_equal(again.predict([100], [5]), expected)
+        for model in (folded, again):
+            with pytest.raises(InputError, match="saved without its entries"):
+                model.predict_std([100], [5])
+            with pytest.raises(InputError, match="draws needs the estimator that was fitted"):
+                model.draws(2, [100], [5])
+
     def test_every_flipped_byte_is_refused(self, fitted, tmp_path):
         path = tmp_path / "a.dln"
         fitted.save(path)

@@ -288,7 +288,7 @@ class CompletionEstimator(CompletionParameters):
         if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:
             raise InputError(f"n must be an integer ≥ 1, got {count!r}.")
         seen = self._entries("draws")
-        if self.model_.columns is not None:
+        if self.model_.is_folded:
             raise InputError(
                 "draws needs the estimator that was fitted, got one of folded rows: fold into the "
                 "fitted one at each use, or use partial_fit."
