@@ -262,8 +262,8 @@ class CompletionEstimator(CompletionParameters):
             )
         else:
             text = (
-                f"The fit stopped after {fit.n_sweeps} sweeps without reaching tol = {self.tol}: "
-                "increase max_iter or tol."
+                f"The fit stopped after max_iter = {self.max_iter or MAX_SWEEPS} sweeps without "
+                f"reaching tol = {self.tol}: increase max_iter or tol."
             )
         warnings.warn(text, FitWarning, stacklevel=4)
 
