@@ -73,9 +73,10 @@ TREE = {
         ["posterior"],
         ["model"],
         ["_saving"],
+        ["_parameters"],
         ["_training"],
-        ["_pair_predictions", "imputer"],
-        ["matrix_completion"],
+        ["_pair_predictions", "_table_predictions"],
+        ["imputer", "matrix_completion"],
     ],
     "completion/data": [
         ["compress_loops"],
@@ -93,7 +94,7 @@ TREE = {
     "completion/solver": [
         ["options", "checkpoint"],
         ["problem"],
-        ["balance", "fit_state"],
+        ["balance", "fit_state", "flow_field"],
         ["sweep", "convex"],
         ["schedule", "start", "certificate"],
         ["result"],
@@ -212,7 +213,7 @@ def test_there_is_no_circle_of_imports():
 
 @pytest.mark.parametrize("path", MODULES, ids=dotted)
 def test_files_stay_small(path):
-    assert len(path.read_text().splitlines()) <= 480
+    assert len(path.read_text().splitlines()) <= 400
 
 
 def test_a_bare_import_is_light_and_flips_no_flag():

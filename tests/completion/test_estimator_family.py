@@ -71,7 +71,8 @@ class TestAgree:
             # the unit of the trials is that of the entries that were not held out
             assert mine.validation_rmse * unit == pytest.approx(other.validation_rmse, rel=0.02)
         ratios = [
-            a.validation_rmse / b.validation_rmse for a, b in zip(plain.trials_, pairs.trials_)
+            a.validation_rmse / b.validation_rmse
+            for a, b in zip(plain.trials_, pairs.trials_, strict=True)
         ]
         np.testing.assert_allclose(ratios, ratios[0], rtol=1e-6)
         assert (plain.depth_, plain.rank_) == (pairs.depth_, pairs.rank_)
@@ -292,6 +293,20 @@ class TestParameters:
         assert np.isfinite(model.transform(table)).all()
         if "validation_fraction" in options:
             assert model.status_ == Status.callback
+
+    def test_nothing_of_a_fit_stays_behind(self, table, estimator):
+        """Also not after an interrupt: no data of the choice, no function of the user's."""
+
+        def interrupt(state):
+            raise KeyboardInterrupt
+
+        model = estimator(strength=0.2, random_state=0, callback=interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(table)
+        heavy = {"_callback", "_watched", "_table"}
+        assert not heavy & set(vars(model))
+        model.set_params(callback=None).fit(table)
+        assert not (heavy | {"_held_out"}) & set(vars(model))
 
     def test_verbose_prints_to_standard_error(self, table, estimator, capsys):
         estimator(strength=0.2, random_state=0, verbose=True).fit(table)

@@ -14,6 +14,7 @@ from ..labels import depth_label
 from .console import BarFollower, gathered_warnings, progress_bar, tidy_exit
 from .options import (
     DEVICES,
+    Depth,
     Device,
     Draws,
     Force,
@@ -62,9 +63,7 @@ def ratings(
     model: Annotated[
         Path | None, typer.Option(help="Save the model there, for `predict` and `recommend`.")
     ] = None,
-    depth: Annotated[
-        str, typer.Option(help="Real numbers ≥ 2 or inf, comma-separated: the best is kept.")
-    ] = "2,3,inf",
+    depth: Depth = "2,3,inf",
     regularization: Regularization = "explicit",
     strength: Strength = "auto",
     max_rank: MaxRank = None,
@@ -72,6 +71,12 @@ def ratings(
     validation_fraction: ValidationFraction = 0.1,
     seed: Seed = 0,
     draws: Draws = 0,
+    implicit_feedback: Annotated[
+        bool,
+        typer.Option(
+            "--implicit-feedback", help="Learn also from which entries there are; with --draws."
+        ),
+    ] = False,
     duplicates: Annotated[
         str, typer.Option(help="Entries that come more than once: error, mean or last.")
     ] = "error",
@@ -101,6 +106,7 @@ def ratings(
             max_iter=max_iter,
             validation_fraction=validation_fraction,
             draws=draws,
+            implicit_feedback=implicit_feedback,
             duplicates=duplicates,
             device=device,
             seed=seed,
@@ -163,18 +169,17 @@ def _parameters(
     max_iter: int | None,
     validation_fraction: float,
     draws: int,
+    implicit_feedback: bool,
     duplicates: str,
     device: str,
     seed: int,
 ) -> dict[str, object]:
     """The options as parameters of the estimator: the only place that knows their names there."""
-    if min(depths) < 2:
-        raise InputError(
-            "--depth: long data need depths ≥ 2 (below, the rank is full); give 2,3,inf, say."
-        )
     if max_iter is not None and max_iter < 1:
         raise InputError(f"--max-iter: {max_iter} sweeps fit nothing; give at least 1.")
     check_draws(draws)
+    if implicit_feedback and not draws:
+        raise InputError("--implicit-feedback: it informs posterior draws; add --draws 20, say.")
     check_choice("--regularization", regularization, ("explicit", "implicit"))
     check_choice("--duplicates", duplicates, ("error", "mean", "last"))
     check_choice("--device", device, DEVICES)
@@ -191,6 +196,7 @@ def _parameters(
         "max_iter": max_iter,
         "validation_fraction": validation_fraction,
         "n_draws": draws,
+        "implicit_feedback": implicit_feedback,
         "duplicates": duplicates,
         "device": device,
         "random_state": seed,

@@ -112,19 +112,25 @@ class CompletionEstimator(CompletionParameters):
 
     # Fitting
 
-    def _learn(self, raw: Observations, ids: tuple[Ids, Ids]) -> None:
-        """Choose on held-out entries, fit everything, draw around it, and publish."""
+    def _learn(self, raw: Observations, ids: tuple[Ids, Ids]) -> tuple[np.ndarray, np.ndarray]:
+        """Choose on held-out entries, fit everything, draw around it, and publish.
+
+        Returns the codes of the rows and columns of the held-out entries.
+        """
         self._callback = with_verbose(self.callback, self.verbose)
         self._ended = False  # whether the callback asked for the end
         try:
             fit = self._learned(raw, ids)
         finally:
-            del self._callback  # a function of the user's need not be picklable
+            # functions and data of the user's: need not be picklable, nor stay in memory
+            for name in ("_callback", "_watched"):
+                self.__dict__.pop(name, None)
         self.converged_ &= not self._ended
         if self.checkpoint is not None:  # it has done its work
             Path(self.checkpoint).unlink(missing_ok=True)
         if not (self.converged_ or self._ended):
             self._warn(fit)
+        return self.__dict__.pop("_held_out")
 
     def _learned(self, raw: Observations, ids: tuple[Ids, Ids]) -> LowRankFit:
         self._owed = 0.0
@@ -181,7 +187,6 @@ class CompletionEstimator(CompletionParameters):
         self._enter(0, len(depths) * (1 if self._is_implicit else len(strengths)))
         choice = method.choose(held, depths, strengths, callback=callback, **options)
         self.trials_ = choice.trials
-        del self._watched
         return choice
 
     def _row_ridge_factor(self, held: HoldOut, fit: LowRankFit) -> float:
@@ -215,16 +220,25 @@ class CompletionEstimator(CompletionParameters):
         stage: str,
     ) -> Model:
         samples: list[Sample] = []
+        gaps = fit.residuals(seen)
         if self.n_draws:
             total = self.burn_in + self.n_draws
-            how = {"implicit_feedback": bool(self.implicit_feedback), "threads": self.threads}
-            for step, sample in enumerate(draw(fit, seen, total, seed, **how)):
+            chain = draw(
+                fit,
+                seen,
+                total,
+                seed,
+                noise=seen.mean_square(gaps),
+                implicit_feedback=bool(self.implicit_feedback),
+                threads=self.threads,
+            )
+            for step, sample in enumerate(chain):
                 if step >= self.burn_in:
                     samples.append(sample)
                 if self._report(f"{stage}: averaging", (step + 1) / total):
                     break
-        units = self._units(slice(None))
-        return Model.of(fit, samples, seen, ids, calibration, self._limits(seen), units)
+        limits, units = self._limits(seen), self._units(slice(None))
+        return Model.of(fit, samples, seen, ids, calibration, limits, units=units, gaps=gaps)
 
     def _publish(
         self,

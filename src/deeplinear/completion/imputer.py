@@ -215,11 +215,11 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, TablePredictions
         self._table = table  # for callbacks, while the fit runs
         m, n = raw.shape
         try:
-            self._learn(raw, (Ids.positions(m), Ids.positions(n)))
+            held_out = self._learn(raw, (Ids.positions(m), Ids.positions(n)))
         finally:
             del self._table
         self.validation_mask_ = np.zeros(raw.shape, bool)
-        self.validation_mask_[self._held_out] = True
+        self.validation_mask_[held_out] = True
         if not np.isfinite(self.train_score_):
             raise InputError(
                 "X has values beyond what float64 can square: rescale its columns, or leave "

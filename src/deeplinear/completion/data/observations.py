@@ -162,6 +162,12 @@ class Observations:
 
         return Observations(side(self.by_row), side(self.by_col), self.shape)
 
+    def mean_square(self, gaps: np.ndarray) -> float:
+        """Σ w e² / Σ w, for gaps e at the entries row by row."""
+        square, weights = np.square(gaps, dtype=float), self.by_row.weights
+        total = float(np.sum(square * weights if weights.size else square))
+        return total / max(self.weight, 1e-300)
+
     def triples(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(rows, cols, values), row by row."""
         rows = np.repeat(np.arange(self.shape[0], dtype=np.uint32), self.by_row.counts)

@@ -61,15 +61,18 @@ class Model:
         ids: tuple[Ids, Ids],
         calibration: Calibration,
         limits: tuple[float, float] | None,
+        *,
         units: np.ndarray | float = 1.0,
+        gaps: np.ndarray | None = None,
     ) -> "Model":
         """From a fit and draws around it (none: the fit itself).
 
-        ``units`` are those of the columns (n,), in which ``train_rmse`` is measured.
+        ``units`` are those of the columns (n,), in which ``train_rmse`` is measured; ``gaps`` are
+        the residuals of the fit, if they are known already.
         """
         counts = seen.by_row.counts, seen.by_col.counts
         rows, cols, values = seen.triples()
-        gaps = values - fit.predict(rows, cols)
+        gaps = fit.residuals(seen) if gaps is None else gaps
         if samples:
             left = np.stack([_with_average(s.centres, counts[0]) for s in samples])
             right = np.stack([_with_average(s.cols, counts[1]) for s in samples])
@@ -82,7 +85,7 @@ class Model:
             left,
             right,
             np.full(len(left), fit.mean),
-            noise=weighted_mean_square(gaps, seen),
+            noise=seen.mean_square(gaps),
             spread=float(np.std(values, dtype=float)),
             train_rmse=0.0,
             row_ids=ids[0],
@@ -205,13 +208,6 @@ class Model:
         left = np.vstack([np.where(known, lines, middle), middle])[None]
         right = _with_average(np.column_stack([fit.right, fit.col_bias]), self.col_counts)[None]
         return replace(new, left=left, right=right, means=np.array([fit.mean]))
-
-
-def weighted_mean_square(gaps: np.ndarray, seen: Observations) -> float:
-    """Σ w e² / Σ w over the entries of ``seen``, row by row."""
-    square, weights = np.square(gaps, dtype=float), seen.by_row.weights
-    total = float(np.sum(square * weights if weights.size else square))
-    return total / max(seen.weight, 1e-300)
 
 
 def _known(codes: np.ndarray, counts: np.ndarray) -> np.ndarray:

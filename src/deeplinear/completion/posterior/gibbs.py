@@ -127,18 +127,20 @@ def draw(
     count: int,
     seed: int,
     *,
+    noise: float | None = None,
     implicit_feedback: bool = False,
     threads: int | None = None,
 ) -> Iterator[Sample]:
-    """``count`` draws of a chain that starts at ``fit``."""
-    rows, cols, values = observations.triples()
-    weights = observations.by_row.weights
-    square = np.square(values - fit.predict(rows, cols), dtype=float)
-    total = float(np.sum(square * weights if weights.size else square))
+    """``count`` draws of a chain that starts at ``fit``.
+
+    ``noise`` is the mean square of the weighted residuals of the fit, if it is known already.
+    """
+    if noise is None:
+        noise = observations.mean_square(fit.residuals(observations))
     # The prior's scale W0 = 1 is that of the noise: the draws do not depend on the units of the
     # values or weights. The floor keeps a perfect fit from an infinite precision.
-    floor = 1e-12 * float(np.var(values, dtype=float))
-    noise = math.sqrt(max(total / observations.weight, floor, 1e-300))
+    floor = 1e-12 * float(np.var(observations.by_row.values, dtype=float))
+    noise = math.sqrt(max(noise, floor, 1e-300))
     size = np.array([math.sqrt(noise)] * fit.rank + [noise])  # of (p_i, a_i) and of (q_j, b_j)
     left = np.column_stack([fit.left, fit.row_bias]).astype(float) / size
     right = np.column_stack([fit.right, fit.col_bias]).astype(float) / size

@@ -30,11 +30,7 @@ class LocalPosterior:
     @classmethod
     def of(cls, fit: LowRankFit, observations: Observations) -> "LocalPosterior":
         """σ² is the mean square of the weighted residuals on ``observations``."""
-        rows, cols, values = observations.triples()
-        gap = values - fit.predict(rows, cols)
-        weights = observations.by_row.weights
-        square = float(np.sum(weights * gap**2 if weights.size else gap**2, dtype=float))
-        return cls(fit, observations, square / max(observations.weight, 1e-300))
+        return cls(fit, observations, observations.mean_square(fit.residuals(observations)))
 
     def deviation(
         self, rows: np.ndarray, cols: np.ndarray, threads: int | None = None

@@ -1,19 +1,7 @@
-"""The flow of the network itself: no weight decay, a small start, early stopping.
-
-For N < ∞ the rank of W is invariant, so that Ẇ = −A_{N,W}(E′(W)) lives on W = U diag(s) Vᵀ of fixed
-rank r and needs of the residual R = −E′ only R V and Rᵀ U:
-
-    Ẇ = U (λ(s_i, s_j) ∘ UᵀRV) Vᵀ + (1 − UUᵀ) R V diag(λ(s, 0)) Vᵀ + U diag(λ(s, 0)) Uᵀ R (1 − VVᵀ).
-
-It is integrated by Heun's method, every stage truncated to rank r (a projected Runge–Kutta method,
-Kieri and Vandereycken 2019): small singular values do no harm, and ties need no care. Cost
-per step: four passes over the entries and O((m + n) r²).
-"""
+"""The flow of the network itself: no weight decay, a small start, early stopping (`flow_field`)."""
 
 import bisect
-import functools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,19 +11,17 @@ from ...errors import InputError
 from ...status import Status
 from ..backends.open import Device, open_backend
 from ..data.observations import Observations
-from ..linalg import thin_svd
 from ..penalty import Penalty
 from .descent import Callback
 from .fit import make_problem, update
 from .fit_state import Validation, ValidationSplit
+from .flow_field import FlowField, Point, low_rank_norm
 from .options import FitOptions
 from .problem import (
     FitProblem,
     State,
-    assemble,
     energy,
     residual_matmul,
-    residual_t_matmul,
     rounding,
 )
 from .result import LowRankFit
@@ -57,87 +43,6 @@ _REST, _REST_INFINITE = 50, 150
 _FALLEN, _GROWN, _FIRST = 1e-3, 0.05, 200
 # The weight decay that an end at E = 0 is taken for: so many times that of a fit shrunk by 1.
 _LEAST_DECAY = 1e-6
-
-
-@dataclass(frozen=True)
-class Point:
-    """W = U diag(s) Vᵀ at time t with energy E."""
-
-    U: np.ndarray
-    s: np.ndarray
-    V: np.ndarray
-    t: float
-    energy: float
-
-
-@functools.cache
-def _kernels(depth: float) -> Callable[[np.ndarray, float], Any]:
-    """s, bulk ↦ λ(s_i, s_j), λ(s_i, bulk)."""
-    import jax
-
-    from ...geometry.kernel import kernel
-
-    return jax.jit(lambda s, bulk: (kernel(s[:, None], s, depth), kernel(s, bulk, depth)))
-
-
-class _Flow:
-    """The vector field on one data set, and the step.
-
-    ``least`` is the smallest singular value of the start.
-    """
-
-    def __init__(self, problem: FitProblem, depth: float, bias_only: State, least: float) -> None:
-        self.problem, self.depth, self.bias_only, self.least = problem, depth, bias_only, least
-        self.bulk = least if math.isinf(depth) else 0.0
-        self.empty = energy(problem, bias_only)
-
-    def state(self, U: np.ndarray, s: np.ndarray, V: np.ndarray) -> State:
-        root, b = np.sqrt(s), self.bias_only
-        return assemble(U * root, V * root, s, b.row_bias, b.col_bias, b.mean, b.Z.dtype)
-
-    def velocity(
-        self, U: np.ndarray, s: np.ndarray, V: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(A, B) with Ẇ = A Bᵀ, 2r columns each."""
-        import jax
-
-        state = self.state(U, s, V)
-        RV, RU = (
-            x.astype(float)
-            for x in (
-                residual_matmul(self.problem, state, V),
-                residual_t_matmul(self.problem, state, U),
-            )
-        )
-        with jax.enable_x64(True):
-            inner, edge = (np.asarray(x) for x in _kernels(self.depth)(s, self.bulk))
-        C = U.T @ RV
-        return np.hstack([U, (RV - U @ C) * edge]), np.hstack(
-            [V @ (inner * C).T + (RU - V @ C.T) * edge, V]
-        )
-
-    def step(
-        self, at: Point, h: float, first: tuple[np.ndarray, np.ndarray]
-    ) -> tuple[tuple[np.ndarray, ...], float]:
-        """Heun's step from ``at``: (U, s, V), and the relative distance to Euler's.
-
-        ``first`` is the velocity at ``at``.
-        """
-        A, B = first
-        r = len(at.s)
-        euler = _truncated([at.U * at.s, h * A], [at.V, B], r)
-        C, D = self.velocity(*euler)
-        heun = _truncated([at.U * at.s, h / 2 * A, h / 2 * C], [at.V, B, D], r)
-        (U, s, V), (X, t, Y) = euler, heun
-        gap = s @ s + t @ t - 2 * float(np.sum((U.T @ X) * (V.T @ Y) * np.outer(s, t)))
-        return heun, math.sqrt(max(gap, 0.0) / float(t @ t))
-
-
-def _truncated(
-    left: list[np.ndarray], right: list[np.ndarray], r: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    U, s, Vt = thin_svd(np.hstack(left), np.hstack(right))
-    return U[:, :r], s[:r], Vt[:r].T
 
 
 @dataclass(frozen=True)
@@ -213,7 +118,7 @@ def low_rank_flow(
     >>> rows, cols = np.nonzero(rng.random(truth.shape) < 0.7)
     >>> seen = Observations.from_triples(rows, cols, truth[rows, cols], truth.shape)
     >>> result = low_rank_flow(seen, depth=3, max_rank=5, bias_ridge=None)
-    >>> result.converged, bool(abs(found.predict(rows, cols) - truth[rows, cols]).max() < 0.1)
+    >>> result.converged, bool(abs(result.predict(rows, cols) - truth[rows, cols]).max() < 0.1)
     (True, True)
     """
     given = {"patience": 20} | options
@@ -231,7 +136,7 @@ def low_rank_flow(
         held_out = None if validation is None else ValidationSplit.check(validation, observations)
         bias_only = additive(problem)
         U, s, V = law.start or _small(problem, record, bias_only, law.start_scale)
-        course = _Flow(problem, record.depth, bias_only, float(s[-1]))
+        course = FlowField(problem, record.depth, bias_only, float(s[-1]))
         return _Run(course, record, held_out, law, callback).integrate(U, s, V)
 
 
@@ -288,7 +193,7 @@ def _small(
 class _Run:
     """One flow on its way: where it was, the energies, and the held-out errors."""
 
-    flow: _Flow
+    flow: FlowField
     options: FitOptions
     held_out: ValidationSplit | None
     law: FlowLaw
@@ -308,7 +213,7 @@ class _Run:
             return self._result(at, Status.converged)
         best, best_try, turned = at, 0, 0
         first = flow.velocity(U, s, V)
-        h = math.sqrt(law.rtol) * float(np.linalg.norm(s)) / max(_norm(*first), 1e-300)
+        h = math.sqrt(law.rtol) * float(np.linalg.norm(s)) / max(low_rank_norm(*first), 1e-300)
         h, status = min(law.t1, h), Status.running
         for tried in range(1, law.max_steps + 1):
             (U, s, V), error = flow.step(at, h, first)
@@ -392,11 +297,7 @@ def _shrinkage(error: float, rtol: float) -> float:
     return max(0.2, 0.9 * math.sqrt(rtol / error)) if error > 0 else 0.2
 
 
-def _norm(A: np.ndarray, B: np.ndarray) -> float:
-    return math.sqrt(max(float(np.sum((A.T @ A) * (B.T @ B))), 0.0))
-
-
-def _implied_decay(flow: _Flow, at: Point) -> float:
+def _implied_decay(flow: FlowField, at: Point) -> float:
     """λ with ⟨R, W⟩ = λ Σ σ^{2/N}: the decay under which W is stationary as to its length."""
     RV = residual_matmul(flow.problem, flow.state(at.U, at.s, at.V), at.V).astype(float)
     pull = float(np.sum(at.U * RV * at.s))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from ...depths import check_depth
 from ...errors import InputError
+from ..backends.open import DENSE_CELLS
 from ..data.observations import Observations
 
 DEFAULT_RANK = 50
@@ -90,6 +91,12 @@ class FitOptions:
             raise InputError(
                 f"max_rank must be None below depth 2 (got depth {self.depth:g}), where every rank "
                 "is used."
+            )
+        if self.convex and math.prod(observations.shape) > DENSE_CELLS:
+            m, n = observations.shape
+            raise InputError(
+                f"depth must be ≥ 2 for a matrix of {m} × {n}, got {self.depth:g}: below, the "
+                "dense matrix is formed."
             )
         exact = self.decay is None and self.strength < EXACT
         rank = limit if self.convex else min(limit, DEFAULT_RANK)

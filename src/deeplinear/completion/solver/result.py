@@ -168,6 +168,11 @@ class LowRankFit:
         W += self.mean + self.row_bias[:, None] + self.col_bias
         return W
 
+    def residuals(self, seen: Observations) -> np.ndarray:
+        """x − x̂ at the entries of ``seen``, row by row."""
+        rows, cols, values = seen.triples()
+        return values - at(rows, cols, *self._sides, self.mean)
+
     def predict(self, rows: ArrayLike, cols: ArrayLike) -> np.ndarray:
         """The entries (rows[t], cols[t]) of the completed matrix, in the dtype of the fit."""
         m, n = self.shape
