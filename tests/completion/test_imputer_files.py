@@ -206,12 +206,12 @@ class TestProcesses:
     @pytest.mark.parametrize("options", [{}, {"n_draws": 3}, {"regularization": "implicit"}])
     def test_threads_do_not_matter(self, options):
         X = noisy_table(400, 200, seed=3)[0]
-        given = {"strength": 0.2, "random_state": 0, "max_iter": 8, **options}
+        given = {"strength": 0.2, "random_state": 0, "max_iter": 8, "max_rank": 5, **options}
         one, two = (dl.DeepLinearImputer(**given, threads=k).fit_transform(X) for k in (1, 2))
         np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize("options", [{}, {"depth": (2, 3), "center": False}])
+@pytest.mark.parametrize("options", [{}, {"depth": (2, 3), "center": False}, {"n_draws": 5}])
 def test_devices_of_jax_agree_with_numpy(table, options):
     here, there = (
         dl.DeepLinearImputer(random_state=0, device=device, **options).fit(table)
@@ -220,4 +220,5 @@ def test_devices_of_jax_agree_with_numpy(table, options):
     assert (here.depth_, here.strength_, here.rank_) == (there.depth_, there.strength_, there.rank_)
     np.testing.assert_allclose(there.transform(table), here.transform(table), rtol=0, atol=1e-8)
     np.testing.assert_allclose(there.predict_std(table), here.predict_std(table), atol=1e-8)
+    np.testing.assert_allclose(there.draws(3), here.draws(3), atol=1e-6)
     assert there.validation_score_ == pytest.approx(here.validation_score_, rel=1e-8)

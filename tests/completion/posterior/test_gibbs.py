@@ -146,3 +146,15 @@ def test_draws_do_not_depend_on_units(rng):
         )
     np.testing.assert_allclose(samples[1][0], samples[0][0], rtol=1e-8, atol=1e-8)
     assert samples[1][1] == pytest.approx(samples[0][1], rel=1e-8)
+
+
+def test_draws_do_not_depend_on_the_signs_of_the_components(rng):
+    """Those of an SVD are arbitrary: another device, or another BLAS, may give the others."""
+    seen = entries(rng)
+    start = low_rank_fit(seen, depth=2, strength=0.3, max_rank=3)
+    assert start.rank == 3
+    flip = np.array([1, -1, -1])
+    other = replace(start, left=start.left * flip, right=start.right * flip)
+    for one, two in zip(draw(start, seen, 3, 1), draw(other, seen, 3, 1), strict=True):
+        np.testing.assert_array_equal(one.rows, two.rows)
+        np.testing.assert_array_equal(one.cols, two.cols)
