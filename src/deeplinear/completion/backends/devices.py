@@ -79,10 +79,9 @@ def _over_lines(values: Array, segment: Array, height: int) -> Array:
     return jax.ops.segment_sum(values, segment, height, indices_are_sorted=True)
 
 
-def _solve(
-    indices, values, weights, segment, number, Z, scale, mean, Y, ridge, extra, free, *, steps
-):
+def _solve(indices, values, weights, segment, number, Z, scale, mean, Y, how, *, steps):
     """`Dense.solve` for the lines of one device."""
+    ridge, extra, free = how
     height = len(Z)
 
     def look(part):
@@ -221,11 +220,11 @@ class Devices(AbstractBackend):
     def solve(self, lines, Z, Y, mean, ridge, extra, scale, free, steps) -> Pass:
         with jax.enable_x64(True):
             shards, entries = self._of(lines)
-            call = self._call(_solve, 2, 5, (LINES,) * 4, steps=steps)
-            whole = [self._put(x, self._same) for x in (mean, Y, ridge, extra, free)]
-            new, *sums = call(
-                *entries, self._spread(shards, Z), self._spread(shards, scale), *whole
-            )
+            call = self._call(_solve, 2, 3, (LINES,) * 4, steps=steps)
+            whole = [self._put(x, self._same) for x in (mean, Y)]
+            how = tuple(self._put(x, self._same) for x in (ridge, extra, free))
+            sides = self._spread(shards, Z), self._spread(shards, scale)
+            new, *sums = call(*entries, *sides, *whole, how)
             Z[:] = self._take(new)[shards.place]
             energy, pull, bend = (self._take(part).astype(float).sum(axis=0) for part in sums)
         return Pass(float(energy), pull, bend)
@@ -235,7 +234,7 @@ class Devices(AbstractBackend):
             shards, entries = self._of(lines)
             call = self._call(_residual_matmul, 1, 3, LINES, seed=seed)
             k = X.shape[1]
-            X = np.pad(X, ((0, 0), (0, -k % 8)))  # every new shape is compiled anew
+            X = np.pad(X, ((0, 0), (0, -k % 8)))  # every new shape would be compiled
             whole = [self._put(x, self._same) for x in (mean, Y, X)]
             return self._take(call(*entries, self._spread(shards, Z), *whole))[shards.place, :k]
 

@@ -28,7 +28,7 @@ class Calibration:
     @classmethod
     def of(cls, gaps: np.ndarray, deviations: np.ndarray) -> "Calibration":
         scores = np.sort(np.abs(gaps) / np.maximum(deviations, 1e-300))
-        if len(scores) > _KEEP:  # every so many, the largest included
+        if len(scores) > _KEEP:  # at equal distances, the largest included
             scores = scores[np.linspace(0, len(scores) - 1, _KEEP).round().astype(int)]
         return cls(scores)
 

@@ -60,7 +60,7 @@ class Checkpoint:
             scalars = json.loads(bytes(arrays.pop("scalars")).decode())
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(
-                f"checkpoint {self.path} cannot be read ({error}): remove it to start anew."
+                f"checkpoint {self.path} cannot be read ({error}): remove it to start over."
             ) from None
         if scalars.pop("mark", None) != self.mark:
             raise InputError(

@@ -33,15 +33,15 @@ SPREAD = math.e
 NO_ENERGY = 1e-5
 MAX_STEPS = 5000
 # The held-out error has turned if meanwhile the energy fell to this part, for at a saddle, before
-# the next singular value is learned, both stand still; or else after so many times more steps (at
+# the next singular value is learned, both stand still; or else after this many times more steps (at
 # depth ∞, where saddles take longest), for the energy may have no further to fall.
 _TURN = 0.5
 _REST, _REST_INFINITE = 50, 150
 # At rest: over the second half of the time the energy fell by less, and no singular value grew by
 # more, than these parts (one that would leave a saddle within ten times the time so far has grown
-# by more); not before so many steps, for at first all is slow.
+# by more); not before this many steps, for at first all is slow.
 _FALLEN, _GROWN, _FIRST = 1e-3, 0.05, 200
-# The weight decay that an end at E = 0 is taken for: so many times that of a fit shrunk by 1.
+# The weight decay that an end at E = 0 is taken for: this many times that of a fit shrunk by 1.
 _LEAST_DECAY = 1e-6
 
 

@@ -23,7 +23,7 @@ from .sweep import sweep
 # From strong to weak: finely where ratings have their best, then in factors of 4 for data that are
 # nearly exact.
 STRENGTHS = (0.7, 0.5, 0.4, 0.32, 0.25, 0.18, *(0.1 * 4.0**-k for k in range(9)))
-# Half-octaves, where a good part of a table is observed and its noise is well told from its signal.
+# Half-octaves, for tables: where much is observed, the best strength is sharper.
 TABLE_STRENGTHS = (*(2.0 ** (-k / 2) for k in range(15)), *(2.0**-8 * 4.0**-k for k in range(7)))
 BACKBONE_SWEEPS = 2
 # A held-out error this much above the best after three sweeps ends the fit, and with it the depth.

@@ -74,8 +74,8 @@ class EnsembleResult:
 
     def __repr__(self) -> str:
         runs, m, n = self.W.shape
-        told = ", ".join(f"{name}: {number}" for name, number in self.counts.items())
-        return f"EnsembleResult({runs} runs, {m}×{n}, depth {self.depth:g}; {told})"
+        counts = ", ".join(f"{name}: {number}" for name, number in self.counts.items())
+        return f"EnsembleResult({runs} runs, {m}×{n}, depth {self.depth:g}; {counts})"
 
 
 def ensemble(
