@@ -1,6 +1,7 @@
 """The estimator of long data at the edges: few entries, arguments, intervals, saved models."""
 
 import datetime
+import math
 import warnings
 
 import numpy as np
@@ -66,12 +67,13 @@ class TestArguments:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"depths": 3}, "depths must be a sequence of numbers"),
-            ({"depths": "23"}, "depths must be a sequence of numbers"),
-            ({"depths": ()}, "depths must hold at least one depth"),
-            ({"strengths": ("a",)}, "strengths must be a sequence of numbers"),
-            ({"strengths": 0.3}, "strengths must be a sequence of numbers"),
-            ({"strengths": (-1.0,)}, "strengths must hold finite numbers"),
+            ({"depth": "23"}, 'depth must be "auto", a number, or a sequence of numbers'),
+            ({"depth": ()}, "depth must hold at least one number, got none"),
+            ({"depth": (3, 0.5)}, "depth must be ≥ 1 .*got 0.5"),
+            ({"strength": ("a",)}, 'strength must be "auto", a number, or a sequence of numbers'),
+            ({"strength": ()}, "strength must hold at least one number, got none"),
+            ({"strength": (-1.0,)}, "strength must hold finite numbers"),
+            ({"strength": (0.1, math.inf)}, "strength must hold finite numbers"),
         ],
     )
     def test_of_the_choice(self, ratings, options, message):
@@ -109,11 +111,11 @@ class TestSaved:
     )
     def test_array_parameters_are_saved(self, ratings, depths, tmp_path):
         model = dl.DeepMatrixCompletion(
-            depths=depths, strengths=np.array([0.4]), max_rank=3, random_state=0
+            depth=depths, strength=np.array([0.4]), max_rank=3, random_state=0
         )
         model.fit(ratings.triples).save(tmp_path / "m.dln")
         loaded = dl.DeepMatrixCompletion.load(tmp_path / "m.dln")
-        assert (loaded.depths, loaded.strengths) == ([2, 3], [0.4])
+        assert (loaded.depth, loaded.strength) == ([2, 3], [0.4])
 
     def test_dates_are_saved_and_loaded(self, tmp_path):
         days = pd.to_datetime([1, 86_400_000_000_000, 2], unit="ns")

@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 import deeplinear as dl
 from deeplinear.cli import app
 from deeplinear.completion.data.observations import Observations
-from deeplinear.completion.solver.flow import flow
+from deeplinear.completion.solver.flow import FlowLaw, low_rank_flow
 from deeplinear.errors import InputError, NotConvergedWarning
+from deeplinear.status import Status
 
 FLOW = {"regularization": "implicit", "max_rank": 6, "threads": 1, "random_state": 0}
 
@@ -96,11 +97,11 @@ def test_the_decay_that_a_stop_amounts_to(problem):
     """⟨R, W⟩ = λ Σ σ^{2/N}, R from the dense residual."""
     (rows, cols, values), truth = problem
     for depth in (2.5, math.inf):
-        found = flow(
+        found = low_rank_flow(
             Observations.from_triples(rows, cols, values, truth.shape),
+            law=FlowLaw(stop=0.2),
             depth=depth,
             max_rank=4,
-            stop=0.2,
         )
         W = found.left @ found.right.T
         residual = values - found.predict(rows, cols)
@@ -189,10 +190,11 @@ def test_at_rest_is_an_end(problem):
     """
     (rows, cols, values), truth = problem
     seen = Observations.from_triples(rows, cols, values, truth.shape)
-    found = flow(seen, depth=3, max_rank=2)
-    assert found.status == "converged"
+    found = low_rank_flow(seen, depth=3, max_rank=2)
+    assert found.status == Status.converged
     assert found.objective[-1] > 10 * 1e-5 * found.objective[0]
-    longer = flow(seen, depth=3, max_rank=2, start=(found.U, found.s, found.V), t1=1e3)
+    law = FlowLaw(start=(found.U, found.s, found.V), t1=1e3)
+    longer = low_rank_flow(seen, law=law, depth=3, max_rank=2)
     assert longer.objective[-1] > 0.99 * found.objective[-1]
 
 
@@ -206,7 +208,7 @@ def test_a_file_keeps_it(fitted, tmp_path):
 def test_progress_and_too_few_steps(problem):
     told = []
     model = dl.DeepMatrixCompletion(
-        depth=3, strength=0.1, validation_fraction=0, max_sweeps=4, callback=told.append, **FLOW
+        depth=3, strength=0.1, validation_fraction=0, max_iter=4, callback=told.append, **FLOW
     )
     with pytest.warns(
         NotConvergedWarning, match="The flow was still on its way after 4 steps tried"

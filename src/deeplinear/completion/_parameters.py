@@ -11,13 +11,14 @@ from typing import Any, ClassVar
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..depths import check_depth
-from ..errors import InputError
+from ..errors import DepthError, InputError
 from ._saving import SavedEstimator
 from .backends.base import AbstractBackend
 from .backends.open import DEVICES
 from .solver.flow import NO_ENERGY
 
 AUTO_DEPTHS = (2.0, 3.0, 4.0, math.inf)
+_EXAMPLES = {"depth": "(2, 3)", "strength": "(0.1, 0.3)"}
 
 
 class CompletionParameters(SavedEstimator):
@@ -58,24 +59,24 @@ class CompletionParameters(SavedEstimator):
         return self.regularization == "implicit"
 
     def _depths(self) -> list[float]:
-        if isinstance(self.depth, str):
+        if _is_auto(self.depth):
             return list(AUTO_DEPTHS)
         return _numbers(self.depth, "depth")
 
     def _strengths(self) -> list[float]:
-        if isinstance(self.strength, str):
+        if _is_auto(self.strength):
             return [NO_ENERGY] if self._is_implicit else list(self._strength_path())
         return _numbers(self.strength, "strength")
 
     def _check(self) -> None:
         """Refuse parameters that cannot be meant, before anything is computed."""
-        for depth in self._depths() if not isinstance(self.depth, str) else ():
+        for depth in self._depths():
             check_depth(depth, scalar=True)
+        strengths = self._strengths()
         try:
             self._validate_params()
         except ValueError as error:
             raise InputError(str(error)) from None
-        strengths = self._strengths()
         if any(not 0 <= strength < math.inf for strength in strengths):
             raise InputError(f"strength must hold finite numbers ≥ 0, got {self.strength!r}.")
         if self._is_implicit and not all(0 < strength < 1 for strength in strengths):
@@ -84,7 +85,7 @@ class CompletionParameters(SavedEstimator):
                 f"at which it stops, got {', '.join(f'{x:g}' for x in strengths)}."
             )
         if self.validation_fraction == 0 and (
-            len(self._depths()) > 1 or (len(strengths) > 1 or self.strength == "auto")
+            len(self._depths()) > 1 or len(strengths) > 1 or _is_auto(self.strength)
         ):
             raise InputError(
                 "validation_fraction must be positive for a choice of depth or strength, got 0: "
@@ -107,6 +108,10 @@ class CompletionParameters(SavedEstimator):
             )
 
 
+def _is_auto(value: object) -> bool:
+    return isinstance(value, str) and value == "auto"
+
+
 def _numbers(values: float | Iterable[float], name: str) -> list[float]:
     """``values`` as a list of floats without repeats; `InputError` unless they are numbers."""
     try:
@@ -116,9 +121,13 @@ def _numbers(values: float | Iterable[float], name: str) -> list[float]:
             raise TypeError
         numbers = list(dict.fromkeys(float(x) for x in values))
     except (TypeError, ValueError):
-        raise InputError(
-            f'{name} must be "auto", a number, or a sequence of numbers, as (2, 3), got {values!r}.'
+        error = DepthError if name == "depth" else InputError
+        raise error(
+            f'{name} must be "auto", a number, or a sequence of numbers, as {_EXAMPLES[name]}, got '
+            f"{values!r}."
         ) from None
     if not numbers:
-        raise InputError(f"{name} must hold at least one number, got none: give (2, 3), say.")
+        raise InputError(
+            f"{name} must hold at least one number, got none: give {_EXAMPLES[name]}, say."
+        )
     return numbers

@@ -14,6 +14,7 @@ from ._training import CompletionEstimator
 from .data.ids import Ids
 from .data.observations import Observations
 from .data.table import ColumnScaler, check_columns, check_finite
+from .data.weights import checked
 from .model.predictor import Model
 from .penalty import Array
 from .posterior.draws import RandomState, draw_table
@@ -30,7 +31,7 @@ class Table:
     def entries(self, weights: np.ndarray | None = None) -> Observations:
         rows, cols = np.nonzero(self.observed)
         values, shape = self.values[rows, cols], self.values.shape
-        w = None if weights is None else weights[rows, cols]
+        w = None if weights is None else checked(weights[rows, cols], rows, cols)
         return Observations.from_triples(rows, cols, values, shape, weights=w)
 
 
@@ -77,8 +78,9 @@ class TablePredictions(CompletionEstimator):
     ) -> np.ndarray:
         """``n`` completed tables drawn from the posterior, noise included (n, samples, features).
 
-        Observed entries stay as they are: this is multiple imputation. X: default the table of the
-        fit. A chain of ``burn_in`` + n sweeps that starts at the fit; successive draws are a little
+        Observed entries stay as they are (bit for bit where X is given): this is multiple
+        imputation. X: default the table of the fit; other entries than its own count with weight 1.
+        A chain of ``burn_in`` + n sweeps that starts at the fit; successive draws are a little
         correlated. Needs the training entries.
         """
         check_is_fitted(self)
@@ -134,6 +136,7 @@ class TablePredictions(CompletionEstimator):
         return self.model_.folded(seen, ids, threads=self.threads, device=self.device)
 
     def _deviation(self, table: Table, model: Model) -> np.ndarray:
+        """Those of new entries where the table has none, 0 elsewhere, in its units."""
         missing = ~table.observed
         rows, cols = np.nonzero(missing)
         known = np.where(model.row_counts > 0, np.arange(len(table.values)), -1)[rows]

@@ -42,7 +42,9 @@ MAX_SWEEPS = 100
 # Without a cap from the user: few draws of many weak components are noisy, and cost the square of
 # their number.
 DRAWN_RANK = 20
-AUTO_DEPTHS = (2.0, 3.0, 4.0, math.inf)
+# Where each stage of a fit begins and ends in the whole, without and with draws: choice,
+# calibration, the fit of all entries, its draws.
+_PARTS = (0.0, 0.8, 0.8, 1.0, 1.0), (0.0, 0.4, 0.6, 0.8, 1.0)
 # Near the best one on every table tried; for inputs with a single entry, nothing to choose on.
 _STRENGTH_WITHOUT_HOLDOUT = 0.125
 
@@ -110,17 +112,25 @@ class CompletionEstimator(CompletionParameters):
 
     # Fitting
 
-    def _learn(self, raw: Observations, ids: tuple[Ids, Ids]) -> None:
-        """Choose on held-out entries, fit everything, draw around it, and publish."""
+    def _learn(self, raw: Observations, ids: tuple[Ids, Ids]) -> tuple[np.ndarray, np.ndarray]:
+        """Choose on held-out entries, fit everything, draw around it, and publish.
+
+        Returns the codes of the rows and columns of the held-out entries.
+        """
         self._callback = with_verbose(self.callback, self.verbose)
+        self._ended = False  # whether the callback asked for the end
         try:
             fit = self._learned(raw, ids)
         finally:
-            del self._callback  # a function of the user's need not be picklable
+            # functions and data of the user's: need not be picklable, nor stay in memory
+            for name in ("_callback", "_watched"):
+                self.__dict__.pop(name, None)
+        self.converged_ &= not self._ended
         if self.checkpoint is not None:  # it has done its work
             Path(self.checkpoint).unlink(missing_ok=True)
-        if not self.converged_:
+        if not (self.converged_ or self._ended):
             self._warn(fit)
+        return self.__dict__.pop("_held_out")
 
     def _learned(self, raw: Observations, ids: tuple[Ids, Ids]) -> LowRankFit:
         self._owed = 0.0
@@ -142,6 +152,7 @@ class CompletionEstimator(CompletionParameters):
             factor = self._row_ridge_factor(held, choice.fit)
             calibration = self._calibrate(held, _with_ridge(choice.fit, factor), draw_seed)
             seen = self._standardize(raw)
+            self._enter(2, choice.best.sweeps)
             self._report("fitting all entries", 0.0, None, self.validation_score_)
             fit = _with_ridge(method.repeat(seen, choice, **last), factor)
             # An explicit fit repeats a number of sweeps; a flow has to come down to where the best
@@ -152,6 +163,7 @@ class CompletionEstimator(CompletionParameters):
             seen = self._standardize(raw)
             given = self._strengths()
             strength = given[0] if len(given) == 1 else _STRENGTH_WITHOUT_HOLDOUT
+            self._enter(2, self.max_iter or (MAX_STEPS if self._is_implicit else MAX_SWEEPS))
             fit = method.fit(seen, self._depths()[0], strength, **last)
             self.converged_ = fit.converged
         self._publish(fit, seen, ids, calibration, draw_seed)
@@ -170,12 +182,11 @@ class CompletionEstimator(CompletionParameters):
         self, method: Explicit | Implicit, held: HoldOut, options: dict[str, Any]
     ) -> Choice:
         callback = self._fitted if self._callback else None
-        self._tried, self._watched = 0, held
+        self._watched = held
         depths, strengths = self._depths(), self._strengths()
-        self._to_try = len(depths) * len(strengths)
+        self._enter(0, len(depths) * (1 if self._is_implicit else len(strengths)))
         choice = method.choose(held, depths, strengths, callback=callback, **options)
         self.trials_ = choice.trials
-        del self._watched
         return choice
 
     def _row_ridge_factor(self, held: HoldOut, fit: LowRankFit) -> float:
@@ -190,6 +201,7 @@ class CompletionEstimator(CompletionParameters):
         """Scores of the held-out entries under the model that has not seen them."""
         m, n = held.training.shape
         ids = Ids.positions(m), Ids.positions(n)
+        self._enter(1, self.burn_in + self.n_draws)
         model = self._model(fit, held.training, ids, Calibration(), seed, "calibrating")
         model = self._as_predicted(model)
         rows = np.where(model.row_counts[held.rows] > 0, held.rows.astype(np.int64), -1)
@@ -223,7 +235,8 @@ class CompletionEstimator(CompletionParameters):
             for step, sample in enumerate(chain):
                 if step >= self.burn_in:
                     samples.append(sample)
-                self._report(f"{stage}: averaging", (step + 1) / total)
+                if self._report(f"{stage}: averaging", (step + 1) / total):
+                    break
         limits, units = self._limits(seen), self._units(slice(None))
         return Model.of(fit, samples, seen, ids, calibration, limits, units=units, gaps=gaps)
 
@@ -235,6 +248,7 @@ class CompletionEstimator(CompletionParameters):
         calibration: Calibration,
         seed: int = 0,
     ) -> None:
+        self._enter(3, self.burn_in + self.n_draws)
         self.model_ = self._model(fit, seen, ids, calibration, seed, "fitting all entries")
         self.n_iter_ = fit.sweep
         self._describe()
@@ -262,8 +276,8 @@ class CompletionEstimator(CompletionParameters):
             )
         else:
             text = (
-                f"The fit stopped after {fit.n_sweeps} sweeps without reaching tol = {self.tol}: "
-                "increase max_iter or tol."
+                f"The fit stopped after max_iter = {self.max_iter or MAX_SWEEPS} sweeps without "
+                f"reaching tol = {self.tol}: increase max_iter or tol."
             )
         warnings.warn(text, FitWarning, stacklevel=4)
 
@@ -288,7 +302,7 @@ class CompletionEstimator(CompletionParameters):
         if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:
             raise InputError(f"n must be an integer ≥ 1, got {count!r}.")
         seen = self._entries("draws")
-        if self.model_.columns is not None:
+        if self.model_.is_folded:
             raise InputError(
                 "draws needs the estimator that was fitted, got one of folded rows: fold into the "
                 "fitted one at each use, or use partial_fit."
@@ -305,38 +319,50 @@ class CompletionEstimator(CompletionParameters):
 
     # Progress
 
+    def _enter(self, stage: int, steps: int) -> None:
+        """Begin number ``stage`` of `_PARTS`, which takes about ``steps`` steps."""
+        self._span = _PARTS[bool(self.n_draws)][stage : stage + 2]
+        self._steps, self._step = max(steps, 1), 0
+
     def _fitted(self, fit: LowRankFit) -> bool:
         """Report one fit of the choice."""
-        self._tried += 1
+        self._step += 1
         stage = f"{depth_label(fit.depth)}, strength {fit.strength:.3g}: rank {fit.rank}"
         held = self._watched
         gaps = held.values - fit.predict(held.rows, held.cols)
         error = root_mean_square(gaps * self._units(held.cols))
-        part = self._tried / self._to_try
+        part = self._step / self._steps
         return self._report(stage, part, fit.objective[-1], error, self._completion(fit))
 
     def _swept(self, fit: LowRankFit) -> bool:
         """Report one sweep of the last fit."""
         stage = f"fitting all entries: rank {fit.rank}, sweep {fit.n_sweeps}"
         objective = fit.objective[-1] if fit.objective else None
-        return self._report(stage, None, objective, None, self._completion(fit))
+        part = fit.n_sweeps / self._steps
+        return self._report(stage, part, objective, None, self._completion(fit))
 
     def _report(
         self,
         stage: str,
-        done: float | None = None,
+        part: float,
         objective: float | None = None,
         rmse: float | None = None,
         complete: Any = None,
     ) -> bool:
-        return report(
-            getattr(self, "_callback", None),
+        """Call back; ``part`` is that of the present stage. Whether the fit is to end."""
+        if not hasattr(self, "_callback"):
+            return False
+        begin, end = self._span
+        ended = report(
+            self._callback,
             stage,
-            done,
+            begin + (end - begin) * min(part, 1.0),
             objective=objective,
             validation_rmse=rmse,
             complete=complete,
         )
+        self._ended |= ended
+        return ended
 
 
 def _with_ridge(fit: LowRankFit, factor: float) -> LowRankFit:

@@ -88,7 +88,8 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, TablePredictions
         devices of JAX's default platform; the same result up to rounding. Draws run on the CPU.
     random_state : int, RandomState or None, default None
         Chooses the held-out entries (by the positions of the observed entries alone, so all depths
-        compare on the same ones), the implicit start and the draws. None draws at each call of fit.
+        compare on the same ones), the random signs by which the noise is measured (which changes λ
+        a little), the implicit start and the draws. None draws at each call of fit.
     missing_values : float, default NaN
         What marks a missing entry.
     checkpoint : path, optional
@@ -214,11 +215,11 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, TablePredictions
         self._table = table  # for callbacks, while the fit runs
         m, n = raw.shape
         try:
-            self._learn(raw, (Ids.positions(m), Ids.positions(n)))
+            held_out = self._learn(raw, (Ids.positions(m), Ids.positions(n)))
         finally:
             del self._table
         self.validation_mask_ = np.zeros(raw.shape, bool)
-        self.validation_mask_[self._held_out] = True
+        self.validation_mask_[held_out] = True
         if not np.isfinite(self.train_score_):
             raise InputError(
                 "X has values beyond what float64 can square: rescale its columns, or leave "

@@ -94,7 +94,8 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         Where the passes over the entries run: compiled loops on the CPU, all GPUs, or all devices
         of JAX's default platform; the same result up to rounding. Draws run on the CPU.
     random_state : int, RandomState or None
-        Chooses the held-out entries, the start and the draws.
+        Chooses the held-out entries, the random signs by which the noise is measured (which changes
+        λ a little), the start and the draws. None draws at each call of fit.
     checkpoint : path, optional
         File with the state of the fit of all entries. A fit that was killed and is called again
         with the same data and parameters (an integer ``random_state``) makes its choices again,
@@ -114,8 +115,8 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
     row_ids_, col_ids_ : arrays
         Ids in the order of the factors (positions, where a matrix was fitted).
     validation_score_ : float
-        Root-mean-square error on the held-out entries of the fit (before averaging) without them;
-        NaN if there were none.
+        Root-mean-square error on the held-out entries of the model (with draws: their average)
+        without them; NaN if there were none.
     train_score_ : float
         Root-mean-square error on all entries.
     trials_ : tuple

@@ -14,14 +14,32 @@ def entry_weights(sample_weight: ArrayLike | None, entries: Entries) -> np.ndarr
     weights = np.asarray(sample_weight)
     m, n = entries.shape
     if weights.shape == (len(entries),):
-        return weights
+        return checked(weights)
     matrix = entries.row_ids.positional
     if matrix and weights.shape == (m,):
-        return weights[entries.rows]
+        return checked(weights[entries.rows], entries.rows)
     if matrix and weights.shape == (m, n):
-        return weights[entries.rows, entries.cols]
+        return checked(weights[entries.rows, entries.cols], entries.rows, entries.cols)
     forms = f" per row ({m},), or per cell ({m}, {n})" if matrix else ""
     raise InputError(
         f"sample_weight must hold one weight per entry ({len(entries)},){forms}, got shape "
         f"{weights.shape}."
     )
+
+
+def checked(
+    weights: np.ndarray, rows: np.ndarray | None = None, cols: np.ndarray | None = None
+) -> np.ndarray:
+    """``weights`` of observed entries, unless some are not numbers, not finite or negative."""
+    if weights.dtype.kind not in "fiub":
+        raise InputError(f"sample_weight must hold real numbers, got dtype {weights.dtype}.")
+    bad = ~(np.isfinite(weights) & (weights >= 0))
+    if bad.any():
+        t = int(np.argmax(bad))
+        lines = {"row": rows, "column": cols}
+        where = ", ".join(f"{k} {v[t]}" for k, v in lines.items() if v is not None) or f"entry {t}"
+        raise InputError(
+            f"sample_weight must be finite and ≥ 0, got {weights[t]} for {where} (counted from 0): "
+            "0 leaves an entry out."
+        )
+    return weights

@@ -49,6 +49,7 @@ class Model:
     limits: tuple[float, float] | None = None
     seen: Observations | None = None
     posterior: RowPosterior | None = None
+    is_folded: bool = False  # whether the rows were folded in, given the columns
     columns: LocalPosterior | None = None  # of folded rows: what the columns were learned from
 
     @classmethod
@@ -115,7 +116,7 @@ class Model:
     @cached_property
     def local(self) -> LocalPosterior:
         """The Gaussian posterior around the fit."""
-        if self.seen is None:
+        if self.seen is None or (self.is_folded and self.columns is None):
             raise InputError(MISSING_ENTRIES.format(what="the uncertainty of predictions"))
         return LocalPosterior(self.fit, self.seen, self.noise, self.columns)
 
@@ -188,7 +189,8 @@ class Model:
             row_ids=row_ids,
             row_counts=seen.by_row.counts,
             seen=seen,
-            columns=None if self.seen is None else self.local,
+            is_folded=True,
+            columns=self.columns if self.is_folded else None if self.seen is None else self.local,
         )
         known = seen.by_row.counts[:, None] > 0
         if self.posterior is not None:

@@ -19,7 +19,7 @@ Meta = dict[str, Any]  # what JSON carries
 
 # Arrays and numbers of a `Model` that are stored as they are.
 _ARRAYS = ("left", "right", "means", "row_counts", "col_counts")
-_NUMBERS = ("noise", "spread", "train_rmse", "limits")
+_NUMBERS = ("noise", "spread", "train_rmse", "limits", "is_folded")
 
 
 def dump(model: Model, *, entries: bool) -> tuple[Meta, Arrays]:

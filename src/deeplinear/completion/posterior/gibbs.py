@@ -142,8 +142,11 @@ def draw(
     floor = 1e-12 * float(np.var(observations.by_row.values, dtype=float))
     noise = math.sqrt(max(noise, floor, 1e-300))
     size = np.array([math.sqrt(noise)] * fit.rank + [noise])  # of (p_i, a_i) and of (q_j, b_j)
-    left = np.column_stack([fit.left, fit.row_bias]).astype(float) / size
-    right = np.column_stack([fit.right, fit.col_bias]).astype(float) / size
+    # The signs of the components come from an SVD, where rounding may flip them: with signs that
+    # the values fix, all devices draw the same, up to rounding.
+    sign = np.where(np.sum(fit.right.astype(float) ** 3, axis=0) < 0, -1, 1)
+    left = np.column_stack([sign * fit.left, fit.row_bias]).astype(float) / size
+    right = np.column_stack([sign * fit.right, fit.col_bias]).astype(float) / size
     none = np.zeros((len(size), len(size))), np.zeros(len(size))
     start = Sample(left, left, right, fit.mean / noise, 1.0, none, none)
     precision = observations.nnz / observations.weight / noise**2

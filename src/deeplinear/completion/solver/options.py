@@ -83,7 +83,10 @@ class FitOptions:
         if observations.nnz == 0:
             raise InputError("observations must hold at least one entry, got none.")
         if self.max_rank is not None and self.max_rank > limit:
-            raise InputError(f"max_rank must be at most min(m, n) = {limit}, got {self.max_rank}.")
+            raise InputError(
+                f"max_rank must be at most min(m, n) = {limit}, got {self.max_rank}: lower it, or "
+                "leave it out."
+            )
         if self.convex and self.max_rank not in (None, limit):
             raise InputError(
                 f"max_rank must be None below depth 2 (got depth {self.depth:g}), where every rank "
