@@ -1,4 +1,4 @@
-"""The picture of the README: python docs/figures/depth.py writes depth.png (a quarter of a minute)."""
+"""The picture of the README: python docs/figures/depth.py writes depth.png (15 s)."""
 
 import math
 from pathlib import Path

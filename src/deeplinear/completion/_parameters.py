@@ -48,6 +48,7 @@ class CompletionParameters(SavedEstimator):
         "verbose": ["boolean"],
         "callback": [callable, None],
     }
+    _thorough: ClassVar[bool] = False  # whether choices take their time, as tables can afford
     implicit_feedback = False  # a parameter of those that have it
 
     @abstractmethod
@@ -83,6 +84,11 @@ class CompletionParameters(SavedEstimator):
             raise InputError(
                 "strength must lie between 0 and 1 for the implicit flow, the part of the energy "
                 f"at which it stops, got {', '.join(f'{x:g}' for x in strengths)}."
+            )
+        if self.max_rank is not None and min(self._depths()) < 2 and not self._is_implicit:
+            raise InputError(
+                f"max_rank must be None below depth 2 (got depth {min(self._depths()):g}), where "
+                "every rank is used."
             )
         if self.validation_fraction == 0 and (
             len(self._depths()) > 1 or len(strengths) > 1 or _is_auto(self.strength)

@@ -108,7 +108,7 @@ class CompletionEstimator(CompletionParameters):
         if self._is_implicit:
             steps = self.max_iter or MAX_STEPS
             return Implicit(FlowLaw(start_scale=self.start_scale, max_steps=steps))
-        return Explicit(self.early_stopping)
+        return Explicit(self.early_stopping, self._thorough)
 
     # Fitting
 
@@ -155,6 +155,9 @@ class CompletionEstimator(CompletionParameters):
             self._enter(2, choice.best.sweeps)
             self._report("fitting all entries", 0.0, None, self.validation_score_)
             fit = _with_ridge(method.repeat(seen, choice, **last), factor)
+            if fit.status == Status.max_steps and not self._is_implicit:
+                # it repeated the sweeps of the choice, whose ending it shares
+                fit = replace(fit, status=choice.fit.status)
             # An explicit fit repeats a number of sweeps; a flow has to come down to where the best
             # one stopped.
             ended = fit.converged if self._is_implicit else fit.status != Status.diverged

@@ -64,7 +64,8 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, TablePredictions
         The penalty acts on (count_i count_j)^{α/2} W_ij (counts relative to their means). Explicit
         only.
     early_stopping : bool, default True
-        Let the held-out entries also choose when to stop.
+        Let the held-out entries also choose when to stop; without it every fit goes on to ``tol``.
+        Explicit only: a flow is stopped by the held-out entries in any case.
     n_draws : int, default 0
         Average this many draws from the Bayesian posterior around the fit (Gibbs sampling). 0: the
         fit itself.
@@ -112,7 +113,7 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, TablePredictions
         most of it tiny.
     validation_score_, validation_mask_ : float, bool array
         Root-mean-square error on the held-out entries, in the units of X (NaN if there were none),
-        and where they are.
+        and where they are (not kept in model files).
     train_score_ : float
         Root-mean-square error on the observed entries, in the units of X.
     trials_ : tuple of Trial
@@ -145,6 +146,8 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, TablePredictions
         "scale": ["boolean"],
         "missing_values": [MissingValues(numeric_only=True)],
     }
+
+    _thorough = True
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
 from ..errors import InputError
@@ -61,6 +62,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         residual.
     early_stopping : bool, default True
         Let the held-out entries also choose when to stop; without it every fit goes on to ``tol``.
+        Explicit only: a flow is stopped by the held-out entries in any case.
     n_draws : int, default 0
         Average this many draws from the Bayesian posterior around the fit (Gibbs sampling, see
         `deeplinear.completion.posterior.gibbs`): more accurate, at n_draws · (m + n)(r + 1) numbers
@@ -245,6 +247,11 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
             raise InputError(
                 "regularization must be that of the fit for partial_fit: set it back, or fit again."
             )
+        if self.model_.columns is not None:
+            raise InputError(
+                "partial_fit needs the estimator that was fitted, got one of folded rows: call it "
+                "on the fitted one, whose columns move too, or fold all entries of the rows in."
+            )
         old = self._entries("partial_fit")
         new = read_entries(X, y, self.columns, (self.model_.row_ids, self.model_.col_ids))
         seen = self._observe(*_joined(old, new))
@@ -262,7 +269,8 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
             self._owed -= sweeps
             how = {"rounds": rounds, "sweeps": sweeps, "max_rank": self._options(seen)["max_rank"]}
             fit = update(seen, self.model_.fit, new.rows, new.cols, **how, **where)
-        self._publish(fit, seen, ids, self.model_.calibration)
+        seed = int(check_random_state(self.random_state).randint(2**31))
+        self._publish(fit, seen, ids, self.model_.calibration, seed)
         return self
 
     # What `CompletionEstimator` asks for

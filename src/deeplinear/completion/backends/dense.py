@@ -88,13 +88,12 @@ class Dense(AbstractBackend):
     def draw(self, lines, other, mean, precision, prior, pull, shift, noise):
         table, f = self._table(lines, len(other)), other.shape[1]
         y = np.column_stack([other[:, :-1], np.ones(len(other))])
-        outer = (y[:, :, None] * y[:, None, :]).reshape(len(y), f * f)
         out, centres = np.empty_like(noise), np.empty_like(noise)
 
         def block(lo: int, hi: int) -> float:
             w = table.w[lo:hi].astype(float)
             e = table.x[lo:hi] - mean - other[:, -1]
-            A = prior + precision * (w @ outer).reshape(-1, f, f)
+            A = prior + precision * _grams(w, y)
             c = pull + precision * ((w * e) @ y)
             if len(shift):
                 c += shift[lo:hi]
@@ -111,14 +110,13 @@ class Dense(AbstractBackend):
 
     def leverage(self, lines, mine, theirs, other, ridge, scale, asked) -> np.ndarray:
         table, f = self._table(lines, len(other)), other.shape[1]
-        outer = (other[:, :, None] * other[:, None, :]).reshape(len(other), f * f)
         who, place = np.unique(mine, return_inverse=True)
         order = np.argsort(place, kind="stable")
         edges = np.searchsorted(place[order], np.arange(len(who) + 1))
         out, diagonal = np.empty(len(mine)), np.arange(f)
 
         def block(lo: int, hi: int) -> None:
-            A = (table.w[who[lo:hi]].astype(float) @ outer).reshape(-1, f, f)
+            A = _grams(table.w[who[lo:hi]].astype(float), other)
             A[:, diagonal[:-1], diagonal[:-1]] += ridge[:-1] * scale[who[lo:hi], None]
             A[:, -1, -1] += ridge[-1]
             root = _inverse_root(A)
@@ -153,6 +151,17 @@ def _descend(z, grad, diagonal, decay, entries, free, steps) -> None:
         ratio = np.divide(new, norm, out=np.zeros_like(norm), where=go)
         direction = inverse * grad + ratio[:, None] * direction
         norm = np.where(go, new, 0)
+
+
+def _grams(w: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Σ_j w_ij y_j y_jᵀ for every line i, (lines, f, f)."""
+    n, f = y.shape
+    if n * f * f <= _SMALL:  # all outer products at once, while they are small
+        outer = (y[:, :, None] * y[:, None, :]).reshape(n, f * f)
+        return (w @ outer).reshape(-1, f, f)
+    return np.stack(
+        [(line[seen, None] * y[seen]).T @ y[seen] for line, seen in zip(w, w > 0, strict=True)]
+    )
 
 
 def _inverse_root(A: np.ndarray) -> np.ndarray:

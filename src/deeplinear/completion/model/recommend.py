@@ -9,6 +9,7 @@ from ..data.ids import IdVector
 from .predictor import MISSING_ENTRIES, Model
 
 _BLOCK = 4_000_000  # predictions at a time
+_LARGEST = 100_000_000  # places of a result that has more than there are columns
 
 
 def recommend(
@@ -24,6 +25,8 @@ def recommend(
     if exclude_seen and model.seen is None:
         raise InputError(MISSING_ENTRIES.format(what="exclude_seen=True"))
     codes = model.row_ids.codes(rows, "ids")
+    if k > n and len(codes) * int(k) > _LARGEST:
+        raise InputError(f"k must be at most the number of columns, {n}, got {k}.")
     codes = model.known_rows(codes)
     places, scores = np.zeros((len(codes), k), np.int64), np.full((len(codes), k), -np.inf)
     there = min(int(k), n)

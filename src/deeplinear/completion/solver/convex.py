@@ -16,6 +16,7 @@ from .problem import (
     cols_pass,
     objective,
     residual_matmul,
+    residual_t_matmul,
     rows_pass,
 )
 
@@ -24,12 +25,16 @@ BIAS_STEPS = 2
 
 def convex_sweep(problem: FitProblem, penalty: Penalty, state: State) -> tuple[float, State]:
     """(F before the step, the state after it); ``state`` must be balanced."""
-    n, r = len(state.Y), state.rank
+    m, n, r = len(state.Z), len(state.Y), state.rank
     value = objective(problem, penalty, state)
     P = state.Z[:, :r] * problem.row_scale[:, None]
     Q = state.Y[:, :r] * problem.col_scale[:, None]
     c = problem.lipschitz
-    W = P @ Q.T + residual_matmul(problem, state, np.eye(n)) / c
+    if n <= m:
+        R = residual_matmul(problem, state, np.eye(n))
+    else:
+        R = residual_t_matmul(problem, state, np.eye(m)).T
+    W = P @ Q.T + R / c
     U, z, Vt = np.linalg.svd(W.astype(float), full_matrices=False)
     s = penalty.prox(z, c)
     alive = s > 0

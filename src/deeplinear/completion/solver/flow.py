@@ -130,7 +130,7 @@ def low_rank_flow(
         "steps": 1,
     }
     record = FitOptions(**given | fixed | {"tol": 0.0, "max_sweeps": law.max_steps})
-    record = record.for_data(observations)
+    record = record.for_data(observations, flow=True)
     with open_backend(observations, threads, device) as backend:
         problem = make_problem(observations, record, backend)
         held_out = None if validation is None else ValidationSplit.check(validation, observations)

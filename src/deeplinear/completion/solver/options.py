@@ -26,8 +26,8 @@ class FitOptions:
       σ = τ/density in units of τ, with τ the spectral norm of the residual of the biases alone
       under random signs; multiplying the data by a constant changes nothing. ``decay`` gives λ
       itself instead.
-    - ``max_rank``: a cap; the rank is found. Default min(m, n, 50); below depth 2, where every rank
-      is used, min(m, n).
+    - ``max_rank``: a cap; the rank is found. Default min(m, n, 50). Below depth 2 every rank is
+      used.
     - ``bias_ridge`` β, in units of weights; None fits W alone, without mean and biases.
     - ``smoothing``: the floor ε of the slope λ(σ + ε)^{2/N−1} in units of the noise scale; by
       default 0.3 · ``strength``, at most 0.1: it lets weak components live long enough to prove
@@ -77,8 +77,12 @@ class FitOptions:
         """Whether the penalty is convex without being the nuclear norm: every rank is used."""
         return self.depth < 2
 
-    def for_data(self, observations: Observations) -> "FitOptions":
-        """With the defaults that depend on the data and on each other filled in."""
+    def for_data(self, observations: Observations, *, flow: bool = False) -> "FitOptions":
+        """With the defaults that depend on the data and on each other filled in.
+
+        A ``flow`` keeps to its rank at every depth.
+        """
+        convex = self.convex and not flow
         limit = min(observations.shape)
         if observations.nnz == 0:
             raise InputError("observations must hold at least one entry, got none.")
@@ -87,22 +91,17 @@ class FitOptions:
                 f"max_rank must be at most min(m, n) = {limit}, got {self.max_rank}: lower it, or "
                 "leave it out."
             )
-        if self.convex and self.max_rank not in (None, limit):
-            raise InputError(
-                f"max_rank must be None below depth 2 (got depth {self.depth:g}), where every rank "
-                "is used."
-            )
-        if self.convex and math.prod(observations.shape) > DENSE_CELLS:
+        if convex and math.prod(observations.shape) > DENSE_CELLS:
             m, n = observations.shape
             raise InputError(
                 f"depth must be ≥ 2 for a matrix of {m} × {n}, got {self.depth:g}: below, the "
                 "dense matrix is formed."
             )
         exact = self.decay is None and self.strength < EXACT
-        rank = limit if self.convex else min(limit, DEFAULT_RANK)
+        rank = min(limit, DEFAULT_RANK) if self.max_rank is None else self.max_rank
         return replace(
             self,
-            max_rank=rank if self.max_rank is None else self.max_rank,
+            max_rank=limit if convex else rank,
             steps=(EXACT_STEPS if exact else STEPS) if self.steps is None else self.steps,
         )
 

@@ -59,6 +59,7 @@ def path(
     validation: Validation | None = None,
     *,
     patience: int = 2,
+    thorough: bool = False,
     early_stopping: bool = True,
     threads: int | None = None,
     device: Device = "cpu",
@@ -70,8 +71,9 @@ def path(
     One depth-2 iterate walks down the strengths, two sweeps at each, growing components as they
     become possible; every depth departs from it. (Depth N > 2 only loses rank, so that its own fit
     at a stronger penalty is a poor start, except for nearly exact data, below strength 0.01. Below
-    depth 2 the penalty is convex, and each fit starts at W = 0.) A depth ends after ``patience``
-    strengths without a better held-out error, or with one that is worse by 0.5 %. Without
+    depth 2 the penalty is convex, and each fit starts at the one before.) A depth ends after
+    ``patience`` strengths without a better held-out error. A fit is given up when its error is
+    0.5 % above the best after three sweeps, unless the path is ``thorough``. Without
     ``early_stopping`` every fit goes on to its ``tol``, and is scored there. Biases, τ and the
     first singular triples are computed once; the fits come without certificate. ``callback`` gets
     every fit and ends the path by returning True; ``options`` are the fields of `FitOptions`.
@@ -93,7 +95,7 @@ def path(
     with open_backend(observations, threads, device) as backend:
         problem = make_problem(observations, records[2.0][0], backend)
         held_out = ValidationSplit.check(validation, observations)
-        walk = _Walk(problem, held_out, records, patience)
+        walk = _Walk(problem, held_out, records, patience, thorough)
         return walk.down(open_depths, callback)
 
 
@@ -102,6 +104,7 @@ def retrace(
     depth: float,
     sweeps: Mapping[float, int],
     *,
+    thorough: bool = False,
     threads: int | None = None,
     device: Device = "cpu",
     checkpoint: PathLike | None = None,
@@ -124,7 +127,7 @@ def retrace(
         problem = make_problem(observations, flat[0], backend)
         at = FitState.load(file) if file else None
         if at is None:
-            at = _way_down(problem, flat, records)
+            at = _way_down(problem, flat, records, thorough)
         stages = schedule(problem, records[-1], at.tau, warm=True)
         return run(problem, records[-1], at, stages, Watch(file=file, callback=callback))
 
@@ -132,43 +135,45 @@ def retrace(
 def _record(
     observations: Observations, depth: float, strength: float, options: dict[str, Any]
 ) -> FitOptions:
-    cap = options.get("max_rank")
-    if depth < 2 and cap is not None and cap >= min(observations.shape):
-        cap = None
-    given = {"patience": 2} | options | {"depth": depth, "strength": strength, "max_rank": cap}
+    given = {"patience": 2} | options | {"depth": depth, "strength": strength}
     return FitOptions(**given).for_data(observations)
 
 
-def _way_down(problem: FitProblem, flat: list[FitOptions], records: list[FitOptions]) -> FitState:
+def _way_down(
+    problem: FitProblem, flat: list[FitOptions], records: list[FitOptions], thorough: bool
+) -> FitState:
     """Where the last fit of a path departs from, after the fits that it needs."""
     last: LowRankFit | None = None
     base = begin(problem, flat[0], None)
     at = base
     for step, (flat_options, options) in enumerate(zip(flat, records, strict=True)):
         base = _backbone(problem, flat_options, base, grown=step > 0)
-        at = _departure(problem, options, base, last)
-        if step + 1 < len(records) and _chained(records[step + 1]):
+        at = _departure(problem, options, base, last if _chained(options, thorough) else None)
+        if step + 1 < len(records) and _chained(records[step + 1], thorough):
             stages = schedule(problem, options, base.tau, warm=True)
             last = run(problem, options, at, stages, Watch(certified=False))
     return at
 
 
-def _chained(options: FitOptions) -> bool:
-    """Whether each fit departs from the one before, as in `schedule`.
+def _chained(options: FitOptions, thorough: bool) -> bool:
+    """Whether each fit departs from the one before.
 
-    Data are that exact: the noise that depth 2 lets in would stay.
+    As in `schedule` where data are nearly exact, for the noise that depth 2 lets in would stay (on
+    a ``thorough`` path the fits have the time to remove it, and may gain rank instead); and below
+    depth 2, where the penalty is convex and the way down is short from there.
     """
-    return options.strength < EXACT and options.depth > 2
+    return options.convex or (not thorough and options.strength < EXACT and options.depth > 2)
 
 
 def _departure(
     problem: FitProblem, options: FitOptions, base: FitState, last: LowRankFit | None
 ) -> FitState:
+    """The state at which a fit begins: that of ``last``, if it is given, or of the backbone."""
+    if last is not None:
+        return replace(base, state=enlarge(last, problem))
     if options.convex:
         return FitState(additive(problem), base.tau)
-    if last is None or not _chained(options):
-        return replace(base, state=base.state.copy())
-    return replace(base, state=enlarge(last, problem))
+    return replace(base, state=base.state.copy())
 
 
 @dataclass
@@ -179,6 +184,7 @@ class _Walk:
     held_out: ValidationSplit
     records: dict[float, list[FitOptions]]
     patience: int
+    thorough: bool
     fits: list[LowRankFit] = field(default_factory=list)
     last: dict[float, LowRankFit] = field(default_factory=dict)
     best: dict[float, float] = field(default_factory=dict)
@@ -202,10 +208,13 @@ class _Walk:
     def _fit(self, depth: float, step: int, base: FitState) -> LowRankFit:
         options, best = self.records[depth][step], self.best.get(depth, math.inf)
         judge = self.held_out
-        if options.patience < math.inf:  # with early stopping a hopeless fit is given up
+        # with early stopping a hopeless fit is given up; proximal gradient steps begin slowly
+        hasty = not (self.thorough or options.convex)
+        if options.patience < math.inf and hasty:
             judge = replace(judge, limit=WORSE * best)
         stages = schedule(self.problem, options, base.tau, warm=True)
-        at = _departure(self.problem, options, base, self.last.get(depth))
+        last = self.last.get(depth) if _chained(options, self.thorough) else None
+        at = _departure(self.problem, options, base, last)
         watch = Watch(judge, certified=False)
         self.last[depth] = result = run(self.problem, options, at, stages, watch)
         self.fits.append(result)

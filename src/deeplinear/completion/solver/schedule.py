@@ -13,17 +13,24 @@ WARM_SWEEPS = 3
 RATIO = 0.1
 STAGE_SWEEPS = 60
 STAGE_TOL = 1e-3
+# No penalty at all is approached down to this strength.
+LEAST = 1e-8
 
 
 def penalty_at(
-    problem: FitProblem, options: FitOptions, tau: float, depth: float, factor: float = 1.0
+    problem: FitProblem,
+    options: FitOptions,
+    tau: float,
+    depth: float,
+    strength: float | None = None,
 ) -> Penalty:
-    """The penalty at ``factor`` times the strength of the options.
+    """The penalty of a ``strength``, by default that of the options.
 
     Its slope is strength · τ at the noise scale τ/density, at any depth.
     """
     size = noise_size(problem, tau)
-    strength = factor * relative_strength(problem, options, tau)
+    if strength is None:
+        strength = relative_strength(problem, options, tau)
     smoothing = min(0.1, 0.3 * strength) if options.smoothing is None else options.smoothing
     return Penalty(
         depth, strength * (tau or 1.0) * size ** (1 - 2 / depth), max(smoothing, 1e-12) * size
@@ -63,14 +70,15 @@ def schedule(problem: FitProblem, options: FitOptions, tau: float, warm: bool) -
     Depth 2 finds the directions, depth N the rank, ever weaker penalties the last digits.
     """
     last = Stage(penalty_at(problem, options, tau, options.depth), options.max_sweeps, options.tol)
-    if warm or options.depth <= 2:
+    if warm or options.convex:
         return [last]
     strength = relative_strength(problem, options, tau)
-    factor = max(EXACT / strength, 1.0) if strength > 0 else 1.0
-    stages = [Stage(penalty_at(problem, options, tau, 2.0, factor), WARM_SWEEPS, 0.0)]
-    while factor > 1:
-        stages.append(
-            Stage(penalty_at(problem, options, tau, options.depth, factor), STAGE_SWEEPS, STAGE_TOL)
-        )
-        factor *= RATIO
+    if options.depth == 2 and strength >= EXACT:
+        return [last]
+    now = max(strength, EXACT)
+    stages = [Stage(penalty_at(problem, options, tau, 2.0, now), WARM_SWEEPS, 0.0)]
+    while now > max(strength, LEAST) * (1 + 1e-9):
+        penalty = penalty_at(problem, options, tau, options.depth, now)
+        stages.append(Stage(penalty, STAGE_SWEEPS, STAGE_TOL))
+        now *= RATIO
     return [*stages, last]

@@ -13,6 +13,9 @@ from .flow import FlowLaw, low_rank_flow
 from .options import EXACT
 from .path import held_out_error, path, retrace
 
+# Strengths without a better held-out error that end a path, and a thorough one.
+PATIENCE, THOROUGH_PATIENCE = 2, 3
+
 Told = Callable[[LowRankFit], bool | None]
 
 
@@ -80,6 +83,7 @@ class Explicit:
     """Weight decay: a `path` over depths and strengths, and the same way down on all entries."""
 
     early_stopping: bool = True
+    thorough: bool = False  # for tables: no fit is given up early, and the path goes on for longer
 
     def choose(
         self,
@@ -92,8 +96,14 @@ class Explicit:
     ) -> Choice:
         """The best fit by the held-out error, every fit stopped early by it."""
         if len(strengths) == 1 and strengths[0] < EXACT:  # reached in stages only
-            return _choice([self._single(held, d, strengths[0], options) for d in depths])
-        options = {"early_stopping": self.early_stopping, **options}
+            fits = []
+            for depth in depths:
+                fits.append(self._single(held, depth, strengths[0], options))
+                if callback is not None and callback(fits[-1]):
+                    break
+            return _choice(fits)
+        options = {"early_stopping": self.early_stopping, "thorough": self.thorough, **options}
+        options["patience"] = THOROUGH_PATIENCE if self.thorough else PATIENCE
         result = path(held.training, depths, strengths, held.triples, callback=callback, **options)
         return _choice(result.fits)
 
@@ -108,7 +118,7 @@ class Explicit:
             for trial in choice.trials
             if trial.depth == best.depth and trial.strength >= best.strength
         }
-        return retrace(observations, best.depth, way, **options)
+        return retrace(observations, best.depth, way, thorough=self.thorough, **options)
 
     def fit(
         self, observations: Observations, depth: float, strength: float, **options: Any
