@@ -16,6 +16,7 @@ from .data.observations import Observations
 from .data.weights import entry_weights
 from .solver.fit import update
 from .solver.flow import fold_in_new_lines
+from .solver.options import for_depth
 from .solver.path import STRENGTHS
 
 # A fit that ended after fewer sweeps, on few entries, still takes this many to make use of many new
@@ -268,6 +269,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
             sweeps = int(self._owed)
             self._owed -= sweeps
             how = {"rounds": rounds, "sweeps": sweeps, "max_rank": self._options(seen)["max_rank"]}
+            how = for_depth(how, self.model_.fit.depth)
             fit = update(seen, self.model_.fit, new.rows, new.cols, **how, **where)
         seed = int(check_random_state(self.random_state).randint(2**31))
         self._publish(fit, seen, ids, self.model_.calibration, seed)

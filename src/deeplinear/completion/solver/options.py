@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ...depths import check_depth
 from ...errors import InputError
@@ -91,6 +92,11 @@ class FitOptions:
                 f"max_rank must be at most min(m, n) = {limit}, got {self.max_rank}: lower it, or "
                 "leave it out."
             )
+        if convex and self.max_rank not in (None, limit):
+            raise InputError(
+                f"max_rank must be None below depth 2 (got depth {self.depth:g}), where every rank "
+                "is used."
+            )
         if convex and math.prod(observations.shape) > DENSE_CELLS:
             m, n = observations.shape
             raise InputError(
@@ -110,3 +116,8 @@ class FitOptions:
         """``max_rank``, once it is filled in."""
         assert self.max_rank is not None, "call for_data first"
         return self.max_rank
+
+
+def for_depth(options: dict[str, Any], depth: float) -> dict[str, Any]:
+    """``options`` for one of several depths: a cap on the rank is one of the depths from 2 on."""
+    return options | {"max_rank": None} if depth < 2 else options

@@ -13,7 +13,7 @@ from .descent import Callback, Watch, begin, run
 from .fit import make_problem
 from .fit_state import FitState, Validation, ValidationSplit
 from .growth import enlarge, grow
-from .options import EXACT, FitOptions
+from .options import EXACT, FitOptions, for_depth
 from .problem import FitProblem
 from .result import LowRankFit
 from .schedule import penalty_at, schedule
@@ -135,7 +135,7 @@ def retrace(
 def _record(
     observations: Observations, depth: float, strength: float, options: dict[str, Any]
 ) -> FitOptions:
-    given = {"patience": 2} | options | {"depth": depth, "strength": strength}
+    given = {"patience": 2} | for_depth(options, depth) | {"depth": depth, "strength": strength}
     return FitOptions(**given).for_data(observations)
 
 

@@ -10,7 +10,7 @@ from ..data.observations import Observations
 from .fit import LowRankFit, fit
 from .fit_state import Validation
 from .flow import FlowLaw, low_rank_flow
-from .options import EXACT
+from .options import EXACT, for_depth
 from .path import held_out_error, path, retrace
 
 # Strengths without a better held-out error that end a path, and a thorough one.
@@ -112,7 +112,7 @@ class Explicit:
         best = choice.best
         if best.strength < EXACT and len(choice.trials) == len({t.depth for t in choice.trials}):
             options |= {"max_sweeps": best.sweeps} if self.early_stopping else {}
-            return fit(observations, depth=best.depth, strength=best.strength, **options)
+            return self.fit(observations, best.depth, best.strength, **options)
         way = {
             trial.strength: trial.sweeps
             for trial in choice.trials
@@ -124,6 +124,7 @@ class Explicit:
         self, observations: Observations, depth: float, strength: float, **options: Any
     ) -> LowRankFit:
         """The fit at a given strength, to its ``tol``."""
+        options = for_depth(options, depth)
         return fit(observations, depth=depth, strength=strength, **options)
 
     def _single(
@@ -131,7 +132,7 @@ class Explicit:
     ) -> LowRankFit:
         patience = {} if self.early_stopping else {"patience": float("inf")}
         given: dict[str, Any] = {"depth": depth, "strength": strength, "validation": held.triples}
-        return fit(held.training, **given, **options | patience)
+        return fit(held.training, **given, **for_depth(options, depth) | patience)
 
 
 @dataclass(frozen=True)
