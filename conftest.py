@@ -26,8 +26,6 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
-from deeplinear.compilation import cache_compilations  # noqa: E402
-
 jax.config.update("jax_enable_x64", True)
 # The first call of everything compiles, so no deadline; the same examples in every run.
 settings.register_profile("deeplinear", deadline=None, derandomize=True)
@@ -35,13 +33,17 @@ settings.load_profile("deeplinear")
 
 
 def pytest_configure(config):
-    """Keep compiled programs in pytest's cache folder: most of the suite's time is compilation, and
-    the processes of one run, and later runs, compile the same programs.
-    """
+    """What commands keep between calls goes to pytest's cache, not to the user's folder."""
     if hasattr(config, "cache"):  # not with -p no:cacheprovider
-        # also for the command line, which has its own cache in the user's folder
         os.environ["XDG_CACHE_HOME"] = str(config.cache.mkdir("home"))
-        cache_compilations()
+
+
+@pytest.fixture(autouse=True)
+def _no_compilation_cache():
+    """A test that switches JAX's cache of compiled programs on does so for itself alone."""
+    yield
+    if jax.config.jax_compilation_cache_dir is not None:
+        jax.config.update("jax_compilation_cache_dir", None)
 
 
 @pytest.fixture
