@@ -9,11 +9,12 @@ LOCK := requirements.lock
 demo: $(VENV)/.base
 	$(BIN)/deeplinear demo --report demo-report --force
 
+# A file stays in one process: what its tests compile is compiled once.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-all: $(VENV)/.dev
-	$(BIN)/python -m pytest -n auto -m "slow or not slow"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "slow or not slow"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@ namespace.
 """
 
 import math
+import os
 
 from jaxtyping import install_import_hook
 
@@ -29,6 +30,20 @@ jax.config.update("jax_enable_x64", True)
 # The first call of everything compiles, so no deadline; the same examples in every run.
 settings.register_profile("deeplinear", deadline=None, derandomize=True)
 settings.load_profile("deeplinear")
+
+
+def pytest_configure(config):
+    """What commands keep between calls goes to pytest's cache, not to the user's folder."""
+    if hasattr(config, "cache"):  # not with -p no:cacheprovider
+        os.environ["XDG_CACHE_HOME"] = str(config.cache.mkdir("home"))
+
+
+@pytest.fixture(autouse=True)
+def _no_compilation_cache():
+    """A test that switches JAX's cache of compiled programs on does so for itself alone."""
+    yield
+    if jax.config.jax_compilation_cache_dir is not None:
+        jax.config.update("jax_compilation_cache_dir", None)
 
 
 @pytest.fixture

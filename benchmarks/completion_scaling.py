@@ -1,4 +1,4 @@
-"""Time per sweep and memory of the thin completion engine against the number of observed entries.
+"""Time per sweep and memory of a fit on compiled loops, over the number of observed entries.
 
     python benchmarks/completion_scaling.py [largest number of entries, default 1e7]
     python benchmarks/completion_scaling.py threads [number of entries, default 1e7]
@@ -18,23 +18,28 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numba
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from deeplinear.completion.backends.threads import workers
+from deeplinear.completion.backends.threads import Loops
 from deeplinear.completion.data.observations import Observations
 from deeplinear.completion.penalty import Penalty
-from deeplinear.completion.solver.start import line_scale
-from deeplinear.completion.solver.sweep import Setting, State, assemble, balance, sweep
+from deeplinear.completion.solver.balance import balance
+from deeplinear.completion.solver.fit import make_problem
+from deeplinear.completion.solver.options import FitOptions
+from deeplinear.completion.solver.problem import FitProblem, State, assemble
+from deeplinear.completion.solver.sweep import sweep
 
 RANK = 40
 ROUNDS = 3
 
 
-def problem(entries: int) -> Observations:
+def make_entries(entries: int) -> Observations:
     """Low rank plus noise, uniformly sampled, about 300 entries per row and 600 per column at
     10⁷.
     """
@@ -50,36 +55,42 @@ def problem(entries: int) -> Observations:
     return Observations.from_triples(*places, values, shape, duplicates="last")
 
 
-def start(setting: Setting) -> State:
+@contextmanager
+def on_threads(seen: Observations, threads: int) -> Iterator[FitProblem]:
+    """The problem on the compiled loops, whatever its size, with one BLAS thread."""
+    options = FitOptions(max_rank=RANK).for_data(seen)
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+        yield make_problem(seen, options, Loops(pool if threads > 1 else None))
+
+
+def start(problem: FitProblem) -> State:
+    """Random factors of rank `RANK`, balanced."""
     rng = np.random.default_rng(1)
-    m, n = setting.observations.shape
+    m, n = problem.observations.shape
     P, Q = rng.normal(size=(m, RANK)), rng.normal(size=(n, RANK))
     return balance(
-        setting, assemble(P, Q, np.ones(RANK), np.zeros(m), np.zeros(n), 0.0, np.float32)
+        problem, assemble(P, Q, np.ones(RANK), np.zeros(m), np.zeros(n), 0.0, np.float32)
     )
 
 
-def seconds(setting: Setting, state: State) -> tuple[float, float]:
+def seconds(problem: FitProblem, state: State) -> tuple[float, float]:
     """(CPU, wall) seconds of one sweep that keeps all components."""
     penalty = Penalty(3, 1e-3, 1.0)
     cpu, wall = time.process_time(), time.perf_counter()
-    _, after = sweep(setting, penalty, state.copy())
+    _, after = sweep(problem, penalty, state.copy())
     assert after.rank == RANK
     return time.process_time() - cpu, time.perf_counter() - wall
 
 
 def measure(entries: int) -> float:
-    seen = problem(entries)
+    seen = make_entries(entries)
     cpu, wall = np.inf, [np.inf, np.inf]
     for _ in range(ROUNDS):
         for k, threads in enumerate((1, 2)):
-            with workers(threads) as crew:
-                setting = Setting(
-                    seen, line_scale(seen.by_row, 0.5), line_scale(seen.by_col, 0.5), 2.0, crew, 2
-                )
-                state = start(setting)
-                seconds(setting, state)
-                used, passed = seconds(setting, state)
+            with on_threads(seen, threads) as problem:
+                state = start(problem)
+                seconds(problem, state)
+                used, passed = seconds(problem, state)
             wall[k] = min(wall[k], passed)
             cpu = min(cpu, used) if threads == 1 else cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -91,11 +102,11 @@ def measure(entries: int) -> float:
     return cpu
 
 
-def serial(setting: Setting) -> float:
+def serial(problem: FitProblem) -> float:
     """The part of a sweep's CPU seconds, on one thread, that is outside the loops over the
     blocks.
     """
-    run, inside = setting.workers.run, 0.0
+    run, inside = problem.backend.run, 0.0
 
     def timed(ranges: list, call: Callable) -> list:
         nonlocal inside
@@ -104,10 +115,10 @@ def serial(setting: Setting) -> float:
         inside += time.process_time() - begin
         return out
 
-    setting.workers.run = timed
-    state = start(setting)
+    problem.backend.run = timed
+    state = start(problem)
     inside = 0.0
-    whole = seconds(setting, state)[0]
+    whole = seconds(problem, state)[0]
     return 1 - inside / whole
 
 
@@ -126,7 +137,7 @@ def offered() -> float:
 
 def turns(entries: float = 1e7, rounds: int = 6) -> None:
     """One thread, two threads, one, two … on the same state."""
-    seen = problem(int(entries))
+    seen = make_entries(int(entries))
     print(f"{seen.nnz:,} entries, rank {RANK}; {os.cpu_count()} cores, numba {numba.__version__}\n")
     print(
         f"{'1 thread s':>11} {'CPU s':>7} {'2 threads s':>12} {'CPU s':>7} {'gain':>6} "
@@ -136,12 +147,9 @@ def turns(entries: float = 1e7, rounds: int = 6) -> None:
     for turn in range(rounds + 1):
         line = []
         for threads in (1, 2):
-            with workers(threads) as crew:
-                setting = Setting(
-                    seen, line_scale(seen.by_row, 0.5), line_scale(seen.by_col, 0.5), 2.0, crew, 2
-                )
-                line += seconds(setting, start(setting))[::-1]
-                alone += [serial(setting)] if turn and threads == 1 else []
+            with on_threads(seen, threads) as problem:
+                line += seconds(problem, start(problem))[::-1]
+                alone += [serial(problem)] if turn and threads == 1 else []
         if turn:  # the first compiles
             found.append(line)
             times = f"{line[0]:>11.2f} {line[1]:>7.2f} {line[2]:>12.2f} {line[3]:>7.2f}"

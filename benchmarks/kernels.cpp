@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
-extern "C" void pull_back(int64_t lines, const int64_t *indptr, const uint32_t *indices, const float *values,
+extern "C" void residual_matmul(int64_t lines, const int64_t *indptr, const uint32_t *indices, const float *values,
                           const float *Z, const float *Y, int64_t rank, float *out) {
   for (int64_t i = 0; i < lines; ++i) {
     const float *z = Z + i * rank;

@@ -1,9 +1,9 @@
-"""The compiled loop of large completions (residual, G V and Gᵀ U) against the same loop in C++.
+"""The compiled loop of large completions (residual, R V and Rᵀ U) against the same loop in C++.
 
-    python benchmarks/loops.py [largest number of entries, default 1e7]
+    python benchmarks/kernels.py [largest number of entries, default 1e7]
 
 One thread, float32; both sides in turns (A B A B …), the smallest CPU time of each. The C++ version
-(loops.cpp) is compiled here with ``g++ -O3 -march=native -ffast-math`` and works on unpadded
+(kernels.cpp) is compiled here with ``g++ -O3 -march=native -ffast-math`` and works on unpadded
 factors. The last columns are the share of this core's arithmetic limit (one large BLAS product) and
 of its bandwidth limit (a long copy) that ours reaches, when every factor row counts as read from
 memory.
@@ -23,6 +23,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from deeplinear.completion.backends import loops
+from deeplinear.completion.backends.base import LANES
 from deeplinear.completion.data.observations import Observations
 
 FLAGS = ("-O3", "-march=native", "-ffast-math")
@@ -54,11 +55,11 @@ def limits() -> tuple[float, float]:
 
 
 def cpp() -> Callable[..., None]:
-    """The loop of loops.cpp, compiled."""
-    source = Path(__file__).with_name("loops.cpp")
-    library = Path(tempfile.mkdtemp()) / "loops.so"
+    """The loop of kernels.cpp, compiled."""
+    source = Path(__file__).with_name("kernels.cpp")
+    library = Path(tempfile.mkdtemp()) / "kernels.so"
     subprocess.run(["g++", *FLAGS, "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
-    function = ctypes.CDLL(str(library)).pull_back
+    function = ctypes.CDLL(str(library)).residual_matmul
 
     def call(lines, Z, Y, out):
         arrays = (lines.indptr, lines.indices, lines.values, Z, Y)
@@ -78,7 +79,7 @@ def compare(
 ) -> float:
     """Print one row; returns the ratio of the times."""
     rng = np.random.default_rng(rank)
-    padded = -(-rank // loops.LANES) * loops.LANES
+    padded = -(-rank // LANES) * LANES
     Z, Y = (np.zeros((side, padded), np.float32) for side in seen.shape)
     Z[:, :rank], Y[:, :rank] = (rng.normal(size=(side, rank)) for side in seen.shape)
     plain = [np.ascontiguousarray(side[:, :rank]) for side in (Z, Y)]
@@ -92,7 +93,7 @@ def compare(
             (seen.by_row, Z, Y, ours_out[0]),
             (seen.by_col, Y, Z, ours_out[1]),
         ):
-            loops.pull_back(0, len(z), *lines.arrays, np.float32(0), z, y, y, out, 0)
+            loops.residual_matmul(0, len(z), lines.arrays, np.float32(0), z, y, y, out, 0)
 
     def reference() -> None:
         theirs(seen.by_row, *plain, theirs_out[0])

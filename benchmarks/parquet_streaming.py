@@ -1,5 +1,4 @@
-"""A long Parquet file of up to 10⁸ entries, written in pieces, streamed into the thin engine and
-fitted: memory and time.
+"""Memory and time of a fit to a long Parquet file of up to 10⁸ entries, written and read in pieces.
 
     python benchmarks/parquet_streaming.py [entries, default 1e8] [rank, default 10]
     [sweeps, default 4] [folder for the file]
@@ -70,11 +69,10 @@ class Clock:
 
 def measure(path: Path, rank: int, sweeps: int) -> None:
     from deeplinear.completion.solver.fit import fit
-    from deeplinear.files.stream import stream_parquet
+    from deeplinear.files.long import read_long
 
     clock = Clock()
-    found = stream_parquet(path, "user", "item", "rating")
-    seen = found.observations
+    seen = read_long(path, "user", "item", "rating", dtype=np.float32).observations()
     clock.tell(f"read {seen.nnz:,} entries, {seen.shape[0]:,} × {seen.shape[1]:,}")
 
     def report(state) -> bool:
@@ -83,7 +81,7 @@ def measure(path: Path, rank: int, sweeps: int) -> None:
 
     model = fit(seen, depth=3, strength=0.3, max_rank=rank, threads=1, callback=report)
     clock.tell(f"after {model.n_sweeps} sweeps, rank {model.rank}")
-    lines = int(np.searchsorted(seen.by_row.indptr, 1_000_000))
+    lines = int(np.searchsorted(seen.by_row.indptr[:-1], 1_000_000))
     some = slice(int(seen.by_row.indptr[lines]))
     rows = np.repeat(np.arange(lines), seen.by_row.counts[:lines])
     residual = model.predict(rows, seen.by_row.indices[some]) - seen.by_row.values[some]

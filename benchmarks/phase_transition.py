@@ -5,7 +5,7 @@ the nuclear norm (depth 2).
     1.2,1.35,1.5,2,3,3.5,4,5] [depths, default 2,3,4,inf]
 
 Entries without noise, drawn uniformly without repetition, as multiples of the degrees of freedom 5
-(500 + 500 − 5). The rank is not told: depth N > 2 is capped at 25 components, the nuclear norm at
+(500 + 500 − 5). The rank is not given: depth N > 2 is capped at 25 components, the nuclear norm at
 150 (it passes through more). Depth N goes to strength 1e−8; the nuclear norm goes down to 1e−5 in
 factors of √10, each from the one before, and the smallest error on the way counts, in its favour.
 Recovered: relative Frobenius error below 1e−3 on the rows and columns with at least 5 entries: the
@@ -34,9 +34,9 @@ def solutions(seen: Observations, depth: float) -> Iterator[np.ndarray]:
     """Minimizers of the depth's penalty for weight decay → 0: one, or, at depth 2, one for each
     strength on the way.
     """
-    # scaling 0: the penalty as it is defined; sampling is uniform, the counts of the lines say
+    # no line scales: the penalty as it is defined; sampling is uniform, the counts of the lines say
     # nothing
-    options = {"depth": depth, "biases": False, "scaling": 0, "threads": 1}
+    options = {"depth": depth, "bias_ridge": None, "weighted_trace_norm": 0, "threads": 1}
     if depth > 2:
         found = fit(seen, strength=1e-8, max_rank=25, max_sweeps=1000, tol=1e-7, **options)
         yield found.left @ found.right.T
@@ -90,8 +90,8 @@ def main(
             f"{sum(error < RECOVERED for error in column)} of {seeds} ({np.median(column):.0e})"
             for column in zip(*errors, strict=True)
         ]
-        told = f"| {multiple:g} | {np.mean(short):.1f} | " + " | ".join(cells) + " |"
-        print(told, f"  {time.process_time() - begin:.0f} s", flush=True)
+        line = f"| {multiple:g} | {np.mean(short):.1f} | " + " | ".join(cells) + " |"
+        print(line, f"  {time.process_time() - begin:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

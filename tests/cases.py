@@ -1,15 +1,46 @@
 """The registry of test problems: keys, energies, processes that several tests share."""
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from deeplinear.dynamics.langevin_process import Process, root_exponent
+from deeplinear.dynamics.langevin_process import RootProcess, root_exponent
 
 KEY = jax.random.key(20231)
 SIGNIFICANCE = 1e-3
 SLOW = pytest.mark.slow
+
+# Depths. What holds at any depth is tested at all of DEPTHS, or at a subset for a reason given
+# there.
+DEPTHS = (1, 1.5, 2, 3, 7, math.inf)
+FINITE_DEPTHS = DEPTHS[:-1]  # rectangular W have no metric at infinite depth
+CURVED_DEPTHS = DEPTHS[1:]  # at depth 1 everything is Euclidean
+INTEGER_DEPTHS = (1, 2, 3, 5, 7)  # those with factors, and oracles by sums over factors
+# where rounding shows: near 1 and 2, odd fractions, and on the way to infinity
+EXTREME_DEPTHS = (1 + 1e-12, 1.001, 1.2, 2.5, math.pi, 10, 20, 100, 1e6, 1e12)
+DEPTHS_NEAR_TWO = (2 + 1e-9, 2.001)  # where laws change from exponential to algebraic
+
+
+def orthogonal(rng, d):
+    return np.linalg.qr(rng.normal(size=(d, d)))[0]
+
+
+def with_singular_values(rng, s, m=None, n=None):
+    """An m×n matrix (square by default) with the singular values s, in generic frames."""
+    m, n = m or len(s), n or len(s)
+    return orthogonal(rng, m)[:, : len(s)] * s @ orthogonal(rng, n)[: len(s)]
+
+
+def skew_basis(d):
+    """The matrices E_ij − E_ji, i < j."""
+    for i, j in zip(*np.triu_indices(d, 1), strict=True):
+        K = np.zeros((d, d))
+        K[i, j], K[j, i] = 1, -1
+        yield K
 
 
 @jax.custom_jvp
@@ -53,4 +84,4 @@ def process(energy, depth, beta=1.7, kappa=0.6, turning=False):
     """The equation of the root, as the library steps it (``turning``) or plainly."""
     as_array = lambda x: jnp.asarray(x, float)  # noqa: E731
     q = root_exponent(depth, float, turning)
-    return Process(energy, as_array(depth), q, as_array(beta), as_array(kappa), turning=turning)
+    return RootProcess(energy, as_array(depth), q, as_array(beta), as_array(kappa), turning=turning)

@@ -24,7 +24,8 @@ def cheap(size, depth, key, seed=0):
     W = np.random.default_rng(key).normal(size=(size, size))
     for _ in range(int(os.environ.get("SWEEP_WORK", "1"))):
         s = np.linalg.svd(W, compute_uv=False)
-    return {"value": float(np.sum(s ** (2 / depth))), "spectrum": s[:3], "count": int(np.sum(W > 0))}
+    value = float(np.sum(s ** (2 / depth)))
+    return {"value": value, "spectrum": s[:3], "count": int(np.sum(W > 0))}
 """
 
 THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -38,7 +39,8 @@ class Lab:
         (folder / "chores.py").write_text(TASKS)
         chunks = f"chunk = {chunk}\n" if chunk else ""
         (folder / "sweep.toml").write_text(
-            f'task = "chores:cheap"\n{chunks}[grid]\ndepth = [2, inf]\nsize = [3, 8]\nseed = {{range = [0, {seeds}]}}\n'
+            f'task = "chores:cheap"\n{chunks}'
+            f"[grid]\ndepth = [2, inf]\nsize = [3, 8]\nseed = {{range = [0, {seeds}]}}\n"
         )
         self.environment = {
             **os.environ,
@@ -63,6 +65,18 @@ class Lab:
     def sweep(self, *arguments: str, output: str = "client.txt") -> subprocess.Popen:
         code = "from deeplinear.cli import main; main()"
         return self.start("-c", code, "sweep", "sweep.toml", *arguments, output=output)
+
+    def sweep_here(self, monkeypatch, *, resume: bool = False) -> None:
+        """The same in the process of the test, which saves the seconds of starting another one."""
+        from deeplinear.experiments import read_sweep, run_sweep
+
+        monkeypatch.chdir(self.folder)
+        for name in ("SWEEP_LOG", "SWEEP_WORK"):
+            monkeypatch.setenv(name, self.environment[name])
+        report = run_sweep(
+            read_sweep(self.folder / "sweep.toml"), "sweep.zarr", workers=0, resume=resume
+        )
+        assert report.done == report.tasks
 
     def scheduler(self) -> tuple[subprocess.Popen, str]:
         where = self.folder / "scheduler.json"

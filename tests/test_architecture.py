@@ -17,7 +17,18 @@ PACKAGE = Path(deeplinear.__file__).parent
 # lines above it. A folder that has no list of its own orders nothing inside.
 TREE = {
     "": [
-        ["errors", "compilation", "atomic"],
+        [
+            "errors",
+            "compilation",
+            "atomic",
+            "labels",
+            "scores",
+            "progress",
+            "processors",
+            "spectrum",
+            "status",
+        ],
+        ["depths"],
         ["checks"],
         ["energies"],
         ["geometry"],
@@ -36,7 +47,7 @@ TREE = {
         ["point", "kernel"],
         ["operator"],
         ["derivatives"],
-        ["metric", "volume"],
+        ["metric", "volume", "shooting"],
         ["curvature", "geodesic_closed_form", "ball_volume"],
         ["geodesic"],
         ["adapters"],
@@ -44,13 +55,15 @@ TREE = {
     "geometry/ball_volume": [["space"], ["density"], ["chords"], ["ball"]],
     "dynamics": [
         ["factors", "coordinates"],
-        ["solve"],
+        ["flow_options"],
+        ["charts", "solve"],
         ["flow", "ensembles"],
         ["langevin_process"],
+        ["langevin_factors"],
         ["langevin_solve"],
         ["langevin"],
     ],
-    "dynamics/ensembles": [["frames"], ["linear"], ["steppers"], ["lanes"], ["run"]],
+    "dynamics/ensembles": [["frames"], ["linear"], ["steppers"], ["lanes", "sampler"], ["run"]],
     "completion": [
         ["penalty", "compiled"],
         ["linalg"],
@@ -59,31 +72,61 @@ TREE = {
         ["solver"],
         ["posterior"],
         ["model"],
+        ["_saving"],
+        ["_parameters"],
         ["_training"],
+        ["_pair_predictions", "_table_predictions"],
         ["imputer", "matrix_completion"],
-        ["matrix_completion_cv"],
     ],
-    "completion/data": [["ids", "compress"], ["entries", "observations"], ["table"]],
-    "completion/backends": [["loops", "devices"], ["threads"]],
+    "completion/data": [
+        ["compress_loops"],
+        ["compress"],
+        ["ids", "observations"],
+        ["entries", "table"],
+        ["weights"],
+    ],
+    "completion/backends": [
+        ["pairs", "loops", "loops_posterior"],
+        ["base"],
+        ["dense", "threads", "devices"],
+        ["open"],
+    ],
     "completion/solver": [
+        ["options", "checkpoint"],
+        ["problem"],
+        ["balance", "fit_state", "flow_field"],
         ["sweep", "convex"],
-        ["start", "search"],
-        ["certificate", "schedule", "checkpoint", "implicit"],
+        ["schedule", "start", "certificate"],
         ["result"],
+        ["growth"],
         ["descent"],
         ["fit"],
         ["path", "flow"],
         ["selection"],
     ],
-    "completion/posterior": [["implicit_feedback", "laplace", "conformal"], ["gibbs"]],
+    "completion/posterior": [["implicit_feedback", "laplace", "conformal"], ["gibbs"], ["draws"]],
     "completion/model": [["predictor", "file_format"], ["recommend", "serialize"]],
-    "files": [["table", "long"], ["arrays", "frames", "images", "text", "stream"]],
+    "files": [
+        ["table", "numbers", "columns", "long_output"],
+        ["arrays", "frames", "images", "text", "long_text", "long_parquet", "long_matrix"],
+        ["long"],
+    ],
     "datasets": [["ratings", "cache"], ["movielens", "synthetic"], ["jester"]],
-    "report": [["compare"], ["text"], ["report"], ["demo"]],
+    "report": [["compare"], ["text"], ["report"], ["demo", "long_report"]],
     "results": [["manifest", "parameters", "suggest"], ["schema"], ["store"]],
-    "sweeps": [["task", "grid"], ["store", "completion_task"], ["worker"], ["cluster"], ["sweep"]],
+    "sweeps": [
+        ["task", "grid", "record"],
+        ["store", "completion_task"],
+        ["worker"],
+        ["cluster"],
+        ["sweep"],
+    ],
     "experiments": [["statistics", "figures"], ["registry"], ["page"], ["runner"]],
-    "cli": [["console"], ["experiment", "ratings"], ["sweep"]],
+    "cli": [
+        ["console", "options", "pairs"],
+        ["complete", "ratings", "predict", "demo", "experiment"],
+        ["sweep"],
+    ],
     "verify": [["result"], ["taylor", "geometry"], ["training"]],
     "asymptotics": [["laws", "ranks", "rates"], ["tails"]],
 }
@@ -170,7 +213,7 @@ def test_there_is_no_circle_of_imports():
 
 @pytest.mark.parametrize("path", MODULES, ids=dotted)
 def test_files_stay_small(path):
-    assert len(path.read_text().splitlines()) <= 480
+    assert len(path.read_text().splitlines()) <= 400
 
 
 def test_a_bare_import_is_light_and_flips_no_flag():

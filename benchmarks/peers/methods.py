@@ -38,7 +38,7 @@ def ours_cv(train, pairs, shape, threads, **options):
     import deeplinear as dl
 
     warnings.simplefilter("ignore")
-    model = dl.DeepMatrixCompletionCV(threads=threads, random_state=0, clip="range", **options).fit(
+    model = dl.DeepMatrixCompletion(threads=threads, random_state=0, clip="range", **options).fit(
         single(train)
     )
     return model.predict(*pairs)

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 import deeplinear as dl
-from deeplinear.plots import depth_label, house_style, line_style, new_figure
+from deeplinear.labels import short_depth_label
+from deeplinear.plots import house_style, line_style, new_figure
 
 DEPTHS = (2.0, 3.0, 4.0)
 STRENGTHS = (1.0, 0.7, 0.5, 0.36, 0.25)
@@ -45,7 +46,7 @@ def draw(errors, bins, overall, strengths=STRENGTHS):
     figure = new_figure(9.5, 3.8)
     left, right = figure.subplots(1, 2)
     for index, (depth, line) in enumerate(errors.items()):
-        left.plot(strengths, line, label=depth_label(depth), **line_style(index))
+        left.plot(strengths, line, label=short_depth_label(depth), **line_style(index))
     left.set_xscale("log")
     left.set_xticks([0.25, 0.35, 0.5, 0.7, 1.0], ["0.25", "0.35", "0.5", "0.7", "1"])
     left.minorticks_off()

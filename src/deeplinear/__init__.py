@@ -22,18 +22,16 @@ if TYPE_CHECKING:
     from .compilation import cache_compilations
     from .completion.imputer import DeepLinearImputer
     from .completion.matrix_completion import DeepMatrixCompletion
-    from .completion.matrix_completion_cv import DeepMatrixCompletionCV
-    from .dynamics.ensembles import Ending, EnsembleResult, ensemble, normal_start
+    from .dynamics.ensembles import EnsembleResult, ensemble, normal_start
     from .dynamics.factors import balanced_factors, imbalance, product
     from .dynamics.flow import factor_flow, gradient_flow
     from .dynamics.langevin import (
         DiffusionResult,
-        DiffusionStatus,
         brownian,
         factor_langevin,
         langevin,
     )
-    from .dynamics.solve import FlowResult, Status
+    from .dynamics.solve import FlowResult
     from .energies import Completion, Sensing
     from .geometry import curvature, geodesic
     from .geometry.adapters import Metric
@@ -43,6 +41,7 @@ if TYPE_CHECKING:
     from .geometry.operator import Operator
     from .geometry.point import LogSVD
     from .geometry.volume import entropy, free_energy, log_stratum_volume, log_volume
+    from .status import DiffusionStatus, Ending, Status
 
 __version__ = "0.1.0"
 
@@ -58,17 +57,16 @@ _HOME = {
     "ensemble": "dynamics.ensembles",
     "normal_start": "dynamics.ensembles",
     "EnsembleResult": "dynamics.ensembles",
-    "Ending": "dynamics.ensembles",
+    "Ending": "status",
     "cache_compilations": "compilation",
     "FlowResult": "dynamics.solve",
-    "Status": "dynamics.solve",
+    "Status": "status",
     "LogSVD": "geometry.point",
     "balanced_factors": "dynamics.factors",
     "product": "dynamics.factors",
     "imbalance": "dynamics.factors",
     "DeepLinearImputer": "completion.imputer",
     "DeepMatrixCompletion": "completion.matrix_completion",
-    "DeepMatrixCompletionCV": "completion.matrix_completion_cv",
     "Metric": "geometry.adapters",
     "inner": "geometry.metric",
     "norm": "geometry.metric",
@@ -84,7 +82,7 @@ _HOME = {
     "langevin": "dynamics.langevin",
     "factor_langevin": "dynamics.langevin",
     "DiffusionResult": "dynamics.langevin",
-    "DiffusionStatus": "dynamics.langevin",
+    "DiffusionStatus": "status",
     "effective_rank": "asymptotics",
     "stable_rank": "asymptotics",
 }
@@ -142,7 +140,6 @@ __all__ = [
     "experiments",
     "DeepLinearImputer",
     "DeepMatrixCompletion",
-    "DeepMatrixCompletionCV",
     "cache_compilations",
     "CriticalPointError",
     "DepthError",

@@ -1,54 +1,29 @@
-"""Checks of arguments, shared by the library: a typed error while values can be seen, equinox's
-runtime error under jit.
-"""
+"""Checks of arguments: a typed error where values are known, equinox's runtime error under jit."""
 
-from typing import Any
+from typing import TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike
+from jax.typing import DTypeLike
+from jaxtyping import Array, ArrayLike, PyTree
 
-from .errors import DepthError, InputError, PrecisionError
+from .depths import check_depth as check_depth  # beside the other checks
+from .errors import InputError, PrecisionError
+
+T = TypeVar("T")
 
 
-def is_traced(*values: Any) -> bool:
-    """Whether any array in the given pytrees is a tracer, so that its value cannot be looked at."""
+def is_traced(*values: PyTree) -> bool:
+    """Whether any array in the given pytrees is a tracer, which has no value to look at."""
     return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(values))
 
 
-def check_depth(depth: Any, name: str = "depth", *, scalar: bool = False) -> Any:
-    """Return ``depth`` unchanged if it is a real number ≥ 1 or ``math.inf``; raise `DepthError` if
-    not.
+def raise_if(value: T, condition: ArrayLike, error: Exception) -> T:
+    """``value``, or ``error`` raised if ``condition`` holds anywhere.
 
-    Arrays of depths pass if all entries do, except where the caller needs one number (``scalar``).
-
-    A traced depth (inside ``jit``, ``vmap`` or ``grad``) has no value to look at; there
-    `inverse_depth` turns what is out of range into NaN.
-    """
-    if scalar and np.ndim(depth) != 0:
-        raise DepthError(
-            f"{name} must be one number here, got shape {np.shape(depth)}: use jax.vmap for "
-            "several."
-        )
-    if isinstance(depth, jax.core.Tracer):
-        return depth
-    try:
-        values = np.asarray(depth, dtype=float)
-    except (TypeError, ValueError):
-        raise DepthError(f"{name} must be a real number ≥ 1 or math.inf, got {depth!r}.") from None
-    if not np.all(values >= 1):
-        raise DepthError(
-            f"{name} must be ≥ 1 (a real number or math.inf), got {depth!r}: use 1 for no depth at "
-            "all."
-        )
-    return depth
-
-
-def raise_if(value: Any, condition: ArrayLike, error: Exception) -> Any:
-    """Return ``value``; raise ``error`` if ``condition`` holds anywhere (inside jit: its text, by
-    `equinox.error_if`).
+    Inside jit the text of ``error`` is raised, by `equinox.error_if`.
     """
     if is_traced(condition):
         return eqx.error_if(value, condition, str(error))
@@ -59,7 +34,8 @@ def raise_if(value: Any, condition: ArrayLike, error: Exception) -> Any:
 
 def check_matrix(W: ArrayLike, name: str = "W", *, batch: bool = False) -> Array:
     """``W`` as a floating JAX array with two axes and finite entries; `InputError` otherwise.
-    ``batch``: leading axes pass.
+
+    ``batch``: leading axes are accepted.
     """
     if not hasattr(W, "dtype"):
         W = np.asarray(W)
@@ -82,9 +58,10 @@ def check_matrix(W: ArrayLike, name: str = "W", *, batch: bool = False) -> Array
     )
 
 
-def check_tolerance(value: float, dtype: Any, name: str) -> float:
-    """``value`` if it is positive and within reach of ``dtype``; `InputError` or `PrecisionError`
-    otherwise.
+def check_tolerance(value: float, dtype: DTypeLike, name: str) -> float:
+    """``value`` if it is positive and within reach of ``dtype``.
+
+    `InputError` or `PrecisionError` otherwise.
     """
     if is_traced(value):
         return value

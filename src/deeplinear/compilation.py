@@ -7,12 +7,12 @@ import jax
 
 
 def cache_compilations(folder: str | os.PathLike[str] | None = None) -> Path:
-    """Keep what JAX compiles from now on in ``folder``, for this process and later ones; returns
-    the folder.
+    """Keep what JAX compiles from now on in ``folder``, for this process and later ones.
 
-    By default ``deeplinear/compiled`` in the user's cache folder (``$XDG_CACHE_HOME``, or
-    ``~/.cache``). The setting is JAX's own and holds for the whole process, so the library never
-    makes it unasked; the command line does. Old entries can be deleted freely.
+    **Returns** the folder, by default ``deeplinear/compiled`` in the user's cache folder
+    (``$XDG_CACHE_HOME``, or ``~/.cache``). The setting is JAX's own and holds for the whole
+    process: the command line makes it, the library only when this is called. Old entries can be
+    deleted freely.
 
     >>> import deeplinear as dl, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:  # doctest: +SKIP

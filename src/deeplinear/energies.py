@@ -1,9 +1,12 @@
-"""Energies (training losses): W ↦ scalar. Any differentiable function of W serves; these are the
-usual ones.
+"""Energies (training losses): W ↦ scalar. The contract of an energy, and the usual ones.
 
-An energy is called with W (m×n) and returns a scalar; gradients are taken by JAX. A class of your
-own is an `equinox.Module` with ``__call__``; a plain function is as good.
+Every function of the library that takes an energy takes any differentiable function of W: an
+`AbstractEnergy`, or a plain function.
 """
+
+import abc
+from collections.abc import Callable
+from typing import TypeAlias
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -13,10 +16,64 @@ from numpy.typing import ArrayLike
 
 from .errors import InputError
 
+# What functions of the library accept as an energy: an `AbstractEnergy` is one.
+Energy: TypeAlias = Callable[[Float[Array, "m n"]], Float[Array, ""]]
 
-class Completion(eqx.Module):
-    """Matrix completion, E(W) = ½ Σ_{(i,j) ∈ Ω} w_ij (W_ij − M_ij)², with gradient P_Ω(w ∘
-    (W − M)).
+
+class AbstractEnergy(eqx.Module):
+    """An energy E(W): the contract of what can be trained, sampled and checked.
+
+    A subclass has the data of its problem as fields and defines ``__call__``. Being an
+    `equinox.Module` it is a pytree: its arrays are arguments of compiled functions, so that another
+    data set of the same shapes compiles nothing again. A plain function or a closure is accepted
+    everywhere too; its data are then constants of the compiled program.
+
+    **Required of** ``__call__(W)``
+
+    - W is one m×n matrix (not a batch: functions that take batches use `jax.vmap`), and the result
+      is a real scalar, of shape () and the dtype of W.
+    - It is written in JAX operations and pure: no side effects, no Python branch on values of W, so
+      that it works inside ``jit``, ``vmap`` and ``grad``.
+    - It is differentiable by JAX wherever training passes: once for `gradient_flow`, `ensemble` and
+      `langevin`; twice for `verify.hessian_check` and for the `asymptotics.tangent_kernel` of an
+      energy of one's own. A singular value decomposition inside needs a derivative rule of its own
+      where singular values are tied. `verify.gradient_check` tests derivatives.
+    - No normalization is imposed: the flow is Ẇ = −A_{N,W}(E′(W)), so that c·E trains c times as
+      fast.
+
+    **Optional**
+
+    - ``shape``: (m, n), if the problem has one. It is compared with that of W; None, the default,
+      accepts any.
+    - A least-squares problem is best derived from `Completion` or `Sensing`, or made with them.
+      Their residuals are known, E = ½‖ρ(W)‖², and the library uses this: the tangent kernel is then
+      a matrix on residuals instead of on all of W, `asymptotics.predicted_rate` may iterate, and
+      `ball_volume` takes the energy for its ``constraint``.
+
+    >>> class Distance(AbstractEnergy):
+    ...     M: jax.Array
+    ...     def __call__(self, W):
+    ...         return 0.5 * jnp.sum((W - self.M) ** 2)
+    >>> import deeplinear as dl
+    >>> result = dl.gradient_flow(Distance(jnp.eye(2)), np.array([[0.5, 0.1], [0.2, 0.3]]), depth=3)
+    >>> np.round(result.W, 3).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+
+    @abc.abstractmethod
+    def __call__(self, W: Float[Array | np.ndarray, "m n"]) -> Float[Array, ""]:
+        """E(W)."""
+
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """(m, n), the shape of W in this problem; None where any shape will do."""
+        return None
+
+
+class Completion(AbstractEnergy):
+    """Matrix completion, E(W) = ½ Σ_{(i,j) ∈ Ω} w_ij (W_ij − M_ij)².
+
+    Its gradient is P_Ω(w ∘ (W − M)), with P_Ω the projection on the observed entries Ω.
 
     **Arguments**: ``rows``, ``cols`` (integers, equal length) and ``values`` list the observed
     entries of an m×n matrix, ``shape`` = (m, n); ``weights`` (≥ 0, 1 by default) are one per entry.
@@ -65,6 +122,7 @@ class Completion(eqx.Module):
                     f"{name} must lie in 0 … {bound - 1} for shape {shape}, got {index.min()} … "
                     f"{index.max()}."
                 )
+        # Entries listed twice would overwrite each other below: the energy would miss a term.
         flat = np.ravel_multi_index((rows, cols), shape)
         if np.unique(flat).size != flat.size:
             raise InputError(
@@ -89,8 +147,7 @@ class Completion(eqx.Module):
 
     @classmethod
     def from_dense(cls, X: ArrayLike, weights: ArrayLike | None = None) -> "Completion":
-        """The completion of a dense matrix in which NaN marks what is missing; ``weights`` has the
-        shape of X.
+        """The completion of a dense matrix X with NaN for missing entries; ``weights`` like X.
 
         >>> import numpy as np
         >>> Completion.from_dense(np.array([[1.0, np.nan], [np.nan, 2.0]])).observed.tolist()
@@ -115,15 +172,21 @@ class Completion(eqx.Module):
         )
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n), the shape of W."""
+        return self.target.shape[0], self.target.shape[1]
+
+    @property
     def observed(self) -> Array:
         """The mask of observed entries, m×n booleans."""
         return self.weights > 0
 
     def __call__(self, W: Float[Array | np.ndarray, "m n"]) -> Float[Array, ""]:
-        return 0.5 * jnp.sum(self.weights * (_checked(W, self.target.shape) - self.target) ** 2)
+        residual = _checked(W, self.shape) - self.target
+        return 0.5 * jnp.sum(self.weights * residual**2)
 
 
-class Sensing(eqx.Module):
+class Sensing(AbstractEnergy):
     """Matrix sensing, E(W) = ½ Σ_l w_l (⟨A_l, W⟩ − y_l)², from p linear measurements.
 
     **Arguments**: ``A`` is p×m×n, ``y`` has p entries, ``weights`` (≥ 0, 1 by default) too.
@@ -150,7 +213,7 @@ class Sensing(eqx.Module):
         for name, x in (("y", y), ("weights", weights)):
             if np.shape(x) != (p,):
                 raise InputError(
-                    f"{name} must have shape ({p},), one entry a measurement in A, got "
+                    f"{name} must have shape ({p},), one entry for each measurement in A, got "
                     f"{np.shape(x)}."
                 )
         for name, x in (("A", A), ("y", y), ("weights", weights)):
@@ -160,10 +223,14 @@ class Sensing(eqx.Module):
             raise InputError("weights must be ≥ 0.")
         self.A, self.y, self.weights = jnp.asarray(A), jnp.asarray(y), jnp.asarray(weights)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n), the shape of W."""
+        return self.A.shape[1], self.A.shape[2]
+
     def __call__(self, W: Float[Array | np.ndarray, "m n"]) -> Float[Array, ""]:
-        return 0.5 * jnp.sum(
-            self.weights * (jnp.tensordot(self.A, _checked(W, self.A.shape[1:]), 2) - self.y) ** 2
-        )
+        residual = jnp.tensordot(self.A, _checked(W, self.shape), 2) - self.y
+        return 0.5 * jnp.sum(self.weights * residual**2)
 
 
 def _checked(W: Array | np.ndarray, shape: tuple[int, ...]) -> Array | np.ndarray:

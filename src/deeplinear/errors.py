@@ -1,5 +1,6 @@
-"""The typed errors and warnings of the library. Each message names the argument, what it got, and
-the fix.
+"""The typed errors and warnings of the library.
+
+Each message names the argument, what was wrong, and the fix.
 """
 
 
@@ -12,9 +13,7 @@ class DepthError(InputError):
 
 
 class CriticalPointError(InputError):
-    """The start is a critical point of the flow (W = 0 at depth > 1), which training never
-    leaves.
-    """
+    """The start is a critical point of the flow (W = 0 at depth > 1); training never leaves it."""
 
 
 class PrecisionError(InputError):
@@ -26,9 +25,7 @@ class SingularOperatorError(InputError):
 
 
 class ImbalanceWarning(UserWarning):
-    """The factors are not balanced, so their product does not follow the downstairs flow
-    exactly.
-    """
+    """The factors are not balanced, so that their product does not follow the flow of W exactly."""
 
 
 class EmptyLineWarning(UserWarning):
@@ -36,14 +33,12 @@ class EmptyLineWarning(UserWarning):
 
 
 class NotConvergedWarning(UserWarning):
-    """An iteration ended without its result; what is returned says so (NaN, or a status)."""
+    """An iteration ended without a result; the value returned says so (NaN, or a status)."""
 
 
 class DownloadError(OSError):
-    """A file could not be had from the web, or is not the one that was expected."""
+    """A file could not be downloaded, or is not the one that was expected."""
 
 
 class SweepError(RuntimeError):
-    """A sweep stopped before its end (no room, no scheduler); what it had computed is kept and can
-    be resumed.
-    """
+    """A sweep stopped before its end (no room, no scheduler); its results are kept for a resume."""

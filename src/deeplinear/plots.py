@@ -2,7 +2,6 @@
 was given.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -15,12 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-#: Okabe and Ito's colours, which stay apart for every kind of colour vision; each goes with its own marker.
+#: Okabe and Ito's colours, distinct for every kind of colour vision; each has its own marker.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MISSING_COLOURS = {"gray": "#8fc1e3"}  # a hue that grey pictures do not have; white elsewhere
 
-_STYLE: dict[Any, Any] = {
+_STYLE: dict[Any, Any] = {  # Any: the keys of matplotlib are one long Literal
     "font.size": 11,
     "axes.titlesize": 12,
     "axes.spines.top": False,
@@ -45,11 +44,6 @@ def house_style() -> AbstractContextManager[None]:
     legends.
     """
     return mpl.rc_context(_STYLE)
-
-
-def depth_label(depth: float) -> str:
-    """How a depth is written in legends: N = 3, N = 2.5, N = ∞."""
-    return "N = ∞" if math.isinf(depth) else f"N = {depth:g}"
 
 
 def line_style(index: int) -> dict[str, Any]:

@@ -1,32 +1,26 @@
-"""`deeplinear complete` on long data and `deeplinear recommend`: files in, files out, refusals; a
-killed fit resumes.
-"""
+"""`deeplinear ratings`: files in, files out, refusals; a killed fit resumes."""
 
 import csv
 import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from typer.testing import CliRunner
+from command_line import COLUMNS, QUICK, one_line, run
 
 import deeplinear as dl
-from deeplinear.cli import app
-
-QUICK = ["--depth", "3", "--strength", "0.2", "--max-rank", "4"]
-COLUMNS = ["--rows", "user", "--cols", "item", "--values", "rating"]
 
 
-def run(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def one_line(text):
-    return " ".join(text.split())
+@pytest.fixture(autouse=True)
+def _quiet():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dl.errors.NotConvergedWarning)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +37,10 @@ def source(frame, tmp_path):
     return path
 
 
-def test_complete_and_recommend(source, frame, tmp_path):
+def test_predictions_and_recommendations(source, frame, tmp_path):
     output, model = tmp_path / "out.csv", tmp_path / "model.dln"
     result = run(
-        "complete",
+        "ratings",
         source,
         *COLUMNS,
         "-o",
@@ -71,7 +65,7 @@ def test_complete_and_recommend(source, frame, tmp_path):
     assert (found.low < found.prediction).all()
     assert (found.prediction < found.high).all()
 
-    loaded = dl.DeepMatrixCompletionCV.load(model)
+    loaded = dl.DeepMatrixCompletion.load(model)
     np.testing.assert_allclose(
         found.prediction[:50], loaded.predict(found.user[:50], found.item[:50]), rtol=1e-12
     )
@@ -90,7 +84,7 @@ def test_pairs_that_were_asked_for(source, tmp_path):
     pairs = tmp_path / "pairs.csv"
     pairs.write_text("item,user\n3,u7\n5,u9\n3,stranger\n")
     output = tmp_path / "out.tsv"
-    result = run("complete", source, *COLUMNS, "-o", output, "--at", pairs, *QUICK)
+    result = run("ratings", source, *COLUMNS, "-o", output, "--at", pairs, *QUICK)
     assert result.exit_code == 0, result.output
     found = pd.read_csv(output, sep="\t")
     assert found.user.tolist() == ["u7", "u9", "stranger"]
@@ -103,16 +97,29 @@ def test_matrices_count_from_one(frame, tmp_path):
     rows, cols = (np.unique(frame[name], return_inverse=True)[1] for name in ("user", "item"))
     sp.save_npz(tmp_path / "a.npz", sp.coo_array((frame.rating, (rows, cols))).tocsr())
     (tmp_path / "pairs.csv").write_text("1,1\n2,1\n")
-    result = run("complete", tmp_path / "a.npz", "-o", tmp_path / "o.csv", "--at", tmp_path / "pairs.csv", *QUICK,
-                 "--model", tmp_path / "m.dln")  # fmt: skip
+    written = ["-o", tmp_path / "o.csv", "--model", tmp_path / "m.dln"]
+    result = run("ratings", tmp_path / "a.npz", *written, "--at", tmp_path / "pairs.csv", *QUICK)
     assert result.exit_code == 0, result.output
     found = pd.read_csv(tmp_path / "o.csv")
     assert found.row.tolist() == [1, 2]
-    loaded = dl.DeepMatrixCompletionCV.load(tmp_path / "m.dln")
+    loaded = dl.DeepMatrixCompletion.load(tmp_path / "m.dln")
     np.testing.assert_allclose(found.prediction, loaded.predict([0, 1], [0, 0]), rtol=1e-12)
     listed = run("recommend", tmp_path / "m.dln", "--ids", "1", "-k", "1")
     expected = loaded.recommend([0], 1)[0][0, 0] + 1
     assert listed.stdout.splitlines()[1].startswith(f"1,1,{expected},")
+
+
+def test_a_report(source, tmp_path):
+    result = run("ratings", source, *COLUMNS, "--report", tmp_path / "report", "--depth", "2,3")
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "report" / "index.html").read_text()
+    for name in ("validation", "spectrum", "calibration", "coverage"):
+        assert (tmp_path / "report" / f"{name}.png").exists()
+        assert f'src="{name}.png"' in page
+    assert "900 entries of a" in page
+    again = run("ratings", source, *COLUMNS, "--report", tmp_path / "report")
+    assert again.exit_code == 2
+    assert "--force" in again.stderr
 
 
 @pytest.mark.parametrize(
@@ -121,15 +128,16 @@ def test_matrices_count_from_one(frame, tmp_path):
         ([*COLUMNS], "--output: nothing would be kept"),
         ([*COLUMNS, "-o", "OUT.xlsx"], "must end in .csv, .tsv or .parquet"),
         ([*COLUMNS, "--model", "OUT.dln", "--at", "x.csv"], "--at: the predictions need a file"),
-        ([*COLUMNS, "-o", "OUT.csv", "--depth", "1,2"], "--depth: long data need depths ≥ 2"),
+        ([*COLUMNS, "-o", "OUT.csv", "--depth", "0.5"], "--depth: 0.5 is not a depth"),
+        ([*COLUMNS, "-o", "OUT.csv", "--implicit-feedback"], "--implicit-feedback: it informs"),
         ([*COLUMNS, "-o", "OUT.csv", "--max-rank", "99"], "max_rank must be at most"),
-        ([*COLUMNS, "-o", "OUT.csv", "--strength", "-1"], "strengths must hold finite numbers"),
+        ([*COLUMNS, "-o", "OUT.csv", "--strength", "-1"], "'strength' parameter of Deep"),
         (["--rows", "who", "-o", "OUT.csv"], "--rows: .* has no column 'who'"),
     ],
 )
 def test_refusals(source, tmp_path, options, message):
     options = [option.replace("OUT", str(tmp_path / "out")) for option in options]
-    result = run("complete", source, *options)
+    result = run("ratings", source, *options)
     assert result.exit_code == 2, result.output
     import re
 
@@ -140,19 +148,12 @@ def test_refusals(source, tmp_path, options, message):
 def test_bad_lines_and_duplicates_are_told(source, tmp_path):
     lines = source.read_text().splitlines()
     source.write_text("\n".join([*lines, lines[1]]) + "\n")
-    result = run("complete", source, *COLUMNS, "-o", tmp_path / "o.csv", *QUICK)
+    result = run("ratings", source, *COLUMNS, "-o", tmp_path / "o.csv", *QUICK)
     assert result.exit_code == 2
     assert "every entry once, got 1 repetition" in one_line(result.stderr)
     source.write_text("\n".join([*lines, "0,u1,999,inf"]) + "\n")
-    result = run("complete", source, *COLUMNS, "-o", tmp_path / "o.csv", *QUICK)
+    result = run("ratings", source, *COLUMNS, "-o", tmp_path / "o.csv", *QUICK)
     assert f"line {len(lines) + 1}: the value is 'inf'" in one_line(result.stderr)
-
-
-def test_recommend_refuses(tmp_path):
-    (tmp_path / "a.dln").write_bytes(b"nothing")
-    result = run("recommend", tmp_path / "a.dln")
-    assert result.exit_code == 2
-    assert "not a deeplinear model file" in one_line(result.stderr)
 
 
 CHILD = """
@@ -163,8 +164,10 @@ slow = float(sys.argv[2])
 def watch(state):
     print(state.stage, flush=True)
     time.sleep(slow)
-model = dl.DeepMatrixCompletion(strength=0.2, validation_fraction=0, max_rank=10, max_sweeps=40, tol=0.0,
-                                random_state=0, threads=1, checkpoint=sys.argv[1], callback=watch)
+model = dl.DeepMatrixCompletion(
+    strength=0.2, validation_fraction=0, max_rank=10, max_iter=40, tol=0.0,
+    random_state=0, threads=1, checkpoint=sys.argv[1], callback=watch,
+)
 model.fit(ratings.triples)
 model.save(sys.argv[3])
 """

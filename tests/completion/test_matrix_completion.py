@@ -23,7 +23,7 @@ QUICK = {
     "max_rank": 5,
     "threads": 1,
     "random_state": 0,
-    "scaling": 0.0,
+    "weighted_trace_norm": 0.0,
 }
 
 
@@ -231,10 +231,12 @@ class TestNewEntries:
         new = rows < 5
         model = fitted.fold_in((rows[new] + 100, cols[new], values[new]))
         fit = fitted.model_.fit
+        # the slope of the penalty, up to how far the fit is from stationary
+        np.testing.assert_allclose(fit.ridge, fit.penalty.slope(fit.spectrum), rtol=0.05)
         for row in range(5):
             seen = cols[rows == row]
             D = np.column_stack([fit.right[seen], np.ones(len(seen))])
-            ridge = np.append(fit.penalty.slope(fit.spectrum), fit.bias_ridge)
+            ridge = np.append(fit.ridge, fit.bias_ridge)
             target = values[rows == row] - fit.mean - fit.col_bias[seen]
             p = np.linalg.solve(D.T @ D + np.diag(ridge), D.T @ target)  # scaling is off: ρ = 1
             expected = np.column_stack([fit.right, np.ones(30)]) @ p + fit.col_bias + fit.mean
@@ -270,7 +272,7 @@ class TestNewEntries:
     def test_partial_fit_with_new_ids_is_like_a_fit_of_everything(self, problem):
         rows, cols, values, truth = problem
         old = (rows < 35) & (cols < 28)
-        options = {**QUICK, "max_sweeps": 60}
+        options = {**QUICK, "max_iter": 60}
         model = dl.DeepMatrixCompletion(**options).fit((rows[old], cols[old], values[old]))
         model.partial_fit((rows[~old], cols[~old], values[~old]))
         whole = dl.DeepMatrixCompletion(**options).fit((rows, cols, values))
@@ -323,15 +325,15 @@ class TestChoice:
         rows, cols, values, _ = problem
         model = dl.DeepMatrixCompletion(max_rank=5, random_state=0).fit((rows, cols, values))
         scores = [trial.validation_rmse for trial in model.trials_]
-        assert model.validation_score_ == min(scores)
+        assert model.validation_score_ == pytest.approx(min(scores), rel=1e-12)
         assert model.strength_ == model.trials_[int(np.argmin(scores))].strength
         again = dl.DeepMatrixCompletion(max_rank=5, random_state=0).fit((rows, cols, values))
         np.testing.assert_array_equal(again.predict(rows, cols), model.predict(rows, cols))
 
     def test_depth_is_chosen_too(self, problem):
         rows, cols, values, _ = problem
-        model = dl.DeepMatrixCompletionCV(
-            depths=(2, 3, math.inf), strengths=(0.4, 0.1), max_rank=5, random_state=0
+        model = dl.DeepMatrixCompletion(
+            depth=(2, 3, math.inf), strength=(0.4, 0.1), max_rank=5, random_state=0
         )
         model.fit((rows, cols, values))
         assert {trial.depth for trial in model.trials_} == {2, 3, math.inf}
@@ -339,9 +341,9 @@ class TestChoice:
         assert (model.depth_, model.strength_) == (best.depth, best.strength)
 
     def test_parameters_are_only_stored(self):
-        model = dl.DeepMatrixCompletion(depth=4, clip=(1, 5), ensemble=3)
+        model = dl.DeepMatrixCompletion(depth=4, clip=(1, 5), n_draws=3)
         assert clone(model).get_params() == model.get_params()
-        cv = dl.DeepMatrixCompletionCV(depths=(2, 5), strengths=[0.1])
+        cv = dl.DeepMatrixCompletion(depth=(2, 5), strength=[0.1])
         assert clone(cv).get_params() == cv.get_params()
 
     def test_score_is_minus_the_error(self, problem, fitted):
@@ -356,7 +358,7 @@ class TestChoice:
 
 class TestFiles:
     @pytest.mark.parametrize(
-        "options", [{}, {"ensemble": 3, "burn_in": 1, "depth": math.inf, "clip": (0.0, 6.0)}]
+        "options", [{}, {"n_draws": 3, "burn_in": 1, "depth": math.inf, "clip": (0.0, 6.0)}]
     )
     def test_a_loaded_model_is_the_same_bit_for_bit(self, problem, tmp_path, options):
         rows, cols, values, _ = problem
@@ -399,6 +401,23 @@ class TestFiles:
             with pytest.raises(InputError, match="saved without its entries"):
                 call()
 
+    def test_deviations_of_folded_rows_need_the_entries_of_the_columns(self, fitted, tmp_path):
+        """Those of the new rows alone would say that every column is unsure."""
+        new = ([100, 100, 101], [3, 4, 4], [1.0, 2.0, 3.0])
+        fitted.save(tmp_path / "small.dln", entries=False)
+        loaded = dl.DeepMatrixCompletion.load(tmp_path / "small.dln")
+        expected = fitted.fold_in(new).predict([100], [5])
+        folded = loaded.fold_in(new)
+        np.testing.assert_array_equal(folded.predict([100], [5]), expected)
+        folded.save(tmp_path / "folded.dln")
+        again = dl.DeepMatrixCompletion.load(tmp_path / "folded.dln")
+        np.testing.assert_array_equal(again.predict([100], [5]), expected)
+        for model in (folded, again):
+            with pytest.raises(InputError, match="saved without its entries"):
+                model.predict_std([100], [5])
+            with pytest.raises(InputError, match="draws needs the estimator that was fitted"):
+                model.draws(2, [100], [5])
+
     def test_every_flipped_byte_is_refused(self, fitted, tmp_path):
         path = tmp_path / "a.dln"
         fitted.save(path)
@@ -427,9 +446,9 @@ class TestFiles:
             dl.DeepMatrixCompletion.load(path)
         fitted.save(path)
         with pytest.raises(
-            InputError, match="holds a DeepMatrixCompletion, not a DeepMatrixCompletionCV"
+            InputError, match="holds a DeepMatrixCompletion, not a DeepLinearImputer"
         ):
-            dl.DeepMatrixCompletionCV.load(path)
+            dl.DeepLinearImputer.load(path)
         with pytest.raises(InputError, match="cannot be read"):
             dl.DeepMatrixCompletion.load(tmp_path / "none")
         path.write_bytes(b"\x80\x04pickle")

@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 import deeplinear as dl
 from deeplinear.cli import app
 from deeplinear.completion.data.observations import Observations
-from deeplinear.completion.solver.flow import flow
+from deeplinear.completion.solver.flow import FlowLaw, low_rank_flow
 from deeplinear.errors import InputError, NotConvergedWarning
+from deeplinear.status import Status
 
 FLOW = {"regularization": "implicit", "max_rank": 6, "threads": 1, "random_state": 0}
 
@@ -66,7 +67,7 @@ def test_it_completes_and_stops_in_time(problem, depth):
 
 
 def test_the_choice_of_depth(problem):
-    model = dl.DeepMatrixCompletionCV(depths=(2, 4), **FLOW).fit(problem[0])
+    model = dl.DeepMatrixCompletion(depth=(2, 4), **FLOW).fit(problem[0])
     assert [trial.depth for trial in model.trials_] == [2, 4]
     best = min(model.trials_, key=lambda trial: trial.validation_rmse)
     assert model.depth_ == best.depth
@@ -96,11 +97,11 @@ def test_the_decay_that_a_stop_amounts_to(problem):
     """⟨R, W⟩ = λ Σ σ^{2/N}, R from the dense residual."""
     (rows, cols, values), truth = problem
     for depth in (2.5, math.inf):
-        found = flow(
+        found = low_rank_flow(
             Observations.from_triples(rows, cols, values, truth.shape),
+            law=FlowLaw(stop=0.2),
             depth=depth,
             max_rank=4,
-            stop=0.2,
         )
         W = found.left @ found.right.T
         residual = values - found.predict(rows, cols)
@@ -176,7 +177,7 @@ def test_weights_and_draws(problem):
     assert apart < 0.3 * np.sqrt(
         np.mean((plain.predict(*where) - truth[where]) ** 2)
     )  # another start: one more column
-    drawn = dl.DeepMatrixCompletion(depth=3, ensemble=20, **options).fit((rows, cols, values))
+    drawn = dl.DeepMatrixCompletion(depth=3, n_draws=20, **options).fit((rows, cols, values))
     errors = [
         np.sqrt(np.mean((model.predict(*where) - truth[where]) ** 2)) for model in (plain, drawn)
     ]
@@ -189,10 +190,11 @@ def test_at_rest_is_an_end(problem):
     """
     (rows, cols, values), truth = problem
     seen = Observations.from_triples(rows, cols, values, truth.shape)
-    found = flow(seen, depth=3, max_rank=2)
-    assert found.status == "converged"
+    found = low_rank_flow(seen, depth=3, max_rank=2)
+    assert found.status == Status.converged
     assert found.objective[-1] > 10 * 1e-5 * found.objective[0]
-    longer = flow(seen, depth=3, max_rank=2, start=(found.U, found.s, found.V), t1=1e3)
+    law = FlowLaw(start=(found.U, found.s, found.V), t1=1e3)
+    longer = low_rank_flow(seen, law=law, depth=3, max_rank=2)
     assert longer.objective[-1] > 0.99 * found.objective[-1]
 
 
@@ -206,7 +208,7 @@ def test_a_file_keeps_it(fitted, tmp_path):
 def test_progress_and_too_few_steps(problem):
     told = []
     model = dl.DeepMatrixCompletion(
-        depth=3, strength=0.1, validation_fraction=0, max_sweeps=4, callback=told.append, **FLOW
+        depth=3, strength=0.1, validation_fraction=0, max_iter=4, callback=told.append, **FLOW
     )
     with pytest.warns(
         NotConvergedWarning, match="The flow was still on its way after 4 steps tried"
@@ -249,7 +251,7 @@ def test_the_command(problem, tmp_path):
         tmp_path / "in.csv", index=False
     )
     columns = ["--rows", "user", "--cols", "item", "--values", "rating"]
-    asked = ["complete", str(tmp_path / "in.csv"), *columns, "-o", str(tmp_path / "out.csv")]
+    asked = ["ratings", str(tmp_path / "in.csv"), *columns, "-o", str(tmp_path / "out.csv")]
     done = CliRunner().invoke(
         app, [*asked, "--regularization", "implicit", "--depth", "3", "--max-rank", "5"]
     )

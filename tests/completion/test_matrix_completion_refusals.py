@@ -20,7 +20,7 @@ QUICK = {
     "max_rank": 5,
     "threads": 1,
     "random_state": 0,
-    "scaling": 0.0,
+    "weighted_trace_norm": 0.0,
 }
 pytestmark = pytest.mark.filterwarnings("ignore::deeplinear.errors.NotConvergedWarning")
 
@@ -49,13 +49,13 @@ class TestRefusals:
             ({"depth": 0.5}, DepthError, "depth must be ≥ 1"),
             ({"depth": math.nan}, DepthError, "depth must be ≥ 1"),
             ({"strength": -0.1}, InputError, "'strength' parameter"),
-            ({"strength": "some"}, InputError, "'strength' parameter"),
+            ({"strength": "some"}, InputError, 'strength must be "auto", a number'),
             ({"max_rank": 31}, InputError, r"max_rank must be at most min\(m, n\) = 30, got 31"),
             ({"max_rank": 0}, InputError, "'max_rank' parameter"),
             ({"strength": "auto"}, InputError, "validation_fraction must be positive"),
             ({"clip": (4, 1)}, InputError, "clip must be"),
             ({"clip": (1, 2, 3)}, InputError, "clip must be"),
-            ({"features": True}, InputError, "features needs ensemble > 1"),
+            ({"implicit_feedback": True}, InputError, "implicit_feedback needs n_draws ≥ 1"),
             ({"columns": ("a", "b")}, InputError, "columns must be three names"),
             ({"duplicates": "first"}, InputError, "'duplicates' parameter"),
             ({"unseen": "zero"}, InputError, "'unseen' parameter"),

@@ -9,17 +9,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import DEPTHS
 from oracles import flow, operator_matrix
 
 import deeplinear as dl
 from deeplinear.dynamics.ensembles.frames import frame, join, split
 from deeplinear.dynamics.ensembles.linear import solve
-from deeplinear.dynamics.ensembles.steppers import Explicit, Factors, Implicit, Problem, jump
+from deeplinear.dynamics.ensembles.steppers import (
+    EnsembleProblem,
+    ExplicitStepper,
+    FactorStepper,
+    ImplicitStepper,
+    jump,
+)
 from deeplinear.errors import DepthError, InputError, PrecisionError
 from deeplinear.geometry.kernel import inverse_depth
 
 DIAGONAL = dl.Completion([0, 1], [0, 1], [0.92, 0.92], (2, 2))
-DEPTHS = [1, 1.5, 2, 3, 7, math.inf]
 
 
 def lanes(points: np.ndarray):
@@ -75,7 +81,7 @@ def test_solves_with_the_frozen_kernel(shape, rng):
     energy = dl.Completion(*np.nonzero(mask), np.ones(int(mask.sum())), shape)
     nu, c = inverse_depth(3, float), jnp.array([0.1, 1.0, 100.0])
     H = np.diag(mask.ravel())
-    problem = Problem(energy, nu, jnp.asarray(1e-6), 40)
+    problem = EnsembleProblem(energy, nu, jnp.asarray(1e-6), 40)
     for shift in (1, 0):
         rhs = (
             b
@@ -102,14 +108,15 @@ def test_solves_with_the_frozen_kernel(shape, rng):
 
 
 @pytest.mark.parametrize(
-    ("stepper", "order"), [(Explicit(), 5), (Implicit(), 3), (Factors(depth=3), 5)]
+    ("stepper", "order"),
+    [(ExplicitStepper(), 5), (ImplicitStepper(), 3), (FactorStepper(depth=3), 5)],
 )
 def test_orders_of_the_steps(stepper, order, rng):
     energy = dl.Completion([0, 0, 1, 2, 2], [0, 1, 2, 1, 0], [1.0, -0.5, 0.7, 0.3, 0.2], (3, 3))
     W0, T = 0.7 * rng.standard_normal((3, 3)), 1.0
     gradient = lambda W: np.asarray(energy.weights) * (W - np.asarray(energy.target))  # noqa: E731
     exact = flow(W0, gradient, 3, [T], rtol=1e-13)[0]
-    problem = Problem(energy, inverse_depth(3, float), jnp.asarray(1e-12), 60)
+    problem = EnsembleProblem(energy, inverse_depth(3, float), jnp.asarray(1e-12), 60)
 
     @eqx.filter_jit
     def run(W, steps):
@@ -170,7 +177,7 @@ def test_paths_pass_through_the_flow_at_every_time(rng):
             path, flow(W0, lambda W: np.diag(np.diag(W) - 0.92), 3, times[:-1]), atol=1e-6
         )
     ended = dl.ensemble(DIAGONAL, starts, 3, times=times[:-1])
-    assert ended.counts == {"time": 5}
+    assert ended.counts == {"reached_t1": 5}
     np.testing.assert_array_equal(ended.W, ended.path[:, -1])
     np.testing.assert_array_equal(ended.time, 10.0)
 
@@ -218,7 +225,7 @@ def test_the_sign_of_the_determinant_is_kept(N):
 
 
 def test_the_error_of_the_jump_is_estimated_from_above(rng):
-    problem = Problem(DIAGONAL, inverse_depth(4, float), jnp.asarray(1e-10), 6)
+    problem = EnsembleProblem(DIAGONAL, inverse_depth(4, float), jnp.asarray(1e-10), 6)
     ends = dl.ensemble(DIAGONAL, dl.normal_start((2, 2), 0.1), 4, 200, accuracy=1e-9)
     early = dl.ensemble(
         DIAGONAL, ends.start, 4, accuracy=1e-9, times=[8.0]

@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import KEY, SIGNIFICANCE, SLOW, Distance, LogEnergy, process
+from cases import CURVED_DEPTHS, DEPTHS, KEY, SIGNIFICANCE, SLOW, Distance, LogEnergy, process
 from scipy import stats
 
 import deeplinear as dl
-from deeplinear.dynamics.langevin import DiffusionStatus, brownian_drift
+from deeplinear.dynamics.langevin import brownian_drift
 from deeplinear.dynamics.langevin_process import Path, sign_of_det
 
 
@@ -47,10 +47,7 @@ def second_derivative(f, h):
     return (-f(2 * h) + 16 * f(h) - 30 * f(0.0) + 16 * f(-h) - f(-2 * h)) / (12 * h * h)
 
 
-DEPTHS = [1, 1.5, 2, 3, 7, math.inf]
-
-
-@pytest.mark.parametrize("depth", DEPTHS[1:])
+@pytest.mark.parametrize("depth", CURVED_DEPTHS)
 def test_brownian_drift_is_that_of_half_the_laplacian(rng, depth):
     d = 3
     W = rng.normal(size=(d, d))
@@ -212,7 +209,7 @@ def test_solvers_and_controllers_of_diffrax_are_passed_through():
         assert np.asarray(run.converged).all()
         assert abs(squares.mean() - exact) < 4 * squares.std() / math.sqrt(500) + 0.1 * exact
     few = dl.langevin(LogEnergy(), np.eye(2), math.inf, 4.0, t1=0.5, dt=0.01, key=KEY, max_steps=3)
-    assert few.status == DiffusionStatus.solver
+    assert few.status == dl.Status.max_steps
     assert not bool(few.converged)
     steps = dl.brownian(
         np.eye(2), 3, t1=0.1, dt=0.01, key=KEY, saveat=dfx.SaveAt(t0=True, steps=True)
@@ -243,7 +240,7 @@ def test_derivatives_of_paths(rng, depth):
 
 def test_what_goes_wrong_is_said():
     wild = dl.brownian(np.diag([1.0, 1e-3]), math.inf, t1=40.0, dt=20.0, key=KEY, chains=200)
-    crossed = np.asarray(wild.status == DiffusionStatus.crossed)
+    crossed = np.asarray(wild.status == dl.DiffusionStatus.crossed)
     assert crossed.any()
     assert (np.asarray(wild.det_sign)[crossed] == -1).all()
     assert not np.asarray(wild.converged)[crossed].any()
@@ -251,12 +248,12 @@ def test_what_goes_wrong_is_said():
     lost = dl.langevin(
         escaping, 3 * np.eye(2), 2, 1.0, t1=5.0, dt=0.1, key=KEY, chains=3, saveat=[0.1, 5.0]
     )
-    assert (np.asarray(lost.status == DiffusionStatus.failed)).all()
+    assert (np.asarray(lost.status == dl.DiffusionStatus.failed)).all()
     assert not np.isfinite(lost.W[:, -1]).any()
     missing = dl.langevin(
         lambda W: jnp.sum(jnp.sqrt(W - 10)), np.eye(2), 2, 1.0, t1=1.0, dt=0.1, key=KEY
     )
-    assert missing.status == DiffusionStatus.failed
+    assert missing.status == dl.DiffusionStatus.failed
 
 
 @pytest.mark.parametrize("depth", [2, math.inf])

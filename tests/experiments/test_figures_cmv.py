@@ -5,6 +5,7 @@ Random quantities: seeds are fixed, tolerances are at least four standard errors
 otherwise.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -273,7 +274,7 @@ def test_predictors_against_the_library(rng):
 
 def test_the_jacobian_on_the_hyperbola():
     """J = √(w12² + w21²)/σ_1, so that vol_1/J ds is the law vol_1 σ_1 dτ of the first half."""
-    problem = _minimizers.Problem(C * np.eye(2), np.eye(2, dtype=bool), 1)
+    problem = _minimizers.FixedRankProblem(C * np.eye(2), np.eye(2, dtype=bool), 1)
     tau = np.array([-1.3, 0.0, 0.4])
     W = np.array([[[C, C * math.exp(t)], [C * math.exp(-t), C]] for t in tau])
     speed = np.sqrt((W[:, 0, 1] ** 2) + W[:, 1, 0] ** 2)
@@ -284,7 +285,7 @@ def test_the_jacobian_on_the_hyperbola():
 
 def test_climbing_reaches_the_least_nuclear_norm(rng):
     """det is linear in w23: the surface is a graph over (w12, w31), and SciPy minimizes there."""
-    problem = _minimizers.Problem(cmv_fig8.DATA, cmv_fig8.MASK, 2)
+    problem = _minimizers.FixedRankProblem(cmv_fig8.DATA, cmv_fig8.MASK, 2)
 
     def completed(x):
         W = cmv_fig8.DATA.copy()
@@ -310,8 +311,9 @@ def test_climbing_reaches_the_least_nuclear_norm(rng):
     assert np.linalg.norm(start[0], "nuc") > best.fun + 0.01
 
 
-def draws_from_volume(power, depth, size, rng):
-    """τ from the density ∝ volume^power on the arc, by its inverse distribution function."""
+@functools.cache
+def distribution_of_volume(power, depth):
+    """Nodes on the arc, and there the distribution function of the density ∝ volume^power of τ."""
     nodes = np.linspace(-_law_hyperbola.ARC, _law_hyperbola.ARC, 200001)
     cdf = np.cumsum(
         np.exp(
@@ -322,7 +324,13 @@ def draws_from_volume(power, depth, size, rng):
             )
         )
     )
-    return np.interp(rng.random(size), cdf / cdf[-1], nodes)
+    return nodes, cdf / cdf[-1]
+
+
+def draws_from_volume(power, depth, size, rng):
+    """τ from the density ∝ volume^power on the arc, by its inverse distribution function."""
+    nodes, cdf = distribution_of_volume(power, depth)
+    return np.interp(rng.random(size), cdf, nodes)
 
 
 @pytest.mark.parametrize("power", [1.0, 20.0])
@@ -361,7 +369,7 @@ def test_endpoints_that_choose_by_volume_are_found_out(rng):
         f = X[:, 0] / X[:, 0].std()
         chosen = (2 * f + rng.gumbel(size=(16, 300))).argmax(1)
         found.append(
-            _law_minimizers._Found(
+            _law_minimizers._ProblemResult(
                 X[chosen], X[rng.permutation(300)[:100]], 1.0, 0.0, 0.0, np.full(4, np.nan)
             )
         )
@@ -377,7 +385,9 @@ def test_blind_endpoints_are_found_blind(rng):
     found = []
     for _ in range(24):
         X = rng.normal(size=(116, len(_minimizers.PREDICTORS)))
-        found.append(_law_minimizers._Found(X[:16], X[16:], 1.0, 0.0, 0.0, np.full(4, np.nan)))
+        found.append(
+            _law_minimizers._ProblemResult(X[:16], X[16:], 1.0, 0.0, 0.0, np.full(4, np.nan))
+        )
     ds = _law_minimizers._table(_law_minimizers.Case(3, 2, 6, 3, 1e-3), found, 24).isel(case=0)
     inside = (ds.below_low.values <= 0.5) & (ds.below_high.values >= 0.5)
     assert inside.sum() >= 5  # of 7 intervals of 95 %

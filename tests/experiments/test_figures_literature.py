@@ -36,9 +36,11 @@ def test_smallest_entry_is_what_a_constrained_search_finds():
     for loss in (1e-1, 1e-2, 1e-4):
         # w12 = w21 = 1 − a, w22 = √(2(E − a²)): searched, not solved
         found = minimize_scalar(
-            lambda a, E=loss: (1 - a) ** 2 / math.sqrt(2 * (E - a * a)), bounds=(0, 0.99 * math.sqrt(loss)), method="bounded",
+            lambda a, E=loss: (1 - a) ** 2 / math.sqrt(2 * (E - a * a)),
+            bounds=(0, 0.99 * math.sqrt(loss)),
+            method="bounded",
             options={"xatol": 1e-14},
-        )  # fmt: skip
+        )
         assert rc_norms.smallest_entry(np.array([loss]))[0] == pytest.approx(found.fun, rel=1e-9)
         # and no matrix with det ≥ 0 and that loss has a smaller entry
         x = np.random.default_rng(0).normal(size=(20000, 3))
@@ -218,9 +220,7 @@ def test_flows_and_endpoints_approach_their_limit_like_one_over_depth(rng):
 
 
 def test_incremental_learning_in_closed_form():
-    ds = glrl_incremental.simulate(
-        **settings(glrl_incremental, scales=(1e-3, 1e-4, 1e-5), shown=(1e-3,), runs=4, times=400)
-    )
+    ds = glrl_incremental.simulate(**settings(glrl_incremental, scales=(1e-3, 1e-5), shown=(1e-3,)))
     assert np.isfinite(ds.closest).all()
     for depth in (2.0, 3.0):
         for scale in (1e-3, 1e-5):
@@ -294,11 +294,11 @@ def nuclear_norm(seen, steps=4000):
 
 @pytest.mark.parametrize("entries", [70, 110])
 def test_explicit_depth_2_is_the_nuclear_norm(entries):
-    seen = _recovery.Seen.random(np.random.default_rng(4), 12, 2, entries)
+    seen = _recovery.RecoveryProblem.random(np.random.default_rng(4), 12, 2, entries)
     ours, other = _recovery.explicit(seen, 2, max_rank=12), nuclear_norm(seen)
     assert np.linalg.norm(ours - other) < (5e-2 if entries == 70 else 1e-3) * np.linalg.norm(
         other
-    )  # it creeps where it fails
+    )  # it converges slowly where it fails
     assert np.linalg.norm(ours, "nuc") == pytest.approx(np.linalg.norm(other, "nuc"), rel=2e-3)
     assert (seen.error(other) < 1e-3) == (
         entries == 110
@@ -345,7 +345,6 @@ def test_depth_recovers_and_separates():
             shown_entries=110,
             scales=(1e-4,),
             last_error=1e-5,
-            moments=200,
         )
     )
     assert (ds.failed == 0).all()
@@ -358,12 +357,12 @@ def test_depth_recovers_and_separates():
 
 def test_training_ends_at_its_error_and_its_path_is_the_same_flow():
     seen = achl_depth.problem(0, 16, 2, 140)
-    end, path = _recovery.train(seen, 3, 1e-3, error=1e-3, seed=0, moments=30)
+    end, path = _recovery.train(seen, 3, 1e-3, error=1e-3, seed=0, moments=120)
     assert np.mean((np.asarray(end.W) - seen.truth)[seen.mask] ** 2) == pytest.approx(
         1e-3, rel=1e-3
     )
     np.testing.assert_allclose(path.W[-1], end.W, atol=2e-2)  # both at rtol = 1e−3
-    assert path.W.shape == (30, 16, 16)
+    assert path.W.shape == (120, 16, 16)
 
 
 def test_more_entries_contain_the_fewer():

@@ -36,14 +36,16 @@ def simulate(*, seed=0, rates, points, progress=None):
     CALLS.append(seed)
     {trouble}
     if progress is not None:
-        progress(0.5, "half [way]")
+        from deeplinear.progress import report
+        report(progress, "half [way]", 0.5)
     t = np.linspace(0, 1, points)
     x = np.exp(-np.outer(np.minimum(rates, 9), t)) + seed
     return xr.Dataset({{"x": (("depth", "time"), x)}}, {{"depth": list(rates), "time": t}})
 
 def draw(ds):
     from deeplinear import plots
-    return plots.curves({{f"N = {{d}}": (ds.time.values, ds.x.sel(depth=d).values) for d in ds.depth.values}}, xlabel="t", ylabel="x")
+    lines = {{f"N = {{d}}": (ds.time.values, ds.x.sel(depth=d).values) for d in ds.depth.values}}
+    return plots.curves(lines, xlabel="t", ylabel="x")
 
 def summary(ds):
     return {{"last": float(ds.x[0, -1]), "note": "a < b"}}
@@ -189,7 +191,6 @@ def test_out_that_cannot_be_written(toys, tmp_path):
 
 
 # --- schema
-# --------------------------------------------------------------------------------------------------------
 
 
 def good() -> xr.Dataset:
@@ -303,7 +304,6 @@ def test_the_schema_is_written_down():
 
 
 # --- settings as text
-# ----------------------------------------------------------------------------------------------
 
 
 def test_one_spelling_of_settings():

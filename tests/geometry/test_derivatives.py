@@ -11,12 +11,15 @@ import mpmath as mp
 import numpy as np
 import oracles
 import pytest
+from cases import CURVED_DEPTHS, orthogonal
 
 from deeplinear.geometry.derivatives import hamiltonian_field, operator_power
 
 DIGITS = 60
 SLOW = pytest.mark.slow  # seconds of compilation each
-DEPTHS = [1.5, 2.0, 3.0, 20.0, math.inf]
+# Floats throughout: an integer would be compiled once more.
+FINITE = [*map(float, CURVED_DEPTHS[:-1]), 20.0]
+ALL = [*FINITE, math.inf]
 
 
 def eigen(S, zeros):
@@ -69,10 +72,6 @@ def derivatives(q):
     return jax.jit(both)
 
 
-def orthogonal(rng, d):
-    return np.linalg.qr(rng.normal(size=(d, d)))[0]
-
-
 def points(rng):
     """Generic, tied, almost tied, and on both sides of the switch of formulas (relative gaps of σ²
     of 0.2).
@@ -109,7 +108,7 @@ def compare(W, rng, N, q, name):
 @pytest.mark.parametrize("q", [1, -1, pytest.param(0.5, marks=SLOW)])
 def test_value_and_derivatives_equal_the_definition(rng, q):
     for name, W in points(rng).items():
-        for N in DEPTHS:
+        for N in ALL:
             compare(W, rng, N, q, name)
 
 
@@ -120,7 +119,7 @@ def test_value_and_derivatives_equal_the_definition(rng, q):
 def test_rectangular(rng, shape, q):
     tied = np.eye(*shape) @ orthogonal(rng, shape[1])
     for name, W in {"generic": rng.normal(size=shape), "tied": tied}.items():
-        for N in DEPTHS[:-1] + [math.inf] * (q == 1):
+        for N in FINITE + [math.inf] * (q == 1):
             compare(W, rng, N, q, name)
 
 
@@ -208,7 +207,7 @@ def test_hamiltonian_field(rng, point):
     W = points(rng)[point]
     P, X, Y = rng.normal(size=(3, 3, 3))
     h = 1e-5
-    for N in DEPTHS:
+    for N in ALL:
         (velocity, force), moved = field_and_its_derivative(W, P, X, Y, N)
         assert_close(velocity, exact(W, X, Y, P, N, 1)[0], 1e-13, f"depth {N}")
         # against the definition, along one generic direction, and against reverse mode in all

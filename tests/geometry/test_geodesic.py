@@ -14,13 +14,12 @@ import oracles
 import pytest
 import scipy.linalg
 import scipy.optimize
+from cases import DEPTHS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import deeplinear as dl
 from deeplinear.geometry import geodesic
-
-DEPTHS = [1, 1.5, 2, 3, 7, math.inf]
 
 
 @cache

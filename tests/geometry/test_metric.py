@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
+from cases import INTEGER_DEPTHS, orthogonal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
@@ -16,15 +17,10 @@ import deeplinear as dl
 from deeplinear.geometry.metric import random_tangent
 
 SHAPES = [(3, 3), (4, 3), (2, 3)]
-DEPTHS = [1, 2, 3, 7, math.inf]
 
 
 def product(W, Z1, Z2, N):
     return Z1.ravel() @ np.linalg.solve(oracles.operator_matrix(W, N), Z2.ravel())
-
-
-def orthogonal(rng, d):
-    return np.linalg.qr(rng.normal(size=(d, d)))[0]
 
 
 def tied(rng):
@@ -37,7 +33,7 @@ def test_inner_and_norm_equal_the_explicit_matrix(rng, shape):
     tolerance 1e−11.
     """
     W, Z1, Z2 = rng.normal(size=(3, *shape))
-    for N in DEPTHS[: 5 if shape[0] == shape[1] else 4]:
+    for N in (*INTEGER_DEPTHS, *([math.inf] if shape[0] == shape[1] else [])):
         assert np.linalg.cond(oracles.operator_matrix(W, N)) < 1e4
         size = math.sqrt(product(W, Z1, Z1, N) * product(W, Z2, Z2, N))
         assert float(dl.inner(W, Z1, Z2, N)) == pytest.approx(

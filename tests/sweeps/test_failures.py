@@ -13,7 +13,9 @@ import pytest
 from sweep_processes import Lab, contents, kill, wait
 
 
-def kill_everything_once(folder: Path, *, seeds: int, work: int, chunk: int | None, rng) -> None:
+def kill_everything_once(
+    folder: Path, monkeypatch, *, seeds: int, work: int, chunk: int | None, rng
+) -> None:
     """Kill client, worker and scheduler, each at a random point of one sweep; resume after each;
     compare with an undisturbed one.
     """
@@ -21,7 +23,7 @@ def kill_everything_once(folder: Path, *, seeds: int, work: int, chunk: int | No
     folder.joinpath("rough").mkdir()
     calm, lab = (Lab(folder / name, seeds, work, chunk) for name in ("calm", "rough"))
     tasks = 4 * seeds
-    assert calm.sweep("--workers", "0").wait(300) == 0, (calm.folder / "client.txt").read_text()
+    calm.sweep_here(monkeypatch)
     assert len(calm.calls()) == tasks  # the log counts what it should
 
     points = np.sort(rng.integers(tasks // 20, tasks * 8 // 10, size=3))
@@ -74,13 +76,13 @@ def kill_everything_once(folder: Path, *, seeds: int, work: int, chunk: int | No
     )
 
 
-def test_killed_client_worker_and_scheduler(tmp_path, rng):
-    kill_everything_once(tmp_path, seeds=100, work=20, chunk=2, rng=rng)
+def test_killed_client_worker_and_scheduler(tmp_path, monkeypatch, rng):
+    kill_everything_once(tmp_path, monkeypatch, seeds=100, work=20, chunk=2, rng=rng)
 
 
 @pytest.mark.slow
-def test_killed_client_worker_and_scheduler_of_ten_thousand_tasks(tmp_path, rng):
-    kill_everything_once(tmp_path, seeds=2500, work=20, chunk=None, rng=rng)
+def test_killed_client_worker_and_scheduler_of_ten_thousand_tasks(tmp_path, monkeypatch, rng):
+    kill_everything_once(tmp_path, monkeypatch, seeds=2500, work=20, chunk=None, rng=rng)
 
 
 def in_namespace(script: str, lab: Lab) -> subprocess.CompletedProcess:
@@ -89,10 +91,8 @@ def in_namespace(script: str, lab: Lab) -> subprocess.CompletedProcess:
     """
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode != 0:
         pytest.skip("no user namespaces here")
-    script = (
-        f'set -u\nsweep() {{ "{sys.executable}" -c "from deeplinear.cli import main; main()" sweep sweep.toml "$@"; }}\n'
-        + script
-    )
+    command = f'"{sys.executable}" -c "from deeplinear.cli import main; main()"'
+    script = f'set -u\nsweep() {{ {command} sweep sweep.toml "$@"; }}\n' + script
     return subprocess.run(
         ["unshare", "-rm", "bash", "-c", script],
         cwd=lab.folder,
@@ -111,7 +111,8 @@ def one_line(text: str) -> str:
 def calm(tmp_path_factory):
     """A sweep of 160 tasks that nothing disturbed."""
     lab = Lab(tmp_path_factory.mktemp("calm"), seeds=40, chunk=1)
-    assert lab.sweep("--workers", "0").wait(100) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        lab.sweep_here(patch)
     return lab
 
 
@@ -133,7 +134,8 @@ def test_full_disk_and_read_only_store(calm, lab):
         sweep --out disk/sweep.zarr --workers 0; echo "full: $?"
         before=$(cat disk/sweep.zarr/status/c/* | tr -d '\\000' | wc -c); echo "kept: $before"
         mount -o remount,size=50m disk
-        mount --bind disk/sweep.zarr disk/sweep.zarr && mount -o remount,bind,ro disk/sweep.zarr || exit 77
+        mount --bind disk/sweep.zarr disk/sweep.zarr || exit 77
+        mount -o remount,bind,ro disk/sweep.zarr || exit 77
         sweep --out disk/sweep.zarr --workers 0 --resume; echo "read-only: $?"
         umount disk/sweep.zarr
         after=$(cat disk/sweep.zarr/status/c/* | tr -d '\\000' | wc -c); echo "kept: $after"
@@ -210,7 +212,7 @@ def test_a_write_that_fails_names_store_and_chunk(tmp_path, monkeypatch):
     assert contents(store) == contents(tmp_path / "calm.zarr")
 
 
-def test_interrupted_sweep_says_how_to_go_on(calm, lab):
+def test_interrupted_sweep_says_how_to_go_on(calm, lab, monkeypatch):
     import signal
 
     lab.environment["SWEEP_WORK"] = "2000"  # slow enough to be met in mid-sweep
@@ -222,11 +224,11 @@ def test_interrupted_sweep_says_how_to_go_on(calm, lab):
     assert "Interrupted" in told
     assert "--resume goes on with 'sweep.zarr'" in told
     lab.environment["SWEEP_WORK"] = "1"
-    assert lab.sweep("--workers", "0", "--resume").wait(100) == 0
+    lab.sweep_here(monkeypatch, resume=True)
     assert contents(lab.folder / "sweep.zarr") == contents(calm.folder / "sweep.zarr")
 
 
-def test_killed_command_with_its_own_processes(calm, lab):
+def test_killed_command_with_its_own_processes(calm, lab, monkeypatch):
     """The default: scheduler and workers belong to the command. Killing it kills them all, and its
     processes do not stay behind.
     """
@@ -236,7 +238,7 @@ def test_killed_command_with_its_own_processes(calm, lab):
     kill(client)
     wait(lambda: not running_in(lab.folder), 60)
     lab.environment["SWEEP_WORK"] = "1"
-    assert lab.sweep("--workers", "0", "--resume").wait(100) == 0
+    lab.sweep_here(monkeypatch, resume=True)
     assert contents(lab.folder / "sweep.zarr") == contents(calm.folder / "sweep.zarr")
     assert (
         len(lab.calls()) - len(calm.calls()) <= 2
@@ -271,9 +273,9 @@ def test_a_scheduler_whose_workers_are_gone(lab, monkeypatch):
     worker = lab.worker(address)
     seen = []
 
-    def kill_after_some(report):
-        seen.append(report.done)
-        if report.done == 3:
+    def kill_after_some(progress):
+        seen.append(round(progress.done * 160))
+        if seen[-1] == 3:
             kill(worker)
 
     with pytest.raises(dl.SweepError, match="no worker for 1 s; what was written is kept"):
@@ -282,7 +284,7 @@ def test_a_scheduler_whose_workers_are_gone(lab, monkeypatch):
             lab.folder / "sweep.zarr",
             scheduler=address,
             timeout=60,
-            on_progress=kill_after_some,
+            callback=kill_after_some,
         )
     assert 3 <= seen[-1] < 160
     assert len(contents(lab.folder / "sweep.zarr" / "status" / "c")) >= seen[-1]

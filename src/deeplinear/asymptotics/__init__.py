@@ -1,10 +1,8 @@
-"""Training asymptotics: what rank is left, how fast the residual dies out, and how small singular
-values come and go.
-"""
+"""Training asymptotics: the rank that is left, the rate of the residual, small singular values."""
 
 from .laws import DecayFit, escape_time, exponent, fit_decay, predict_decay
 from .ranks import effective_rank, stable_rank
-from .rates import PredictedRate, Quality, predicted_rate, tangent_kernel
+from .rates import PredictedRate, predicted_rate, tangent_kernel
 from .tails import MeasuredRate, measured_rate
 
 __all__ = [
@@ -15,7 +13,6 @@ __all__ = [
     "measured_rate",
     "PredictedRate",
     "MeasuredRate",
-    "Quality",
     "predict_decay",
     "exponent",
     "escape_time",

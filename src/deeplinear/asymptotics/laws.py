@@ -1,11 +1,10 @@
-"""How a small singular value moves under a constant push c, d log σ/dt = −c σ^{1−2/N}, in closed
-form at any depth.
+"""How a small singular value moves under a constant push c: d log σ/dt = −c σ^{1−2/N}, solved.
 
 Everything is written in q = 1 − 2/N: −1 at N = 1, 0 at N = 2, 1 at N = ∞.
 """
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax
@@ -16,6 +15,9 @@ from jaxtyping import Array, ArrayLike, Float
 from ..checks import check_depth, is_traced
 from ..errors import InputError
 from ..geometry.kernel import inverse_depth
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
 
 # below this power the fit calls a decay exponential: a depth within 2 per cent of 2
 NEARLY_EXPONENTIAL = 0.01
@@ -51,15 +53,14 @@ def _arrays(depth: ArrayLike, *values: ArrayLike) -> tuple[Array, ...]:
     return (1 - 2 * inverse_depth(depth, dtype), *(jnp.asarray(x, dtype) for x in values))
 
 
-def _check_positive(**values: Any) -> None:
+def _check_positive(**values: ArrayLike) -> None:
     for name, value in values.items():
         if not is_traced(value) and not np.all(np.asarray(value) > 0):
             raise InputError(f"{name} must be positive, got {value!r}.")
 
 
 def exponent(depth: ArrayLike) -> Float[Array, "..."]:
-    """The exponent p = N/(N − 2) with which a small singular value decays like t^{−p} under a
-    constant push.
+    """The exponent p = N/(N − 2) of t^{−p}, the decay of a small singular value by a constant push.
 
     1 at N = ∞, 3 at N = 3; infinite for N ≤ 2, where it falls faster than any power: like e^{−ct}
     at N = 2, to zero in finite time below. **Raises** `DepthError`. **Source**: `predict_decay`.
@@ -77,7 +78,9 @@ def predict_decay(
 ) -> Float[Array, "..."]:
     """The exact solution of d log σ/dt = −c σ^{1−2/N}, σ(0) = σ_0, at time t:
 
-        N = 2: σ_0 e^{−ct}; N > 2: (σ_0^{−q} + q c t)^{−1/q}, q = 1 − 2/N; N = ∞: 1/(1/σ_0 + c t).
+        N = 2:  σ_0 e^{−ct},
+        N > 2:  (σ_0^{−q} + q c t)^{−1/q},  q = 1 − 2/N,
+        N = ∞:  1/(1/σ_0 + c t).
 
     It is the law of a singular value σ_i while c = M_ii = u_iᵀ E′(W) v_i does not change. For N < 2
     the same formula reaches zero at t = σ_0^{−q}/(−q c): from there on the result is 0 (the flow
@@ -101,7 +104,7 @@ def predict_decay(
 @jax.jit
 def _decay(t: Array, sigma0: Array, push: Array, q: Array) -> Array:
     x = push * t * jnp.power(sigma0, q)
-    alive = q * x > -1
+    alive = q * x > -1  # else the law reaches 0 (or ∞, if it grows) before t
     value = sigma0 * jnp.exp(-x * _log1p_ratio(jnp.where(alive, q * x, 0.0)))
     return jnp.where(
         alive, value, jnp.where(jnp.isnan(x), jnp.nan, jnp.where(push > 0, 0.0, jnp.inf))
@@ -111,10 +114,12 @@ def _decay(t: Array, sigma0: Array, push: Array, q: Array) -> Array:
 def escape_time(
     depth: ArrayLike, eps: ArrayLike, target: ArrayLike, push: ArrayLike
 ) -> Float[Array, "..."]:
-    """The time in which a singular value grows from ε to ``target`` under a constant push c, d log
-    σ/dt = c σ^{1−2/N}:
+    """The time in which a singular value grows from ε to ``target`` under a constant push c.
 
-        N = 2: log(target/ε)/c;   else (ε^{−q} − target^{−q})/(q c), q = 1 − 2/N.
+    With d log σ/dt = c σ^{1−2/N} it is
+
+        N = 2:  log(target/ε)/c,
+        else:   (ε^{−q} − target^{−q})/(q c),  q = 1 − 2/N.
 
     It grows like log(1/ε) at N = 2 and like ε^{−q} beyond: depth separates the modes. The time is
     negative for target < ε, and the formula then gives (with the sign changed) the time of the
@@ -137,14 +142,11 @@ def escape_time(
 @jax.jit
 def _escape(eps: Array, target: Array, push: Array, q: Array) -> Array:
     log_ratio = jnp.log(target) - jnp.log(eps)
-    # both forms are equal; with its own sign of q·log_ratio each keeps the exponential from
-    # overflowing
-    from_eps = jnp.where(
-        q * log_ratio >= 0, jnp.power(eps, -q) * _expm1_ratio(-jnp.abs(q * log_ratio)), 0.0
-    )
-    from_target = jnp.where(
-        q * log_ratio < 0, jnp.power(target, -q) * _expm1_ratio(-jnp.abs(q * log_ratio)), 0.0
-    )
+    # both forms are equal; each is taken for its own sign of q·log_ratio, where its exponential
+    # does not overflow
+    shape = _expm1_ratio(-jnp.abs(q * log_ratio))
+    from_eps = jnp.where(q * log_ratio >= 0, jnp.power(eps, -q) * shape, 0.0)
+    from_target = jnp.where(q * log_ratio < 0, jnp.power(target, -q) * shape, 0.0)
     return log_ratio / push * (from_eps + from_target)
 
 
@@ -202,9 +204,8 @@ def fit_decay(ts: ArrayLike, sigma: ArrayLike, depth: float | None = None) -> De
     start, log_rate = float(best.x[0]), float(best.x[1])
     q = fixed if fixed is not None else float(best.x[2])
     covariance = _covariance(best.jac, residuals)
-    direction = np.array(
-        [-q, 1.0] if fixed is not None else [-q, 1.0, -start]
-    )  # log c = log rate − q log σ_0
+    # log c = log rate − q log σ_0: its derivatives in the fitted parameters
+    direction = np.array([-q, 1.0] if fixed is not None else [-q, 1.0, -start])
     push = math.exp(log_rate - q * start) / float(span)
     q_error = 0.0 if fixed is not None else math.sqrt(covariance[2, 2])
     misfit = {"exponential": _rms(line), "fitted": _rms(residuals)}
@@ -243,6 +244,7 @@ def _decay_data(ts: ArrayLike, sigma: ArrayLike) -> tuple[np.ndarray, np.ndarray
 
 def _model(t: np.ndarray, start: float, log_rate: float, q: float) -> np.ndarray:
     """log σ(t) with the rate c σ_0^q."""
+    # log1p(qx)/q, by its series where q is too small for the quotient; −1 is where σ reaches 0
     x = math.exp(min(log_rate, 700.0)) * t
     y = np.maximum(q * x, -1 + 1e-12)
     return start - np.where(
@@ -250,7 +252,9 @@ def _model(t: np.ndarray, start: float, log_rate: float, q: float) -> np.ndarray
     )
 
 
-def _least_squares(t: np.ndarray, y: np.ndarray, q: float | None) -> tuple[Any, np.ndarray]:
+def _least_squares(
+    t: np.ndarray, y: np.ndarray, q: float | None
+) -> tuple["OptimizeResult", np.ndarray]:
     """The best fit of (log σ_0, log rate[, q]), over a few starts, and its residuals."""
     from scipy.optimize import least_squares
 

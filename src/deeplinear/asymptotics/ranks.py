@@ -1,7 +1,5 @@
 """Continuous stand-ins for the rank."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,12 +7,14 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ..checks import is_traced, raise_if
 from ..errors import InputError
-from ..geometry.point import LogSVD
+from ..geometry.point import LogSVD, log_singular_values, log_spectrum
+from ..spectrum import effective_rank_of
 
 
 def effective_rank(W: ArrayLike | LogSVD) -> Float[Array, "*b"]:
-    """The effective rank exp(−Σ p_i log p_i), p_i = σ_i / Σ_j σ_j: between 1 and the rank, and the
-    rank where all σ_i are equal.
+    """The effective rank exp(−Σ p_i log p_i), p_i = σ_i / Σ_j σ_j.
+
+    It lies between 1 and the rank, and is the rank where all σ_i > 0 are equal.
 
     **Shapes**: ``W`` is …×m×n with any leading axes, or a vector of k singular values, or a
     `LogSVD`; one number for each matrix. Independent of the scale of W, also at 1e−200;
@@ -30,12 +30,13 @@ def effective_rank(W: ArrayLike | LogSVD) -> Float[Array, "*b"]:
     >>> round(float(dl.effective_rank(np.diag([3.0, 3.0, 0.0]))), 6)
     2.0
     """
-    return _entropy_rank(_log_singular_values(W))
+    return _entropy_rank(_log_spectrum(W))
 
 
 def stable_rank(W: ArrayLike | LogSVD) -> Float[Array, "*b"]:
-    """The stable rank ‖W‖_F² / ‖W‖_2² = Σ σ_i² / σ_1²: between 1 and the rank, and blind to small
-    singular values.
+    """The stable rank ‖W‖_F² / ‖W‖_2² = Σ σ_i² / σ_1².
+
+    It lies between 1 and the rank, and hardly sees small singular values.
 
     **Shapes**, scale and **Raises** as for `effective_rank`.
 
@@ -45,16 +46,17 @@ def stable_rank(W: ArrayLike | LogSVD) -> Float[Array, "*b"]:
     >>> float(dl.stable_rank(np.diag([2.0, 1.0])))
     1.25
     """
-    return _square_rank(_log_singular_values(W))
+    return _square_rank(_log_spectrum(W))
 
 
 @jax.jit
 def _entropy_rank(log_s: Array) -> Array:
-    total = jax.nn.logsumexp(log_s, axis=-1, keepdims=True)
+    # Relative to the largest, so that the sum neither overflows nor underflows; the rank is blind
+    # to the scale, and so the scale needs no derivative.
+    top = jax.lax.stop_gradient(jnp.max(log_s, axis=-1, keepdims=True))
     present = ~jnp.isneginf(log_s)
-    log_p = jnp.where(present, log_s, 0.0) - total
-    entropy = -jnp.sum(jnp.where(present, jnp.exp(log_p) * log_p, 0.0), axis=-1)
-    return jnp.where(present.any(-1), jnp.exp(entropy), jnp.nan)
+    ratio = jnp.where(present, jnp.exp(jnp.where(present, log_s, 0.0) - top), 0.0)
+    return jnp.where(present.any(-1), effective_rank_of(ratio, jnp), jnp.nan)
 
 
 @jax.jit
@@ -65,32 +67,22 @@ def _square_rank(log_s: Array) -> Array:
     return jnp.where(present.any(-1), jnp.sum(jnp.exp(2 * ratio), axis=-1), jnp.nan)
 
 
-@jax.jit
-def _log_spectrum(W: Array) -> Array:
-    s = W if W.ndim == 1 else jnp.linalg.svd(W, compute_uv=False)
-    return jnp.where(s > 0, jnp.log(jnp.where(s > 0, s, 1.0)), jnp.where(s == 0, -jnp.inf, jnp.nan))
-
-
-def _log_singular_values(W: Any) -> Array:
+def _log_spectrum(W: ArrayLike | LogSVD) -> Array:
     """log σ along the last axis, checked."""
     if isinstance(W, LogSVD):
         log_s = W.log_s
     else:
-        W = W if hasattr(W, "dtype") else np.asarray(W)
-        if W.ndim == 0 or 0 in W.shape[-2:] or W.dtype.kind not in "fiub" or W.dtype.itemsize == 2:
+        s = W if isinstance(W, Array | np.ndarray) else np.asarray(W)
+        if s.ndim == 0 or 0 in s.shape[-2:] or s.dtype.kind not in "fiub" or s.dtype.itemsize == 2:
             raise InputError(
                 "W must be a real matrix of 32 or 64 bits, a stack of them, a vector of singular "
-                "values or a LogSVD, "
-                f"got shape {W.shape} and dtype {W.dtype}."
+                f"values or a LogSVD, got shape {s.shape} and dtype {s.dtype}."
             )
-        W = jnp.asarray(W, W.dtype if W.dtype.kind == "f" else float)
-        finite = (jnp if is_traced(W) else np).isfinite(W)
-        W = raise_if(
-            W,
-            ~finite.all(),
-            InputError("W must be finite, got NaN or infinite entries: remove them first."),
-        )
-        log_s = _log_spectrum(W)
+        X = jnp.asarray(s, s.dtype if s.dtype.kind == "f" else float)
+        finite = (jnp if is_traced(X) else np).isfinite(X)
+        error = InputError("W must be finite, got NaN or infinite entries: remove them first.")
+        X = raise_if(X, ~finite.all(), error)
+        log_s = log_singular_values(X) if X.ndim == 1 else log_spectrum(X)
     if not is_traced(log_s):
         values = np.asarray(log_s)
         if np.isnan(values).any():

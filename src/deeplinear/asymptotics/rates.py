@@ -1,10 +1,7 @@
-"""How fast the residual dies out near a minimizer: the network's tangent kernel, and the rate that
-it predicts.
-"""
+"""How fast the residual dies out near a minimizer: the tangent kernel, and the rate it predicts."""
 
+import abc
 import math
-from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -14,40 +11,21 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from ..checks import check_depth, check_matrix, is_traced
-from ..energies import Completion, Sensing
+from ..energies import Completion, Energy, Sensing
 from ..errors import InputError
 from ..geometry.kernel import inverse_depth, log_kernel
 from ..geometry.operator import Operator
-from ..geometry.point import LogSVD
+from ..geometry.point import LogSVD, log_singular_values
+from ..status import Status
 
 # Up to this size K is formed: its eigenvalues then cost less than the compilation of the rest.
 DENSE = 1500
 
 
-class Quality(eqx.Enumeration):
-    """How far a rate can be trusted. ``Quality[status]`` is the sentence."""
-
-    ok: Any = "The rate is as accurate as it says."
-    singular: Any = (
-        "K is singular to rounding: some residual modes stay, and the rate is that of the slowest "
-        "which does not."
-    )
-    indefinite: Any = (
-        "The Hessian of the energy has a negative direction: W is no minimizer, and the rate is "
-        "one of growth."
-    )
-    not_converged: Any = (
-        "The eigenvalue iteration did not converge: raise dense_limit (or loosen tol)."
-    )
-    no_tail: Any = (
-        "log E has no part with a constant slope: go further, save more times, or subtract the "
-        "limit of E."
-    )
-
-
 class _Point(Operator):
-    """A_{N,W} with the kernel from log σ, which a `LogSVD` may hold far below the floating-point
-    range.
+    """A_{N,W} with the kernel from log σ.
+
+    A `LogSVD` may hold σ far below the floating-point range.
     """
 
     log_s: Array
@@ -60,13 +38,14 @@ class _Point(Operator):
         else:
             op = Operator(W, depth, rank_rtol=rank_rtol)
             self = cls.from_svd(op.U, op.s, op.Vt, depth)
-            log_s = jnp.where(op.s > 0, jnp.log(jnp.where(op.s > 0, op.s, 1.0)), -jnp.inf)
+            log_s = log_singular_values(op.s)
         object.__setattr__(self, "log_s", log_s)
         return self
 
     @property
     def eigenvalues(self) -> tuple[Array, Array, Array]:
         nu = inverse_depth(self.depth, self.log_s.dtype)
+        # by exp of log λ: nothing underflows before the eigenvalue itself does
         nothing = jnp.array(-jnp.inf, self.log_s.dtype)
         core, edge, corner = (
             log_kernel(self.log_s[:, None], self.log_s, nu),
@@ -76,7 +55,26 @@ class _Point(Operator):
         return jnp.exp(core), jnp.exp(edge), jnp.exp(corner)
 
 
-class _Entries(eqx.Module):
+class _TangentKernel(eqx.Module):
+    """The operator K on vectors of residuals."""
+
+    point: eqx.AbstractVar[_Point]
+
+    @property
+    @abc.abstractmethod
+    def size(self) -> int:
+        """The number of residuals."""
+
+    @abc.abstractmethod
+    def mv(self, x: Array) -> Array:
+        """K x."""
+
+    @abc.abstractmethod
+    def matrix(self, x: Array) -> Array:
+        """Residuals in the shape of the problem."""
+
+
+class _Entries(_TangentKernel):
     """K on observed entries, K_{(ij),(kl)} = √w_ij (A_{N,W} (e_k e_lᵀ))_ij √w_kl."""
 
     point: _Point
@@ -96,7 +94,7 @@ class _Entries(eqx.Module):
         return jnp.zeros(self.point.shape, x.dtype).at[self.rows, self.cols].set(x)
 
 
-class _Measurements(eqx.Module):
+class _Measurements(_TangentKernel):
     """K on p measurements, K_{lq} = √w_l ⟨A_l, A_{N,W}(A_q)⟩ √w_q."""
 
     point: _Point
@@ -116,11 +114,11 @@ class _Measurements(eqx.Module):
         return x
 
 
-class _Curvature(eqx.Module):
+class _Curvature(_TangentKernel):
     """K = A^{1/2} E″(W) A^{1/2} on all m×n matrices."""
 
     point: _Point
-    energy: Callable[[Array], Array]
+    energy: Energy
     W: Array
 
     @property
@@ -136,7 +134,9 @@ class _Curvature(eqx.Module):
         return x.reshape(self.point.shape)
 
 
-def _kernel(energy: Any, W: Any, depth: ArrayLike, rank_rtol: float | None) -> Any:
+def _kernel(
+    energy: Energy | ArrayLike, W: ArrayLike | LogSVD, depth: ArrayLike, rank_rtol: float | None
+) -> _TangentKernel:
     """The K of an energy at W, as one of the three modules."""
     check_depth(depth, scalar=True)
     if not isinstance(W, LogSVD):
@@ -149,12 +149,11 @@ def _kernel(energy: Any, W: Any, depth: ArrayLike, rank_rtol: float | None) -> A
             "energy must be concrete here, which entries are observed decides the shape: close "
             "over it."
         )
-    shape = energy.A.shape[1:] if isinstance(energy, Sensing) else _weights(energy).shape
-    if point.shape != shape:
-        raise InputError(f"W must have the shape {shape} of the problem, got {point.shape}.")
     if isinstance(energy, Sensing):
+        _check_shape(point, energy.shape)
         return _Measurements(point, energy.A, jnp.asarray(np.sqrt(energy.weights)))
     weights = _weights(energy)
+    _check_shape(point, weights.shape)
     rows, cols = np.nonzero(weights)
     if rows.size == 0:
         raise InputError("energy must observe at least one entry, got a mask without any.")
@@ -166,7 +165,12 @@ def _kernel(energy: Any, W: Any, depth: ArrayLike, rank_rtol: float | None) -> A
     )
 
 
-def _weights(energy: Any) -> np.ndarray:
+def _check_shape(point: _Point, shape: tuple[int, ...]) -> None:
+    if point.shape != shape:
+        raise InputError(f"W must have the shape {shape} of the problem, got {point.shape}.")
+
+
+def _weights(energy: Completion | ArrayLike) -> np.ndarray:
     """The weights of a `Completion`, or a mask as such."""
     mask = np.asarray(energy.weights if isinstance(energy, Completion) else energy)
     if mask.ndim != 2 or (mask.dtype != bool and not isinstance(energy, Completion)):
@@ -178,25 +182,27 @@ def _weights(energy: Any) -> np.ndarray:
 
 
 @eqx.filter_jit
-def _materialize(kernel: Any) -> Array:
+def _materialize(kernel: _TangentKernel) -> Array:
+    # column by column, in batches that bound the memory; symmetric but for rounding
     identity = jnp.eye(kernel.size, dtype=kernel.point.s.dtype)
     K = jax.lax.map(kernel.mv, identity, batch_size=64)
     return (K + K.T) / 2
 
 
 def tangent_kernel(
-    energy: Any,
+    energy: Energy | ArrayLike,
     W: ArrayLike | LogSVD,
     depth: ArrayLike,
     *,
     dense: bool | None = None,
     rank_rtol: float | None = None,
 ) -> lx.AbstractLinearOperator:
-    """The tangent kernel of the network at W, which moves the residual: for the weighted residuals
-    ρ of E = ½‖ρ‖²,
+    """The tangent kernel K of the network at W, which moves the residual: ρ̇ = −K ρ.
 
-        ρ̇ = −K ρ, K = P_Ω A_{N,W} P_Ω, K_{(ij),(kl)} = (1/N) Σ_p [(WWᵀ)^{(N−p)/N}]_{ik}
-        [(WᵀW)^{(p−1)/N}]_{jl}.
+    With ρ the weighted residuals of E = ½‖ρ‖²,
+
+        K = P_Ω A_{N,W} P_Ω,
+        K_{(ij),(kl)} = (1/N) Σ_p [(WWᵀ)^{(N−p)/N}]_{ik} [(WᵀW)^{(p−1)/N}]_{jl}.
 
     **Arguments**
 
@@ -217,7 +223,8 @@ def tangent_kernel(
     **Source**: Arora et al. 2019; Jacot, Gabriel, Hongler 2018 for the name.
 
     >>> import numpy as np, deeplinear as dl
-    >>> K = dl.asymptotics.tangent_kernel(np.array([[True, False], [True, True]]), np.diag([2.0, 1.0]), depth=2)
+    >>> mask = np.array([[True, False], [True, True]])
+    >>> K = dl.asymptotics.tangent_kernel(mask, np.diag([2.0, 1.0]), depth=2)
     >>> np.round(np.diag(K.as_matrix()), 6).tolist()
     [2.0, 1.5, 1.0]
     """
@@ -233,26 +240,27 @@ def tangent_kernel(
 
 
 class PredictedRate(eqx.Module):
-    """What `predicted_rate` found: near W the residual decays like e^{−λt}, the energy like
-    e^{−2λt}, time as in [CMV].
+    """What `predicted_rate` found: the residual decays like e^{−λt}, the energy like e^{−2λt}.
+
+    Time is as in [CMV].
 
     - ``value``: λ. ``mode``: the residual that decays with it, of unit norm: m×n for entries and
       for general energies, p for `Sensing`.
     - ``residual``: ‖K v − λ v‖ / λ_max, its accuracy. ``frozen``: the number of eigenvalues of K
       that are zero to rounding (−1: unknown).
-    - ``method``: "dense" or "lanczos"; ``status``: a `Quality`.
+    - ``method``: "dense" or "lanczos"; ``status``: a code of `Status`.
     """
 
     value: Float[Array, ""]
     mode: Array
     residual: Float[Array, ""]
     frozen: Array
-    status: Any
+    status: Array
     method: str = eqx.field(static=True)
 
 
 def predicted_rate(
-    energy: Any,
+    energy: Energy | ArrayLike,
     W: ArrayLike | LogSVD,
     depth: ArrayLike,
     *,
@@ -260,12 +268,13 @@ def predicted_rate(
     dense_limit: int = DENSE,
     tol: float = 1e-6,
 ) -> PredictedRate:
-    """The rate λ_min(K) at which training ends near a minimizer W, with K the `tangent_kernel`:
-    residuals fall like e^{−λt}.
+    """The rate λ_min(K) at which training ends near a minimizer W: residuals fall like e^{−λt}.
 
+    K is the `tangent_kernel`.
     Eigenvalues of K below its rounding (size · ε · λ_max) count as zero: modes that do not decay at
     W, because W has low rank or (for a general energy) because E does not change. ``value`` is the
-    smallest of the others; for the energies with residuals the status is then `Quality.singular`.
+    smallest of the others; for the energies with residuals the status is then
+    `Status.singular_kernel`.
 
     **Arguments**: as for `tangent_kernel`. Up to ``dense_limit`` residuals K is formed and
     diagonalized; above, Lanczos iterations (ARPACK) find λ_min to the relative accuracy ``tol``,
@@ -277,7 +286,8 @@ def predicted_rate(
     **Normalization**: time as in [CMV]. **Raises** as `tangent_kernel`.
 
     >>> import numpy as np, deeplinear as dl
-    >>> rate = dl.asymptotics.predicted_rate(np.array([[True, False], [False, True]]), np.diag([2.0, 1.0]), depth=2)
+    >>> mask = np.array([[True, False], [False, True]])
+    >>> rate = dl.asymptotics.predicted_rate(mask, np.diag([2.0, 1.0]), depth=2)
     >>> round(float(rate.value), 6), rate.method
     (1.0, 'dense')
     """
@@ -288,8 +298,7 @@ def predicted_rate(
     if isinstance(kernel, _Curvature):
         raise InputError(
             f"energy must be a Completion, a Sensing or a mask for {kernel.size} > dense_limit "
-            "entries: others have zero modes, "
-            "which hide the smallest rate from an iteration."
+            "entries: others have zero modes, which hide the smallest rate from an iteration."
         )
     if is_traced(kernel):
         raise InputError(
@@ -299,8 +308,9 @@ def predicted_rate(
 
 
 @eqx.filter_jit
-def _slowest(kernel: Any) -> tuple[Array, Array, Array, Array, Any]:
+def _slowest(kernel: _TangentKernel) -> tuple[Array, Array, Array, Array, Array]:
     K = _materialize(kernel)
+    # eigh of a constant: the derivative of its vectors divides by gaps, and is not needed
     fixed = jax.lax.stop_gradient(K)
     eigenvalues, vectors = jnp.linalg.eigh(fixed)
     largest = jnp.max(jnp.abs(eigenvalues))
@@ -311,20 +321,23 @@ def _slowest(kernel: Any) -> tuple[Array, Array, Array, Array, Any]:
     value = v @ K @ v  # its derivative is that of the eigenvalue, also where others tie
     residual = jnp.linalg.norm(fixed @ v - value * v) / jnp.where(largest > 0, largest, 1.0)
     hidden = (frozen > 0) & (not isinstance(kernel, _Curvature)) | (frozen == kernel.size)
-    status = Quality.where(hidden, Quality.singular, Quality.ok)
-    status = Quality.where(negative, Quality.indefinite, status)
+    status = jnp.asarray(Status.converged, jnp.int32)
+    status = jnp.where(hidden, Status.singular_kernel, status)
+    status = jnp.where(negative, Status.indefinite, status)
     return jnp.where(frozen == kernel.size, 0.0, value), v, residual, frozen, status
 
 
-def _lanczos(kernel: Any, tol: float) -> PredictedRate:
-    """The ends of the spectrum by ARPACK. (LOBPCG, preconditioned with P_Ω A^{−1} P_Ω, took more
-    products and time.)
+def _lanczos(kernel: _TangentKernel, tol: float) -> PredictedRate:
+    """The ends of the spectrum by ARPACK.
+
+    LOBPCG, preconditioned with P_Ω A^{−1} P_Ω, took more products and time.
     """
     from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
     product = jax.jit(lambda x: kernel.mv(x))
     size, dtype = kernel.size, np.dtype(kernel.point.s.dtype)
     K = LinearOperator((size, size), matvec=lambda x: np.asarray(product(np.ravel(x))), dtype=dtype)
+    # a fixed start: the same result in every run
     start = np.random.default_rng(0).normal(size=size).astype(dtype)
     largest = float(eigsh(K, 1, which="LA", v0=start, tol=1e-3, return_eigenvectors=False)[0])
     try:
@@ -337,10 +350,16 @@ def _lanczos(kernel: Any, tol: float) -> PredictedRate:
     residual = float(np.linalg.norm(K.matvec(v) - value * v)) / largest
     frozen = value <= size * np.finfo(dtype).eps * largest
     accurate = residual * largest <= 1e-2 * value  # an eigenvalue lies within this of the value
-    status = Quality.singular if frozen else Quality.ok if accurate else Quality.not_converged
+    status = Status.converged if accurate else Status.not_converged
+    status = Status.singular_kernel if frozen else status
     as_array = lambda x: jnp.asarray(x, dtype)  # noqa: E731
     value = 0.0 if frozen else value
     count = jnp.asarray(-1 if frozen else 0)
     return PredictedRate(
-        as_array(value), kernel.matrix(as_array(v)), as_array(residual), count, status, "lanczos"
+        as_array(value),
+        kernel.matrix(as_array(v)),
+        as_array(residual),
+        count,
+        jnp.asarray(status, jnp.int32),
+        "lanczos",
     )

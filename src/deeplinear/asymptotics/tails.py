@@ -1,7 +1,6 @@
 """The rate at which a trajectory ends, measured."""
 
 import math
-from typing import Any
 
 import equinox as eqx
 import numpy as np
@@ -9,21 +8,21 @@ from jaxtyping import ArrayLike
 
 from ..dynamics.solve import FlowResult
 from ..errors import InputError
-from .rates import Quality
+from ..status import Status
 
 
 class MeasuredRate(eqx.Module):
     """What `measured_rate` found: E falls like e^{−2λt} at the end of a trajectory.
 
-    ``value``: λ = −½ d log E/dt; ``error``: its standard error, with what the slope still changes;
+    ``value``: λ = −½ d log E/dt; ``error``: its standard error and drift;
     ``window``: the first and last time used; ``method``: "line" or "two modes"; ``status``: a
-    `Quality`.
+    `Status`.
     """
 
     value: float
     error: float
     window: tuple[float, float]
-    status: Any
+    status: Status
     method: str = "line"
 
 
@@ -34,8 +33,9 @@ def measured_rate(
     limit: float = 0.0,
     floor: float | None = None,
 ) -> MeasuredRate:
-    """The rate λ = −½ d log E/dt at the end of a trajectory, by a fit of the tail of log E: the
-    lower half of its fall.
+    """The rate λ = −½ d log E/dt at the end of a trajectory.
+
+    It is fitted to the tail of log E, the lower half of its fall.
 
     *Line*: a straight line, on the window of at least six points and a fall of E by e² that knows
     its slope best, standard error and drift (half the change of slope that a parabola sees across
@@ -50,7 +50,7 @@ def measured_rate(
     ε of float64.
 
     **Returns** a `MeasuredRate`; where the slope is not known to 2 per cent, its status is
-    `Quality.no_tail`, and the value is the best there is (NaN where no window is left). A slower
+    `Status.no_tail`, and the value is the best there is (NaN where no window is left). A slower
     mode that is not to be seen yet in the data is not found in them either. Not differentiable
     (NumPy).
 
@@ -64,7 +64,7 @@ def measured_rate(
     t, y = _log_energy(ts, energies, limit, floor)
     lines = [(*_line(t[i:j], y[i:j]), i, j) for i, j in _windows(y, 19, 17)]
     if not lines:
-        return MeasuredRate(math.nan, math.nan, (math.nan, math.nan), Quality.no_tail)
+        return MeasuredRate(math.nan, math.nan, (math.nan, math.nan), Status.no_tail)
     slope, error, i, j = min(lines, key=lambda w: w[1] / abs(w[0]))
     method = "line"
     pairs = [(*_two_modes(t[i:j], y[i:j]), i, j) for i, j in _windows(y, 3, 3) if j - i >= 12]
@@ -76,12 +76,15 @@ def measured_rate(
         pair_error = max(best[1], conflict)
         if pair_error < max(error, abs(best[0] - slope)):
             slope, error, i, j, method = best[0], pair_error, best[2], best[3], "two modes"
-    status = Quality.ok if error < 0.02 * abs(slope) else Quality.no_tail
+    status = Status.converged if error < 0.02 * abs(slope) else Status.no_tail
     return MeasuredRate(-slope / 2, error / 2, (float(t[i]), float(t[j - 1])), status, method)
 
 
 def _log_energy(
-    ts: Any, energies: Any, limit: float, floor: float | None
+    ts: ArrayLike | FlowResult,
+    energies: ArrayLike | None,
+    limit: float,
+    floor: float | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Times and log(E − limit), checked, above the floor."""
     pair = (ts.ts, ts.energy) if isinstance(ts, FlowResult) else (ts, energies)
@@ -104,9 +107,9 @@ def _log_energy(
 
 
 def _windows(y: np.ndarray, starts: int, ends: int) -> list[tuple[int, int]]:
-    """Candidates: between the first passages of log E through levels in the lower half of its fall.
-    (Levels and not numbers of points, of which the rounding at the end of a flow may have any
-    number.)
+    """Candidates: between first passages of log E through levels in the lower half of its fall.
+
+    Levels and not numbers of points: the rounding at the end of a flow may have any number of them.
     """
     if y.size < 6:
         return []
@@ -135,9 +138,7 @@ def _line(t: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
 
 def _two_modes(t: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """The smaller slope of log E in a fit of log E by the sum of two exponentials, and its
-    error.
-    """
+    """The smaller slope of log E in a fit of E by the sum of two exponentials, and its error."""
     from scipy.optimize import least_squares
 
     x = (t - t[0]) / (t[-1] - t[0])
@@ -157,9 +158,8 @@ def _two_modes(t: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     fit = min(fits, key=lambda f: f.cost)
     covariance = np.linalg.pinv(fit.jac.T @ fit.jac) * 2 * fit.cost / (x.size - 4)
     excess = fit.x[2] - math.exp(fit.x[3])
-    at_end = math.exp(fit.x[3]) / (
-        1 + math.exp(min(-excess, 700.0))
-    )  # what the slope has still to go
+    # by how much the slope will still change after the end of the data
+    at_end = math.exp(fit.x[3]) / (1 + math.exp(min(-excess, 700.0)))
     if not (fit.success and fit.x[1] < 0 and at_end < 0.1 * abs(fit.x[1])):
         return math.nan, math.inf
     error = math.hypot(math.sqrt(covariance[1, 1]), 0.1 * at_end)

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 from rich import box
@@ -11,9 +11,12 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from ..errors import InputError
+from ..labels import depth_label
+from ..progress import Progress
 
 if TYPE_CHECKING:
     import numpy as np
+    from rich.progress import Progress as RichProgress
 
     from ..report.compare import Candidate
 
@@ -54,54 +57,81 @@ def gathered_warnings(errors: Console) -> Iterator[None]:
                 errors.print(f"[yellow]Warning:[/] {_escape(message)}", soft_wrap=True)
 
 
-class Watch:
-    """Follows the fits: moves the progress bar, and remembers the best completion for an
-    interruption.
+class BarFollower:
+    """Shows the progress of one computation on a bar: a callback of every long computation here.
+
+    ``prefix`` precedes the stages. ``last`` is the last state, for a message about an interruption.
     """
 
+    def __init__(self, bar: "RichProgress", prefix: str = "") -> None:
+        self._bar, self._prefix = bar, prefix
+        self._task = bar.add_task(prefix.removesuffix(": ") or "starting", total=1.0)
+        self.last: Progress | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        self.last = progress
+        # a state that does not know how much is done leaves the bar where it is
+        done = None if progress.done is None else min(max(progress.done, 0.0), 1.0)
+        self._bar.update(
+            self._task, completed=done, description=_escape(f"{self._prefix}{progress}")
+        )
+
+
+class Watch:
+    """Follows the fits of several depths: moves the bar, remembers the best completion so far."""
+
     def __init__(
-        self, progress: Any, depths: Sequence[float], names: Callable[[float], str]
+        self,
+        bar: "RichProgress",
+        depths: Sequence[float],
+        names: Callable[[float], str] = depth_label,
     ) -> None:
-        self._progress = progress
-        self._names = names
-        self._task = progress.add_task("starting", total=len(depths))
+        self._follow = BarFollower(bar)
+        self._depths, self._names = len(depths), names
         self._finished = 0
         self.rmse = float("inf")
         self.complete: Callable[[], np.ndarray] | None = None
 
-    def report(self, depth: float, state: Any) -> None:
-        """One step of a fit; ``state`` is the estimator's progress report."""
-        rmse = state.validation_rmse
-        shown = "" if rmse is None else f", held-out RMSE {rmse:.4g}"
-        self._progress.update(
-            self._task,
-            description=f"{self._names(depth)}: {state.stage}{shown}",
-            completed=self._finished + min(max(state.done, 0.0), 1.0),
-        )
-        self._remember(float("inf") if rmse is None else rmse, state.complete)
+    def report(self, depth: float, progress: Progress) -> None:
+        """One step of the fit of this depth."""
+        rmse = progress.validation_rmse
+        self._show(f"{self._names(depth)}: {progress.stage}", progress.done, rmse)
+        if progress.complete is not None:
+            self._remember(float("inf") if rmse is None else rmse, progress.complete)
 
     def done(self, candidate: "Candidate") -> None:
         """One depth is complete."""
+        self._show(candidate.name, 1.0, candidate.validation_rmse)
         self._finished += 1
-        self._progress.update(self._task, completed=self._finished)
         self._remember(candidate.validation_rmse, lambda: candidate.filled)
+
+    def _show(self, stage: str, done: float | None, rmse: float | None) -> None:
+        """Move the bar to this part of the fit in hand, where all depths take equal shares."""
+        within = 0.0 if done is None else min(max(done, 0.0), 1.0)
+        whole = (self._finished + within) / self._depths
+        self._follow(Progress(stage, whole, validation_rmse=rmse))
 
     def _remember(self, rmse: float, complete: "Callable[[], np.ndarray]") -> None:
         if self.complete is None or rmse <= self.rmse:
             self.rmse, self.complete = rmse, complete
 
 
-def progress_bar(errors: Console) -> Any:
-    """A bar on standard error, so that standard output holds results only; it vanishes when
-    done.
-    """
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+def progress_bar(
+    errors: Console, *, quiet: bool = False, remaining: bool = False
+) -> "RichProgress":
+    """A bar on standard error, for standard output holds results only; it vanishes at the end.
 
-    return Progress(
+    ``remaining`` adds an estimate of the time left, for work in steps of about equal length.
+    """
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    return RichProgress(
         BarColumn(bar_width=24),
         TextColumn("{task.description}"),
         TimeElapsedColumn(),
-        console=errors,
+        *([TimeRemainingColumn()] if remaining else []),
+        console=Console(stderr=True, quiet=True) if quiet else errors,
         transient=True,
     )
 

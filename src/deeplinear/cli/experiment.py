@@ -4,14 +4,14 @@ commands.
 
 import contextlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from ..errors import InputError
-from .console import progress_bar, tidy_exit
+from .console import BarFollower, progress_bar, tidy_exit
 
 experiment_app = typer.Typer(
     help="The experiments of the literature, each by one command.", no_args_is_help=True
@@ -54,7 +54,7 @@ def run(
 
     with tidy_exit(Console(stderr=True)):
         for name in names:
-            load_experiment(name)  # a misspelt name is told before anything is computed
+            load_experiment(name)  # a misspelt name is reported before anything is computed
     _run(names, smoke=smoke, out=out, seed=seed, force=force, index=False)
 
 
@@ -87,7 +87,7 @@ def draw(
         if folder.name == DATA:
             folder = folder.parent
         if not (folder / DATA).exists():
-            load_experiment(target)  # neither a folder nor a name: the nearest name is told
+            load_experiment(target)  # neither a folder nor a name: says which name is nearest
             folder = out / target
         experiment = load_experiment(str(open_dataset(folder / DATA).attrs.get("name")))
         for path in draw_experiment(experiment, folder):
@@ -112,9 +112,9 @@ def _run(names: list[str], *, smoke: bool, out: Path, seed: int, force: bool, in
                         smoke=smoke,
                         seed=seed,
                         force=force,
-                        progress=_follow(bar, name),
+                        progress=BarFollower(bar, f"{name}: "),
                     )
-            except Exception as error:  # any: the other experiments are still wanted
+            except Exception as error:  # of any kind: the other experiments go on
                 failures[name] = (
                     f"{type(error).__name__}: {error}"
                     if not isinstance(error, InputError)
@@ -153,17 +153,6 @@ def _write_index(out: Path, names: list[str], failures: dict[str, str]) -> Path:
             )
     write_atomically(out / PAGE, index_page(entries, failures).encode())
     return out / PAGE
-
-
-def _follow(bar: Any, name: str) -> Any:
-    task = bar.add_task(name, total=1.0)
-
-    def report(fraction: float, message: str = "") -> None:
-        bar.update(
-            task, completed=min(max(fraction, 0.0), 1.0), description=escape(f"{name}: {message}")
-        )
-
-    return report
 
 
 def check_folder(out: Path, argument: str = "--out") -> None:

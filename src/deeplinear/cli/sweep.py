@@ -1,14 +1,14 @@
 """``deeplinear sweep FILE``. Light to import: the rest loads inside the command."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from ..errors import InputError, SweepError
-from .console import Interrupted, tidy_exit
+from .console import BarFollower, Interrupted, progress_bar, tidy_exit
 
 if TYPE_CHECKING:
     from ..sweeps.sweep import SweepReport
@@ -48,15 +48,17 @@ def sweep(
             raise InputError(
                 "--force replaces the store and --resume goes on with it; give one of them."
             )
-        from ..sweeps.sweep import manifest_path, read_sweep, run_sweep
+        from ..sweeps.record import manifest_path
+        from ..sweeps.sweep import read_sweep, run_sweep
         from .experiment import check_folder
 
         what = read_sweep(file)
         store = out if out is not None else Path(file.stem + ".zarr")
         check_folder(store.absolute().parent)
-        bar = _Bar(errors, quiet)
+        follow = None
         try:
-            with bar:
+            with progress_bar(errors, quiet=quiet, remaining=True) as bar:
+                follow = BarFollower(bar)
                 report = run_sweep(
                     what,
                     store,
@@ -66,17 +68,19 @@ def sweep(
                     force=force,
                     retries=retries,
                     timeout=timeout,
-                    on_progress=bar.show,
+                    callback=follow,
                 )
         except SweepError as error:
-            errors.print(f"[bold red]Stopped:[/] {escape(str(error))}{bar.so_far}", soft_wrap=True)
+            errors.print(
+                f"[bold red]Stopped:[/] {escape(str(error))}{_so_far(follow)}", soft_wrap=True
+            )
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             raise Interrupted(
-                f"Interrupted.{bar.so_far} --resume goes on with '{store}'."
+                f"Interrupted.{_so_far(follow)} --resume goes on with '{store}'."
             ) from None
         console.print(
-            f"{store}: {_told(report)}. Manifest: {manifest_path(store)}",
+            f"{store}: {_counts(report)}. Manifest: {manifest_path(store)}",
             highlight=False,
             soft_wrap=True,
         )
@@ -85,46 +89,13 @@ def sweep(
             raise typer.Exit(1)
 
 
-class _Bar:
-    """The progress bar: tasks done, failed and left."""
-
-    def __init__(self, errors: Console, quiet: bool) -> None:
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        columns = (
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.description}"),
-            TimeRemainingColumn(),
-        )
-        self._progress = Progress(
-            *columns, console=Console(stderr=True, quiet=True) if quiet else errors, transient=True
-        )
-        self._task = self._progress.add_task("starting", total=None)
-        self.so_far = ""
-
-    def __enter__(self) -> "_Bar":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._progress.stop()
-
-    def show(self, report: "SweepReport") -> None:
-        failed = f", {len(report.failures)} failed" if report.failures else ""
-        self._progress.update(
-            self._task, completed=report.done, total=report.tasks, description=f"tasks{failed}"
-        )
-        self.so_far = f" {report.done:,} of {report.tasks:,} tasks are in the store."
+def _so_far(follow: BarFollower | None) -> str:
+    """How much a call that was stopped has left in the store."""
+    last = None if follow is None else follow.last
+    return "" if last is None else f" So far: {last.stage}."
 
 
-def _told(report: "SweepReport") -> str:
+def _counts(report: "SweepReport") -> str:
     kept = f", {report.kept:,} were there already" if report.kept else ""
     return f"{report.done:,} of {report.tasks:,} tasks ({report.computed:,} computed now{kept})"
 

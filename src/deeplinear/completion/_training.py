@@ -1,301 +1,372 @@
-"""How `DeepMatrixCompletion` learns: checks, the choice on held-out entries, the fit of everything,
-draws around it.
-"""
+"""What the estimators share: checks, the choice on held-out entries, the fit, draws around it."""
 
 import math
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
-from ..checks import check_depth
 from ..errors import InputError, NotConvergedWarning
-from .data.entries import Entries, check_size, numbers, pairs
+from ..labels import depth_label
+from ..progress import report, with_verbose
+from ..scores import root_mean_square
+from ..spectrum import effective_rank_of
+from ..status import Status
+from ._parameters import CompletionParameters
 from .data.ids import Ids
-from .data.observations import Observations, RepeatedEntriesError
-from .linalg import effective_rank
-from .model.predictor import MISSING_ENTRIES, Model
+from .data.observations import Observations
+from .model.predictor import Model
 from .posterior.conformal import Calibration
+from .posterior.draws import RandomState
 from .posterior.gibbs import Sample, draw
-from .solver.fit import ThinFit, fit
-from .solver.flow import MAX_STEPS, NO_ENERGY, flow
-from .solver.path import STRENGTHS
+from .solver.fit import LowRankFit
+from .solver.flow import MAX_STEPS, FlowLaw
 from .solver.selection import (
     Choice,
-    Held,
+    Explicit,
+    HoldOut,
+    Implicit,
     Trial,
-    choose,
-    choose_stop,
+    held_out_mask,
     hold_out,
-    repeat,
-    repeat_flow,
 )
 
 MAX_SWEEPS = 100
 # Without a cap from the user: few draws of many weak components are noisy, and cost the square of
 # their number.
 DRAWN_RANK = 20
+# Where each stage of a fit begins and ends in the whole, without and with draws: choice,
+# calibration, the fit of all entries, its draws.
+_PARTS = (0.0, 0.8, 0.8, 1.0, 1.0), (0.0, 0.4, 0.6, 0.8, 1.0)
+# Near the best one on every table tried; for inputs with a single entry, nothing to choose on.
+_STRENGTH_WITHOUT_HOLDOUT = 0.125
 
 
-@dataclass(frozen=True)
-class FitProgress:
-    """What ``callback`` is told: the stage, the part of it that is done, objective and held-out
-    error where known.
+class FitWarning(NotConvergedWarning, ConvergenceWarning):
+    """A fit ended before it converged; of the library's kind and of scikit-learn's."""
+
+
+class CompletionEstimator(CompletionParameters):
+    """The part of the estimators that turns entries into a `Model`.
+
+    A subclass says what entries look like before and after the fit: `_standardize`, `_units`,
+    `_strength_path`; and it calls `_check`, then `_learn`.
     """
 
-    stage: str
-    done: float
-    objective: float | None
-    validation_rmse: float | None
+    # The sweeps (of the flow: the part of the entries) that partial_fit has not made up for yet.
+    _owed: float = 0.0
 
+    # What a subclass knows about its entries
 
-class Training(BaseEstimator):
-    """The part of the estimators that turns entries into a `Model`; parameters are those of
-    `DeepMatrixCompletion`.
-    """
+    @abstractmethod
+    def _standardize(self, seen: Observations) -> Observations:
+        """The entries as they are fitted; remembers the way back."""
 
-    def _depths(self) -> Sequence[float]:
-        return (self.depth,)
+    @abstractmethod
+    def _units(self, cols: np.ndarray | slice) -> np.ndarray | float:
+        """The unit of fitted values in columns at codes, in the units of the data."""
 
-    def _strengths(self) -> Sequence[float]:
-        return self._all_strengths() if self.strength == "auto" else (self.strength,)
+    @abstractmethod
+    def _limits(self, seen: Observations) -> tuple[float, float] | None:
+        """To what interval predictions are cut."""
 
-    @property
-    def _implicit(self) -> bool:
-        return self.regularization == "implicit"
+    def _completion(self, fit: LowRankFit) -> Any:
+        """How a callback gets the best matrix so far: a function, or None."""
+        return None
 
-    def _all_strengths(self) -> Sequence[float]:
-        return (NO_ENERGY,) if self._implicit else STRENGTHS
+    def _rank_cap(self, seen: Observations) -> int | None:
+        """The largest rank of a fit, where the user sets none and nothing is drawn."""
+        return None
 
-    def _check(self) -> None:
-        for depth in self._depths():
-            check_depth(depth, scalar=True)
-        try:
-            self._validate_params()
-        except ValueError as error:
-            raise InputError(str(error)) from None
-        if len(self.columns) != 3:
-            raise InputError(
-                f"columns must be three names (row, column, value), got {self.columns!r}."
-            )
-        if self.features and self.ensemble == 1:
-            raise InputError(
-                "features needs ensemble > 1, where the factors are drawn: set ensemble to 20, say."
-            )
-        if isinstance(self.clip, tuple | list):
-            low, high = numbers(self.clip, "clip") if len(self.clip) == 2 else (1.0, 0.0)
-            if not low < high:
-                raise InputError(
-                    f'clip must be None, "range" or (low, high) with low < high, got {self.clip!r}.'
-                )
-        if self.checkpoint is not None and not Path(self.checkpoint).absolute().parent.is_dir():
-            raise InputError(
-                f"checkpoint: the folder of '{self.checkpoint}' does not exist; make it, or give "
-                "another place."
-            )
-        if self._implicit and self.checkpoint is not None:
-            raise InputError(
-                'checkpoint needs regularization="explicit", got "implicit": leave the checkpoint out.'
-            )
-        if self._implicit and not all(0 < strength < 1 for strength in self._strengths()):
-            raise InputError(
-                "strength must lie between 0 and 1 for the implicit flow, the part of the energy "
-                "at which it stops, got "
-                f"{', '.join(f'{x:g}' for x in self._strengths())}."
-            )
-        self._check_choice()
-
-    def _check_choice(self) -> None:
-        if self.strength == "auto" and self.validation_fraction == 0:
-            raise InputError(
-                'validation_fraction must be positive for strength="auto", got 0: give a strength.'
-            )
-
-    def _options(self, shape: tuple[int, int]) -> dict[str, Any]:
-        options = {
-            "max_rank": min(DRAWN_RANK, *shape)
-            if self.max_rank is None and self.ensemble > 1
-            else self.max_rank,
-            "biases": self.biases,
-            "threads": self.threads,
-            "device": self.device,
-            "callback": None if self.callback is None else self._swept,
-        }
-        if self._implicit:
-            return options | {
-                "start_scale": self.start_scale,
-                "max_steps": self.max_sweeps or MAX_STEPS,
-            }
+    def _options(self, seen: Observations) -> dict[str, Any]:
+        """The keyword arguments of every fit."""
+        cap = self.max_rank
+        if cap is None:
+            cap = min(DRAWN_RANK, *seen.shape) if self.n_draws else self._rank_cap(seen)
+        options = {"max_rank": cap, "threads": self.threads, "device": self.device}
+        options |= self._bias_options()
+        if self._is_implicit:
+            return options
         return options | {
-            "scaling": self.scaling,
+            "weighted_trace_norm": self.weighted_trace_norm,
             "tol": self.tol,
-            "max_sweeps": self.max_sweeps or MAX_SWEEPS,
+            "max_sweeps": self.max_iter or MAX_SWEEPS,
         }
 
-    def _observe(self, entries: Entries, weights: Any) -> Observations:
-        if not len(entries):
-            raise InputError("X has no observed entry: give it at least one.")
-        check_size(entries.values)
-        try:
-            seen = Observations.from_triples(
-                entries.rows,
-                entries.cols,
-                entries.values,
-                entries.shape,
-                weights=weights,
-                duplicates=self.duplicates,
-            )
-        except RepeatedEntriesError as error:  # it knows positions, its readers know ids
-            row, col = entries.row_ids.label(error.row), entries.col_ids.label(error.col)
-            raise RepeatedEntriesError(error.count, row, col, "X", "set") from None
-        return seen.rescaled() if seen.by_row.weights.size else seen
+    @abstractmethod
+    def _bias_options(self) -> dict[str, Any]:
+        """``bias_ridge=None`` where W is fitted alone."""
 
-    def _learn(self, seen: Observations, ids: tuple[Ids, Ids]) -> None:
+    def _method(self) -> Explicit | Implicit:
+        if self._is_implicit:
+            steps = self.max_iter or MAX_STEPS
+            return Implicit(FlowLaw(start_scale=self.start_scale, max_steps=steps))
+        return Explicit(self.early_stopping, self._thorough)
+
+    # Fitting
+
+    def _learn(self, raw: Observations, ids: tuple[Ids, Ids]) -> tuple[np.ndarray, np.ndarray]:
+        """Choose on held-out entries, fit everything, draw around it, and publish.
+
+        Returns the codes of the rows and columns of the held-out entries.
+        """
+        self._callback = with_verbose(self.callback, self.verbose)
+        self._ended = False  # whether the callback asked for the end
+        try:
+            fit = self._learned(raw, ids)
+        finally:
+            # functions and data of the user's: need not be picklable, nor stay in memory
+            for name in ("_callback", "_watched"):
+                self.__dict__.pop(name, None)
+        self.converged_ &= not self._ended
+        if self.checkpoint is not None:  # it has done its work
+            Path(self.checkpoint).unlink(missing_ok=True)
+        if not (self.converged_ or self._ended):
+            self._warn(fit)
+        return self.__dict__.pop("_held_out")
+
+    def _learned(self, raw: Observations, ids: tuple[Ids, Ids]) -> LowRankFit:
         self._owed = 0.0
         self.trials_: tuple[Trial, ...] = ()
         self.validation_score_, calibration = math.nan, Calibration()
         state = check_random_state(self.random_state)
-        options = self._options(seen.shape) | {"seed": int(state.randint(2**31))}
+        options = self._options(raw) | {"seed": int(state.randint(2**31))}
         draw_seed = int(state.randint(2**31))
-        pick, again = (choose_stop, repeat_flow) if self._implicit else (choose, repeat)
-        last = options if self._implicit else options | {"checkpoint": self.checkpoint}
-        if self.validation_fraction > 0 and seen.nnz > 1:
-            held = hold_out(seen, self.validation_fraction, state)
-            told = None if self.callback is None else self._fitted
-            choice = pick(held, self._depths(), self._strengths(), **options | {"callback": told})
-            self.trials_, self.validation_score_ = choice.trials, choice.best.validation_rmse
-            calibration = self._calibrate(held, choice, draw_seed)
-            self._tell("fitting all entries", 0.0, None, self.validation_score_)
-            found = again(seen, choice, **last)
+        last = options | {"callback": self._swept if self._callback else None}
+        if not self._is_implicit:
+            last |= {"checkpoint": self.checkpoint}
+        method = self._method()
+        self._held_out = np.zeros(0, int), np.zeros(0, int)  # codes of rows and columns
+        if self.validation_fraction > 0 and raw.nnz > 1:
+            held = hold_out(raw, held_out_mask(raw.nnz, self.validation_fraction, state))
+            self._held_out = held.rows, held.cols
+            held = self._standardize_split(held)
+            choice = self._choose(method, held, options)
+            factor = self._row_ridge_factor(held, choice.fit)
+            calibration = self._calibrate(held, _with_ridge(choice.fit, factor), draw_seed)
+            seen = self._standardize(raw)
+            self._enter(2, choice.best.sweeps)
+            self._report("fitting all entries", 0.0, None, self.validation_score_)
+            fit = _with_ridge(method.repeat(seen, choice, **last), factor)
+            if fit.status == Status.max_steps and not self._is_implicit:
+                # it repeated the sweeps of the choice, whose ending it shares
+                fit = replace(fit, status=choice.fit.status)
             # An explicit fit repeats a number of sweeps; a flow has to come down to where the best
             # one stopped.
-            self.converged_ = choice.fit.converged and (
-                found.converged if self._implicit else found.status != "diverged"
-            )
+            ended = fit.converged if self._is_implicit else fit.status != Status.diverged
+            self.converged_ = choice.fit.converged and ended
         else:
-            depth, strengths = self._depths()[0], self._strengths()
-            strength = (
-                strengths[0] if len(strengths) == 1 else 0.5
-            )  # a single entry: nothing to choose on
-            found = (
-                flow(seen, depth=depth, stop=strength, **last)
-                if self._implicit
-                else fit(seen, depth=depth, strength=strength, **last)
-            )
-            self.converged_ = found.converged
-        self._publish(found, seen, ids, calibration, draw_seed)
-        if self.checkpoint is not None:  # it has done its work
-            Path(self.checkpoint).unlink(missing_ok=True)
-        if not self.converged_:
-            self._warn(found, stacklevel=4)
+            seen = self._standardize(raw)
+            given = self._strengths()
+            strength = given[0] if len(given) == 1 else _STRENGTH_WITHOUT_HOLDOUT
+            self._enter(2, self.max_iter or (MAX_STEPS if self._is_implicit else MAX_SWEEPS))
+            fit = method.fit(seen, self._depths()[0], strength, **last)
+            self.converged_ = fit.converged
+        self._publish(fit, seen, ids, calibration, draw_seed)
+        return fit
 
-    def _warn(self, found: ThinFit, stacklevel: int) -> None:
-        if self._implicit and found.status != "diverged":
-            which = "flow on the training entries" if found.converged else "flow"
-            told = (
-                f"The {which} was still on its way after {self.max_sweeps or MAX_STEPS} steps "
-                "tried: increase max_sweeps."
-            )
-        elif found.status == "diverged":
-            told = (
-                f"The fit stopped after {found.n_sweeps} sweeps because the objective rose: use a "
-                "larger strength, or float64."
-            )
-        else:
-            told = (
-                f"The fit stopped after {found.n_sweeps} sweeps without reaching tol = {self.tol}: "
-                "increase max_sweeps or tol."
-            )
-        warnings.warn(told, NotConvergedWarning, stacklevel=stacklevel)
+    def _standardize_split(self, held: HoldOut) -> HoldOut:
+        """Held-out entries in the units of a fit to the others, which alone make the units."""
+        training = self._standardize(held.training)
+        values = self._forward(held.values, held.cols)
+        return HoldOut(training, held.rows, held.cols, values)
 
-    def _calibrate(self, held: Held, choice: Choice, seed: int) -> Calibration:
+    def _forward(self, values: np.ndarray, cols: np.ndarray) -> np.ndarray:
+        return values
+
+    def _choose(
+        self, method: Explicit | Implicit, held: HoldOut, options: dict[str, Any]
+    ) -> Choice:
+        callback = self._fitted if self._callback else None
+        self._watched = held
+        depths, strengths = self._depths(), self._strengths()
+        self._enter(0, len(depths) * (1 if self._is_implicit else len(strengths)))
+        choice = method.choose(held, depths, strengths, callback=callback, **options)
+        self.trials_ = choice.trials
+        return choice
+
+    def _row_ridge_factor(self, held: HoldOut, fit: LowRankFit) -> float:
+        """What the ridge of new rows is multiplied by."""
+        return 1.0
+
+    def _as_predicted(self, model: Model) -> Model:
+        """The model as predictions come from it: its own rows, or rows folded in."""
+        return model
+
+    def _calibrate(self, held: HoldOut, fit: LowRankFit, seed: int) -> Calibration:
         """Scores of the held-out entries under the model that has not seen them."""
-        ids = tuple(Ids.positions(side) for side in held.training.shape)
-        model = self._model(choice.fit, held.training, ids, Calibration(), seed, "calibrating")  # type: ignore[arg-type]
+        m, n = held.training.shape
+        ids = Ids.positions(m), Ids.positions(n)
+        self._enter(1, self.burn_in + self.n_draws)
+        model = self._model(fit, held.training, ids, Calibration(), seed, "calibrating")
+        model = self._as_predicted(model)
         rows = np.where(model.row_counts[held.rows] > 0, held.rows.astype(np.int64), -1)
         cols = np.where(model.col_counts[held.cols] > 0, held.cols.astype(np.int64), -1)
-        found = model.predict(rows, cols)
-        gaps = held.values - found
-        self.averaged_score_ = float(np.sqrt(np.mean(np.square(gaps, dtype=float))))
+        gaps = held.values - model.predict(rows, cols)
+        self.validation_score_ = root_mean_square(gaps * self._units(held.cols))
         return Calibration.of(gaps, model.deviation(rows, cols, self.threads))
 
     def _model(
         self,
-        found: ThinFit,
+        fit: LowRankFit,
         seen: Observations,
         ids: tuple[Ids, Ids],
         calibration: Calibration,
         seed: int,
         stage: str,
     ) -> Model:
-        draws: list[Sample] = []
-        if self.ensemble > 1:
-            total = self.burn_in + self.ensemble
+        samples: list[Sample] = []
+        gaps = fit.residuals(seen)
+        if self.n_draws:
+            total = self.burn_in + self.n_draws
             chain = draw(
-                found, seen, total, seed, features=bool(self.features), threads=self.threads
+                fit,
+                seen,
+                total,
+                seed,
+                noise=seen.mean_square(gaps),
+                implicit_feedback=bool(self.implicit_feedback),
+                threads=self.threads,
             )
             for step, sample in enumerate(chain):
                 if step >= self.burn_in:
-                    draws.append(sample)
-                self._tell(f"{stage}: averaging", (step + 1) / total, None, None)
-        return Model.of(found, draws, seen, ids, calibration, self._limits(seen))
-
-    def _limits(self, seen: Observations) -> tuple[float, float] | None:
-        if self.clip == "range":
-            values = seen.by_row.values
-            return float(values.min()), float(values.max())
-        return None if self.clip is None else (float(self.clip[0]), float(self.clip[1]))
+                    samples.append(sample)
+                if self._report(f"{stage}: averaging", (step + 1) / total):
+                    break
+        limits, units = self._limits(seen), self._units(slice(None))
+        return Model.of(fit, samples, seen, ids, calibration, limits, units=units, gaps=gaps)
 
     def _publish(
         self,
-        found: ThinFit,
+        fit: LowRankFit,
         seen: Observations,
         ids: tuple[Ids, Ids],
         calibration: Calibration,
         seed: int = 0,
     ) -> None:
-        self.model_ = self._model(found, seen, ids, calibration, seed, "fitting all entries")
-        self.n_sweeps_ = found.sweep
+        self._enter(3, self.burn_in + self.n_draws)
+        self.model_ = self._model(fit, seen, ids, calibration, seed, "fitting all entries")
+        self.n_iter_ = fit.sweep
         self._describe()
-        rows, cols, values = seen.triples()
-        gaps = self.model_.predict(rows, cols) - values
-        self.train_score_ = float(np.sqrt(np.mean(gaps**2)))
 
     def _describe(self) -> None:
         """Attributes that are read off the model."""
-        found = self.model_.fit
-        self.depth_, self.strength_, self.rank_ = found.depth, found.strength, found.rank
-        self.singular_values_, self.effective_rank_ = found.s, effective_rank(found.s)
-        self.row_ids_, self.col_ids_ = self.model_.row_ids.labels, self.model_.col_ids.labels
+        fit = self.model_.fit
+        self.depth_, self.strength_, self.rank_ = fit.depth, fit.strength, fit.rank
+        self.status_, self.stationarity_ = fit.status, fit.certificate.tangent
+        self.singular_values_ = fit.s
+        self.effective_rank_ = float(effective_rank_of(fit.s))
+        self.train_score_ = self.model_.train_rmse
 
-    def _pair(self, rows: Any, cols: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Codes of (rows, cols), or of the two columns of ``rows``."""
-        if cols is None:
-            rows, cols = pairs(rows, self.columns, "X")
-        rows, cols = ([side] if np.isscalar(side) else side for side in (rows, cols))
-        return self.model_.codes(rows, cols, self.unseen)
+    def _warn(self, fit: LowRankFit) -> None:
+        if fit.status == Status.diverged:
+            text = (
+                f"The fit stopped after {fit.n_sweeps} sweeps because the objective rose: use a "
+                "larger strength, or float64."
+            )
+        elif self._is_implicit:
+            which = "flow on the training entries" if fit.converged else "flow"
+            text = (
+                f"The {which} was still on its way after {self.max_iter or MAX_STEPS} steps tried: "
+                "increase max_iter."
+            )
+        else:
+            text = (
+                f"The fit stopped after max_iter = {self.max_iter or MAX_SWEEPS} sweeps without "
+                f"reaching tol = {self.tol}: increase max_iter or tol."
+            )
+        warnings.warn(text, FitWarning, stacklevel=4)
 
-    def _entries(self, what: str) -> Observations:
-        check_is_fitted(self)
-        if self.model_.seen is None:
-            raise InputError(MISSING_ENTRIES.format(what=what))
-        return self.model_.seen
+    # After the fit
 
-    def _fitted(self, found: ThinFit) -> None:
-        stage = f"depth {found.depth:g}, strength {found.strength:.3g}: rank {found.rank}"
-        self._tell(stage, math.nan, found.objective[-1], min(found.validation))
+    def _reach(self, deviation: np.ndarray, coverage: float) -> np.ndarray:
+        """Half the width of intervals; NaN, with a warning, where nothing measures the noise."""
+        if self.model_.noiseless and not len(self.model_.calibration.scores):
+            warnings.warn(
+                "The fit goes through every entry and none was held out: nothing tells how far off "
+                "it is, and intervals are NaN.",
+                UserWarning,
+                stacklevel=3,
+            )
+            deviation = np.full_like(deviation, np.nan)
+        return self.model_.calibration.factor(coverage) * deviation
 
-    def _swept(self, found: ThinFit) -> None:
-        held = found.validation[-1] if found.validation else None
-        stage = f"fitting all entries: rank {found.rank}, sweep {found.n_sweeps}"
-        self._tell(stage, math.nan, found.objective[-1] if found.objective else None, held)
+    def _chain(
+        self, count: int, random_state: RandomState
+    ) -> Iterator[tuple[Sample, np.random.Generator]]:
+        """``count`` samples of a new chain, each with the generator for what is drawn from it."""
+        if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:
+            raise InputError(f"n must be an integer ≥ 1, got {count!r}.")
+        seen = self._entries("draws")
+        if self.model_.is_folded:
+            raise InputError(
+                "draws needs the estimator that was fitted, got one of folded rows: fold into the "
+                "fitted one at each use, or use partial_fit."
+            )
+        source = self.random_state if random_state is None else random_state
+        seed = int(check_random_state(source).randint(2**31))
+        rng = np.random.default_rng([seed, 1])
+        how = {"implicit_feedback": bool(self.implicit_feedback), "threads": self.threads}
+        for step, sample in enumerate(
+            draw(self.model_.fit, seen, self.burn_in + count, seed, **how)
+        ):
+            if step >= self.burn_in:
+                yield sample, rng
 
-    def _tell(self, stage: str, done: float, objective: float | None, rmse: float | None) -> None:
-        if self.callback is not None:
-            self.callback(FitProgress(stage, done, objective, rmse))
+    # Progress
+
+    def _enter(self, stage: int, steps: int) -> None:
+        """Begin number ``stage`` of `_PARTS`, which takes about ``steps`` steps."""
+        self._span = _PARTS[bool(self.n_draws)][stage : stage + 2]
+        self._steps, self._step = max(steps, 1), 0
+
+    def _fitted(self, fit: LowRankFit) -> bool:
+        """Report one fit of the choice."""
+        self._step += 1
+        stage = f"{depth_label(fit.depth)}, strength {fit.strength:.3g}: rank {fit.rank}"
+        held = self._watched
+        gaps = held.values - fit.predict(held.rows, held.cols)
+        error = root_mean_square(gaps * self._units(held.cols))
+        part = self._step / self._steps
+        return self._report(stage, part, fit.objective[-1], error, self._completion(fit))
+
+    def _swept(self, fit: LowRankFit) -> bool:
+        """Report one sweep of the last fit."""
+        stage = f"fitting all entries: rank {fit.rank}, sweep {fit.n_sweeps}"
+        objective = fit.objective[-1] if fit.objective else None
+        part = fit.n_sweeps / self._steps
+        return self._report(stage, part, objective, None, self._completion(fit))
+
+    def _report(
+        self,
+        stage: str,
+        part: float,
+        objective: float | None = None,
+        rmse: float | None = None,
+        complete: Any = None,
+    ) -> bool:
+        """Call back; ``part`` is that of the present stage. Whether the fit is to end."""
+        if not hasattr(self, "_callback"):
+            return False
+        begin, end = self._span
+        ended = report(
+            self._callback,
+            stage,
+            begin + (end - begin) * min(part, 1.0),
+            objective=objective,
+            validation_rmse=rmse,
+            complete=complete,
+        )
+        self._ended |= ended
+        return ended
+
+
+def _with_ridge(fit: LowRankFit, factor: float) -> LowRankFit:
+    return fit if factor == 1.0 else replace(fit, ridge=factor * fit.ridge)

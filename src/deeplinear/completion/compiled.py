@@ -1,35 +1,30 @@
 """How the loops over entries are compiled."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 from numba import njit
 
-_FAST = {
-    "reassoc",
-    "contract",
-    "nsz",
-    "arcp",
-}  # sums may be reordered; NaN and infinity keep their meaning
+Function = TypeVar("Function", bound=Callable)
+# Sums may be reordered; NaN and infinity keep their meaning.
+_FAST = {"reassoc", "contract", "nsz", "arcp"}
+_OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "fastmath": _FAST,
+    "boundscheck": False,
+    "error_model": "numpy",
+}
 
 
-def compiled(function: Any) -> Any:
-    """``function`` compiled at its first call and kept on disk, so that the next process starts at
-    once (where one can write).
-    """
-    options: dict[str, Any] = {
-        "nogil": True,
-        "fastmath": _FAST,
-        "boundscheck": False,
-        "error_model": "numpy",
-    }
+def compiled(function: Function) -> Function:
+    """``function``, compiled at its first call and kept on disk for the next process."""
     try:
-        return njit(cache=True, **options)(function)
+        return cast(Function, njit(cache=True, **_OPTIONS)(function))
     except RuntimeError:  # no directory for the cache
-        return njit(**options)(function)
+        return cast(Function, njit(**_OPTIONS)(function))
 
 
-def inlined(function: Any) -> Any:
-    """A helper of compiled functions, copied into them: a call would cost more than the few numbers
-    it works on.
-    """
-    return njit(inline="always", fastmath=_FAST, error_model="numpy")(function)
+def inlined(function: Function) -> Function:
+    """A helper that is copied into compiled functions: a call would cost more than its work."""
+    dispatcher = njit(inline="always", fastmath=_FAST, error_model="numpy")(function)
+    return cast(Function, dispatcher)

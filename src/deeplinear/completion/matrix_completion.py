@@ -1,37 +1,33 @@
-"""Matrix completion for ratings, assays and other long data: the estimator around the thin
-engine.
-"""
+"""Matrix completion for ratings, assays and other long data."""
 
-import math
-import os
-import warnings
-from numbers import Integral, Real
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
+from numpy.typing import ArrayLike
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import StrOptions
 
 from ..errors import InputError
-from ._training import Training
-from .data.entries import Entries, is_long_frame, read_entries
-from .model import file_format
-from .model.recommend import recommend
-from .model.serialize import dump, restore
-from .solver.fit import fold_in, update
-from .solver.flow import absorb
+from ._pair_predictions import PairPredictions
+from ._training import CompletionEstimator
+from .data.entries import Data, Entries, check_size, numbers, read_entries
+from .data.observations import Observations
+from .data.weights import entry_weights
+from .solver.fit import update
+from .solver.flow import fold_in_new_lines
+from .solver.options import for_depth
+from .solver.path import STRENGTHS
 
-_LARGEST = 200_000_000  # entries of a dense result
-# A fit that ended after fewer sweeps, on few entries, still takes so many to make use of many new
+# A fit that ended after fewer sweeps, on few entries, still takes this many to make use of many new
 # ones.
 _SWEEPS = 10
-# The implicit flow starts anew when this part of the entries has come since.
+# The implicit flow starts over when this part of the entries has come since.
 _RENEWED = 0.1
 
 
-class DeepMatrixCompletion(Training):
-    """Complete a large, sparsely observed matrix (ratings, assays, sensors) with a deep linear
-    network.
+class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
+    """Complete a large, sparsely observed matrix (ratings, assays, sensors) by its low rank.
 
     x_ij ≈ mean + a_i + b_j + W_ij, where W minimizes ½ Σ (residual)² + (λN/2) Σ σ_k(W̃)^{2/N} over
     the observed entries: weight decay λ at depth N. 2 is the nuclear norm; the deeper, the fewer
@@ -39,39 +35,44 @@ class DeepMatrixCompletion(Training):
 
     Parameters
     ----------
-    depth : real number ≥ 2 or ``math.inf``, default 3
-        N. To let held-out entries choose it, use `DeepMatrixCompletionCV`.
+    depth : real number ≥ 1 or ``math.inf``, a sequence of them, or "auto", default 3
+        N. Of several, held-out entries choose: all see the same ones; "auto" is (2, 3, 4, ∞). Below
+        2 the penalty is convex, and the dense matrix is formed.
     regularization : "explicit" or "implicit", default "explicit"
         Weight decay, or none: the gradient flow of the network from a small start, stopped early
         (see `deeplinear.completion.solver.flow`). The flow is the dynamics of the literature; it
-        takes longer and is seldom better. The deeper, the longer it stands still before each
+        takes longer and is rarely better. The deeper, the longer it stands still before each
         singular value, at depth ∞ perhaps until it is given up: a larger ``start_scale`` helps.
-    strength : "auto" or float ≥ 0, default "auto"
+    strength : "auto", float ≥ 0 or a sequence of them, default "auto"
         Explicit: λ in units of the noise: invariant to the units of the data and comparable between
         depths; useful values lie between 0.1 and 1, and near 0 for data without noise. Implicit:
         the part of the initial training energy, in (0, 1), at which the flow stops at the latest.
-        "auto" chooses it (and when to stop) on held-out entries, then fits all entries again.
+        Of several, or with "auto", held-out entries choose it (and when to stop); then all entries
+        are fitted again.
     max_rank : int, optional
-        A cap on the rank, at most min(m, n); default min(m, n, 50), or with ``ensemble`` > 1
+        A cap on the rank, at most min(m, n); default min(m, n, 50), or with ``n_draws``
         min(m, n, 20): few draws of many weak components are noisy.
     biases : bool, default True
         Learn the mean and row and column biases jointly with W.
-    scaling : float in [0, 1], default 0.5
-        The penalty acts on W̃_ij = (count_i count_j)^{scaling/2} W_ij (counts relative to their
+    weighted_trace_norm : float in [0, 1], default 0.5
+        The penalty acts on W̃_ij = (count_i count_j)^{α/2} W_ij (counts relative to their
         means), so that lines with many entries are not shrunk less only because they have many. 0
         is off. Explicit only.
     start_scale : float > 0, default 1e-3
         Implicit only: size of the singular values of the start, relative to the largest of the
         residual.
-    ensemble : int, default 1
-        Average so many draws from the Bayesian posterior around the fit (Gibbs sampling, see
-        `deeplinear.completion.posterior.gibbs`): more accurate, at so many times (m + n)(r + 1)
-        numbers of memory.
+    early_stopping : bool, default True
+        Let the held-out entries also choose when to stop; without it every fit goes on to ``tol``.
+        Explicit only: a flow is stopped by the held-out entries in any case.
+    n_draws : int, default 0
+        Average this many draws from the Bayesian posterior around the fit (Gibbs sampling, see
+        `deeplinear.completion.posterior.gibbs`): more accurate, at n_draws · (m + n)(r + 1) numbers
+        of memory. 0: the fit itself.
     burn_in : int, default 10
-        Draws that are thrown away first. With ``ensemble`` > 1 only.
-    features : bool, default False
-        Learn also from *which* entries were observed, as side information (implicit feedback; see
-        `deeplinear.completion.posterior.implicit_feedback`). Needs ``ensemble`` > 1.
+        Draws that are thrown away first.
+    implicit_feedback : bool, default False
+        Learn also from *which* entries were observed, as side information (see
+        `deeplinear.completion.posterior.implicit_feedback`). Needs ``n_draws``.
     clip : None, "range" or (low, high), default None
         Cut predictions to the range of the observed values, or to an interval. The fit itself is
         not changed.
@@ -85,7 +86,7 @@ class DeepMatrixCompletion(Training):
     validation_fraction : float in [0, 1), default 0.1
         Part of the entries that is held out for ``strength="auto"``, for the error estimate and for
         calibrated intervals. 0: none, and ``strength`` must be a number.
-    max_sweeps : int, optional
+    max_iter : int, optional
         Limit of one fit: sweeps (explicit, default 100) or steps of the flow (implicit, default
         5,000).
     tol : float ≥ 0, default 1e-5
@@ -94,20 +95,22 @@ class DeepMatrixCompletion(Training):
         Default: all cores. The result does not depend on it.
     device : "cpu", "gpu" or "jax", default "cpu"
         Where the passes over the entries run: compiled loops on the CPU, all GPUs, or all devices
-        of JAX's default platform; the same result up to rounding. Draws (``ensemble``) and
-        `fold_in` run on the CPU.
+        of JAX's default platform; the same result up to rounding. Draws run on the CPU.
     random_state : int, RandomState or None
-        Chooses the held-out entries, the start and the draws.
+        Chooses the held-out entries, the random signs by which the noise is measured (which changes
+        λ a little), the start and the draws. None draws at each call of fit.
     checkpoint : path, optional
         File with the state of the fit of all entries. A fit that was killed and is called again
         with the same data and parameters (an integer ``random_state``) makes its choices again,
         goes on there, and ends with the same result; the file is removed at the end. Explicit only.
+    verbose : bool, default False
+        Print a line of progress on standard error, at most one each second.
     callback : callable, optional
-        Called with a `FitProgress`.
+        Called with a `deeplinear.progress.Progress`; True ends the fit with what it has.
 
     Attributes
     ----------
-    depth_, strength_, n_sweeps_ : float, float, int
+    depth_, strength_, n_iter_ : float, float, int
         What was used; of the implicit flow the part of the energy at which it was to stop.
     rank_, singular_values_, effective_rank_ : int, (rank,) array, float
         Of W; the last is exp(entropy of σ/Σσ) (Roy–Vetterli). The implicit flow has the rank
@@ -115,14 +118,15 @@ class DeepMatrixCompletion(Training):
     row_ids_, col_ids_ : arrays
         Ids in the order of the factors (positions, where a matrix was fitted).
     validation_score_ : float
-        Root-mean-square error on the held-out entries of the fit (before averaging) without them;
-        NaN if there were none.
+        Root-mean-square error on the held-out entries of the model (with draws: their average)
+        without them; NaN if there were none.
     train_score_ : float
         Root-mean-square error on all entries.
     trials_ : tuple
         Depth, strength, held-out error, rank and sweeps of everything tried.
-    converged_ : bool
-        Whether the fit ended where it was meant to, and not because ``max_sweeps`` were used up.
+    status_, converged_ : Status, bool
+        How the last fit ended; whether it ended where it was meant to, and not because
+        ``max_iter`` was reached.
     model_ : Model
         Everything that predictions need.
 
@@ -149,33 +153,14 @@ class DeepMatrixCompletion(Training):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "depth": [Interval(Real, 2, None, closed="both")],
-        "regularization": [StrOptions({"explicit", "implicit"})],
-        "strength": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "max_rank": [Interval(Integral, 1, None, closed="left"), None],
+        **CompletionEstimator._parameter_constraints,
         "biases": ["boolean"],
-        "scaling": [Interval(Real, 0, 1, closed="both")],
-        "start_scale": [Interval(Real, 0, None, closed="neither")],
-        "ensemble": [Interval(Integral, 1, None, closed="left")],
-        "burn_in": [Interval(Integral, 0, None, closed="left")],
-        "features": ["boolean"],
+        "implicit_feedback": ["boolean"],
         "clip": [StrOptions({"range"}), tuple, list, None],
         "unseen": [StrOptions({"marginals", "nan"})],
         "columns": [tuple, list],
         "duplicates": [StrOptions({"error", "mean", "last"})],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
-        "max_sweeps": [Interval(Integral, 1, None, closed="left"), None],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "threads": [Interval(Integral, 1, None, closed="left"), None],
-        "device": [StrOptions({"cpu", "gpu", "jax"})],
-        "random_state": ["random_state"],
-        "checkpoint": [str, os.PathLike, None],
-        "callback": [callable, None],
     }
-    _kind: ClassVar[str] = "DeepMatrixCompletion"
-    # The sweeps (of the flow: the part of the entries) that calls of partial_fit have not made up
-    # for yet.
-    _owed: float = 0.0
 
     def __init__(
         self,
@@ -185,22 +170,24 @@ class DeepMatrixCompletion(Training):
         strength="auto",
         max_rank=None,
         biases=True,
-        scaling=0.5,
+        weighted_trace_norm=0.5,
+        early_stopping=True,
         start_scale=1e-3,
-        ensemble=1,
+        n_draws=0,
         burn_in=10,
-        features=False,
+        implicit_feedback=False,
         clip=None,
         unseen="marginals",
         columns=("user", "item", "rating"),
         duplicates="error",
         validation_fraction=0.1,
-        max_sweeps=None,
+        max_iter=None,
         tol=1e-5,
         threads=None,
         device="cpu",
         random_state=None,
         checkpoint=None,
+        verbose=False,
         callback=None,
     ):
         self.depth = depth
@@ -208,260 +195,146 @@ class DeepMatrixCompletion(Training):
         self.strength = strength
         self.max_rank = max_rank
         self.biases = biases
-        self.scaling = scaling
+        self.weighted_trace_norm = weighted_trace_norm
+        self.early_stopping = early_stopping
         self.start_scale = start_scale
-        self.ensemble = ensemble
+        self.n_draws = n_draws
         self.burn_in = burn_in
-        self.features = features
+        self.implicit_feedback = implicit_feedback
         self.clip = clip
         self.unseen = unseen
         self.columns = columns
         self.duplicates = duplicates
         self.validation_fraction = validation_fraction
-        self.max_sweeps = max_sweeps
+        self.max_iter = max_iter
         self.tol = tol
         self.threads = threads
         self.device = device
         self.random_state = random_state
         self.checkpoint = checkpoint
+        self.verbose = verbose
         self.callback = callback
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+    def fit(
+        self, X: Data, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Learn from the observed entries, in any of the forms of the class's notes.
 
-        ``sample_weight``: one weight ≥ 0 per entry, in the order of the entries, for long forms:
-        the precisions 1/variance of the entries, up to a common factor (they are divided by their
-        mean).
+        ``sample_weight`` ≥ 0: the precisions 1/variance of the entries, up to a common factor (they
+        are divided by their mean); one per entry in the order of the entries, or for a dense array
+        one per row or one per cell. Entries of weight 0 are left out.
         """
         self._check()
         entries = read_entries(X, y, self.columns)
-        self._learn(self._observe(entries, sample_weight), (entries.row_ids, entries.col_ids))
+        weights = entry_weights(sample_weight, entries)
+        self._learn(self._observe(entries, weights), (entries.row_ids, entries.col_ids))
         return self
 
-    def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """Add entries, also of new ids, and go on from where the last fit ended, at its depth and
-        strength.
+    def partial_fit(self, X: Data, y: ArrayLike | None = None) -> Self:
+        """Add entries, also of new ids, and go on from where the last fit ended.
 
-        Rows and columns with a new entry move, given the others; new ones as often as in a fit.
-        Sweeps over all entries come in proportion to the new part of the entries (also over several
-        calls), so that a few entries change little. With the implicit flow new rows and columns are
-        folded in and the others wait until a tenth of the entries is new: then everything is
-        learned again. An entry that is there already is treated as ``duplicates`` says: ``"last"``
-        lets the new value replace the old one. The calibration of intervals is kept.
+        Depth and strength stay. Rows and columns with a new entry move, given the others; new ones
+        as often as in a fit. Sweeps over all entries come in proportion to the new part of the
+        entries (also over several calls), so that a few entries change little. With the implicit
+        flow new rows and columns are folded in and the others wait until a tenth of the entries is
+        new: then everything is learned again. An entry that is there already is treated as
+        ``duplicates`` says: ``"last"`` lets the new value replace the old one. The calibration of
+        intervals is kept.
         """
         if not hasattr(self, "model_"):
             return self.fit(X, y)
         self._check()
-        if self._implicit != self.model_.fit.flowed:
+        if self._is_implicit != self.model_.fit.flowed:
             raise InputError(
                 "regularization must be that of the fit for partial_fit: set it back, or fit again."
             )
+        if self.model_.columns is not None:
+            raise InputError(
+                "partial_fit needs the estimator that was fitted, got one of folded rows: call it "
+                "on the fitted one, whose columns move too, or fold all entries of the rows in."
+            )
         old = self._entries("partial_fit")
         new = read_entries(X, y, self.columns, (self.model_.row_ids, self.model_.col_ids))
-        rows, cols, values = (
-            np.concatenate(pair)
-            for pair in zip(old.triples(), (new.rows, new.cols, new.values), strict=True)
-        )
-        weights = old.by_row.weights
-        weight = (
-            np.concatenate([weights, np.ones(len(new), weights.dtype)]) if weights.size else None
-        )
-        seen = self._observe(Entries(rows, cols, values, new.row_ids, new.col_ids), weight)
-        if self._implicit:
+        seen = self._observe(*_joined(old, new))
+        ids, where = (new.row_ids, new.col_ids), {"threads": self.threads, "device": self.device}
+        if self._is_implicit:
             self._owed += len(new) / seen.nnz
             if self._owed > _RENEWED:
-                self._learn(seen, (new.row_ids, new.col_ids))
+                self._learn(seen, ids)
                 return self
-            found = absorb(
-                seen, self.model_.fit, new.rows, new.cols, threads=self.threads, device=self.device
-            )
+            fit = fold_in_new_lines(seen, self.model_.fit, new.rows, new.cols, **where)
         else:
-            rounds = max(self.n_sweeps_, _SWEEPS)
+            rounds = max(self.n_iter_, _SWEEPS)
             self._owed += rounds * len(new) / seen.nnz
             sweeps = int(self._owed)
             self._owed -= sweeps
-            passed = ("max_rank", "threads", "device", "callback")
-            options = {
-                name: value for name, value in self._options(seen.shape).items() if name in passed
-            }
-            found = update(
-                seen, self.model_.fit, new.rows, new.cols, rounds=rounds, sweeps=sweeps, **options
-            )
-        self._publish(found, seen, (new.row_ids, new.col_ids), self.model_.calibration)
+            how = {"rounds": rounds, "sweeps": sweeps, "max_rank": self._options(seen)["max_rank"]}
+            how = for_depth(how, self.model_.fit.depth)
+            fit = update(seen, self.model_.fit, new.rows, new.cols, **how, **where)
+        seed = int(check_random_state(self.random_state).randint(2**31))
+        self._publish(fit, seen, ids, self.model_.calibration, seed)
         return self
 
-    def predict(self, rows: Any, cols: Any = None, *, return_std: bool = False) -> Any:
-        """Predictions at (rows[t], cols[t]) for ids, or at ``rows`` = pairs of ids; with
-        ``return_std`` also their deviations.
+    # What `CompletionEstimator` asks for
 
-        The deviation is that of a new entry: noise, and the uncertainty of the factors (not
-        calibrated: see `interval`).
-        """
-        check_is_fitted(self)
-        rows, cols = self._pair(rows, cols)
-        found = self.model_.predict(rows, cols)
-        hidden = self.unseen == "nan"
-        bad = (rows < 0) | (cols < 0)
-        found = np.where(bad, np.nan, found) if hidden else found
-        if not return_std:
-            return found
-        deviation = self.model_.deviation(rows, cols, self.threads)
-        return found, np.where(bad, np.nan, deviation) if hidden else deviation
-
-    def interval(
-        self, rows: Any, cols: Any = None, *, coverage: float = 0.9
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(low, high) with x̂ ± q · deviation, q such that a fraction ``coverage`` of the held-out
-        entries is covered.
-
-        The deviations tell sure predictions from unsure ones, split-conformal calibration makes the
-        coverage right on average for new entries that are like the held-out ones. Without held-out
-        entries q is that of a normal law; where the fit leaves no residual to tell the noise by (a
-        single entry, say), the interval is then NaN, with a warning.
-        """
-        predictions, deviation = self.predict(rows, cols, return_std=True)
-        if self.model_.noiseless and not len(self.model_.calibration.scores):
-            warnings.warn(
-                "The fit goes through every entry and none was held out: nothing tells how far off "
-                "it is, and intervals are NaN.",
-                UserWarning,
-                stacklevel=2,
-            )
-            deviation = np.full_like(deviation, np.nan)
-        reach = self.model_.calibration.factor(coverage) * deviation
-        return self.model_.clip(predictions - reach), self.model_.clip(predictions + reach)
-
-    def complete(self) -> np.ndarray:
-        """The whole matrix (m, n): observed entries as they were given, predictions elsewhere, in
-        the order of the ids.
-        """
-        check_is_fitted(self)
-        seen = self._entries("complete()")
-        m, n = seen.shape
-        if m * n > _LARGEST:
+    def _check(self) -> None:
+        super()._check()
+        if len(self.columns) != 3:
             raise InputError(
-                f"complete() would make {m} × {n} numbers: use predict or recommend for those you "
-                "need."
+                f"columns must be three names (row, column, value), got {self.columns!r}."
             )
-        whole = self.model_.block(np.where(self.model_.row_counts > 0, np.arange(m), -1))
-        rows, cols, values = seen.triples()
-        whole[rows, cols] = values
-        return whole
-
-    def fold_in(self, X: Any, y: Any = None) -> "DeepMatrixCompletion":
-        """An estimator for new rows, each fitted to its own entries given the columns; nothing is
-        refitted.
-
-        Its rows are those of ``X`` (matrices: with the columns of the fit), its columns those of
-        this one; columns that the fit does not know are an error. With ``ensemble`` > 1 the new
-        rows are fitted to the network before averaging.
-        """
-        check_is_fitted(self)
-        entries = read_entries(X, y, self.columns)
-        codes = entries.cols
-        if not self.model_.col_ids.positional or not entries.col_ids.positional:
-            codes = self.model_.col_ids.codes(entries.col_ids.labels, "columns")[entries.cols]
-        elif entries.col_ids.size != self.model_.col_ids.size:
+        if self.implicit_feedback and not self.n_draws:
             raise InputError(
-                f"X must have the {self.model_.col_ids.size} columns of the fit, got "
-                f"{entries.col_ids.size}."
+                "implicit_feedback needs n_draws ≥ 1, where the factors are drawn: set n_draws to "
+                "20, say."
             )
-        if (codes < 0).any():
-            first = entries.col_ids.labels.tolist()[entries.cols[codes < 0][0]]
-            raise InputError(
-                f"X has columns that the fit does not know, the first is {first!r}: leave them "
-                "out, or use partial_fit."
-            )
-        seen = self._observe(
-            Entries(entries.rows, codes, entries.values, entries.row_ids, self.model_.col_ids), None
-        )
-        other = type(self)(**self.get_params())
-        other.model_ = self.model_.folded(
-            fold_in(self.model_.fit, seen, threads=self.threads), seen, entries.row_ids
-        )
-        for name in ("trials_", "validation_score_", "converged_", "n_sweeps_"):
-            setattr(other, name, getattr(self, name))
-        other._describe()
-        return other
+        if isinstance(self.clip, tuple | list):
+            low, high = numbers(self.clip, "clip") if len(self.clip) == 2 else (1.0, 0.0)
+            if not low < high:
+                raise InputError(
+                    f'clip must be None, "range" or (low, high) with low < high, got {self.clip!r}.'
+                )
 
-    def transform(self, X: Any, y: Any = None) -> np.ndarray:
-        """New rows completed (number of rows, n): the entries of ``X`` as given, predictions from
-        `fold_in` elsewhere.
-        """
-        return self.fold_in(X, y).complete()
+    def _observe(self, entries: Entries, weights: ArrayLike | None) -> Observations:
+        if not len(entries):
+            raise InputError("X has no observed entry: give it at least one.")
+        check_size(entries.values)
+        seen = entries.observations(weights=weights, duplicates=self.duplicates)
+        if not seen.nnz:
+            raise InputError("sample_weight must be positive for at least one entry, got zeros.")
+        return seen.rescaled() if seen.by_row.weights.size else seen
 
-    def recommend(
-        self, ids: Any, k: int = 10, *, exclude_seen: bool = True
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The ``k`` column ids with the highest predictions for each row id, and the predictions,
-        both (len(ids), k).
+    def _standardize(self, seen: Observations) -> Observations:
+        return seen
 
-        ``exclude_seen`` leaves out columns that the row has an entry for; where fewer than ``k``
-        are left, the rest is None and NaN. Rows without entries get the columns that are best for
-        the average row.
-        """
-        check_is_fitted(self)
-        return recommend(self.model_, ids, k, exclude_seen=exclude_seen)
+    def _units(self, cols: np.ndarray | slice) -> float:
+        return 1.0
 
-    def score(self, X: Any, y: Any = None) -> float:
-        """−(root-mean-square error) on entries that carry ids: pairs and values, a tuple of three,
-        or a long frame.
-        """
-        check_is_fitted(self)
-        if y is None and not (isinstance(X, tuple) or is_long_frame(X, self.columns)):
-            raise InputError(
-                "X must carry ids for score: give pairs and y, or (rows, cols, values), not a "
-                "matrix."
-            )
-        entries = read_entries(X, y, self.columns)
-        found = self.predict(
-            entries.row_ids.labels[entries.rows], entries.col_ids.labels[entries.cols]
-        )
-        known = ~np.isnan(found)
-        return (
-            -float(np.sqrt(np.mean((found[known] - entries.values[known]) ** 2)))
-            if known.any()
-            else math.nan
-        )
+    def _strength_path(self) -> Sequence[float]:
+        return STRENGTHS
 
-    def save(self, path: str | os.PathLike[str], *, entries: bool = True) -> None:
-        """Write the model to a file that cannot execute anything
-        (`deeplinear.completion.model.file_format` has the layout).
+    def _bias_options(self) -> dict[str, None]:
+        return {} if self.biases else {"bias_ridge": None}
 
-        ``entries=False`` leaves the training entries out: smaller, and no rating leaves the house;
-        then there is no ``partial_fit``, no ``exclude_seen`` and no deviations. Parameters that are
-        functions or generators are not saved.
-        """
-        check_is_fitted(self)
-        meta, arrays = dump(self.model_, entries=entries)
-        plain = (type(None), bool, int, float, str, tuple, list, np.generic)
-        params = {
-            k: _as_list(v) for k, v in self.get_params(deep=False).items() if k != "checkpoint"
-        }
-        meta["params"] = {k: v for k, v in params.items() if isinstance(v, plain)}
-        meta["state"] = {
-            name: getattr(self, name) for name in ("validation_score_", "converged_", "n_sweeps_")
-        }
-        meta["state"]["train_score_"] = getattr(self, "train_score_", math.nan)
-        file_format.write(path, self._kind, meta, arrays)
+    def _limits(self, seen: Observations) -> tuple[float, float] | None:
+        if self.clip == "range":
+            values = seen.by_row.values
+            return float(values.min()), float(values.max())
+        return None if self.clip is None else (float(self.clip[0]), float(self.clip[1]))
 
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """A saved model; it predicts what the saved one did, bit for bit. `InputError` if the file
-        is damaged or newer.
-        """
-        meta, arrays = file_format.unpack(path, cls._kind)
-        model = cls(**meta["params"])
-        model.model_ = restore(meta, arrays)
-        model._describe()
-        for name, value in meta["state"].items():
-            setattr(model, name, value)
-        model.trials_ = ()
-        return model
+    def _describe(self) -> None:
+        super()._describe()
+        self.row_ids_, self.col_ids_ = self.model_.row_ids.labels, self.model_.col_ids.labels
 
 
-def _as_list(parameter: Any) -> Any:
-    """Arrays, series and ranges as lists, which a model file can carry."""
-    if hasattr(parameter, "tolist"):
-        return parameter.tolist()
-    return list(parameter) if isinstance(parameter, range) else parameter
+def _joined(old: Observations, new: Entries) -> tuple[Entries, np.ndarray | None]:
+    """The entries of both, the new ones (of weight 1) behind, and their weights."""
+    rows, cols, values = (
+        np.concatenate(pair)
+        for pair in zip(old.triples(), (new.rows, new.cols, new.values), strict=True)
+    )
+    weights = old.by_row.weights
+    joined = Entries(rows, cols, values, new.row_ids, new.col_ids)
+    if not weights.size:
+        return joined, None
+    return joined, np.concatenate([weights, np.ones(len(new), weights.dtype)])

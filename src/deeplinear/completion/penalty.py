@@ -1,6 +1,4 @@
-"""Weight decay at depth N as a penalty on singular values, and what proves a fit stationary under
-it.
-"""
+"""Weight decay at depth N as a penalty on singular values, and the certificate of a fit."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +11,7 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 @dataclass(frozen=True)
 class Penalty:
-    """Smoothed weight decay f(σ) = λ ∫_0^σ (t + ε)^{2/N − 1} dt, for real depth N ≥ 1 and
-    ``math.inf``.
+    """Smoothed weight decay f(σ) = λ ∫_0^σ (t + ε)^{2/N − 1} dt, for real N ≥ 1 and ``math.inf``.
 
     f = (λN/2) ((σ+ε)^{2/N} − ε^{2/N}) at N < ∞ and λ log(1 + σ/ε) at N = ∞, in one formula without
     cancellation: λ ε^{2ν} L exprel(2νL) with ν = 1/N, L = log(1 + σ/ε). ε (``floor``) only keeps
@@ -36,8 +33,9 @@ class Penalty:
         return self.decay * (np.asarray(s) + self.floor) ** (2 / self.depth - 1)
 
     def prox(self, z: Array, curvature: float) -> Array:
-        """argmin_σ≥0 (c/2)(σ − z)² + f(σ) for a convex f (depth ≤ 2), by bisection on the
-        increasing derivative.
+        """argmin_σ≥0 (c/2)(σ − z)² + f(σ) for a convex f (depth ≤ 2).
+
+        By bisection on the increasing derivative.
         """
         low, high = np.zeros_like(z), z.copy()
         for _ in range(80):
@@ -49,8 +47,10 @@ class Penalty:
 
 @dataclass(frozen=True)
 class Certificate:
-    """How stationary a fit is: ``tangent`` (relative; 0 is exact), and ``normal`` = ‖R_⊥‖₂ against
-    ``limit`` = f'(0).
+    """How stationary a fit is.
+
+    ``tangent`` is relative (0 is exact); ``normal`` = ‖R_⊥‖₂ is to be held against ``limit`` =
+    f'(0).
 
     tangent = 0 and normal ≤ limit are the first-order conditions; up to depth 2 they mean the
     global minimum.

@@ -1,6 +1,4 @@
-"""Files from the web: downloaded once into a cache, resumed after an interruption, checked against
-a checksum.
-"""
+"""Files from the web: downloaded once into a cache, resumed, and checked by a checksum."""
 
 import hashlib
 import os
@@ -124,4 +122,5 @@ def _digest(path: Path, like: str) -> str:
     """The checksum of a file, by the algorithm that ``like`` names, in the same form."""
     name = like.partition(":")[0]
     with path.open("rb") as file:
-        return f"{name}:{hashlib.file_digest(file, lambda: hashlib.new(name, usedforsecurity=False)).hexdigest()}"
+        digest = hashlib.file_digest(file, lambda: hashlib.new(name, usedforsecurity=False))
+    return f"{name}:{digest.hexdigest()}"

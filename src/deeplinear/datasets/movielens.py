@@ -49,8 +49,7 @@ def fetch_movielens(
     host: str = HOST,
     checksum: str | None = None,
 ) -> Ratings:
-    """MovieLens ratings, downloaded to a cache on first use and checked against the MD5 that
-    GroupLens publishes.
+    """MovieLens ratings, downloaded on first use and checked against the published MD5.
 
     Parameters
     ----------
@@ -94,9 +93,7 @@ def fetch_movielens(
 def read_member(
     archive: Path, member: str, separator: str, *, skip: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The first three columns (integer, integer, number) of a text file in a zip archive, read in
-    blocks of 16 MiB.
-    """
+    """The first three columns (integer, integer, number) of a text file in a zip archive."""
     blocks: list[np.ndarray] = []
     try:
         with zipfile.ZipFile(archive) as outer, outer.open(member) as file:

@@ -42,9 +42,7 @@ class Ratings:
         return np.column_stack([self.users, self.items])
 
     def split(self, fraction: float, seed: int = 0) -> "tuple[Ratings, Ratings]":
-        """Two parts at random: 1 − ``fraction`` of the entries, and the ``fraction`` that is held
-        out.
-        """
+        """Two parts at random: 1 − ``fraction`` of the entries, and the held-out ``fraction``."""
         out = np.zeros(len(self), dtype=bool)
         out[np.random.default_rng(seed).permutation(len(self))[: round(fraction * len(self))]] = (
             True

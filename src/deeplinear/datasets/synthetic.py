@@ -1,6 +1,4 @@
-"""Matrices with a known truth: exact low rank with noise, and ratings that look like a film
-site's.
-"""
+"""Matrices with a known truth: low rank with noise, and ratings like those of a film site."""
 
 import math
 from dataclasses import dataclass
@@ -78,8 +76,10 @@ def make_low_rank(
         A rank above min(m, n), more entries than there are, a negative noise.
 
     >>> problem = make_low_rank((30, 20), 2, oversampling=3.0)
-    >>> problem.shape, len(problem.values), bool(np.allclose(problem.values, problem.matrix()[problem.rows, problem.cols]))
-    ((30, 20), 288, True)
+    >>> problem.shape, len(problem.values)
+    ((30, 20), 288)
+    >>> bool(np.allclose(problem.values, problem.matrix()[problem.rows, problem.cols]))
+    True
     """
     m, n = (int(d) for d in shape)
     if min(m, n) < 1:
@@ -124,9 +124,7 @@ def _distinct(total: int, count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _sorted_distinct(keys: np.ndarray) -> np.ndarray:
-    """The distinct keys in order, by sorting: several times faster than a hash table on
-    integers.
-    """
+    """The distinct keys in order, by sorting: on integers faster than a hash table."""
     keys.sort()
     return keys[np.concatenate([[True], keys[1:] != keys[:-1]])] if len(keys) else keys
 
@@ -143,8 +141,7 @@ def make_ratings(
     noise: float = 0.85,
     seed: int = 0,
 ) -> Ratings:
-    """Ratings from 1 to 5 stars whose marginals look like MovieLens (1M by default): for tests
-    without the data.
+    """Ratings from 1 to 5 stars with marginals like MovieLens 1M: for tests without the data.
 
     Who rates what: users' activities and items' popularities have heavy tails, an item is rated
     more the better it is and the more a user likes it (entries are *not* missing at random), and
@@ -207,9 +204,7 @@ def _who_rates_what(
     count: int,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct pairs: independent draws, thinned by how much the user likes the item, until there
-    are ``count``.
-    """
+    """``count`` distinct pairs: independent draws, thinned by how much the user likes the item."""
     users, items = len(activity), len(popularity)
     who, what = activity / activity.sum(), popularity / popularity.sum()
     keys = np.zeros(0, dtype=np.int64)

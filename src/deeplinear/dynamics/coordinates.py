@@ -1,33 +1,35 @@
-"""The downstairs gradient flow as a vector field, in two coordinate systems for the same W.
+"""The gradient flow as a vector field, in several coordinate systems for the same W.
 
 *Dense*: the entries of W. Simple, defined everywhere, blind to singular values far below σ_1.
 *SVD*: (U, log σ, V). Keeps the rank and the sign of det W exactly, however small σ gets; singular
-where σ_i = σ_j.
+where σ_i = σ_j. *Thin*: two frames and a full core, for W of low rank. *Factors*: W_1, …, W_N.
 
-Both treat E with weight decay λ: Ẇ = −A_{N,W}(E′(W)) − λ W, time as in [CMV].
+All treat E with weight decay λ: Ẇ = −A_{N,W}(E′(W)) − λ W, time as in [CMV].
 """
 
-from collections.abc import Callable
+from abc import abstractmethod
 from functools import reduce
-from typing import Any
+from typing import ClassVar, Generic, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, ArrayLike
 
+from ..energies import Energy
 from ..geometry.kernel import log_kernel
 from ..geometry.operator import Operator
 from ..geometry.point import LogSVD
 
 
-class Problem(eqx.Module):
-    """What the vector field needs besides the state: the energy, ν = 1/N, the weight decay λ, the
-    log of the bulk (or −∞), and the gap of log σ below which the SVD chart takes two singular
-    values for tied.
+class FlowProblem(eqx.Module):
+    """The energy and the constants of a flow: all that its vector field needs besides the state.
+
+    ν = 1/N, the weight decay λ, the log of the bulk (or −∞), and the gap of log σ below which the
+    SVD chart takes two singular values for tied.
     """
 
-    energy: Callable[[Array], Array]
+    energy: Energy
     nu: Array
     weight_decay: Array
     log_bulk: Array
@@ -42,7 +44,7 @@ class Problem(eqx.Module):
         return jax.grad(lambda X: jnp.reshape(self.energy(X), ()))(W)
 
 
-def _squared_norm(M: Array, GV: Array, GtU: Array, log_s: Array, problem: Problem) -> Array:
+def _squared_norm(M: Array, GV: Array, GtU: Array, log_s: Array, problem: FlowProblem) -> Array:
     """‖grad E_λ‖²_g for E_λ = E + (λN/2) Σ σ^{2/N}, with M = UᵀGV:
 
         Σ_{i≠j} λ_N(σ_i, σ_j) M_ij² + Σ_i (σ_i^{1−1/N} M_ii + λ σ_i^{1/N})² + the edges,
@@ -50,56 +52,105 @@ def _squared_norm(M: Array, GV: Array, GtU: Array, log_s: Array, problem: Proble
     a sum of squares, so that nothing cancels near a minimizer.
     """
     nu = problem.nu
+    # the pairs within the k singular spaces; the diagonal is taken out, since λ acts on it too
     inside = jnp.exp(log_kernel(log_s[:, None], log_s, nu)) * M**2
+    # a singular value that is zero does not decay, also at N = ∞, where σ^{1/N} is 1
     decay = problem.weight_decay * jnp.where(jnp.isneginf(log_s), 0.0, _power(log_s, nu))
     diagonal = _power(log_s, 1 - nu) * jnp.diagonal(M) + decay
     total = jnp.sum(inside) - jnp.sum(jnp.diagonal(inside)) + jnp.sum(diagonal**2)
     if GV.shape[0] + GtU.shape[0] > 2 * log_s.size:
+        # the pairs (σ_i, 0): of GV and GᵀU what lies outside U and V, by Pythagoras
         edge = jnp.exp(log_kernel(log_s, problem.log_bulk, nu))
         outside = jnp.sum(GV**2, 0) + jnp.sum(GtU**2, 0) - jnp.sum(M**2, 0) - jnp.sum(M**2, 1)
         total = total + jnp.sum(edge * outside)
     return total
 
 
-class Dense:
-    """State y = W."""
+State = TypeVar("State")
 
-    name = "dense"
+# The state of the charts "svd" and "thin": two frames with log σ, or a core, between them.
+Frames = tuple[Array, Array, Array]
 
-    @staticmethod
-    def start(point: LogSVD) -> Array:
+
+class AbstractCoordinates(eqx.Module, Generic[State]):
+    """Coordinates y of W in which the flow Ẇ = −A_{N,W}(E′(W)) − λ W is integrated.
+
+    To add some, subclass it and define
+
+    - ``name``: a class variable, under which the result's ``stats`` count the steps;
+    - ``start(point)``: the state y at a point, any pytree of floating arrays;
+    - ``field(t, y, problem)``: ẏ, with the energy, ν = 1/N and λ in a `FlowProblem`;
+    - ``matrix(y)``: W;
+    - ``scale(y)``: the size that the absolute tolerance is relative to.
+
+    The other methods have defaults by way of W; overwrite them where the coordinates know log σ or
+    ‖grad E‖_g better than a dense SVD does. All of them are traced by JAX. An instance is passed as
+    ``dl.gradient_flow(energy, W0, depth, chart=MyCoordinates())``.
+    """
+
+    name: eqx.AbstractClassVar[str]
+
+    # Whether the field is stiff where W is small, so that implicit steps pay, and its Jacobian safe
+    # (not through an SVD).
+    implicit: ClassVar[bool] = False
+
+    @abstractmethod
+    def start(self, point: LogSVD) -> State:
         """The state at a point."""
-        return point.dense()
 
-    @staticmethod
-    def scale(W: Array) -> Array:
-        """What the absolute tolerance is relative to: the size of an entry."""
-        return jnp.sqrt(jnp.mean(W**2))
+    @abstractmethod
+    def field(self, t: ArrayLike, y: State, problem: FlowProblem) -> State:
+        """ẏ at time t."""
 
-    @staticmethod
-    def field(t: Any, W: Array, problem: Problem) -> Array:
-        """Ẇ = −A_{N,W}(G) − λ W."""
-        return -Operator(W, problem.depth)(problem.gradient(W)) - problem.weight_decay * W
+    @abstractmethod
+    def matrix(self, y: State) -> Array:
+        """W, m×n."""
 
-    @staticmethod
-    def matrix(W: Array) -> Array:
-        return W
+    @abstractmethod
+    def scale(self, y: State) -> Array | float:
+        """The size of an entry of y, which the absolute tolerance is relative to."""
 
-    @staticmethod
-    def to_svd(W: Array) -> LogSVD:
-        return LogSVD.of(W)
+    def to_svd(self, y: State) -> LogSVD:
+        """W by its SVD, singular values descending."""
+        return LogSVD.of(self.matrix(y))
 
-    @staticmethod
-    def slope(W: Array, problem: Problem) -> Array:
-        """‖grad E_λ‖²_g."""
+    def slope(self, y: State, problem: FlowProblem) -> Array:
+        """‖grad E_λ‖²_g, for E_λ = E + (λN/2) Σ σ^{2/N}."""
+        W = self.matrix(y)
         op, G = Operator(W, problem.depth), problem.gradient(W)
         GV, GtU = G @ op.Vt.T, G.T @ op.U
         return _squared_norm(op.U.T @ GV, GV, GtU, jnp.log(op.s), problem)
 
+    def size(self, y: State, problem: FlowProblem) -> Array:
+        """‖W‖_F^{1−1/N}: ``stop_gradient`` bounds ‖grad E_λ‖_g relative to it."""
+        return jnp.linalg.norm(self.matrix(y)) ** (1 - problem.nu)
 
-class Svd:
-    """State y = (U, log σ, V), with U (m×k) and V (n×k) orthonormal columns, in no particular
-    order.
+    def factors(self, y: State) -> tuple[Array, ...] | None:
+        """(W_1, …, W_N), where the state has them."""
+        return None
+
+
+class DenseCoordinates(AbstractCoordinates[Array]):
+    """State y = W."""
+
+    name = "dense"
+
+    def start(self, point: LogSVD) -> Array:
+        return point.dense()
+
+    def scale(self, y: Array) -> Array:
+        return jnp.sqrt(jnp.mean(y**2))
+
+    def field(self, t: ArrayLike, y: Array, problem: FlowProblem) -> Array:
+        """Ẇ = −A_{N,W}(G) − λ W."""
+        return -Operator(y, problem.depth)(problem.gradient(y)) - problem.weight_decay * y
+
+    def matrix(self, y: Array) -> Array:
+        return y
+
+
+class SvdCoordinates(AbstractCoordinates[Frames]):
+    """State y = (U, log σ, V): orthonormal columns U (m×k) and V (n×k), in no particular order.
 
     With M = UᵀGV and c_ij = 1/(N(σ_i^{2/N} − σ_j^{2/N})) (N = ∞: 1/(2(log σ_i − log σ_j))):
 
@@ -109,113 +160,102 @@ class Svd:
     """
 
     name = "svd"
+    implicit = True
 
-    @staticmethod
-    def start(point: LogSVD) -> tuple[Array, Array, Array]:
+    def start(self, point: LogSVD) -> Frames:
         return point.U, point.log_s, point.Vt.T
 
-    @staticmethod
-    def scale(y: tuple[Array, Array, Array]) -> float:
-        return 1.0
+    def scale(self, y: Frames) -> float:
+        return 1.0  # the errors of log σ are relative ones, and frames have unit columns
 
-    @staticmethod
-    def parts(y: tuple[Array, Array, Array], problem: Problem) -> tuple[Array, ...]:
+    def parts(self, y: Frames, problem: FlowProblem) -> tuple[Array, ...]:
+        """(U, log σ, V, GV, GᵀU, UᵀGV), with the drift of the frames taken out."""
         U, log_s, V = _orthonormal(y[0]), y[1], _orthonormal(y[2])
         W = (U * jnp.exp(log_s)) @ V.T
         G = problem.gradient(W)
         GV, GtU = G @ V, G.T @ U
         return U, log_s, V, GV, GtU, U.T @ GV
 
-    @staticmethod
-    def field(
-        t: Any, y: tuple[Array, Array, Array], problem: Problem
-    ) -> tuple[Array, Array, Array]:
-        U, log_s, V, GV, GtU, M = Svd.parts(y, problem)
+    def field(self, t: ArrayLike, y: Frames, problem: FlowProblem) -> Frames:
+        U, log_s, V, GV, GtU, M = self.parts(y, problem)
         nu = problem.nu
+        # the frames turn among their own k columns …
         own, other = _rotation_weights(log_s, nu, problem.tie)
         omega = other * M + own * M.T
         theta = own * M + other * M.T
         d_log_s = -jnp.exp((1 - 2 * nu) * log_s) * jnp.diagonal(M) - problem.weight_decay
         dU, dV = U @ omega, V @ theta
         if U.shape[0] + V.shape[0] > 2 * log_s.size:
-            # what lies outside the k singular spaces: zero singular values, or a bulk of them at
-            # e^{log_bulk}
+            # … and towards what lies outside the k singular spaces: zero singular values, or a bulk
+            # of them at e^{log_bulk}
             edge = jnp.exp(log_kernel(log_s, problem.log_bulk, nu) - log_s)
             dU, dV = dU - (GV - U @ M) * edge, dV - (GtU - V @ M.T) * edge
         return dU, d_log_s, dV
 
-    @staticmethod
-    def matrix(y: tuple[Array, Array, Array]) -> Array:
-        return Svd.to_svd(y).dense()
+    def matrix(self, y: Frames) -> Array:
+        return self.to_svd(y).dense()
 
-    @staticmethod
-    def to_svd(y: tuple[Array, Array, Array]) -> LogSVD:
+    def to_svd(self, y: Frames) -> LogSVD:
         order = jnp.argsort(-y[1])
         return LogSVD(_orthonormal(y[0])[:, order], y[1][order], _orthonormal(y[2])[:, order].T)
 
-    @staticmethod
-    def slope(y: tuple[Array, Array, Array], problem: Problem) -> Array:
+    def slope(self, y: Frames, problem: FlowProblem) -> Array:
         """‖grad E_λ‖²_g."""
-        _, log_s, _, GV, GtU, M = Svd.parts(y, problem)
+        _, log_s, _, GV, GtU, M = self.parts(y, problem)
         return _squared_norm(M, GV, GtU, log_s, problem)
 
 
-class Thin:
-    """State y = (U, S, V) with W = U S Vᵀ: orthonormal frames of k columns and a full k×k core, for
-    W of rank k ≪ m, n.
+class ThinCoordinates(AbstractCoordinates[Frames]):
+    """State y = (U, S, V) with W = U S Vᵀ, for W of rank k ≪ m, n.
+
+    U and V are orthonormal frames of k columns, S is a full k×k core.
 
     With S = P σ Qᵀ, M = (UP)ᵀ G (VQ) and e_j = λ_N(σ_j, 0) (or, with a bulk at ε, λ_N(σ_j, ε)):
 
         Ṡ = −P (λ_N(σ_i, σ_j) ∘ M) Qᵀ − λ S,
         U̇ = −(I − UUᵀ) G V Q diag(e_j/σ_j) Pᵀ,   V̇ = −(I − VVᵀ) Gᵀ U P diag(e_j/σ_j) Qᵀ.
 
-    The frames turn only as far as the column and row spaces of W do, so that ties are nothing
-    special; each evaluation costs three products with G and an SVD of the core. Small singular
+    The frames turn only as far as the column and row spaces of W do, so that ties need no care;
+    each evaluation costs three products with G and an SVD of the core. Small singular
     values are as good as dense arithmetic on the core.
     """
 
     name = "thin"
 
-    @staticmethod
-    def start(point: LogSVD) -> tuple[Array, Array, Array]:
+    def start(self, point: LogSVD) -> Frames:
         return point.U, jnp.diag(jnp.exp(point.log_s)), point.Vt.T
 
-    @staticmethod
-    def scale(y: tuple[Array, Array, Array]) -> Array:
+    def scale(self, y: Frames) -> Array:
         return jnp.sqrt(jnp.mean(y[1] ** 2))
 
-    @staticmethod
-    def parts(y: tuple[Array, Array, Array], problem: Problem) -> tuple[Array, ...]:
+    def parts(self, y: Frames, problem: FlowProblem) -> tuple[Array, ...]:
+        """(U, V, P, log σ, Q, GV, GᵀU, UᵀGV), with the drift of the frames taken out."""
         U, S, V = _orthonormal(y[0]), y[1], _orthonormal(y[2])
         G = problem.gradient(U @ S @ V.T)
         P, s, Qt = jnp.linalg.svd(S)
         GV, GtU = G @ V, G.T @ U
         return U, V, P, jnp.log(s), Qt.T, GV, GtU, U.T @ GV
 
-    @staticmethod
-    def field(
-        t: Any, y: tuple[Array, Array, Array], problem: Problem
-    ) -> tuple[Array, Array, Array]:
-        U, V, P, log_s, Q, GV, GtU, core = Thin.parts(y, problem)
+    def field(self, t: ArrayLike, y: Frames, problem: FlowProblem) -> Frames:
+        U, V, P, log_s, Q, GV, GtU, core = self.parts(y, problem)
         nu = problem.nu
+        # the core carries all that happens within the two spaces, in its own singular frame (P, Q)
         pair = jnp.exp(log_kernel(log_s[:, None], log_s, nu))
         dS = -P @ (pair * (P.T @ core @ Q)) @ Q.T - problem.weight_decay * y[1]
+        # outside them only the edges λ_N(σ_j, 0) act; U and V turn, the core does not feel it
         turn = (Q * jnp.exp(log_kernel(log_s, problem.log_bulk, nu) - log_s)) @ P.T
         return -(GV - U @ core) @ turn, dS, -(GtU - V @ core.T) @ turn.T
 
-    @staticmethod
-    def matrix(y: tuple[Array, Array, Array]) -> Array:
+    def matrix(self, y: Frames) -> Array:
         return _orthonormal(y[0]) @ y[1] @ _orthonormal(y[2]).T
 
-    @staticmethod
-    def to_svd(y: tuple[Array, Array, Array]) -> LogSVD:
+    def to_svd(self, y: Frames) -> LogSVD:
         P, s, Qt = jnp.linalg.svd(y[1])
         return LogSVD(_orthonormal(y[0]) @ P, jnp.log(s), Qt @ _orthonormal(y[2]).T)
 
-    @staticmethod
-    def slope(y: tuple[Array, Array, Array], problem: Problem) -> Array:
+    def slope(self, y: Frames, problem: FlowProblem) -> Array:
         """‖grad E_λ‖²_g."""
-        _, _, P, log_s, Q, GV, GtU, core = Thin.parts(y, problem)
+        _, _, P, log_s, Q, GV, GtU, core = self.parts(y, problem)
         return _squared_norm(P.T @ core @ Q, GV @ Q, GtU @ P, log_s, problem)
 
 
@@ -225,9 +265,7 @@ def _power(log_s: Array, p: Array) -> Array:
 
 
 def _orthonormal(U: Array) -> Array:
-    """One Newton–Schulz step to the nearest orthonormal frame: squares the drift that the time
-    stepper leaves.
-    """
+    """One Newton–Schulz step to the nearest orthonormal frame: squares the drift of the steps."""
     return 1.5 * U - 0.5 * U @ (U.T @ U)
 
 
@@ -242,37 +280,46 @@ def _rotation_weights(log_s: Array, nu: Array, tie: Array) -> tuple[Array, Array
     big = jnp.maximum(log_s[:, None], log_s)
     z = 2 * jnp.abs(gap)
     safe_nu = jnp.where(nu > 0, nu, 1.0)
-    psi = jnp.where(
-        nu > 0, -jnp.expm1(-safe_nu * z) / safe_nu, z
-    )  # N (σ_i^{2/N} − σ_j^{2/N}) / max^{2/N}
+    # N (σ_i^{2/N} − σ_j^{2/N}) / max^{2/N}
+    psi = jnp.where(nu > 0, -jnp.expm1(-safe_nu * z) / safe_nu, z)
     inverse = jnp.sign(gap) * psi / (psi**2 + tie**2)
     return inverse * jnp.exp(log_s[:, None] - 2 * nu * big), inverse * jnp.exp(log_s - 2 * nu * big)
 
 
-class Factors:
-    """State y = (W_1, …, W_N): the flow upstairs."""
+def partial_products(
+    factors: tuple[Array, ...],
+) -> tuple[list[Array | None], list[Array | None]]:
+    """(W_{p−1} ⋯ W_1 and W_N ⋯ W_{p+1} for each p); None for an empty product."""
+    below: list[Array | None] = [None]
+    for W in factors[:-1]:
+        below.append(W if below[-1] is None else W @ below[-1])
+    above: list[Array | None] = [None]
+    for W in factors[:0:-1]:
+        above.append(W if above[-1] is None else above[-1] @ W)
+    return below, above[::-1]
+
+
+class FactorCoordinates(AbstractCoordinates[tuple[Array, ...]]):
+    """State y = (W_1, …, W_N): the flow of the factors of a network of ``depth`` layers."""
 
     name = "factors"
+    depth: int = eqx.field(static=True, default=2)
 
-    @staticmethod
-    def scale(y: tuple[Array, ...]) -> Array:
+    def start(self, point: LogSVD) -> tuple[Array, ...]:
+        """Balanced factors: Σ^{1/N} Vᵀ, N − 2 times Σ^{1/N}, U Σ^{1/N}."""
+        root = jnp.exp(point.log_s / self.depth)
+        if self.depth == 1:
+            return (point.dense(),)
+        first, last = root[:, None] * point.Vt, point.U * root
+        return (first, *[jnp.diag(root)] * (self.depth - 2), last)
+
+    def scale(self, y: tuple[Array, ...]) -> Array:
         return jnp.mean(jnp.stack([jnp.sqrt(jnp.mean(W**2)) for W in y]))
 
-    @staticmethod
-    def partial_products(y: tuple[Array, ...]) -> tuple[list[Any], list[Any]]:
-        """(W_{p−1} ⋯ W_1 and W_N ⋯ W_{p+1} for each p); None for an empty product."""
-        below: list[Any] = [None]
-        for W in y[:-1]:
-            below.append(W if below[-1] is None else W @ below[-1])
-        above: list[Any] = [None]
-        for W in y[:0:-1]:
-            above.append(W if above[-1] is None else above[-1] @ W)
-        return below, above[::-1]
-
-    @staticmethod
-    def field(t: Any, y: tuple[Array, ...], problem: Problem) -> tuple[Array, ...]:
+    def field(self, t: ArrayLike, y: tuple[Array, ...], problem: FlowProblem) -> tuple[Array, ...]:
         """Ẇ_p = −(1/N) ((W_N⋯W_{p+1})ᵀ G (W_{p−1}⋯W_1)ᵀ + λ W_p)."""
-        below, above = Factors.partial_products(y)
+        # each velocity costs two products with the partial products, which are shared
+        below, above = partial_products(y)
         W = y[-1] if below[-1] is None else y[-1] @ below[-1]
         G = problem.gradient(W)
         out = []
@@ -282,17 +329,16 @@ class Factors:
             out.append(-problem.nu * (slope + problem.weight_decay * W_p))
         return tuple(out)
 
-    @staticmethod
-    def matrix(y: tuple[Array, ...]) -> Array:
+    def matrix(self, y: tuple[Array, ...]) -> Array:
         return reduce(lambda W, W_p: W_p @ W, y)
 
-    @staticmethod
-    def to_svd(y: tuple[Array, ...]) -> LogSVD:
-        return LogSVD.of(Factors.matrix(y))
+    def factors(self, y: tuple[Array, ...]) -> tuple[Array, ...]:
+        return y
 
-    @staticmethod
-    def slope(y: tuple[Array, ...], problem: Problem) -> Array:
+    def size(self, y: tuple[Array, ...], problem: FlowProblem) -> Array:
+        """(mean ‖W_p‖_F)^{N−1}: the product may vanish where the factors do not."""
+        return jnp.mean(jnp.stack([jnp.linalg.norm(W) for W in y])) ** (len(y) - 1)
+
+    def slope(self, y: tuple[Array, ...], problem: FlowProblem) -> Array:
         """−dE_λ/dt = N Σ_p ‖Ẇ_p‖², which is ‖grad E_λ‖²_g when balanced."""
-        return (
-            sum((jnp.sum(v**2) for v in Factors.field(0.0, y, problem)), jnp.zeros(())) / problem.nu
-        )
+        return sum((jnp.sum(v**2) for v in self.field(0.0, y, problem)), jnp.zeros(())) / problem.nu

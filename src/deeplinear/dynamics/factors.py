@@ -1,4 +1,4 @@
-"""Upstairs: the factors of a deep linear network, and how they relate to their product.
+"""Factors of a deep linear network, and how they relate to their product.
 
 Layer order, here and everywhere: ``factors = (W_1, …, W_N)`` with W_1 first, the one that acts
 first on the input; the product is W_N ⋯ W_1.
@@ -28,9 +28,7 @@ def product(factors: Sequence[Array | np.ndarray]) -> Float[Array, "m n"]:
 
 
 def check_factors(factors: Sequence[Array | np.ndarray]) -> tuple[Array, ...]:
-    """``factors`` as a tuple of finite matrices that can be multiplied in their order; `InputError`
-    otherwise.
-    """
+    """``factors`` as a tuple of finite matrices that can be multiplied; `InputError` otherwise."""
     if len(factors) == 0:
         raise InputError("factors must hold at least one matrix, got none.")
     checked = tuple(check_matrix(W, f"factors[{p}]") for p, W in enumerate(factors))
@@ -80,6 +78,7 @@ def balanced_factors(
     h = k if width is None else width
     if h < k:
         raise InputError(f"width must be at least min(m, n) = {k}, got {width}.")
+    # Q_0 = V, Q_1 … Q_{N−1} orthogonal (first k columns of h×h), Q_N = U
     frames = [Vt.T]
     for p in range(N - 1):
         if key is None:
@@ -94,8 +93,9 @@ def balanced_factors(
 
 
 def imbalance(factors: Sequence[Array | np.ndarray]) -> Float[Array, ""]:
-    """max_p ‖W_{p+1}ᵀ W_{p+1} − W_p W_pᵀ‖_F: zero for balanced factors, conserved by the flow
-    without weight decay.
+    """max_p ‖W_{p+1}ᵀ W_{p+1} − W_p W_pᵀ‖_F: zero for balanced factors.
+
+    The flow without weight decay conserves it.
 
     >>> import jax.numpy as jnp
     >>> round(float(imbalance([2 * jnp.eye(2), jnp.eye(2)])), 3)

@@ -1,39 +1,36 @@
-"""Gradient flows of deep linear networks: downstairs on W at any depth, and upstairs on the
-factors, both on diffrax.
+"""Gradient flows of deep linear networks, by diffrax: of W at any depth, and of the factors.
+
+Menon calls the flow of the product W the one *downstairs*, that of the factors *upstairs*.
 """
 
 import dataclasses
 import math
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import diffrax as dfx
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jax.typing import DTypeLike
+from jaxtyping import Array, ArrayLike
 
-from ..checks import check_depth, check_matrix, check_tolerance, is_traced
-from ..errors import CriticalPointError, ImbalanceWarning, InputError, PrecisionError
+from ..checks import check_depth, check_matrix, is_traced
+from ..energies import Energy
+from ..errors import CriticalPointError, ImbalanceWarning, InputError
 from ..geometry.kernel import inverse_depth
 from ..geometry.point import LogSVD
-from .coordinates import Dense, Factors, Problem, Svd, Thin
-from .factors import check_factors, imbalance
-from .solve import (
-    SEPARATED,
-    FlowResult,
-    Options,
-    Status,
-    Stops,
-    finish,
-    integrate,
-    is_small,
-    join,
-    stationarity,
+from ..status import Status
+from .charts import checked, choose_charts, factored, separation, smallest_dense, trimmed
+from .coordinates import (
+    AbstractCoordinates,
+    DenseCoordinates,
+    FactorCoordinates,
+    FlowProblem,
+    State,
 )
-
-Energy = Callable[[Float[Array, "m n"]], Float[Array, ""]]
+from .factors import check_factors, imbalance
+from .flow_options import FlowOptions, make_options
+from .solve import FlowResult, Stops, finish, integrate, join, stationarity
 
 
 def gradient_flow(
@@ -47,7 +44,7 @@ def gradient_flow(
     stop_energy: ArrayLike | None = None,
     stop_gradient: ArrayLike | None = None,
     weight_decay: ArrayLike = 0.0,
-    chart: str = "auto",
+    chart: str | AbstractCoordinates = "auto",
     rtol: float | None = None,
     atol: float | None = None,
     bulk: ArrayLike = 0.0,
@@ -81,7 +78,8 @@ def gradient_flow(
       at (near) ties and for a large W, and changes to "svd" when singular values have separated (up
       to 64 numbers in U, σ, V) or become too small for dense arithmetic; inside ``jit`` or ``vmap``
       name one. For a large W whose small singular values do not matter, "dense" takes fewer steps.
-      "thin" is the fast one for a W0 of low rank k, integrating two frames and a k×k core.
+      "thin" is the fast one for a W0 of low rank k, integrating two frames and a k×k core. Others
+      are instances of `AbstractCoordinates`.
     - ``rtol``, ``atol``: of the adaptive steps; ``rtol`` is 1e−6 by default (float32: 1e−4). In the
       SVD chart they bound the errors of log σ and of the frames; there ``atol`` is ``rtol`` by
       default, in the dense chart ``rtol`` times ‖W0‖.
@@ -104,7 +102,8 @@ def gradient_flow(
 
     >>> import deeplinear as dl, jax.numpy as jnp
     >>> energy = dl.Completion([0, 0, 1], [0, 1, 0], [2.0, 1.0, 1.0], (2, 2))  # w22 is missing
-    >>> flow = dl.gradient_flow(energy, jnp.array([[0.012, 0.003], [-0.004, 0.011]]), depth=3, stop_energy=1e-10, rtol=1e-4)
+    >>> W0 = jnp.array([[0.012, 0.003], [-0.004, 0.011]])
+    >>> flow = dl.gradient_flow(energy, W0, depth=3, stop_energy=1e-10, rtol=1e-4)
     >>> dl.Status[flow.status]
     'The energy fell to stop_energy.'
     >>> bool(abs(flow.W[1, 1] - 0.5) < 0.01)  # rank one: 1·1/2
@@ -112,12 +111,12 @@ def gradient_flow(
     """
     check_depth(depth, scalar=True)
     if isinstance(W0, LogSVD):
-        point, W = _checked(W0), None
+        point, W = checked(W0), None
     else:
         W = check_matrix(W0, "W0")
-        point = _factored(W)
+        point = factored(W)
     dtype = point.log_s.dtype
-    options = _options(
+    options = make_options(
         energy,
         (W0, depth, t0, t1, saveat, stop_energy, stop_gradient, weight_decay),
         dtype,
@@ -131,24 +130,28 @@ def gradient_flow(
         max_steps,
         adjoint,
     )
-    first, then = _choose_charts(point, W, depth, chart, options.rtol)
-    if first is not Dense and W is not None and not is_traced(W):
-        point = _trimmed(point)
-    y0 = W if first is Dense and W is not None else first.start(point)
+    first, then = choose_charts(point, W, depth, chart, options.rtol)
+    # Dense steps start from W itself, not from the product of its factorization.
+    dense = isinstance(first, DenseCoordinates)
+    if not dense and W is not None and not is_traced(W):
+        point = trimmed(point)
+    y0 = W if dense and W is not None else first.start(point)
     problem = _problem(energy, inverse_depth(depth, dtype), weight_decay, bulk, options.rtol, dtype)
     stops = _stops(first, problem, y0, stop_energy, stop_gradient, options)
     if then is None:
         return finish(integrate(first, problem, y0, stops, options), options)
-    rank = _trimmed(point).log_s.size
+    # Two legs: dense until the singular values have separated, then from its end in the SVD chart.
+    rank = trimmed(point).log_s.size
     separating = Stops(
         stops.energy, stops.gradient, rank, separation(point), smallest_dense(options.rtol)
     )
     leg = integrate(first, problem, y0, separating, options, last=False)
     if leg.status != Status.chart and not leg.converged:
-        options = dataclasses.replace(options, max_steps=1)  # it gave up, and so does the rest
+        # It gave up, and so does the rest: one step, to have a second leg of the right shapes.
+        options = dataclasses.replace(options, max_steps=1)
     if leg.status != Status.chart:
-        then = first  # it ended in the first chart: what is left is to save the end
-    rest = integrate(then, problem, then.start(_trimmed(leg.end)), stops, _after(options, leg))
+        then = first  # it ended in the first chart, and only its end has to be saved
+    rest = integrate(then, problem, then.start(trimmed(leg.end)), stops, _after(options, leg))
     whole = join(leg, rest)
     if leg.status != Status.chart:
         whole = dataclasses.replace(whole, status=leg.status)
@@ -172,8 +175,7 @@ def factor_flow(
     max_steps: int = 200_000,
     adjoint: dfx.AbstractAdjoint | None = None,
 ) -> FlowResult:
-    """The gradient flow of the factors of a deep linear network (training it, with infinitely small
-    steps),
+    """The gradient flow of the factors: training a deep linear network in infinitely small steps,
 
         Ẇ_p = −(1/N) ((W_N ⋯ W_{p+1})ᵀ E′(W) (W_{p−1} ⋯ W_1)ᵀ + λ W_p),    W = W_N ⋯ W_1.
 
@@ -195,7 +197,8 @@ def factor_flow(
     >>> import deeplinear as dl, jax, jax.numpy as jnp
     >>> energy = dl.Completion([0, 0, 1], [0, 1, 0], [2.0, 1.0, 1.0], (2, 2))
     >>> W0 = jnp.array([[0.012, 0.003], [-0.004, 0.011]])
-    >>> flow = dl.factor_flow(energy, dl.balanced_factors(W0, 3, jax.random.key(0)), stop_energy=1e-10, rtol=1e-4)
+    >>> factors = dl.balanced_factors(W0, 3, jax.random.key(0))
+    >>> flow = dl.factor_flow(energy, factors, stop_energy=1e-10, rtol=1e-4)
     >>> len(flow.factors), bool(abs(flow.W[1, 1] - 0.5) < 0.01)
     (3, True)
     """
@@ -217,7 +220,7 @@ def factor_flow(
                 ImbalanceWarning,
                 stacklevel=2,
             )
-    options = _options(
+    options = make_options(
         energy,
         (y0, t0, t1, saveat, stop_energy, stop_gradient, weight_decay),
         dtype,
@@ -233,126 +236,19 @@ def factor_flow(
     )
     nu = inverse_depth(len(y0), dtype)
     problem = _problem(energy, nu, weight_decay, 0.0, options.rtol, dtype)
-    stops = _stops(Factors, problem, y0, stop_energy, stop_gradient, options)
-    return finish(integrate(Factors, problem, y0, stops, options), options)
-
-
-def _factored(W: Array) -> LogSVD:
-    """`LogSVD.of`, in NumPy where values can be seen: eager JAX operations would each be compiled
-    first.
-    """
-    if is_traced(W):
-        return LogSVD.of(W)
-    U, s, Vt = np.linalg.svd(W, full_matrices=False)
-    with np.errstate(divide="ignore"):
-        return LogSVD(*map(jnp.asarray, (U, np.log(s), Vt)))
-
-
-def _checked(point: LogSVD) -> LogSVD:
-    """A start that the user gives as a `LogSVD`: shapes that fit, no NaN, singular values that are
-    zero left out.
-    """
-    U, log_s, Vt = (jnp.asarray(x) for x in (point.U, point.log_s, point.Vt))
-    if not (U.ndim == Vt.ndim == 2 and log_s.shape == (U.shape[1],) == (Vt.shape[0],)):
-        raise InputError(
-            f"W0 must have U, log_s, Vt of shapes (m, k), (k,), (k, n), got {U.shape}, "
-            f"{log_s.shape}, {Vt.shape}."
-        )
-    if is_traced(point):
-        return LogSVD(U, log_s, Vt)
-    if not (
-        np.isfinite(U).all() and np.isfinite(Vt).all() and (np.asarray(log_s) < math.inf).all()
-    ):
-        raise InputError("W0 must be finite, got NaN or infinite entries in its LogSVD.")
-    keep = np.flatnonzero(np.asarray(log_s) > -math.inf)
-    if keep.size == 0:
-        raise CriticalPointError(
-            "W0 must not vanish: W = 0 is critical at every depth > 1; start from small random "
-            "entries."
-        )
-    return LogSVD(U[:, keep], log_s[keep], Vt[keep])
-
-
-def _trimmed(point: LogSVD) -> LogSVD:
-    """Without singular values at the rounding noise of a dense matrix, max(m, n) times machine
-    precision below σ_1.
-    """
-    log_s = np.asarray(point.log_s)
-    size = max(point.U.shape[0], point.Vt.shape[1])
-    rank = int(np.sum(log_s > log_s[0] + math.log(size * float(np.finfo(log_s.dtype).eps))))
-    return LogSVD(point.U[:, :rank], point.log_s[:rank], point.Vt[:rank])
-
-
-def _choose_charts(
-    point: LogSVD, W: Array | None, depth: Any, chart: str, rtol: float
-) -> tuple[Any, Any]:
-    """The chart to start in and the one to change to (or None); checks ``chart`` and the size of
-    the start.
-    """
-    charts: dict[str, Any] = {"dense": Dense, "svd": Svd, "thin": Thin}
-    if chart != "auto" and chart not in charts:
-        raise InputError(f"chart must be 'auto', 'dense', 'svd' or 'thin', got {chart!r}.")
-    if is_traced(point, depth):
-        if chart == "auto":
-            raise InputError(
-                "chart must be named inside jit or vmap ('svd' or 'dense'), where 'auto' cannot "
-                "look at W0."
-            )
-        return charts[chart], None
-    N, log_s = float(depth), np.asarray(point.log_s)
-    if N > 1 and not log_s[0] > -math.inf:
-        raise CriticalPointError(
-            "W0 must not vanish: W = 0 is critical at every depth > 1; start from small random "
-            "entries."
-        )
-    _check_underflow(float(log_s[0]), N, log_s.dtype)
-    if N < 2 and chart in ("svd", "thin"):
-        raise InputError(
-            f"chart must be 'dense' or 'auto' for depth < 2 (got {N:g}), where singular values "
-            "cross zero."
-        )
-    if chart != "auto":
-        return charts[chart], None
-    if N < 2:
-        return Dense, None
-    if W is None:
-        return Svd, None
-    kept = np.asarray(_trimmed(point).log_s)
-    separated = np.min(kept[:-1] - kept[1:], initial=math.inf) > separation(point)
-    too_small = float(kept[-1] - kept[0]) < math.log(smallest_dense(rtol))
-    return (Svd, None) if separated or too_small else (Dense, Svd)
-
-
-def smallest_dense(rtol: float) -> float:
-    """The ratio σ_k/σ_1 below which the errors of dense steps, of size rtol σ_1, come too close to
-    σ_k.
-    """
-    return min(1e-2, 100 * rtol)
-
-
-def separation(point: LogSVD) -> float:
-    """The gap of log σ from which on the SVD chart is the better one. For a large W it never is
-    while dense arithmetic will do: among many singular values some pair is always close, and turns
-    fast.
-    """
-    return SEPARATED if is_small(Svd.start(point)) else math.inf
-
-
-def _check_underflow(largest: float, N: float, dtype: Any) -> None:
-    """float32 stalls silently where the kernel σ_1^{2−2/N} of the start is below its range: say so
-    instead.
-    """
-    if N > 1 and (2 - 2 / N) * largest < math.log(float(np.finfo(dtype).tiny)):
-        raise PrecisionError(
-            f"W0 is too small for {np.dtype(dtype).name} at depth {N:g} (σ_1^(2−2/N) = "
-            f"e^{(2 - 2 / N) * largest:.0f} underflows): "
-            "take a larger start, or float64 (jax.config.update('jax_enable_x64', True))."
-        )
+    chart = FactorCoordinates(len(y0))
+    stops = _stops(chart, problem, y0, stop_energy, stop_gradient, options)
+    return finish(integrate(chart, problem, y0, stops, options), options)
 
 
 def _problem(
-    energy: Energy, nu: Array, weight_decay: ArrayLike, bulk: ArrayLike, tie: float, dtype: Any
-) -> Problem:
+    energy: Energy,
+    nu: Array,
+    weight_decay: ArrayLike,
+    bulk: ArrayLike,
+    tie: float,
+    dtype: DTypeLike,
+) -> FlowProblem:
     if not callable(energy):
         raise InputError(
             "energy must be a function of W, such as dl.Completion(...), got "
@@ -362,76 +258,11 @@ def _problem(
         if not is_traced(value) and not 0 <= float(np.asarray(value)) < math.inf:
             raise InputError(f"{name} must be finite and ≥ 0, got {value!r}.")
     as_array = lambda x: jnp.asarray(x, dtype)  # noqa: E731
-    return Problem(energy, nu, as_array(weight_decay), jnp.log(as_array(bulk)), as_array(tie))
+    return FlowProblem(energy, nu, as_array(weight_decay), jnp.log(as_array(bulk)), as_array(tie))
 
 
-def _options(
-    energy: Energy,
-    arrays: tuple[Any, ...],
-    dtype: Any,
-    t0: ArrayLike,
-    t1: ArrayLike,
-    saveat: ArrayLike | dfx.SaveAt | None,
-    rtol: float | None,
-    atol: float | None,
-    solver: dfx.AbstractSolver | None,
-    controller: dfx.AbstractStepSizeController | None,
-    max_steps: int,
-    adjoint: dfx.AbstractAdjoint | None,
-) -> Options:
-    if rtol is None:
-        rtol = 1e-6 if dtype == jnp.float64 else 1e-4
-    check_tolerance(rtol, dtype, "rtol")
-    t0, t1 = jnp.asarray(t0, dtype), jnp.asarray(t1, dtype)
-    if not is_traced(t0, t1) and not t1 > t0:
-        raise InputError(f"t1 must be later than t0 = {float(t0):g}, got {float(t1):g}.")
-    if not is_traced(t0) and not jnp.isfinite(t0):
-        raise InputError(f"t0 must be finite, got {float(t0)}.")
-    if atol is not None and not is_traced(atol) and not atol >= 0:
-        raise InputError(f"atol must be ≥ 0, got {atol!r}.")
-    if saveat is not None and not isinstance(saveat, dfx.SaveAt):
-        times = jnp.atleast_1d(jnp.asarray(saveat, dtype))
-        if times.ndim != 1 or times.size == 0:
-            raise InputError(
-                f"saveat must hold at least one time, in one axis, got shape {np.shape(saveat)}."
-            )
-        saveat = dfx.SaveAt(ts=times)
-    if saveat is not None and (not isinstance(saveat.subs, dfx.SubSaveAt) or saveat.dense):
-        raise InputError(
-            "saveat must be times or a diffrax.SaveAt with t0, t1, ts or steps alone: subs and "
-            "dense are not supported."
-        )
-    ts = None if saveat is None else saveat.subs.ts
-    if ts is not None and not is_traced(ts, t0, t1) and not _is_increasing(t0, *ts, t1):
-        raise InputError(
-            f"saveat must hold increasing times between t0 = {float(t0):g} and t1 = {float(t1):g}."
-        )
-    if not isinstance(max_steps, int) or max_steps < 1:
-        raise InputError(f"max_steps must be a positive integer, got {max_steps!r}.")
-    if adjoint is None:
-        # What nobody can differentiate needs no checkpoints, and compiles faster. A plain function
-        # may close over a tracer.
-        plain = isinstance(energy, eqx.Module) and not is_traced(energy, *arrays)
-        adjoint = dfx.ForwardMode() if plain else dfx.RecursiveCheckpointAdjoint()
-    return Options(
-        t0,
-        t1,
-        saveat,
-        rtol,
-        atol,
-        solver,
-        controller,
-        max_steps,
-        adjoint,
-    )
-
-
-def _is_increasing(*times: ArrayLike) -> bool:
-    return bool(np.all(np.diff(np.asarray(times, float)) >= 0))
-
-
-def _after(options: Options, first: FlowResult) -> Options:
-    """What is left to do after the first leg."""
+def _after(options: FlowOptions, first: FlowResult) -> FlowOptions:
+    """The options of the second leg."""
     saveat = options.saveat
     if saveat is not None:
         subs = saveat.subs
@@ -443,10 +274,15 @@ def _after(options: Options, first: FlowResult) -> Options:
 
 
 def _stops(
-    chart: Any, problem: Problem, y0: Any, energy: Any, gradient: Any, options: Options
+    chart: AbstractCoordinates[State],
+    problem: FlowProblem,
+    y0: State,
+    energy: ArrayLike | None,
+    gradient: ArrayLike | None,
+    options: FlowOptions,
 ) -> Stops:
     for name, value in (("stop_energy", energy), ("stop_gradient", gradient)):
-        if value is not None and not is_traced(value) and not value > 0:
+        if value is not None and not is_traced(value) and not np.asarray(value) > 0:
             raise InputError(f"{name} must be positive, got {value!r}.")
     if energy is None and gradient is None and not is_traced(options.t1) and math.isinf(options.t1):
         # not below the rounding of the gradient, for a start that is a minimizer already

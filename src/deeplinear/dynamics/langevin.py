@@ -1,34 +1,34 @@
-"""Brownian motion and Langevin dynamics in the geometry of the deep linear network, downstairs on W
-and upstairs on the factors, on diffrax.
+"""Brownian motion and Langevin dynamics in the geometry of the deep linear network, by diffrax.
+
+Of W (*downstairs*, as Menon calls it) and of the factors (*upstairs*).
 """
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import diffrax as dfx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from ..checks import check_depth, check_matrix, is_traced
+from ..energies import Energy
 from ..errors import InputError
 from ..geometry.kernel import inverse_depth
 from .factors import check_factors, imbalance
-from .langevin_process import Balanced, Process, root_exponent
-from .langevin_solve import DiffusionResult, DiffusionStatus, Plan, finish, sample
+from .langevin_factors import BalancedProcess
+from .langevin_process import RootProcess, root_exponent
+from .langevin_solve import DiffusionPlan, DiffusionResult, finish, sample
 
 __all__ = [
     "DiffusionResult",
-    "DiffusionStatus",
     "brownian",
     "brownian_drift",
     "factor_langevin",
     "langevin",
 ]
-
-Energy = Callable[[Float[Array, "d d"]], Float[Array, ""]]
 
 
 def brownian_drift(W: ArrayLike, depth: ArrayLike) -> Float[Array, "d d"]:
@@ -79,7 +79,9 @@ def brownian(
     >>> walk.W.shape, bool(walk.converged.all())
     ((5, 2, 2), True)
     """
-    plan = Plan.of(t0, t1, dt, saveat, solver, stepsize_controller, max_steps, adjoint, True)
+    plan = DiffusionPlan.of(
+        t0, t1, dt, saveat, solver, stepsize_controller, max_steps, adjoint, True
+    )
     return _langevin(None, W0, depth, 2.0, 1.0, False, at_zero, key, chains, plan)
 
 
@@ -105,17 +107,15 @@ def langevin(
 ) -> DiffusionResult:
     """The Riemannian Langevin equation on d×d matrices with the metric g^N, Itô,
 
-        dW = −A_{N,W}(∇F) dt + √(2κ/β) A_{N,W}^{1/2} dB + (κ/β)(1 − 1/N) U Σ^{1−2/N} Vᵀ dt (N = ∞: …
-        + (κ/β) W dt),
+        dW = −A_{N,W}(∇F) dt + √(2κ/β) A_{N,W}^{1/2} dB + (κ/β)(1 − 1/N) U Σ^{1−2/N} Vᵀ dt
 
-    with F = E, or the free energy F = E − S/β (``entropic``), S = ½ Σ_{i<j} log λ_N(σ_i, σ_j) +
-    const the orbit entropy. Its stationary law is e^{−βF/κ} dvol_g. At κ = 1 with ``entropic`` it
-    is the law of the product of factors under `factor_langevin`; κ = 0 turns the noise off and
-    leaves the gradient flow of F.
+    (N = ∞: the last term is (κ/β) W dt), with F = E, or the free energy F = E − S/β (``entropic``),
+    S = ½ Σ_{i<j} log λ_N(σ_i, σ_j) + const the orbit entropy. Its stationary law is e^{−βF/κ}
+    dvol_g. At κ = 1 with ``entropic`` it is the law of the product of factors under
+    `factor_langevin`; κ = 0 turns the noise off and leaves the gradient flow of F.
 
-    What is stepped is the root R = U Σ^{1/q} Vᵀ, q = N (16 at N = ∞), whose equation is smooth at
-    ties and, for N < ∞, where det W = 0; a start with ties, such as the identity, is nothing
-    special.
+    The root R = U Σ^{1/q} Vᵀ is stepped, q = N (16 at N = ∞). Its equation is smooth at ties and,
+    for N < ∞, where det W = 0: a start with ties, such as the identity, needs no care.
 
     **Arguments**
 
@@ -146,13 +146,14 @@ def langevin(
 
     >>> import jax, numpy as np, deeplinear as dl
     >>> energy = lambda W: 0.5 * (W**2).sum()
-    >>> run = dl.langevin(energy, np.eye(2), 2, 4.0, t1=1.0, dt=0.05, key=jax.random.key(0), chains=3, saveat=[0.5, 1.0])
+    >>> steps = {"t1": 1.0, "dt": 0.05, "saveat": [0.5, 1.0]}
+    >>> run = dl.langevin(energy, np.eye(2), 2, 4.0, key=jax.random.key(0), chains=3, **steps)
     >>> run.W.shape, run.energy.shape, bool(run.converged.all())
     ((3, 2, 2, 2), (3, 2), True)
     """
     _check_energy(energy)
     noisy = is_traced(kappa) or bool(np.asarray(kappa) != 0)
-    plan = Plan.of(
+    plan = DiffusionPlan.of(
         t0, t1, dt, saveat, solver, stepsize_controller, max_steps, adjoint, noisy, energy
     )
     return _langevin(energy, W0, depth, beta, kappa, entropic, at_zero, key, chains, plan)
@@ -171,11 +172,11 @@ def factor_langevin(
     saveat: ArrayLike | dfx.SaveAt | None = None,
     adjoint: dfx.AbstractAdjoint | None = None,
 ) -> DiffusionResult:
-    """Isotropic Langevin dynamics on the manifold of balanced factors, {W_{p+1}ᵀ W_{p+1} = W_p
-    W_pᵀ, p = 1 … N−1},
+    """Isotropic Langevin dynamics on balanced factors, W_{p+1}ᵀ W_{p+1} = W_p W_pᵀ, p = 1 … N−1,
 
-        dW_p = −(1/N) ∂E/∂W_p dt + √(2/(Nβ)) dB_p, kept on the manifold (its Brownian motion, for
-        the metric N Σ_p ‖dW_p‖²).
+        dW_p = −(1/N) ∂E/∂W_p dt + √(2/(Nβ)) dB_p,
+
+    kept on the manifold (its Brownian motion, for the metric N Σ_p ‖dW_p‖²).
 
     W = W_N ⋯ W_1 has the law of `langevin` at depth N with ``entropic=True``: noise along the
     fibres is felt downstairs as entropy. Each Euler step is projected to the tangent space and then
@@ -196,14 +197,15 @@ def factor_langevin(
 
     >>> import jax, numpy as np, deeplinear as dl
     >>> start = dl.balanced_factors(np.eye(2), 3, jax.random.key(1))
-    >>> run = dl.factor_langevin(lambda W: (W**2).sum(), start, 4.0, t1=0.1, dt=0.01, key=jax.random.key(0))
+    >>> energy, key = lambda W: (W**2).sum(), jax.random.key(0)
+    >>> run = dl.factor_langevin(energy, start, 4.0, t1=0.1, dt=0.01, key=key)
     >>> run.W.shape, len(run.factors), bool(dl.imbalance(run.factors) < 1e-5)
     ((2, 2), 3, True)
     """
     _check_energy(energy)
     y0 = _checked_factors(factors)
-    plan = Plan.of(t0, t1, dt, saveat, None, None, None, adjoint, True, energy)
-    process = Balanced(energy, _check_number("beta", beta, y0[0].dtype))
+    plan = DiffusionPlan.of(t0, t1, dt, saveat, adjoint=adjoint, energy=energy)
+    process = BalancedProcess(energy, _check_number("beta", beta, y0[0].dtype))
     copies = 1 if chains is None else _check_count("chains", chains)
     start = jax.tree.map(lambda x: jnp.broadcast_to(x, (copies, *x.shape)), y0)
     return finish(sample(process, start, key, plan.settled(y0[0].dtype)), chains is None, plan)
@@ -219,7 +221,7 @@ def _langevin(
     at_zero: str,
     key: PRNGKeyArray,
     chains: int | None,
-    plan: Plan,
+    plan: DiffusionPlan,
 ) -> DiffusionResult:
     check_depth(depth, scalar=True)
     if at_zero not in ("cross", "reflect"):
@@ -232,11 +234,10 @@ def _langevin(
     start, single = _checked_start(W0, chains)
     dtype = start.dtype
     reflect = at_zero == "reflect"
-    flat = (
-        not is_traced(depth) and depth == 1 and not reflect
-    )  # there Euler's step of the Brownian motion is exact
+    # At depth 1 Euler's step of the Brownian motion is exact.
+    flat = not is_traced(depth) and depth == 1 and not reflect
     turning = plan.solver is None and not flat
-    process = Process(
+    process = RootProcess(
         energy,
         jnp.asarray(depth, dtype),
         root_exponent(depth, dtype, turning),
@@ -251,9 +252,7 @@ def _langevin(
 
 
 def _checked_start(W0: ArrayLike, chains: int | None) -> tuple[Array, bool]:
-    """The starts, one for each chain along the leading axis, and whether the user asked for a chain
-    without that axis.
-    """
+    """The starts, one for each chain along the leading axis, and whether one chain is meant."""
     shape = np.shape(W0)
     if len(shape) not in (2, 3) or 0 in shape or shape[-1] != shape[-2]:
         raise InputError(
@@ -303,7 +302,7 @@ def _checked_factors(factors: Sequence[Array | np.ndarray]) -> tuple[Array, ...]
     return tuple(jnp.asarray(W, dtype) for W in y0)
 
 
-def _check_energy(energy: Any) -> None:
+def _check_energy(energy: object) -> None:
     if not callable(energy):
         raise InputError(
             "energy must be a function of W, such as dl.Completion(...), got "
@@ -311,11 +310,12 @@ def _check_energy(energy: Any) -> None:
         )
 
 
-def _check_number(name: str, value: Any, dtype: Any, or_zero: bool = False) -> Array:
+def _check_number(name: str, value: ArrayLike, dtype: DTypeLike, or_zero: bool = False) -> Array:
     """``value`` as an array, if it is one finite number, positive (or zero)."""
-    bad = not is_traced(value) and not (
-        np.ndim(value) == 0 and (0 < value < math.inf or (or_zero and value == 0))
-    )
+    bad = not is_traced(value) and np.ndim(value) != 0
+    if not bad and not is_traced(value):
+        number = float(np.asarray(value))
+        bad = not (0 < number < math.inf or (or_zero and number == 0))
     if bad:
         raise InputError(
             f"{name} must be one finite number {'≥' if or_zero else '>'} 0, got {value!r}."
@@ -323,7 +323,7 @@ def _check_number(name: str, value: Any, dtype: Any, or_zero: bool = False) -> A
     return jnp.asarray(value, dtype)
 
 
-def _check_count(name: str, value: Any) -> int:
+def _check_count(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise InputError(f"{name} must be a positive integer, got {value!r}.")
     return int(value)

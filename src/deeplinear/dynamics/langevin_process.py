@@ -1,16 +1,20 @@
-"""The stochastic differential equations of the deep linear network: Langevin dynamics downstairs on
-W and upstairs on the factors, and how a step is made.
+"""Stochastic differential equations of the deep linear network, and how a step is made.
 
-Downstairs the noise and the drift of W are not Lipschitz where a singular value vanishes. What is
-stepped is therefore a root R = U diag(y) Vᵀ of W = U diag(y^q) Vᵀ. With q = N its equation is
-smooth also across det W = 0, where y_d changes sign. In the frame (U, V), with u = log(y_i/y_j), a
-= tanh(qu/2)/(q tanh(u/2)), c = coth(u/2) − q coth(qu/2) and L = λ_{N/q}(y_i, y_j) (which is 1 for q
-= N), the push-forward of the equation of W is
+Langevin dynamics of W (*downstairs*, as Menon calls it) and of the factors (*upstairs*). The noise
+and the drift of W are not Lipschitz where a singular value vanishes. Therefore a root R = U diag(y)
+Vᵀ of W = U diag(y^q) Vᵀ is stepped. With q = N its equation is smooth also across det W = 0, where
+y_d changes sign. In the frame (U, V), with u = log(y_i/y_j) and
 
-    noise: the symmetric part of UᵀdB V times √(2κL/(βa))/q, the antisymmetric part times √(2κLa/β),
-    energy: with M = Uᵀ E′(W) V, the symmetric part of M times p = −L(σ_i + σ_j)/(q(y_i + y_j)), the
-    antisymmetric part times qap, Itô: (κ/β) [(1 − q/N) L_ii/(q² y_i) + Σ_{j≠i} L_ij ((1 + c_ij)/q²
-    − a_ij)/(y_i + y_j)] on the diagonal.
+    a = tanh(qu/2)/(q tanh(u/2)),   c = coth(u/2) − q coth(qu/2),
+    L = λ_{N/q}(y_i, y_j)   (which is 1 for q = N),
+    p = −L(σ_i + σ_j)/(q(y_i + y_j)),   M = Uᵀ E′(W) V,
+
+the push-forward of the equation of W is
+
+- noise: the symmetric part of UᵀdB V times √(2κL/(βa))/q, the antisymmetric part times √(2κLa/β);
+- energy: the symmetric part of M times p, the antisymmetric part times qap;
+- Itô: (κ/β) [(1 − q/N) L_ii/(q² y_i) + Σ_{j≠i} L_ij ((1 + c_ij)/q² − a_ij)/(y_i + y_j)] on the
+  diagonal.
 
 Nothing of this is singular at a tie.
 
@@ -20,20 +24,20 @@ pool that it hands its work to). Hence `sign_of_det`.
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
-from itertools import pairwise
-from typing import Any
+from typing import Generic, TypeVar
 
 import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, ArrayLike
+from jax.typing import DTypeLike
+from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 
+from ..energies import Energy
 from ..geometry.kernel import _SERIES, kernel, log_kernel
-from .coordinates import Factors, Problem
 
 # The root that is stepped at N = ∞, where the limit q → ∞ (the logarithm of W, up to its rotation)
 # is the natural one, and q = 16 has the same errors (measured: within 3 % at every step size).
@@ -43,25 +47,87 @@ ROOT_AT_INFINITY = 16.0
 PLAIN_ROOT_AT_INFINITY = 2.0
 
 
+State = TypeVar("State")
+
+# What is kept of a state: W, E (None without an energy), log σ, sign det W.
+Observation = tuple[Array, Array | None, Array, Array]
+
+
+class AbstractProcess(eqx.Module, Generic[State]):
+    """An Itô equation dy = drift dt + noise dB of a state y from which W (d×d) is known.
+
+    `brownian`, `langevin` and `factor_langevin` run such processes.
+
+    To add one, subclass it and define
+
+    - ``start(W)``: the state at a start;
+    - ``drift(t, y, args)`` and ``noise(t, y, args)``, for diffrax; the noise is a lineax operator
+      on increments of the shape of y;
+    - ``observe(t, y, args)``: W, E, log σ and sign det W; ``det_sign(y)``: the last one alone.
+
+    The other methods have defaults. ``then(before, after)`` maps the result of each Euler step:
+    a retraction, a reflection. Run it by `langevin_solve.sample`, with the starts along a leading
+    axis: ``sample(process, starts, key, plan)``. All methods are traced, under ``vmap`` over the
+    chains: no two LAPACK calls may be independent of each other, see the head of this module.
+    """
+
+    @abstractmethod
+    def start(self, W: State) -> State:
+        """The state at a start."""
+
+    @abstractmethod
+    def drift(self, t: ArrayLike, y: State, args: None) -> State:
+        """The Itô drift."""
+
+    @abstractmethod
+    def noise(self, t: ArrayLike, y: State, args: None) -> lx.AbstractLinearOperator:
+        """The operator on the increments of a Brownian motion of the shape of y."""
+
+    @abstractmethod
+    def observe(self, t: ArrayLike, y: State, args: None) -> Observation:
+        """(W, E, log σ, sign det W); E is None where there is no energy."""
+
+    @abstractmethod
+    def det_sign(self, y: State) -> Array:
+        """sign det W, by `sign_of_det`."""
+
+    def then(self, before: State, after: State) -> State:
+        """The state after a step that Euler's method led from ``before`` to ``after``."""
+        return after
+
+    def is_lost(self, y: State) -> Array:
+        """Whether the state is out of range, so that the chain ends as `Status.failed`."""
+        finite = [jnp.isfinite(x).all() for x in jax.tree.leaves(y)]
+        return ~jnp.stack(finite).all()
+
+    def has_crossed(self, y: State, sign: Array) -> Array:
+        """Whether sign det W is not ``sign``, where it cannot change (`Status.crossed`)."""
+        return jnp.array(False)
+
+
 class Path(dfx.AbstractBrownianPath):
-    """Independent increments for steps that are never rejected, keyed by all the bits of the time
-    at which a step starts.
+    """Independent increments for steps that are never rejected.
+
+    Their key is made of all the bits of the time at which a step starts.
 
     (diffrax's UnsafeBrownianPath rounds the time to 32 bits, and repeats itself where dt < 1e−7 t.)
     """
 
-    shape: Any = eqx.field(static=True, default=None)
-    key: Any = None
-    levy_area: Any = eqx.field(static=True, default=dfx.BrownianIncrement)
-    t0: Any = eqx.field(static=True, default=-math.inf)  # type: ignore[misc]
-    t1: Any = eqx.field(static=True, default=math.inf)  # type: ignore[misc]
+    shape: PyTree[jax.ShapeDtypeStruct] = eqx.field(static=True, default=None)
+    key: PRNGKeyArray = eqx.field(default=None)
+    levy_area: type[dfx.BrownianIncrement] = eqx.field(static=True, default=dfx.BrownianIncrement)
+    t0: float = eqx.field(static=True, default=-math.inf)  # type: ignore[misc]
+    t1: float = eqx.field(static=True, default=math.inf)  # type: ignore[misc]
 
-    def evaluate(self, t0: Any, t1: Any = None, left: bool = True, use_levy: bool = False) -> Any:
+    def evaluate(
+        self, t0: ArrayLike, t1: ArrayLike | None = None, left: bool = True, use_levy: bool = False
+    ) -> PyTree[Array]:
+        assert t1 is not None
         bits = jnp.atleast_1d(jax.lax.bitcast_convert_type(t0, jnp.uint32))
         key = self.key
         for i in range(bits.size):
             key = jax.random.fold_in(key, bits[i])
-        scale = jnp.sqrt(t1 - t0)
+        scale = jnp.sqrt(jnp.subtract(t1, t0))
         leaves, tree = jax.tree.flatten(self.shape)
         keys = [key] if len(leaves) == 1 else list(jax.random.split(key, len(leaves)))
         out = [
@@ -74,7 +140,7 @@ class Path(dfx.AbstractBrownianPath):
 class EulerThen(dfx.Euler):
     """Euler's method, each step followed by a map (state before, state after) ↦ state."""
 
-    then: Callable[[Any, Any], Any]
+    then: Callable[[PyTree[Array], PyTree[Array]], PyTree[Array]]
 
     def step(self, terms, t0, t1, y0, args, solver_state, made_jump):
         y1, error, _, state, result = super().step(terms, t0, t1, y0, args, solver_state, made_jump)
@@ -87,7 +153,7 @@ def sign_of_det(A: Array) -> Array:
     d = A.shape[0]
     rows = jnp.arange(d)
 
-    def eliminate(k: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
+    def eliminate(k: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
         A, sign = state
         best = jnp.argmax(jnp.where(rows >= k, jnp.abs(A[:, k]), -1.0))
         order = jnp.where(rows == k, best, jnp.where(rows == best, k, rows))
@@ -112,7 +178,7 @@ def _langevin_function(x: Array) -> Array:
 
 
 class Pairs(eqx.Module):
-    """What the equation of the root needs of each pair (i, j): see the head of this module."""
+    """The coefficients of the root's equation for each pair (i, j): see the head of this module."""
 
     L: Array
     a: Array
@@ -129,16 +195,16 @@ class Pairs(eqx.Module):
         self.total = y[:, None] + y
 
 
-def root_exponent(depth: ArrayLike, dtype: Any, turning: bool = True) -> Array:
-    """q, for the root of W that is stepped."""
+def root_exponent(depth: ArrayLike, dtype: DTypeLike, turning: bool = True) -> Array:
+    """The exponent q of the root of W that is stepped."""
     N = jnp.asarray(depth, dtype)
     return jnp.where(jnp.isinf(N), ROOT_AT_INFINITY if turning else PLAIN_ROOT_AT_INFINITY, N)
 
 
-class Process(eqx.Module):
-    """The equation of the root R, for diffrax."""
+class RootProcess(AbstractProcess[Array]):
+    """The equation of the root R of W: Langevin dynamics of W."""
 
-    energy: Callable[[Array], Array] | None
+    energy: Energy | None
     depth: Array
     q: Array
     beta: Array
@@ -157,8 +223,10 @@ class Process(eqx.Module):
         """The diagonal drift that belongs to noise of strength κ/β = 1, in the frame."""
         q2 = self.q**2
         off = 1 - jnp.eye(y.size, dtype=y.dtype)
+        # exact rotations of the frames (`then`) bring the term −a along by themselves
         turn = 0.0 if self.turning else pairs.a
         pull = pairs.L * ((1 + pairs.c) / q2 - turn) / jnp.where(off > 0, pairs.total, 1.0)
+        # the drift of a singular value by itself, which a root with q = N does not have
         share = 1 - self.q / self.depth
         own = jnp.where(
             share > 0, share * jnp.diagonal(pairs.L) / (q2 * jnp.where(share > 0, y, 1.0)), 0.0
@@ -166,10 +234,12 @@ class Process(eqx.Module):
         return own + jnp.sum(off * pull, 1)
 
     def entropic_force(self, y: Array, pairs: Pairs) -> Array:
-        """The drift of y by the entropy S = ½ Σ_{i<j} log λ_N(σ_i, σ_j) at β = 1: (dy/dx)² dS/dy
-        with dx the radial length.
+        """The drift of y by the entropy S = ½ Σ_{i<j} log λ_N(σ_i, σ_j) at β = 1.
+
+        It is (dy/dx)² dS/dy with dx the radial length.
         """
         nu, off = 1 / self.depth, 1 - jnp.eye(y.size, dtype=y.dtype)
+        # ¼ of the sum over ordered pairs, as a function of log σ = q log y
         entropy = lambda l: 0.25 * jnp.sum(off * log_kernel(l[:, None], l, nu))  # noqa: E731
         slope = jax.grad(entropy)(self.q * jnp.log(y))
         return jnp.diagonal(pairs.L) * slope / (self.q * y)
@@ -178,6 +248,7 @@ class Process(eqx.Module):
         """−A(E′(W)), as a velocity of R in the frame."""
         s = y**self.q
         M = U.T @ self.gradient((U * s) @ Vt) @ Vt.T
+        # total > 0: at y_i = y_j = 0 the numerator vanishes, and so does the force
         p = pairs.L * (s[:, None] + s) / (self.q * jnp.where(pairs.total > 0, pairs.total, 1.0))
         return -p / 2 * ((M + M.T) + self.q * pairs.a * (M - M.T))
 
@@ -187,7 +258,8 @@ class Process(eqx.Module):
         energy = self.energy
         return jax.grad(lambda X: jnp.reshape(energy(X), ()))(W)
 
-    def drift(self, t: Any, R: Array, args: Any) -> Array:
+    def drift(self, t: ArrayLike, R: Array, args: None) -> Array:
+        # everything in the singular frame of R, where the equation is one of pairs (i, j)
         U, y, Vt = jnp.linalg.svd(R)
         pairs = Pairs(y, self.q, self.depth)
         diagonal = self.kappa / self.beta * self.ito(y, pairs)
@@ -198,11 +270,12 @@ class Process(eqx.Module):
             out = out + self.pushed_gradient(U, y, Vt, pairs)
         return U @ out @ Vt
 
-    def noise(self, t: Any, R: Array, args: Any) -> lx.AbstractLinearOperator:
+    def noise(self, t: ArrayLike, R: Array, args: None) -> lx.AbstractLinearOperator:
         """√(2κ/β) times the square root of the covariance of dR."""
         U, y, Vt = jnp.linalg.svd(R)
         pairs = Pairs(y, self.q, self.depth)
         size = jnp.sqrt(2 * self.kappa / self.beta)
+        # one factor for the symmetric part of an increment in the frame, one for the antisymmetric
         even, odd = size * jnp.sqrt(pairs.L / pairs.a) / self.q, size * jnp.sqrt(pairs.L * pairs.a)
 
         def mv(B: Array) -> Array:
@@ -217,8 +290,7 @@ class Process(eqx.Module):
         columns = jnp.moveaxis(jax.vmap(mv)(units), 0, -1).reshape(*R.shape, *R.shape)
         return lx.PyTreeLinearOperator(columns, structure, lx.positive_semidefinite_tag)
 
-    def observe(self, t: Any, R: Array, args: Any) -> tuple[Array, Array | None, Array, Array]:
-        """(W, E, log σ, sign det W)."""
+    def observe(self, t: ArrayLike, R: Array, args: None) -> Observation:
         U, y, Vt = jnp.linalg.svd(R)
         W = (U * y**self.q) @ Vt
         energy = None if self.energy is None else jnp.reshape(self.energy(W), ())
@@ -228,10 +300,12 @@ class Process(eqx.Module):
         return sign_of_det(R)
 
     def then(self, before: Array, after: Array) -> Array:
-        """What follows each of our own steps. The antisymmetric part of the increment U (S + Z) Vᵀ
-        of R turns the frames, and is made a rotation: R + U (S + Z) Vᵀ becomes U Q (diag(y) + S) Q
-        Vᵀ, Q the Cayley transform of Z_ij/(y_i + y_j). It does not touch the singular values then,
-        and its second order brings the Itô term −a_ij L_ij/(y_i + y_j) along.
+        """The rotation of the frames, made exact after each of our own steps.
+
+        The antisymmetric part of the increment U (S + Z) Vᵀ of R turns the frames, and is made a
+        rotation: R + U (S + Z) Vᵀ becomes U Q (diag(y) + S) Q Vᵀ, Q the Cayley transform of
+        Z_ij/(y_i + y_j). It does not touch the singular values then, and its second order brings
+        the Itô term −a_ij L_ij/(y_i + y_j) along.
         """
         if not self.turning:
             return after
@@ -240,12 +314,15 @@ class Process(eqx.Module):
         half = (step - step.T) / (4 * jnp.maximum(y[:, None] + y, jnp.finfo(y.dtype).tiny))
         eye = jnp.eye(y.size, dtype=y.dtype)
         Q = jnp.linalg.solve(eye - half, eye + half)
-        core = jnp.diag(y) + (step + step.T) / 2 + 0 * Q[0, 0]  # after the solve, and not beside it
+        # + 0 · Q: after the solve, and not beside it
+        core = jnp.diag(y) + (step + step.T) / 2 + 0 * Q[0, 0]
         return U @ Q @ (self.reflected(core) if self.reflect else core) @ Q @ Vt
 
     def reflected(self, core: Array) -> Array:
-        """The symmetric ``core`` if its determinant is positive (as before the step); if not, it
-        mirrored along the normal of det = 0, which is the direction of the smallest singular value.
+        """The symmetric ``core``, mirrored at det = 0 if its determinant is negative.
+
+        Before the step it was positive. The normal of det = 0 is the direction of the smallest
+        singular value.
         """
         P, s, Ot = jnp.linalg.svd(core)
         crossed = jnp.prod(jnp.sign(jnp.sum(P * Ot.T, 0))) < 0  # the signs of the eigenvalues
@@ -258,110 +335,7 @@ class Process(eqx.Module):
         return ~jnp.isfinite(jnp.linalg.norm(R) ** self.q)
 
     def has_crossed(self, R: Array, sign: Array) -> Array:
-        """Whether sign det W is not what it was, where it cannot change: at N = ∞."""
+        """Whether sign det W is another than at the start, where it cannot change: at N = ∞."""
         if not self.may_be_infinite:
             return jnp.array(False)
         return jnp.isinf(self.depth) & (self.det_sign(R) != sign)
-
-
-class Balanced(eqx.Module):
-    """Isotropic Langevin dynamics on the manifold of balanced factors, W_{p+1}ᵀ W_{p+1} = W_p W_pᵀ,
-    for diffrax.
-
-    Each increment is projected to the tangent space (the drift is tangent by itself), and then
-    Newton's method goes to the closest point of the manifold, to the order of the scheme; damped by
-    the size of the gap, because the constraint degenerates where det W = 0.
-    """
-
-    energy: Callable[[Array], Array]
-    beta: Array
-    newton_steps: int = eqx.field(static=True, default=8)
-
-    def start(self, factors: tuple[Array, ...]) -> tuple[Array, ...]:
-        return factors
-
-    @staticmethod
-    def constraint(factors: tuple[Array, ...]) -> Array:
-        """The entries of W_{p+1}ᵀ W_{p+1} − W_p W_pᵀ on and below the diagonal, p = 1 … N−1."""
-        rows, cols = jnp.tril_indices(factors[0].shape[0])
-        gaps = [(B.T @ B - A @ A.T)[rows, cols] for A, B in pairwise(factors)]
-        return jnp.concatenate(gaps)
-
-    def project(
-        self,
-        factors: tuple[Array, ...],
-        x: tuple[Array, ...],
-        gap: Callable[[Array], Array],
-        damping: ArrayLike,
-    ) -> tuple[Array, ...]:
-        """x − Jᵀ (JJᵀ + damping)^{−1} g, where g = gap(J) and J is the derivative of the
-        constraint.
-        """
-        flat, unravel = ravel_pytree(factors)
-        J = jax.jacrev(lambda x: self.constraint(unravel(x)))(flat)
-        damped = J @ J.T + jax.lax.stop_gradient(damping) * jnp.eye(J.shape[0], dtype=J.dtype)
-        return jax.tree.map(jnp.subtract, x, unravel(J.T @ jnp.linalg.solve(damped, gap(J))))
-
-    def drift(self, t: Any, factors: tuple[Array, ...], args: Any) -> tuple[Array, ...]:
-        nu = jnp.asarray(1 / len(factors), factors[0].dtype)
-        zero = jnp.zeros_like(nu)
-        return Factors.field(t, factors, Problem(self.energy, nu, zero, zero, zero))
-
-    def noise(self, t: Any, factors: tuple[Array, ...], args: Any) -> lx.AbstractLinearOperator:
-        size = jnp.sqrt(2 / (len(factors) * self.beta))
-        structure = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), factors)
-        scaled = lambda B: jax.tree.map(lambda x: size * x, B)  # noqa: E731
-        return lx.FunctionLinearOperator(scaled, structure, lx.positive_semidefinite_tag)
-
-    def then(self, before: tuple[Array, ...], after: tuple[Array, ...]) -> tuple[Array, ...]:
-        """What follows each step: the projection of the increment, and the retraction."""
-        if len(after) == 1:
-            return after
-        step, square = (
-            ravel_pytree(jax.tree.map(jnp.subtract, after, before))[0],
-            ravel_pytree(after)[0] @ ravel_pytree(after)[0],
-        )
-        tiny = jnp.finfo(square.dtype).eps * square
-        after = self.project(before, after, lambda J: J @ step, tiny)
-
-        def improve(_: Any, x: tuple[Array, ...]) -> tuple[Array, ...]:
-            gap = self.constraint(x)
-            return self.project(
-                x, x, lambda _: gap, jnp.linalg.norm(gap) + tiny * jnp.finfo(square.dtype).eps
-            )
-
-        return self.same_sheet(before, jax.lax.fori_loop(0, self.newton_steps, improve, after))
-
-    @staticmethod
-    def same_sheet(before: tuple[Array, ...], after: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Sheets of the manifold meet where det W = 0, and are told apart by the signs of det W_p
-        relative to det W_1. A step that ended on another one, which happens at a distance O(dt)
-        from there, is mirrored back.
-        """
-        old, new = (jax.vmap(sign_of_det)(jnp.stack(X)) for X in (before, after))
-        changed = old * old[0] * new * new[0] < 0
-        U, s, Vt = jnp.linalg.svd(jnp.stack(after))
-        mirror = jnp.where(changed, 2 * s[:, -1], 0.0)[:, None, None] * U[:, :, -1:] * Vt[:, -1:, :]
-        return tuple(jnp.stack(after) - mirror)
-
-    def is_lost(self, factors: tuple[Array, ...]) -> Array:
-        """Whether the factors are not finite or not balanced any more."""
-        scale = sum((jnp.sum(W**2) for W in factors), jnp.zeros((), factors[0].dtype))
-        small = jnp.sqrt(jnp.finfo(scale.dtype).eps) * scale
-        gap = jnp.max(jnp.abs(self.constraint(factors))) if len(factors) > 1 else 0.0 * scale
-        return ~(jnp.isfinite(scale) & (gap <= small))
-
-    def has_crossed(self, factors: tuple[Array, ...], sign: Array) -> Array:
-        return jnp.array(False)
-
-    def det_sign(self, factors: tuple[Array, ...]) -> Array:
-        return sign_of_det(Factors.matrix(factors))
-
-    def observe(
-        self, t: Any, factors: tuple[Array, ...], args: Any
-    ) -> tuple[Array, Array | None, Array, Array]:
-        """(W, E, log σ, sign det W)."""
-        W = Factors.matrix(factors)
-        s = jnp.linalg.svd(W, compute_uv=False)
-        energy = self.energy(W + 0 * s[0])  # after the SVD, and not beside it
-        return W, jnp.reshape(energy, ()), jnp.log(s), self.det_sign(factors)

@@ -1,47 +1,39 @@
-"""From a stochastic equation and its starts to a `DiffusionResult`: one diffrax solve for each
-chain, all in one program.
+"""From a stochastic equation and its starts to a `DiffusionResult`.
+
+One diffrax solve for each chain, all in one program.
 """
 
 import dataclasses
 import math
 from itertools import pairwise
-from typing import Any
+from typing import TypeVar
 
 import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jax.typing import DTypeLike
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
 from ..checks import is_traced
+from ..energies import Energy
 from ..errors import InputError, PrecisionError
-from .langevin_process import EulerThen, Path
+from ..status import Status
+from .flow_options import saved_times
+from .langevin_process import AbstractProcess, EulerThen, Path, State
 
-
-class DiffusionStatus(eqx.Enumeration):
-    """Why a chain ended. ``DiffusionStatus[status]`` is the sentence."""
-
-    reached_t1: Any = "The chain reached t1."
-    crossed: Any = (
-        "det W changed sign, which the exact process at depth = math.inf cannot do: take a smaller "
-        "dt."
-    )
-    failed: Any = (
-        "The chain left the floating-point range (or balance): W or E′(W) was not finite, or dt is "
-        "too large."
-    )
-    solver: Any = "The solver gave up before t1: max_steps was reached, or steps vanished."
+Leaf = TypeVar("Leaf")
 
 
 class DiffusionResult(eqx.Module):
-    """What `brownian`, `langevin` and `factor_langevin` return.
+    """The result of `brownian`, `langevin` and `factor_langevin`.
 
     - ``ts``, ``W``, ``energy`` (None for Brownian motion), ``log_singular_values`` (descending),
       ``det_sign`` (±1): one per saved time; the last point alone, without that axis, where no
       ``saveat`` was given. Several chains are one leading axis of everything. What a chain did not
       reach is infinite, its ``ts`` too. Time as in [CMV].
-    - ``status``: a `DiffusionStatus` for each chain; ``converged`` says whether it reached t1.
+    - ``status``: a code of `Status` for each chain; ``converged`` says whether it reached t1.
     - ``factors``: the last factors (upstairs only).
     """
 
@@ -50,7 +42,7 @@ class DiffusionResult(eqx.Module):
     energy: Float[Array, "*t"] | None
     log_singular_values: Float[Array, "*t d"]
     det_sign: Float[Array, "*t"]
-    status: Any
+    status: Array
     factors: tuple[Array, ...] | None = None
 
     @property
@@ -60,15 +52,15 @@ class DiffusionResult(eqx.Module):
     @property
     def converged(self) -> Array:
         """Whether the chain reached t1."""
-        return self.status == DiffusionStatus.reached_t1
+        return Status.succeeded(self.status)
 
 
-class Plan(eqx.Module):
-    """When to step, what to save, and what is handed to diffrax."""
+class DiffusionPlan(eqx.Module):
+    """The steps, the times to save, and the options of diffrax."""
 
-    t0: Any
-    t1: Any
-    dt: Any
+    t0: ArrayLike
+    t1: ArrayLike
+    dt: ArrayLike
     saveat: dfx.SaveAt | None
     solver: dfx.AbstractSolver | None
     controller: dfx.AbstractStepSizeController | None
@@ -79,17 +71,17 @@ class Plan(eqx.Module):
     @classmethod
     def of(
         cls,
-        t0: Any,
-        t1: Any,
-        dt: Any,
-        saveat: Any,
-        solver: Any,
-        controller: Any,
-        max_steps: int | None,
-        adjoint: Any,
-        noisy: bool,
-        energy: Any = None,
-    ) -> "Plan":
+        t0: ArrayLike,
+        t1: ArrayLike,
+        dt: ArrayLike,
+        saveat: ArrayLike | dfx.SaveAt | None = None,
+        solver: dfx.AbstractSolver | None = None,
+        controller: dfx.AbstractStepSizeController | None = None,
+        max_steps: int | None = None,
+        adjoint: dfx.AbstractAdjoint | None = None,
+        noisy: bool = True,
+        energy: Energy | None = None,
+    ) -> "DiffusionPlan":
         """The plan, of arguments that are checked here."""
         saveat = _checked_saveat(saveat)
         ts = None if saveat is None else saveat.subs.ts
@@ -101,7 +93,7 @@ class Plan(eqx.Module):
         ends = np.asarray([t0, t1], float)
         if not (np.isfinite(ends).all() and ends[1] > ends[0]):
             raise InputError(f"t1 must be finite and later than t0 = {ends[0]:g}, got {ends[1]:g}.")
-        if not (np.ndim(dt) == 0 and 0 < float(dt) < math.inf):
+        if not (np.ndim(dt) == 0 and 0 < float(np.asarray(dt)) < math.inf):
             raise InputError(f"dt must be one positive number, got {dt!r}.")
         if ts is not None and not (np.diff([ends[0], *np.asarray(ts), ends[1]]) >= 0).all():
             raise InputError(
@@ -115,7 +107,7 @@ class Plan(eqx.Module):
         if max_steps is not None and not (isinstance(max_steps, int) and max_steps > 0):
             raise InputError(f"max_steps must be a positive integer, got {max_steps!r}.")
         if controller is None:
-            grid = _grid(ends, None if ts is None else np.asarray(ts, float), float(dt))
+            grid = _grid(ends, None if ts is None else np.asarray(ts, float), float(np.asarray(dt)))
             with jax.ensure_compile_time_eval():  # the grid is known, also where the call is traced
                 controller = dfx.StepTo(jnp.asarray(grid))
             steps = len(controller.ts)
@@ -142,10 +134,10 @@ class Plan(eqx.Module):
             noisy,
         )
 
-    def settled(self, dtype: Any) -> "Plan":
+    def settled(self, dtype: DTypeLike) -> "DiffusionPlan":
         """The plan in the floating-point type of the state."""
 
-        def cast(x):
+        def cast(x: Leaf) -> Leaf | Array:
             return jnp.asarray(x, dtype) if isinstance(x, np.ndarray | np.generic | Array) else x
 
         with jax.ensure_compile_time_eval():
@@ -170,29 +162,26 @@ def _grid(ends: np.ndarray, ts: np.ndarray | None, dt: float) -> np.ndarray:
 
 
 @eqx.filter_jit
-def sample(process: Any, starts: Any, key: PRNGKeyArray, plan: Plan) -> DiffusionResult:
+def sample(
+    process: AbstractProcess[State], starts: State, key: PRNGKeyArray, plan: DiffusionPlan
+) -> DiffusionResult:
     """All chains, in one program: a leading axis everywhere, then one of saved times."""
     chains = jax.tree.leaves(starts)[0].shape[0]
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(
-        key, jnp.arange(chains)
-    )  # chain i is the same for any number of them
+    # Chain i is the same for any number of them.
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(chains))
     return eqx.filter_vmap(_chain, in_axes=(None, 0, 0, None))(process, starts, keys, plan)
 
 
-def _chain(process: Any, start: Any, key: Array, plan: Plan) -> DiffusionResult:
+def _chain(
+    process: AbstractProcess[State], start: State, key: Array, plan: DiffusionPlan
+) -> DiffusionResult:
     y0 = process.start(start)
     sign = process.det_sign(y0)
     shape = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), y0)
-    terms: Any = dfx.ODETerm(process.drift)
+    terms: dfx.AbstractTerm = dfx.ODETerm(process.drift)
     if plan.noisy:
         terms = dfx.MultiTerm(terms, dfx.ControlTerm(process.noise, _path(plan, shape, key)))
-    part = lambda name, default: default if plan.saveat is None else getattr(plan.saveat.subs, name)  # noqa: E731
-    wanted = {
-        "t0": part("t0", False),
-        "t1": part("t1", True),
-        "ts": part("ts", None),
-        "steps": part("steps", 0),
-    }
+    wanted = saved_times(plan.saveat)
     solution = dfx.diffeqsolve(
         terms,
         EulerThen(process.then) if plan.solver is None else plan.solver,
@@ -216,24 +205,31 @@ def _chain(process: Any, start: Any, key: Array, plan: Plan) -> DiffusionResult:
     )
     W, energy, log_s, det_sign = solution.ys[0]
     end = jax.tree.map(lambda x: x[0], solution.ys[1])
-    lost = process.is_lost(end)
-    ended = (
-        (solution.result == dfx.RESULTS.successful)
-        & ~solution.event_mask["failed"]
-        & ~solution.event_mask["crossed"]
-    )
-    status: Any = DiffusionStatus.where(ended, DiffusionStatus.reached_t1, DiffusionStatus.solver)
-    status = DiffusionStatus.where(solution.event_mask["crossed"], DiffusionStatus.crossed, status)
-    status = DiffusionStatus.where(
-        solution.event_mask["failed"] | lost, DiffusionStatus.failed, status
-    )
+    status = _status(solution, process.is_lost(end))
     factors = end if isinstance(end, tuple) else None
     return DiffusionResult(solution.ts[0], W, energy, log_s, det_sign, status, factors)
 
 
-def _path(plan: Plan, shape: Any, key: Array) -> dfx.AbstractBrownianPath:
-    """Plain increments for our own steps; the Brownian tree for a solver or a controller of the
-    user's.
+def _status(solution: dfx.Solution, lost: Array) -> Array:
+    """Why a chain ended, from diffrax's word, the events, and whether its last state is lost."""
+    events = solution.event_mask
+    assert events is not None
+    failed, crossed = events["failed"], events["crossed"]
+    ended = (solution.result == dfx.RESULTS.successful) & ~failed & ~crossed
+    status = jnp.asarray(Status.failed, jnp.int32)
+    out_of_steps = solution.result == dfx.RESULTS.max_steps_reached
+    status = jnp.where(out_of_steps, Status.max_steps, status)
+    status = jnp.where(ended, Status.reached_t1, status)
+    status = jnp.where(crossed, Status.crossed, status)
+    return jnp.where(failed | lost, Status.failed, status)
+
+
+def _path(
+    plan: DiffusionPlan, shape: PyTree[jax.ShapeDtypeStruct], key: Array
+) -> dfx.AbstractBrownianPath:
+    """Plain increments for our own steps.
+
+    The Brownian tree for a solver or a controller of the user's.
     """
     if plan.solver is None and isinstance(plan.controller, dfx.StepTo):
         return Path(shape, key)
@@ -243,17 +239,21 @@ def _path(plan: Plan, shape: Any, key: Array) -> dfx.AbstractBrownianPath:
     )
 
 
-def finish(result: DiffusionResult, single: bool, plan: Plan) -> DiffusionResult:
+def finish(result: DiffusionResult, single: bool, plan: DiffusionPlan) -> DiffusionResult:
     """Without the axes that were not asked for: of saved times, and of chains."""
     if plan.saveat is None:
-        names = ("ts", "W", "energy", "log_singular_values", "det_sign")
-        arrays: dict[str, Any] = {name: getattr(result, name) for name in names}
-        arrays = {name: None if x is None else x[:, 0] for name, x in arrays.items()}
-        result = dataclasses.replace(result, **arrays)
+        result = dataclasses.replace(
+            result,
+            ts=result.ts[:, 0],
+            W=result.W[:, 0],
+            energy=None if result.energy is None else result.energy[:, 0],
+            log_singular_values=result.log_singular_values[:, 0],
+            det_sign=result.det_sign[:, 0],
+        )
     return jax.tree.map(lambda x: x[0], result) if single else result
 
 
-def _checked_saveat(saveat: Any) -> dfx.SaveAt | None:
+def _checked_saveat(saveat: ArrayLike | dfx.SaveAt | None) -> dfx.SaveAt | None:
     if saveat is None:
         return None
     if not isinstance(saveat, dfx.SaveAt):
@@ -261,7 +261,7 @@ def _checked_saveat(saveat: Any) -> dfx.SaveAt | None:
             raise InputError(
                 f"saveat must hold at least one time, in one axis, got shape {np.shape(saveat)}."
             )
-        saveat = dfx.SaveAt(ts=saveat)
+        saveat = dfx.SaveAt(ts=saveat)  # type: ignore[arg-type]
     if not isinstance(saveat.subs, dfx.SubSaveAt) or saveat.dense:
         raise InputError("saveat must be times or a diffrax.SaveAt with t0, t1, ts or steps alone.")
     return saveat

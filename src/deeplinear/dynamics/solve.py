@@ -1,10 +1,7 @@
-"""From a chart and its vector field to a `FlowResult`: one diffrax solve, its stops, and what is
-saved along the way.
-"""
+"""From coordinates and their vector field to a `FlowResult`: one diffrax solve and its stops."""
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import diffrax as dfx
 import equinox as eqx
@@ -12,42 +9,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from ..checks import is_traced
 from ..geometry.point import LogSVD
-from .coordinates import Problem
-
-# Relative gap of neighbouring singular values from which on the SVD chart is comfortable.
-SEPARATED = 1e-2
-
-# States of up to so many numbers are stepped implicitly in the SVD chart (the Jacobian is dense).
-SMALL = 64
-
-
-def is_small(y: Any) -> bool:
-    """Whether a state is small enough for implicit steps."""
-    return sum(x.size for x in jax.tree.leaves(y)) <= SMALL
-
-
-class Status(eqx.Enumeration):
-    """Why a flow ended. ``Status[status]`` is the sentence."""
-
-    reached_t1: Any = "The flow was followed to t1."
-    energy: Any = "The energy fell to stop_energy."
-    gradient: Any = "The gradient fell to stop_gradient."
-    chart: Any = "The dense chart was left."  # internal: `gradient_flow` goes on in the SVD chart
-    max_steps: Any = (
-        "max_steps was reached before t1 or a stop: raise it, loosen rtol, or take another solver."
-    )
-    failed: Any = (
-        "The solver failed (values that are not finite, or vanishing steps): this is its last good "
-        "point."
-    )
+from ..status import Status
+from .coordinates import AbstractCoordinates, FlowProblem, State
+from .flow_options import FlowOptions
 
 
 class FlowResult(eqx.Module):
-    """What a flow returns.
+    """The result of a flow.
 
     - ``ts``, ``W``, ``energy``, ``singular_values``, ``log_singular_values``: one per saved time
       along the leading axis; the last point alone, without that axis, where no ``saveat`` was
@@ -57,7 +29,7 @@ class FlowResult(eqx.Module):
     - ``end``: the last point as a `LogSVD`, and ``t_end`` its time:
       ``gradient_flow(energy, result.end, …)`` goes on from there.
     - ``factors``: the last factors (upstairs only).
-    - ``status``: a `Status`; ``converged`` says whether the flow ended as asked, at t1 or at a
+    - ``status``: a code of `Status`; ``converged``: whether the flow ended as asked, at t1 or at a
       stop.
     - ``stats``: the numbers of steps, in all and in each chart.
     """
@@ -68,8 +40,8 @@ class FlowResult(eqx.Module):
     log_singular_values: Float[Array, "*t k"]
     end: LogSVD
     t_end: Float[Array, ""]
-    status: Any
-    stats: dict[str, Any]
+    status: Array
+    stats: dict[str, Array | int]
     factors: tuple[Array, ...] | None = None
 
     @property
@@ -79,16 +51,13 @@ class FlowResult(eqx.Module):
     @property
     def converged(self) -> Array:
         """Whether the flow ended as asked: at t1 or at a stop."""
-        return (
-            (self.status == Status.reached_t1)
-            | (self.status == Status.energy)
-            | (self.status == Status.gradient)
-        )
+        return Status.succeeded(self.status)
 
 
 class Stops(eqx.Module):
-    """The thresholds of the stops, where asked for, and how many singular values must separate
-    before the dense chart is left.
+    """The thresholds of the stops that were asked for.
+
+    And how many singular values must separate before the dense chart is left.
     """
 
     energy: Array | None
@@ -97,107 +66,67 @@ class Stops(eqx.Module):
     separation: float = eqx.field(static=True, default=0.0)
     smallest_dense: float = eqx.field(static=True, default=0.0)
 
-    def distances(self, chart: Any, y: Any, problem: Problem) -> Array:
-        """(energy, gradient, chart): positive before the stop, zero at it, infinite for a stop that
-        was not asked for.
+    @property
+    def watched(self) -> bool:
+        """Whether there is any stop."""
+        return self.energy is not None or self.gradient is not None or self.leave_dense > 0
+
+    def distances(self, chart: AbstractCoordinates[State], y: State, problem: FlowProblem) -> Array:
+        """(energy, gradient, chart): positive before the stop, zero at it.
+
+        Infinite for a stop that was not asked for.
         """
-        out: list[Any] = [jnp.inf, jnp.inf, jnp.inf]
+        out: list[ArrayLike] = [jnp.inf, jnp.inf, jnp.inf]
         if self.energy is not None:
             out[0] = problem.energy(chart.matrix(y)).reshape(()) / self.energy - 1
         if self.gradient is not None:
             out[1] = stationarity(chart, y, problem) / self.gradient - 1
         if self.leave_dense:
-            log_s = jnp.log(jnp.linalg.svd(y, compute_uv=False))[: self.leave_dense]
+            s = jnp.linalg.svd(chart.matrix(y), compute_uv=False)
+            # only the singular values that the start has; the others are rounding noise
+            log_s = jnp.log(s)[: self.leave_dense]
             small = log_s[-1] - log_s[0] - jnp.log(self.smallest_dense)
+            # positive while some pair is too close and none is too small for dense arithmetic
             out[2] = jnp.minimum(self.separation - smallest_gap(log_s), small)
         return jnp.stack([jnp.asarray(x, problem.nu.dtype) for x in out])
 
 
 def smallest_gap(log_s: Array) -> Array:
-    """Smallest relative gap of neighbours in a descending spectrum; ∞ for a single singular
-    value.
-    """
+    """Smallest relative gap of neighbours in a descending spectrum; ∞ for one singular value."""
     return jnp.min(log_s[:-1] - log_s[1:], initial=jnp.inf)
 
 
-def stationarity(chart: Any, y: Any, problem: Problem) -> Array:
-    """‖grad E_λ‖_g / ‖W‖_F^{1−1/N}, or / (mean ‖W_p‖_F)^{N−1} upstairs: what ``stop_gradient``
-    bounds.
-    """
-    if chart.name == "factors":  # their product may vanish where they do not
-        size = jnp.mean(jnp.stack([jnp.linalg.norm(W) for W in y])) ** (len(y) - 1)
-    else:
-        size = jnp.linalg.norm(chart.matrix(y)) ** (1 - problem.nu)
-    return jnp.sqrt(jnp.maximum(chart.slope(y, problem), 0.0)) / size
-
-
-class Options(eqx.Module):
-    """Everything that is handed to diffrax. A tolerance that is None is the chart's own."""
-
-    t0: Array
-    t1: Array
-    saveat: dfx.SaveAt | None
-    rtol: float = eqx.field(static=True)
-    atol: float | None
-    solver: dfx.AbstractSolver | None
-    controller: dfx.AbstractStepSizeController | None
-    max_steps: int = eqx.field(static=True)
-    adjoint: dfx.AbstractAdjoint
-
-    def step_control(self, chart: Any, y0: Any) -> dfx.AbstractStepSizeController:
-        if self.controller is not None:
-            return self.controller
-        atol = self.rtol * chart.scale(y0) if self.atol is None else self.atol
-        return dfx.PIDController(rtol=self.rtol, atol=atol)
-
-    def stepper(self, chart: Any, y0: Any) -> dfx.AbstractSolver:
-        """The user's solver, or an implicit one where it is cheap and its Jacobian is safe
-        (not through an SVD).
-        """
-        if self.solver is not None:
-            return self.solver
-        if self.rtol < 1e-8:
-            return dfx.Dopri8()
-        if chart.name == "svd" and is_small(y0):
-            return dfx.Kvaerno3() if self.rtol >= 1e-6 else dfx.Kvaerno5()
-        return dfx.Tsit5()
-
-    def part(self, name: str, default: Any) -> Any:
-        """A field of the user's SaveAt, or ``default`` where none was given."""
-        return default if self.saveat is None else getattr(self.saveat.subs, name)
+def stationarity(chart: AbstractCoordinates[State], y: State, problem: FlowProblem) -> Array:
+    """‖grad E_λ‖_g relative to `AbstractCoordinates.size`: ``stop_gradient`` bounds it."""
+    slope = chart.slope(y, problem)
+    return jnp.sqrt(jnp.maximum(slope, 0.0)) / chart.size(y, problem)
 
 
 @eqx.filter_jit
 def integrate(
-    chart: Any, problem: Problem, y0: Any, stops: Stops, options: Options, last: bool = True
+    chart: AbstractCoordinates[State],
+    problem: FlowProblem,
+    y0: State,
+    stops: Stops,
+    options: FlowOptions,
+    last: bool = True,
 ) -> FlowResult:
-    """Follow one chart from y0 to t1, a stop, or the step limit. ``last``: whether t1 belongs to
-    what is saved.
+    """Follow one chart from y0 to t1, a stop, or the step limit.
+
+    ``last``: whether t1 is saved.
     """
+    observe = _observer(chart)
 
-    def observe(t: Array, y: Any, args: Problem) -> tuple[Array, Array, Array]:
-        W, log_s = chart.matrix(y), chart.to_svd(y).log_s
-        missing = min(W.shape) - log_s.size
-        log_s = jnp.concatenate([log_s, jnp.full(missing, args.log_bulk, log_s.dtype)])
-        return W, args.energy(W).reshape(()), log_s
-
-    def distance(t: Array, y: Any, args: Problem, **_: Any) -> Array:
+    def distance(t: ArrayLike, y: State, args: FlowProblem, **_: object) -> Array:
         return jnp.min(stops.distances(chart, y, args))
 
-    watch = stops.energy is not None or stops.gradient is not None or stops.leave_dense > 0
     event, t1 = None, options.t1
-    if watch:
+    if stops.watched:
         # flip=True: the distance goes from positive to negative.
         event = dfx.Event(distance, optx.Bisection(rtol=1e-8, atol=1e-8, flip=True))  # type: ignore[call-arg]
-        t1 = jnp.where(
-            distance(options.t0, y0, problem) <= 0, options.t0, t1
-        )  # the start meets a stop already
-    wanted = {
-        "t0": options.part("t0", False),
-        "t1": options.part("t1", True) and last,
-        "ts": options.part("ts", None),
-        "steps": options.part("steps", 0),
-    }
+        # The start may meet a stop already.
+        t1 = jnp.where(distance(options.t0, y0, problem) <= 0, options.t0, t1)
+    wanted = options.wanted(last)
     asked = wanted["ts"] is not None or wanted["t0"] or wanted["t1"] or wanted["steps"]
     saved = [dfx.SubSaveAt(fn=observe, **wanted)] if asked else []
     solution = dfx.diffeqsolve(
@@ -217,23 +146,12 @@ def integrate(
         throw=False,
     )
     t_end, y_end = solution.ts[-1][0], jax.tree.map(lambda x: x[0], solution.ys[-1])
-    distances = stops.distances(chart, y_end, problem)
-    # The event says so even where rounding of E keeps the root find from its last digits.
-    stopped = solution.event_mask | (jnp.min(distances) <= 0) if watch else False
-    broken = (
-        jnp.any(jnp.isnan(distances)) if watch else False
-    )  # NaN is no stop, though a sign change
-    reason = jnp.argmin(distances)
-    status: Any = Status.where(
-        solution.result == dfx.RESULTS.max_steps_reached, Status.max_steps, Status.failed
-    )
-    status = Status.where(solution.result == dfx.RESULTS.successful, Status.reached_t1, status)
-    for i, stop in enumerate((Status.energy, Status.gradient, Status.chart)):
-        status = Status.where(stopped & (reason == i), stop, status)
-    status = Status.where(broken, Status.failed, status)
-    ts, (W, energy, log_s) = (
-        (solution.ts[0], solution.ys[0]) if saved else _nothing(observe, t_end, y_end, problem)
-    )
+    if saved:
+        ts, (W, energy, log_s) = solution.ts[0], solution.ys[0]
+    else:  # arrays with no row
+        nothing = jax.tree.map(lambda x: x[None][:0], (t_end, observe(t_end, y_end, problem)))
+        ts, (W, energy, log_s) = nothing
+    steps = solution.stats["num_steps"]
     return FlowResult(
         ts=ts,
         W=W,
@@ -241,17 +159,44 @@ def integrate(
         log_singular_values=log_s,
         end=chart.to_svd(y_end),
         t_end=t_end,
-        status=status,
-        stats={"steps": solution.stats["num_steps"], chart.name: solution.stats["num_steps"]},
-        factors=y_end if chart.name == "factors" else None,
+        status=_status(solution, stops.distances(chart, y_end, problem), stops.watched),
+        stats={"steps": steps, chart.name: steps},
+        factors=chart.factors(y_end),
     )
 
 
-def _nothing(
-    observe: Callable, t: Array, y: Any, problem: Problem
-) -> tuple[Array, tuple[Array, ...]]:
-    """What a solve saves that is not asked to save anything: arrays with no row."""
-    return jax.tree.map(lambda x: x[None][:0], (t, observe(t, y, problem)))
+def _observer(
+    chart: AbstractCoordinates[State],
+) -> Callable[[ArrayLike, State, FlowProblem], tuple[Array, Array, Array]]:
+    """(W, E, log σ) of a state.
+
+    Singular values that a chart of low rank does not have are the bulk.
+    """
+
+    def observe(t: ArrayLike, y: State, args: FlowProblem) -> tuple[Array, Array, Array]:
+        W, log_s = chart.matrix(y), chart.to_svd(y).log_s
+        missing = min(W.shape) - log_s.size
+        log_s = jnp.concatenate([log_s, jnp.full(missing, args.log_bulk, log_s.dtype)])
+        return W, args.energy(W).reshape(()), log_s
+
+    return observe
+
+
+def _status(solution: dfx.Solution, distances: Array, watched: bool) -> Array:
+    """Why the solve ended, from diffrax's word and the distances from the stops at the end."""
+    status = jnp.asarray(Status.failed, jnp.int32)
+    out_of_steps = solution.result == dfx.RESULTS.max_steps_reached
+    status = jnp.where(out_of_steps, Status.max_steps, status)
+    status = jnp.where(solution.result == dfx.RESULTS.successful, Status.reached_t1, status)
+    if not watched or solution.event_mask is None:
+        return status
+    # The event says so even where rounding of E keeps the root find from its last digits.
+    stopped = solution.event_mask | (jnp.min(distances) <= 0)
+    reason = jnp.argmin(distances)
+    for i, stop in enumerate((Status.energy, Status.gradient, Status.chart)):
+        status = jnp.where(stopped & (reason == i), stop, status)
+    # NaN is no stop, though a sign change.
+    return jnp.where(jnp.any(jnp.isnan(distances)), Status.failed, status)
 
 
 def join(first: FlowResult, second: FlowResult) -> FlowResult:
@@ -270,9 +215,10 @@ def join(first: FlowResult, second: FlowResult) -> FlowResult:
     )
 
 
-def finish(result: FlowResult, options: Options) -> FlowResult:
-    """Drop the saved times that were not reached, and the time axis where nothing was asked to be
-    saved.
+def finish(result: FlowResult, options: FlowOptions) -> FlowResult:
+    """The result without saved times that were not reached.
+
+    And without the time axis where no times were asked for.
     """
     names = ("ts", "W", "energy", "log_singular_values")
     arrays = {name: getattr(result, name) for name in names}

@@ -1,5 +1,4 @@
-"""Experiments of the literature, each by one command, and sweeps over grids of settings that
-survive failures.
+"""Experiments of the literature, each by one command, and sweeps that survive failures.
 
 Needs ``pip install 'deeplinear[experiments]'`` (xarray, zarr, dask).
 """

@@ -1,6 +1,4 @@
-"""Pages of experiments: one file each, with its picture inside, so that it can be sent and opened
-anywhere.
-"""
+"""Pages of experiments: one file each, picture included, which can be sent and opened anywhere."""
 
 import base64
 import html
@@ -22,10 +20,13 @@ _MORE_CSS = """
 main { overflow-wrap: anywhere; }
 h2 { margin-top: 34px; padding-top: 18px; }
 table.pairs, table.data { width: auto; } table.data th, table.data td { text-align: left; }
-table.data td:last-child { white-space: normal; } table.pairs td { white-space: normal; vertical-align: top; text-align: left; }
+table.data td:last-child { white-space: normal; }
+table.pairs td { white-space: normal; vertical-align: top; text-align: left; }
 table.pairs td:first-child { color: #5a6875; white-space: nowrap; }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 26px; margin-top: 28px; }
-.card img { width: 100%; height: 210px; object-fit: contain; background: #fff; border: 1px solid #e3e8ec; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 26px;
+  margin-top: 28px; }
+.card img { width: 100%; height: 210px; object-fit: contain; background: #fff;
+  border: 1px solid #e3e8ec; }
 .card a { color: inherit; text-decoration: none; } .card b { display: block; margin-top: 8px; }
 .failed { background: #fdf0e7; border-left: 4px solid #d55e00; padding: 10px 16px; }
 pre { background: #f0f2f4; padding: 10px 14px; overflow-x: auto; font-size: 13.5px; }
@@ -39,15 +40,13 @@ def experiment_page(
     png: bytes,
     manifest: Mapping[str, Any],
 ) -> str:
-    """The page of one experiment: what it is, its figure, the numbers beside it, settings and
-    manifest.
-    """
-    image = base64.b64encode(png).decode()
+    """The page of one experiment: description, figure, numbers, settings and manifest."""
+    image, title = base64.b64encode(png).decode(), html.escape(experiment.title)
     parameters = json.loads(ds.attrs["parameters"])
     lead, *rest = prose(experiment.doc)
     sections = [
         lead,
-        f'<figure><img src="data:image/png;base64,{image}" alt="{html.escape(experiment.title)}"></figure>',
+        f'<figure><img src="data:image/png;base64,{image}" alt="{title}"></figure>',
         "<h2>Numbers</h2>" + pairs(summary) if summary else "",
         "<h2>About this experiment</h2>" + "".join(rest) if rest else "",
         "<h2>Settings</h2>" + pairs(parameters),
@@ -82,7 +81,8 @@ def document(title: str, subtitle: str, sections: Sequence[str]) -> str:
     from .. import __version__
 
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{html.escape(title)}</title><style>{CSS}{_MORE_CSS}</style></head>
 <body><main>
 <h1>{html.escape(title)}</h1>
@@ -93,8 +93,7 @@ def document(title: str, subtitle: str, sections: Sequence[str]) -> str:
 
 
 def prose(doc: str) -> list[str]:
-    """A docstring as HTML, one element for each paragraph or list; ``code``, *emphasis* and
-    **bold** are kept.
+    """A docstring as HTML, an element for each paragraph or list, with code, emphasis and bold.
 
     >>> from deeplinear.experiments.page import prose
     >>> prose("A *fine* title.\\n\\n- one ``x``\\n- two")
@@ -129,7 +128,7 @@ def pairs(values: Mapping[str, Any]) -> str:
     return f'<table class="pairs">{rows}</table>'
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{html.escape(str(k))} {_value(v)}" for k, v in value.items())
     if isinstance(value, list | tuple):

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..progress import Progress, ProgressCallback, Stopped
 from ..results.suggest import nearest
 from . import figures
 
@@ -15,14 +16,10 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-Progress = Callable[[float, str], None]
-
 
 @dataclass(frozen=True)
 class Experiment:
-    """One module of ``figures``: what it simulates, with which settings, and how its dataset is
-    drawn.
-    """
+    """One module of ``figures``: its settings, what it simulates, and how its dataset is drawn."""
 
     name: str
     title: str
@@ -34,17 +31,20 @@ class Experiment:
     summary: "Callable[[xr.Dataset], dict[str, str | float]]"
 
     def settings(self, smoke: bool) -> dict[str, Any]:
-        """The keyword arguments of `simulate`: FULL, or SMOKE in its place (what SMOKE does not
-        name is as in FULL).
-        """
+        """The keyword arguments of `simulate`: FULL, or FULL updated by SMOKE."""
         return {**self.full, **self.smoke} if smoke else dict(self.full)
 
-    def run(self, *, smoke: bool, seed: int, progress: Progress | None = None) -> "xr.Dataset":
-        """Simulate; ``progress`` is handed on to those that report."""
-        extra: dict[str, Any] = (
-            {"progress": progress} if "progress" in _parameters(self.simulate) else {}
-        )
-        return self.simulate(seed=seed, **self.settings(smoke), **extra)
+    def run(
+        self, *, smoke: bool, seed: int, progress: ProgressCallback | None = None
+    ) -> "xr.Dataset":
+        """Simulate; ``progress`` is passed to a ``simulate`` that reports.
+
+        **Raises** `Stopped` if ``progress`` returns True: half a dataset would be misread.
+        """
+        reporting: dict[str, ProgressCallback | None] = {}
+        if "progress" in _parameters(self.simulate):
+            reporting["progress"] = None if progress is None else _or_stop(progress)
+        return self.simulate(seed=seed, **self.settings(smoke), **reporting)
 
 
 def experiment_names() -> list[str]:
@@ -60,8 +60,9 @@ def experiment_names() -> list[str]:
 
 
 def load_experiment(name: str) -> Experiment:
-    """The experiment of that name; `InputError` names the nearest one if there is none, or what its
-    module lacks.
+    """The experiment of that name.
+
+    **Raises** `InputError` with the nearest name if there is none, or with what its module lacks.
     """
     known = experiment_names()
     if name not in known:
@@ -90,6 +91,16 @@ def load_experiment(name: str) -> Experiment:
         module.draw,
         getattr(module, "summary", lambda ds: {}),
     )
+
+
+def _or_stop(progress: ProgressCallback) -> ProgressCallback:
+    """``progress``, which raises where it asks for an end."""
+
+    def call(state: Progress) -> None:
+        if progress(state):
+            raise Stopped("the callback asked for an end")
+
+    return call
 
 
 def _parameters(function: Callable[..., Any]) -> list[str]:

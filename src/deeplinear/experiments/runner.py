@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from ..atomic import write_atomically
 from ..errors import InputError
+from ..progress import ProgressCallback
 from ..results.manifest import command, machine, now, read_manifest, versions, write_manifest
 from ..results.parameters import differences, encode
 from ..results.schema import label
 from ..results.store import load_dataset, open_dataset, save_dataset
 from .page import experiment_page
-from .registry import Experiment, Progress
+from .registry import Experiment
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +28,7 @@ def run_experiment(
     smoke: bool = False,
     seed: int = 0,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> bool:
     """Simulate into ``out``/NAME and draw; False if a dataset of the same settings is there, which
     is kept.
@@ -69,9 +70,7 @@ def run_experiment(
 
 
 def draw_experiment(experiment: Experiment, folder: Path) -> list[Path]:
-    """PNG, SVG and page from the dataset in ``folder``, without computing anything again; returns
-    their paths.
-    """
+    """Draw PNG, SVG and page from the dataset in ``folder``; returns their paths."""
     ds = load_dataset(folder / DATA)
     if ds.attrs["name"] != experiment.name:
         raise InputError(
@@ -89,9 +88,7 @@ def draw_experiment(experiment: Experiment, folder: Path) -> list[Path]:
 
 
 def picture(figure: "Figure", suffix: str) -> bytes:
-    """The figure as bytes, the same bytes for the same figure (no date inside, no random
-    identifiers).
-    """
+    """The figure as bytes: the same for the same figure, without date or random identifiers."""
     import matplotlib as mpl
 
     buffer = io.BytesIO()

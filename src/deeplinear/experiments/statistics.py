@@ -1,12 +1,10 @@
-"""Statistics of experiments: intervals by the bootstrap, laws tilted by a predictor, choices among
-alternatives.
+"""Statistics of experiments: bootstrap intervals, tilted laws, choices among alternatives.
 
 NumPy arrays in, numbers out. "Gain" is always log likelihood per observation above that of the
 reference, in nats.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +18,7 @@ Floats = NDArray[np.float64]
 
 def bootstrap_interval(
     values: ArrayLike,
-    statistic: Callable[[Floats, int], Any] = lambda x, axis: np.mean(x, axis=axis),
+    statistic: Callable[[Floats, int], ArrayLike] = lambda x, axis: np.mean(x, axis=axis),
     *,
     level: float = 0.95,
     draws: int = 2000,
@@ -48,7 +46,7 @@ def bootstrap_interval(
     if x.size < 2:
         return float("nan"), float("nan")
     index = np.random.default_rng(seed).integers(x.size, size=(draws, x.size))
-    low, high = np.quantile(statistic(x[index], 1), [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(np.asarray(statistic(x[index], 1)), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
@@ -98,8 +96,11 @@ def tilt(values: ArrayLike, grid: ArrayLike, weights: ArrayLike) -> float:
     if target <= f.min():
         return float("-inf")
 
+    log_w = np.log(w)
+
     def excess(s: float) -> float:
-        return float(softmax(s * f + np.log(w)) @ f) - target
+        # a plain sum: BLAS would start threads for a dot product of this length
+        return float(np.sum(softmax(s * f + log_w) * f)) - target
 
     edge = 1 / spread
     while excess(-edge) > 0 or excess(edge) < 0:

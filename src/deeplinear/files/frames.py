@@ -3,19 +3,22 @@
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
 from .table import Table
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 @dataclass
 class FrameTable(Table):
     """A data frame; a leading column of text is taken for row labels, as in CSV."""
 
-    frame: Any  # pandas.DataFrame; pandas is an optional dependency
+    frame: "pd.DataFrame"  # pandas is an optional dependency
     columns: list[int]  # positions of the numeric columns
     suffixes: tuple[str, ...]
 

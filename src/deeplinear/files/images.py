@@ -5,7 +5,7 @@ keep every bit.
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -34,7 +34,7 @@ class ImageTable(Table):
     kind: ClassVar[str] = "image"
     pixels: np.ndarray  # h × w × c without alpha, in the image's own type
     alpha: np.ndarray | None  # h × w, 8 bits
-    info: dict[str, Any]  # colour profile and resolution, written back
+    info: dict[str, object]  # colour profile and resolution, written back
     suffixes: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -84,7 +84,7 @@ class ImageTable(Table):
         stacked = np.concatenate(layers, axis=2)
         image = Image.fromarray(stacked[:, :, 0] if stacked.shape[2] == 1 else stacked)
         buffer = io.BytesIO()
-        options: dict[str, Any] = {"lossless": True, "exact": True} if suffix == ".webp" else {}
+        options = {"lossless": True, "exact": True} if suffix == ".webp" else {}
         kind = {".png": "PNG", ".webp": "WEBP"}.get(suffix, "TIFF")
         image.save(buffer, format=kind, **self.info, **options)
         return buffer.getvalue()
@@ -117,7 +117,7 @@ def read_image(path: Path) -> ImageTable:
             f"INPUT: '{path}' is a colour image with 16 bits per channel, which Pillow cuts to 8; "
             "save it with 8 bits per channel, or as .npy."
         )
-    info: dict[str, Any] = {
+    info: dict[str, object] = {
         key: image.info[key] for key in ("icc_profile", "dpi", "exif") if key in image.info
     }
     image = _plain_mode(image, path)

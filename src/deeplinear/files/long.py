@@ -1,42 +1,41 @@
-"""Long data: files that list observed entries (row id, column id, value), read in pieces."""
+"""Long data: files that list observed entries (row id, column id, value), read in pieces.
 
-import csv
-import io
-from collections.abc import Iterator
+Each id is numbered once, while the file is read (`deeplinear.completion.data.ids.IdEncoder`), and
+the estimators take the result as it is.
+"""
+
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
+from ..completion.data.entries import Entries
+from ..completion.data.ids import IdEncoder
 from ..errors import InputError
+from . import long_matrix, long_parquet, long_text
+from .columns import Source
+from .long_matrix import is_sparse, read_matrix
+from .long_parquet import open_parquet, parquet_columns
+from .long_text import first_line, open_text
 
-CHUNK = 1 << 16  # lines at a time
-_TEXT, _FRAME = (".csv", ".tsv", ".txt", ".dat"), (".parquet", ".pq")
-_MATRIX = (".mtx", ".npz")
-SUFFIXES = (*_TEXT, *_FRAME, *_MATRIX)
+SUFFIXES = (*long_text.SUFFIXES, *long_parquet.SUFFIXES, *long_matrix.SUFFIXES)
 
 
 @dataclass(frozen=True)
-class Long:
-    """Entries of a file: codes 0, 1, … with the ids that they stand for (int64, or text), and
-    values.
+class Triples(Entries):
+    """The entries of a file, which `DeepMatrixCompletion.fit` takes, and its columns' names.
 
-    ``row_ids`` is None where the file is a matrix whose rows are known by position; ``shape`` is
-    its size then.
+    Of a matrix the ids are positions from 0.
     """
 
-    rows: np.ndarray
-    cols: np.ndarray
-    values: np.ndarray
-    row_ids: np.ndarray | None
-    col_ids: np.ndarray | None
     names: tuple[str, ...]
-    shape: tuple[int, int]
-    headless: bool = False  # whether the file's first line is an entry already
+    no_header: bool = False  # whether the file's first line is an entry already
 
-    def __len__(self) -> int:
-        return len(self.values)
+    @property
+    def positional(self) -> bool:
+        """Whether the file is a matrix, whose rows and columns are known by position."""
+        return self.row_ids.positional
 
     def describe(self) -> str:
         m, n = self.shape
@@ -44,418 +43,122 @@ class Long:
             f"{len(self):,} entries of a {m:,} × {n:,} matrix ({len(self) / (m * n):.2%} observed)"
         )
 
-    def training(self) -> Any:
-        """What `DeepMatrixCompletion.fit` takes: a sparse matrix, or (row ids, column ids,
-        values).
-        """
-        if self.row_ids is None or self.col_ids is None:
-            from scipy import sparse
 
-            return sparse.coo_array((self.values, (self.rows, self.cols)), shape=self.shape)
-        return self.row_ids[self.rows], self.col_ids[self.cols], self.values
+def is_long(path: Path) -> bool:
+    """Whether a file of this type cannot be a table: MatrixMarket, or an archive of SciPy's."""
+    return path.suffix.lower() == ".mtx" or (path.suffix.lower() == ".npz" and is_sparse(path))
 
 
-class _Encoded:
-    """A column of few distinct texts: its dictionary, looked up once, and the codes."""
-
-    def __init__(self, texts: list[str], codes: np.ndarray) -> None:
-        self.texts, self.places = texts, codes
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-
-class _Side:
-    """Ids seen so far, numbered in order of appearance."""
-
-    def __init__(self) -> None:
-        self.index: dict[str, int] = {}
-
-    def codes(self, texts: "list[str] | _Encoded") -> np.ndarray:
-        if isinstance(texts, _Encoded):
-            return self.codes(texts.texts)[texts.places]
-        index = self.index
-        return np.fromiter(
-            (index.setdefault(text, len(index)) for text in texts), np.int32, len(texts)
-        )
-
-    def ids(self) -> np.ndarray:
-        """Integers where every id is written as one (no leading zeros), else the texts."""
-        texts = list(self.index)
-        try:
-            numbers = [int(text) for text in texts]
-        except ValueError:
-            numbers = []
-        plain = all(str(number) == text for number, text in zip(numbers, texts, strict=False))
-        if numbers and plain and max(abs(number) for number in numbers) < 2**63:
-            return np.array(numbers, dtype=np.int64)
-        return np.fromiter(texts, dtype=object, count=len(texts))
-
-
-def is_long(path: Path, rows: str | None, cols: str | None, values: str | None) -> bool:
-    """Whether to read ``path`` as long data: its columns were named, or its type holds nothing
-    else.
-    """
-    if rows is not None or cols is not None or values is not None:
-        return True
-    return path.suffix.lower() == ".mtx" or (path.suffix.lower() == ".npz" and _is_sparse(path))
+def column_names(path: Path) -> list[str]:
+    """The cells of the first line of a text file, the columns of a Parquet file, [] of a matrix."""
+    _check_file(path)
+    suffix = path.suffix.lower()
+    if suffix in long_matrix.SUFFIXES:
+        return []
+    return parquet_columns(path) if suffix in long_parquet.SUFFIXES else first_line(path)
 
 
 def read_long(
-    path: Path,
+    path: str | Path,
     rows: str | None = None,
     cols: str | None = None,
     values: str | None = None,
     *,
+    dtype: DTypeLike = np.float64,
     pairs: bool = False,
-    headless: bool | None = None,
-) -> Long:
-    """Observed entries of a CSV, TSV, ``::``-separated or Parquet file, a MatrixMarket file or a
-    sparse ``.npz``.
+    no_header: bool | None = None,
+) -> Triples:
+    """Observed entries of a text file, a Parquet file, a MatrixMarket file or a sparse ``.npz``.
 
     ``rows``, ``cols``, ``values`` name columns by their heading or number (from 1); in files
     without a heading by number. By default the first three. With ``pairs`` only ids are read, and
-    the values are 0. Whether a text file begins with an entry is told by ``headless``, or by its
-    first line: one with a number in the last of these columns is no heading. Text files and Parquet
-    are read in pieces: memory is that of the entries (16 bytes each) and of the distinct ids.
+    the values are 0. A text file (CSV, TSV, separated by ``::``, ``;`` or blanks) begins with an
+    entry if ``no_header`` says so, or by default if the last of these columns is a number in its
+    first line. Ids that are plain integers throughout are int64, others text; integers are
+    numbered in increasing order, texts in order of appearance. ``dtype`` is float64 or float32.
 
-    **Raises** `InputError` that names the line of a value that is missing, infinite or no number,
-    and of a missing id.
+    **Memory**: two positions and a value per entry (16 bytes, in float32 12), and while reading
+    the distinct ids, one piece of the file, and for text (whose length is not known before) up to
+    half as much again. The columns of the file are never held.
+
+    **Raises** `InputError` that names the line or row of a value that is missing, infinite or not
+    a number, and of a missing id.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "ratings.csv"
+    ...     _ = path.write_text("who,what,stars\\n9,b,1\\n7,a,2.5\\n")
+    ...     found = read_long(path)
+    >>> found.row_ids.labels.tolist(), found.rows.tolist(), found.values.tolist(), found.names
+    ([7, 9], [1, 0], [1.0, 2.5], ('who', 'what', 'stars'))
     """
-    if not path.is_file():
-        raise InputError(f"INPUT: '{path}' does not exist or is a folder; check the name.")
+    path, dtype = Path(path), np.dtype(dtype)
+    names: tuple[str, ...] = ("row", "column", "value")
     suffix = path.suffix.lower()
-    if suffix in _MATRIX:
+    if dtype not in (np.float32, np.float64):
+        raise InputError(f"dtype must be float32 or float64, got {dtype}.")
+    _check_file(path)
+    if suffix in long_matrix.SUFFIXES:
         if (rows, cols, values) != (None, None, None):
             raise InputError(
                 f"--rows, --cols, --values: '{path}' is a matrix and has no named columns; leave "
                 "them out."
             )
-        return _read_matrix(path)
-    if suffix not in _TEXT + _FRAME:
-        raise InputError(
-            f"INPUT: '{path}' is of the unknown type '{suffix}'; give one of {', '.join(SUFFIXES)}."
-        )
-    wanted = (rows, cols) if pairs else (rows, cols, values)
-    pieces = (
-        _parquet_pieces(path, wanted) if suffix in _FRAME else _text_pieces(path, wanted, headless)
-    )
-    names, headless = next(pieces)
-    sides = _Side(), _Side()
-    parts: tuple[list[Any], list[Any], list[Any]] = [], [], []
-    for row_texts, col_texts, numbers in pieces:
-        parts[0].append(sides[0].codes(row_texts))
-        parts[1].append(sides[1].codes(col_texts))
-        parts[2].append(numbers)
-    if not parts[2]:
-        raise InputError(f"INPUT: '{path}' has no entries; give at least one line of data.")
-    row_codes, col_codes, number = (np.concatenate(part) for part in parts)
-    ids = sides[0].ids(), sides[1].ids()
-    return Long(row_codes, col_codes, number, *ids, names, (len(ids[0]), len(ids[1])), headless)
-
-
-def _column(name: str | None, default: int, header: list[str], argument: str, path: Path) -> int:
-    """Position of a column that is named by its heading or its number."""
-    if name is None:
-        position = default
-    elif name in header:
-        return header.index(name)
-    elif name.isdigit() and int(name) > 0:
-        position = int(name) - 1
+        found = read_matrix(path, dtype)
+        no_header = False
     else:
+        encoders = IdEncoder(), IdEncoder()
+        wanted = (rows, cols) if pairs else (rows, cols, values)
+        if suffix in long_parquet.SUFFIXES:
+            source = open_parquet(path, wanted, encoders)
+        else:
+            source = open_text(path, wanted, no_header, encoders)
+        found = _gathered(source, encoders, dtype)
+        names, no_header = source.names, source.no_header
+    if not len(found):
+        raise InputError(f"INPUT: '{path}' has no entries; give at least one line of data.")
+    if not np.isfinite(found.values).all():  # the readers refuse infinite values
+        raise InputError(f"INPUT: '{path}' has values beyond {dtype}; read it in float64.")
+    parts = found.rows, found.cols, found.values, found.row_ids, found.col_ids
+    return Triples(*parts, names, bool(no_header))
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"INPUT: '{path}' does not exist or is a folder; check the name.")
+    if path.suffix.lower() not in SUFFIXES:
         raise InputError(
-            f"{argument}: '{path}' has no column '{name}'; it has "
-            f"{', '.join(map(repr, header[:8]))}."
+            f"INPUT: '{path}' is of the unknown type '{path.suffix.lower()}'; give one of "
+            f"{', '.join(SUFFIXES)}."
         )
-    if position >= len(header):
-        raise InputError(
-            f"{argument}: '{path}' has {len(header)} columns, and number {position + 1} was asked "
-            "for."
-        )
-    return position
 
 
-def _columns(wanted: tuple[str | None, ...], header: list[str], path: Path) -> list[int]:
-    found = [
-        _column(name, default, header, argument, path)
-        for default, (name, argument) in enumerate(
-            zip(wanted, ("--rows", "--cols", "--values"), strict=False)
-        )
-    ]
-    if len(set(found)) < len(found):
-        raise InputError(
-            f"--rows, --cols, --values: '{path}': different columns are needed, got numbers "
-            f"{found} (from 0)."
-        )
-    return found
+def _gathered(source: Source, encoders: tuple[IdEncoder, IdEncoder], dtype: np.dtype) -> Entries:
+    """All pieces of a file in one."""
+    rows, cols = (_Vector(np.dtype(np.uint32), source.count) for _ in encoders)
+    values = _Vector(dtype, source.count)
+    for row_codes, col_codes, numbers in source.pieces:
+        rows.extend(row_codes)
+        cols.extend(col_codes)
+        values.extend(numbers)
+    i, j = rows.whole(), cols.whole()
+    return Entries(i, j, values.whole(), encoders[0].finish(i), encoders[1].finish(j))
 
 
-def _text_pieces(
-    path: Path, wanted: tuple[str | None, ...], headless: bool | None
-) -> Iterator[Any]:
-    try:
-        yield from _decoded_pieces(path, wanted, headless)
-    except UnicodeDecodeError:
-        raise _not_text(path) from None
+class _Vector:
+    """A vector that grows in place."""
 
+    def __init__(self, dtype: np.dtype, count: int) -> None:
+        self._array, self._size = np.empty(count, dtype), 0
 
-def _decoded_pieces(
-    path: Path, wanted: tuple[str | None, ...], headless: bool | None
-) -> Iterator[Any]:
-    """First the names of the columns and whether there is no heading; then (row ids, column ids,
-    values) of a block of lines at a time.
-    """
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        first = file.readline()
-        file.seek(0)
-        separator = next((mark for mark in ("::", "\t", ";", ",") if mark in first), " ")
-        lines = (
-            (line.rstrip("\r\n").split("::") for line in file)
-            if separator == "::"
-            else csv.reader(file, delimiter=separator)
-        )
-        try:
-            header = next(iter(lines))
-        except (StopIteration, csv.Error):
-            raise InputError(f"INPUT: '{path}' is empty; give at least one line of data.") from None
-        named = any(name in header for name in wanted if name is not None)
-        start = _columns(wanted, header, path)
-        headless = not named and (_is_number(header[start[-1]]) if headless is None else headless)
-        yield tuple(f"column {c + 1}" if headless else header[c] for c in start), headless
-        block: list[list[str]] = [header] if headless else []
-        done = 0 if headless else 1  # lines before the block
-        try:
-            for line in lines:
-                block.append(line)
-                if len(block) == CHUNK:
-                    yield _parse(block, start, done, path)
-                    done += len(block)
-                    block = []
-        except csv.Error as error:
-            raise InputError(f"INPUT: '{path}', after line {done + len(block)}: {error}.") from None
-        if block:
-            yield _parse(block, start, done, path)
+    def extend(self, piece: np.ndarray) -> None:
+        end = self._size + len(piece)
+        if end > len(self._array):  # by half, so that few growths are needed
+            self._array.resize(max(end, len(self._array) * 3 // 2), refcheck=False)
+        with np.errstate(over="ignore"):  # beyond float32: the caller reports it
+            self._array[self._size : end] = piece
+        self._size = end
 
-
-def _not_text(path: Path) -> InputError:
-    """Which line of a file is not UTF-8: letters that are guessed could make one id of two."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                return InputError(
-                    f"INPUT: '{path}', line {number} is not UTF-8 text (byte "
-                    f"{line[error.start]:#04x} at place "
-                    f"{error.start + 1}); save the file as UTF-8."
-                )
-    return InputError(f"INPUT: '{path}' is not UTF-8 text; save the file as UTF-8.")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _parse(
-    block: list[list[str]], columns: list[int], done: int, path: Path
-) -> tuple[list[str], list[str], np.ndarray]:
-    """The three columns of a block; on trouble, which line."""
-    r, c, *rest = columns
-    v = rest[0] if rest else None
-    number_of = (lambda line: float(line[v])) if v is not None else lambda line: 0.0
-    try:
-        rows, cols = [line[r] for line in block], [line[c] for line in block]
-        values = np.array([number_of(line) for line in block])
-        if np.isfinite(values).all() and all(rows) and all(cols):
-            return rows, cols, values
-    except (IndexError, ValueError):
-        pass
-    kept = []
-    for number, line in enumerate(block, done + 1):
-        if not "".join(line).strip() and len(line) < 2:
-            continue  # an empty line, as at the end of many files
-        if len(line) <= max(columns):
-            raise InputError(
-                f"INPUT: '{path}', line {number} has {len(line)} column(s), {max(columns) + 1} are "
-                "needed."
-            )
-        if v is not None and not (_is_number(line[v]) and np.isfinite(float(line[v]))):
-            raise InputError(
-                f"INPUT: '{path}', line {number}: the value is {line[v]!r} where a finite number "
-                "is needed; correct or drop the line."
-            )
-        if not line[r] or not line[c]:
-            raise InputError(
-                f"INPUT: '{path}', line {number}: an id is missing; correct or drop the line."
-            )
-        kept.append(line)
-    return (
-        [line[r] for line in kept],
-        [line[c] for line in kept],
-        np.array([number_of(line) for line in kept]),
-    )
-
-
-def parquet_batches(path: Path, wanted: tuple[str | None, ...]) -> Iterator[Any]:
-    """First the names of the columns; then (row ids, column ids, checked values) of a batch at a
-    time, the ids as Arrow arrays.
-    """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise InputError(
-            f"INPUT: reading Parquet ('{path}') needs pyarrow; run: pip install "
-            "'deeplinear[frames]'."
-        ) from None
-    try:
-        file = pq.ParquetFile(path)
-        header = list(file.schema_arrow.names)
-        columns = _columns(wanted, header, path)
-        names = [header[c] for c in columns]
-        kind = file.schema_arrow.field(names[2]).type if len(names) == 3 else pa.float64()
-        if not (
-            pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-        ):
-            raise InputError(
-                f"--values: column '{names[2]}' of '{path}' holds {kind}, not numbers; name "
-                "another column."
-            )
-        yield tuple(names)
-        done = 0
-        for batch in file.iter_batches(batch_size=16 * CHUNK, columns=names):
-            rows, cols, *numbers = (
-                batch.column(batch.schema.get_field_index(name)) for name in names
-            )
-            values = np.zeros(len(rows))
-            for column in numbers:
-                values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
-            bad = ~np.isfinite(values) | ~(
-                rows.is_valid().to_numpy(False) & cols.is_valid().to_numpy(False)
-            )
-            if bad.any():
-                row = done + int(np.argmax(bad))
-                raise InputError(
-                    f"INPUT: '{path}', row {row} (counted from 0): a value or id is missing or not "
-                    "finite; drop it."
-                )
-            yield rows, cols, values
-            done += len(values)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(
-            f"INPUT: '{path}' cannot be read as Parquet ({error}); save it again."
-        ) from None
-
-
-def _parquet_pieces(path: Path, wanted: tuple[str | None, ...]) -> Iterator[Any]:
-    batches = parquet_batches(path, wanted)
-    yield next(batches), False
-    for rows, cols, values in batches:
-        yield _texts(rows), _texts(cols), values
-
-
-def _texts(column: Any) -> Any:
-    encoded = column if hasattr(column, "dictionary") else column.dictionary_encode()
-    return _Encoded(
-        [str(x) for x in encoded.dictionary.to_pylist()],
-        encoded.indices.to_numpy(zero_copy_only=False),
-    )
-
-
-def _is_sparse(path: Path) -> bool:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {"format", "shape", "data"} <= set(archive.files)
-    except Exception:  # whatever is wrong with it, the reader of tables says so
-        return False
-
-
-def _read_matrix(path: Path) -> Long:
-    from scipy import io as scipy_io
-    from scipy import sparse
-
-    try:
-        matrix = scipy_io.mmread(path) if path.suffix.lower() == ".mtx" else sparse.load_npz(path)
-    except Exception as error:  # SciPy raises many sorts for damaged files
-        raise InputError(
-            f"INPUT: '{path}' cannot be read as a sparse matrix ({error}); save it again."
-        ) from None
-    if path.suffix.lower() == ".mtx" and "pattern" in _first_line(path):
-        raise InputError(
-            f"INPUT: '{path}' holds a pattern without values; there is nothing to predict, give a "
-            "matrix of numbers."
-        )
-    if sparse.issparse(matrix):
-        coo = matrix.tocoo()
-        rows, cols, values = coo.row, coo.col, np.asarray(coo.data)
-    else:  # MatrixMarket's dense form: every entry is there
-        rows, cols = (index.ravel() for index in np.indices(matrix.shape))
-        values = np.asarray(matrix).ravel()
-    if values.dtype.kind not in "fiub":
-        raise InputError(
-            f"INPUT: '{path}' holds entries of type {values.dtype}; give real numbers."
-        )
-    values = values.astype(float)
-    bad = ~np.isfinite(values)
-    if bad.any():
-        t = int(np.argmax(bad))
-        raise InputError(
-            f"INPUT: '{path}': the entry at row {rows[t] + 1}, column {cols[t] + 1} is not finite; "
-            "drop it."
-        )
-    if not len(values):
-        raise InputError(f"INPUT: '{path}' has no entries; give at least one.")
-    return Long(rows, cols, values, None, None, ("row", "column", "value"), matrix.shape)
-
-
-def _first_line(path: Path) -> str:
-    with path.open(errors="replace") as file:
-        return file.readline().lower()
-
-
-def write_long(path: Path, columns: dict[str, np.ndarray]) -> bytes:
-    """The bytes of a CSV, TSV or Parquet file with these columns."""
-    suffix = path.suffix.lower()
-    if suffix in _FRAME:
-        try:
-            import pyarrow as pa
-            import pyarrow.parquet as pq
-        except ImportError:
-            raise InputError(
-                f"--output: writing Parquet ('{path}') needs pyarrow; run: pip install "
-                "'deeplinear[frames]'."
-            ) from None
-        buffer = io.BytesIO()
-        pq.write_table(
-            pa.table({name: pa.array(_one_type(column)) for name, column in columns.items()}),
-            buffer,
-        )
-        return buffer.getvalue()
-    if suffix not in (".csv", ".tsv"):
-        raise InputError(
-            f"--output: '{path}' is of the type '{suffix}'; give .csv, .tsv or .parquet for a list "
-            "of predictions."
-        )
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter="\t" if suffix == ".tsv" else ",", lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*(_blanks(column) for column in columns.values()), strict=True))
-    return text.getvalue().encode()
-
-
-def _blanks(column: np.ndarray) -> list[Any]:
-    """The column with an empty cell for NaN."""
-    if column.dtype.kind != "f" or not np.isnan(column).any():
-        return column.tolist()
-    return ["" if x != x else x for x in column.tolist()]
-
-
-def _one_type(column: np.ndarray) -> list[Any]:
-    """The column as a list; where integers stand beside texts, all as texts."""
-    entries = column.tolist()
-    mixed = column.dtype == object and len(set(map(type, entries))) > 1
-    return [str(x) for x in entries] if mixed else entries
+    def whole(self) -> np.ndarray:
+        self._array.resize(self._size, refcheck=False)
+        return self._array

@@ -1,6 +1,4 @@
-"""CSV and TSV: only the missing cells change; every other byte of the file is written back as it
-was read.
-"""
+"""CSV and TSV: only the missing cells change; all other bytes are written back as they were."""
 
 import io
 import re
@@ -11,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from .numbers import is_number, parse_number, spelling
 from .table import Table
 
-#: Cells read as missing, compared in lower case without surrounding blanks; an empty cell is one of them.
+#: Cells that are read as missing, compared in lower case without surrounding blanks.
 MISSING = frozenset(
     {"", "na", "n/a", "#n/a", "nan", "-nan", "null", "none", "nil", "?", ".", "-", "--", "missing"}
 )
@@ -118,9 +117,8 @@ def read_text(
         column, (row, cell) = next(iter(bad.items()))
         raise InputError(
             f"INPUT: '{path}' has text in column{'s' if len(bad) > 1 else ''} {named} (such as "
-            f"{cell!r} in "
-            f"{table.place(row, column)}); remove the column, or name the cell as a marker with "
-            "--missing."
+            f"{cell!r} in {table.place(row, column)}){spelling(cell)}; remove the column, or name "
+            "the cell as a marker with --missing."
         )
     return table
 
@@ -132,9 +130,8 @@ def _decode(path: Path) -> tuple[str, str]:
     try:
         return data.decode("utf-8"), "utf-8"
     except UnicodeDecodeError:
-        return data.decode(
-            "latin-1"
-        ), "latin-1"  # any byte is a character, so labels come back byte for byte
+        # every byte is a character there, so labels come back byte for byte
+        return data.decode("latin-1"), "latin-1"
 
 
 def _guess_delimiter(text: str) -> str:
@@ -187,17 +184,9 @@ def _plain(cell: str) -> str:
     return cell[1:-1].replace('""', '"') if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return "_" not in cell  # Python reads 1_000 as a number; tables do not
-
-
 def _is_text(cell: str, markers: frozenset[str]) -> bool:
     cell = _plain(cell)
-    return cell.lower() not in markers and not _is_number(cell)
+    return cell.lower() not in markers and not is_number(cell)
 
 
 def _guess_layout(
@@ -221,16 +210,13 @@ def _guess_layout(
 
 
 def _names_years(rows: list[list[str]]) -> bool:
-    """Whether the first line, below text in its corner, counts up (years, hours, …) far from the
-    numbers below it.
-    """
+    """Whether the first line counts up (years, hours, …) far from the numbers below it."""
     names = [_plain(cell) for cell in rows[0][1:]]
     if len(names) < 2 or not all(name.isdigit() for name in names):
         return False
     counts = [int(name) for name in names]
-    below = [
-        float(_plain(cell)) for row in rows[1:] for cell in row[1:] if _is_number(_plain(cell))
-    ]
+    cells = (_plain(cell) for row in rows[1:] for cell in row[1:])
+    below = [parse_number(cell) for cell in cells if is_number(cell)]
     rises = all(a < b for a, b in pairwise(counts))
     return rises and bool(below) and (counts[0] > max(below) or counts[-1] < min(below))
 
@@ -246,8 +232,8 @@ def _numbers(
             cell = _plain(raw)
             if cell.lower() in markers:
                 continue
-            if _is_number(cell):
-                values[i, j] = float(cell)
-            else:
+            try:
+                values[i, j] = parse_number(cell)
+            except ValueError:
                 bad.setdefault(j, (i, cell))
     return values, dict(sorted(bad.items()))

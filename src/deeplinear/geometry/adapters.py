@@ -1,11 +1,7 @@
-"""The metric g^N as one object, under our names and under those of manifold optimization and
-statistics packages.
-"""
+"""The metric g^N as one object, under our names, those of pymanopt and those of geomstats."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -13,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, PRNGKeyArray
 
 from ..checks import check_depth
+from ..energies import Energy
 from ..errors import InputError
 from . import curvature, geodesic, volume
 from . import metric as geometry
@@ -20,8 +17,7 @@ from .operator import Operator
 
 
 class Metric(eqx.Module):
-    """The Riemannian metric g^N of deep linear networks of depth N: everything that needs a point
-    and the depth, as methods.
+    """The Riemannian metric g^N of deep linear networks of depth N, with its functions as methods.
 
     ``Metric(depth).inner(W, Z1, Z2)`` is `deeplinear.inner` ``(W, Z1, Z2, depth)``, and likewise
     for the others: see there.
@@ -52,14 +48,12 @@ class Metric(eqx.Module):
         """‖Z‖_g."""
         return geometry.norm(W, Z, self.depth)
 
-    def gradient(self, energy: Callable[[Array], Array], W: ArrayLike) -> Array:
+    def gradient(self, energy: Energy, W: ArrayLike) -> Array:
         """grad E(W) = A_{N,W}(E′(W))."""
         return geometry.gradient(energy, W, self.depth)
 
     def random_tangent(self, key: PRNGKeyArray, W: ArrayLike, *, unit: bool = False) -> Array:
-        """A direction drawn from the standard normal law of g^N_W, or uniform on its unit
-        sphere.
-        """
+        """A standard normal direction of g^N_W, or a uniform one on its unit sphere."""
         return geometry.random_tangent(key, W, self.depth, unit=unit)
 
     def log_volume(self, W: ArrayLike, coordinates: str = "dense") -> Array:
@@ -75,18 +69,26 @@ class Metric(eqx.Module):
         return volume.entropy(W, self.depth, constant=constant)
 
     def exp(
-        self, W: ArrayLike, Z: ArrayLike, t: ArrayLike = 1.0, **options: Any
+        self,
+        W: ArrayLike,
+        Z: ArrayLike,
+        t: ArrayLike = 1.0,
+        *,
+        rtol: float | None = None,
+        max_steps: int = 4096,
     ) -> geodesic.Geodesic:
         """The geodesic from W with velocity Z."""
-        return geodesic.exp(W, Z, self.depth, t, **options)
+        return geodesic.exp(W, Z, self.depth, t, rtol=rtol, max_steps=max_steps)
 
-    def log(self, W0: ArrayLike, W1: ArrayLike, **options: Any) -> geodesic.Logarithm:
+    def log(
+        self, W0: ArrayLike, W1: ArrayLike, *, rtol: float | None = None, max_steps: int = 64
+    ) -> geodesic.Logarithm:
         """The velocity of a geodesic from W_0 to W_1."""
-        return geodesic.log(W0, W1, self.depth, **options)
+        return geodesic.log(W0, W1, self.depth, rtol=rtol, max_steps=max_steps)
 
-    def distance(self, W0: ArrayLike, W1: ArrayLike, **options: Any) -> Array:
+    def distance(self, W0: ArrayLike, W1: ArrayLike, *, rtol: float | None = None) -> Array:
         """The length of that geodesic."""
-        return geodesic.distance(W0, W1, self.depth, **options)
+        return geodesic.distance(W0, W1, self.depth, rtol=rtol)
 
     def christoffel(self, W: ArrayLike, X: ArrayLike, Y: ArrayLike) -> Array:
         """Γ(X, Y)."""
@@ -120,12 +122,11 @@ def _check_dimension(d: int) -> int:
 
 
 class PymanoptManifold:
-    """(GL_d, g^N) under the method names of ``pymanopt.manifolds.manifold.Manifold``: the point
-    comes first. NumPy in and out.
+    """(GL_d, g^N) under the method names of ``pymanopt.manifolds.manifold.Manifold``.
 
-    pymanopt is not needed to make it. Hand the Euclidean gradient of the cost to the problem. The
-    retraction is W + Z, with Z itself as transport; det W = 0 is not avoided. ``random_point`` has
-    i.i.d. standard normal entries.
+    The point comes first; NumPy in and out. pymanopt is not needed to make it. Hand the Euclidean
+    gradient of the cost to the problem. The retraction is W + Z, with Z itself as transport;
+    det W = 0 is not avoided. ``random_point`` has i.i.d. standard normal entries.
 
     >>> import deeplinear as dl, numpy as np
     >>> manifold = dl.Metric(2).pymanopt(2)
@@ -135,9 +136,8 @@ class PymanoptManifold:
     """
 
     def __init__(self, metric: Metric, d: int, seed: int | None = None):
-        with suppress(
-            ImportError
-        ):  # pymanopt asks for an instance of its class, which a registered one is
+        # pymanopt asks for an instance of its class, which a registered one is
+        with suppress(ImportError):
             import_module("pymanopt.manifolds.manifold").Manifold.register(PymanoptManifold)
         self.metric, self.d, self._random = metric, _check_dimension(d), np.random.default_rng(seed)
         self.dim, self.num_values, self.point_layout = self.d**2, self.d**2, 1
@@ -203,8 +203,9 @@ class PymanoptManifold:
 
 
 class GeomstatsMetric:
-    """g^N on GL_d under the method names of geomstats' ``RiemannianMetric``: the base point comes
-    last. NumPy in and out.
+    """g^N on GL_d under the method names of geomstats' ``RiemannianMetric``.
+
+    The base point comes last; NumPy in and out.
 
     >>> import deeplinear as dl, numpy as np
     >>> metric = dl.Metric(2).geomstats(2)

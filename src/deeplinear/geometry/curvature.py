@@ -1,6 +1,4 @@
-"""Curvature of the metric g^N, from its exact first and second derivatives; ties of singular values
-are nothing special.
-"""
+"""Curvature of the metric g^N, from its exact first and second derivatives, also at ties of σ."""
 
 from collections.abc import Callable
 
@@ -21,8 +19,8 @@ def riemann(
 ) -> Float[Array, "*batch"]:
     """The Riemann curvature tensor g(R(X, Y)Z, V), R(X, Y) = [∇_X, ∇_Y] − ∇_[X,Y], of g^N at W:
 
-        ½ (∂_Y∂_V g(X, Z) + ∂_X∂_Z g(Y, V) − ∂_Y∂_Z g(X, V) − ∂_X∂_V g(Y, Z)) + g(Γ(Y, V), Γ(X, Z))
-        − g(Γ(Y, Z), Γ(X, V)).
+        ½ (∂_Y∂_V g(X, Z) + ∂_X∂_Z g(Y, V) − ∂_Y∂_Z g(X, V) − ∂_X∂_V g(Y, Z))
+        + g(Γ(Y, V), Γ(X, Z)) − g(Γ(Y, Z), Γ(X, V)).
 
     **Shapes**: W and the directions are (…, m, n), their leading axes broadcast. Cost O(d⁵): for
     small matrices.
@@ -40,23 +38,24 @@ def riemann(
 
 
 def sectional(W: ArrayLike, X: ArrayLike, Y: ArrayLike, depth: ArrayLike) -> Float[Array, "*batch"]:
-    """The sectional curvature g(R(X, Y)Y, X) / (g(X, X) g(Y, Y) − g(X, Y)²) of the plane spanned by
-    X and Y.
+    """The sectional curvature g(R(X, Y)Y, X) / (g(X, X) g(Y, Y) − g(X, Y)²) of the plane of X, Y.
 
     NaN where they are parallel. Everything else as in `riemann`. For d = 1, and at N = 1, the
     metric is flat.
 
     >>> import deeplinear as dl, numpy as np
     >>> symmetric = np.array([[1.0, 0.0], [0.0, -1.0]]), np.array([[0.0, 1.0], [1.0, 0.0]])
-    >>> round(float(dl.curvature.sectional(np.eye(2), *symmetric, 2)), 12)  # the cone of positive matrices, twice Bures–Wasserstein
+    >>> # in the cone of positive matrices with twice the Bures–Wasserstein metric
+    >>> round(float(dl.curvature.sectional(np.eye(2), *symmetric, 2)), 12)
     0.375
     """
     return _at(_sectional, W, (X, Y), depth)
 
 
 def ricci(W: ArrayLike, X: ArrayLike, Y: ArrayLike, depth: ArrayLike) -> Float[Array, "*batch"]:
-    """The Ricci curvature Ric(X, Y) = Σ_a g(R(e_a, X)Y, e_a) over an orthonormal basis e_a. As in
-    `riemann`, at O(d⁷).
+    """The Ricci curvature Ric(X, Y) = Σ_a g(R(e_a, X)Y, e_a) over an orthonormal basis e_a.
+
+    As in `riemann`, at O(d⁷).
 
     >>> import deeplinear as dl, numpy as np
     >>> W, X = np.array([[2.0, 1.0], [0.0, 1.0]]), np.ones((2, 2))
@@ -67,8 +66,9 @@ def ricci(W: ArrayLike, X: ArrayLike, Y: ArrayLike, depth: ArrayLike) -> Float[A
 
 
 def scalar(W: ArrayLike, depth: ArrayLike) -> Float[Array, "*batch"]:
-    """The scalar curvature Σ_ab g(R(e_a, e_b)e_b, e_a): twice the sum of the sectional curvatures
-    of the planes of an orthonormal basis. As in `riemann`, at O(d⁹).
+    """The scalar curvature Σ_ab g(R(e_a, e_b)e_b, e_a), over an orthonormal basis e_a.
+
+    Twice the sum of the sectional curvatures of the planes of the basis. As in `riemann`, at O(d⁹).
 
     >>> import deeplinear as dl, numpy as np
     >>> float(dl.curvature.scalar(np.array([[2.0, 1.0], [0.0, 1.0]]), 1))
@@ -81,10 +81,11 @@ def christoffel(
     W: ArrayLike, X: ArrayLike, Y: ArrayLike, depth: ArrayLike
 ) -> Float[Array, "*batch m n"]:
     """Γ(X, Y) of the Levi-Civita connection in the coordinates W_ij: geodesics obey Ẅ = −Γ(Ẇ, Ẇ).
+
     As in `riemann`.
 
     >>> import deeplinear as dl, numpy as np
-    >>> W = 4 * np.eye(2)  # along multiples of the identity N W^{1/N} is straight: Ẅ = (1 − 1/N) Ẇ²/W
+    >>> W = 4 * np.eye(2)  # N W^{1/N} is straight along multiples of I: Ẅ = (1 − 1/N) Ẇ²/W
     >>> np.round(dl.curvature.christoffel(W, np.eye(2), np.eye(2), 2), 12).tolist()
     [[-0.125, 0.0], [0.0, -0.125]]
     """
@@ -98,8 +99,10 @@ class _Frame:
         U, s, Vt = jnp.linalg.svd(W)
         self.into = lambda X: U.T @ X @ Vt.T
         self.out_of = lambda X: U @ X @ Vt
+        # missing singular values are zeros: an m×n array of eigenvalues, edges included
         a, b = (jnp.pad(s, (0, size - s.size)) for size in W.shape)
         self.eigenvalues = kernel(a[:, None], b, N)
+        # g(Z, V) = ⟨Z, A^{−1}(V)⟩, so that the derivatives of A^{−1} are those of the metric
         self.jet = Jet(s, (W.shape[0], W.shape[1]), N, -1, order=2)
         noise = max(W.shape) * jnp.finfo(W.dtype).eps * s[0]
         # the terms of the curvature, of size 1/σ_k², leave a sum of size 1 (both relative to σ_1)
@@ -115,6 +118,7 @@ class _Frame:
 
     def christoffel(self, X: Array, Y: Array) -> Array:
         """Γ(X, Y), from 2 g(Γ(X, Y), V) = ∂_X g(Y, V) + ∂_Y g(X, V) − ∂_V g(X, Y)."""
+        # ∂_V g(X, Y) is linear in V: its gradient in V represents it, at any point (here X)
         rest = jax.grad(lambda V: jnp.sum(X * self.jet.first(V, Y)))(X)
         return 0.5 * self.eigenvalues * (self.jet.first(X, Y) + self.jet.first(Y, X) - rest)
 
@@ -148,6 +152,7 @@ def _sectional(frame: _Frame, X: Array, Y: Array) -> Array:
     X, Y = unit(X), unit(Y)
     across = Y - frame.inner(X, Y) * X
     angle = jnp.sqrt(frame.inner(across, across))
+    # a second time (Gram–Schmidt loses digits where X and Y are nearly parallel)
     across = unit(across - frame.inner(X, across) * X)
     parallel = angle <= 1e3 * jnp.finfo(Y.dtype).eps
     return jnp.where(parallel, jnp.nan, frame.riemann(X, across, across, X))
@@ -158,6 +163,7 @@ def _ricci(frame: _Frame, X: Array, Y: Array) -> Array:
 
 
 def _scalar(frame: _Frame) -> Array:
+    # one direction at a time: all mn at once would need their jets in memory together
     return jnp.sum(jax.lax.map(lambda e: frame.ricci(e, e), frame.basis()))
 
 
@@ -193,8 +199,7 @@ def _at(
         return value
     error = PrecisionError(
         f"W is too ill-conditioned for its curvature in {W.dtype}, which loses digits like "
-        "(σ_1/σ_k)²: use float64, or a W "
-        "whose singular values are closer."
+        "(σ_1/σ_k)²: use float64, or a W whose singular values are closer."
     )
     return raise_if(value, imprecise, error)
 

@@ -1,5 +1,4 @@
-"""A_{N,W}^q(Z) as a function of W that is differentiated exactly, twice, also where singular values
-are tied.
+"""A_{N,W}^q(Z) as a function of W, differentiated exactly, twice, also at tied singular values.
 
 Differentiating a singular value decomposition divides by σ_i² − σ_j²; the operator itself is smooth
 there. With x_i = σ_i², f(x, y) = λ_N(√x, √y)^q, and everything in the singular frame of W (C = WWᵀ,
@@ -13,7 +12,6 @@ function of one variable this is the theorem of Daleckii and Krein.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -40,7 +38,8 @@ def operator_power(
 
     >>> import jax, jax.numpy as jnp
     >>> I, Z = jnp.eye(2), jnp.array([[0.0, 1.0], [2.0, 0.0]])
-    >>> jax.jvp(lambda W: operator_power(W, Z, 2.0, 1), (I,), (jnp.diag(jnp.array([1.0, 0.0])),))[1].tolist()
+    >>> along = jnp.diag(jnp.array([1.0, 0.0]))
+    >>> jax.jvp(lambda W: operator_power(W, Z, 2.0, 1), (I,), (along,))[1].tolist()
     [[0.0, 0.5], [1.0, 0.0]]
     """
     frame, N = _singular_frame(W), jnp.asarray(depth, W.dtype)
@@ -72,30 +71,28 @@ def _singular_frame(W: Array) -> tuple[Array, Array, Array]:
 
 
 class Jet(eqx.Module):
-    """The derivatives of W ↦ A_{N,W}^q at one point, up to ``order``, as multilinear maps in the
-    singular frame there.
+    """The derivatives of W ↦ A_{N,W}^q at one point, up to ``order``, as multilinear maps.
 
-    Matrices are given and returned in the frame, as UᵀXV. Built once, applied to many directions.
+    Matrices are given and returned in the singular frame there, as UᵀXV. Built once, applied to
+    many directions.
     """
 
-    size: (
-        Array  # σ_1: everything below is at W/σ_1, so that x = σ² neither overflows nor underflows
-    )
-    factor: Array  # A^q is homogeneous, of this degree's power of σ_1
+    # σ_1: everything below is at W/σ_1, so that x = σ² neither overflows nor underflows
+    size: Array
+    # A^q is homogeneous in W: it is A^q at W/σ_1 times this power of σ_1
+    factor: Array
     s: Float[Array, " k"]
-    rows: tuple[
-        Array, ...
-    ]  # divided differences in the first argument of f: f[x_i, x_k; y_j], f[x_i, x_k, x_l; y_j]
+    # divided differences in the first argument of f: f[x_i, x_k; y_j], f[x_i, x_k, x_l; y_j]
+    rows: tuple[Array, ...]
     columns: tuple[Array, ...]  # the same in the second argument, indexed likewise
-    mixed: Array | None  # f[x_i, x_k; y_j, y_l], indexed ikjl
+    mixed: Array | None  # f[x_i, x_k; y_j, y_l], indexed ikjl; None at order 1
 
     def __init__(self, s: Array, shape: tuple[int, int], N: Array, q: int | float, order: int):
         self.size = jnp.where(s[0] > 0, s[0], 1.0)
         self.factor = self.size ** (2 * q * (1 - inverse_depth(N, s.dtype)))
         s = s / self.size
-        a, b = (
-            jnp.pad(s, (0, size - s.size)) for size in shape
-        )  # missing singular values are zeros
+        # missing singular values are zeros
+        a, b = (jnp.pad(s, (0, size - s.size)) for size in shape)
         f = lambda x, y: kernel(_root(x), _root(y), N) ** q  # noqa: E731
         differences = (_first_differences, _second_differences)[:order]
         self.s = s
@@ -109,6 +106,7 @@ class Jet(eqx.Module):
 
     def _moved(self, X: Array) -> Array:
         """Ċ = ẆWᵀ + WẆᵀ for Ẇ = X (and Ḋ from Xᵀ)."""
+        # in the frame W is diag(s): ẆWᵀ scales the columns of X
         half = jnp.pad(X[:, : self.s.size] * self.s, ((0, 0), (0, X.shape[0] - self.s.size)))
         return half + half.T
 
@@ -120,8 +118,10 @@ class Jet(eqx.Module):
 
     def second(self, Y: Array, X: Array, Z: Array) -> Array:
         """∂_Y ∂_X A^q(Z)."""
+        assert self.mixed is not None, "a Jet of order 1 has no second derivatives"
         Y, X, Z = Y / self.size, X / self.size, self.factor * Z
         out = self._one_sided(self.rows, Y, X, Z) + self._one_sided(self.columns, Y.T, X.T, Z.T).T
+        # one direction moves C = WWᵀ and the other D = WᵀW, both ways round
         for X1, X2 in ((X, Y), (Y, X)):
             out = out + _contract(
                 "ikjl,ik,kl,lj->ij", self.mixed, self._moved(X1), Z, self._moved(X2.T)
@@ -130,13 +130,15 @@ class Jet(eqx.Module):
 
     def _one_sided(self, f: tuple[Array, ...], Y: Array, X: Array, Z: Array) -> Array:
         CX, CY = self._moved(X), self._moved(Y)
+        # C is quadratic in W: ∂_Y ∂_X C = XYᵀ + YXᵀ enters by the first differences, ...
         out = jnp.einsum("ikj,ik,kj->ij", f[0], X @ Y.T + Y @ X.T, Z)
+        # ... and its two first derivatives by the second ones.
         for C1, C2 in ((CX, CY), (CY, CX)):
             out = out + _contract("iklj,ik,kl,lj->ij", f[1], C1, C2, Z)
         return out
 
 
-def _contract(indices: str, *arrays: Any) -> Array:
+def _contract(indices: str, *arrays: Array) -> Array:
     return jnp.einsum(indices, *arrays, optimize="optimal")
 
 
@@ -168,8 +170,9 @@ def _of_jet(
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def guard(W: Array, message: str) -> Array:
-    """0, which raises `NotImplementedError` with ``message`` where it is differentiated in W: an
-    error for a wrong number.
+    """0, which raises `NotImplementedError` with ``message`` where it is differentiated in W.
+
+    Added to a result whose derivative would be wrong, it makes an error of the wrong number.
     """
     return jnp.zeros((), W.dtype)
 
@@ -188,9 +191,10 @@ _INNER = (
 
 
 def _differentiable(evaluate: Function, next_order: Function | None) -> Function:
-    """``evaluate(q, N, frame, *directions)``, linear in each direction, as a function that also
-    takes W and is differentiated in W by ``next_order``, which takes the direction of W before the
-    others.
+    """``evaluate(q, N, frame, *directions)`` as a function that is differentiable in W too.
+
+    ``evaluate`` is linear in each direction; ``next_order`` is its derivative in W, and takes the
+    direction of W before the others.
     """
 
     def function(q: int | float, N: Array, frame: tuple, W: Array, *directions: Array) -> Array:
@@ -200,7 +204,7 @@ def _differentiable(evaluate: Function, next_order: Function | None) -> Function
 
     rule = jax.custom_jvp(function, nondiff_argnums=(0,))
 
-    def jvp(q: int | float, primals: tuple, tangents: tuple) -> tuple[Array, Any]:
+    def jvp(q: int | float, primals: tuple, tangents: tuple) -> tuple[Array, Array]:
         N, frame, W, *directions = primals
         # + 0: a batch of NumPy directions, as vmap hands it over, cannot be an argument of the
         # rules
@@ -208,6 +212,7 @@ def _differentiable(evaluate: Function, next_order: Function | None) -> Function
             t if isinstance(t, SymbolicZero | tuple) else jnp.asarray(t) + 0 for t in tangents
         )
         out = rule(q, N, frame, W, *directions)
+        # the product rule: linear in each direction, then in W, then in N
         moved = jnp.zeros_like(out)
         for i, move in enumerate(moves):
             if not isinstance(move, SymbolicZero):
@@ -243,6 +248,7 @@ def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     U, s, Vt = frame
     jet = Jet(s, (U.shape[0], Vt.shape[0]), N, 1, order=2)
     P, dW, dP = (U.T @ X @ Vt.T for X in (P, dW, dP))
+    # the force is linear in P twice over, and depends on W by the jet: both parts of its derivative
     by_P = jax.jvp(lambda P: _adjoint(lambda X, P: jet.first(X, P), P), (P,), (dP,))[1]
     by_W = _adjoint(lambda X, P: jet.second(dW, X, P), P)
     return U @ _adjoint(lambda X, P: jet.first(X, P), P) @ Vt, U @ (by_P + by_W) @ Vt
@@ -273,8 +279,9 @@ def _slope(f: Function, x: Array) -> Array:
 
 
 def _first_difference(f: Function, x0: Array, x1: Array) -> Array:
-    """f[x0, x1]; 0 where both points are 0: singular values that are missing stay so, and never mix
-    among themselves.
+    """f[x0, x1]; 0 where both points are 0.
+
+    Singular values that are missing stay so, and never mix among themselves.
     """
     big = jnp.maximum(x0, x1)
     near = jnp.abs(x0 - x1) <= _NEAR * big
@@ -301,8 +308,9 @@ def _second_difference(f: Function, x0: Array, x1: Array, x2: Array) -> Array:
 
 
 def _symmetric(size: int, order: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """The index tuples with i ≤ k ≤ …, and where each tuple of the full array is found among them:
-    a divided difference does not mind the order of its points, and is evaluated once.
+    """The index tuples with i ≤ k ≤ …, and where each tuple of the full array is found among them.
+
+    A divided difference is symmetric in its points, and so is evaluated once for each such tuple.
     """
     full = np.sort(np.stack(np.meshgrid(*[np.arange(size)] * order, indexing="ij"), -1), -1)
     unique, where = np.unique(full.reshape(-1, order), axis=0, return_inverse=True)

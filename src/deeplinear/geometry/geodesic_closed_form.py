@@ -1,5 +1,6 @@
-"""Geodesics in closed form: matrices that share their singular vectors (any depth), and positive
-definite ones (depth 2).
+"""Geodesics in closed form.
+
+Between matrices of common singular vectors at any depth, and positive definite ones at depth 2.
 """
 
 import jax.numpy as jnp
@@ -12,13 +13,14 @@ from ..errors import InputError
 
 
 def aligned_distance(W0: ArrayLike, W1: ArrayLike, depth: float) -> float:
-    """The length of `aligned_path`: N ‖Σ_1^{1/N} − Σ_0^{1/N}‖_F for common singular vectors, ‖log
-    Σ_1 − log Σ_0‖_F at N = ∞.
+    """The length of `aligned_path`.
 
+    For common singular vectors N ‖Σ_1^{1/N} − Σ_0^{1/N}‖_F; at N = ∞ ‖log Σ_1 − log Σ_0‖_F.
     Arguments, normalization and errors are those of `aligned_path`.
 
     >>> import deeplinear as dl, numpy as np
-    >>> float(dl.geodesic.aligned_distance(np.diag([4.0, 1.0]), np.diag([9.0, 1.0]), 2))  # 2 (√9 − √4)
+    >>> W0, W1 = np.diag([4.0, 1.0]), np.diag([9.0, 1.0])
+    >>> float(dl.geodesic.aligned_distance(W0, W1, 2))  # 2 (√9 − √4)
     2.0
     """
     nu = _nu(depth)
@@ -29,15 +31,14 @@ def aligned_distance(W0: ArrayLike, W1: ArrayLike, depth: float) -> float:
 def aligned_path(
     W0: ArrayLike, W1: ArrayLike, depth: float, t: ArrayLike
 ) -> Float[Array, "*t d d"]:
-    """Points of the geodesic between W_0 = U Z_0 Vᵀ and W_1 = U Z_1 Vᵀ with commuting normal Z_0,
-    Z_1, Z_0 positive definite:
+    """Points of the geodesic between W_0 = U Z_0 Vᵀ and W_1 = U Z_1 Vᵀ, normal and commuting Z_i:
 
-        W(t) = U ((1 − t) Z_0^{1/N} + t Z_1^{1/N})^N Vᵀ, N = ∞: W(t) = U exp((1 − t) log Z_0 + t log
-        Z_1) Vᵀ,
+        N < ∞:  W(t) = U ((1 − t) Z_0^{1/N} + t Z_1^{1/N})^N Vᵀ,
+        N = ∞:  W(t) = U exp((1 − t) log Z_0 + t log Z_1) Vᵀ,
 
-    with principal roots. Common singular vectors are the case Z_i = Σ_i; W_1 = UΣ_1QVᵀ with an
-    orthogonal Q that commutes with both Σ_i is another. Upstairs these are the horizontal straight
-    lines W_p = Q_p ((1 − t) Z_0^{1/N} + t Z_1^{1/N}) Q_{p−1}ᵀ.
+    with principal roots and Z_0 positive definite. Common singular vectors are the case Z_i = Σ_i;
+    W_1 = UΣ_1QVᵀ with an orthogonal Q that commutes with both Σ_i is another. Among the factors
+    these are the horizontal straight lines W_p = Q_p ((1 − t) Z_0^{1/N} + t Z_1^{1/N}) Q_{p−1}ᵀ.
 
     **Arguments**: d×d matrices of full rank; ``t`` a time or times, W(0) = W_0 and W(1) = W_1.
     **Normalization**: the metric of [CMV]. **Raises** `InputError` where the matrices are no such
@@ -45,7 +46,8 @@ def aligned_path(
     *Geodesics in the deep linear network* (2510.07324).
 
     >>> import deeplinear as dl, numpy as np
-    >>> dl.geodesic.aligned_path(np.diag([4.0, 1.0]), np.diag([16.0, 1.0]), 2, 0.5).tolist()  # ((√4 + √16)/2)²
+    >>> W0, W1 = np.diag([4.0, 1.0]), np.diag([16.0, 1.0])
+    >>> dl.geodesic.aligned_path(W0, W1, 2, 0.5).tolist()  # ((√4 + √16)/2)²
     [[9.0, 0.0], [0.0, 1.0]]
     """
     nu = _nu(depth)
@@ -57,11 +59,12 @@ def aligned_path(
 
 
 def spd_distance(S0: ArrayLike, S1: ArrayLike) -> Float[Array, ""]:
-    """The distance of symmetric positive definite matrices at depth 2: twice the Bures–Wasserstein
-    distance,
+    """The distance of symmetric positive definite matrices at depth 2,
 
-        2 min_O ‖S_0^{1/2} − S_1^{1/2} O‖_F = 2 (tr S_0 + tr S_1 − 2 tr(S_0^{1/2} S_1
-        S_0^{1/2})^{1/2})^{1/2}.
+        2 min_O ‖S_0^{1/2} − S_1^{1/2} O‖_F
+        = 2 (tr S_0 + tr S_1 − 2 tr(S_0^{1/2} S_1 S_0^{1/2})^{1/2})^{1/2},
+
+    twice the Bures–Wasserstein distance.
 
     **Normalization**: [CMV]. **Raises** `InputError` for matrices that are not symmetric and
     positive definite.
@@ -77,10 +80,10 @@ def spd_distance(S0: ArrayLike, S1: ArrayLike) -> Float[Array, ""]:
 def spd_path(S0: ArrayLike, S1: ArrayLike, t: ArrayLike) -> Float[Array, "*t d d"]:
     """Points of the geodesic of depth 2 between symmetric positive definite matrices,
 
-        W(t) = X(t) X(t)ᵀ, X(t) = (1 − t) S_0^{1/2} + t S_1^{1/2} O, O the orthogonal factor of
-        S_1^{1/2} S_0^{1/2},
+        W(t) = X(t) X(t)ᵀ,   X(t) = (1 − t) S_0^{1/2} + t S_1^{1/2} O,
 
-    for a time or times t. Normalization and errors as in `spd_distance`.
+    with O the orthogonal factor of S_1^{1/2} S_0^{1/2}, for a time or times t. Normalization and
+    errors as in `spd_distance`.
 
     >>> import deeplinear as dl, numpy as np
     >>> np.round(dl.geodesic.spd_path(np.diag([4.0, 1.0]), np.diag([16.0, 1.0]), 0.5), 12).tolist()
@@ -97,16 +100,12 @@ def _nu(depth: float) -> float:
 
 
 def _root(z: np.ndarray, nu: float) -> np.ndarray:
-    """(z^ν − 1)/ν, or log z at ν = 0: a coordinate in which these geodesics are straight and
-    lengths Euclidean.
-    """
+    """(z^ν − 1)/ν, or log z at ν = 0: here these geodesics are straight and lengths Euclidean."""
     return np.log(z) if nu == 0 else np.expm1(nu * np.log(z)) / nu
 
 
 def _common_frame(W0: ArrayLike, W1: ArrayLike) -> tuple[np.ndarray, ...]:
-    """Eigenvalues of Z_0 and Z_1, their common unitary eigenvectors F and the orthogonal Q_0, with
-    W_i = F Z_i F* Q_0.
-    """
+    """Eigenvalues of Z_0 and Z_1, their unitary eigenvectors F, and Q_0 in W_i = F Z_i F* Q_0."""
     checked = [check_matrix(W, name) for W, name in ((W0, "W0"), (W1, "W1"))]
     eps = max(float(jnp.finfo(W.dtype).eps) for W in checked)
     A, B = (np.asarray(W, float) for W in checked)
@@ -118,6 +117,7 @@ def _common_frame(W0: ArrayLike, W1: ArrayLike) -> tuple[np.ndarray, ...]:
     U, s, Vt = np.linalg.svd(A)
     if s[-1] <= A.shape[0] * eps * s[0]:
         raise InputError("W0 must have full rank, and has not to working precision.")
+    # the polar decomposition W_0 = Z_0 Q_0, and Z_1 relative to the same Q_0
     Q0 = U @ Vt
     Z0, Z1 = (U * s) @ U.T, B @ Q0.T
     # a generic combination separates what either of the two leaves tied
@@ -162,5 +162,6 @@ def _aligned_roots(S0: ArrayLike, S1: ArrayLike) -> tuple[Array, Array]:
         roots.append((raise_if(U, s[0] <= 0, error) * jnp.sqrt(s)) @ U.T)
     if roots[0].shape != roots[1].shape:
         raise InputError(f"S1 must have the shape {roots[0].shape} of S0, got {roots[1].shape}.")
+    # orthogonal Procrustes: O is the polar factor of S_1^{1/2} S_0^{1/2}
     A, _, Bt = jnp.linalg.svd(roots[1] @ roots[0])
     return roots[0], roots[1] @ A @ Bt

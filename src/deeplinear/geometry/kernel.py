@@ -1,34 +1,36 @@
-"""The pair kernel λ_N(a, b), from which metric, volume and flows follow, accurate at ties, at zero
-and at any ratio.
+"""The pair kernel λ_N(a, b), accurate at ties, at zero and at any ratio of a and b.
 
+Metric, volume and flows follow from it.
 Everything is written in ν = 1/N, so that depth is an ordinary array argument and N = ∞ is ν = 0:
 
-    λ_N(a, b) = (a² − b²) / (N (a^{2/N} − b^{2/N})) = max(a, b)^{2−2ν} φ(z)/φ(νz), z = 2 |log a −
-    log b|,
+    λ_N(a, b) = (a² − b²) / (N (a^{2/N} − b^{2/N})) = max(a, b)^{2−2ν} φ(z)/φ(νz),
 
-with φ(z) = (1 − e^{−z})/z. Nothing cancels in the second form.
+with z = 2 |log a − log b| and φ(z) = (1 − e^{−z})/z. Nothing cancels in the second form.
 """
 
-from typing import Any
+from types import ModuleType
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float
 
 from ..checks import check_depth
 
+ArrayT = TypeVar("ArrayT", Array, np.ndarray)  # a formula for both gives what it is given
 
-def inverse_depth(depth: ArrayLike, dtype: Any) -> Float[Array, "..."]:
+
+def inverse_depth(depth: ArrayLike, dtype: DTypeLike) -> Float[Array, "..."]:
     """ν = 1/N as an array of ``dtype``; 0 at N = ∞, NaN where N < 1."""
     N = jnp.asarray(depth, dtype)
     return jnp.where(N >= 1, 1 / N, jnp.nan)
 
 
 def _rounding_of_inverse(N: Array, nu: Array) -> Array:
-    """1/N − ν, the rounding error of ν = fl(1/N): what N·ν misses to 1, in exact pieces, divided by
-    N.
-    """
+    """1/N − ν, the rounding error of ν = fl(1/N): (1 − N·ν)/N, with N·ν in exact pieces."""
+    # Dekker's product: halves of the mantissa, whose products are exact
     half = 26 if N.dtype == jnp.float64 else 12
     exponent = 11 if N.dtype == jnp.float64 else 8
     N0, nu0 = (jax.lax.reduce_precision(x, exponent, half - 1) for x in (N, nu))
@@ -36,14 +38,25 @@ def _rounding_of_inverse(N: Array, nu: Array) -> Array:
     return jnp.where(jnp.isfinite(N), missing / N, 0.0)
 
 
-def shrink(z: Array, nu: Array) -> Array:
-    """φ(z)/φ(νz) = (1 − e^{−z}) ν / (1 − e^{−νz}) for z in [0, ∞], ν in [0, 1]; its limits at z =
-    0, z = ∞ and ν = 0.
+def shrink(z: ArrayT, nu: ArrayT | float, xp: ModuleType = jnp) -> ArrayT:
+    """φ(z)/φ(νz) = (1 − e^{−z}) ν / (1 − e^{−νz}) for z in [0, ∞], ν in [0, 1], with its limits.
+
+    The limits are 1 at z = 0, ν at z = ∞ and φ(z) at ν = 0. ``xp``: the array module,
+    ``jax.numpy`` or ``numpy``.
     """
     small = nu * z < 1e-30  # there 1 − e^{−νz} = νz to the last digit
-    safe_nu = jnp.where(nu > 0, nu, 1.0)
-    denominator = jnp.where(small | (nu == 0), z, -jnp.expm1(-safe_nu * z) / safe_nu)
-    return jnp.where(z == 0, 1.0, -jnp.expm1(-z) / jnp.where(z == 0, 1.0, denominator))
+    safe_nu = xp.where(nu > 0, nu, 1.0)
+    denominator = xp.where(small | (nu == 0), z, -xp.expm1(-safe_nu * z) / safe_nu)
+    return xp.where(z == 0, 1.0, -xp.expm1(-z) / xp.where(z == 0, 1.0, denominator))
+
+
+def log_kernel_of(log_a: ArrayT, log_b: ArrayT, nu: ArrayT | float, xp: ModuleType = jnp) -> ArrayT:
+    """The formula of `log_kernel` for JAX or NumPy arrays (``xp``), without derivative rules."""
+    big, z = _difference(log_a, log_b, xp)
+    # At N = 1 the head is 0 also where both singular values are, 0 · (−∞).
+    head = xp.where(nu == 1, 0.0, (2 - 2 * nu) * big)
+    value = head + xp.log(shrink(z, nu, xp))
+    return xp.where(xp.isnan(log_a) | xp.isnan(log_b), xp.nan, value)
 
 
 def _bernoulli(z: Array) -> Array:
@@ -57,16 +70,15 @@ def _bernoulli(z: Array) -> Array:
 # B_{2k}/(2k)!, k = 1 …: z/(e^z − 1) = 1 − z/2 + Σ_k c_k z^{2k}, used for z ≤ 1 (the radius of
 # convergence is 2π).
 _SERIES = (
-    *(
-        1 / 12,
-        -1 / 720,
-        1 / 30240,
-        -1 / 1209600,
-        1 / 47900160,
-        -691 / 1307674368000,
-        1 / 74724249600,
-    ),
-    *(-3617 / 10670622842880000, 43867 / 5109094217170944000),
+    1 / 12,
+    -1 / 720,
+    1 / 30240,
+    -1 / 1209600,
+    1 / 47900160,
+    -691 / 1307674368000,
+    1 / 74724249600,
+    -3617 / 10670622842880000,
+    43867 / 5109094217170944000,
 )
 
 
@@ -84,6 +96,7 @@ def _log_slopes(a_is_larger: Array, z: Array, nu: Array) -> tuple[Array, Array]:
         series = series + c * (power_nu - power)
         power_nu, power = power_nu * (nu * x) ** 2, power * x**2
     far = jnp.where(near, 2.0, z)
+    # at z = ∞ also νz is, but at ν = 0 it is 0; never 0 · ∞
     finite = jnp.where(jnp.isinf(far), 1.0, far)
     scaled = jnp.where(jnp.isinf(far) & (nu > 0), jnp.inf, nu * finite)
     smaller = 2 * jnp.where(near, series, (_bernoulli(scaled) - _bernoulli(far)) / far)
@@ -102,12 +115,10 @@ def _log_slope_nu(z: Array, nu: Array, log_max: Array) -> Array:
     far = jnp.where(near, 1.0, y)
     slope = jnp.where(near, series, (_bernoulli(far) - 1) / far)
     safe_nu = jnp.where(nu > 0, nu, 1.0)
-    at_infinity = jnp.where(
-        nu > 0, 1 / safe_nu, 0.0
-    )  # −z ℓ′(νz) → 1/ν; at ν = 0 only λ itself has a limit, which is 0
-    return -2 * log_max + jnp.where(
-        jnp.isinf(z), at_infinity, -jnp.where(jnp.isinf(z), 0.0, z) * slope
-    )
+    # −z ℓ′(νz) → 1/ν as z → ∞; at ν = 0 only λ itself has a limit, which is 0
+    at_infinity = jnp.where(nu > 0, 1 / safe_nu, 0.0)
+    finite = -jnp.where(jnp.isinf(z), 0.0, z) * slope
+    return -2 * log_max + jnp.where(jnp.isinf(z), at_infinity, finite)
 
 
 def _log_gap(a: Array, b: Array) -> tuple[Array, Array]:
@@ -159,17 +170,14 @@ def _kernel_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tupl
 
 @jax.custom_jvp
 def _log_kernel(log_a: Array, log_b: Array, nu: Array) -> Array:
-    big, z = _difference(log_a, log_b)
-    head = jnp.where(nu == 1, 0.0, (2 - 2 * nu) * big)
-    return jnp.where(jnp.isnan(log_a) | jnp.isnan(log_b), jnp.nan, head + jnp.log(shrink(z, nu)))
+    return log_kernel_of(log_a, log_b, nu)
 
 
-def _difference(log_a: Array, log_b: Array) -> tuple[Array, Array]:
+def _difference(log_a: ArrayT, log_b: ArrayT, xp: ModuleType = jnp) -> tuple[ArrayT, ArrayT]:
     """(log max, z) from the logarithms, in the manner of `_log_gap`."""
-    big, small = jnp.where(log_a >= log_b, log_a, log_b), jnp.where(log_a >= log_b, log_b, log_a)
-    return big, jnp.where(
-        jnp.isneginf(big), 0.0, 2 * (big - jnp.where(jnp.isneginf(big), 0.0, small))
-    )
+    big, small = xp.where(log_a >= log_b, log_a, log_b), xp.where(log_a >= log_b, log_b, log_a)
+    nothing = xp.isneginf(big)  # both singular values are zero, and −∞ − (−∞) would be NaN
+    return big, xp.where(nothing, 0.0, 2 * (big - xp.where(nothing, 0.0, small)))
 
 
 @_log_kernel.defjvp
@@ -185,9 +193,9 @@ def _log_kernel_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> 
 def kernel(a: ArrayLike, b: ArrayLike, depth: ArrayLike) -> Float[Array, "..."]:
     """The pair kernel of the deep linear network of depth N, on singular values a, b ≥ 0:
 
-        λ_N(a, b) = (1/N) Σ_{p=1}^{N} a^{2(N−p)/N} b^{2(p−1)/N} = (a² − b²) / (N
-        (a^{2/N} − b^{2/N})), λ_∞(a, b) = (a² − b²) / (log a² − log b²) (logarithmic mean of a²,
-        b²),
+        λ_N(a, b) = (1/N) Σ_{p=1}^{N} a^{2(N−p)/N} b^{2(p−1)/N}
+                  = (a² − b²) / (N (a^{2/N} − b^{2/N})),
+        λ_∞(a, b) = (a² − b²) / (log a² − log b²)   (the logarithmic mean of a² and b²),
 
     continued to real N ≥ 1, to ties (λ_N(a, a) = a^{2−2/N}) and to zero (λ_N(a, 0) = a^{2−2/N}/N,
     λ_∞(a, 0) = 0).
@@ -214,16 +222,13 @@ def kernel(a: ArrayLike, b: ArrayLike, depth: ArrayLike) -> Float[Array, "..."]:
     return _kernel(a, b, N)
 
 
-def _floating(*args: ArrayLike) -> list[Any]:
-    """Those of the arguments whose floating dtype should decide (Python numbers and integers do
-    not).
-    """
+def _floating(*args: ArrayLike) -> list[ArrayLike]:
+    """The arguments whose floating dtype decides; Python numbers and integers do not."""
     return [x for x in args if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating)]
 
 
 def log_kernel(log_a: ArrayLike, log_b: ArrayLike, nu: ArrayLike) -> Float[Array, "..."]:
-    """log λ_N from log singular values (−∞ is a zero one) and ν = 1/N: never underflows, however
-    small they are.
+    """log λ_N from logarithms of singular values (−∞ for a zero one) and ν = 1/N: no underflow.
 
     The arguments broadcast; differentiable in all three, also at ties.
 

@@ -1,10 +1,10 @@
-"""The Riemannian metric g^N of a deep linear network at a point: lengths, angles, gradients and
-random directions.
+"""The Riemannian metric g^N of a deep linear network at a point.
+
+Lengths, angles, gradients and random directions.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from ..checks import check_depth, check_matrix, is_traced, raise_if
+from ..energies import Energy
 from ..errors import InputError
 from .derivatives import operator_power
 from .operator import Operator, singular_error
@@ -22,8 +23,9 @@ from .point import LogSVD
 def inner(
     W: ArrayLike | LogSVD, Z1: ArrayLike, Z2: ArrayLike, depth: ArrayLike
 ) -> Float[Array, "*batch"]:
-    """The metric g^N_W(Z_1, Z_2) = ⟨Z_1, A_{N,W}^{−1}(Z_2)⟩ = Σ_ij (UᵀZ_1V)_ij (UᵀZ_2V)_ij /
-    λ_N(σ_i, σ_j).
+    """The metric g^N_W(Z_1, Z_2) = ⟨Z_1, A_{N,W}^{−1}(Z_2)⟩.
+
+    In the singular frame W = U Σ Vᵀ it is Σ_ij (UᵀZ_1V)_ij (UᵀZ_2V)_ij / λ_N(σ_i, σ_j).
 
     **Shapes**: W, Z_1, Z_2 are (…, m, n), their leading axes broadcast; W may be a `LogSVD`.
     **Normalization**: [CMV], with the factor 1/N in A: g^N is N times the metric which the
@@ -43,8 +45,9 @@ def inner(
 
 
 def norm(W: ArrayLike | LogSVD, Z: ArrayLike, depth: ArrayLike) -> Float[Array, "*batch"]:
-    """The length ‖Z‖_g = g^N_W(Z, Z)^{1/2} = ‖A^{−1/2}(Z)‖_F of a direction. Everything else as in
-    `inner`.
+    """The length ‖Z‖_g = g^N_W(Z, Z)^{1/2} = ‖A^{−1/2}(Z)‖_F of a direction.
+
+    Everything else as in `inner`.
 
     >>> import deeplinear as dl, numpy as np
     >>> float(dl.norm(4 * np.eye(2), np.diag([3.0, 4.0]), 2))  # λ_2(4, 4) = 4
@@ -53,11 +56,8 @@ def norm(W: ArrayLike | LogSVD, Z: ArrayLike, depth: ArrayLike) -> Float[Array, 
     return _batched(_norm, W, (Z,), depth)
 
 
-def gradient(
-    energy: Callable[[Array], Array], W: ArrayLike, depth: ArrayLike
-) -> Float[Array, "*batch m n"]:
-    """The Riemannian gradient grad E(W) = A_{N,W}(E′(W)), with g^N_W(grad E, Z) = ⟨E′(W), Z⟩ for
-    all Z.
+def gradient(energy: Energy, W: ArrayLike, depth: ArrayLike) -> Float[Array, "*batch m n"]:
+    """The Riemannian gradient grad E(W) = A_{N,W}(E′(W)): g^N_W(grad E, Z) = ⟨E′(W), Z⟩ for all Z.
 
     **Shapes**: W is (…, m, n), of any rank; the result has its shape. **Normalization**: [CMV];
     −grad E is the velocity of `gradient_flow`. **Source**: Arora, Cohen, Hazan 2018; Cohen, Menon,
@@ -76,8 +76,9 @@ def gradient(
 def random_tangent(
     key: PRNGKeyArray, W: ArrayLike | LogSVD, depth: ArrayLike, *, unit: bool = False
 ) -> Float[Array, "*batch m n"]:
-    """A random direction at W, normal with the covariance A_{N,W}: standard in every
-    g^N-orthonormal basis.
+    """A random direction at W, normal with covariance A_{N,W}.
+
+    It is standard normal in every g^N-orthonormal basis.
 
     **Arguments**: ``unit`` scales it to length 1 (uniform on the unit sphere of g^N). **Shapes**:
     that of W; each point of a batch draws its own. At a W without full rank it lies in the span of
@@ -89,7 +90,7 @@ def random_tangent(
     >>> bool(np.isclose(dl.norm(W, Z, math.inf), 1))
     True
     """
-    shape = (*W.U.shape[:-1], W.Vt.shape[-1]) if isinstance(W, LogSVD) else np.shape(W)
+    shape = (*W.U.shape[:-2], *W.shape) if isinstance(W, LogSVD) else np.shape(W)
     dtype = W.log_s.dtype if isinstance(W, LogSVD) else check_matrix(W, batch=True).dtype
     xi = jax.random.normal(key, shape, dtype)
     if unit:
@@ -98,7 +99,7 @@ def random_tangent(
 
 
 @eqx.filter_jit
-def _gradient(energy: Callable[[Array], Array], W: Array, depth: Array) -> Array:
+def _gradient(energy: Energy, W: Array, depth: Array) -> Array:
     def one(X: Array) -> Array:
         return operator_power(X, jax.grad(lambda Y: jnp.reshape(energy(Y), ()))(X), depth, 1)
 
@@ -122,15 +123,13 @@ def _root(apply: Callable[[Array, int | float], Array], Z: Array) -> Array:
 def _batched(
     function: Callable, W: ArrayLike | LogSVD, directions: tuple[ArrayLike, ...], depth: ArrayLike
 ) -> Array:
-    """``function(apply, *directions)`` with apply(Z, q) = A^q(Z), over the leading axes of
-    everything.
-    """
+    """``function(apply, *directions)``, apply(Z, q) = A^q(Z), over the leading axes of all."""
     check_depth(depth, scalar=True)
     if not isinstance(W, LogSVD):
         W = check_matrix(W, batch=True)
         shape, dtype = W.shape[-2:], W.dtype
     else:
-        shape, dtype = (W.U.shape[-2], W.Vt.shape[-1]), W.log_s.dtype
+        shape, dtype = W.shape, W.log_s.dtype
     checked = tuple(check_matrix(Z, "Z", batch=True) for Z in directions)
     for Z in checked:
         if Z.shape[-2:] != shape:
@@ -142,16 +141,18 @@ def _batched(
 
 
 @partial(jax.jit, static_argnums=0)
-def _on_batch(function: Callable, W: Any, directions: tuple[Array, ...], depth: Array) -> Array:
+def _on_batch(
+    function: Callable, W: Array | LogSVD, directions: tuple[Array, ...], depth: Array
+) -> Array:
     result = "(m,n)" if function is _root else "()"
     inputs = ",".join(["(m,n)"] * len(directions))
     if isinstance(W, LogSVD):
 
         def at_svd(U: Array, log_s: Array, Vt: Array, *Z: Array) -> Array:
             op = Operator.from_svd(U, jnp.exp(log_s), Vt, depth)
-            return jnp.where(
-                op.is_singular & (function is not _root), jnp.nan, function(op.power, *Z)
-            )
+            # NaN is the sign for `singular_error`; a random direction exists at any W
+            singular = op.is_singular & (function is not _root)
+            return jnp.where(singular, jnp.nan, function(op.power, *Z))
 
         return jnp.vectorize(at_svd, signature=f"(m,k),(k),(k,n),{inputs}->{result}")(
             W.U, W.log_s, W.Vt, *directions

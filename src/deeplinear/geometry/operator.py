@@ -1,6 +1,4 @@
-"""The operator A_{N,W}: the inverse metric of the deep linear network at a point W, from one
-factorization.
-"""
+"""The operator A_{N,W}: the inverse metric of the deep linear network, from one SVD of W."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +16,7 @@ class Operator(lx.AbstractLinearOperator):
         A_{N,W}(Z) = (1/N) Σ_p (WWᵀ)^{(N−p)/N} Z (WᵀW)^{(p−1)/N} = U (λ_N(σ_i, σ_j) ∘ (UᵀZV)) Vᵀ,
         A_{∞,W}(Z) = ∫_0^1 (WWᵀ)^{1−s} Z (WᵀW)^s ds,
 
-    for real depth N ≥ 1 and N = ∞. W is factored once, as a thin SVD; what is left of Z outside its
+    for real depth N ≥ 1 and N = ∞. W is factored once, as a thin SVD; the part of Z outside its
     singular spaces is carried by the edge kernels λ_N(σ_i, 0) and λ_N(0, 0). Square, rectangular
     and rank-deficient W alike.
 
@@ -57,8 +55,7 @@ class Operator(lx.AbstractLinearOperator):
 
     @classmethod
     def from_svd(cls, U: ArrayLike, s: ArrayLike, Vt: ArrayLike, depth: ArrayLike) -> "Operator":
-        """The operator at W = U diag(s) Vᵀ, U (m×k) and V (n×k) with orthonormal columns, every s
-        taken as it is.
+        """The operator at W = U diag(s) Vᵀ, every s as it is; U, V with orthonormal columns.
 
         k below min(m, n) is a point of rank k, at a cost of O(mnk) for each application.
         """
@@ -81,8 +78,9 @@ class Operator(lx.AbstractLinearOperator):
 
     @property
     def eigenvalues(self) -> tuple[Float[Array, "k k"], Float[Array, " k"], Float[Array, ""]]:
-        """λ_N(σ_i, σ_j), the edge kernels λ_N(σ_i, 0), of multiplicity m + n − 2k each, and
-        λ_N(0, 0), of multiplicity (m − k)(n − k).
+        """λ_N(σ_i, σ_j), the edge kernels λ_N(σ_i, 0), and λ_N(0, 0).
+
+        Of multiplicity 1, m + n − 2k and (m − k)(n − k).
         """
         zero = jnp.zeros((), self.s.dtype)
         return (
@@ -103,10 +101,8 @@ class Operator(lx.AbstractLinearOperator):
         m, n = self.shape
         k = self.s.size
         C = U.T @ Z @ Vt.T
-        left, right = (
-            Z @ Vt.T - U @ C,
-            U.T @ Z - C @ Vt,
-        )  # the parts with one leg outside the singular spaces
+        # the parts of Z with one leg in the singular spaces and one outside
+        left, right = Z @ Vt.T - U @ C, U.T @ Z - C @ Vt
         out = U @ (core * C) @ Vt
         if m > k:
             out = out + (left * edge) @ Vt
@@ -174,18 +170,18 @@ class Operator(lx.AbstractLinearOperator):
 
 
 def singular_error() -> SingularOperatorError:
-    """What is said where the inverse of A is needed and A has a kernel."""
+    """The error where the inverse of A is needed and A has a kernel."""
     return SingularOperatorError(
         "W must have full rank (and be square at depth = math.inf) for the inverse of A to exist, "
-        "and has not to working "
-        "precision: use Operator.from_svd(U, s, Vt, depth) if its small singular values are known "
-        "better than W shows."
+        "and has not to working precision: use Operator.from_svd(U, s, Vt, depth) if its small "
+        "singular values are known better than W shows."
     )
 
 
 def log_determinant(log_s: Float[Array, "... k"], edges: int, nu: ArrayLike) -> Float[Array, "..."]:
-    """Σ_ij log λ_N(σ_i, σ_j) + edges · Σ_i log λ_N(σ_i, 0): log det A on the k×k block and its
-    edges.
+    """log det A on the k×k block and ``edges`` times its edge.
+
+    Σ_ij log λ_N(σ_i, σ_j) + edges · Σ_i log λ_N(σ_i, 0).
     """
     nu = jnp.asarray(nu)[..., None]  # one depth, or one for each leading axis
     out = jnp.sum(log_kernel(log_s[..., :, None], log_s[..., None, :], nu[..., None]), (-2, -1))
@@ -202,6 +198,7 @@ def _no(_: Operator) -> bool:
     return False
 
 
+# What lineax may assume of it, registered as lineax does for its own operators.
 for _property in (lx.is_symmetric, lx.is_positive_semidefinite):
     _property.register(Operator)(_yes)
 for _property in (

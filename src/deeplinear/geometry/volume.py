@@ -1,5 +1,4 @@
-"""The three volumes of a deep linear network: Riemannian volume, volume on a stratum of fixed rank,
-and orbit entropy.
+"""The three volumes of a deep linear network: Riemannian, on a stratum of fixed rank, of orbits.
 
 They are functions of the singular values alone, and answer different questions; see
 docs/three_volumes.md. A matrix is given dense, with any leading batch axes, or as a `LogSVD`, whose
@@ -7,9 +6,8 @@ singular values may lie far below the floating-point range.
 """
 
 import math
-from collections.abc import Callable
 from functools import partial
-from typing import Any
+from types import ModuleType
 
 import jax
 import jax.numpy as jnp
@@ -18,26 +16,26 @@ from jaxtyping import Array, ArrayLike, Float
 from scipy.special import gammaln
 
 from ..checks import check_depth, check_matrix, is_traced, raise_if
+from ..energies import Energy
 from ..errors import DepthError, InputError, SingularOperatorError
 from .kernel import inverse_depth, log_kernel
 from .operator import log_determinant
-from .point import LogSVD
+from .point import LogSVD, log_spectrum
 
 
 def log_volume(
     W: ArrayLike | LogSVD, depth: ArrayLike, coordinates: str = "dense"
 ) -> Float[Array, "..."]:
-    """log √det g^N, the density of the Riemannian volume of the deep linear network at a W of full
-    rank,
+    """log √det g^N, the density of the Riemannian volume at a W of full rank,
 
         log √det g^N = −½ Σ log λ_N over all m·n eigenvalues of A_{N,W},
 
-    with respect to Lebesgue measure dW = ∏ dW_ij (``coordinates="dense"``), or with respect to dΣ
-    dU dV in singular-value coordinates (``coordinates="svd"``), which adds log van(Σ²) + |m − n| Σ
-    log σ_i:
+    with respect to Lebesgue measure dW = ∏ dW_ij (``coordinates="dense"``), or with respect to
+    dΣ dU dV in singular-value coordinates (``coordinates="svd"``), which adds
+    log van(Σ²) + |m − n| Σ log σ_i. The density in the latter is, for m = n = d,
 
-        N^{d(d−1)/2} det(Σ²)^{(1−N)/(2N)} van(Σ^{2/N}), N = ∞: det(Σ²)^{−1/2} van(log Σ²)
-        (m = n = d).
+        N < ∞:  N^{d(d−1)/2} det(Σ²)^{(1−N)/(2N)} van(Σ^{2/N}),
+        N = ∞:  det(Σ²)^{−1/2} van(log Σ²).
 
     **Shapes**: W is (…, m, n) or a `LogSVD`; its leading axes and those of ``depth`` broadcast.
     **Normalization**: [CMV], with the factor 1/N in A_N. Differentiable in W (dense coordinates:
@@ -49,18 +47,18 @@ def log_volume(
     **Source**: Cohen, Menon, Veraszto 2023, Theorem 1.1.
 
     >>> import deeplinear as dl, numpy as np
-    >>> round(float(dl.log_volume(np.diag([2.0, 1.0]), math.inf)), 6)  # −½ log(2² · 1² · (3 / log 4)²)
-    -1.465125
+    >>> value = dl.log_volume(np.diag([2.0, 1.0]), math.inf)
+    >>> bool(np.isclose(value, -0.5 * np.log(2**2 * 1**2 * (3 / np.log(4)) ** 2)))
+    True
     """
     if coordinates not in ("dense", "svd"):
         raise InputError(f"coordinates must be 'dense' or 'svd', got {coordinates!r}.")
-    log_s, (m, n) = log_spectrum(W)
+    log_s, (m, n) = _log_spectrum(W)
     value = _log_volume(log_s, _nu(depth, log_s), abs(m - n), coordinates)
     error = SingularOperatorError(
         "W must have full rank (and be square at depth = math.inf), for the Riemannian volume "
-        "density is infinite elsewhere: "
-        "use log_stratum_volume, or entropy, or a LogSVD if small singular values are known better "
-        "than W shows."
+        "density is infinite elsewhere: use log_stratum_volume, or entropy, or a LogSVD if small "
+        "singular values are known better than W shows."
     )
     return raise_if(value, _is_infinite(value), error)
 
@@ -68,12 +66,12 @@ def log_volume(
 def log_stratum_volume(
     W: ArrayLike | LogSVD, depth: ArrayLike, rank: int | None = None
 ) -> Float[Array, "..."]:
-    """The log volume density of the metric g^N on the matrices of rank r, in orthonormal
-    (Frobenius) coordinates of their tangent space at W,
+    """The log volume density of the metric g^N on the matrices of rank r,
 
-        −½ Σ_{i≤r} log λ(σ_i, σ_i) − Σ_{i<j≤r} log λ(σ_i, σ_j) − ½ (m + n − 2r) Σ_{i≤r} log
-        λ(σ_i, 0),
+        −½ Σ_{i≤r} log λ(σ_i, σ_i) − Σ_{i<j≤r} log λ(σ_i, σ_j)
+        − ½ (m + n − 2r) Σ_{i≤r} log λ(σ_i, 0),
 
+    in orthonormal (Frobenius) coordinates of their tangent space at W. It is
     finite where `log_volume` diverges, so that it compares minimizers of equal rank.
 
     **Arguments**: ``rank`` = r; the r largest singular values of W count, the others are taken for
@@ -87,10 +85,11 @@ def log_stratum_volume(
     **Source**: the metric of Bah, Rauhut, Terstiege, Westdickenberg 2019 on matrices of fixed rank.
 
     >>> import deeplinear as dl, numpy as np
-    >>> bool(np.isclose(dl.log_stratum_volume(np.ones((2, 2)), 2), -0.5 * np.log(2) - np.log(2 / 2)))
+    >>> value = dl.log_stratum_volume(np.ones((2, 2)), 2)
+    >>> bool(np.isclose(value, -0.5 * np.log(2) - np.log(2 / 2)))
     True
     """
-    log_s, (m, n) = log_spectrum(W)
+    log_s, (m, n) = _log_spectrum(W)
     k = log_s.shape[-1]
     if rank is None:
         if is_traced(log_s):
@@ -112,8 +111,7 @@ def log_stratum_volume(
     value = _log_volume(log_s[..., :rank], _nu(depth, log_s), m + n - 2 * int(rank), "dense")
     error = SingularOperatorError(
         "rank must not be above the rank of W (nor below max(m, n) at depth = math.inf) for a "
-        f"finite volume, got {rank} for "
-        f"shape {(m, n)}: lower the rank or the depth."
+        f"finite volume, got {rank} for shape {(m, n)}: lower the rank or the depth."
     )
     return raise_if(value, _is_infinite(value), error)
 
@@ -121,13 +119,13 @@ def log_stratum_volume(
 def entropy(
     W: ArrayLike | LogSVD, depth: ArrayLike, *, constant: bool | None = None
 ) -> Float[Array, "..."]:
-    """The entropy of W: log volume of its orbit, the balanced factorizations (W_1, …, W_N) of W,
-    which O_d^{N−1} acts on,
+    """The entropy of W, the log volume of its orbit,
 
-        S_N(W) = (N − 1) log c_d + ½ log( van(Σ²) / van(Σ^{2/N}) ) = (N − 1) log c_d + ½ Σ_{i<j}
-        log(N λ_N(σ_i, σ_j)),
+        S_N(W) = (N − 1) log c_d + ½ log( van(Σ²) / van(Σ^{2/N}) )
+               = (N − 1) log c_d + ½ Σ_{i<j} log(N λ_N(σ_i, σ_j)).
 
-    with c_d = 2^{d(d−1)/4} ∏_{k=1}^{d} 2π^{k/2}/Γ(k/2), the volume of O_d in the Frobenius metric.
+    The orbit is the set of balanced factorizations (W_1, …, W_N) of W, on which O_d^{N−1} acts;
+    c_d = 2^{d(d−1)/4} ∏_{k=1}^{d} 2π^{k/2}/Γ(k/2), the volume of O_d in the Frobenius metric.
 
     Finite at corank 1 (N < ∞; its derivatives in W do not exist there and are NaN); −∞ at corank ≥
     2, where the orbit has fewer dimensions, and at N = ∞ at every W that is singular. A W that is
@@ -150,7 +148,7 @@ def entropy(
     >>> bool(np.isclose(dl.entropy(W, 2), np.log(4 * np.pi * np.sqrt(2)) + 0.5 * np.log(5)))
     True
     """
-    log_s, _ = log_spectrum(W)
+    log_s, _ = _log_spectrum(W)
     nu = _nu(depth, log_s)
     value = _interaction(log_s, nu) + _no_slope(log_s)
     if constant is False:
@@ -164,16 +162,16 @@ def entropy(
 
 
 def free_energy(
-    energy: Callable[[Array], Array],
+    energy: Energy,
     W: ArrayLike,
     depth: ArrayLike,
     beta: ArrayLike,
     *,
     constant: bool | None = None,
 ) -> Float[Array, "..."]:
-    """F_β(W) = E(W) − S_N(W)/β, whose minimizers balance training loss against the number of
-    factorizations.
+    """The free energy F_β(W) = E(W) − S_N(W)/β.
 
+    Its minimizers balance the training loss against the number of factorizations.
     ``gradient_flow(lambda W: free_energy(energy, W, depth, beta), W0, depth)`` is the entropic flow
     Ẇ = −A_{N,W}(∇F_β), the limit of the Langevin equation whose noise acts along the orbits alone.
 
@@ -197,7 +195,7 @@ def free_energy(
 
 def check_beta(beta: ArrayLike) -> ArrayLike:
     """``beta`` if it is positive; `InputError` otherwise."""
-    xp: Any = jnp if is_traced(beta) else np
+    xp: ModuleType = jnp if is_traced(beta) else np
     error = InputError(
         f"beta must be positive, got {beta!r}: it is an inverse temperature, and math.inf means no "
         "entropy."
@@ -205,36 +203,31 @@ def check_beta(beta: ArrayLike) -> ArrayLike:
     return raise_if(beta, ~(xp.asarray(beta) > 0), error)
 
 
-def log_spectrum(W: ArrayLike | LogSVD) -> tuple[Float[Array, "*batch k"], tuple[int, int]]:
-    """log σ_1 ≥ … ≥ log σ_k and the shape (m, n) of W. Singular values of a dense W that are
-    rounding noise, up to max(m, n) times machine precision times σ_1, count as zero, as in
-    `Operator`.
+def _log_spectrum(W: ArrayLike | LogSVD) -> tuple[Float[Array, "*batch k"], tuple[int, int]]:
+    """log σ_1 ≥ … ≥ log σ_k, k = min(m, n), and the shape (m, n) of W.
+
+    Singular values of a dense W that are rounding noise, up to max(m, n) times machine precision
+    times σ_1, count as zero, as in `Operator`.
     """
     if isinstance(W, LogSVD):
-        m, n, log_s = W.U.shape[-2], W.Vt.shape[-1], W.log_s
-        missing = min(m, n) - log_s.shape[-1]
+        log_s = W.log_s
+        missing = min(W.shape) - log_s.shape[-1]
         padding = jnp.full((*log_s.shape[:-1], missing), -jnp.inf, log_s.dtype)
-        return jnp.concatenate([log_s, padding], -1), (m, n)
+        return jnp.concatenate([log_s, padding], -1), W.shape
     W = check_matrix(W, batch=True)
-    return _log_singular_values(W), (W.shape[-2], W.shape[-1])
-
-
-@jax.jit
-def _log_singular_values(W: Array) -> Array:
-    s = jnp.linalg.svd(W, compute_uv=False)
-    zero = s <= max(W.shape[-2:]) * jnp.finfo(W.dtype).eps * s[..., :1]
-    return jnp.where(zero, -jnp.inf, jnp.log(jnp.where(zero, 1.0, s)))
+    noise = max(W.shape[-2:]) * float(jnp.finfo(W.dtype).eps)
+    return log_spectrum(W, noise), (W.shape[-2], W.shape[-1])
 
 
 @partial(jax.jit, static_argnums=(2, 3))
 def _log_volume(log_s: Array, nu: Array, edges: int, coordinates: str) -> Array:
     value = -0.5 * log_determinant(log_s, edges, nu)
+    # the Jacobian of the singular-value coordinates
     if coordinates == "svd":
         value = value + _log_vandermonde(log_s) + (edges * jnp.sum(log_s, -1) if edges else 0.0)
         infinite = jnp.any(jnp.isneginf(log_s), -1) & (nu < 1) | (nu == 0) & (edges > 0)
-        value = jnp.where(
-            infinite, jnp.inf, value
-        )  # there ∞ − ∞ above: the density wins over the Jacobian
+        # ∞ − ∞ there: the density wins over the Jacobian
+        value = jnp.where(infinite, jnp.inf, value)
     return value
 
 
@@ -242,22 +235,24 @@ def _log_vandermonde(log_s: Array) -> Array:
     """log van(Σ²) = Σ_{i<j} log(σ_i² − σ_j²) for descending σ."""
     i, j = np.triu_indices(log_s.shape[-1], 1)
     big, small = log_s[..., i], log_s[..., j]
-    tied = jnp.isneginf(big)  # both zero
+    # log(σ_i² − σ_j²) = 2 log σ_i + log(1 − e^{2 gap}); where both are zero, ∞ − ∞ is avoided
+    tied = jnp.isneginf(big)
     gap = jnp.where(tied, 0.0, small) - jnp.where(tied, 0.0, big)
     return jnp.sum(2 * big + jnp.log(-jnp.expm1(2 * gap)), -1)
 
 
 @jax.jit
 def _interaction(log_s: Array, nu: Array) -> Array:
-    """½ Σ_{i<j} log λ_N(σ_i, σ_j): what of the entropy depends on W."""
+    """½ Σ_{i<j} log λ_N(σ_i, σ_j): the part of the entropy that depends on W."""
     i, j = np.triu_indices(log_s.shape[-1], 1)
     return 0.5 * jnp.sum(log_kernel(log_s[..., i], log_s[..., j], nu[..., None]), -1)
 
 
 @jax.custom_jvp
 def _no_slope(log_s: Array) -> Array:
-    """0, with derivative NaN where a singular value is 0: the entropy is finite at corank 1, but
-    not its slope.
+    """0, with derivative NaN where a singular value is 0.
+
+    The entropy is finite at corank 1, but its slope is not.
     """
     return jnp.zeros(log_s.shape[:-1], log_s.dtype)
 
@@ -272,6 +267,7 @@ def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
 def _orbit_constant(nu: Array, d: int) -> Array:
     """(N − 1) log c_d + ½ (d choose 2) log N; 0 at N = ∞."""
     k = np.arange(1, d + 1)
+    # log of c_d, the volume of O_d (see `entropy`)
     log_c = d * (d - 1) / 4 * math.log(2) + np.sum(
         math.log(2) + k / 2 * math.log(math.pi) - gammaln(k / 2)
     )

@@ -1,1 +1,1 @@
-"""Completions compared and told: tables, sentences, a page with pictures, the demonstration."""
+"""Completions compared and reported: tables, sentences, a page with pictures, the demonstration."""

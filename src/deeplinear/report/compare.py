@@ -4,11 +4,15 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
+from ..labels import depth_label
+from ..progress import Progress
+from ..scores import root_mean_square
 
 
 @dataclass(frozen=True)
@@ -28,14 +32,9 @@ class Candidate:
     singular_values: np.ndarray | None = None
 
 
-def depth_name(depth: float) -> str:
-    """``depth 3``, ``depth ∞``."""
-    return "depth ∞" if math.isinf(depth) else f"depth {depth:g}"
-
-
 def rmse(prediction: np.ndarray, truth: np.ndarray, where: np.ndarray) -> float:
     """Root mean squared error over the entries ``where``; NaN if there are none."""
-    return float(np.sqrt(np.mean((prediction - truth)[where] ** 2)) if where.any() else math.nan)
+    return root_mean_square((prediction - truth)[where]) if where.any() else math.nan
 
 
 def compare_depths(
@@ -43,16 +42,15 @@ def compare_depths(
     depths: Sequence[float],
     *,
     truth: np.ndarray | None = None,
-    progress: Callable[[float, Any], None] | None = None,
+    progress: Callable[[float, Progress], None] | None = None,
     on_done: Callable[[Candidate], None] | None = None,
     **options: Any,
 ) -> tuple[list[Candidate], np.ndarray]:
-    """Fit one :class:`deeplinear.DeepLinearImputer` per depth, with equal ``options``, so equal
-    held-out entries.
+    """Fit one `deeplinear.DeepLinearImputer` per depth, all on the same held-out entries.
 
     Returns the candidates and the mask of those held-out entries, on which baselines can be
-    measured too. ``progress`` is called with the depth and the estimator's own progress report,
-    ``on_done`` with each result.
+    measured too. ``progress`` is called with the depth and the estimator's own progress,
+    ``on_done`` with each result; ``options`` are those of the estimator.
     """
     from sklearn.utils._param_validation import InvalidParameterError
 
@@ -61,14 +59,14 @@ def compare_depths(
     candidates = []
     for depth in depths:
         start = time.perf_counter()
-        callback = (lambda state, depth=depth: progress(depth, state)) if progress else None
+        callback = partial(progress, depth) if progress else None
         imputer = DeepLinearImputer(depth=depth, callback=callback, **options)
         try:
             filled = np.asarray(imputer.fit_transform(X))
         except InvalidParameterError as error:
             raise InputError(str(error)) from None
         candidate = Candidate(
-            name=depth_name(depth),
+            name=depth_label(depth),
             filled=filled,
             seconds=time.perf_counter() - start,
             validation_rmse=float(imputer.validation_score_),

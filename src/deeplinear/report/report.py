@@ -14,20 +14,24 @@ from matplotlib.figure import Figure
 
 from .. import plots
 from ..files import Table
-from .compare import Candidate, best, depth_name
+from ..labels import depth_label
+from .compare import Candidate, best
 from .text import explain, headline, methods
 
 CSS = """
 :root { color-scheme: light; }
-body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; color: #1d2733;
-  background: #f4f6f8; margin: 0; }
+body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif;
+  color: #1d2733; background: #f4f6f8; margin: 0; }
 main { max-width: 1080px; margin: 0 auto; padding: 32px 40px 64px; background: #fff; }
-h1 { font-size: 30px; margin: 0 0 4px; } h2 { font-size: 23px; margin: 48px 0 8px; border-top: 1px solid #d9e0e6;
-  padding-top: 28px; } h3 { font-size: 17px; margin: 28px 0 6px; }
+h1 { font-size: 30px; margin: 0 0 4px; }
+h2 { font-size: 23px; margin: 48px 0 8px; border-top: 1px solid #d9e0e6; padding-top: 28px; }
+h3 { font-size: 17px; margin: 28px 0 6px; }
 p, li { max-width: 78ch; } .quiet { color: #5a6875; }
 .lead { background: #eef5fb; border-left: 4px solid #0072b2; padding: 10px 16px; max-width: none; }
-table { border-collapse: collapse; margin: 14px 0; font-variant-numeric: tabular-nums; width: 100%; }
-th { text-align: right; font-weight: 600; border-bottom: 2px solid #1d2733; padding: 5px 10px; vertical-align: bottom; }
+table { border-collapse: collapse; margin: 14px 0; font-variant-numeric: tabular-nums;
+  width: 100%; }
+th { text-align: right; font-weight: 600; border-bottom: 2px solid #1d2733; padding: 5px 10px;
+  vertical-align: bottom; }
 td { text-align: right; border-bottom: 1px solid #e3e8ec; padding: 5px 10px; }
 th:first-child, td:first-child { text-align: left; }
 td { white-space: nowrap; }
@@ -135,7 +139,7 @@ def write_report(
             path = folder / f"{study.slug}-{name}.png"
             figure.savefig(path, dpi=150)
             pictures.append(path)
-            shown.append(_figure_tag(path.name, caption))
+            shown.append(figure_tag(path.name, caption))
         sections.append(_section(study, shown))
 
     depths = sorted(
@@ -151,7 +155,7 @@ def write_report(
         path = folder / "shrinkage.png"
         shrinkage_figure(depths).savefig(path, dpi=150)
         pictures.append(path)
-        theory = _figure_tag(
+        theory = figure_tag(
             path.name,
             "What the penalty of each depth makes of one singular value of fully observed data. "
             "Each penalty is "
@@ -160,7 +164,7 @@ def write_report(
         )
     page = folder / "index.html"
     page.write_text(
-        _page(title, command, sections, methods(studies[0].regularization) + theory),
+        html_page(title, command, sections, methods(studies[0].regularization) + theory),
         encoding="utf-8",
     )
     return page, pictures
@@ -178,7 +182,7 @@ def shrinkage_figure(depths: Sequence[float]) -> Figure:
         sigma = np.linspace(end, 3.0, 400)[1:]
         y = sigma + strength * sigma ** (p - 1)
         keep = y <= 3
-        lines[depth_name(depth)] = (np.r_[0, 1, 1, y[keep]], np.r_[0, 0, end, sigma[keep]])
+        lines[depth_label(depth)] = (np.r_[0, 1, 1, y[keep]], np.r_[0, 0, end, sigma[keep]])
     return plots.curves(
         lines,
         xlabel="singular value of the data",
@@ -194,55 +198,20 @@ def _figures(study: Study) -> list[tuple[str, Figure, str]]:
     if study.truth is not None:
         images["truth"] = study.truth
     images |= {_score_title(candidate): candidate.filled for candidate in study.candidates}
-    view: dict[str, Any] = {
-        "limits": study.limits,
-        "cmap": study.cmap,
-        "bar_label": study.bar_label,
-        "columns": study.columns,
-    }
     arranged = {title: study.picture(matrix) for title, matrix in images.items()}
     which = "RMSE over all missing entries" if study.truth is not None else "held-out RMSE"
-    figures = [
-        ("completed", plots.pictures(arranged, **view), f"{study.caption} Numbers: {which}.")
-    ]
-
+    completed = plots.pictures(
+        arranged,
+        limits=study.limits,
+        cmap=study.cmap,
+        bar_label=study.bar_label,
+        columns=study.columns,
+    )
+    figures = [("completed", completed, f"{study.caption} Numbers: {which}.")]
     if study.truth is not None:
-        truth = study.picture(study.truth)
-        errors = {
-            _score_title(c): np.abs(study.picture(c.filled) - truth) for c in study.candidates
-        }
-        errors = {
-            title: error.mean(axis=2) if error.ndim == 3 else error
-            for title, error in errors.items()
-        }
-        top = float(np.quantile(np.stack(list(errors.values())), 0.99))
-        figure = plots.pictures(
-            errors,
-            columns=study.columns,
-            limits=(0, top),
-            cmap="cividis",
-            bar_label=f"absolute error ({study.unit})",
-        )
-        figures.append(
-            ("errors", figure, "Where each method errs: dark is right, observed entries are exact.")
-        )
+        figures.append(("errors", *_error_maps(study, study.truth)))
     elif len(study.networks) > 1:
-        # observed entries are equal in all completions, so only missing ones show
-        spread = np.ptp(np.stack([study.picture(c.filled) for c in study.networks]), axis=0)
-        spread = spread.mean(axis=2) if spread.ndim == 3 else spread
-        figure = plots.pictures(
-            {"largest minus smallest completion": spread},
-            columns=1,
-            limits=(0, float(np.quantile(spread, 0.995)) or 1.0),
-            cmap="cividis",
-            # the picture's own scale: a table is drawn in mean deviations of its columns
-            bar_label="largest minus smallest"
-            + (", in mean deviations of the column" if study.bar_label else ""),
-            width=7.0,
-        )
-        figures.append(
-            ("disagreement", figure, "Where the depths disagree: trust the bright entries least.")
-        )
+        figures.append(("disagreement", *_disagreement(study)))
 
     spectra = {c.name: c.singular_values for c in study.networks if c.singular_values is not None}
     figures.append(
@@ -254,6 +223,46 @@ def _figures(study: Study) -> list[tuple[str, Figure, str]]:
         )
     )
     return figures
+
+
+def _error_maps(study: Study, truth: np.ndarray) -> tuple[Figure, str]:
+    """Where each candidate errs, on one scale, and the caption."""
+    shown = study.picture(truth)
+    errors = {
+        _score_title(c): _one_channel(np.abs(study.picture(c.filled) - shown))
+        for c in study.candidates
+    }
+    figure = plots.pictures(
+        errors,
+        columns=study.columns,
+        limits=(0, float(np.quantile(np.stack(list(errors.values())), 0.99))),
+        cmap="cividis",
+        bar_label=f"absolute error ({study.unit})",
+    )
+    return figure, "Where each method errs: dark is right, observed entries are exact."
+
+
+def _disagreement(study: Study) -> tuple[Figure, str]:
+    """Where the depths disagree, and the caption."""
+    # observed entries are equal in all completions, so only missing ones show
+    completions = np.stack([study.picture(c.filled) for c in study.networks])
+    spread = _one_channel(np.ptp(completions, axis=0))
+    figure = plots.pictures(
+        {"largest minus smallest completion": spread},
+        columns=1,
+        limits=(0, float(np.quantile(spread, 0.995)) or 1.0),
+        cmap="cividis",
+        # the picture's own scale: a table is drawn in mean deviations of its columns
+        bar_label="largest minus smallest"
+        + (", in mean deviations of the column" if study.bar_label else ""),
+        width=7.0,
+    )
+    return figure, "Where the depths disagree: trust the bright entries least."
+
+
+def _one_channel(picture: np.ndarray) -> np.ndarray:
+    """The mean over the colours of a colour picture; others as they are."""
+    return picture.mean(axis=2) if picture.ndim == 3 else picture
 
 
 def _score_title(candidate: Candidate) -> str:
@@ -305,16 +314,17 @@ def _number(value: float | None, spec: str = ".4g") -> str:
     return "–" if value is None else format(value, spec)
 
 
-def _figure_tag(source: str, caption: str) -> str:
+def figure_tag(source: str, caption: str) -> str:
     text = html.escape(caption)
     return f'<figure><img src="{source}" alt="{text}"><figcaption>{text}</figcaption></figure>'
 
 
-def _page(title: str, command: str, sections: Sequence[str], theory: str) -> str:
+def html_page(title: str, command: str, sections: Sequence[str], theory: str) -> str:
     from .. import __version__
 
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{html.escape(title)}</title><style>{CSS}</style></head>
 <body><main>
 <h1>{html.escape(title)}</h1>

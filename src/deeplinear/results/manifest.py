@@ -1,5 +1,6 @@
-"""The manifest: who made a store, with what, when. It lies beside the data, so that the data depend
-on settings alone.
+"""The manifest: who made a store, with what, when.
+
+It lies beside the data, which so depend on the settings alone.
 """
 
 import json
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic import write_atomically
+from ..processors import processor_count
 
 _PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "diffrax", "xarray", "zarr", "dask", "distributed")
 
@@ -50,10 +52,8 @@ def command() -> str:
 
 
 def machine() -> str:
-    """Operating system, architecture and number of processors."""
-    import os
-
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors"
+    """Operating system, architecture and the number of processors that this process may use."""
+    return f"{platform.system()} {platform.machine()}, {processor_count()} processors"
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -1,18 +1,20 @@
-"""Settings as text: one spelling of every value, so that they can be stored, compared and
-hashed.
-"""
+"""Settings as text, with one spelling of every value: to be stored, compared and hashed."""
 
 import hashlib
 import json
 import math
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
 
 import numpy as np
 
 from ..errors import InputError
 
+# What the JSON format can hold.
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
-def canonical(value: Any) -> Any:
+
+def canonical(value: object) -> Json:
     """``value`` as plain JSON: keys sorted, tuples and arrays as lists, ∞ as ``"inf"``, whole
     floats as integers.
 
@@ -41,7 +43,7 @@ def canonical(value: Any) -> Any:
     )
 
 
-def _number(value: float) -> Any:
+def _number(value: float) -> int | float | str:
     if math.isnan(value):
         raise InputError(
             "a setting must be a number, a text or a list of them, got NaN: leave it out instead."
@@ -51,14 +53,13 @@ def _number(value: float) -> Any:
     return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
 
-def encode(parameters: dict[str, Any]) -> str:
+def encode(parameters: Mapping[str, object]) -> str:
     """The one spelling of a set of settings (sorted JSON)."""
     return json.dumps(canonical(parameters), sort_keys=True, ensure_ascii=False, allow_nan=False)
 
 
-def derive_seed(*parts: Any) -> int:
-    """A seed of 63 bits that depends on the values of ``parts`` alone: the same in any order of
-    work, on any machine.
+def derive_seed(*parts: object) -> int:
+    """A seed of 63 bits that depends on the values of ``parts`` alone, on any machine.
 
     >>> from deeplinear.results.parameters import derive_seed
     >>> derive_seed("start", 3, {"size": 10}) == derive_seed("start", 3.0, {"size": 10})
@@ -69,13 +70,11 @@ def derive_seed(*parts: Any) -> int:
 
 
 def differences(stored: str, asked: str) -> list[str]:
-    """In words, where two sets of settings (as `encode` spells them) differ; empty if they are the
-    same.
-    """
+    """In words, where two sets of settings (as `encode` spells them) differ."""
     return list(_differences(json.loads(stored), json.loads(asked), ""))
 
 
-def _differences(stored: Any, asked: Any, path: str) -> Any:
+def _differences(stored: Json, asked: Json, path: str) -> Iterator[str]:
     if isinstance(stored, dict) and isinstance(asked, dict):
         for key in sorted({*stored, *asked}):
             yield from _differences(
@@ -85,6 +84,9 @@ def _differences(stored: Any, asked: Any, path: str) -> Any:
         yield f"{path} is {_short(stored)} in the store and {_short(asked)} now"
 
 
-def _short(value: Any) -> str:
+def _short(value: Json) -> str:
     text = "not set" if value is None else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:50]} … ({len(value)} values)"
+    if len(text) <= 60:
+        return text
+    values = f" ({len(value)} values)" if isinstance(value, list | dict | str) else ""
+    return f"{text[:50]} …{values}"

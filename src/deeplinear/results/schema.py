@@ -1,12 +1,12 @@
-"""The schema of results: what every stored dataset, of an experiment or of a sweep, promises to its
-reader.
+"""The schema of results: what every stored dataset promises to its reader.
 
 docs/experiments.md has the same in prose. A store says in its attributes by which version of the
 schema it was made.
 """
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,7 +31,7 @@ DIMENSIONS = {
     "seed": "repetition; coordinate: whole numbers",
 }
 
-#: Attributes of every store. ``parameters`` and ``versions`` are JSON; times of making are in the manifest, not here.
+#: Attributes of every store. ``parameters`` and ``versions`` are JSON; times are in the manifest.
 ATTRIBUTES = ("schema_version", "kind", "name", "parameters", "seed", "versions")
 KINDS = ("experiment", "sweep")
 
@@ -81,7 +81,7 @@ def validate(ds: "xr.Dataset", where: str) -> "xr.Dataset":
     return ds
 
 
-def check_version(attributes: Any, where: str) -> None:
+def check_version(attributes: Mapping[str, object], where: str) -> None:
     """`InputError` if the attributes are not those of a store of this version of the schema."""
     version = attributes.get("schema_version")
     if version is None:
@@ -97,14 +97,13 @@ def check_version(attributes: Any, where: str) -> None:
         )
 
 
-def _check_variable(name: str, variable: Any, where: str) -> None:
+def _check_variable(name: str, variable: "xr.Variable", where: str) -> None:
     if not name.isidentifier():
         raise InputError(
             f"{where}: the variable name '{name}' is not an identifier; use letters, digits and _."
         )
-    if (
-        variable.dtype.name not in _DTYPES and variable.dtype.kind not in "UT"
-    ):  # text: of fixed or of variable width
+    # U and T: text of fixed and of variable width
+    if variable.dtype.name not in _DTYPES and variable.dtype.kind not in "UT":
         raise InputError(
             f"{where}: '{name}' has dtype {variable.dtype}; give one of {', '.join(_DTYPES)}, or "
             "fixed-width text."

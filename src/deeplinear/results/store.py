@@ -1,12 +1,11 @@
-"""Datasets on disk: zarr stores that are there whole or not at all, checked against the schema both
-ways.
-"""
+"""Datasets on disk: zarr stores, whole or not there, checked when written and when read."""
 
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-def import_xarray() -> Any:
+def import_xarray() -> ModuleType:
     """xarray, with zarr at hand; one sentence if the extra is not installed."""
     try:
         import xarray
@@ -36,7 +35,6 @@ def save_dataset(ds: "xr.Dataset", path: str | Path, *, force: bool = False) -> 
     import_xarray()
     path = Path(path)
     validate(ds, str(path))
-    ds = portable_text(ds)
     ds = portable_text(ds)
     build(
         path,
@@ -94,7 +92,7 @@ def open_dataset(path: str | Path) -> "xr.Dataset":
     return ds
 
 
-def build(path: Path, write: Callable[[Path], Any], *, force: bool = False) -> None:
+def build(path: Path, write: Callable[[Path], object], *, force: bool = False) -> None:
     """Let ``write`` make a folder under a temporary name, then give it its name: ``path`` is whole
     or not there.
     """

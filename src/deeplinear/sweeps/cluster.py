@@ -1,24 +1,26 @@
-"""Where the blocks of a sweep are computed: in this process, on a local Dask cluster, or on one
-that is there already.
-"""
+"""Compute the blocks of a sweep: in this process, on a local Dask cluster, or on a running one."""
 
 import asyncio
 import logging
 import queue
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from ..errors import InputError, SweepError
-from .worker import Done, Job, run_block
+from .worker import BlockResult, BlockSpec, run_block
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
 
 WATCH, PATIENCE = 5.0, 120.0  # seconds between looks at the workers; without any, before we give up
 
 
 def compute(
-    jobs: Sequence[Job], *, scheduler: str | None, workers: int, timeout: float
-) -> Iterator[tuple[Job, Done]]:
+    specs: Sequence[BlockSpec], *, scheduler: str | None, workers: int, timeout: float
+) -> Generator[BlockResult, None, None]:
     """Compute the blocks and hand over each when it is done, in any order.
 
     ``scheduler`` is the address of a Dask scheduler; without one, ``workers`` local processes are
@@ -26,38 +28,37 @@ def compute(
     way, and what a block raised (a store that takes no more).
     """
     if scheduler is None and workers == 0:
-        for job in jobs:
-            yield job, run_block(job)
+        for spec in specs:
+            yield run_block(spec)
         return
     with _client(scheduler, workers, timeout) as client:
-        yield from _computed(client, jobs)
+        yield from _computed(client, specs)
 
 
-def _computed(client: Any, jobs: Sequence[Job]) -> Iterator[tuple[Job, Done]]:
-    session = uuid.uuid4().hex[
-        :12
-    ]  # keys are new in every run: a scheduler must not answer from an earlier one
-    keys = [f"deeplinear-sweep-{session}-{job.start}" for job in jobs]
-    futures = client.map(run_block, jobs, key=keys, pure=False, batch_size=1000)
-    job_of = dict(zip(keys, jobs, strict=True))
-    ended: queue.SimpleQueue[Any] = queue.SimpleQueue()
+def _computed(client: "Client", specs: Sequence[BlockSpec]) -> Generator[BlockResult, None, None]:
+    # keys are new in every run: a scheduler must not answer from an earlier one
+    session = uuid.uuid4().hex[:12]
+    keys = [f"deeplinear-sweep-{session}-{spec.start}" for spec in specs]
+    futures = client.map(run_block, specs, key=keys, pure=False, batch_size=1000)
+    spec_of = {future.key: spec for future, spec in zip(futures, specs, strict=True)}
+    ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
     for future in futures:
         future.add_done_callback(ended.put)
     try:
-        for _ in jobs:
+        for _ in specs:
             future = _next(client, ended)
             if future.status == "cancelled":
                 raise SweepError(
                     "scheduler: it stopped answering before the sweep was complete; "
                     "what was written is kept: start again with --resume."
                 )
-            yield job_of[future.key], _outcome(future, job_of[future.key])
+            yield _outcome(future, spec_of[future.key])
             future.release()
     finally:
         _cancel(client, futures)
 
 
-def _next(client: Any, ended: "queue.SimpleQueue[Any]") -> Any:
+def _next(client: "Client", ended: "queue.SimpleQueue[Future]") -> "Future":
     """The next block that ended; `SweepError` if there is nobody left to work on one (Dask itself
     would wait forever).
     """
@@ -74,19 +75,18 @@ def _next(client: Any, ended: "queue.SimpleQueue[Any]") -> Any:
             )
 
 
-def _has_workers(client: Any) -> bool:
+def _has_workers(client: "Client") -> bool:
     try:
         return bool(client.nthreads())
-    except (
-        Exception
-    ) as error:  # no answer is no worker; if the scheduler is lost, the futures end and say so
+    except Exception as error:
+        # no answer counts as no worker; if the scheduler is lost, the futures end and say so
         logging.getLogger(__name__).debug("asking for workers failed: %r", error)
         return False
 
 
-def _outcome(future: Any, job: Job) -> Done:
-    """The block's result; a block whose processes die again and again is told as failed, like a
-    task that raises.
+def _outcome(future: "Future", spec: BlockSpec) -> BlockResult:
+    """The block's result; a block whose processes die again and again is reported as failed, like
+    a task that raises.
     """
     from distributed import KilledWorker
 
@@ -94,17 +94,17 @@ def _outcome(future: Any, job: Job) -> Done:
     if error is None:
         return future.result()
     if isinstance(error, KilledWorker):
-        told = "its worker died every time (out of memory?)"
-        return Done(failures={task: told for task in range(job.start, job.stop)})
+        reason = "its worker died every time (out of memory?)"
+        return BlockResult(failures={task: reason for task in range(spec.start, spec.stop)})
     if isinstance(error, SweepError | InputError):
         raise error
     raise SweepError(
-        f"scheduler: a worker could not compute tasks {job.start}–{job.stop - 1}: {error!r}."
+        f"scheduler: a worker could not compute tasks {spec.start}–{spec.stop - 1}: {error!r}."
     ) from error
 
 
-def _cancel(client: Any, futures: Iterable[Any]) -> None:
-    """Nothing of this sweep may start any more. A lost scheduler is no reason to fail here."""
+def _cancel(client: "Client", futures: "Iterable[Future]") -> None:
+    """Let nothing more of this sweep start. A lost scheduler is no reason to fail here."""
     pending = [future for future in futures if not future.done()]
     if pending and client.status == "running":
         try:
@@ -114,11 +114,10 @@ def _cancel(client: Any, futures: Iterable[Any]) -> None:
 
 
 @contextmanager
-def _client(scheduler: str | None, workers: int, timeout: float) -> Iterator[Any]:
+def _client(scheduler: str | None, workers: int, timeout: float) -> "Iterator[Client]":
     distributed = _import_distributed()
-    logging.getLogger("distributed").setLevel(
-        logging.CRITICAL
-    )  # what matters is told in our own words
+    # what matters is reported by our own messages
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     if scheduler is None:
         import dask
 
@@ -176,7 +175,7 @@ def check_scheduler(scheduler: str, timeout: float) -> None:
         ) from None
 
 
-def _import_distributed() -> Any:
+def _import_distributed() -> ModuleType:
     try:
         import distributed
     except ModuleNotFoundError:

@@ -1,8 +1,4 @@
-"""The built-in task ``completion``: an ensemble of flows on one random problem, and statistics of
-where they end.
-"""
-
-from typing import Any
+"""The built-in task ``completion``: statistics of an ensemble of flows on one random problem."""
 
 import numpy as np
 
@@ -51,7 +47,7 @@ def completion(
     seed: int = 0,
     accuracy: float | None = None,
     method: str = "auto",
-) -> dict[str, Any]:
+) -> dict[str, np.ndarray | int]:
     """Complete a random ``size`` × ``size`` matrix of rank ``rank`` from ``observed`` of its
     entries by ``runs`` flows of this depth.
 
@@ -99,15 +95,13 @@ def completion(
 
 
 def problem(size: int, rank: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The truth, and an order of all its entries (flat indices): the first n of them are the n
-    observed ones.
-    """
+    """The truth, and an order of its entries (flat indices): the first n are observed."""
     rng = np.random.default_rng(derive_seed("problem", size, rank, seed))
     truth = rng.normal(size=(size, rank)) @ rng.normal(size=(rank, size))
     return truth * (size / np.linalg.norm(truth)), rng.permutation(size * size)
 
 
-def _whole(name: str, value: Any) -> int:
+def _whole(name: str, value: float) -> int:
     if int(value) != value or value < 1:
         raise InputError(f"{name} must be a whole number ≥ 1, got {value!r}.")
     return int(value)

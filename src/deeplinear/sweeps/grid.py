@@ -1,26 +1,28 @@
-"""Grids of parameters: a product of axes, of axes that move together, and of explicit lists of
-tasks.
-"""
+"""Grids of parameters: products of axes, of axes that move together, and of lists of tasks."""
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
 from ..errors import InputError
 from ..results.parameters import canonical, encode
 
-Factor = list[dict[str, Any]]  # the alternatives of one factor of the product
+# One value of a parameter, and the values of one axis: a list, or a range as in `expand`.
+Scalar: TypeAlias = bool | int | float | str | np.generic
+Axis: TypeAlias = Sequence[Scalar] | np.ndarray | Mapping[str, Sequence[float]]
+# The alternatives of one factor of the product: one axis, or axes that move together.
+AxisGroup: TypeAlias = list[dict[str, Scalar]]
 
 _RANGES = {"range": np.arange, "linspace": np.linspace, "geomspace": np.geomspace}
 
 
 def expand(
-    grid: Mapping[str, Any],
-    zipped: Sequence[Mapping[str, Any]] = (),
-    tasks: Sequence[Mapping[str, Any]] = (),
-) -> list[dict[str, Any]]:
+    grid: Mapping[str, Axis],
+    zipped: Sequence[Mapping[str, Axis]] = (),
+    tasks: Sequence[Mapping[str, Scalar]] = (),
+) -> list[dict[str, Scalar]]:
     """All tasks of a sweep, as dictionaries of what varies: the first axis varies slowest.
 
     ``grid`` has one list for each axis; ``zipped`` are groups of lists of equal length that move
@@ -35,17 +37,17 @@ def expand(
     >>> expand({"depth": [2, 3]}, zipped=[{"size": [10, 20], "observed": [60, 200]}])[1]
     {'depth': 2, 'size': 20, 'observed': 200}
     """
-    found = factors(grid, zipped, tasks)
+    found = axis_groups(grid, zipped, tasks)
     if not found:
         raise InputError("grid: there is no axis; give at least one, such as depth = [2, 3].")
     return [_merge(choice) for choice in itertools.product(*found)]
 
 
-def factors(
-    grid: Mapping[str, Any],
-    zipped: Sequence[Mapping[str, Any]] = (),
-    tasks: Sequence[Mapping[str, Any]] = (),
-) -> list[Factor]:
+def axis_groups(
+    grid: Mapping[str, Axis],
+    zipped: Sequence[Mapping[str, Axis]] = (),
+    tasks: Sequence[Mapping[str, Scalar]] = (),
+) -> list[AxisGroup]:
     """The factors of the product that `expand` takes, each as the list of its alternatives."""
     found = [
         [{name: value} for value in axis_values(name, values)] for name, values in grid.items()
@@ -57,7 +59,7 @@ def factors(
     return found
 
 
-def axis_values(name: str, values: Any) -> list[Any]:
+def axis_values(name: str, values: Axis) -> list[Scalar]:
     """The values of one axis as a list, each a number or a text, none twice."""
     if isinstance(values, Mapping):
         values = _from_range(name, values)
@@ -83,7 +85,7 @@ def axis_values(name: str, values: Any) -> list[Any]:
     return list(values)
 
 
-def check_scalar(what: str, value: Any) -> None:
+def check_scalar(what: str, value: object) -> None:
     """`InputError` unless ``value`` is one number (no NaN) or one text, as a coordinate must be."""
     if not isinstance(value, bool | int | float | str | np.generic):
         raise InputError(
@@ -92,7 +94,7 @@ def check_scalar(what: str, value: Any) -> None:
     canonical(value)  # refuses NaN
 
 
-def _from_range(name: str, spec: Mapping[str, Any]) -> list[Any]:
+def _from_range(name: str, spec: Mapping[str, Sequence[float]]) -> list[Scalar]:
     if len(spec) != 1 or next(iter(spec)) not in _RANGES:
         raise InputError(
             f"grid: the axis '{name}' must be a list, or a table with one of {', '.join(_RANGES)}."
@@ -106,18 +108,18 @@ def _from_range(name: str, spec: Mapping[str, Any]) -> list[Any]:
         ) from None
 
 
-def _zip(group: Mapping[str, Any]) -> Factor:
+def _zip(group: Mapping[str, Axis]) -> AxisGroup:
     lists = {name: _listed(name, values) for name, values in group.items()}
     lengths = {name: len(values) for name, values in lists.items()}
     if len(set(lengths.values())) != 1 or 0 in lengths.values():
-        told = ", ".join(f"{name} {length}" for name, length in lengths.items()) or "none"
+        got = ", ".join(f"{name} {length}" for name, length in lengths.items()) or "none"
         raise InputError(
-            f"zip: axes that move together need lists of one length, got {told}; make them equal."
+            f"zip: axes that move together need lists of one length, got {got}; make them equal."
         )
     return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
 
 
-def _listed(name: str, values: Any) -> list[Any]:
+def _listed(name: str, values: Axis) -> list[Scalar]:
     if isinstance(values, Mapping):
         return _from_range(name, values)
     if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray):
@@ -129,7 +131,7 @@ def _listed(name: str, values: Any) -> list[Any]:
     return list(values)
 
 
-def _explicit(tasks: Sequence[Mapping[str, Any]]) -> Factor:
+def _explicit(tasks: Sequence[Mapping[str, Scalar]]) -> AxisGroup:
     names = list(tasks[0])
     for index, task in enumerate(tasks):
         if set(task) != set(names):
@@ -143,17 +145,17 @@ def _explicit(tasks: Sequence[Mapping[str, Any]]) -> Factor:
     return [{name: task[name] for name in names} for task in tasks]
 
 
-def _check_apart(factors: Sequence[Factor]) -> None:
+def _check_apart(groups: Sequence[AxisGroup]) -> None:
     seen: set[str] = set()
-    for factor in factors:
-        for name in factor[0]:
+    for group in groups:
+        for name in group[0]:
             if name in seen:
                 raise InputError(f"grid: '{name}' is set in two places; keep one of them.")
             seen.add(name)
 
 
-def _merge(choice: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    merged: dict[str, Any] = {}
+def _merge(choice: Sequence[dict[str, Scalar]]) -> dict[str, Scalar]:
+    merged: dict[str, Scalar] = {}
     for part in choice:
         merged |= part
     return merged

@@ -1,5 +1,4 @@
-"""The store of a sweep: laid out whole before the first task, then filled chunk by chunk, each by
-one writer.
+"""The store of a sweep: laid out before the first task, then filled by one writer per chunk.
 
 Along ``task`` every array has chunks of the same length, and the tasks of one chunk (a *block*) are
 computed by one process, so that no two processes ever write to one file. A chunk appears whole or
@@ -13,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..errors import InputError, SweepError
 from ..results.parameters import derive_seed, differences
 from ..results.schema import label, validate
 from ..results.store import build, import_xarray, open_dataset, portable_text
-from .task import Kind
+from .task import Output, Task
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -36,7 +36,7 @@ _OWN = ("status", "key", "task")
 
 def layout(
     path: Path,
-    kind: Kind,
+    task: Task,
     table: Sequence[dict[str, Any]],
     fixed: Mapping[str, Any],
     *,
@@ -47,9 +47,9 @@ def layout(
     """Make the store of a sweep with every array in place, and no task computed."""
     seed = int(fixed.get("seed", 0))  # an axis "seed" is a coordinate, as any other axis
     ds = label(
-        _template(kind, table, fixed, chunk),
+        _template(task, table, fixed, chunk),
         kind="sweep",
-        name=kind.name,
+        name=task.name,
         parameters=parameters,
         seed=seed,
     )
@@ -76,12 +76,12 @@ def task_key(row: Mapping[str, Any], fixed: Mapping[str, Any]) -> int:
 
 
 def _template(
-    kind: Kind, table: Sequence[dict[str, Any]], fixed: Mapping[str, Any], chunk: int
+    task: Task, table: Sequence[dict[str, Any]], fixed: Mapping[str, Any], chunk: int
 ) -> "xr.Dataset":
     import dask.array
 
     xarray = import_xarray()
-    for output in kind.outputs:
+    for output in task.outputs:
         if output in _OWN or output in table[0]:
             raise InputError(
                 f"outputs: '{output}' is the name of a parameter or of the sweep's own; give "
@@ -103,7 +103,7 @@ def _template(
         keys,
         {"description": "seed that depends on the parameters of the task alone"},
     )
-    for output, spec in kind.outputs.items():
+    for output, spec in task.outputs.items():
         shape, chunks = (count, *spec.shape), (chunk, *spec.shape)
         empty = dask.array.full(shape, spec.fill, dtype=spec.dtype, chunks=chunks)
         arrays[output] = (
@@ -113,9 +113,9 @@ def _template(
         )
         for dimension, labels in zip(spec.dims, spec.labels, strict=False):
             coordinates[dimension] = list(labels)
-    told = "; ".join(f"{code}: {meaning}" for code, meaning in STATUS.items())
+    meanings = "; ".join(f"{code}: {meaning}" for code, meaning in STATUS.items())
     status = dask.array.zeros(count, dtype="int8", chunks=chunk)
-    arrays["status"] = ("task", status, {"units": "1", "description": told})
+    arrays["status"] = ("task", status, {"units": "1", "description": meanings})
     return xarray.Dataset(arrays, coordinates)
 
 
@@ -152,9 +152,7 @@ def read_excluded(path: Path) -> int:
 
 
 def remove_leftovers(path: Path) -> int:
-    """Delete the half-written files of processes that were killed while they wrote; returns how
-    many.
-    """
+    """Delete the half-written files of processes that were killed; returns their number."""
     leftovers = list(path.rglob("*.partial"))
     for file in leftovers:
         file.unlink(missing_ok=True)
@@ -162,11 +160,9 @@ def remove_leftovers(path: Path) -> int:
 
 
 class Block:
-    """The tasks ``start`` … ``stop`` of a store: one chunk of every array, in memory until it is
-    flushed.
-    """
+    """Tasks ``start`` … ``stop`` of a store: a chunk of every array, in memory until `flush`."""
 
-    def __init__(self, path: Path, kind: Kind, start: int, stop: int, chunk: int) -> None:
+    def __init__(self, path: Path, task: Task, start: int, stop: int, chunk: int) -> None:
         import zarr
 
         # a chunk that happens to hold fill values only must be written too: it was computed
@@ -175,17 +171,17 @@ class Block:
         try:
             self._arrays = {
                 name: zarr.open_array(path, path=name, mode="r+", config=keep)
-                for name in (*kind.outputs, "status")
+                for name in (*task.outputs, "status")
             }
             status = np.array(self._arrays["status"][self._place])
             if (status == MISSING).all():  # the usual case: nothing to read
                 self.columns = {
                     name: np.full((stop - start, *spec.shape), spec.fill, spec.dtype)
-                    for name, spec in kind.outputs.items()
+                    for name, spec in task.outputs.items()
                 }
             else:
                 self.columns = {
-                    name: np.array(self._arrays[name][self._place]) for name in kind.outputs
+                    name: np.array(self._arrays[name][self._place]) for name in task.outputs
                 }
             self.columns["status"] = status
         except (OSError, ValueError, KeyError) as error:
@@ -193,7 +189,7 @@ class Block:
                 f"store '{path}': cannot read chunk {self._index} ({error}); let every worker see "
                 "this folder."
             ) from None
-        self._outputs = kind.outputs
+        self._outputs = task.outputs
 
     @property
     def missing(self) -> list[int]:
@@ -222,9 +218,7 @@ class Block:
         self.columns["status"][row] = status
 
     def flush(self) -> None:
-        """Write every array's chunk, ``status`` last; `SweepError` names store and chunk if that
-        fails.
-        """
+        """Write every array's chunk, ``status`` last; `SweepError` names store and chunk."""
         for name, array in self._arrays.items():
             try:
                 array[self._place] = self.columns[name]
@@ -236,7 +230,7 @@ class Block:
                 ) from None
 
 
-def _fitting(name: str, value: Any, spec: Any) -> np.ndarray:
+def _fitting(name: str, value: ArrayLike, spec: Output) -> np.ndarray:
     array = np.asarray(value)
     if array.shape != spec.shape:
         raise InputError(

@@ -1,32 +1,38 @@
-"""Sweeps: one task for each point of a grid, into one store, on any number of processes, through
-any failure.
-"""
+"""Sweeps: one task for each point of a grid, into one store, by any number of processes."""
 
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError, SweepError
-from ..results.manifest import (
-    command,
-    machine,
-    now,
-    read_manifest,
-    version_changes,
-    versions,
-    write_manifest,
-)
+from ..errors import InputError
+from ..processors import processor_count
+from ..progress import ProgressCallback
+from ..progress import report as tell
+from ..results.manifest import version_changes, versions
 from ..results.parameters import encode
 from ..results.suggest import nearest
-from .grid import check_scalar, expand, factors
-from .task import REQUIRED, Kind, resolve
+from .grid import axis_groups, check_scalar, expand
+from .record import begin_record, end_record
+from .store import (
+    EMPTY,
+    MISSING,
+    PARTIAL,
+    blocks,
+    check_same,
+    layout,
+    read_excluded,
+    read_status,
+    remove_leftovers,
+)
+from .task import REQUIRED, Task, resolve
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from .worker import Done, Job
+    from .worker import BlockResult, BlockSpec
 
 _KEYS = ("task", "grid", "zip", "tasks", "fixed", "chunk")
 
@@ -47,7 +53,8 @@ class Sweep:
     that it needs and does not get, and for what `grid.expand` refuses.
 
     >>> import deeplinear as dl
-    >>> sweep = dl.experiments.Sweep("completion", grid={"depth": [2, 3, math.inf], "observed": [20, 30]}, fixed={"size": 8})
+    >>> grid = {"depth": [2, 3, math.inf], "observed": [20, 30]}
+    >>> sweep = dl.experiments.Sweep("completion", grid=grid, fixed={"size": 8})
     >>> len(sweep.table), sweep.table[-1]
     (6, {'depth': inf, 'observed': 30})
     """
@@ -61,16 +68,16 @@ class Sweep:
     folder: str = ""  # where "module:function" is searched first
 
     def __post_init__(self) -> None:
-        kind = self.kind
+        task = self.resolved
         table = expand(self.grid, self.zipped, self.tasks)
         for name, value in self.fixed.items():
-            kind.check(name)
+            task.check(name)
             check_scalar(f"the fixed parameter '{name}'", value)
             if name in table[0]:
                 raise InputError(f"fixed: '{name}' is an axis too; keep one of them.")
         for name in table[0]:
-            kind.check(name)
-        for name, default in kind.parameters.items():
+            task.check(name)
+        for name, default in task.parameters.items():
             if (
                 default is REQUIRED
                 and name != "key"
@@ -78,7 +85,7 @@ class Sweep:
                 and name not in table[0]
             ):
                 raise InputError(
-                    f"fixed: the task '{kind.name}' needs '{name}'; set it in grid or in fixed."
+                    f"fixed: the task '{task.name}' needs '{name}'; set it in grid or in fixed."
                 )
         _check_distinct(table)
         if self.chunk is not None and (int(self.chunk) != self.chunk or self.chunk < 1):
@@ -86,7 +93,7 @@ class Sweep:
         object.__setattr__(self, "_table", table)
 
     @property
-    def kind(self) -> Kind:
+    def resolved(self) -> Task:
         """The task, with what it takes and returns."""
         return resolve(self.task, self.folder)
 
@@ -103,17 +110,17 @@ class Sweep:
     @property
     def parameters(self) -> str:
         """All that the numbers depend on, as text: stores are compared by it."""
-        product = factors(self.grid, self.zipped, self.tasks)
+        groups = axis_groups(self.grid, self.zipped, self.tasks)
         outputs = {
             name: [list(spec.dims), list(spec.shape), spec.dtype, spec.units]
-            for name, spec in self.kind.outputs.items()
+            for name, spec in self.resolved.outputs.items()
         }
         return encode(
             {
-                "task": self.kind.name,
-                "order": [list(factor[0]) for factor in product],
+                "task": self.resolved.name,
+                "order": [list(group[0]) for group in groups],
                 "axes": {
-                    name: [row[name] for row in factor] for factor in product for name in factor[0]
+                    name: [row[name] for row in group] for group in groups for name in group[0]
                 },
                 "fixed": self.fixed,
                 "chunk": self.chunk_length,
@@ -161,9 +168,7 @@ def read_sweep(path: str | Path) -> Sweep:
 
 @dataclass
 class SweepReport:
-    """What a call of `run_sweep` did and what the store holds: counts of tasks, and the errors of
-    those that failed.
-    """
+    """What a call of `run_sweep` did: counts of tasks, and the errors of those that failed."""
 
     tasks: int  # of the whole sweep
     kept: int  # computed by an earlier call
@@ -179,10 +184,16 @@ class SweepReport:
         """Tasks with a result in the store."""
         return self.kept + self.computed
 
-    def add(self, done: "Done") -> None:
+    @property
+    def stage(self) -> str:
+        """``12 of 40 tasks``, and how many have failed, if any."""
+        failed = f", {len(self.failures):,} failed" if self.failures else ""
+        return f"{self.done:,} of {self.tasks:,} tasks{failed}"
+
+    def add(self, result: "BlockResult") -> None:
         """Count a block."""
-        self.computed += done.tasks
-        self.failures |= done.failures
+        self.computed += result.computed
+        self.failures |= result.failures
 
 
 def run_sweep(
@@ -195,16 +206,17 @@ def run_sweep(
     force: bool = False,
     retries: int = 2,
     timeout: float = 15.0,
-    on_progress: Callable[[SweepReport], None] | None = None,
+    callback: ProgressCallback | None = None,
 ) -> SweepReport:
-    """Compute every task of ``sweep`` into the zarr store ``store``, which is laid out whole before
-    the first task.
+    """Compute every task of ``sweep`` into the zarr store ``store``.
 
     ``scheduler`` is the address of a Dask scheduler that is running; without it ``workers`` local
     processes are started (default: as many as there are processors; 0 computes in this process).
     ``resume`` goes on with a store of the same sweep and computes only what is missing, ``force``
     replaces any store. A task that raises is tried ``retries`` times more, then left missing and
-    told in the report. ``timeout`` in seconds is how long a scheduler may take to answer.
+    named in the report. ``timeout`` in seconds is how long a scheduler may take to answer.
+    ``callback`` is called with a `Progress` at the start and after each block; if it returns True,
+    the sweep ends there, and ``resume`` goes on with it later.
 
     The finished store has the same bytes whatever was killed on the way, on one machine and with
     the same versions; beside it ``STORE.manifest.json`` records versions, parameters and every
@@ -217,74 +229,95 @@ def run_sweep(
     be written (names store and chunk).
     """
     from ..results.store import import_xarray
-    from .cluster import check_scheduler, compute
-    from .store import (
-        EMPTY,
-        MISSING,
-        PARTIAL,
-        blocks,
-        check_same,
-        layout,
-        read_excluded,
-        read_status,
-        remove_leftovers,
-    )
+    from .cluster import compute
 
     import_xarray()
-    path, workers = Path(store), _processors() if workers is None else workers
+    path, workers = Path(store), processor_count() if workers is None else workers
+    _check_call(path, workers, retries, timeout, new=not (resume or force), scheduler=scheduler)
+    stored = _open_or_lay_out(sweep, path, force=force)
+    status = read_status(path)
+    report = SweepReport(
+        len(status), int((status != MISSING).sum()), version_changes=version_changes(stored)
+    )
+    specs = [
+        _block_spec(sweep, path, start, stop, retries)
+        for start, stop in blocks(len(status), sweep.chunk_length, status)
+    ]
+    where = scheduler or ("this process" if workers == 0 else f"{workers} local processes")
+    record = begin_record(path, sweep.parameters, report.kept, where, afresh=not resume)
+    ended = "stopped"
+    try:
+        if not _tell(callback, report):
+            workers = min(workers, max(1, len(specs)))
+            results = compute(specs, scheduler=scheduler, workers=workers, timeout=timeout)
+            with closing(results):  # at a stop: what has not begun is cancelled
+                for result in results:
+                    report.add(result)
+                    if _tell(callback, report):
+                        break
+                else:
+                    ended = "complete" if report.done == report.tasks else "incomplete"
+        if ended != "stopped":  # after a stop, workers of a scheduler may still be writing
+            remove_leftovers(path)
+        _count_incomplete(path, report)
+    finally:
+        end_record(
+            path,
+            record,
+            ended=ended,
+            computed=report.computed,
+            runs_excluded=report.excluded,
+            failures=report.failures,
+        )
+    return report
+
+
+def _check_call(
+    path: Path, workers: int, retries: int, timeout: float, *, new: bool, scheduler: str | None
+) -> None:
+    """Refuse what cannot work before anything is replaced."""
+    from .cluster import check_scheduler
+
     for name, value, least in (("workers", workers, 0), ("retries", retries, 0)):
         if int(value) != value or value < least:
             raise InputError(f"--{name} must be a whole number ≥ {least}, got {value!r}.")
     if not timeout > 0:
         raise InputError(f"--timeout must be positive, got {timeout!r}.")
-    if path.exists() and not (resume or force):
+    if new and path.exists():
         raise InputError(
             f"--out: '{path}' exists; add --resume to go on, --force to replace it, or give "
             "another name."
         )
-    if scheduler is not None:  # before anything is replaced
+    if scheduler is not None:
         check_scheduler(scheduler, timeout)
+
+
+def _open_or_lay_out(sweep: Sweep, path: Path, *, force: bool) -> dict[str, str]:
+    """Check the store that is there, or make a new one; returns the versions it was made with."""
     if path.exists() and not force:
-        stored = check_same(path, sweep.parameters)
-    else:
-        stored = versions()
-        layout(
-            path,
-            sweep.kind,
-            sweep.table,
-            sweep.fixed,
-            parameters=sweep.parameters,
-            chunk=sweep.chunk_length,
-            force=force,
-        )
-    status = read_status(path)
-    report = SweepReport(
-        len(status), int((status != MISSING).sum()), version_changes=version_changes(stored)
+        return check_same(path, sweep.parameters)
+    layout(
+        path,
+        sweep.resolved,
+        sweep.table,
+        sweep.fixed,
+        parameters=sweep.parameters,
+        chunk=sweep.chunk_length,
+        force=force,
     )
-    jobs = [
-        _job(sweep, path, start, stop, retries)
-        for start, stop in blocks(len(status), sweep.chunk_length, status)
-    ]
-    where = scheduler or ("this process" if workers == 0 else f"{workers} local processes")
-    record = _open_record(path, sweep, report, where, afresh=not resume)
-    ended = "stopped"
-    try:
-        if on_progress:
-            on_progress(report)
-        for _, done in compute(
-            jobs, scheduler=scheduler, workers=min(workers, max(1, len(jobs))), timeout=timeout
-        ):
-            report.add(done)
-            if on_progress:
-                on_progress(report)
-        ended = "complete" if report.done == report.tasks else "incomplete"
-        remove_leftovers(path)
-        status = read_status(path)
-        report.partial, report.empty = int((status == PARTIAL).sum()), int((status == EMPTY).sum())
-        report.excluded = read_excluded(path)
-    finally:
-        _close_record(path, record, report, ended)
-    return report
+    return versions()
+
+
+def _tell(callback: ProgressCallback | None, report: SweepReport) -> bool:
+    """Report progress; True if the callback asks for an end."""
+    return tell(callback, report.stage, report.done / report.tasks)
+
+
+def _count_incomplete(path: Path, report: SweepReport) -> None:
+    """Count tasks with a NaN or with runs left out in the whole store, so also of earlier calls."""
+    status = read_status(path)
+    report.partial, report.empty = int((status == PARTIAL).sum()), int((status == EMPTY).sum())
+    report.excluded = read_excluded(path)
 
 
 def open_sweep(store: str | Path) -> "xr.Dataset":
@@ -304,10 +337,10 @@ def open_sweep(store: str | Path) -> "xr.Dataset":
     return ds
 
 
-def _job(sweep: Sweep, path: Path, start: int, stop: int, retries: int) -> "Job":
-    from .worker import Job
+def _block_spec(sweep: Sweep, path: Path, start: int, stop: int, retries: int) -> "BlockSpec":
+    from .worker import BlockSpec
 
-    return Job(
+    return BlockSpec(
         str(path.absolute()),
         sweep.task,
         sweep.folder,
@@ -329,64 +362,3 @@ def _check_distinct(table: Sequence[Mapping[str, Any]]) -> None:
                 f"tasks: tasks {other} and {index} are the same; repeat a task with an axis 'seed' "
                 "instead."
             )
-
-
-def _processors() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def manifest_path(store: Path) -> Path:
-    """The manifest of a sweep's store: beside it."""
-    return store.with_name(store.name + ".manifest.json")
-
-
-def _open_record(
-    path: Path, sweep: Sweep, report: SweepReport, where: str, *, afresh: bool
-) -> dict[str, Any]:
-    """Write down that a call has begun (it may not live to say how it ended); returns the
-    manifest.
-    """
-    import json
-
-    old = {} if afresh else read_manifest(manifest_path(path))
-    call = {
-        "command": command(),
-        "machine": machine(),
-        "computed_by": where,
-        "started": now(),
-        "kept": report.kept,
-        "versions": versions(),
-        "ended": "not told",
-    }
-    content = {
-        "store": path.name,
-        "parameters": json.loads(sweep.parameters),
-        "seeds": "the coordinate 'key' of the store: from the parameters of each task alone",
-        "calls": [*old.get("calls", []), call],
-    }
-    try:
-        write_manifest(manifest_path(path), content)
-    except OSError as error:
-        raise SweepError(
-            f"store '{path}': cannot write its manifest '{manifest_path(path)}' "
-            f"({error.strerror or error}); "
-            "make room or permit writing, then start again with --resume."
-        ) from None
-    return content
-
-
-def _close_record(path: Path, content: dict[str, Any], report: SweepReport, ended: str) -> None:
-    content["calls"][-1] |= {
-        "ended": ended,
-        "stopped": now(),
-        "computed": report.computed,
-        "runs_excluded": report.excluded,
-        "failures": {str(task): error for task, error in sorted(report.failures.items())[:100]},
-    }
-    try:
-        write_manifest(manifest_path(path), content)
-    except OSError:  # a full disk has been told already, by the error that brought us here
-        if ended == "complete":
-            raise

@@ -1,6 +1,4 @@
-"""What a task of a sweep computes: a built-in kind, or a function of yours with declared
-outputs.
-"""
+"""Tasks of sweeps: built-in ones, and functions of yours with declared outputs."""
 
 import inspect
 import os
@@ -57,16 +55,18 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A task: its name, the function, what it takes (name → default, or `REQUIRED`) and what it
-    returns.
+class Task:
+    """A task: its name, its function, the parameters it takes and the outputs it returns.
+
+    ``parameters`` maps each name to its default, or to `REQUIRED`. With ``open`` the function takes
+    any keyword.
     """
 
     name: str
     function: Callable[..., Mapping[str, Any]]
     parameters: dict[str, Any]
     outputs: dict[str, Output]
-    open: bool = False  # the function takes any keyword
+    open: bool = False
 
     def check(self, name: str) -> None:
         """`InputError` with the nearest name if the task has no parameter ``name``."""
@@ -108,8 +108,8 @@ def task(**outputs: Output) -> Callable[[Callable[..., Any]], Callable[..., Any]
 BUILTIN = {"completion": "deeplinear.sweeps.completion_task:completion"}
 
 
-def resolve(what: str | Callable[..., Any], folder: str = "") -> Kind:
-    """The kind of that name, of ``"module:function"`` (``folder`` is searched too), or of a
+def resolve(what: str | Callable[..., Any], folder: str = "") -> Task:
+    """The task of that name, of ``"module:function"`` (``folder`` is searched too), or of a
     function declared by `task`.
     """
     if callable(what):
@@ -142,7 +142,7 @@ def _imported(what: str, folder: str) -> Callable[..., Any]:
     return getattr(module, name)
 
 
-def _declared(function: Callable[..., Any], name: str) -> Kind:
+def _declared(function: Callable[..., Any], name: str) -> Task:
     outputs = getattr(function, "__sweep_outputs__", None)
     if outputs is None:
         raise InputError(
@@ -150,7 +150,7 @@ def _declared(function: Callable[..., Any], name: str) -> Kind:
             "@deeplinear.experiments.task(x=Output(...))."
         )
     signature = inspect.signature(function).parameters.values()
-    return Kind(
+    return Task(
         name,
         function,
         {

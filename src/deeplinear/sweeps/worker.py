@@ -1,26 +1,25 @@
-"""One block of a sweep, from start to end: what a worker process does. Knows nothing of
-schedulers.
-"""
+"""The work of one process on one block of a sweep; schedulers are the business of `cluster`."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..errors import InputError
 from .store import Block, task_key
-from .task import Kind, resolve
+from .task import Task, resolve
 
 # a block of slow tasks is written this often, so that no more than this is lost with its process
 FLUSH_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
-class Job:
-    """What a worker needs to know to compute a block: plain data, so that it can travel."""
+class BlockSpec:
+    """What a worker needs in order to compute a block: plain data, which can be sent."""
 
     store: str
     task: str | Callable[..., Any]
@@ -34,53 +33,51 @@ class Job:
 
 
 @dataclass
-class Done:
-    """What came of a block: how many tasks were computed now, and the errors of those that
-    failed.
-    """
+class BlockResult:
+    """The outcome of a block: the number of tasks computed now, and the errors of the others."""
 
-    tasks: int = 0
+    computed: int = 0
     failures: dict[int, str] = field(default_factory=dict)  # task → its last error
 
 
-def run_block(job: Job) -> Done:
+def run_block(spec: BlockSpec) -> BlockResult:
     """Compute the tasks of a block that have no result yet, and write them. Errors of a task are
-    told, not raised.
+    reported, not raised.
     """
     import jax
 
     with jax.enable_x64(True):
-        return _run_block(job)
+        return _run_block(spec)
 
 
-def _run_block(job: Job) -> Done:
-    kind = resolve(job.task, job.folder)
-    block = Block(Path(job.store), kind, job.start, job.stop, job.chunk)
-    done, flushed, waiting = Done(), time.monotonic(), 0
+def _run_block(spec: BlockSpec) -> BlockResult:
+    task = resolve(spec.task, spec.folder)
+    block = Block(Path(spec.store), task, spec.start, spec.stop, spec.chunk)
+    result, flushed, waiting = BlockResult(), time.monotonic(), 0
     for row in block.missing:
         try:
-            block.put(row, _attempt(kind, job, row))
+            block.put(row, _attempt(task, spec, row))
         except Exception as error:  # any: it is the user's function; the other tasks go on
-            done.failures[job.start + row] = f"{type(error).__name__}: {error}"
+            result.failures[spec.start + row] = f"{type(error).__name__}: {error}"
             continue
-        done.tasks += 1
+        result.computed += 1
         waiting += 1
         if time.monotonic() - flushed > FLUSH_SECONDS:
             block.flush()
             flushed, waiting = time.monotonic(), 0
     if waiting:
         block.flush()
-    return done
+    return result
 
 
-def _attempt(kind: Kind, job: Job, row: int) -> Any:
-    arguments = {**job.fixed, **job.table[row]}
-    if "key" in kind.parameters:
-        arguments["key"] = task_key(job.table[row], job.fixed)
-    for left in range(job.retries, -1, -1):
+def _attempt(task: Task, spec: BlockSpec, row: int) -> Mapping[str, ArrayLike]:
+    arguments = {**spec.fixed, **spec.table[row]}
+    if "key" in task.parameters:
+        arguments["key"] = task_key(spec.table[row], spec.fixed)
+    for left in range(spec.retries, -1, -1):
         try:
-            with np.errstate(all="ignore"):  # a NaN is told by the status
-                return kind.function(**arguments)
+            with np.errstate(all="ignore"):  # the status says that there is a NaN
+                return task.function(**arguments)
         except InputError:  # a second try would end the same way
             raise
         except Exception:

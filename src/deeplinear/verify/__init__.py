@@ -1,5 +1,6 @@
-"""Checks of an energy, a kernel, a flow or a point against what the theory says; each returns a
-`Check` and prints nothing.
+"""Checks of an energy, a kernel, a flow or a point against the theory.
+
+Each returns a `Check` and prints nothing.
 """
 
 from .geometry import kernel_check, submersion, volume

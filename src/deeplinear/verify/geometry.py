@@ -1,7 +1,7 @@
 """Whether a kernel, the metric and the volume are those of the deep linear network."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import SupportsFloat
 
 import equinox as eqx
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, PRNGKeyArray
 
 from ..checks import check_depth, check_matrix
-from ..dynamics.coordinates import Factors
+from ..dynamics.coordinates import FactorCoordinates, partial_products
 from ..dynamics.factors import balanced_factors, check_factors
 from ..errors import DepthError, InputError
 from ..geometry.kernel import kernel
@@ -27,10 +27,11 @@ def kernel_check(
     tol: float | None = None,
     seed: int = 0,
 ) -> Check:
-    """Whether a function λ(a, b) of two singular values can be the kernel of an operator: finite,
-    positive, symmetric, λ(a, b) = λ(b, a), and continuous at ties, λ(a, a (1 + δ)) → λ(a, a) down
-    to δ = 1e−14 (where a plain quotient loses all digits); and, given the ``depth``, whether it is
-    `kernel` at that depth.
+    """Whether a function λ(a, b) of two singular values can be the kernel of an operator.
+
+    It must be finite, positive, symmetric, λ(a, b) = λ(b, a), and continuous at ties,
+    λ(a, a (1 + δ)) → λ(a, a) down to δ = 1e−14 (where a plain quotient loses all digits); and,
+    given the ``depth``, it must be `kernel` at that depth.
 
     **Arguments**: ``fn`` takes two arrays of one shape. It is tried at 200 pairs, log-uniform in
     1e−3 … 1e3. ``tol``: of relative deviations, 1e−9 by default (float32: 1e−4).
@@ -42,8 +43,10 @@ def kernel_check(
     **Source**: [CMV], Theorem 1.1.
 
     >>> import deeplinear as dl
-    >>> bool(dl.verify.kernel_check(lambda a, b: (a + b) / 2, depth=2)), bool(dl.verify.kernel_check(lambda a, b: a))
-    (True, False)
+    >>> bool(dl.verify.kernel_check(lambda a, b: (a + b) / 2, depth=2))
+    True
+    >>> bool(dl.verify.kernel_check(lambda a, b: a))
+    False
     """
     a, b = np.exp(np.random.default_rng(seed).uniform(np.log(1e-3), np.log(1e3), (2, 200)))
     gap = np.logspace(-14, -3, 12)[:, None]
@@ -84,8 +87,10 @@ def submersion(
     metric: Callable[[Array, Array], Array] | None = None,
     tol: float | None = None,
 ) -> Check:
-    """Whether the metric g^N is that of the factors: the product W_N ⋯ W_1 is a Riemannian
-    submersion of balanced factors. With X = A_{N,W}^{−1}(Z), the horizontal lift of Z,
+    """Whether the metric g^N is that of the factors.
+
+    The product W_N ⋯ W_1 is a Riemannian submersion of balanced factors. With X = A_{N,W}^{−1}(Z),
+    the horizontal lift of Z,
 
         Ẇ_p = (1/N) (W_N ⋯ W_{p+1})ᵀ X (W_{p−1} ⋯ W_1)ᵀ,
 
@@ -136,11 +141,12 @@ def _lift(
 ) -> dict[str, Array]:
     """The relative deviations of the lift from what it should be."""
     N, size = len(factors), jnp.linalg.norm
-    below, above = Factors.partial_products(factors)
+    below, above = partial_products(factors)
     left = [X if L is None else L.T @ X for L in above]
     lift = [Y / N if R is None else Y @ R.T / N for Y, R in zip(left, below, strict=True)]
-    moved = jax.jvp(lambda *F: Factors.matrix(F), factors, tuple(lift))[1]
-    # what couples layers p and p + 1: skew, along the orbit; symmetric, out of balance
+    moved = jax.jvp(lambda *F: FactorCoordinates().matrix(F), factors, tuple(lift))[1]
+    # what couples layers p and p + 1: its skew part is motion along the orbit, its symmetric part
+    # loss of balance
     pairs = [
         (lift[p] @ factors[p].T, factors[p + 1].T @ lift[p + 1], size(lift[p]) * size(factors[p]))
         for p in range(N - 1)
@@ -148,7 +154,7 @@ def _lift(
     skew = [size((A - B) - (A - B).T) / scale for A, B, scale in pairs]
     symmetric = [size((A - B) + (A - B).T) / scale for A, B, scale in pairs]
     return {
-        "factors": size(Factors.matrix(factors) - W) / size(W),
+        "factors": size(FactorCoordinates().matrix(factors) - W) / size(W),
         "product": size(moved - Z) / size(Z),
         "horizontal": jnp.max(jnp.stack([*skew, jnp.zeros(())])),
         "balanced": jnp.max(jnp.stack([*symmetric, jnp.zeros(())])),
@@ -160,11 +166,12 @@ def volume(
     W: ArrayLike,
     depth: ArrayLike,
     *,
-    density: Callable[[Any], Array] | None = None,
+    density: Callable[[Array], SupportsFloat] | None = None,
     tol: float | None = None,
 ) -> Check:
-    """Whether a log volume density W ↦ log √det g^N, by default `log_volume`, is that of the
-    metric, written out as an mn×mn matrix:
+    """Whether a log volume density W ↦ log √det g^N, by default `log_volume`, is right.
+
+    It must be that of the metric, written out as an mn×mn matrix,
 
         log √det g^N = ½ log det [g^N_W(E_a, E_b)]_ab,   E_a the unit matrices,
 
@@ -191,7 +198,7 @@ def volume(
     expected = {"metric": 0.5 * np.linalg.slogdet(gram)[1]}
     if float(np.asarray(depth)).is_integer():
         factors = balanced_factors(W, int(np.asarray(depth)), jax.random.key(0))
-        jacobian = jax.jit(jax.jacfwd(lambda F: Factors.matrix(F).ravel()))(factors)
+        jacobian = jax.jit(jax.jacfwd(lambda F: FactorCoordinates().matrix(F).ravel()))(factors)
         J = np.concatenate([np.asarray(part).reshape(W.size, -1) for part in jacobian], 1)
         expected["factors"] = -0.5 * np.linalg.slogdet(J @ J.T / len(factors))[1]
     deviations = {key: abs(value - x) / (1 + abs(x)) for key, x in expected.items()}

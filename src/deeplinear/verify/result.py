@@ -3,15 +3,17 @@
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """The result of a check: true where it ``passed``; ``summary`` is one sentence, ``figures``
-    hold the numbers behind it.
+    """The result of a check: true where it ``passed``.
+
+    ``summary`` is one sentence, ``figures`` holds the numbers behind it.
 
     >>> check = Check("balance", True, {"imbalance": 1e-16}, "The factors are balanced.")
     >>> bool(check), str(check)
@@ -32,8 +34,9 @@ class Check:
 
 @dataclasses.dataclass(frozen=True)
 class Checks:
-    """Several checks: true where all passed, a table as text, one `Check` each by iteration or by
-    its name.
+    """Several checks: true where all passed; a table as text.
+
+    Iteration gives the `Check` objects, and an index by name one of them.
     """
 
     results: tuple[Check, ...]
@@ -62,22 +65,27 @@ class Checks:
         )
 
 
-def tolerance(tol: float | None, dtype: Any, default: float) -> float:
-    """``tol``, or where it is None the default for 64 bits, and what corresponds to it in 32."""
+def tolerance(tol: float | None, dtype: DTypeLike, default: float) -> float:
+    """``tol``, or where it is None the default for 64 bits, or its counterpart for 32 bits."""
     if tol is not None:
         return tol
     return default if np.dtype(dtype) == np.float64 else 3 * math.sqrt(default)
 
 
-def within(name: str, errors: Mapping[str, Any], tol: float, what: str, **more: Any) -> Check:
-    """The check that every one of ``errors`` is at most ``tol`` (NaN is not), named by the
-    largest.
+def within(
+    name: str, errors: Mapping[str, SupportsFloat], tol: float, what: str, **more: ArrayLike
+) -> Check:
+    """The check that every one of ``errors`` is at most ``tol`` (NaN is not).
+
+    The summary says that ``what`` holds, or does not, and names the largest error; ``more`` goes
+    to the figures.
     """
-    errors = {key: float(value) for key, value in errors.items()}
-    worst = max(errors, key=lambda key: math.inf if np.isnan(errors[key]) else errors[key])
-    passed = errors[worst] <= tol
+    deviations = {key: float(value) for key, value in errors.items()}
+    # NaN compares false with everything: it counts as the largest
+    worst = max(deviations, key=lambda k: math.inf if np.isnan(deviations[k]) else deviations[k])
+    passed = deviations[worst] <= tol
     text = (
         f"{what} {'hold' if passed else 'do not hold'} to {tol:.0e}; the largest deviation is "
-        f"{errors[worst]:.1e} ({worst})."
+        f"{deviations[worst]:.1e} ({worst})."
     )
-    return Check(name, passed, {**errors, **more, "tol": tol}, text)
+    return Check(name, passed, {**deviations, **more, "tol": tol}, text)

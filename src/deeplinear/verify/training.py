@@ -1,10 +1,11 @@
-"""Whether training does what the theory says: upstairs as downstairs, and what is conserved on the
-way.
+"""Whether training does what the theory says, and conserves what it must.
+
+*Upstairs* is the space of the factors, *downstairs* that of their product (Menon's terms).
 """
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Protocol
 
 import equinox as eqx
 import jax
@@ -15,18 +16,28 @@ from jaxtyping import Array, ArrayLike, PRNGKeyArray
 from ..checks import check_depth, check_matrix
 from ..dynamics.factors import balanced_factors, imbalance
 from ..dynamics.flow import factor_flow, gradient_flow
+from ..energies import Energy
 from ..errors import InputError
 from ..geometry.operator import Operator
 from .geometry import submersion, volume
 from .result import Check, Checks, tolerance, within
 from .taylor import gradient_check, hessian_check
 
-# Larger imbalance or asymmetry than this, relative, is no rounding.
+# Asymmetry above this, relative, is more than rounding.
 _EXACT = 1e-12
 
 
+class Trajectory(Protocol):
+    """Points ``W``, along a leading axis, of a flow at the times ``ts``: a `FlowResult` is one."""
+
+    @property
+    def ts(self) -> ArrayLike | None: ...
+    @property
+    def W(self) -> ArrayLike: ...
+
+
 def upstairs_downstairs(
-    energy: Callable[[Array], Array],
+    energy: Energy,
     W0: ArrayLike,
     depth: int,
     t1: float,
@@ -37,9 +48,10 @@ def upstairs_downstairs(
     rtol: float | None = None,
     saves: int = 20,
 ) -> Check:
-    """Whether training the factors (`factor_flow`, from balanced factors of W0) and the flow of
-    their product (`gradient_flow`) are one: the largest ‖W_up − W_down‖_F / ‖W_down‖_F over
-    ``saves`` times up to t1.
+    """Whether training the factors and the flow of their product are one.
+
+    The factors follow `factor_flow` from balanced factors of W0, the product `gradient_flow`; the
+    check is of the largest ‖W_up − W_down‖_F / ‖W_down‖_F over ``saves`` times up to t1.
 
     **Arguments**: ``depth`` an integer; ``key`` draws the frames of the factors; ``factors``: start
     from these instead (unbalanced ones fail). ``rtol``: of both flows, 1e−9 by default
@@ -53,7 +65,8 @@ def upstairs_downstairs(
 
     >>> import numpy as np, deeplinear as dl
     >>> energy = dl.Completion([0, 1], [0, 0], [2.0, 1.0], (2, 2))
-    >>> bool(dl.verify.upstairs_downstairs(energy, np.array([[0.5, 0.1], [0.2, 0.3]]), depth=2, t1=1.0))
+    >>> W0 = np.array([[0.5, 0.1], [0.2, 0.3]])
+    >>> bool(dl.verify.upstairs_downstairs(energy, W0, depth=2, t1=1.0))
     True
     """
     W0 = check_matrix(W0)
@@ -79,12 +92,12 @@ def upstairs_downstairs(
 
 
 def conservation(
-    energy: Callable[[Array], Array],
+    energy: Energy,
     W0: ArrayLike,
     depth: ArrayLike,
     t1: float,
     *,
-    flow: Any = None,
+    flow: Trajectory | None = None,
     tol: float | None = None,
     rtol: float | None = None,
 ) -> Check:
@@ -127,9 +140,9 @@ def conservation(
                 "lower t1."
             )
             return Check("conservation", False, {"t_end": float(flow.t_end)}, text)
-    if np.ndim(flow.ts) != 1 or np.size(flow.ts) < 8:
-        raise InputError("flow must hold eight saved times at least: follow it with saveat.")
     ts, W = np.asarray(flow.ts), np.asarray(flow.W)
+    if ts.ndim != 1 or ts.size < 8:
+        raise InputError("flow must hold eight saved times at least: follow it with saveat.")
     errors = {
         "energy": _energy_defect(energy, ts, W, depth),
         **_spectral_defects(np.asarray(W0), W, N),
@@ -147,7 +160,7 @@ def conservation(
 
 
 @eqx.filter_jit
-def _energies_and_slopes(energy: Any, W: Array, depth: Array) -> tuple[Array, Array]:
+def _energies_and_slopes(energy: Energy, W: Array, depth: Array) -> tuple[Array, Array]:
     def one(X: Array) -> tuple[Array, Array]:
         E, G = jax.value_and_grad(lambda Y: jnp.reshape(energy(Y), ()))(X)
         return E, jnp.sum(G * Operator(X, depth)(G))
@@ -155,12 +168,11 @@ def _energies_and_slopes(energy: Any, W: Array, depth: Array) -> tuple[Array, Ar
     return jax.lax.map(one, W)
 
 
-def _energy_defect(energy: Any, ts: np.ndarray, W: np.ndarray, depth: ArrayLike) -> float:
-    """The largest gap between the fall of E and the integral of its slope, relative to the whole
-    fall.
-    """
+def _energy_defect(energy: Energy, ts: np.ndarray, W: np.ndarray, depth: ArrayLike) -> float:
+    """The largest gap between the fall of E and the integral of its slope, relative to the fall."""
     from scipy.interpolate import CubicSpline
 
+    # dE/dt = −⟨G, A(G)⟩ at the saved times, integrated by a spline
     E, slope = map(
         np.asarray, _energies_and_slopes(energy, jnp.asarray(W), jnp.asarray(depth, W.dtype))
     )
@@ -178,16 +190,15 @@ def _spectral_defects(W0: np.ndarray, W: np.ndarray, N: float) -> dict[str, floa
     if N > 1 and rank < s0.size:
         out["rank"] = float(np.max(s[:, rank] / s[:, 0]))
     if N >= 2 and rank == W0.shape[0] == W0.shape[1]:
+        # a determinant of rounding noise has no sign to compare
         clear = s[:, -1] > 1e4 * noise * s[:, 0]
         if clear.any():
             out["sign"] = float(np.any(np.linalg.slogdet(W[clear])[0] != np.linalg.slogdet(W0)[0]))
     return out
 
 
-def _is_symmetric(energy: Any, W0: Array) -> bool:
-    """Whether W0 is symmetric, and the gradient of E at symmetric matrices: W0, and one beside
-    it.
-    """
+def _is_symmetric(energy: Energy, W0: Array) -> bool:
+    """Whether W0 is symmetric, and the gradient of E at W0 and at a symmetric matrix near it."""
     W = np.asarray(W0)
     if W.shape[0] != W.shape[1] or np.linalg.norm(W - W.T) > _EXACT * np.linalg.norm(W):
         return False
@@ -197,13 +208,13 @@ def _is_symmetric(energy: Any, W0: Array) -> bool:
     return bool(np.linalg.norm(G - G.transpose(0, 2, 1)) <= _EXACT * np.linalg.norm(G))
 
 
-def _relative_imbalance(factors: Sequence[Any]) -> float:
+def _relative_imbalance(factors: Sequence[Array]) -> float:
     scale = max(float(np.linalg.norm(X)) ** 2 for X in factors)
     return float(imbalance(factors)) / scale
 
 
 def all_checks(
-    energy: Callable[[Array], Array],
+    energy: Energy,
     W0: ArrayLike,
     depth: ArrayLike,
     t1: float = 1.0,
@@ -211,15 +222,17 @@ def all_checks(
     key: PRNGKeyArray | None = None,
     rtol: float | None = None,
 ) -> Checks:
-    """Every check that applies to an energy, a start and a depth: gradient and Hessian at W0,
-    `conservation` up to t1, `volume` where W0 has full rank (and is square, or N is finite), and at
-    integer depth `upstairs_downstairs` and `submersion`.
+    """Every check that applies to an energy, a start and a depth.
+
+    Gradient and Hessian at W0, `conservation` up to t1, `volume` where W0 has full rank (and is
+    square, or N is finite), and at integer depth `upstairs_downstairs` and `submersion`.
 
     **Returns** `Checks`; ``print(checks)`` shows a line for each. **Raises** as the checks; see
     them for what they mean.
 
     >>> import numpy as np, deeplinear as dl
-    >>> checks = dl.verify.all_checks(dl.Completion([0, 1], [0, 1], [1.0, 2.0], (2, 2)), np.array([[0.5, 0.1], [0.2, 0.3]]), math.inf)
+    >>> energy = dl.Completion([0, 1], [0, 1], [1.0, 2.0], (2, 2))
+    >>> checks = dl.verify.all_checks(energy, np.array([[0.5, 0.1], [0.2, 0.3]]), math.inf)
     >>> print(str(checks).splitlines()[-1])
     4 of 4 checks passed.
     """

@@ -1,15 +1,18 @@
-"""The flow on thin factors against the dense flow of `gradient_flow`."""
+"""The flow on a low rank against the dense flow of `gradient_flow`."""
 
 import itertools
 import math
+from functools import cache
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from completion_data import matrix, rmse
 
 import deeplinear as dl
 from deeplinear.completion.data.observations import Observations
-from deeplinear.completion.solver.flow import flow
+from deeplinear.completion.solver.flow import FlowLaw, fold_in_new_lines, low_rank_flow
+from deeplinear.status import Status
 
 
 def problem(rng, m=14, n=11, seen=0.6, noise=0.3):
@@ -23,32 +26,55 @@ def frames(rng, m, n, s):
     return U, np.asarray(s), V
 
 
-@pytest.mark.parametrize(
-    "depth", [2.5, math.inf, *(pytest.param(depth, marks=pytest.mark.slow) for depth in (2, 4))]
-)
-def test_follows_the_dense_flow(rng, depth):
-    """Same start, same time: error ∝ rtol (second order), and 3e-4 at rtol 1e-6; at N = ∞ with the
-    same bulk for the edges.
-    """
+@cache
+def dense_flow(depth):
+    """(entries, start of rank 3, W at time 1.5 by the dense flow)."""
+    rng = np.random.default_rng(20231)
     X, rows, cols, seen = problem(rng)
     U, s, V = frames(rng, *X.shape, [0.9, 0.5, 0.1])
     energy = dl.Completion(rows=rows, cols=cols, values=X[rows, cols], shape=X.shape)
     start = dl.LogSVD(jnp.asarray(U), jnp.log(s), jnp.asarray(V.T))
     bulk = 0.1 if math.isinf(depth) else 0.0
-    exact = np.asarray(
-        dl.gradient_flow(energy, start, depth, t1=1.5, rtol=1e-9, chart="thin", bulk=bulk).W
-    )
+    how = {"t1": 1.5, "rtol": 1e-9, "chart": "thin", "bulk": bulk}
+    return seen, (U, s, V), np.asarray(dl.gradient_flow(energy, start, depth, **how).W)
+
+
+@pytest.mark.parametrize(
+    "depth", [2.5, math.inf, *(pytest.param(depth, marks=pytest.mark.slow) for depth in (2, 4))]
+)
+def test_follows_the_dense_flow(where, depth):
+    """Same start, same time: error ∝ rtol (second order), and 1e-4 at rtol 1e-5; at N = ∞ with the
+    same bulk for the edges.
+    """
+    seen, (U, s, V), exact = dense_flow(depth)
     errors = []
-    for rtol in (1e-4, 1e-6):
-        found = flow(
-            seen, depth=depth, biases=False, start=(U, s, V), t1=1.5, stop=1e-12, rtol=rtol
-        )
-        assert found.status == "converged"
+    for rtol in (1e-3, 1e-5):
+        law = FlowLaw(start=(U, s, V), t1=1.5, stop=1e-12, rtol=rtol)
+        found = low_rank_flow(seen, law=law, depth=depth, bias_ridge=None, **where)
+        assert found.status == Status.converged
         errors.append(np.linalg.norm(found.left @ found.right.T - exact) / np.linalg.norm(exact))
-    assert errors[1] < 3e-4
+    assert errors[1] < 1e-4
     assert errors[1] < 0.2 * errors[0]
     moved = np.linalg.norm(exact - (U * s) @ V.T) / np.linalg.norm(exact)
     assert moved > 0.3
+
+
+@pytest.mark.parametrize("depth", [1, 1.5])
+def test_below_depth_two_of_full_rank_too(rng, depth):
+    """At depth 1 every entry decays by itself: W_ij = x_ij + (W_ij(0) − x_ij) e^{−t}."""
+    X, rows, cols, seen = problem(rng, 8, 6)
+    U, s, V = frames(rng, 8, 6, np.linspace(0.9, 0.3, 6))
+    law = FlowLaw(start=(U, s, V), t1=0.7, stop=1e-12, rtol=3e-6)
+    found = low_rank_flow(seen, law=law, depth=depth, bias_ridge=None)
+    W0 = (U * s) @ V.T
+    if depth == 1:
+        exact = W0.copy()
+        exact[rows, cols] += (1 - math.exp(-0.7)) * (X - W0)[rows, cols]
+    else:
+        energy = dl.Completion(rows=rows, cols=cols, values=X[rows, cols], shape=X.shape)
+        exact = np.asarray(dl.gradient_flow(energy, W0, depth, t1=0.7, rtol=1e-9).W)
+    np.testing.assert_allclose(found.left @ found.right.T, exact, atol=1e-3)
+    assert np.abs(exact - W0).max() > 0.3
 
 
 @pytest.mark.slow
@@ -56,7 +82,8 @@ def test_depth_learns_low_rank_from_a_small_start(rng):
     truth = rng.normal(size=(80, 3)) @ rng.normal(size=(3, 60))
     rows, cols = np.nonzero(rng.random(truth.shape) < 0.35)
     seen = Observations.from_triples(rows, cols, truth[rows, cols], truth.shape)
-    found = flow(seen, depth=3, max_rank=10, start_scale=1e-3, stop=1e-4, biases=False)
+    law = FlowLaw(start_scale=1e-3, stop=1e-4)
+    found = low_rank_flow(seen, law=law, depth=3, max_rank=10, bias_ridge=None)
     assert found.converged
     assert found.objective[-1] <= 1e-4 * found.objective[0]
     assert all(after <= before for before, after in itertools.pairwise(found.objective))
@@ -71,13 +98,26 @@ def test_early_stopping_and_biases(rng):
     held = rng.random(len(rows)) < 0.2
     seen = Observations.from_triples(rows[~held], cols[~held], X[rows, cols][~held], X.shape)
     given = rows[held], cols[held], X[rows, cols][held]
-    found = flow(seen, validation=given, max_rank=8)
-    assert found.status == "stopped early"
+    found = low_rank_flow(seen, validation=given, max_rank=8)
+    assert found.status == Status.stopped_early
     assert found.validation[found.sweep] == min(found.validation)
-    rmse = np.sqrt(np.mean((found.predict(*given[:2]) - given[2]) ** 2))
-    assert rmse == pytest.approx(min(found.validation), rel=1e-12)
+    assert rmse(found.predict(*given[:2]), given[2]) == pytest.approx(
+        min(found.validation), rel=1e-12
+    )
     assert min(found.validation) < 0.9 * found.validation[0]
     assert abs(found.mean) > 1
+
+
+def test_new_lines_are_folded_in_and_the_others_stay(rng):
+    X, rows, cols, _ = problem(rng, m=30, n=20)
+    old = rows < 28
+    seen = Observations.from_triples(rows[old], cols[old], X[rows, cols][old], (28, 20))
+    found = low_rank_flow(seen, law=FlowLaw(stop=0.05), max_rank=4)
+    both = Observations.from_triples(rows, cols, X[rows, cols], X.shape)
+    new = fold_in_new_lines(both, found, rows[~old], cols[~old])
+    assert new.flowed
+    np.testing.assert_allclose(matrix(new)[:28], matrix(found), atol=1e-8)
+    assert rmse(new.predict(rows[~old], cols[~old]), X[rows, cols][~old]) < 0.5 * np.std(X)
 
 
 def test_bad_input(rng):
@@ -85,14 +125,16 @@ def test_bad_input(rng):
     for change, message in (
         ({"start_scale": 0}, "start_scale must be positive"),
         ({"rtol": -1.0}, "rtol must be positive"),
-        ({"depth": 1.2}, "depth must be ≥ 2"),
+        ({"stop": 0.0}, "stop must be positive"),
     ):
         with pytest.raises(dl.InputError, match=message):
-            flow(seen, **change)
+            FlowLaw(**change)
+    with pytest.raises(dl.InputError, match="depth must be ≥ 1"):
+        low_rank_flow(seen, depth=0.5)
 
 
-def test_out_of_steps_is_told(rng):
+def test_out_of_steps_is_reported(rng):
     *_, seen = problem(rng)
-    found = flow(seen, max_steps=3)
-    assert found.status == "max_sweeps"
+    found = low_rank_flow(seen, law=FlowLaw(max_steps=3))
+    assert found.status == Status.max_steps
     assert not found.converged

@@ -1,34 +1,38 @@
-"""The two passes over the entries in JAX: on a GPU, or on several devices, each with its own part
-of the lines.
+"""The passes over the entries in JAX: on a GPU, or dealt out to several devices.
 
 Entries are stored in segments of `WIDTH` per line, padded with weight 0, so that a pass is gathers,
 small dense sums and one sum over sorted segments; nothing is scattered entry by entry. Lines are
 dealt out in contiguous groups, one per device, with about equal numbers of segments; a group needs
 the whole other side and nothing else, so a pass has no communication. The entries stay on the
 devices; the factors travel with every pass (their size is a small part of the entries'). `Devices`
-stands where `threads.Workers` does: everything else of a fit is the same code.
+is a backend like the others: everything else of a fit is the same code.
 """
 
-from functools import partial
-from typing import Any
+from collections.abc import Callable
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.typing import ArrayLike
 
 from ...errors import InputError
 from ..data.observations import Compressed
+from .base import AbstractBackend, Pass
 
 WIDTH = 32
 # Segments that are worked on at a time on one device.
 BATCH = 4096
 LINES, ALL = PartitionSpec("lines"), PartitionSpec()
+Specs = PartitionSpec | tuple[PartitionSpec, ...]
 
 
 class Shards:
-    """One compressed structure, cut for ``count`` devices: arrays with a leading axis of ``count``
-    equal parts, flattened.
+    """One compressed structure, cut for ``count`` devices.
+
+    Arrays have a leading axis of ``count`` equal parts, flattened.
     """
 
     def __init__(self, lines: Compressed, count: int) -> None:
@@ -71,14 +75,13 @@ class Shards:
         return self.indices, self.values, self.weights, self.segment, self.number
 
 
-def _over_lines(values: Any, segment: Any, height: int) -> Any:
+def _over_lines(values: Array, segment: Array, height: int) -> Array:
     return jax.ops.segment_sum(values, segment, height, indices_are_sorted=True)
 
 
-def _solve(
-    indices, values, weights, segment, number, Z, scale, mean, Y, ridge, extra, free, *, steps
-):
-    """`kernels.solve` for the lines of one device."""
+def _solve(indices, values, weights, segment, number, Z, scale, mean, Y, how, *, steps):
+    """`Dense.solve` for the lines of one device."""
+    ridge, extra, free = how
     height = len(Z)
 
     def look(part):
@@ -112,7 +115,7 @@ def _solve(
         image = jax.lax.map(curve, (indices, weights, direction[segment]), batch_size=BATCH)
         image = _over_lines(image, segment, height) + total * direction
         bent = (direction * image).sum(axis=1)
-        go = (norm > least) & (bent > eps * norm)  # see `kernels.solve`
+        go = (norm > least) & (bent > eps * norm)  # see `Dense.solve`
         length = jnp.where(go, norm / jnp.where(go, bent, 1), 0)[:, None]
         Z, grad = Z + length * direction, grad - length * image
         new = (grad * grad * inverse).sum(axis=1)
@@ -123,8 +126,8 @@ def _solve(
     return Z, energy.sum()[None] / 2, pull[None], bend[None]
 
 
-def _signs(i: Any, j: Any, seed: int) -> Any:
-    """`kernels._sign`."""
+def _signs(i: Array, j: Array, seed: int) -> Array:
+    """`dense.random_signs`."""
     a, b = jnp.maximum(i, j).astype(jnp.uint64), jnp.minimum(i, j).astype(jnp.uint64)
     h = a * jnp.uint64(0x9E3779B97F4A7C15) + b * jnp.uint64(0xC2B2AE3D27D4EB4F) + jnp.uint64(seed)
     h = (h ^ (h >> jnp.uint64(30))) * jnp.uint64(0xBF58476D1CE4E5B9)
@@ -132,8 +135,8 @@ def _signs(i: Any, j: Any, seed: int) -> Any:
     return jnp.where((h >> jnp.uint64(63)) == 1, 1, -1)
 
 
-def _pull_back(indices, values, weights, segment, number, Z, mean, Y, X, *, seed):
-    """`kernels.pull_back` for the lines of one device."""
+def _residual_matmul(indices, values, weights, segment, number, Z, mean, Y, X, *, seed):
+    """`Dense.residual_matmul` for the lines of one device."""
 
     def look(part):
         i, x, w, z, line = part
@@ -148,8 +151,25 @@ def _pull_back(indices, values, weights, segment, number, Z, mean, Y, X, *, seed
     return _over_lines(out, segment, len(Z))
 
 
-class Devices:
-    """The passes over the entries on JAX devices, with the interface of `threads.Workers`.
+@cache
+def _program(
+    function: Callable,
+    mesh: Mesh,
+    split: int,
+    whole: int,
+    outputs: Specs,
+    static: tuple[tuple[str, int], ...],
+) -> Callable[..., Array | tuple[Array, ...]]:
+    """``function`` on every device of ``mesh``; all fits of a process share what JAX compiles."""
+    specs = (*[LINES] * (5 + split), *[ALL] * whole)
+    local = jax.shard_map(
+        partial(function, **dict(static)), mesh=mesh, in_specs=specs, out_specs=outputs
+    )
+    return jax.jit(local)
+
+
+class Devices(AbstractBackend):
+    """The passes of a fit on JAX devices; draws and leverages on the backend ``cpu``.
 
     ``kind`` is ``"gpu"`` (all of them) or ``"jax"`` (all devices of JAX's default platform).
     float64 data are computed in float64. After ``jax.distributed.initialize`` the devices are those
@@ -157,54 +177,48 @@ class Devices:
     the factors travel between them.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, cpu: AbstractBackend) -> None:
+        super().__init__(cpu.pool)
+        self.cpu = cpu
         try:
             self.devices = jax.devices() if kind == "jax" else jax.devices(kind)
         except RuntimeError as error:
             raise InputError(
-                f'device="{kind}" is not there ({error}): use device="cpu", or install deeplinear[gpu].'
+                f'device="{kind}" is not there ({error}): use device="cpu", or install '
+                "deeplinear[gpu]."
             ) from None
         mesh = Mesh(np.array(self.devices), ("lines",))
         self._split, self._same = NamedSharding(mesh, LINES), NamedSharding(mesh, ALL)
         self._mesh = mesh
         self._several = len({device.process_index for device in self.devices}) > 1
-        self._shards: dict[int, tuple[Compressed, Shards, tuple[Any, ...]]] = {}
-        self._calls: dict[tuple[str, int], Any] = {}
+        self._shards: dict[int, tuple[Compressed, Shards, tuple[Array, ...]]] = {}
 
-    def _of(self, lines: Compressed) -> tuple[Shards, tuple[Any, ...]]:
+    def _of(self, lines: Compressed) -> tuple[Shards, tuple[Array, ...]]:
         if id(lines) not in self._shards:
             shards = Shards(lines, len(self.devices))
             put = tuple(self._put(array, self._split) for array in shards.arrays())
-            self._shards[id(lines)] = (
-                lines,
-                shards,
-                put,
-            )  # holds on to ``lines``, so that the id stays its own
+            # holds on to ``lines``, so that the id stays its own
+            self._shards[id(lines)] = lines, shards, put
         return self._shards[id(lines)][1:]
 
-    def _call(self, function: Any, split: int, whole: int, outputs: Any, **static: int) -> Any:
-        key = function.__name__, *static.values()
-        if key not in self._calls:
-            specs = (*[LINES] * (5 + split), *[ALL] * whole)
-            local = jax.shard_map(
-                partial(function, **static), mesh=self._mesh, in_specs=specs, out_specs=outputs
-            )
-            self._calls[key] = jax.jit(local)
-        return self._calls[key]
+    def _call(
+        self, function: Callable, split: int, whole: int, outputs: Specs, **static: int
+    ) -> Callable:
+        return _program(function, self._mesh, split, whole, outputs, tuple(static.items()))
 
-    def _spread(self, shards: Shards, array: np.ndarray) -> Any:
+    def _spread(self, shards: Shards, array: np.ndarray) -> Array:
         padded = np.zeros((shards.rows, *array.shape[1:]), array.dtype)
         padded[shards.place] = array
         return self._put(padded, self._split)
 
-    def _put(self, array: Any, sharding: NamedSharding) -> Any:
+    def _put(self, array: ArrayLike, sharding: NamedSharding) -> Array:
         """``array``, which every process holds, on the devices."""
         if not self._several:
             return jax.device_put(array, sharding)
         array = np.asarray(array)
         return jax.make_array_from_callback(array.shape, sharding, lambda place: array[place])
 
-    def _take(self, array: Any) -> np.ndarray:
+    def _take(self, array: Array) -> np.ndarray:
         """The whole of an array that is spread over the devices, in every process."""
         if not self._several:
             return np.asarray(array)
@@ -212,36 +226,29 @@ class Devices:
 
         return np.asarray(multihost_utils.process_allgather(array, tiled=True))
 
-    def solve(
-        self,
-        lines: Any,
-        Z: Any,
-        Y: Any,
-        mean: Any,
-        ridge: Any,
-        extra: Any,
-        scale: Any,
-        free: Any,
-        steps: int,
-    ) -> tuple[Any, ...]:
-        """`kernels.solve` for all lines, in place: (energy, pull, bend)."""
+    def solve(self, lines, Z, Y, mean, ridge, extra, scale, free, steps) -> Pass:
         with jax.enable_x64(True):
             shards, entries = self._of(lines)
-            call = self._call(_solve, 2, 5, (LINES,) * 4, steps=steps)
-            whole = [self._put(x, self._same) for x in (mean, Y, ridge, extra, free)]
-            new, *sums = call(
-                *entries, self._spread(shards, Z), self._spread(shards, scale), *whole
-            )
+            call = self._call(_solve, 2, 3, (LINES,) * 4, steps=steps)
+            whole = [self._put(x, self._same) for x in (mean, Y)]
+            how = tuple(self._put(x, self._same) for x in (ridge, extra, free))
+            sides = self._spread(shards, Z), self._spread(shards, scale)
+            new, *sums = call(*entries, *sides, *whole, how)
             Z[:] = self._take(new)[shards.place]
             energy, pull, bend = (self._take(part).astype(float).sum(axis=0) for part in sums)
-        return float(energy), pull, bend
+        return Pass(float(energy), pull, bend)
 
-    def pull_back(self, lines: Any, Z: Any, Y: Any, X: Any, mean: Any, seed: int) -> Any:
-        """`kernels.pull_back` for all lines: the rows of R X."""
+    def residual_matmul(self, lines, Z, Y, X, mean, seed) -> np.ndarray:
         with jax.enable_x64(True):
             shards, entries = self._of(lines)
-            call = self._call(_pull_back, 1, 3, LINES, seed=seed)
+            call = self._call(_residual_matmul, 1, 3, LINES, seed=seed)
             k = X.shape[1]
-            X = np.pad(X, ((0, 0), (0, -k % 8)))  # every new shape is compiled anew
+            X = np.pad(X, ((0, 0), (0, -k % 8)))  # every new shape would be compiled
             whole = [self._put(x, self._same) for x in (mean, Y, X)]
             return self._take(call(*entries, self._spread(shards, Z), *whole))[shards.place, :k]
+
+    def draw(self, lines, other, mean, precision, prior, pull, shift, noise):
+        return self.cpu.draw(lines, other, mean, precision, prior, pull, shift, noise)
+
+    def leverage(self, lines, mine, theirs, other, ridge, scale, asked) -> np.ndarray:
+        return self.cpu.leverage(lines, mine, theirs, other, ridge, scale, asked)

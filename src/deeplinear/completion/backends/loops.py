@@ -1,5 +1,4 @@
-"""The compiled loops over observed entries. Nothing here knows about penalties, schedules or
-statistics.
+"""The compiled loops over observed entries; they know nothing of penalties or schedules.
 
 Both sides of the factorization are stored with their biases in one array each, so that a prediction
 is one dot product:
@@ -18,14 +17,6 @@ import numpy as np
 
 from ..compiled import compiled, inlined
 
-# The factors' width is a multiple of this many numbers: inner loops have no remainder.
-LANES = 8
-
-
-def width(rank: int) -> int:
-    """Padded number of columns for ``rank`` components and the two biases."""
-    return -(-(rank + 2) // LANES) * LANES
-
 
 @inlined
 def _dot(z, y):
@@ -37,8 +28,9 @@ def _dot(z, y):
 
 @inlined
 def _dots(z, a, b, c, d):
-    """Four dot products at once: one load of z for four rows, and four chains of additions for the
-    processor to overlap.
+    """Four dot products at once.
+
+    One load of z for four rows, and four chains of additions for the processor to overlap.
     """
     p = q = r = s = z.dtype.type(0)
     for k in range(z.size):
@@ -63,7 +55,7 @@ def _add_squares(out, p, a, q, b, r, c, s, d):
 
 
 @inlined
-def _look(start, stop, indices, values, weights, mean, z, Y, grad, square):
+def _accumulate_gradient(start, stop, indices, values, weights, mean, z, Y, grad, square):
     """Σ w e² of one line, with grad += Σ w e y and square += Σ w y²."""
     weighted, one = weights.size > 0, z.dtype.type(1)
     energy, t = z.dtype.type(0), start
@@ -97,7 +89,7 @@ def _look(start, stop, indices, values, weights, mean, z, Y, grad, square):
 
 
 @inlined
-def _curve(start, stop, indices, weights, direction, Y, image):
+def _hessian_product(start, stop, indices, weights, direction, Y, image):
     """Σ w (direction·y)² of one line; ``image`` += Σ w (direction·y) y unless it is empty."""
     weighted, one = weights.size > 0, direction.dtype.type(1)
     total, t = direction.dtype.type(0), start
@@ -123,31 +115,17 @@ def _curve(start, stop, indices, weights, direction, Y, image):
 
 
 @compiled
-def solve(
-    lo,
-    hi,
-    indptr,
-    indices,
-    values,
-    weights,
-    mean,
-    Z,
-    Y,
-    ridge,
-    extra,
-    scale,
-    free,
-    steps,
-    pull,
-    bend,
-):
-    """Lower ½ Σ_j w_ij (mean + z_i·y_j − x_ij)² + ½ Σ_k (ridge_k scale_i + extra_k) z_ik² over the
-    ``free`` parts of each z_i.
+def solve(lo, hi, entries, mean, Z, Y, how, steps, pull, bend):
+    """Lower ½ Σ_j w_ij e_ij² + ½ Σ_k (ridge_k scale_i + extra_k) z_ik² over the free z_ik.
+
+    e_ij = x_ij − mean − z_i·y_j.
 
     ``steps`` conjugate-gradient steps with the diagonal as preconditioner, in place. Returns ½ Σ w
     e² before the steps and adds Σ_i z_ik Σ_j w e y_jk to ``pull`` and Σ_i z_ik² Σ_j w y_jk² to
     ``bend``, both before the steps.
     """
+    indptr, indices, values, weights = entries
+    ridge, extra, scale, free = how
     width = Z.shape[1]
     work = np.empty((5, width), Z.dtype)
     grad, inverse, direction, image, total = work[0], work[1], work[2], work[3], work[4]
@@ -157,7 +135,9 @@ def solve(
         z, start, stop = Z[i], indptr[i], indptr[i + 1]
         grad[:] = 0
         inverse[:] = 0
-        energy += _look(start, stop, indices, values, weights, mean, z, Y, grad, inverse)
+        energy += _accumulate_gradient(
+            start, stop, indices, values, weights, mean, z, Y, grad, inverse
+        )
         norm = 0.0
         for k in range(width):
             pull[k] += z[k] * grad[k]
@@ -178,7 +158,7 @@ def solve(
                 image[k] = total[k] * direction[k]
                 curve += image[k] * direction[k]
             last = step == steps - 1
-            curve += _curve(
+            curve += _hessian_product(
                 start, stop, indices, weights, direction, Y, image[:0] if last else image
             )
             if curve <= eps * norm:
@@ -196,11 +176,12 @@ def solve(
 
 
 @compiled
-def pull_back(lo, hi, indptr, indices, values, weights, mean, Z, Y, X, out, seed):
+def residual_matmul(lo, hi, entries, mean, Z, Y, X, out, seed):
     """out_i = Σ_j w_ij e_ij x_j with e = x − mean − z·y (rows of R X); returns ½ Σ w e².
 
     With ``seed`` > 0 every residual gets a random sign, a hash of its position and the seed.
     """
+    indptr, indices, values, weights = entries
     weighted, one, energy = weights.size > 0, Z.dtype.type(1), 0.0
     for i in range(lo, hi):
         z, o, part = Z[i], out[i], Z.dtype.type(0)
@@ -245,9 +226,7 @@ def pull_back(lo, hi, indptr, indices, values, weights, mean, Z, Y, X, out, seed
 
 @compiled
 def _sign(i, j, seed):
-    """±1, a hash that is symmetric in the order of the arguments (rows may be columns), as
-    splitmix64 mixes bits.
-    """
+    """±1, a hash of (i, j) that is symmetric (rows may be columns), as splitmix64 mixes bits."""
     a, b = np.uint64(max(i, j)), np.uint64(min(i, j))
     h = a * np.uint64(0x9E3779B97F4A7C15) + b * np.uint64(0xC2B2AE3D27D4EB4F) + np.uint64(seed)
     h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -264,3 +243,18 @@ def at(lo, hi, rows, cols, mean, Z, Y, out):
         for k in range(Z.shape[1]):
             dot += z[k] * y[k]
         out[t] = mean + dot
+
+
+@compiled
+def average(rows, cols, left, right, means, out):
+    """Mean over the draws of mean + p·q + a + b at (rows[t], cols[t])."""
+    draws, f = left.shape[0], left.shape[2]
+    for t in range(len(rows)):
+        total = 0.0
+        for s in range(draws):
+            p, q = left[s, rows[t]], right[s, cols[t]]
+            x = means[s] + p[f - 1] + q[f - 1]
+            for k in range(f - 1):
+                x += np.float64(p[k]) * q[k]
+            total += x
+        out[t] = total / draws

@@ -1,130 +1,69 @@
-"""Blocks of lines, worked off by a few threads. The blocks depend on the data alone, so that sums
-come out the same.
-"""
+"""The compiled loops as a backend: blocks of lines, worked off by a few threads.
 
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from threading import Lock
-from typing import Any
+The blocks depend on the data alone, so that sums come out the same whatever the number of threads.
+"""
 
 import numpy as np
 
-from ...errors import InputError
+from .base import AbstractBackend, Pass, total
 
 
-def check_threads(threads: int | None) -> int:
-    """The number of threads to use: all cores this process may run on, unless told otherwise."""
-    if threads is None:
-        return (
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
-        )
-    if threads < 1 or threads != int(threads):
-        raise InputError(
-            f"threads must be a positive integer or None (all cores), got {threads!r}."
-        )
-    return int(threads)
+class Loops(AbstractBackend):
+    """The passes on the compiled loops of `loops`: linear in the number of entries."""
 
-
-class Workers:
-    """The two passes over the entries, on the compiled loops of `loops`, by ``threads`` threads."""
-
-    def __init__(self, pool: ThreadPoolExecutor | None, threads: int) -> None:
-        self._pool, self.threads = pool, threads
-
-    def run(self, ranges: list[tuple[int, int]], call: Callable[[int, int], Any]) -> list[Any]:
-        """``call(lo, hi)`` for every block; the results in the order of the blocks."""
-        if self._pool is None or len(ranges) < 2:
-            return [call(lo, hi) for lo, hi in ranges]
-        return list(self._pool.map(lambda pair: call(*pair), ranges))
-
-    def solve(
-        self,
-        lines: Any,
-        Z: Any,
-        Y: Any,
-        mean: Any,
-        ridge: Any,
-        extra: Any,
-        scale: Any,
-        free: Any,
-        steps: int,
-    ) -> tuple[Any, ...]:
-        """`loops.solve` for all lines, in place: (energy, pull, bend)."""
+    def solve(self, lines, Z, Y, mean, ridge, extra, scale, free, steps) -> Pass:
         from . import loops
 
-        def block(lo: int, hi: int) -> tuple[Any, ...]:
+        how = ridge, extra, scale, free
+
+        def block(lo: int, hi: int) -> Pass:
             pull, bend = np.zeros(Z.shape[1]), np.zeros(Z.shape[1])
-            energy = loops.solve(
-                lo, hi, *lines.arrays, mean, Z, Y, ridge, extra, scale, free, steps, pull, bend
-            )
-            return energy, pull, bend
+            energy = loops.solve(lo, hi, lines.arrays, mean, Z, Y, how, steps, pull, bend)
+            return Pass(energy, pull, bend)
 
-        parts = self.run(lines.blocks, block)
-        return tuple(sum(part[i] for part in parts) for i in range(3))
+        return total(self.run(lines.blocks, block))
 
-    def pull_back(self, lines: Any, Z: Any, Y: Any, X: Any, mean: Any, seed: int) -> Any:
-        """`loops.pull_back` for all lines: the rows of R X."""
+    def residual_matmul(self, lines, Z, Y, X, mean, seed) -> np.ndarray:
         from . import loops
 
         out = np.empty((len(Z), X.shape[1]), Z.dtype)
         self.run(
             lines.blocks,
-            lambda lo, hi: loops.pull_back(lo, hi, *lines.arrays, mean, Z, Y, X, out, seed),
+            lambda lo, hi: loops.residual_matmul(lo, hi, lines.arrays, mean, Z, Y, X, out, seed),
         )
         return out
 
+    def draw(self, lines, other, mean, precision, prior, pull, shift, noise):
+        from . import loops_posterior
 
-class _OneThread:
-    """BLAS with one thread while anyone is inside; what was before comes back when the last one, of
-    any thread, leaves.
-    """
+        out, centres = np.empty_like(noise), np.empty_like(noise)
+        common = mean, other, (prior, pull, shift, noise), precision, out, centres
 
-    def __init__(self) -> None:
-        self._lock, self._inside = Lock(), 0
-        self._limit: Any = None
+        def block(lo: int, hi: int) -> float:
+            return loops_posterior.draw_lines(lo, hi, lines.arrays, *common)
 
-    def __enter__(self) -> None:
-        from threadpoolctl import threadpool_limits
+        return out, centres, sum(self.run(lines.blocks, block))
 
-        with self._lock:
-            if not self._inside:
-                self._limit = threadpool_limits(1, user_api="blas")
-            self._inside += 1
+    def leverage(self, lines, mine, theirs, other, ridge, scale, asked) -> np.ndarray:
+        from . import loops_posterior
 
-    def __exit__(self, *error: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside and self._limit is not None:
-                self._limit.restore_original_limits()
-                self._limit = None
+        # the questions of a line together: its matrix is factored once
+        order = np.argsort(mine, kind="stable")
+        who, starts = np.unique(mine[order], return_index=True)
+        starts = np.append(starts, len(mine)).astype(np.int64)
+        step = max(1, len(who) // 64)
+        blocks = [(lo, min(lo + step, len(who))) for lo in range(0, len(who), step)]
+        answers, out = np.empty(len(mine)), np.empty(len(mine))
+        common = other, (ridge, scale), (starts, asked, theirs[order]), answers
+        self.run(
+            blocks, lambda lo, hi: loops_posterior.leverage(lo, hi, who, lines.arrays, *common)
+        )
+        out[order] = answers
+        return out
 
+    def predict(self, rows, cols, Z, Y, mean) -> np.ndarray:
+        from . import loops
 
-_one_thread = _OneThread()
-
-
-@contextmanager
-def workers(threads: int | None, device: str = "cpu") -> Iterator[Any]:
-    """`Workers` (or `accelerator.Devices`) for the duration of a ``with`` block.
-
-    BLAS keeps to one thread: its part is small, its threads would wait in a busy loop, and its sums
-    would depend on them.
-    """
-    if device not in ("cpu", "gpu", "jax"):
-        raise InputError(f'device must be "cpu", "gpu" or "jax", got {device!r}.')
-    count = check_threads(threads)
-    if device != "cpu":
-        from .devices import Devices
-
-        with _one_thread:
-            yield Devices(device)
-        return
-    with _one_thread:
-        if count == 1:
-            yield Workers(None, 1)
-            return
-        with ThreadPoolExecutor(count, thread_name_prefix="deeplinear") as pool:
-            yield Workers(pool, count)
+        out = np.empty(len(rows), Z.dtype)
+        loops.at(0, len(rows), rows, cols, Z.dtype.type(mean), Z, Y, out)
+        return out

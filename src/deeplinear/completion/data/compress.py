@@ -1,102 +1,117 @@
-"""Triples of entries into lines and back: counting sorts and repeated entries, compiled."""
+"""Triples of entries into lines sorted by row and by column: NumPy for few, compiled for many.
 
-from typing import Any
+Both ways give the same arrays. The compiled loops take linear time and no memory beside their
+result, but their first call loads a compiler, which takes longer than NumPy's sort of few entries.
+"""
 
 import numpy as np
 
-from ..compiled import compiled
+#: (indptr, indices, values, weights) as in `observations.Compressed`.
+Lines = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+#: (rows, columns, values, weights); no weights: an empty array.
+Unsorted = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+FEW = 200_000  # below, NumPy's sort takes less time than loading the compiled loops
 
 
-@compiled
-def bucket(major, minor, values, weights, indptr, out_minor, out_values, out_weights):
-    """Counting sort of triples by ``major``, stable: fills ``indptr`` (length lines + 1) and the
-    three outputs.
+def by_rows(
+    triples: Unsorted, shape: tuple[int, int], duplicates: str
+) -> tuple[Lines, int, tuple[int, int]]:
+    """(lines, number of repetitions, (row, column) of the first repetition).
+
+    Repetitions are merged as ``duplicates`` says ("mean" or "last"), and left in for "error".
     """
-    for t in range(major.size):
-        indptr[np.int64(major[t]) + 1] += 1
-    for i in range(1, indptr.size):
-        indptr[i] += indptr[i - 1]
-    for t in range(major.size):
-        line = np.int64(major[t])
-        place = indptr[line]
-        out_minor[place] = minor[t]
-        out_values[place] = values[t]
-        if weights.size:
-            out_weights[place] = weights[t]
-        indptr[line] = place + 1
-    for i in range(indptr.size - 1, 0, -1):
-        indptr[i] = indptr[i - 1]
-    indptr[0] = 0
+    few = len(triples[2]) < FEW
+    return (_sorted if few else _bucketed)(triples, shape, duplicates)
 
 
-@compiled
-def transpose(indptr, indices, values, weights, new_indptr, new_indices, new_values, new_weights):
-    """The same entries compressed along the other axis; the indices of each new line come out
-    sorted.
-    """
-    for t in range(indices.size):
-        new_indptr[np.int64(indices[t]) + 1] += 1
-    for i in range(1, new_indptr.size):
-        new_indptr[i] += new_indptr[i - 1]
-    for i in range(indptr.size - 1):
-        for t in range(indptr[i], indptr[i + 1]):
-            j = np.int64(indices[t])
-            place = new_indptr[j]
-            new_indices[place] = i
-            new_values[place] = values[t]
-            if weights.size:
-                new_weights[place] = weights[t]
-            new_indptr[j] = place + 1
-    for i in range(new_indptr.size - 1, 0, -1):
-        new_indptr[i] = new_indptr[i - 1]
-    new_indptr[0] = 0
+def transposed(lines: Lines, columns: int) -> Lines:
+    """The same entries line by line along the other axis."""
+    indptr, indices, values, weights = lines
+    if len(values) < FEW:
+        order = np.argsort(indices, kind="stable")  # stable: each new line comes out sorted
+        rows = np.repeat(np.arange(len(indptr) - 1, dtype=np.uint32), np.diff(indptr))
+        return (
+            _indptr(indices, columns),
+            rows[order],
+            values[order],
+            weights[order] if weights.size else weights,
+        )
+    from . import compress_loops
+
+    new = _empty(columns, values, weights)
+    compress_loops.transpose(*lines, *new)
+    return new
 
 
-@compiled
-def first_duplicate(indptr, indices):
-    """(number of repeated entries, line and index of the first) in a structure with sorted
-    lines.
-    """
-    count = 0
-    line: Any = np.int64(-1)
-    index: Any = np.int64(-1)
-    for i in range(indptr.size - 1):
-        for t in range(indptr[i] + 1, indptr[i + 1]):
-            if indices[t] == indices[t - 1]:
-                if count == 0:
-                    line, index = np.int64(i), np.int64(indices[t])
-                count += 1
-    return count, line, index
+def _sorted(
+    triples: Unsorted, shape: tuple[int, int], duplicates: str
+) -> tuple[Lines, int, tuple[int, int]]:
+    rows, cols, values, weights = triples
+    order = np.lexsort((cols, rows))  # stable: repetitions stay in the order of the input
+    i, j, x = rows[order], cols[order], values[order]
+    w = weights[order] if weights.size else weights
+    again = np.zeros(len(x), bool)
+    again[1:] = (i[1:] == i[:-1]) & (j[1:] == j[:-1])
+    count, first = int(again.sum()), (-1, -1)
+    if count:
+        place = int(np.argmax(again))
+        first = int(i[place]), int(j[place])
+    if count and duplicates != "error":
+        begin = np.flatnonzero(~again)
+        last = np.append(begin[1:], len(x)) - 1
+        if duplicates == "mean":
+            x, w = _means(x, w, begin, last - begin + 1)
+        else:
+            x, w = x[last], w[last] if w.size else w
+        i, j = i[begin], j[begin]
+    return (_indptr(i, shape[0]), j.astype(np.uint32), x, w), count, first
 
 
-@compiled
-def merge(indptr, indices, values, weights, mean):
-    """Replace runs of equal indices by their (weighted) mean or their last entry, in place; returns
-    what is left.
-    """
-    kept = np.int64(0)
-    begin = indptr[0]
-    for i in range(indptr.size - 1):
-        t, stop = begin, indptr[i + 1]
-        begin = stop
-        while t < stop:
-            u = t + 1
-            while u < stop and indices[u] == indices[t]:
-                u += 1
-            value: Any = np.float64(values[u - 1])
-            weight = np.float64(weights[u - 1]) if weights.size else np.float64(1.0)
-            if mean and u > t + 1:
-                total, mass = 0.0, 0.0
-                for v in range(t, u):
-                    w = np.float64(weights[v]) if weights.size else 1.0
-                    total += w * values[v]
-                    mass += w
-                value, weight = total / mass, mass / (u - t)
-            indices[kept] = indices[t]
-            values[kept] = value
-            if weights.size:
-                weights[kept] = weight
-            kept += 1
-            t = u
-        indptr[i + 1] = kept
-    return kept
+def _means(
+    x: np.ndarray, w: np.ndarray, begin: np.ndarray, counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted means of runs of entries, and the mean weight of each run; sums in float64."""
+    run = np.repeat(np.arange(len(begin)), counts)
+    mass = np.bincount(run, w, len(begin)) if w.size else counts.astype(float)
+    total = np.bincount(run, w.astype(float) * x if w.size else x, len(begin))
+    # a single entry stays as it is: w·x/w need not be x
+    means = np.where(counts > 1, total / mass, x[begin]).astype(x.dtype)
+    return means, (mass / counts).astype(w.dtype) if w.size else w
+
+
+def _bucketed(
+    triples: Unsorted, shape: tuple[int, int], duplicates: str
+) -> tuple[Lines, int, tuple[int, int]]:
+    """Triples → columns in any order → rows, sorted."""
+    from . import compress_loops
+
+    rows, cols, values, weights = triples
+    loose = _empty(shape[1], values, weights)
+    compress_loops.bucket(cols, rows, values, weights, *loose)
+    lines = _empty(shape[0], values, weights)
+    compress_loops.transpose(*loose, *lines)
+    del loose
+    count, row, col = compress_loops.first_duplicate(*lines[:2])
+    if count and duplicates != "error":
+        kept = compress_loops.merge(*lines, duplicates == "mean")
+        indptr, *arrays = lines
+        indices, x, w = (array[:kept].copy() if array.size else array for array in arrays)
+        lines = indptr, indices, x, w
+    return lines, int(count), (int(row), int(col))
+
+
+def _indptr(lines: np.ndarray, count: int) -> np.ndarray:
+    """Where each of ``count`` lines begins, and the end of the last."""
+    indptr = np.zeros(count + 1, np.int64)
+    np.cumsum(np.bincount(lines.astype(np.int64, copy=False), minlength=count), out=indptr[1:])
+    return indptr
+
+
+def _empty(lines: int, values: np.ndarray, weights: np.ndarray) -> Lines:
+    return (
+        np.zeros(lines + 1, np.int64),
+        np.empty(len(values), np.uint32),
+        np.empty_like(values),
+        np.empty_like(weights),
+    )

@@ -1,23 +1,25 @@
-"""The forms in which observed entries come: sparse, triples, long data frames, pairs with values,
-dense with NaN.
+"""The forms in which observed entries come, and `Entries`, which all of them become.
+
+Sparse matrices, triples with ids, long data frames, pairs with values, dense arrays with NaN.
+Entries whose ids a reader of files has numbered already pass as they are.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...errors import InputError, PrecisionError
-from .ids import Ids, check_unmasked, is_missing
+from .ids import Ids, IdVector, as_array, check_unmasked, is_missing
+from .observations import Observations, RepeatedEntriesError
 
 
 @dataclass(frozen=True)
 class Entries:
-    """Observed entries with positions in place of ids; ``rows`` and ``cols`` may be any integer
-    type.
-    """
+    """Observed entries with positions (of any integer type) in place of ids."""
 
     rows: np.ndarray
     cols: np.ndarray
@@ -32,54 +34,115 @@ class Entries:
     def shape(self) -> tuple[int, int]:
         return self.row_ids.size, self.col_ids.size
 
+    def observations(
+        self,
+        *,
+        weights: ArrayLike | None = None,
+        duplicates: Literal["error", "mean", "last"] = "error",
+        name: str = "X",
+        fix: str = "set",
+    ) -> Observations:
+        """The entries compressed by rows and by columns (`Observations.from_triples`).
+
+        **Raises** `RepeatedEntriesError` with the ids of an entry that comes more than once;
+        ``name`` and ``fix`` begin its message and its advice.
+        """
+        try:
+            return Observations.from_triples(
+                self.rows,
+                self.cols,
+                self.values,
+                self.shape,
+                weights=weights,
+                duplicates=duplicates,
+            )
+        except RepeatedEntriesError as error:  # it has positions, its readers have ids
+            row, col = self.row_ids.label(error.row), self.col_ids.label(error.col)
+            raise RepeatedEntriesError(error.count, row, col, name, fix) from None
+
+
+class Coordinates(Protocol):
+    """A sparse matrix as its stored entries, in SciPy's names."""
+
+    row: np.ndarray
+    col: np.ndarray
+    data: np.ndarray
+
+
+@runtime_checkable
+class Sparse(Protocol):
+    """A sparse matrix, as SciPy's."""
+
+    def tocoo(self, copy: bool = ...) -> Coordinates: ...
+
+
+@runtime_checkable
+class Frame(Protocol):
+    """A data frame, as those of pandas and polars."""
+
+    columns: Iterable[str]
+    dtypes: Iterable[Hashable]
+
+    def __getitem__(self, column: str, /) -> ArrayLike: ...
+
+
+#: Everything that the estimators take for observed entries.
+Data = Entries | Sparse | Frame | tuple[IdVector, ...] | ArrayLike
+Known = tuple[Ids, Ids] | None
+
 
 def read_entries(
-    X: Any, y: Any, columns: Sequence[str], known: tuple[Ids, Ids] | None = None, *, name: str = "X"
+    X: Data,
+    y: ArrayLike | None,
+    columns: Sequence[str],
+    known: Known = None,
+    *,
+    name: str = "X",
 ) -> Entries:
-    """Observed entries from any of the forms that `DeepMatrixCompletion` takes; with ``known`` ids,
-    new ones come behind.
+    """Observed entries from any of the forms of `Data`; ids are numbered here unless they are yet.
 
-    ``columns`` are the names of the row id, the column id and the value in a long data frame.
+    ``columns`` are the names of the row id, the column id and the value in a long data frame. With
+    ``known`` ids, new ones come behind them.
     """
-    if hasattr(X, "tocoo"):
+    if isinstance(X, Entries):
+        if y is not None:
+            raise InputError(f"y must be None where {name} holds values already, got both.")
+        return X if known is None else _renumbered(X, known, name)
+    if isinstance(X, Sparse):
         return _matrix_entries(*_sparse_entries(X, name), known, name)
     if y is not None:
         rows, cols = pairs(X, columns, name)
         return _named_entries(rows, cols, y, known, (f"rows of {name}", f"columns of {name}", "y"))
-    if is_long_frame(X, columns, name):
+    if isinstance(X, Frame) and is_long_frame(X, columns, name):
         rows, cols, values = (X[column] for column in columns)
-        return _named_entries(
-            rows, cols, values, known, tuple(f"column '{column}'" for column in columns)
-        )
+        named = tuple(f"column '{column}'" for column in columns)
+        return _named_entries(rows, cols, values, known, named)
     if isinstance(X, tuple):
         if len(X) != 3:
             raise InputError(f"{name} must be (rows, cols, values), got a tuple of {len(X)}.")
-        return _named_entries(*X, known, ("rows", "cols", "values"))
+        row_vector, col_vector, value_vector = X
+        names = ("rows", "cols", "values")
+        return _named_entries(row_vector, col_vector, value_vector, known, names)
     return _matrix_entries(*_dense_entries(X, name), known, name)
 
 
-def is_long_frame(X: Any, columns: Sequence[str], name: str = "X") -> bool:
-    """Whether X is a data frame with the three ``columns``; one that has only some of them is an
-    error.
-    """
-    if not (hasattr(X, "columns") and hasattr(X, "dtypes")):
+def is_long_frame(X: Data, columns: Sequence[str], name: str = "X") -> bool:
+    """Whether X is a data frame with the three ``columns``; `InputError` if it has only some."""
+    if not isinstance(X, Frame):
         return False
     there = [column in list(X.columns) for column in columns]
     if any(there) and not all(there):
         missing = [column for column, found in zip(columns, there, strict=True) if not found]
         raise InputError(
             f"{name} lacks the column(s) {', '.join(map(repr, missing))}: name the columns of a "
-            "long frame with columns=(row, "
-            "column, value)."
+            "long frame with columns=(row, column, value)."
         )
     return all(there)
 
 
-def pairs(X: Any, columns: Sequence[str], name: str) -> tuple[Any, Any]:
-    """The two columns of X (pairs of ids): by name if they are there, else the first and the
-    second.
-    """
-    if hasattr(X, "columns"):
+def pairs(X: Data, columns: Sequence[str], name: str) -> tuple[IdVector, IdVector]:
+    """The two columns of X (pairs of ids): by name if they are there, else the first two."""
+    if isinstance(X, Frame):
         names = list(X.columns)
         if columns[0] in names and columns[1] in names:
             return X[columns[0]], X[columns[1]]
@@ -99,12 +162,13 @@ def pairs(X: Any, columns: Sequence[str], name: str) -> tuple[Any, Any]:
     return X[:, 0], X[:, 1]
 
 
-def numbers(values: Any, name: str) -> np.ndarray:
-    """A vector of finite real numbers as float32 or float64; `InputError` with the first bad
-    position otherwise.
+def numbers(values: IdVector, name: str) -> np.ndarray:
+    """A vector of finite real numbers as float32 or float64.
+
+    **Raises** `InputError` with the first position that holds anything else.
     """
     check_unmasked(values, name)
-    array = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
+    array = as_array(values)
     if array.dtype.kind == "U" and isinstance(values, list | tuple):
         array = np.asarray(values, dtype=object)  # NumPy has made texts of the numbers beside one
     if array.dtype.kind in "cmM":
@@ -121,86 +185,97 @@ def numbers(values: Any, name: str) -> np.ndarray:
         where = int(np.argmax(bad))
         raise InputError(
             f"{name} must be finite, got {int(bad.sum())} NaN or infinite value(s), the first at "
-            f"position {where} (counted "
-            "from 0): leave missing entries out."
+            f"position {where} (counted from 0): leave missing entries out."
         )
     return array
 
 
-def _number(value: Any, position: int, name: str) -> float:
+def _number(value: object, position: int, name: str) -> float:
     """One element of a vector of objects; NaN for None and the NA of pandas."""
     if is_missing(value):
         return math.nan
     try:
         if isinstance(value, str | bytes):
             raise TypeError
-        return float(value)
+        return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         raise InputError(
             f"{name} must hold real numbers, got {value!r} ({type(value).__name__}) at position "
-            f"{position} (counted from 0): "
-            "convert it first."
+            f"{position} (counted from 0): convert it first."
         ) from None
 
 
 def check_size(values: np.ndarray) -> None:
-    """Raise `PrecisionError` where squares and penalties of the values would over- or underflow in
-    their type.
-    """
-    largest = 1e8 if values.dtype == np.float32 else 1e60  # fourth powers occur
+    """Raise `PrecisionError` where fourth powers of the values over- or underflow in their type."""
+    largest = 1e8 if values.dtype == np.float32 else 1e60
     size = float(np.abs(values).max(initial=0.0))
-    # the spread that a fit has to resolve; 0 is a constant, which is none
+    # a fit must resolve the spread; that of a constant, 0, needs no resolution
     spread = float(np.ptp(values)) if size <= largest else size
     if size > largest or 0 < spread < 1 / largest:
         raise PrecisionError(
             f"values of the size {max(size, spread):.3g} with a spread of {spread:.3g} are beyond "
-            f"what {values.dtype} carries "
-            "safely: give them in other units."
+            f"what {values.dtype} carries safely: give them in other units."
         )
 
 
 def _named_entries(
-    rows: Any, cols: Any, values: Any, known: tuple[Ids, Ids] | None, names: Sequence[str]
+    rows: IdVector, cols: IdVector, values: IdVector, known: Known, names: Sequence[str]
 ) -> Entries:
-    lengths = [len(part) for part in (rows, cols, values)]
+    lengths = [len(part) for part in (rows, cols, values)]  # type: ignore[arg-type]
     if len(set(lengths)) > 1:
-        told = ", ".join(f"{name}: {length}" for name, length in zip(names, lengths, strict=True))
-        raise InputError(f"{names[0]}, {names[1]} and {names[2]} must have one length, got {told}.")
+        listed = ", ".join(f"{name}: {size}" for name, size in zip(names, lengths, strict=True))
+        raise InputError(
+            f"{names[0]}, {names[1]} and {names[2]} must have one length, got {listed}."
+        )
     checked = numbers(values, names[2])
-    start = known or (Ids(np.zeros(0, np.int64), 0), Ids(np.zeros(0, np.int64), 0))
+    start = known or (Ids.none(), Ids.none())
     row_ids, row_codes = start[0].extended(rows, names[0])
     col_ids, col_codes = start[1].extended(cols, names[1])
     return Entries(row_codes, col_codes, checked, row_ids, col_ids)
 
 
+def _renumbered(X: Entries, known: tuple[Ids, Ids], name: str) -> Entries:
+    """Numbered entries with the positions that ``known`` and the new ids behind them give."""
+    if X.row_ids.positional and X.col_ids.positional:
+        return _matrix_entries(X.rows, X.cols, X.values, X.shape, known, name)
+    row_ids, row_codes = known[0].extended(X.row_ids.labels, f"rows of {name}")
+    col_ids, col_codes = known[1].extended(X.col_ids.labels, f"columns of {name}")
+    return Entries(row_codes[X.rows], col_codes[X.cols], X.values, row_ids, col_ids)
+
+
 def _sparse_entries(
-    X: Any, name: str
+    X: Sparse, name: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
     """Stored entries, **stored zeros included**: what is not stored is not observed."""
-    if X.ndim != 2:
-        raise InputError(f"{name} must be a matrix, got {X.ndim} axes.")
+    shape = tuple(X.shape)  # type: ignore[attr-defined]
+    if len(shape) != 2:
+        raise InputError(f"{name} must be a matrix, got {len(shape)} axes.")
     try:
         coo = X.tocoo(copy=False)
     except ValueError as error:
         raise InputError(f"{name} is not a valid sparse matrix ({error}).") from None
-    return coo.row, coo.col, numbers(coo.data, f"the data of {name}"), X.shape
+    return coo.row, coo.col, numbers(coo.data, f"the data of {name}"), shape
 
 
-def _dense_entries(X: Any, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
+def _dense_entries(
+    X: Data, name: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
     """The entries of a dense array or frame that are not NaN."""
     try:
-        if isinstance(X, np.ma.MaskedArray):  # what is masked is missing
+        if isinstance(X, np.ma.MaskedArray):  # masked elements are missing entries
             X = np.ma.filled(
                 X.astype(X.dtype if X.dtype in (np.float32, np.float64) else float), np.nan
             )
         _check_no_text(X)
-        dense = np.asarray(X.to_numpy(dtype=float, na_value=np.nan) if hasattr(X, "iloc") else X)
+        if hasattr(X, "iloc"):  # pandas
+            dense = np.asarray(X.to_numpy(dtype=float, na_value=np.nan))  # type: ignore[union-attr]
+        else:
+            dense = np.asarray(X)
         dense = dense if dense.dtype in (np.float32, np.float64) else dense.astype(float)
     except (TypeError, ValueError):
         raise InputError(
             f"{name} must hold numbers where it is a table; for ids use (rows, cols, values), or a "
-            "long frame whose three "
-            "columns the parameter columns names."
+            "long frame whose three columns the parameter columns names."
         ) from None
     if dense.ndim != 2:
         raise InputError(
@@ -216,12 +291,10 @@ def _dense_entries(X: Any, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return rows, cols, dense[rows, cols], dense.shape
 
 
-def _check_no_text(X: Any) -> None:
+def _check_no_text(X: Data) -> None:
     """Raise TypeError for a table with texts, also those that read as numbers."""
-    if hasattr(X, "dtypes"):
-        X = X.select_dtypes(exclude=["number", "bool"]) if hasattr(X, "select_dtypes") else X
-        X = X.to_numpy()
-    array = np.asarray(X)
+    select = getattr(X, "select_dtypes", None)
+    array = as_array(X if select is None else select(exclude=["number", "bool"]))  # type: ignore[arg-type]
     if array.dtype.kind in "US" or (
         array.dtype == object and any(isinstance(x, str | bytes) for x in array.flat)
     ):
@@ -233,7 +306,7 @@ def _matrix_entries(
     cols: np.ndarray,
     values: np.ndarray,
     shape: tuple[int, int],
-    known: tuple[Ids, Ids] | None,
+    known: Known,
     name: str,
 ) -> Entries:
     if known is None:

@@ -1,28 +1,37 @@
-"""Names of rows and columns: any hashable ids, numbered in order of first appearance (integers: in
-increasing order).
+"""Names of rows and columns: any hashable ids, each with its position. The only encoder of ids.
+
+Ids that come at once or piece by piece are numbered alike: integers in increasing order, all others
+in order of first appearance.
 """
 
 import datetime
 import json
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable, Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...errors import InputError
 
-_UTF8 = {
-    "encoding": "utf-8",
-    "errors": "surrogatepass",
-}  # also halves of characters, as undecodable file names have
-_DATES = (datetime.datetime, datetime.date, datetime.time)  # types that write and read themselves
-_TABLE = 4  # a look-up table may be so many times longer than the ids are many
+#: One id per entry: an array, a series, or a sequence of hashable objects.
+IdVector = ArrayLike | Sequence[Hashable]
+#: What JSON holds of one id.
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+# surrogatepass: half characters too, which names of undecodable files contain
+_ENCODING, _ERRORS = "utf-8", "surrogatepass"
+# types of the standard library that write and read themselves
+_DATES = (datetime.datetime, datetime.date, datetime.time)
+_PIECE = 1 << 16  # codes that are renumbered at a time
+_TABLE = 4  # a look-up table has at most this many places per id
 
 
-def as_ids(values: Any, name: str) -> np.ndarray:
-    """Ids as an array, int64 where all are integers and ``object`` otherwise; `InputError` where
-    one is missing or unhashable.
+def as_ids(values: IdVector, name: str) -> np.ndarray:
+    """Ids as an array: int64 where all are integers, ``object`` otherwise.
+
+    **Raises** `InputError` for a missing id, an integer beyond 64 bits in an unsigned array, and
+    anything but a vector.
     """
     check_unmasked(values, name)
     if isinstance(values, list | tuple) and (
@@ -30,7 +39,7 @@ def as_ids(values: Any, name: str) -> np.ndarray:
     ):
         array = _objects(values)  # NumPy would turn 1 and "a" into texts, and tuples into rows
     else:
-        array = np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
+        array = as_array(values)
     if (
         array.dtype.kind == "f"
         and isinstance(values, list | tuple)
@@ -56,8 +65,7 @@ def as_ids(values: Any, name: str) -> np.ndarray:
     if missing.any():
         raise InputError(
             f"{name} has {int(missing.sum())} missing id(s), the first at position "
-            f"{int(np.argmax(missing))} (counted from 0): "
-            "drop these entries."
+            f"{int(np.argmax(missing))} (counted from 0): drop these entries."
         )
     if array.dtype.kind == "f" and (array == np.floor(array)).all() and (abs(array) < 2**53).all():
         return array.astype(np.int64)  # integers that a missing value once made floats
@@ -68,18 +76,23 @@ def as_ids(values: Any, name: str) -> np.ndarray:
     return array
 
 
-def check_unmasked(values: Any, name: str) -> None:
-    """`InputError` for a vector with masked elements: what they hide would come back to light."""
+def as_array(values: IdVector) -> np.ndarray:
+    """``values`` as an array, also those of a series (whose own conversion keeps its type)."""
+    to_numpy = getattr(values, "to_numpy", None)
+    return np.asarray(values if to_numpy is None else to_numpy())
+
+
+def check_unmasked(values: IdVector, name: str) -> None:
+    """`InputError` for a vector with masked elements, whose hidden values would be used."""
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         masked = np.ma.getmaskarray(values)
         raise InputError(
             f"{name} has {int(masked.sum())} masked element(s), the first at position "
-            f"{int(np.argmax(masked))} (counted from 0): "
-            "drop these entries."
+            f"{int(np.argmax(masked))} (counted from 0): drop these entries."
         )
 
 
-def is_missing(label: Any) -> bool:
+def is_missing(label: object) -> bool:
     """None, NaN, NaT, or the NA of pandas, which is neither equal to itself nor not."""
     if label is None:
         return True
@@ -87,18 +100,23 @@ def is_missing(label: Any) -> bool:
         return bool(label != label)
     except TypeError:
         return True
-    except ValueError:  # an array: no id, as whoever hashes it will say
+    except ValueError:  # an array: no id either, which its hash will report
         return False
 
 
-def _objects(values: Any) -> np.ndarray:
+def _objects(values: Collection[object]) -> np.ndarray:
     """An array with one Python object (also a tuple) per place."""
     return np.fromiter(values, dtype=object, count=len(values))
 
 
+def _unhashable(name: str) -> InputError:
+    return InputError(f"{name} holds an id that is not hashable: use numbers, text or tuples.")
+
+
 class Ids:
-    """The ids of one side, each with its position 0 … size − 1; or, without names, the positions
-    themselves.
+    """The ids of the rows or of the columns, each with its position 0 … size − 1.
+
+    Rows and columns of a matrix have no names: there the positions are the ids (`positions`).
 
     >>> ids, codes = Ids.of(np.array(["ann", "bob", "ann"]), "users")
     >>> ids.labels.tolist(), codes.tolist(), ids.codes(["bob", "eve"], "users").tolist()
@@ -114,9 +132,14 @@ class Ids:
         return cls(None, size)
 
     @classmethod
-    def of(cls, values: Any, name: str) -> "tuple[Ids, np.ndarray]":
+    def none(cls) -> "Ids":
+        """No ids yet."""
+        return cls(np.zeros(0, np.int64), 0)
+
+    @classmethod
+    def of(cls, values: IdVector, name: str) -> "tuple[Ids, np.ndarray]":
         """The distinct ids of ``values``, and the position of each entry's id."""
-        return cls(np.zeros(0, np.int64), 0).extended(values, name)
+        return cls.none().extended(values, name)
 
     @property
     def positional(self) -> bool:
@@ -126,15 +149,16 @@ class Ids:
     def labels(self) -> np.ndarray:
         return np.arange(self.size) if self._labels is None else self._labels
 
-    def label(self, position: int) -> Any:
+    def label(self, position: int) -> Hashable:
         """The id at a position, as a Python object."""
         return (
             position if self._labels is None else self._labels[position : position + 1].tolist()[0]
         )
 
-    def codes(self, values: Any, name: str) -> np.ndarray:
-        """Positions of the ids ``values``, −1 where unseen. Positions out of range are an error:
-        they are no ids.
+    def codes(self, values: IdVector, name: str) -> np.ndarray:
+        """Positions of the ids ``values``, −1 where unseen.
+
+        **Raises** `InputError` for positions of a matrix that are out of range: they are no ids.
         """
         ids = as_ids(values, name)
         if self.positional:
@@ -145,14 +169,10 @@ class Ids:
         try:
             return np.fromiter((index.get(x, -1) for x in ids.tolist()), np.int64, len(ids))
         except TypeError:
-            raise InputError(
-                f"{name} holds an id that is not hashable: use numbers, text or tuples."
-            ) from None
+            raise _unhashable(name) from None
 
-    def extended(self, values: Any, name: str) -> "tuple[Ids, np.ndarray]":
-        """These ids with the unseen ones of ``values`` behind them, and the position of each
-        entry's id.
-        """
+    def extended(self, values: IdVector, name: str) -> "tuple[Ids, np.ndarray]":
+        """(these ids with the unseen ones of ``values`` behind them, position of each id)."""
         ids = as_ids(values, name)
         if self.positional:
             self._checked_positions(ids, name, grow=True)
@@ -170,9 +190,7 @@ class Ids:
                 (index.setdefault(x, len(index)) for x in ids.tolist()), np.int64, len(ids)
             )
         except TypeError:
-            raise InputError(
-                f"{name} holds an id that is not hashable: use numbers, text or tuples."
-            ) from None
+            raise _unhashable(name) from None
         return Ids(_objects(list(index)), len(index)), codes
 
     def _checked_positions(self, ids: np.ndarray, name: str, grow: bool = False) -> np.ndarray:
@@ -186,8 +204,7 @@ class Ids:
             where = int(np.argmax(bad))
             raise InputError(
                 f"{name} must lie between 0 and {self.size - 1}, got {ids[where]} at position "
-                f"{where}: the model was fitted to "
-                "a matrix and knows its lines by their positions."
+                f"{where}: the model was fitted to a matrix and knows its lines by their positions."
             )
         return ids
 
@@ -203,8 +220,9 @@ class Ids:
 
     @cached_property
     def _integers(self) -> tuple[int, np.ndarray | None, np.ndarray, np.ndarray]:
-        """(smallest id, table from id − smallest to position if that is short, else the order that
-        sorts the ids).
+        """(smallest id, table of positions by id − smallest or None, order that sorts, sorted).
+
+        The table is made where it is short; otherwise ids are found by bisection.
         """
         labels = self.labels
         if not len(labels):
@@ -226,9 +244,8 @@ class Ids:
         if self.positional:
             return json.dumps({"positions": self.size}).encode()
         try:
-            return json.dumps(
-                {"ids": [_plain(x) for x in self.labels.tolist()]}, ensure_ascii=False
-            ).encode(**_UTF8)
+            labels = [_plain(x) for x in self.labels.tolist()]
+            return json.dumps({"ids": labels}, ensure_ascii=False).encode(_ENCODING, _ERRORS)
         except TypeError as error:
             raise InputError(
                 f"{name} holds ids of the type {error}, which a model file cannot carry: use "
@@ -237,7 +254,7 @@ class Ids:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Ids":
-        content = json.loads(data.decode(**_UTF8))
+        content = json.loads(data.decode(_ENCODING, _ERRORS))
         if "positions" in content:
             return cls.positions(int(content["positions"]))
         labels = [_rich(label) for label in content["ids"]]
@@ -245,7 +262,61 @@ class Ids:
         return cls(np.array(labels, dtype=np.int64) if integers else _objects(labels), len(labels))
 
 
-def _plain(label: Any) -> Any:
+class IdEncoder:
+    """Ids of a file, numbered piece by piece; `finish` renumbers them as if they had come at once.
+
+    Text that is written as plain integers throughout (no leading zeros, no plus) becomes integers.
+
+    >>> encoder = IdEncoder()
+    >>> codes = np.concatenate([encoder.text_codes(["7", "5"]), encoder.text_codes(["7"])])
+    >>> encoder.finish(codes).labels.tolist(), codes.tolist()
+    ([5, 7], [1, 0, 1])
+    """
+
+    def __init__(self) -> None:
+        self._texts: dict[str, int] = {}
+        self._integers = Ids.none()
+
+    def text_codes(self, texts: Sequence[str]) -> np.ndarray:
+        """The code of each text, uint32."""
+        index = self._texts
+        codes = (index.setdefault(text, len(index)) for text in texts)
+        return np.fromiter(codes, np.uint32, len(texts))
+
+    def integer_codes(self, ids: np.ndarray) -> np.ndarray:
+        """The code of each integer id, for columns of integers throughout."""
+        self._integers, codes = self._integers.extended(ids, "ids")
+        return codes
+
+    def finish(self, codes: np.ndarray) -> Ids:
+        """The ids; all ``codes`` handed out are renumbered in place to their positions."""
+        labels = self._integers.labels
+        if self._texts:
+            texts = list(self._texts)
+            numbers = _plain_integers(texts)
+            if numbers is None:
+                return Ids(_objects(texts), len(texts))
+            labels = numbers
+        order = np.argsort(labels)
+        position = np.empty(len(labels), codes.dtype)
+        position[order] = np.arange(len(labels), dtype=codes.dtype)
+        for lo in range(0, len(codes), _PIECE):  # indexing makes a copy of 8 bytes per code
+            codes[lo : lo + _PIECE] = position[codes[lo : lo + _PIECE]]
+        return Ids(labels[order], len(labels))
+
+
+def _plain_integers(texts: Sequence[str]) -> np.ndarray | None:
+    """The texts as int64, or None unless each of them is how Python writes its integer."""
+    try:
+        numbers = [int(text) for text in texts]
+    except ValueError:
+        return None
+    if any(str(number) != text for number, text in zip(numbers, texts, strict=True)):
+        return None
+    return np.array(numbers, np.int64) if max(map(abs, numbers)) < 2**63 else None
+
+
+def _plain(label: object) -> Json:
     if isinstance(label, tuple):
         return {"tuple": [_plain(part) for part in label]}
     if isinstance(label, np.datetime64 | np.timedelta64):
@@ -253,19 +324,26 @@ def _plain(label: Any) -> Any:
         return {type(label).__name__: [int(label.astype(np.int64)), f"{step}{unit}"]}
     if isinstance(label, np.generic):
         label = label.item()
-    if type(label) in _DATES:
+    if isinstance(label, _DATES) and type(label) in _DATES:  # subclasses do not read themselves
         return {type(label).__name__: label.isoformat()}
-    if label is None or type(label) in (int, float, str, bool):
+    if label is None or (
+        isinstance(label, int | float | str) and type(label) in (int, float, str, bool)
+    ):
         return label
     raise TypeError(type(label).__name__)
 
 
-def _rich(label: Any) -> Any:
-    if not isinstance(label, dict):
-        return label
-    [(kind, content)] = label.items()
-    if kind == "tuple":
-        return tuple(_rich(part) for part in content)
-    if kind in ("datetime64", "timedelta64"):
-        return getattr(np, kind)(*content)
-    return {date.__name__: date for date in _DATES}[kind].fromisoformat(content)
+def _rich(label: Json) -> Hashable:
+    match label:
+        case None | bool() | int() | float() | str():
+            return label
+        case {"tuple": list(parts)}:
+            return tuple(_rich(part) for part in parts)
+        case {"datetime64": [int(count), str(unit)]}:
+            return np.int64(count).astype(f"datetime64[{unit}]")
+        case {"timedelta64": [int(count), str(unit)]}:
+            return np.int64(count).astype(f"timedelta64[{unit}]")
+        case dict():
+            [(kind, text)] = label.items()
+            return {date.__name__: date for date in _DATES}[kind].fromisoformat(str(text))
+    raise InputError(f"the model file holds {label!r} where an id is expected; save it again.")

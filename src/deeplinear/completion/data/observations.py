@@ -1,39 +1,47 @@
 """The observed entries of a large matrix: compressed by rows and by columns, checked once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from ...errors import InputError
+from . import compress
 
 # Entries per block: enough to forget the cost of a call, few enough to share out evenly.
 BLOCK = 1 << 17
 
 
 class RepeatedEntriesError(InputError):
-    """Entries that come more than once: how many repetitions, and the row and column of the
-    first.
+    """Entries that come more than once: how many, and the row and column of the first.
+
+    Row and column are positions, or the ids (of any type) that the data have.
     """
 
     def __init__(
-        self, count: int, row: Any, col: Any, name: str = "rows and cols", fix: str = "pass"
+        self,
+        count: int,
+        row: Any,
+        col: Any,
+        name: str = "rows and cols",
+        fix: str = "pass",
     ) -> None:
         self.count, self.row, self.col = count, row, col
         super().__init__(
             f"{name} must name every entry once, got {count} repetition(s), the first of row "
-            f"{row!r}, column {col!r}: "
-            f'{fix} duplicates="mean" or duplicates="last", or drop them.'
+            f"{row!r}, column {col!r}: {fix}"
+            f' duplicates="mean" or duplicates="last", or drop them.'
         )
 
 
 @dataclass(frozen=True)
 class Compressed:
-    """Entries line by line: line i holds ``indices[indptr[i]:indptr[i+1]]``, sorted, and their
-    values and weights.
+    """Entries line by line: line i has the sorted indices ``indices[indptr[i]:indptr[i+1]]``.
 
-    ``weights`` is empty when all weights are 1.
+    Values and weights lie at the same places; ``weights`` is empty when all weights are 1.
     """
 
     indptr: np.ndarray
@@ -57,8 +65,9 @@ class Compressed:
 
 @dataclass(frozen=True)
 class Observations:
-    """Observed entries x_ij with weights w_ij > 0 of an m×n matrix, by row and by column. Make one
-    with `from_triples`.
+    """Observed entries x_ij with weights w_ij > 0 of an m×n matrix, by row and by column.
+
+    Made by `from_triples`.
 
     >>> seen = Observations.from_triples([0, 2, 0], [1, 0, 0], [5.0, 4.0, 3.0], (3, 2))
     >>> seen.nnz, seen.shape, seen.by_row.values.tolist()
@@ -72,17 +81,16 @@ class Observations:
     @classmethod
     def from_triples(
         cls,
-        rows: Any,
-        cols: Any,
-        values: Any,
+        rows: ArrayLike,
+        cols: ArrayLike,
+        values: ArrayLike,
         shape: tuple[int, int],
         *,
-        weights: Any = None,
-        dtype: Any = None,
+        weights: ArrayLike | None = None,
+        dtype: DTypeLike | None = None,
         duplicates: Literal["error", "mean", "last"] = "error",
     ) -> "Observations":
-        """Entries ``values[t]`` at (``rows[t]``, ``cols[t]``), any order. Counting sorts: linear
-        time, no copy of the input.
+        """Entries ``values[t]`` at (``rows[t]``, ``cols[t]``), in any order, sorted in linear time.
 
         **Shapes**: four vectors of one length; ``shape`` = (m, n), each below 2³². **dtype**:
         float32 or float64, by default that of ``values`` (float64 for integers). ``duplicates``:
@@ -90,29 +98,34 @@ class Observations:
         of weight 0 are dropped.
 
         **Memory**: 2·(4 + itemsize) bytes per entry afterwards, no more on the way (16 B in
-        float32; the weights as the values).
+        float32; the weights as the values). Below `compress.FEW` entries more, for NumPy's sort:
+        few entries do not wait for a compiler.
 
         **Raises** `InputError` for lengths that differ, indices that are no integers or out of
         range, values or weights that are not finite (with the first position), negative weights,
         and duplicates.
         """
         m, n = _check_shape(shape)
-        rows, cols = check_indices(rows, m, "rows"), check_indices(cols, n, "cols")
-        values = _numbers(values, dtype, "values")
-        weights = _weights(weights, values)
-        lengths = {"rows": len(rows), "cols": len(cols), "values": len(values)}
-        if len(set(lengths.values())) > 1 or (weights.size and len(weights) != len(values)):
-            told = ", ".join(f"{name}: {length}" for name, length in lengths.items())
+        i, j = check_indices(rows, m, "rows"), check_indices(cols, n, "cols")
+        x = _numbers(values, dtype, "values")
+        w = _weights(weights, x)
+        lengths = {"rows": len(i), "cols": len(j), "values": len(x)}
+        if len(set(lengths.values())) > 1 or (w.size and len(w) != len(x)):
+            listed = ", ".join(f"{name}: {length}" for name, length in lengths.items())
             raise InputError(
-                f"rows, cols, values and weights must have one length, got {told}, weights: "
-                f"{len(weights)}."
+                f"rows, cols, values and weights must have one length, got {listed}, weights: "
+                f"{len(w)}."
             )
         if duplicates not in ("error", "mean", "last"):
             raise InputError(f'duplicates must be "error", "mean" or "last", got {duplicates!r}.')
-        if weights.size and not weights.all():
-            keep = weights > 0
-            rows, cols, values, weights = rows[keep], cols[keep], values[keep], weights[keep]
-        return _compress(rows, cols, values, weights, (m, n), duplicates)
+        if w.size and not w.all():
+            keep = w > 0
+            i, j, x, w = i[keep], j[keep], x[keep], w[keep]
+        by_row, count, first = compress.by_rows((i, j, x, w), (m, n), duplicates)
+        if count and duplicates == "error":
+            raise RepeatedEntriesError(count, *first)
+        by_col = compress.transposed(by_row, n)
+        return cls(Compressed(*by_row), Compressed(*by_col), (m, n))
 
     @property
     def nnz(self) -> int:
@@ -120,7 +133,7 @@ class Observations:
         return len(self.by_row.indices)
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> np.dtype:
         return self.by_row.values.dtype
 
     @property
@@ -149,6 +162,12 @@ class Observations:
 
         return Observations(side(self.by_row), side(self.by_col), self.shape)
 
+    def mean_square(self, gaps: np.ndarray) -> float:
+        """Σ w e² / Σ w, for gaps e at the entries row by row."""
+        square, weights = np.square(gaps, dtype=float), self.by_row.weights
+        total = float(np.sum(square * weights if weights.size else square))
+        return total / max(self.weight, 1e-300)
+
     def triples(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(rows, cols, values), row by row."""
         rows = np.repeat(np.arange(self.shape[0], dtype=np.uint32), self.by_row.counts)
@@ -156,9 +175,7 @@ class Observations:
 
 
 def blocks(indptr: np.ndarray) -> list[tuple[int, int]]:
-    """Ranges of lines with about `BLOCK` entries (and at most as many lines) each, in order,
-    covering all lines.
-    """
+    """Ranges of lines, in order, with about `BLOCK` entries and at most `BLOCK` lines each."""
     lines = len(indptr) - 1
     work = indptr[1:] + np.arange(1, lines + 1)
     ends = np.searchsorted(work, np.arange(BLOCK, work[-1] if lines else 0, BLOCK)) + 1
@@ -166,7 +183,7 @@ def blocks(indptr: np.ndarray) -> list[tuple[int, int]]:
     return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
 
 
-def _check_shape(shape: Any) -> tuple[int, int]:
+def _check_shape(shape: Sequence[int]) -> tuple[int, int]:
     try:
         m, n = (int(side) for side in shape)
     except (TypeError, ValueError):
@@ -176,9 +193,10 @@ def _check_shape(shape: Any) -> tuple[int, int]:
     return m, n
 
 
-def check_indices(index: Any, side: int, name: str) -> np.ndarray:
-    """``index`` as a vector of integers in 0 … ``side`` − 1; `InputError` with the first offender
-    otherwise.
+def check_indices(index: ArrayLike, side: int, name: str) -> np.ndarray:
+    """``index`` as a vector of integers in 0 … ``side`` − 1.
+
+    **Raises** `InputError` with the first position that holds anything else.
     """
     index = np.asarray(index)
     if index.ndim != 1:
@@ -196,13 +214,12 @@ def check_indices(index: Any, side: int, name: str) -> np.ndarray:
             where = int(np.argmax(index < 0) if low < 0 else np.argmax(index >= side))
             raise InputError(
                 f"{name} must lie between 0 and {side - 1}, got {index[where]} at position "
-                f"{where}: "
-                "check the shape, or number the ids from 0."
+                f"{where}: check the shape, or number the ids from 0."
             )
     return index
 
 
-def _numbers(values: Any, dtype: Any, name: str) -> np.ndarray:
+def _numbers(values: ArrayLike, dtype: DTypeLike | None, name: str) -> np.ndarray:
     values = np.asarray(values)
     if values.ndim != 1 or values.dtype.kind not in "fiub":
         raise InputError(
@@ -227,8 +244,7 @@ def _numbers(values: Any, dtype: Any, name: str) -> np.ndarray:
                 first = int(np.argmax(bad))
                 raise InputError(
                     f"{name} must be finite, got {int(bad.sum())} NaN or infinite value(s), the "
-                    f"first at position {first}: "
-                    "leave missing entries out."
+                    f"first at position {first}: leave missing entries out."
                 )
         if values.dtype.itemsize > wanted.itemsize and values.size and wanted == np.float32:
             largest = max(abs(float(values.max())), abs(float(values.min())))
@@ -240,7 +256,7 @@ def _numbers(values: Any, dtype: Any, name: str) -> np.ndarray:
     return values.astype(wanted, copy=False)
 
 
-def _weights(weights: Any, values: np.ndarray) -> np.ndarray:
+def _weights(weights: ArrayLike | None, values: np.ndarray) -> np.ndarray:
     if weights is None:
         return np.zeros(0, values.dtype)
     weights = _numbers(weights, values.dtype, "weights")
@@ -248,42 +264,3 @@ def _weights(weights: Any, values: np.ndarray) -> np.ndarray:
         first = int(np.argmax(weights < 0))
         raise InputError(f"weights must be ≥ 0, got {weights[first]:g} at position {first}.")
     return weights
-
-
-def _compress(
-    rows: np.ndarray,
-    cols: np.ndarray,
-    values: np.ndarray,
-    weights: np.ndarray,
-    shape: tuple[int, int],
-    duplicates: str,
-) -> Observations:
-    """Triples → columns in any order → rows, sorted → columns, sorted."""
-    from . import compress
-
-    m, n = shape
-    loose = _empty(n, values, weights)
-    compress.bucket(cols, rows, values, weights, loose.indptr, *loose.arrays[1:])
-    by_row = _empty(m, values, weights)
-    compress.transpose(*loose.arrays, *by_row.arrays)
-    del loose
-    count, row, col = compress.first_duplicate(by_row.indptr, by_row.indices)
-    if count and duplicates == "error":
-        raise RepeatedEntriesError(int(count), int(row), int(col))
-    if count:
-        kept = compress.merge(*by_row.arrays, duplicates == "mean")
-        by_row = Compressed(
-            by_row.indptr, *(x[:kept].copy() if x.size else x for x in by_row.arrays[1:])
-        )
-    by_col = _empty(n, by_row.values, by_row.weights)
-    compress.transpose(*by_row.arrays, *by_col.arrays)
-    return Observations(by_row, by_col, shape)
-
-
-def _empty(lines: int, values: np.ndarray, weights: np.ndarray) -> Compressed:
-    return Compressed(
-        np.zeros(lines + 1, np.int64),
-        np.empty(len(values), np.uint32),
-        np.empty_like(values),
-        np.empty_like(weights),
-    )

@@ -1,22 +1,28 @@
-"""What happens to a table before and after the fit: checks, columns to a common scale, entries held
-out.
-"""
+"""What happens to a table before and after the fit: checks, and columns to a common scale."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from ...errors import InputError
+from ...scores import root_mean_square
 from ..penalty import Array
+from .observations import Compressed, Observations
 
 
-def check_columns(X: Any) -> None:
-    """Raise `InputError` that names the columns of a data frame (pandas, polars) which do not hold
-    numbers.
-    """
-    if not (hasattr(X, "columns") and hasattr(X, "dtypes")):
+@runtime_checkable
+class _Frame(Protocol):
+    """A data frame of pandas or polars, as far as it is looked at here."""
+
+    columns: list
+    dtypes: list[Hashable]
+
+
+def check_columns(X: object) -> None:
+    """Raise `InputError` that names the columns of a data frame which do not hold numbers."""
+    if not isinstance(X, _Frame):
         return
     bad = [
         str(X.columns[j])
@@ -29,19 +35,15 @@ def check_columns(X: Any) -> None:
         )
 
 
-def _is_numeric(kind: Any) -> bool:
-    if hasattr(
-        kind, "is_numeric"
-    ):  # polars; a column of nothing but nulls is an empty column of numbers
+def _is_numeric(kind: Hashable) -> bool:
+    if hasattr(kind, "is_numeric"):  # polars; a column of nulls is an empty column of numbers
         return bool(kind.is_numeric()) or str(kind) in ("Boolean", "Null")
     return getattr(kind, "kind", "O") in "fiub" or getattr(kind, "_is_numeric", False)
 
 
-def _converts(X: Any, j: int) -> bool:
-    """Whether column j of a pandas frame, of mixed type ``object``, holds nothing but numbers and
-    None.
-    """
-    if not (hasattr(X, "iloc") and X.dtypes.iloc[j] == np.dtype(object)):
+def _converts(X: _Frame, j: int) -> bool:
+    """Whether column j of a pandas frame, of mixed type ``object``, holds only numbers and None."""
+    if not (hasattr(X, "iloc") and X.dtypes.iloc[j] == np.dtype(object)):  # type: ignore[attr-defined]
         return False
     try:
         np.asarray(X.iloc[:, j], dtype=float)
@@ -57,67 +59,57 @@ def check_finite(X: Array) -> None:
         row, col = where[0]
         raise InputError(
             f"X must not contain infinity, got {len(where)} infinite value(s), the first at row "
-            f"{row}, column {col} "
-            "(counted from 0): replace them by NaN if they mean missing."
+            f"{row}, column {col} (counted from 0): replace them by NaN if they mean missing."
         )
 
 
-def root_mean_square(x: Array) -> float:
-    """√(mean x²) without overflow or underflow on the way; 0 for nothing."""
-    largest = float(np.abs(x).max(initial=0.0))
-    return (
-        largest * float(np.sqrt(np.mean((x / largest) ** 2))) if 0 < largest < np.inf else largest
-    )
-
-
 @dataclass(frozen=True)
-class Standard:
+class ColumnScaler:
     """Affine map of each column, x ↦ (x − center_j) / scale_j, made from the observed entries.
 
     The centre is the column mean; the scale is the fourth-moment size (mean |x − mean|⁴)^{1/4}:
     like the standard deviation it makes units irrelevant, but it does not blow up columns that are
     constant up to a few entries. Constant and empty columns take the size of the others, and empty
-    columns the mean of everything.
+    columns the mean of everything. ``means`` are the column means whether or not they are the
+    centre.
     """
 
     center: Array
     scale: Array
+    means: Array
 
     @classmethod
-    def of(cls, X: Array, observed: Any, *, center: bool, scale: bool) -> "Standard":
-        count = observed.sum(axis=0)
-        seen = count > 0
-        count = np.maximum(count, 1)
-        overall = X[observed].mean()
-        means = np.where(seen, np.where(observed, X, 0.0).sum(axis=0) / count, overall)
-        gaps = np.where(observed, X - means, 0.0)
-        largest = np.abs(gaps).max(axis=0)
+    def of(cls, seen: Observations, *, center: bool, scale: bool) -> "ColumnScaler":
+        """From the entries of ``seen`` in float64; weights play no part."""
+        lines, n = seen.by_col, seen.shape[1]
+        col, values = np.repeat(np.arange(n), lines.counts), lines.values.astype(float)
+        count = np.maximum(lines.counts, 1)
+        means = np.bincount(col, values, n) / count
+        means = np.where(lines.counts > 0, means, values.mean())
+        gaps = values - means[col]
+        largest = np.zeros(n)
+        np.maximum.at(largest, col, np.abs(gaps))
         # relative to the largest gap, so that no power overflows or underflows
-        relative = gaps / np.where(largest > 0, largest, 1.0)
-        sizes = largest * ((relative**4).sum(axis=0) / count) ** 0.25
+        relative = gaps / np.where(largest > 0, largest, 1.0)[col]
+        sizes = largest * (np.bincount(col, relative**4, n) / count) ** 0.25
         alive = largest > 1e-12 * np.abs(means)
         sizes = np.where(alive, sizes, root_mean_square(sizes[alive]) if alive.any() else 1.0)
-        # without a scale per column there is still one for the matrix, or tiny data would meet
-        # absolute constants
-        common = np.full_like(sizes, root_mean_square(sizes))
-        return cls(means if center else np.zeros_like(means), sizes if scale else common)
+        if not scale:  # still one for the matrix, or tiny data would meet absolute constants
+            sizes = np.full_like(sizes, root_mean_square(sizes))
+        return cls(means if center else np.zeros_like(means), sizes, means)
 
-    def forward(self, X: Array, observed: Any) -> Array:
-        """Standardized, 0 where nothing was observed."""
-        return np.where(observed, (X - self.center) / self.scale, 0.0)
+    def forward(self, seen: Observations) -> Observations:
+        """The entries with standardized values."""
+        col = np.repeat(np.arange(seen.shape[1]), seen.by_col.counts)
+        return Observations(
+            self._mapped(seen.by_row, seen.by_row.indices),
+            self._mapped(seen.by_col, col),
+            seen.shape,
+        )
 
-    def backward(self, W: Array) -> Array:
-        return W * self.scale + self.center
+    def _mapped(self, lines: Compressed, col: np.ndarray) -> Compressed:
+        return replace(lines, values=(lines.values - self.center[col]) / self.scale[col])
 
-
-def hold_out(observed: Any, fraction: float, random_state: Any) -> Any:
-    """A boolean mask of ``fraction`` of the observed entries, at least one and not all, chosen at
-    random.
-
-    It depends on ``observed``, ``fraction`` and ``random_state`` alone.
-    """
-    where = np.flatnonzero(observed)
-    size = min(max(1, round(fraction * len(where))), len(where) - 1)
-    chosen = np.zeros(observed.size, dtype=bool)
-    chosen[check_random_state(random_state).choice(where, size=size, replace=False)] = True
-    return chosen.reshape(observed.shape)
+    def backward(self, W: Array, cols: np.ndarray | slice = slice(None)) -> Array:
+        """Standardized values of the columns ``cols`` (all: a matrix) in the units of the table."""
+        return W * self.scale[cols] + self.center[cols]

@@ -1,5 +1,6 @@
-"""Model files: arrays and a JSON header in one documented, versioned, checksummed file that nothing
-can execute.
+"""Model files: arrays and a JSON header in one documented, versioned, checksummed file.
+
+A reader takes numbers and text only and unpickles nothing.
 
 Layout, all integers little-endian:
 
@@ -118,8 +119,9 @@ def unpack(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dic
 
 
 def kind_of(path: str | os.PathLike[str]) -> str | None:
-    """What kind a model file says it holds, from its header alone; None where that cannot be read
-    (`unpack` says why).
+    """What kind a model file says it holds, from its header alone; None where that is unreadable.
+
+    `unpack` says why.
     """
     try:
         with Path(path).open("rb") as file:
@@ -132,9 +134,7 @@ def kind_of(path: str | os.PathLike[str]) -> str | None:
 
 
 def _encode(value: Any) -> Any:
-    """JSON without NaN or infinity (those become {"float": "inf"}); tuples become {"tuple":
-    [...]}.
-    """
+    """JSON without NaN or infinity: those become {"float": "inf"}, tuples {"tuple": [...]}."""
     if isinstance(value, dict):
         return {key: _encode(part) for key, part in value.items()}
     if isinstance(value, tuple):

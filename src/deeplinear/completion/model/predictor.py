@@ -1,42 +1,26 @@
-"""What a fitted completion is once training is over: factors (one set, or several draws), ids, what
-was seen. Predictions only.
-"""
+"""What a fitted completion is once training is over: factors, ids, what was seen."""
 
 import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from ...errors import EmptyLineWarning, InputError
-from ..compiled import compiled
-from ..data.ids import Ids
+from ...scores import root_mean_square
+from ..backends.open import Device
+from ..backends.pairs import average
+from ..data.ids import Ids, IdVector
 from ..data.observations import Observations
 from ..posterior.conformal import Calibration
-from ..posterior.gibbs import Sample
+from ..posterior.gibbs import RowPosterior, Sample
 from ..posterior.laplace import LocalPosterior
-from ..solver.fit import ThinFit
+from ..solver.fit import LowRankFit, fold_in
 
 MISSING_ENTRIES = (
     "the model was saved without its entries, which {what} needs: save it with entries=True, or "
     "fit it again."
 )
-
-
-@compiled
-def average(rows, cols, left, right, means, out):
-    """Mean over the draws of mean + p·q + a + b at (rows[t], cols[t])."""
-    draws, f = left.shape[0], left.shape[2]
-    for t in range(len(rows)):
-        total = 0.0
-        for s in range(draws):
-            p, q = left[s, rows[t]], right[s, cols[t]]
-            x = means[s] + p[f - 1] + q[f - 1]
-            for k in range(f - 1):
-                x += float(p[k]) * q[k]
-            total += x
-        out[t] = total / draws
 
 
 @dataclass(frozen=True)
@@ -45,16 +29,18 @@ class Model:
 
     **Shapes**: ``left`` (draws, m + 1, r + 1) holds (p_i, a_i), ``right`` (draws, n + 1, r + 1)
     holds (q_j, b_j); a fit without averaging is one draw. The last line of either, which the code
-    −1 finds, and the lines without entries are the average line: the marginals. ``noise`` is the
-    variance of an entry around the model, ``spread`` the standard deviation of all entries.
+    −1 finds, and the lines without entries are the average line: the marginals. ``posterior`` has
+    what new rows need of the draws. ``noise`` is the variance of an entry around the model,
+    ``spread`` the standard deviation of all entries, ``train_rmse`` the error on them.
     """
 
-    fit: ThinFit
+    fit: LowRankFit
     left: np.ndarray
     right: np.ndarray
     means: np.ndarray
     noise: float
     spread: float
+    train_rmse: float
     row_ids: Ids
     col_ids: Ids
     row_counts: np.ndarray
@@ -62,38 +48,60 @@ class Model:
     calibration: Calibration
     limits: tuple[float, float] | None = None
     seen: Observations | None = None
+    posterior: RowPosterior | None = None
+    is_folded: bool = False  # whether the rows were folded in, given the columns
+    columns: LocalPosterior | None = None  # of folded rows: what the columns were learned from
 
     @classmethod
     def of(
         cls,
-        fit: ThinFit,
-        draws: list[Sample],
+        fit: LowRankFit,
+        samples: list[Sample],
         seen: Observations,
         ids: tuple[Ids, Ids],
         calibration: Calibration,
         limits: tuple[float, float] | None,
+        *,
+        units: np.ndarray | float = 1.0,
+        gaps: np.ndarray | None = None,
     ) -> "Model":
-        """From a fit and draws around it (none: the fit itself)."""
+        """From a fit and draws around it (none: the fit itself).
+
+        ``units`` are those of the columns (n,), in which ``train_rmse`` is measured; ``gaps`` are
+        the residuals of the fit, if they are known already.
+        """
         counts = seen.by_row.counts, seen.by_col.counts
-        noise = LocalPosterior.of(fit, seen).noise
-        if draws:
-            sides = [
-                np.stack([_with_average(getattr(d, side), c) for d in draws])
-                for side, c in zip(("rows", "cols"), counts, strict=True)
-            ]
-            left, right = (side.astype(np.float32) for side in sides)
-            means = np.array([draw.mean for draw in draws])
+        rows, cols, values = seen.triples()
+        gaps = fit.residuals(seen) if gaps is None else gaps
+        if samples:
+            left = np.stack([_with_average(s.centres, counts[0]) for s in samples])
+            right = np.stack([_with_average(s.cols, counts[1]) for s in samples])
+            left, right = left.astype(np.float32), right.astype(np.float32)
         else:
-            left, right = (
-                _with_average(np.column_stack([factor, bias]), c)[None]
-                for factor, bias, c in (
-                    (fit.left, fit.row_bias, counts[0]),
-                    (fit.right, fit.col_bias, counts[1]),
-                )
-            )
-            means = np.array([fit.mean])
-        spread = float(np.std(seen.by_row.values, dtype=float))
-        return cls(fit, left, right, means, noise, spread, *ids, *counts, calibration, limits, seen)
+            left = _with_average(np.column_stack([fit.left, fit.row_bias]), counts[0])[None]
+            right = _with_average(np.column_stack([fit.right, fit.col_bias]), counts[1])[None]
+        model = cls(
+            fit,
+            left,
+            right,
+            np.full(len(left), fit.mean),
+            noise=seen.mean_square(gaps),
+            spread=float(np.std(values, dtype=float)),
+            train_rmse=0.0,
+            row_ids=ids[0],
+            col_ids=ids[1],
+            row_counts=counts[0],
+            col_counts=counts[1],
+            calibration=calibration,
+            limits=limits,
+            seen=seen,
+            posterior=RowPosterior.of(samples) if samples else None,
+        )
+        if samples or limits is not None:  # else the predictions are those of the fit
+            gaps = values - model.predict(rows, cols)
+        if not isinstance(units, float):
+            gaps = gaps * units[cols]
+        return replace(model, train_rmse=root_mean_square(gaps))
 
     @property
     def draws(self) -> int:
@@ -101,45 +109,46 @@ class Model:
 
     @property
     def noiseless(self) -> bool:
-        """Whether the fit goes through every entry, up to rounding, so that it cannot tell the
-        noise.
-        """
+        """Whether the fit goes through every entry, up to rounding: it cannot tell the noise."""
         size = max(abs(self.fit.mean), self.spread)
         return bool(self.noise <= (64 * np.finfo(self.fit.left.dtype).eps * size) ** 2)
 
     @cached_property
-    def _local(self) -> LocalPosterior:
-        if self.seen is None:
+    def local(self) -> LocalPosterior:
+        """The Gaussian posterior around the fit."""
+        if self.seen is None or (self.is_folded and self.columns is None):
             raise InputError(MISSING_ENTRIES.format(what="the uncertainty of predictions"))
-        return LocalPosterior(self.fit, self.seen, self.noise)
+        return LocalPosterior(self.fit, self.seen, self.noise, self.columns)
 
-    def codes(self, rows: Any, cols: Any, unseen: str) -> tuple[np.ndarray, np.ndarray]:
-        """Positions of ids, −1 for ids and lines without any entry; one warning counts them
-        (``unseen="marginals"``).
+    def codes(self, rows: IdVector, cols: IdVector, unseen: str) -> tuple[np.ndarray, np.ndarray]:
+        """Positions of ids, −1 for ids and lines without any entry.
+
+        With ``unseen="marginals"`` one warning counts them.
         """
         row_codes, col_codes = self.row_ids.codes(rows, "rows"), self.col_ids.codes(cols, "cols")
         if len(row_codes) != len(col_codes):
             raise InputError(
                 f"rows and cols must have one length, got {len(row_codes)} and {len(col_codes)}."
             )
-        row_codes = np.where((row_codes >= 0) & (self.row_counts[row_codes] > 0), row_codes, -1)
-        col_codes = np.where((col_codes >= 0) & (self.col_counts[col_codes] > 0), col_codes, -1)
+        row_codes, col_codes = self.known_rows(row_codes), _known(col_codes, self.col_counts)
         bad = (row_codes < 0) | (col_codes < 0)
         if bad.any() and unseen == "marginals":
             warnings.warn(
                 f"{int(bad.sum())} of {len(bad)} entries have ids without any entry in the fit "
-                f"({int((row_codes < 0).sum())} rows, "
-                f"{int((col_codes < 0).sum())} columns): these are predicted from the marginals.",
+                f"({int((row_codes < 0).sum())} rows, {int((col_codes < 0).sum())} columns): these "
+                "are predicted from the marginals.",
                 EmptyLineWarning,
                 stacklevel=3,
             )
         return row_codes, col_codes
 
+    def known_rows(self, codes: np.ndarray) -> np.ndarray:
+        """``codes``, with −1 for rows without any entry."""
+        return _known(codes, self.row_counts)
+
     def predict(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
         """The mean over the draws at codes (float64), cut to `limits`."""
-        out = np.empty(len(rows))
-        average(rows, cols, self.left, self.right, self.means, out)
-        return self.clip(out)
+        return self.clip(average(rows, cols, self.left, self.right, self.means))
 
     def clip(self, values: np.ndarray) -> np.ndarray:
         return values if self.limits is None else np.clip(values, *self.limits)
@@ -147,13 +156,11 @@ class Model:
     def deviation(
         self, rows: np.ndarray, cols: np.ndarray, threads: int | None = None
     ) -> np.ndarray:
-        """Standard deviation of a new entry at codes, from the `LocalPosterior`; at −1 that of all
-        entries.
-        """
+        """Standard deviation of a new entry at codes, from `local`; at −1 that of all entries."""
         out = np.full(len(rows), self.spread)
         known = (rows >= 0) & (cols >= 0)
         if known.any():
-            out[known] = self._local.deviation(rows[known], cols[known], threads)
+            out[known] = self.local.deviation(rows[known], cols[known], threads)
         return out
 
     def block(self, rows: np.ndarray) -> np.ndarray:
@@ -164,27 +171,47 @@ class Model:
             total += p[:, :-1] @ q[:, :-1].T + (mean + p[:, -1:]) + q[:, -1]
         return self.clip(total / self.draws)
 
-    def folded(self, fit: ThinFit, seen: Observations, row_ids: Ids) -> "Model":
-        """This model for the new rows of ``fit`` and ``seen``, with the columns of the network
-        before averaging.
+    def folded(
+        self,
+        seen: Observations,
+        row_ids: Ids,
+        threads: int | None = None,
+        device: Device = "cpu",
+    ) -> "Model":
+        """This model for the new rows of ``seen``, each solved given the columns.
+
+        With draws the rows are solved for each draw of the columns, and averaged as the others are.
         """
-        average = np.append(self.fit.left.mean(axis=0), self.fit.row_bias.mean())
-        lines = np.column_stack([fit.left, fit.row_bias])
-        left = np.vstack([np.where(seen.by_row.counts[:, None] > 0, lines, average), average])[None]
-        right = _with_average(np.column_stack([fit.right, fit.col_bias]), self.col_counts)[None]
-        return replace(
+        fit = fold_in(self.fit, seen, threads=threads, device=device)
+        new = replace(
             self,
             fit=fit,
-            left=left,
-            right=right,
-            means=np.array([fit.mean]),
             row_ids=row_ids,
             row_counts=seen.by_row.counts,
             seen=seen,
+            is_folded=True,
+            columns=self.columns if self.is_folded else None if self.seen is None else self.local,
         )
+        known = seen.by_row.counts[:, None] > 0
+        if self.posterior is not None:
+            cols = self.right[:, :-1]
+            centres = self.posterior.centres(seen, cols, float(self.means[0]), threads)
+            left = np.stack(
+                [
+                    np.vstack([np.where(known, lines, middle[-1]), middle[-1]])
+                    for lines, middle in zip(centres, self.left, strict=True)
+                ]
+            ).astype(np.float32)
+            return replace(new, left=left)
+        middle = np.append(self.fit.left.mean(axis=0), self.fit.row_bias.mean())
+        lines = np.column_stack([fit.left, fit.row_bias])
+        left = np.vstack([np.where(known, lines, middle), middle])[None]
+        right = _with_average(np.column_stack([fit.right, fit.col_bias]), self.col_counts)[None]
+        return replace(new, left=left, right=right, means=np.array([fit.mean]))
 
-    def without_entries(self) -> "Model":
-        return replace(self, seen=None)
+
+def _known(codes: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    return np.where((codes >= 0) & (counts[codes] > 0), codes, -1)
 
 
 def _with_average(lines: np.ndarray, counts: np.ndarray) -> np.ndarray:

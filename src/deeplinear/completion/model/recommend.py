@@ -1,21 +1,23 @@
 """The columns with the highest predictions for a row, without those it has seen."""
 
 from numbers import Integral
-from typing import Any
 
 import numpy as np
 
 from ...errors import InputError
+from ..data.ids import IdVector
 from .predictor import MISSING_ENTRIES, Model
 
 _BLOCK = 4_000_000  # predictions at a time
+_LARGEST = 100_000_000  # places of a result that has more than there are columns
 
 
 def recommend(
-    model: Model, rows: Any, k: int, *, exclude_seen: bool = True
+    model: Model, rows: IdVector, k: int, *, exclude_seen: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(column ids, predictions), each (len(rows), k), best first; see
-    `DeepMatrixCompletion.recommend`.
+    """(column ids, predictions), each (len(rows), k), best first.
+
+    See `DeepMatrixCompletion.recommend`.
     """
     n = model.col_ids.size
     if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
@@ -23,7 +25,9 @@ def recommend(
     if exclude_seen and model.seen is None:
         raise InputError(MISSING_ENTRIES.format(what="exclude_seen=True"))
     codes = model.row_ids.codes(rows, "ids")
-    codes = np.where((codes >= 0) & (model.row_counts[codes] > 0), codes, -1)
+    if k > n and len(codes) * int(k) > _LARGEST:
+        raise InputError(f"k must be at most the number of columns, {n}, got {k}.")
+    codes = model.known_rows(codes)
     places, scores = np.zeros((len(codes), k), np.int64), np.full((len(codes), k), -np.inf)
     there = min(int(k), n)
     step = max(1, _BLOCK // n)

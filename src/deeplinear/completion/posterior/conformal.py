@@ -1,6 +1,4 @@
-"""Split-conformal calibration: intervals that cover as often as they say, whatever the law of the
-errors.
-"""
+"""Split-conformal calibration: intervals that cover as often as they say, for any errors."""
 
 from dataclasses import dataclass, field
 
@@ -13,8 +11,9 @@ _KEEP = 20_000  # calibration scores that are kept
 
 @dataclass(frozen=True)
 class Calibration:
-    """Split-conformal factors: the sorted scores |x − x̂| / deviation of held-out entries; without
-    any, the normal law's.
+    """Split-conformal factors: the sorted scores |x − x̂| / deviation of held-out entries.
+
+    Without any, the normal law's.
 
     An interval x̂ ± q · deviation, with q the ⌈(n + 1) c⌉-th smallest score, covers a new entry
     that is exchangeable with the held-out ones with probability at least c and at most c +
@@ -29,13 +28,14 @@ class Calibration:
     @classmethod
     def of(cls, gaps: np.ndarray, deviations: np.ndarray) -> "Calibration":
         scores = np.sort(np.abs(gaps) / np.maximum(deviations, 1e-300))
-        if len(scores) > _KEEP:  # every so many, the largest included
+        if len(scores) > _KEEP:  # at equal distances, the largest included
             scores = scores[np.linspace(0, len(scores) - 1, _KEEP).round().astype(int)]
         return cls(scores)
 
     def reaches(self, coverage: float) -> bool:
-        """Whether there are enough held-out entries for ``coverage``, or none, where the normal law
-        serves.
+        """Whether there are enough held-out entries for ``coverage``.
+
+        True without any, where the normal law is taken.
         """
         return not len(self.scores) or np.ceil((len(self.scores) + 1) * coverage) <= len(
             self.scores

@@ -1,5 +1,6 @@
-"""Bayesian averaging: Gibbs samples of the two factors around a fit, with noise and priors
-resampled on the way.
+"""Bayesian averaging: Gibbs samples of the two factors around a fit.
+
+Noise and priors are resampled on the way.
 
 The model behind weight decay, x_ij = μ + a_i + b_j + p_i·q_j + ε with ε ~ N(0, 1/(α w_ij)), read as
 probability: every row vector (p_i, a_i) is N(m, Λ⁻¹), every column vector (q_j, b_j) likewise, with
@@ -9,128 +10,98 @@ independent Gaussians, and the other way round: a sweep draws them all. A chain 
 fit of a deep network is in the bulk of the posterior after a few sweeps, where a random start needs
 many more; and the rank is the one that depth has found.
 
-With side information the prior means depend on which entries were observed: see `features`.
+With implicit feedback the prior means depend on which entries were observed: see
+`implicit_feedback`.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from ..backends.threads import workers
-from ..compiled import compiled
+from ..backends.base import AbstractBackend
+from ..backends.open import open_backend
 from ..data.observations import Compressed, Observations
-from ..solver.fit import ThinFit
+from ..solver.fit import LowRankFit
 from .implicit_feedback import Pattern, patterns
+
+Prior = tuple[np.ndarray, np.ndarray]  # (Λ, Λm)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """x̂_ij = mean + a_i + b_j + p_i·q_j with ``rows`` (m, r+1) = (p, a), ``cols`` (n, r+1) =
-    (q, b); α is ``precision``.
+    """One draw: x̂_ij = mean + a_i + b_j + p_i·q_j + ε_ij, ε_ij ~ N(0, 1/(α w_ij)).
 
-    Of a chain: drawn columns, and the conditional means of the rows given them. Averages of x̂ over
-    such pairs have the same limit as over draws of both, and less noise (Rao and Blackwell).
+    ``rows`` (m, r+1) = (p, a), ``cols`` (n, r+1) = (q, b); α is ``precision``. ``centres`` are the
+    conditional means of the rows given the columns: averages of x̂ over pairs (centres, cols) have
+    the same limit as over draws of both, and less noise (Rao and Blackwell). ``prior`` = (Λ, Λm) is
+    that of the rows, N(m, Λ⁻¹), ``col_prior`` that of the columns.
     """
 
     rows: np.ndarray
+    centres: np.ndarray
     cols: np.ndarray
     mean: float
     precision: float
+    prior: Prior
+    col_prior: Prior
 
 
-@compiled
-def draw_lines(
-    lo,
-    hi,
-    indptr,
-    indices,
-    values,
-    weights,
-    mean,
-    other,
-    prior,
-    pull,
-    precision,
-    shift,
-    noise,
-    out,
-    centre,
-):
-    """Draw (p_i, a_i) for lines lo … hi given the other side's (q_j, b_j): N(A⁻¹ c, A⁻¹) with
+@dataclass(frozen=True)
+class RowPosterior:
+    """What new rows need of several draws: the noise and the prior of the rows in each of them.
 
-    A = prior + α Σ_j w_ij y_j y_jᵀ and c = pull + shift_i + α Σ_j w_ij y_j (x_ij − mean − b_j), y_j
-    = (q_j, 1). ``noise`` holds standard normal numbers, ``centre`` gets the conditional means A⁻¹
-    c. Returns Σ w e² at the drawn values.
+    ``precision`` (draws,), ``priors`` Λ (draws, r+1, r+1) and ``pulls`` Λm (draws, r+1).
     """
-    f = other.shape[1]
-    r = f - 1
-    size = 128
-    block = np.empty((size, f))
-    A = np.empty((f, f))
-    c, z = np.empty(f), np.empty(f)
-    weighted = weights.size > 0
-    shifted = shift.size > 0
-    squares = 0.0
-    for i in range(lo, hi):
-        start, stop = indptr[i], indptr[i + 1]
-        A[:, :] = prior
-        for k in range(f):
-            c[k] = pull[k] + (shift[i, k] if shifted else 0.0)
-        t = start
-        while t < stop:
-            count = min(size, stop - t)
-            for s in range(count):
-                j = indices[t + s]
-                w = precision * (weights[t + s] if weighted else 1.0)
-                root = np.sqrt(w)
-                e = values[t + s] - mean - other[j, r]
-                for k in range(r):
-                    block[s, k] = root * other[j, k]
-                    c[k] += w * e * other[j, k]
-                block[s, r] = root
-                c[r] += w * e
-            part = block[:count]
-            A += np.dot(part.T, part)
-            t += count
-        for k in range(f):  # Cholesky A = L Lᵀ in place, and L u = c
-            for l in range(k):
-                x = A[k, l]
-                for q in range(l):
-                    x -= A[k, q] * A[l, q]
-                A[k, l] = x / A[l, l]
-            x = A[k, k]
-            for q in range(k):
-                x -= A[k, q] * A[k, q]
-            A[k, k] = np.sqrt(x)
-            y = c[k]
-            for q in range(k):
-                y -= A[k, q] * z[q]
-            z[k] = y / A[k, k]
-        for k in range(f - 1, -1, -1):  # Lᵀ centre = L⁻¹ c and Lᵀ out = L⁻¹ c + noise
-            x, y = z[k], z[k] + noise[i, k]
-            for q in range(k + 1, f):
-                x -= A[q, k] * centre[i, q]
-                y -= A[q, k] * out[i, q]
-            centre[i, k] = x / A[k, k]
-            out[i, k] = y / A[k, k]
-        for t in range(start, stop):
-            j = indices[t]
-            e = values[t] - mean - other[j, r] - out[i, r]
-            for k in range(r):
-                e -= out[i, k] * other[j, k]
-            squares += (weights[t] if weighted else 1.0) * e * e
-    return squares
+
+    precision: np.ndarray
+    priors: np.ndarray
+    pulls: np.ndarray
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> "RowPosterior":
+        return cls(
+            np.array([sample.precision for sample in samples]),
+            np.stack([sample.prior[0] for sample in samples]),
+            np.stack([sample.prior[1] for sample in samples]),
+        )
+
+    def centres(
+        self, seen: Observations, cols: np.ndarray, mean: float, threads: int | None = None
+    ) -> np.ndarray:
+        """The conditional means of the rows of ``seen`` (draws, m, r+1).
+
+        Given are the draws of the columns, ``cols`` (draws, n, r+1).
+        """
+        shift, noise = np.zeros((0, cols.shape[2])), np.zeros((seen.shape[0], cols.shape[2]))
+        means = []
+        with open_backend(seen, threads) as backend:
+            for q, *given in zip(cols, self.precision, self.priors, self.pulls, strict=True):
+                q = q.astype(float)
+                precision, prior, pull = given
+                draw = backend.draw(seen.by_row, q, mean, precision, prior, pull, shift, noise)
+                means.append(draw[1])
+        return np.stack(means)
+
+
+def draw_rows(
+    sample: Sample, seen: Observations, rng: np.random.Generator, threads: int | None = None
+) -> np.ndarray:
+    """A draw of the rows of ``seen`` (which need not be those of the fit) given ``sample.cols``."""
+    prior, pull = sample.prior
+    noise = rng.normal(size=(seen.shape[0], len(pull)))
+    given = sample.cols, sample.mean, sample.precision, prior, pull
+    with open_backend(seen, threads) as backend:
+        return backend.draw(seen.by_row, *given, np.zeros((0, len(pull))), noise)[0]
 
 
 def draw_prior(
     Z: np.ndarray, rng: np.random.Generator, pattern: Pattern | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(Λ, m) of N(m, Λ⁻¹) given its draws Z (m×f): Normal–Wishart with ν0 = f, β0 = 2, W0 = 1, m0 =
-    0.
+    """(Λ, m) of N(m, Λ⁻¹) given its draws Z (m×f).
 
+    The prior is Normal–Wishart with ν0 = f, β0 = 2, W0 = 1, m0 = 0.
     With a ``pattern`` the draws are Z − Fβ, and Λ is also the scale of the loadings β.
     """
     from scipy.stats import wishart
@@ -151,42 +122,52 @@ def draw_prior(
 
 
 def draw(
-    fit: ThinFit,
+    fit: LowRankFit,
     observations: Observations,
     count: int,
     seed: int,
     *,
-    features: bool,
-    threads: int | None,
+    noise: float | None = None,
+    implicit_feedback: bool = False,
+    threads: int | None = None,
 ) -> Iterator[Sample]:
-    """``count`` draws of a chain that starts at ``fit``."""
-    rows, cols, values = observations.triples()
-    weights = observations.by_row.weights
-    square = np.square(values - fit.predict(rows, cols), dtype=float)
-    total = float(np.sum(square * weights if weights.size else square))
+    """``count`` draws of a chain that starts at ``fit``.
+
+    ``noise`` is the mean square of the weighted residuals of the fit, if it is known already.
+    """
+    if noise is None:
+        noise = observations.mean_square(fit.residuals(observations))
     # The prior's scale W0 = 1 is that of the noise: the draws do not depend on the units of the
     # values or weights. The floor keeps a perfect fit from an infinite precision.
-    noise = math.sqrt(
-        max(total / observations.weight, 1e-12 * float(np.var(values, dtype=float)), 1e-300)
-    )
+    floor = 1e-12 * float(np.var(observations.by_row.values, dtype=float))
+    noise = math.sqrt(max(noise, floor, 1e-300))
     size = np.array([math.sqrt(noise)] * fit.rank + [noise])  # of (p_i, a_i) and of (q_j, b_j)
-    start = Sample(
-        np.column_stack([fit.left, fit.row_bias]).astype(float) / size,
-        np.column_stack([fit.right, fit.col_bias]).astype(float) / size,
-        fit.mean / noise,
-        1.0,
-    )
+    # The signs of the components come from an SVD, where rounding may flip them: with signs that
+    # the values fix, all devices draw the same, up to rounding.
+    sign = np.where(np.sum(fit.right.astype(float) ** 3, axis=0) < 0, -1, 1)
+    left = np.column_stack([sign * fit.left, fit.row_bias]).astype(float) / size
+    right = np.column_stack([sign * fit.right, fit.col_bias]).astype(float) / size
+    none = np.zeros((len(size), len(size))), np.zeros(len(size))
+    start = Sample(left, left, right, fit.mean / noise, 1.0, none, none)
     precision = observations.nnz / observations.weight / noise**2
-    chain = gibbs(
-        observations.rescaled(noise),
-        start,
-        np.random.default_rng(seed),
-        features=features,
-        threads=threads,
-    )
+    rng, scaled = np.random.default_rng(seed), observations.rescaled(noise)
+    chain = gibbs(scaled, start, rng, implicit_feedback=implicit_feedback, threads=threads)
     for _ in range(count):
-        found = next(chain)
-        yield Sample(found.rows * size, found.cols * size, fit.mean, found.precision * precision)
+        sample = next(chain)
+        yield Sample(
+            sample.rows * size,
+            sample.centres * size,
+            sample.cols * size,
+            fit.mean,
+            sample.precision * precision,
+            _rescaled(sample.prior, size),
+            _rescaled(sample.col_prior, size),
+        )
+
+
+def _rescaled(prior: Prior, size: np.ndarray) -> Prior:
+    """The prior of D v, D = diag(``size``), for that of v."""
+    return prior[0] / np.outer(size, size), prior[1] / size
 
 
 def gibbs(
@@ -194,56 +175,58 @@ def gibbs(
     start: Sample,
     rng: np.random.Generator,
     *,
-    features: bool = False,
+    implicit_feedback: bool = False,
     threads: int | None = None,
 ) -> Iterator[Sample]:
-    """Draws for ever, one per sweep over rows and columns, from ``start``; with ``features`` the
-    pattern of Ω informs the priors.
+    """Draws without end, one per sweep over rows and columns, from ``start``.
 
-    The draws do not depend on ``threads``.
+    With ``implicit_feedback`` the pattern of Ω informs the priors. The draws do not depend on
+    ``threads``.
     """
-    sides = patterns(observations, start.rows.shape[1]) if features else (None, None)
-    begun = False
+    width = start.rows.shape[1]
+    sides = patterns(observations, width) if implicit_feedback else (None, None)
+    begun, behind = False, start.col_prior
     rows, cols, precision = start.rows, start.cols, start.precision
-    with workers(threads) as pool:
+    with open_backend(observations, threads) as backend:
+        sampler = _Sampler(backend, rng, start.mean)
         while True:
-            rows, centres, _ = _side(
-                observations.by_row, rows, cols, start.mean, precision, rng, sides[0], pool
+            rows, centres, _, prior = sampler.side(
+                observations.by_row, rows, cols, precision, sides[0]
             )
             if begun:
-                yield Sample(centres, cols, start.mean, precision)
-            cols, _, squares = _side(
-                observations.by_col, cols, rows, start.mean, precision, rng, sides[1], pool
+                yield Sample(rows, centres, cols, start.mean, precision, prior, behind)
+            cols, _, squares, behind = sampler.side(
+                observations.by_col, cols, rows, precision, sides[1]
             )
             # Gamma(1/2, ·) prior worth one entry: negligible beside the data; weights are
             # precisions, not numbers of entries
-            precision = rng.gamma(0.5 * (1 + observations.nnz)) / (
-                0.5 * (squares + 1.0 / start.precision)
-            )
+            rate = 0.5 * (squares + 1.0 / start.precision)
+            precision = rng.gamma(0.5 * (1 + observations.nnz)) / rate
             begun = True
 
 
-def _side(
-    lines: Compressed,
-    Z: np.ndarray,
-    other: np.ndarray,
-    mean: float,
-    precision: float,
-    rng: np.random.Generator,
-    pattern: Pattern | None,
-    pool: Any,
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """New vectors of one side, their conditional means, and Σ w e² at the former."""
-    prior, centre = draw_prior(Z, rng, pattern)
-    pull, shift = prior @ centre, np.zeros((0, Z.shape[1]))
-    if pattern is not None:
-        pattern.draw(Z, centre, prior, rng)
-        shift = pattern.mean() @ prior
-    out, centres, noise = np.empty_like(Z), np.empty_like(Z), rng.normal(size=Z.shape)
+@dataclass(frozen=True)
+class _Sampler:
+    """What all half-sweeps of a chain share."""
 
-    def block(lo: int, hi: int) -> float:
-        return draw_lines(
-            lo, hi, *lines.arrays, mean, other, prior, pull, precision, shift, noise, out, centres
-        )
+    backend: AbstractBackend
+    rng: np.random.Generator
+    mean: float
 
-    return out, centres, sum(pool.run(lines.blocks, block))
+    def side(
+        self,
+        lines: Compressed,
+        Z: np.ndarray,
+        other: np.ndarray,
+        precision: float,
+        pattern: Pattern | None,
+    ) -> tuple[np.ndarray, np.ndarray, float, Prior]:
+        """New vectors of one side, their conditional means, Σ w e² at the former, (Λ, Λm)."""
+        prior, centre = draw_prior(Z, self.rng, pattern)
+        pull, shift = prior @ centre, np.zeros((0, Z.shape[1]))
+        if pattern is not None:
+            pattern.draw(Z, centre, prior, self.rng)
+            shift = pattern.mean() @ prior
+        noise = self.rng.normal(size=Z.shape)
+        given = other, self.mean, precision, prior, pull
+        return *self.backend.draw(lines, *given, shift, noise), (prior, pull)

@@ -1,5 +1,4 @@
-"""Which entries were observed, as side information: a linear prior mean of the factors
-(implicit feedback).
+"""Which entries were observed, as side information: a linear prior mean of the factors.
 
 Row i has the features F_ij = 1/√n_i on its n_i observed columns j, 0 elsewhere: what it says before
 any value is looked at. Its factor is p_i ~ N(m + βᵀ F_i, Λ⁻¹) with loadings β (n×f), vec β ~ N(0,
@@ -11,12 +10,10 @@ side information using MCMC (arXiv 1509.04610), equations 4–9; the features ar
 SVD++ (KDD 2008).
 """
 
-from typing import Any
-
 import numpy as np
 from scipy import sparse
 
-from ..data.observations import Compressed
+from ..data.observations import Compressed, Observations
 
 _ITERATIONS = 30
 _TOLERANCE = (
@@ -25,8 +22,9 @@ _TOLERANCE = (
 
 
 class Pattern:
-    """The features of one side, with the current loadings β (n×f) and their precision λ. Mutable:
-    one per chain and side.
+    """The features of one side, with the current loadings β (n×f) and their precision λ.
+
+    Mutable: one per chain and side.
     """
 
     def __init__(self, lines: Compressed, width: int, size: int) -> None:
@@ -58,8 +56,9 @@ class Pattern:
         self.precision = float(rng.gamma(0.5 * (1 + size)) / (0.5 * (1 + energy)))
 
     def _solve(self, right: np.ndarray) -> np.ndarray:
-        """(FᵀF + λ)⁻¹ right by conjugate gradients, all columns at once, from the loadings
-        before.
+        """(FᵀF + λ)⁻¹ right by conjugate gradients, all columns at once.
+
+        It starts at the loadings before.
         """
         apply = lambda X: self.Ft @ (self.F @ X) + self.precision * X  # noqa: E731
         inverse = (1 / (self.diagonal + self.precision))[:, None]
@@ -81,7 +80,7 @@ class Pattern:
         return x
 
 
-def patterns(observations: Any, size: int) -> tuple[Pattern, Pattern]:
+def patterns(observations: Observations, size: int) -> tuple[Pattern, Pattern]:
     """The patterns of rows and of columns, for factors with ``size`` numbers per line."""
     m, n = observations.shape
     return Pattern(observations.by_row, n, size), Pattern(observations.by_col, m, size)

@@ -1,146 +1,64 @@
-"""How far off a prediction may be: the local Gaussian posterior of the factors, calibrated on
-held-out entries.
-"""
+"""How far off a prediction may be: the local Gaussian posterior of the factors."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from ..backends.threads import workers
-from ..compiled import compiled
-from ..data.observations import Compressed, Observations
-from ..solver.fit import ThinFit
-
-
-@compiled
-def leverage(lo, hi, lines, indptr, indices, weights, other, ridge, scale, starts, targets, out):
-    """out_t = y_tᵀ A_i⁻¹ y_t, A_i = Σ_{j ∈ Ω_i} w_ij y_j y_jᵀ + diag(ridge_i), for the questions t
-    of the lines lo … hi of ``lines``.
-
-    Line number g of ``lines`` has the questions starts[g] … starts[g+1], whose other ends are
-    ``targets``.
-    """
-    f = other.shape[1]
-    A = np.empty((f, f))
-    z = np.empty(f)
-    weighted = weights.size > 0
-    for g in range(lo, hi):
-        i = lines[g]
-        A[:, :] = 0.0
-        for k in range(f):
-            A[k, k] = ridge[k] * scale[i] if k < f - 1 else ridge[k]
-        for t in range(indptr[i], indptr[i + 1]):
-            y = other[indices[t]]
-            w = weights[t] if weighted else 1.0
-            for k in range(f):
-                for l in range(k + 1):
-                    A[k, l] += w * y[k] * y[l]
-        for k in range(f):
-            for l in range(k):
-                x = A[k, l]
-                for q in range(l):
-                    x -= A[k, q] * A[l, q]
-                A[k, l] = x / A[l, l]
-            x = A[k, k]
-            for q in range(k):
-                x -= A[k, q] * A[k, q]
-            A[k, k] = np.sqrt(max(x, 1e-300))
-        for t in range(starts[g], starts[g + 1]):
-            y = other[targets[t]]
-            total = 0.0
-            for k in range(f):
-                x = y[k]
-                for q in range(k):
-                    x -= A[k, q] * z[q]
-                z[k] = x / A[k, k]
-                total += z[k] * z[k]
-            out[t] = total
+from ..backends.open import open_backend
+from ..data.observations import Observations
+from ..solver.fit import LowRankFit
 
 
 @dataclass(frozen=True)
 class LocalPosterior:
-    """The Gaussian posterior of each row given the columns, and of each column given the rows, at a
-    fit.
+    """The Gaussian posterior of each row given the columns, and of each column given the rows.
 
     With noise variance σ² the row vector (p_i, a_i) has covariance σ² A_i⁻¹, where A_i is the
     Hessian of its own ridge problem; so has the column vector with B_j. The variance of a new entry
     is, to first order and without the covariance between the two,
 
         v_ij = σ² (1 + y_jᵀ A_i⁻¹ y_j + z_iᵀ B_j⁻¹ z_i),       y_j = (q_j, 1), z_i = (p_i, 1).
+
+    For rows that were folded in, B_j is that of the entries the columns were learned from.
     """
 
-    fit: ThinFit
+    fit: LowRankFit
     observations: Observations
     noise: float
+    columns: "LocalPosterior | None" = None  # for folded rows: what the columns were learned from
 
     @classmethod
-    def of(cls, fit: ThinFit, observations: Observations) -> "LocalPosterior":
+    def of(cls, fit: LowRankFit, observations: Observations) -> "LocalPosterior":
         """σ² is the mean square of the weighted residuals on ``observations``."""
-        rows, cols, values = observations.triples()
-        gap = values - fit.predict(rows, cols)
-        weights = observations.by_row.weights
-        square = float(np.sum(weights * gap**2 if weights.size else gap**2, dtype=float))
-        return cls(fit, observations, square / max(observations.weight, 1e-300))
+        return cls(fit, observations, observations.mean_square(fit.residuals(observations)))
 
-    def deviation(self, rows: Any, cols: Any, threads: int | None = None) -> np.ndarray:
-        """√v at (rows[t], cols[t]) for new entries of weight 1, in O(Σ n_i r² + r³) over the lines
-        that are asked about.
+    def deviation(
+        self, rows: np.ndarray, cols: np.ndarray, threads: int | None = None
+    ) -> np.ndarray:
+        """√v at (rows[t], cols[t]) for new entries of weight 1.
+
+        O(Σ n_i r² + r³) over the lines that are asked about.
         """
-        fit, seen = self.fit, self.observations
-        bias = fit.bias_ridge if fit.bias_ridge is not None else np.inf
-        ridge = np.append(fit.penalty.slope(fit.spectrum), min(bias, 1e12)).astype(float)
-        left, right = (
-            np.column_stack([side, np.ones(len(side))]).astype(float)
-            for side in (fit.left, fit.right)
-        )
         rows, cols = np.asarray(rows, np.int64), np.asarray(cols, np.int64)
-        total = np.ones(len(rows))
-        with workers(threads) as pool:
-            for lines, mine, theirs, other, scale in (
-                (seen.by_row, rows, cols, right, fit.row_scale),
-                (seen.by_col, cols, rows, left, fit.col_scale),
-            ):
-                total += _leverages(
-                    lines, mine, theirs, other, ridge, np.square(scale, dtype=float), pool
-                )
-        return np.sqrt(self.noise * total)
+        behind = self.columns or self
+        row_lines, col_lines = self.observations, behind.observations.T
+        of_rows = _leverage(self.fit, row_lines, rows, cols, threads, self.fit.right)
+        of_cols = _leverage(behind.fit.T, col_lines, cols, rows, threads, self.fit.left)
+        return np.sqrt(self.noise * (1 + of_rows + of_cols))
 
 
-def _leverages(
-    lines: Compressed,
+def _leverage(
+    fit: LowRankFit,
+    seen: Observations,
     mine: np.ndarray,
     theirs: np.ndarray,
-    other: np.ndarray,
-    ridge: np.ndarray,
-    scale: np.ndarray,
-    pool: Any,
+    threads: int | None,
+    asked: np.ndarray,
 ) -> np.ndarray:
-    order = np.argsort(mine, kind="stable")
-    asked, starts = np.unique(mine[order], return_index=True)
-    starts = np.append(starts, len(mine)).astype(np.int64)
-    out = np.empty(len(mine))
-    block = max(1, len(asked) // 64)
-    ranges = [(lo, min(lo + block, len(asked))) for lo in range(0, len(asked), block)]
-    targets = theirs[order]
-
-    def work(lo: int, hi: int) -> None:
-        leverage(
-            lo,
-            hi,
-            asked,
-            lines.indptr,
-            lines.indices,
-            lines.weights,
-            other,
-            ridge,
-            scale,
-            starts,
-            targets,
-            out,
-        )
-
-    pool.run(ranges, work)
-    back = np.empty_like(out)
-    back[order] = out
-    return back
+    """x_tᵀ A_i⁻¹ x_t, x = (asked, 1), for the rows of ``fit`` on ``seen``."""
+    bias = fit.bias_ridge if fit.bias_ridge is not None else np.inf
+    ridge = np.append(fit.ridge, min(bias, 1e12)).astype(float)  # without biases: as good as fixed
+    scale = np.square(fit.row_scale, dtype=float)
+    other, x = (np.column_stack([q, np.ones(len(q))]).astype(float) for q in (fit.right, asked))
+    with open_backend(seen, threads) as backend:
+        return backend.leverage(seen.by_row, mine, theirs, other, ridge, scale, x)

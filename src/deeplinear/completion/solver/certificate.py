@@ -1,33 +1,31 @@
-"""How stationary a thin fit is: the first-order conditions, and the part of the residual that no
-component explains.
-"""
+"""How stationary a fit is: first-order conditions, and what of the residual nothing explains."""
 
 import numpy as np
 
 from ..penalty import Certificate, Penalty
-from .start import residual_times, residual_transposed_times
-from .sweep import Setting, State
+from .problem import FitProblem, State, residual_matmul, residual_t_matmul
 
 # Block and number of power steps for ‖R_⊥‖₂.
 BLOCK = 8
 STEPS = 12
 
 
-def frames(setting: Setting, state: State) -> tuple[np.ndarray, np.ndarray]:
+def frames(problem: FitProblem, state: State) -> tuple[np.ndarray, np.ndarray]:
     """U and V of W̃ = U diag(s) Vᵀ at a balanced state."""
     root, r = np.sqrt(state.s), state.rank
-    U = state.Z[:, :r] * setting.row_scale[:, None] / root
-    V = state.Y[:, :r] * setting.col_scale[:, None] / root
+    U = state.Z[:, :r] * problem.row_scale[:, None] / root
+    V = state.Y[:, :r] * problem.col_scale[:, None] / root
     return U, V
 
 
 def missing(
-    setting: Setting, state: State, *, block: int = BLOCK, steps: int = STEPS, seed: int = 0
+    problem: FitProblem, state: State, *, block: int = BLOCK, steps: int = STEPS, seed: int = 0
 ):
-    """The leading singular triples (A, g, B) of R̃_⊥ = (I − UUᵀ) R̃ (I − VVᵀ), by block power
-    iteration: g from below.
+    """The leading singular triples (A, g, B) of R̃_⊥ = (I − UUᵀ) R̃ (I − VVᵀ).
+
+    By block power iteration: g from below.
     """
-    U, V = frames(setting, state)
+    U, V = frames(problem, state)
     m, n = len(U), len(V)
     width = min(block, m - state.rank, n - state.rank)
     if width < 1:
@@ -39,38 +37,38 @@ def missing(
 
     B = np.linalg.qr(off(np.random.default_rng(seed).normal(size=(n, width)), V))[0]
     for _ in range(steps):
-        A = np.linalg.qr(off(residual_times(setting, state, B), U))[0]
-        image = off(residual_transposed_times(setting, state, A), V)
+        A = np.linalg.qr(off(residual_matmul(problem, state, B), U))[0]
+        image = off(residual_t_matmul(problem, state, A), V)
         B = np.linalg.qr(image)[0]
     left, g, right = np.linalg.svd(image.T @ B)
     return A @ left, g, B @ right.T
 
 
-def certify(setting: Setting, penalty: Penalty, state: State) -> Certificate:
-    """`engine.certificate` for a thin, balanced state, in O(nnz · r): R̃V = U diag f'(s), R̃ᵀU = V
-    diag f'(s), bias equations.
+def certify(problem: FitProblem, penalty: Penalty, state: State) -> Certificate:
+    """The `Certificate` of a balanced state, in O(nnz · r).
+
+    It checks R̃V = U diag f'(s), R̃ᵀU = V diag f'(s) and the bias equations.
 
     ``tangent`` is relative (0 is exact). ``normal`` = ‖R̃_⊥‖₂ (a lower estimate by power iteration)
     against ``limit`` = f'(0).
     """
-    U, V = frames(setting, state)
+    U, V = frames(problem, state)
     slope = penalty.slope(state.s)
     parts = [
-        residual_times(setting, state, V) - U * slope,
-        residual_transposed_times(setting, state, U) - V * slope,
+        residual_matmul(problem, state, V) - U * slope,
+        residual_t_matmul(problem, state, U) - V * slope,
     ]
     scale = float(np.linalg.norm(slope))
-    if setting.bias_ridge is not None:
-        m, n = setting.observations.shape
+    if problem.bias_ridge is not None:
+        m, n = problem.observations.shape
         # R 1 and Rᵀ 1, in the units of the observations: undo the line scales
-        rows = residual_times(setting, state, setting.col_scale[:, None])[:, 0] * setting.row_scale
+        rows = residual_matmul(problem, state, problem.col_scale[:, None])[:, 0] * problem.row_scale
         cols = (
-            residual_transposed_times(setting, state, setting.row_scale[:, None])[:, 0]
-            * setting.col_scale
+            residual_t_matmul(problem, state, problem.row_scale[:, None])[:, 0] * problem.col_scale
         )
-        parts.append((rows - setting.bias_ridge * state.row_bias) / np.sqrt(n))
-        parts.append((cols - setting.bias_ridge * state.col_bias) / np.sqrt(m))
-    g = missing(setting, state)[1]
+        parts.append((rows - problem.bias_ridge * state.row_bias) / np.sqrt(n))
+        parts.append((cols - problem.bias_ridge * state.col_bias) / np.sqrt(m))
+    g = missing(problem, state)[1]
     normal = float(g[0]) if len(g) else 0.0
     size = scale or normal or 1.0
     tangent = float(np.sqrt(sum(float(np.vdot(part, part)) for part in parts))) / size

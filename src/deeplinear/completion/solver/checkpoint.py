@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...atomic import write_atomically
 from ...errors import InputError
 from ..data.observations import Observations
 
+PathLike = str | os.PathLike[str]
 # Writing may take this part of the time.
 SHARE = 0.05
 
 
-def fingerprint(observations: Observations, options: dict[str, Any], *arrays: Any) -> str:
+def fingerprint(observations: Observations, options: dict[str, Any], *arrays: ArrayLike) -> str:
     """A hash of the entries, and of the options and other ``arrays`` that the result depends on."""
     digest = hashlib.blake2b(digest_size=16)
     for array in (
@@ -34,19 +36,21 @@ def fingerprint(observations: Observations, options: dict[str, Any], *arrays: An
 
 
 class Checkpoint:
-    """The file ``path`` of one fit. `save` writes now and then, `load` gives back what was written
-    or None.
+    """The file ``path`` of one fit.
+
+    `save` writes now and then, `load` gives back what was written or None.
 
     The format is NumPy's ``.npz`` without pickled objects; the scalars are one JSON text.
     """
 
-    def __init__(self, path: str | os.PathLike[str], mark: str) -> None:
+    def __init__(self, path: PathLike, mark: str) -> None:
         self.path, self.mark = Path(path), mark
         self._next = 0.0
 
     def load(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """(arrays, scalars), or None where there is no file. `InputError` if it belongs to another
-        fit or is damaged.
+        """(arrays, scalars), or None where there is no file.
+
+        `InputError` if it belongs to another fit or is damaged.
         """
         if not self.path.exists():
             return None
@@ -56,7 +60,7 @@ class Checkpoint:
             scalars = json.loads(bytes(arrays.pop("scalars")).decode())
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(
-                f"checkpoint {self.path} cannot be read ({error}): remove it to start anew."
+                f"checkpoint {self.path} cannot be read ({error}): remove it to start over."
             ) from None
         if scalars.pop("mark", None) != self.mark:
             raise InputError(
@@ -66,8 +70,9 @@ class Checkpoint:
         return arrays, scalars
 
     def save(self, arrays: dict[str, np.ndarray], scalars: dict[str, Any]) -> None:
-        """Write, unless the last time was so recent that writing would take more than `SHARE` of
-        the time.
+        """Write, unless the last time was very recent.
+
+        Writing takes at most the part `SHARE` of the time.
         """
         begin = time.monotonic()
         if begin < self._next:

@@ -1,81 +1,64 @@
-"""Matrix completion with weight decay at depth N on thin factors, for 10⁵ … 10⁸ observed
-entries.
-"""
+"""Matrix completion with weight decay at depth N, for tables and for 10⁵ … 10⁸ entries."""
 
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ...errors import InputError, PrecisionError
-from ..backends.threads import Workers, workers
+from ...errors import PrecisionError
+from ..backends.base import AbstractBackend
+from ..backends.open import Device, open_backend
 from ..data.observations import Observations
-from .checkpoint import Checkpoint, fingerprint
-from .descent import Callback, Held, Progress, Validation, admit, begin, enlarge, finish, run, touch
-from .result import ThinFit, fold_in
-from .schedule import DEFAULT_RANK, EXACT_STEPS, FIRST, STEPS, Options, Stage, penalty_at, plan
+from .checkpoint import Checkpoint, PathLike, fingerprint
+from .descent import Callback, Watch, begin, finish, run
+from .fit_state import FitState, Validation, ValidationSplit
+from .growth import add_significant_components, enlarge, update_lines
+from .options import FitOptions
+from .problem import FitProblem
+from .result import LowRankFit, fold_in
+from .schedule import Stage, penalty_at, schedule
 from .start import additive, line_scale, noise_scale
-from .sweep import Setting
 
 # The least spread of float32 values relative to their size: below, residuals would have 3 digits or
 # fewer.
 BLUR = 1.2e-4
 
-__all__ = ["ThinFit", "fit", "fold_in", "update"]
+__all__ = ["LowRankFit", "fit", "fold_in", "update"]
 
 
 def fit(
     observations: Observations,
     *,
-    depth: float = 3,
-    strength: float = 0.5,
-    decay: float | None = None,
-    max_rank: int | None = None,
-    biases: bool = True,
-    bias_ridge: float = 2.0,
-    smoothing: float | None = None,
-    scaling: float = 0.5,
-    tol: float = 1e-6,
-    max_sweeps: int = 200,
-    steps: int | None = None,
     validation: Validation | None = None,
-    patience: int = 3,
-    start: ThinFit | None = None,
-    checkpoint: Any = None,
+    start: LowRankFit | None = None,
+    checkpoint: PathLike | None = None,
     threads: int | None = None,
-    device: str = "cpu",
-    seed: int = 0,
+    device: Device = "cpu",
     callback: Callback | None = None,
-) -> ThinFit:
-    """Complete a matrix: minimize, over W of any rank up to ``max_rank``, over a mean μ and biases
-    a, b,
+    **options: Any,
+) -> LowRankFit:
+    """Complete a matrix: minimize, over W of any rank up to ``max_rank``, a mean μ and biases a, b,
 
-        ½ Σ w_ij (W_ij + μ + a_i + b_j − x_ij)² + ½ β (|a|² + |b|²) + (λN/2) Σ_k σ_k(W̃)^{2/N}, W̃ =
-        diag(ρ) W diag(κ).
+        ½ Σ w_ij (W_ij + μ + a_i + b_j − x_ij)² + ½ β (|a|² + |b|²) + (λN/2) Σ_k σ_k(W̃)^{2/N},
+        W̃ = diag(ρ) W diag(κ).
 
-    ``depth`` N is real, ≥ 2, or ``math.inf`` (where the penalty is λ Σ log σ_k). The rank is found:
-    components die by themselves. ``strength`` is λ/τ at depth 2 and, at any depth, the slope of the
-    penalty at the noise scale σ = τ/density in units of τ, with τ the spectral norm of the residual
-    of the biases alone under random signs; multiplying the data by a constant changes nothing.
-    ``decay`` gives λ itself instead. ``scaling`` = α sets ρ_i², κ_j² to (count / mean count)^α, so
-    that lines with many entries are shrunk more (0: off). ``smoothing`` is the floor ε of the
-    penalty's slope λ(σ + ε)^{2/N−1} in units of the noise scale; by default 0.3 · ``strength``, at
-    most 0.1: it lets weak components live long enough to prove themselves. ``bias_ridge`` β is in
-    units of weights; ``biases=False`` fits W alone.
+    ``options`` are the fields of `FitOptions`: depth, strength, max_rank, …. The rank is found:
+    components vanish by themselves.
 
     With ``validation`` = (rows, cols, values) the fit stops when the held-out error has not
     improved for ``patience`` sweeps, and returns the best iterate. Otherwise it ends where a sweep
-    gains less than ``tol`` (relative) or after ``max_sweeps``. ``steps`` conjugate-gradient steps
-    are made per line and sweep (2, or 5 below strength 0.01). ``start``: a fit to begin with; it
+    gains less than ``tol`` (relative) or after ``max_sweeps``. ``start``: a fit to begin with; it
     may have fewer rows and columns (the new ones begin at 0). ``checkpoint``: a file; a fit that
     was killed resumes there and ends with the same numbers. ``threads`` changes the time, not the
-    result. ``device``: ``"cpu"`` (compiled loops), ``"gpu"``, or ``"jax"`` (all devices of JAX's
-    default platform; lines are dealt out to them): the same up to rounding. ``callback`` gets the
-    iterate after every sweep and ends the fit by returning True.
+    result. ``device``: ``"cpu"`` (dense products for tables, compiled loops for sparse data),
+    ``"gpu"``, or ``"jax"`` (all devices of JAX's default platform): the same up to rounding.
+    ``callback`` gets the iterate after every sweep and ends the fit by returning True.
 
-    **Method**: reweighted alternating ridge regression, one or two conjugate-gradient steps per
-    line, rebalanced by a small SVD after every sweep (`sweeps`); it begins with the leading
-    singular triples of the residual and a few sweeps at depth 2. The objective never rises.
+    **Method**: reweighted alternating ridge regression, a few conjugate-gradient steps per line,
+    rebalanced by a small SVD after every sweep (`sweep`); it begins with the leading singular
+    triples of the residual and a few sweeps at depth 2. Below depth 2, where the penalty is convex,
+    proximal gradient steps from W = 0 (`convex`). The objective never rises.
 
     **Raises** `InputError` for arguments out of range, and for a checkpoint of other data or
     options.
@@ -87,105 +70,83 @@ def fit(
     >>> truth = rng.normal(size=(40, 2)) @ rng.normal(size=(2, 30))
     >>> rows, cols = np.nonzero(rng.random(truth.shape) < 0.6)
     >>> seen = Observations.from_triples(rows, cols, truth[rows, cols], truth.shape)
-    >>> found = fit(seen, depth=3, strength=0.01, biases=False, max_rank=10)
-    >>> found.rank, bool(abs(found.predict([0], [0])[0] - truth[0, 0]) < 0.05)
+    >>> result = fit(seen, depth=3, strength=0.01, bias_ridge=None, max_rank=10)
+    >>> result.rank, bool(abs(result.predict([0], [0])[0] - truth[0, 0]) < 0.05)
     (2, True)
     """
-    options = make_options(
-        observations,
-        depth=depth,
-        strength=strength,
-        decay=decay,
-        max_rank=max_rank,
-        bias_ridge=bias_ridge if biases else None,
-        smoothing=smoothing,
-        scaling=scaling,
-        tol=tol,
-        max_sweeps=max_sweeps,
-        patience=patience,
-        steps=steps,
-        seed=seed,
-    )
+    record = FitOptions(**options).for_data(observations)
     file = None
     if checkpoint is not None:
-        told = {
-            **asdict(options),
-            "start": None if start is None else (start.rank, float(start.left.sum())),
-        }
-        file = Checkpoint(checkpoint, fingerprint(observations, told, *(validation or ())))
-    with workers(threads, device) as crew:
-        setting = make_setting(observations, options, crew)
-        held = (
-            None
-            if validation is None
-            else Held.check(validation, observations.shape, observations.dtype)
-        )
-        at = (Progress.load(file) if file else None) or begin(setting, options, start)
-        stages = plan(setting, options, at.tau, start is not None)
-        return run(setting, options, at, stages, held=held, file=file, callback=callback)
+        begun = None if start is None else (start.rank, float(start.left.sum()))
+        mark = fingerprint(observations, asdict(record) | {"start": begun}, *(validation or ()))
+        file = Checkpoint(checkpoint, mark)
+    with open_backend(observations, threads, device) as backend:
+        problem = make_problem(observations, record, backend)
+        held_out = None if validation is None else ValidationSplit.check(validation, observations)
+        at = (FitState.load(file) if file else None) or begin(problem, record, start)
+        stages = schedule(problem, record, at.tau, start is not None)
+        return run(problem, record, at, stages, Watch(held_out, file, callback))
 
 
 def update(
     observations: Observations,
-    start: ThinFit,
-    rows: Any,
-    cols: Any,
+    start: LowRankFit,
+    rows: ArrayLike,
+    cols: ArrayLike,
     *,
     rounds: int = 3,
     sweeps: int = 0,
     threads: int | None = None,
-    device: str = "cpu",
+    device: Device = "cpu",
     callback: Callback | None = None,
     **options: Any,
-) -> ThinFit:
-    """``start`` with the entries that ``observations`` now holds at (``rows``, ``cols``); its depth
-    and strength stay.
+) -> LowRankFit:
+    """``start`` with the entries that ``observations`` now holds at (``rows``, ``cols``).
 
-    Lines with a new entry move once, given the others; lines that had none before move ``rounds``
-    times, as they would in a fit of so many sweeps. Everything else stays as it is, so that a few
-    entries change little, wherever the fit was stopped. Then come ``sweeps`` sweeps over all
-    entries, for many entries, with the components that stand out of the noise. The other
-    ``options`` are those of `fit`. ``sweep`` and ``n_sweeps`` remain those of ``start``.
+    Its depth and strength stay. Lines with a new entry move once, given the others; lines that had
+    none before move ``rounds`` times, as they would in a fit of as many sweeps. Everything else
+    stays as it is, so that a few entries change little, wherever the fit was stopped. Then come
+    ``sweeps`` sweeps over all entries, for many entries, with the components that stand out of the
+    noise. The other ``options`` are those of `fit`. ``sweep`` and ``n_sweeps`` remain those of
+    ``start``.
 
     **Raises** `InputError` as `fit` does.
     """
-    given: dict[str, Any] = {
-        "decay": None,
-        "smoothing": None,
-        "max_rank": None,
-        "steps": None,
-        "seed": 0,
-    }
-    given |= options | {
+    kept = {
         "depth": start.depth,
         "strength": start.strength,
-        "scaling": start.scaling,
+        "weighted_trace_norm": start.weighted_trace_norm,
+        "bias_ridge": start.bias_ridge,
         "tol": 0.0,
+        "patience": 1,
+        "max_sweeps": max(sweeps, 1),
     }
-    given |= {"bias_ridge": start.bias_ridge, "patience": 1, "max_sweeps": max(sweeps, 1)}
-    told = make_options(observations, **given)
+    record = FitOptions(**options | kept).for_data(observations)
     lines = tuple(np.unique(np.asarray(x)) for x in (rows, cols))
-    with workers(threads, device) as crew:
-        setting = make_setting(observations, told, crew)
-        at = Progress(enlarge(start, setting), noise_scale(setting, additive(setting), told.seed))
-        penalty = penalty_at(setting, told, at.tau, told.depth)
+    with open_backend(observations, threads, device) as backend:
+        problem = make_problem(observations, record, backend)
+        tau = noise_scale(problem, additive(problem), record.seed)
+        at = FitState(enlarge(start, problem), tau)
+        penalty = penalty_at(problem, record, at.tau, record.depth)
         fresh = _unknown(start, lines)
         for k in range(rounds):
             mine = lines if k == 0 else fresh
             if not any(len(side) for side in mine):
                 break
-            at = replace(at, state=touch(setting, penalty, at.state, *mine))
+            at = replace(at, state=update_lines(problem, penalty, at.state, *mine))
         if sweeps:
-            at = replace(at, state=admit(setting, told, at.tau, at.state))
-            found = run(setting, told, at, [Stage(penalty, sweeps, 0.0)], callback=callback)
+            at = replace(at, state=add_significant_components(problem, record, at.tau, at.state))
+            stages = [Stage(penalty, sweeps, 0.0)]
+            result = run(problem, record, at, stages, Watch(callback=callback))
         else:
-            found = finish(setting, told, penalty, at, start.status)
-    return replace(found, sweep=start.sweep, n_sweeps=start.n_sweeps)
+            result = finish(problem, record, penalty, at, start.status)
+    return replace(result, sweep=start.sweep, n_sweeps=start.n_sweeps)
 
 
-def _unknown(start: ThinFit, lines: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-    """Those of ``lines`` that ``start`` has nothing on: they lie behind its own, or their factors
-    and biases are 0.
+def _unknown(start: LowRankFit, lines: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    """Those of ``lines`` that ``start`` has nothing on.
+
+    They lie behind its own, or their factors and biases are 0.
     """
 
     def empty(side: np.ndarray, bias: np.ndarray, line: np.ndarray) -> np.ndarray:
@@ -196,35 +157,25 @@ def _unknown(start: ThinFit, lines: tuple[np.ndarray, ...]) -> tuple[np.ndarray,
     return empty(start.left, start.row_bias, lines[0]), empty(start.right, start.col_bias, lines[1])
 
 
-def make_options(
-    observations: Observations, *, max_rank: int | None, steps: int | None, **rest: Any
-) -> Options:
-    """`Options` with the defaults that depend on the data and on each other."""
-    limit = min(observations.shape)
-    if max_rank is not None and max_rank > limit:
-        raise InputError(f"max_rank must be at most min(m, n) = {limit}, got {max_rank}.")
-    if observations.nnz == 0:
-        raise InputError("observations must hold at least one entry, got none.")
-    exact = rest["decay"] is None and rest["strength"] < FIRST
-    return Options(
-        max_rank=min(limit, DEFAULT_RANK) if max_rank is None else max_rank,
-        steps=(EXACT_STEPS if exact else STEPS) if steps is None else steps,
-        **rest,
-    )
-
-
-def make_setting(observations: Observations, options: Options, crew: Workers) -> Setting:
+def make_problem(
+    observations: Observations, options: FitOptions, backend: AbstractBackend
+) -> FitProblem:
+    """What stays fixed during a fit; ``options`` are those `FitOptions.for_data` returns."""
     if options.bias_ridge is not None:
         _check_spread(observations.by_row.values)
     rows, cols = (
-        line_scale(lines, options.scaling) for lines in (observations.by_row, observations.by_col)
+        line_scale(lines, options.weighted_trace_norm)
+        for lines in (observations.by_row, observations.by_col)
     )
-    return Setting(observations, rows, cols, options.bias_ridge, crew, options.steps)
+    assert options.steps is not None
+    return FitProblem(observations, rows, cols, options.bias_ridge, backend, options.steps)
 
 
 def _check_spread(values: np.ndarray) -> None:
-    """Residuals are differences of values near the mean and μ: they keep eps · size/spread of
-    relative precision.
+    """Refuse float32 values whose residuals would have few digits.
+
+    Residuals are differences of values near μ: they keep eps · size/spread of relative
+    precision.
     """
     spread, size = float(values.std(dtype=float)), float(np.abs(values).max(initial=0.0))
     if values.dtype == np.float32 and 0 < spread < BLUR * size:

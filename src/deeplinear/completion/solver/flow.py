@@ -1,35 +1,31 @@
-"""The flow of the network itself at the size of `thin`: no weight decay, a small start, early
-stopping.
-
-For N < ∞ the rank of W is invariant, so that Ẇ = −A_{N,W}(E′(W)) lives on W = U diag(s) Vᵀ of fixed
-rank r and needs of the residual R = −E′ only R V and Rᵀ U:
-
-    Ẇ = U (λ(s_i, s_j) ∘ UᵀRV) Vᵀ + (1 − UUᵀ) R V diag(λ(s, 0)) Vᵀ + U diag(λ(s, 0)) Uᵀ R (1 − VVᵀ).
-
-It is integrated by Heun's method, every stage truncated to rank r (a projected Runge–Kutta method,
-Kieri and Vandereycken 2019): small singular values do no harm, and ties are nothing special. Cost
-per step: four passes over the entries and O((m + n) r²).
-"""
+"""The flow of the network itself: no weight decay, a small start, early stopping (`flow_field`)."""
 
 import bisect
-import functools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from ...errors import InputError
-from ..backends.threads import workers
+from ...status import Status
+from ..backends.open import Device, open_backend
 from ..data.observations import Observations
-from ..linalg import thin_svd
-from .descent import Callback, Held, Validation
-from .fit import make_options, make_setting, update
-from .result import ThinFit
-from .schedule import Options
-from .start import additive, leading, residual_times, residual_transposed_times
-from .sweep import Setting, State, assemble, energy, rounding
+from ..penalty import Penalty
+from .descent import Callback
+from .fit import make_problem, update
+from .fit_state import Validation, ValidationSplit
+from .flow_field import FlowField, Point, low_rank_norm
+from .options import FitOptions
+from .problem import (
+    FitProblem,
+    State,
+    energy,
+    residual_matmul,
+    rounding,
+)
+from .result import LowRankFit
+from .start import additive, leading
 
 # The singular values of the start lie within this factor of each other.
 SPREAD = math.e
@@ -37,119 +33,56 @@ SPREAD = math.e
 NO_ENERGY = 1e-5
 MAX_STEPS = 5000
 # The held-out error has turned if meanwhile the energy fell to this part, for at a saddle, before
-# the next singular value is learned, both stand still; or else after so many times more steps (at
+# the next singular value is learned, both stand still; or else after this many times more steps (at
 # depth ∞, where saddles take longest), for the energy may have no further to fall.
 _TURN = 0.5
 _REST, _REST_INFINITE = 50, 150
 # At rest: over the second half of the time the energy fell by less, and no singular value grew by
 # more, than these parts (one that would leave a saddle within ten times the time so far has grown
-# by more); not before so many steps, for at first all is slow.
+# by more); not before this many steps, for at first all is slow.
 _FALLEN, _GROWN, _FIRST = 1e-3, 0.05, 200
-# The weight decay that an end at E = 0 is taken for: so many times that of a fit shrunk by 1.
+# The weight decay that an end at E = 0 is taken for: this many times that of a fit shrunk by 1.
 _LEAST_DECAY = 1e-6
 
 
 @dataclass(frozen=True)
-class Point:
-    """W = U diag(s) Vᵀ at time t with energy E."""
+class FlowLaw:
+    """How a flow starts, steps and ends.
 
-    U: np.ndarray
-    s: np.ndarray
-    V: np.ndarray
-    t: float
-    energy: float
-
-
-@functools.cache
-def _kernels(depth: float) -> Callable[[np.ndarray, float], Any]:
-    """s, bulk ↦ λ(s_i, s_j), λ(s_i, bulk)."""
-    import jax
-
-    from ...geometry.kernel import kernel
-
-    return jax.jit(lambda s, bulk: (kernel(s[:, None], s, depth), kernel(s, bulk, depth)))
-
-
-class _Flow:
-    """The vector field on one data set, and the step. ``least`` is the smallest singular value of
-    the start.
+    - ``start_scale``: the singular values of the start, relative to the largest of the residual.
+    - ``stop``: it ends at this part of E(W = 0); ``t1``: or at this time; ``max_steps``: or after
+      this number of steps that were tried.
+    - ``rtol``: the error per step relative to ‖W‖.
+    - ``start`` = (U, s, V) replaces the random start.
     """
 
-    def __init__(self, setting: Setting, depth: float, bare: State, least: float) -> None:
-        self.setting, self.depth, self.bare, self.least = setting, depth, bare, least
-        self.bulk = least if math.isinf(depth) else 0.0
-        self.empty = energy(setting, bare)
+    start_scale: float = 1e-3
+    stop: float = NO_ENERGY
+    t1: float = math.inf
+    rtol: float = 1e-3
+    max_steps: int = MAX_STEPS
+    start: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
-    def state(self, U: np.ndarray, s: np.ndarray, V: np.ndarray) -> State:
-        root, b = np.sqrt(s), self.bare
-        return assemble(U * root, V * root, s, b.row_bias, b.col_bias, b.mean, b.Z.dtype)
-
-    def velocity(
-        self, U: np.ndarray, s: np.ndarray, V: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(A, B) with Ẇ = A Bᵀ, 2r columns each."""
-        import jax
-
-        state = self.state(U, s, V)
-        RV, RU = (
-            x.astype(float)
-            for x in (
-                residual_times(self.setting, state, V),
-                residual_transposed_times(self.setting, state, U),
-            )
-        )
-        with jax.enable_x64(True):
-            inner, edge = (np.asarray(x) for x in _kernels(self.depth)(s, self.bulk))
-        C = U.T @ RV
-        return np.hstack([U, (RV - U @ C) * edge]), np.hstack(
-            [V @ (inner * C).T + (RU - V @ C.T) * edge, V]
-        )
-
-    def step(
-        self, at: Point, h: float, first: tuple[np.ndarray, np.ndarray]
-    ) -> tuple[tuple[np.ndarray, ...], float]:
-        """Heun's step from ``at`` with the velocity ``first`` there: (U, s, V) and the relative
-        distance to Euler's.
-        """
-        A, B = first
-        r = len(at.s)
-        euler = _truncated([at.U * at.s, h * A], [at.V, B], r)
-        C, D = self.velocity(*euler)
-        heun = _truncated([at.U * at.s, h / 2 * A, h / 2 * C], [at.V, B, D], r)
-        (U, s, V), (X, t, Y) = euler, heun
-        gap = s @ s + t @ t - 2 * float(np.sum((U.T @ X) * (V.T @ Y) * np.outer(s, t)))
-        return heun, math.sqrt(max(gap, 0.0) / float(t @ t))
+    def __post_init__(self) -> None:
+        for name in ("start_scale", "rtol", "t1", "stop"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} must be positive, got {getattr(self, name)!r}.")
 
 
-def _truncated(
-    left: list[np.ndarray], right: list[np.ndarray], r: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    U, s, Vt = thin_svd(np.hstack(left), np.hstack(right))
-    return U[:, :r], s[:r], Vt[:r].T
-
-
-def flow(
+def low_rank_flow(
     observations: Observations,
     *,
-    depth: float = 3,
-    max_rank: int | None = None,
-    start_scale: float = 1e-3,
-    stop: float = NO_ENERGY,
-    t1: float = math.inf,
-    rtol: float = 1e-3,
-    max_steps: int = MAX_STEPS,
+    law: FlowLaw = FlowLaw(),
     validation: Validation | None = None,
-    patience: int = 20,
-    biases: bool = True,
-    bias_ridge: float = 2.0,
-    start: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
     threads: int | None = None,
-    device: str = "cpu",
-    seed: int = 0,
+    device: Device = "cpu",
     callback: Callback | None = None,
-) -> ThinFit:
-    """Train the network: Ẇ = −A_{N,W}(E′(W)) from a small start of rank ``max_rank``, on the
-    residual of the biases alone.
+    **options: Any,
+) -> LowRankFit:
+    """Train the network: Ẇ = −A_{N,W}(E′(W)) from a small start of rank ``max_rank``.
+
+    It moves on the residual of the biases alone. ``options`` are depth, max_rank, bias_ridge,
+    patience (default 20) and seed of `FitOptions`; ``law`` says how it starts and ends.
 
     E = ½ Σ w_ij (W_ij + μ + a_i + b_j − x_ij)² with μ, a, b fixed at the additive fit. The start
     has random frames and singular values of about ``start_scale`` times the largest of the residual
@@ -184,53 +117,41 @@ def flow(
     >>> truth = rng.normal(size=(30, 2)) @ rng.normal(size=(2, 20))
     >>> rows, cols = np.nonzero(rng.random(truth.shape) < 0.7)
     >>> seen = Observations.from_triples(rows, cols, truth[rows, cols], truth.shape)
-    >>> found = flow(seen, depth=3, max_rank=5, biases=False)
-    >>> found.status, bool(abs(found.predict(rows, cols) - truth[rows, cols]).max() < 0.1)
-    ('converged', True)
+    >>> result = low_rank_flow(seen, depth=3, max_rank=5, bias_ridge=None)
+    >>> result.converged, bool(abs(result.predict(rows, cols) - truth[rows, cols]).max() < 0.1)
+    (True, True)
     """
-    for name, value in (("start_scale", start_scale), ("rtol", rtol), ("t1", t1), ("stop", stop)):
-        if not value > 0:
-            raise InputError(f"{name} must be positive, got {value!r}.")
-    options = make_options(
-        observations,
-        depth=depth,
-        strength=0.0,
-        decay=0.0,
-        max_rank=max_rank,
-        bias_ridge=bias_ridge if biases else None,
-        smoothing=0.0,
-        scaling=0.0,
-        tol=0.0,
-        max_sweeps=max_steps,
-        patience=patience,
-        steps=1,
-        seed=seed,
-    )
-    with workers(threads, device) as crew:
-        setting = make_setting(observations, options, crew)
-        held = (
-            None
-            if validation is None
-            else Held.check(validation, observations.shape, observations.dtype)
-        )
-        bare = additive(setting)
-        U, s, V = _small(setting, options, bare, start_scale) if start is None else start
-        course = _Flow(setting, options.depth, bare, float(s[-1]))
-        return _Run(course, options, held, Stop(stop, t1, rtol), callback).integrate(U, s, V)
+    given = {"patience": 20} | options
+    fixed = {
+        "strength": 0.0,
+        "decay": 0.0,
+        "smoothing": 0.0,
+        "weighted_trace_norm": 0.0,
+        "steps": 1,
+    }
+    record = FitOptions(**given | fixed | {"tol": 0.0, "max_sweeps": law.max_steps})
+    record = record.for_data(observations, flow=True)
+    with open_backend(observations, threads, device) as backend:
+        problem = make_problem(observations, record, backend)
+        held_out = None if validation is None else ValidationSplit.check(validation, observations)
+        bias_only = additive(problem)
+        U, s, V = law.start or _small(problem, record, bias_only, law.start_scale)
+        course = FlowField(problem, record.depth, bias_only, float(s[-1]))
+        return _Run(course, record, held_out, law, callback).integrate(U, s, V)
 
 
-def absorb(
+def fold_in_new_lines(
     observations: Observations,
-    fit: ThinFit,
+    fit: LowRankFit,
     rows: Any,
     cols: Any,
     *,
     threads: int | None = None,
-    device: str = "cpu",
-) -> ThinFit:
-    """``fit``, the end of a flow, with those lines folded in that have no other entries than the
-    new ones at (``rows``, ``cols``).
+    device: Device = "cpu",
+) -> LowRankFit:
+    """``fit``, the end of a flow, with the new lines at (``rows``, ``cols``) folded in.
 
+    New are those that have no other entries than these.
     Everything else stays where the flow was stopped: solving other lines, too, would go on to where
     it was not to go.
     """
@@ -238,119 +159,106 @@ def absorb(
     for side, new in ((observations.by_row, rows), (observations.by_col, cols)):
         touched, count = np.unique(np.asarray(new), return_counts=True)
         lines.append(touched[side.counts[touched] <= count])
-    found = update(
-        observations,
-        fit,
-        *lines,
-        rounds=10,
-        decay=fit.decay,
-        smoothing=0.0,
-        threads=threads,
-        device=device,
-    )
-    return replace(found, tau=math.nan, decay=fit.decay, floor=fit.floor, status=fit.status)
+    where: dict[str, Any] = {"threads": threads, "device": device}
+    found = update(observations, fit, *lines, rounds=10, decay=fit.decay, smoothing=0.0, **where)
+    ridge = Penalty(fit.depth, fit.decay, fit.floor).slope(found.spectrum)
+    own: dict[str, Any] = {
+        "decay": fit.decay,
+        "floor": fit.floor,
+        "status": fit.status,
+        "ridge": ridge,
+    }
+    return replace(found, tau=math.nan, **own)
 
 
 def _small(
-    setting: Setting, options: Options, bare: State, start_scale: float
+    problem: FitProblem, options: FitOptions, bias_only: State, start_scale: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Random frames, and singular values that are ``start_scale`` times what the residual asks for
-    (nothing, if it asks for nothing).
+    """Random frames, with small singular values.
+
+    They are ``start_scale`` times what the residual asks for (or next to nothing, if it asks
+    for nothing).
     """
-    rng, rank = np.random.default_rng(options.seed), options.max_rank
-    U, V = (np.linalg.qr(rng.normal(size=(side, rank)))[0] for side in setting.observations.shape)
-    if energy(setting, bare) > rounding(setting):
-        size = float(leading(setting, bare, 1, seed=options.seed)[1][0]) / setting.density
+    rng, rank = np.random.default_rng(options.seed), options.rank_cap
+    U, V = (np.linalg.qr(rng.normal(size=(side, rank)))[0] for side in problem.observations.shape)
+    if energy(problem, bias_only) > rounding(problem):
+        size = float(leading(problem, bias_only, 1, seed=options.seed)[1][0]) / problem.density
     else:
-        values = setting.observations.by_row.values
+        values = problem.observations.by_row.values
         size = float(np.finfo(values.dtype).eps) * float(np.abs(values).max())
     return U, start_scale * (size or 1e-30) * SPREAD ** -np.linspace(0, 1, rank), V
-
-
-@dataclass(frozen=True)
-class Stop:
-    """Where a flow ends: at a part of E(W = 0), at a time; and the tolerance of its steps."""
-
-    part: float
-    t1: float
-    rtol: float
 
 
 @dataclass
 class _Run:
     """One flow on its way: where it was, the energies, and the held-out errors."""
 
-    flow: _Flow
-    options: Options
-    held: Held | None
-    stop: Stop
+    flow: FlowField
+    options: FitOptions
+    held_out: ValidationSplit | None
+    law: FlowLaw
     callback: Callback | None
     trace: list[float] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     spectra: list[np.ndarray] = field(default_factory=list)
 
-    def integrate(self, U: np.ndarray, s: np.ndarray, V: np.ndarray) -> ThinFit:
-        flow, stop = self.flow, self.stop
-        nothing = rounding(flow.setting)
-        target = max(stop.part * flow.empty, nothing)
-        at = Point(U, s, V, 0.0, energy(flow.setting, flow.state(U, s, V)))
+    def integrate(self, U: np.ndarray, s: np.ndarray, V: np.ndarray) -> LowRankFit:
+        flow, law = self.flow, self.law
+        nothing = rounding(flow.problem)
+        target = max(law.stop * flow.empty, nothing)
+        at = Point(U, s, V, 0.0, energy(flow.problem, flow.state(U, s, V)))
         self._note(at)
-        best, best_try, turned = at, 0, 0
         if flow.empty <= nothing or at.energy <= target:
-            return self._result(at, "converged")
+            return self._result(at, Status.converged)
+        best, best_try, turned = at, 0, 0
         first = flow.velocity(U, s, V)
-        h = min(
-            stop.t1, math.sqrt(stop.rtol) * float(np.linalg.norm(s)) / max(_norm(*first), 1e-300)
-        )
-        status = ""
-        for tried in range(1, int(self.options.max_sweeps) + 1):
+        h = math.sqrt(law.rtol) * float(np.linalg.norm(s)) / max(low_rank_norm(*first), 1e-300)
+        h, status = min(law.t1, h), Status.running
+        for tried in range(1, law.max_steps + 1):
             (U, s, V), error = flow.step(at, h, first)
-            value = energy(flow.setting, flow.state(U, s, V)) if error < stop.rtol else math.inf
-            if not (error < stop.rtol and value <= at.energy):
-                h *= max(
-                    0.2,
-                    0.9 * math.sqrt(stop.rtol / max(error, stop.rtol))
-                    if error >= stop.rtol
-                    else 0.5,
-                )
+            value = energy(flow.problem, flow.state(U, s, V)) if error < law.rtol else math.inf
+            if not (error < law.rtol and value <= at.energy):
+                h *= _shrinkage(error, law.rtol)
                 if h == 0 or at.t + h == at.t:  # if not a NaN, E is at its minimum up to rounding
-                    status = "converged" if error < stop.rtol else "diverged"
+                    status = Status.converged if error < law.rtol else Status.diverged
                     break
                 continue
             at = Point(U, s, V, at.t + h, value)
             self._note(at)
-            if self.held is not None and self.scores[-1] == min(self.scores):
+            if self.held_out is not None and self.scores[-1] == min(self.scores):
                 best, best_try, turned = at, tried, 0
-            if value <= target or at.t >= stop.t1 or self._at_rest():
-                status = "converged"
-                break
             turned += value <= _TURN * best.energy
-            patience, rest = (
-                self.options.patience,
-                _REST_INFINITE if math.isinf(flow.depth) else _REST,
-            )
-            if self.held is not None and (
-                turned >= patience or tried - best_try >= rest * patience
-            ):
-                status = "stopped early"
+            if value <= target or at.t >= law.t1 or self._at_rest():
+                status = Status.converged
+            elif self._past_best(turned, tried - best_try):
+                status = Status.stopped_early
+            elif self.callback is not None and self.callback(self._result(at, status)):
+                status = Status.callback
+            if status != Status.running:
                 break
-            if self.callback is not None and self.callback(self._result(at, "max_sweeps")):
-                status = "callback"
-                break
-            h = min(h * min(3.0, 0.9 * math.sqrt(stop.rtol / max(error, 1e-300))), stop.t1 - at.t)
+            h = min(h * min(3.0, 0.9 * math.sqrt(law.rtol / max(error, 1e-300))), law.t1 - at.t)
             first = flow.velocity(U, s, V)
-        if not status:  # out of steps, perhaps long after the best
-            late = self.held is not None and tried - best_try >= _REST * self.options.patience
-            status = "stopped early" if late else "max_sweeps"
-        return self._result(at if self.held is None else best, status)
+        if status == Status.running:  # out of steps, perhaps long after the best
+            late = self.held_out is not None and tried - best_try >= _REST * self.options.patience
+            status = Status.stopped_early if late else Status.max_steps
+        return self._result(at if self.held_out is None else best, status)
+
+    def _past_best(self, turned: int, since: int) -> bool:
+        """Whether the held-out error has turned: for long, or while E fell by half."""
+        if self.held_out is None:
+            return False
+        rest = _REST_INFINITE if math.isinf(self.flow.depth) else _REST
+        return turned >= self.options.patience or since >= rest * self.options.patience
 
     def _note(self, at: Point) -> None:
         self.trace.append(at.energy)
         self.times.append(at.t)
         self.spectra.append(at.s)
-        if self.held is not None:
-            self.scores.append(self.held.rmse(self.flow.state(at.U, at.s, at.V)))
+        if self.held_out is not None:
+            self.scores.append(
+                self.held_out.rmse(self.flow.problem, self.flow.state(at.U, at.s, at.V))
+            )
 
     def _at_rest(self) -> bool:
         if len(self.times) <= _FIRST:
@@ -360,18 +268,20 @@ class _Run:
             return False
         return bool((self.spectra[-1] <= (1 + _GROWN) * self.spectra[half]).all())
 
-    def _result(self, at: Point, status: str) -> ThinFit:
-        flow, options = self.flow, self.options
-        held = self.held is not None and flow.empty > 0
-        return ThinFit.of(
-            flow.setting,
+    def _result(self, at: Point, status: Status) -> LowRankFit:
+        flow, depth = self.flow, self.options.depth
+        held = self.held_out is not None and flow.empty > 0
+        decay = _implied_decay(flow, at)
+        return LowRankFit.of(
+            flow.problem,
             flow.state(at.U, at.s, at.V),
-            depth=options.depth,
-            strength=at.energy / flow.empty if held else self.stop.part,
-            decay=_implied_decay(flow, at),
+            Penalty(depth, decay, flow.least).slope(at.s),
+            depth=depth,
+            strength=at.energy / flow.empty if held else self.law.stop,
+            decay=decay,
             floor=flow.least,
             tau=math.nan,
-            scaling=0.0,
+            weighted_trace_norm=0.0,
             objective=tuple(self.trace),
             validation=tuple(self.scores),
             sweep=self.times.index(at.t),
@@ -380,13 +290,16 @@ class _Run:
         )
 
 
-def _norm(A: np.ndarray, B: np.ndarray) -> float:
-    return math.sqrt(max(float(np.sum((A.T @ A) * (B.T @ B))), 0.0))
+def _shrinkage(error: float, rtol: float) -> float:
+    """The factor of the next step after one with this error, or (error < rtol) that raised E."""
+    if error < rtol:
+        return 0.5
+    return max(0.2, 0.9 * math.sqrt(rtol / error)) if error > 0 else 0.2
 
 
-def _implied_decay(flow: _Flow, at: Point) -> float:
+def _implied_decay(flow: FlowField, at: Point) -> float:
     """λ with ⟨R, W⟩ = λ Σ σ^{2/N}: the decay under which W is stationary as to its length."""
-    RV = residual_times(flow.setting, flow.state(at.U, at.s, at.V), at.V).astype(float)
+    RV = residual_matmul(flow.problem, flow.state(at.U, at.s, at.V), at.V).astype(float)
     pull = float(np.sum(at.U * RV * at.s))
-    least = _LEAST_DECAY * flow.setting.density * float(at.s @ at.s)
+    least = _LEAST_DECAY * flow.problem.density * float(at.s @ at.s)
     return max(pull, least) / float(np.sum(at.s ** (2 / flow.depth)))

@@ -1,19 +1,26 @@
 """Depth and strength chosen on held-out entries, then the same walk, or flow, on all entries."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..data.observations import Observations
-from .fit import ThinFit
-from .flow import flow
-from .path import path, retrace
+from .fit import LowRankFit, fit
+from .fit_state import Validation
+from .flow import FlowLaw, low_rank_flow
+from .options import EXACT, for_depth
+from .path import held_out_error, path, retrace
+
+# Strengths without a better held-out error that end a path, and a thorough one.
+PATIENCE, THOROUGH_PATIENCE = 2, 3
+
+Told = Callable[[LowRankFit], bool | None]
 
 
 @dataclass(frozen=True)
-class Held:
+class HoldOut:
     """Held-out entries, and the entries that are left to train on."""
 
     training: Observations
@@ -22,18 +29,23 @@ class Held:
     values: np.ndarray
 
     @property
-    def triples(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def triples(self) -> Validation:
         return self.rows, self.cols, self.values
 
 
-def hold_out(observations: Observations, fraction: float, rng: np.random.RandomState) -> Held:
-    """``fraction`` of the entries at random, at least one and not all. It depends on the positions
-    and ``rng`` alone.
+def held_out_mask(count: int, fraction: float, rng: np.random.RandomState) -> np.ndarray:
+    """A mask of ``fraction`` of ``count`` entries at random, at least one and not all.
+
+    It depends on nothing else, so that all depths compare on the same entries.
     """
-    count = observations.nnz
     size = min(max(1, round(fraction * count)), count - 1)
     out = np.zeros(count, dtype=bool)
     out[rng.permutation(count)[:size]] = True
+    return out
+
+
+def hold_out(observations: Observations, out: np.ndarray) -> HoldOut:
+    """The entries in two parts: those where ``out`` (row by row) is true are held out."""
     rows, cols, values = observations.triples()
     weights = observations.by_row.weights
     training = Observations.from_triples(
@@ -43,14 +55,12 @@ def hold_out(observations: Observations, fraction: float, rng: np.random.RandomS
         observations.shape,
         weights=weights[~out] if weights.size else None,
     )
-    return Held(training, rows[out], cols[out], values[out])
+    return HoldOut(training, rows[out], cols[out], values[out])
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One fit of a path: what was asked for, the best held-out root-mean-square error, rank and
-    sweeps there.
-    """
+    """One fit of a path: what was asked for, the held-out error, rank and sweeps there."""
 
     depth: float
     strength: float
@@ -63,71 +73,109 @@ class Trial:
 class Choice:
     """The best fit of all trials, and the trials."""
 
-    fit: ThinFit
+    fit: LowRankFit
     best: Trial
     trials: tuple[Trial, ...]
 
 
-def choose(
-    held: Held,
-    depths: Sequence[float],
-    strengths: Sequence[float],
-    *,
-    callback: Callable[[ThinFit], None] | None = None,
-    **options: Any,
-) -> Choice:
-    """A `path` over depths and strengths, every fit stopped early by the held-out error; the best
-    by that error.
-    """
-    found = path(held.training, depths, strengths, held.triples, callback=callback, **options)
-    return _best_of(found.fits)
+@dataclass(frozen=True)
+class Explicit:
+    """Weight decay: a `path` over depths and strengths, and the same way down on all entries."""
+
+    early_stopping: bool = True
+    thorough: bool = False  # for tables: no fit is given up early, and the path goes on for longer
+
+    def choose(
+        self,
+        held: HoldOut,
+        depths: Sequence[float],
+        strengths: Sequence[float],
+        *,
+        callback: Told | None = None,
+        **options: Any,
+    ) -> Choice:
+        """The best fit by the held-out error, every fit stopped early by it."""
+        if len(strengths) == 1 and strengths[0] < EXACT:  # reached in stages only
+            fits = []
+            for depth in depths:
+                fits.append(self._single(held, depth, strengths[0], options))
+                if callback is not None and callback(fits[-1]):
+                    break
+            return _choice(fits)
+        options = {"early_stopping": self.early_stopping, "thorough": self.thorough, **options}
+        options["patience"] = THOROUGH_PATIENCE if self.thorough else PATIENCE
+        result = path(held.training, depths, strengths, held.triples, callback=callback, **options)
+        return _choice(result.fits)
+
+    def repeat(self, observations: Observations, choice: Choice, **options: Any) -> LowRankFit:
+        """The best fit on all entries: the same way down, with the sweeps that were best there."""
+        best = choice.best
+        if best.strength < EXACT and len(choice.trials) == len({t.depth for t in choice.trials}):
+            options |= {"max_sweeps": best.sweeps} if self.early_stopping else {}
+            return self.fit(observations, best.depth, best.strength, **options)
+        way = {
+            trial.strength: trial.sweeps
+            for trial in choice.trials
+            if trial.depth == best.depth and trial.strength >= best.strength
+        }
+        return retrace(observations, best.depth, way, thorough=self.thorough, **options)
+
+    def fit(
+        self, observations: Observations, depth: float, strength: float, **options: Any
+    ) -> LowRankFit:
+        """The fit at a given strength, to its ``tol``."""
+        options = for_depth(options, depth)
+        return fit(observations, depth=depth, strength=strength, **options)
+
+    def _single(
+        self, held: HoldOut, depth: float, strength: float, options: dict[str, Any]
+    ) -> LowRankFit:
+        patience = {} if self.early_stopping else {"patience": float("inf")}
+        given: dict[str, Any] = {"depth": depth, "strength": strength, "validation": held.triples}
+        return fit(held.training, **given, **for_depth(options, depth) | patience)
 
 
-def _best_of(fits: Sequence[ThinFit]) -> Choice:
+@dataclass(frozen=True)
+class Implicit:
+    """No weight decay: a `low_rank_flow` at every depth, and the best one again on all entries."""
+
+    law: FlowLaw
+
+    def choose(
+        self,
+        held: HoldOut,
+        depths: Sequence[float],
+        strengths: Sequence[float],
+        *,
+        callback: Told | None = None,
+        **options: Any,
+    ) -> Choice:
+        """The best flow, down to the least of ``strengths`` at most."""
+        law = replace(self.law, stop=min(strengths))
+        fits = []
+        for depth in dict.fromkeys(depths):
+            given: dict[str, Any] = {"law": law, "validation": held.triples, "depth": depth}
+            fits.append(low_rank_flow(held.training, **given, **options))
+            if callback is not None and callback(fits[-1]):
+                break
+        return _choice(fits)
+
+    def repeat(self, observations: Observations, choice: Choice, **options: Any) -> LowRankFit:
+        """The best flow on all entries, down to the same part of the energy."""
+        return self.fit(observations, choice.best.depth, choice.best.strength, **options)
+
+    def fit(
+        self, observations: Observations, depth: float, strength: float, **options: Any
+    ) -> LowRankFit:
+        """The flow down to the part ``strength`` of the energy."""
+        law = replace(self.law, stop=strength)
+        return low_rank_flow(observations, law=law, depth=depth, **options)
+
+
+def _choice(fits: Sequence[LowRankFit]) -> Choice:
     """The first of the fits with the smallest held-out error."""
     trials = tuple(
-        Trial(fit.depth, fit.strength, min(fit.validation), fit.rank, fit.sweep) for fit in fits
+        Trial(fit.depth, fit.strength, held_out_error(fit), fit.rank, fit.sweep) for fit in fits
     )
     best = min(range(len(fits)), key=lambda k: trials[k].validation_rmse)
     return Choice(fits[best], trials[best], trials)
-
-
-def repeat(observations: Observations, choice: Choice, **options: Any) -> ThinFit:
-    """The best fit of ``choice`` on all entries: the same way down the strengths, with the sweeps
-    that were best there.
-    """
-    best = choice.best
-    way = {
-        t.strength: t.sweeps
-        for t in choice.trials
-        if t.depth == best.depth and t.strength >= best.strength
-    }
-    return retrace(observations, best.depth, way, **options)
-
-
-def choose_stop(
-    held: Held,
-    depths: Sequence[float],
-    strengths: Sequence[float],
-    *,
-    callback: Callable[[ThinFit], None] | None = None,
-    **options: Any,
-) -> Choice:
-    """The implicit `flow` at every depth down to the least of ``strengths`` at most, stopped early
-    by the held-out error; the best.
-    """
-    fits = []
-    for depth in dict.fromkeys(depths):
-        fits.append(
-            flow(
-                held.training, depth=depth, stop=min(strengths), validation=held.triples, **options
-            )
-        )
-        if callback is not None:
-            callback(fits[-1])
-    return _best_of(fits)
-
-
-def repeat_flow(observations: Observations, choice: Choice, **options: Any) -> ThinFit:
-    """The best flow of ``choice`` on all entries, down to the same part of the energy."""
-    return flow(observations, depth=choice.best.depth, stop=choice.best.strength, **options)

@@ -1,6 +1,4 @@
-"""Before the first sweep of a large fit: line scales, the biases alone, the noise scale τ, the
-leading singular triples.
-"""
+"""Before the first sweep: line scales, the biases alone, the noise scale τ, the leading triples."""
 
 from dataclasses import replace
 
@@ -8,16 +6,28 @@ import numpy as np
 
 from ..data.observations import Compressed, Observations
 from ..penalty import Penalty
-from .sweep import Setting, State, assemble, energy, rows_pass, sweep
+from .problem import (
+    FitProblem,
+    State,
+    assemble,
+    energy,
+    residual_matmul,
+    residual_t_matmul,
+    rows_pass,
+)
+from .sweep import sweep
 
 BIAS_SWEEPS = 5
 POWER_STEPS = 4
 OVERSAMPLING = 8
+# Triples that a spectral start asks for at first.
+FIRST_TRIPLES = 64
 
 
 def line_scale(lines: Compressed, power: float) -> np.ndarray:
-    """(count_i / mean count)^{power/2}, the scale ρ of each line; lines without entries count as
-    one entry.
+    """(count_i / mean count)^{power/2}, the scale ρ of each line.
+
+    Lines without entries count as one entry.
     """
     counts = np.maximum(lines.counts, 1).astype(float)
     return (counts / counts.mean()) ** (power / 2)
@@ -36,41 +46,17 @@ def zero(observations: Observations, *, biases: bool) -> State:
     return assemble(np.zeros((m, 0)), np.zeros((n, 0)), none, np.zeros(m), np.zeros(n), mean, dtype)
 
 
-def additive(setting: Setting) -> State:
+def additive(problem: FitProblem) -> State:
     """W = 0 with the biases alone: a few alternations of exact ridge means."""
-    state = zero(setting.observations, biases=setting.bias_ridge is not None)
-    if setting.bias_ridge is not None:
+    state = zero(problem.observations, biases=problem.bias_ridge is not None)
+    if problem.bias_ridge is not None:
         for _ in range(BIAS_SWEEPS):
-            state = sweep(replace(setting, steps=1), Penalty(2, 0.0, 1.0), state)[1]
+            state = sweep(replace(problem, steps=1), Penalty(2, 0.0, 1.0), state)[1]
     return state
 
 
-def residual_times(setting: Setting, state: State, X: np.ndarray, seed: int = 0) -> np.ndarray:
-    """R̃ X with R̃ = diag(1/ρ) (w ∘ residual) diag(1/κ) = −∂E/∂W̃ (m×n) and X (n×k); ``seed`` > 0
-    randomizes the signs.
-    """
-    inner = np.ascontiguousarray(X / setting.col_scale[:, None], dtype=state.Z.dtype)
-    mean = state.Z.dtype.type(state.mean)
-    out = setting.workers.pull_back(
-        setting.observations.by_row, state.Z, state.Y, inner, mean, seed
-    )
-    return out / setting.row_scale[:, None]
-
-
-def residual_transposed_times(
-    setting: Setting, state: State, X: np.ndarray, seed: int = 0
-) -> np.ndarray:
-    """R̃ᵀ X (n×k), X (m×k)."""
-    inner = np.ascontiguousarray(X / setting.row_scale[:, None], dtype=state.Z.dtype)
-    mean = state.Z.dtype.type(state.mean)
-    out = setting.workers.pull_back(
-        setting.observations.by_col, state.Y, state.Z, inner, mean, seed
-    )
-    return out / setting.col_scale[:, None]
-
-
 def leading(
-    setting: Setting,
+    problem: FitProblem,
     state: State,
     k: int,
     *,
@@ -78,58 +64,64 @@ def leading(
     signs: int = 0,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The k leading singular triples (U, g, V) of R̃ by subspace iteration with a few extra
-    columns.
+    """The k leading singular triples (U, g, V) of R̃.
+
+    By subspace iteration with a few extra columns.
     """
-    m, n = setting.observations.shape
+    m, n = problem.observations.shape
     width = min(k + OVERSAMPLING, m, n)
     V = np.linalg.qr(np.random.default_rng(seed).normal(size=(n, width)))[0]
     for _ in range(steps):
-        U = np.linalg.qr(residual_times(setting, state, V, signs))[0]
-        B = residual_transposed_times(setting, state, U, signs)
+        U = np.linalg.qr(residual_matmul(problem, state, V, signs))[0]
+        B = residual_t_matmul(problem, state, U, signs)
         V = np.linalg.qr(B)[0]
     A, g, Bt = np.linalg.svd((B.T @ V).astype(float))
     return (U @ A)[:, :k], g[:k], (V @ Bt.T)[:, :k]
 
 
-def noise_scale(setting: Setting, state: State, seed: int = 0) -> float:
-    """τ = ‖signs ∘ R̃‖₂, the spectral norm of the scaled residual with random signs: what noise
-    alone would reach.
+def noise_scale(problem: FitProblem, state: State, seed: int = 0) -> float:
+    """τ = ‖signs ∘ R̃‖₂, with random signs: what noise alone would reach.
 
     By power iteration (it grows from below and is about 2 % short at the end); deterministic for a
     seed.
     """
-    return float(leading(setting, state, 1, steps=2 * POWER_STEPS, signs=seed + 1, seed=seed)[1][0])
+    return float(leading(problem, state, 1, steps=2 * POWER_STEPS, signs=seed + 1, seed=seed)[1][0])
 
 
-def spectral(
-    setting: Setting, state: State, penalty: Penalty, max_rank: int, seed: int = 0
+def spectral_initialization(
+    problem: FitProblem, state: State, penalty: Penalty, max_rank: int, seed: int = 0
 ) -> State:
-    """The biases of ``state`` with the leading triples of R̃, soft-thresholded: s = (g − λ)/density
-    where g > λ (depth 2).
+    """The biases of ``state`` with the leading triples of R̃, soft-thresholded as depth 2 would.
+
+    s = (g − λ)/density where g > λ. Triples are asked for in growing numbers, until they reach λ.
     """
-    m, n = setting.observations.shape
-    U, g, V = leading(setting, state, min(max_rank, m, n), seed=seed)
+    cap = min(max_rank, *problem.observations.shape)
+    k = min(cap, FIRST_TRIPLES)
+    U, g, V = leading(problem, state, k, seed=seed)
+    while k < cap and g[-1] > penalty.decay:
+        k = min(cap, 2 * k)
+        U, g, V = leading(problem, state, k, seed=seed)
     keep = g > penalty.decay
-    s = (g[keep] - penalty.decay) / setting.density
+    s = (g[keep] - penalty.decay) / problem.density
     root = np.sqrt(s)
-    P = U[:, keep] * root / setting.row_scale[:, None]
-    Q = V[:, keep] * root / setting.col_scale[:, None]
+    P = U[:, keep] * root / problem.row_scale[:, None]
+    Q = V[:, keep] * root / problem.col_scale[:, None]
     new = assemble(P, Q, s, state.row_bias, state.col_bias, state.mean, state.Z.dtype)
-    return shorten(setting, state, new)
+    return exact_line_search(problem, state, new)
 
 
-def shorten(setting: Setting, state: State, new: State) -> State:
-    """``new`` = ``state`` + W with W shrunk to the length that minimizes E along it (E is a
-    parabola there).
+def exact_line_search(problem: FitProblem, state: State, new: State) -> State:
+    """``new`` = ``state`` + W, with W shrunk to the length that minimizes E along it.
+
+    E is a parabola there.
     """
     if not new.rank:
         return new
-    seen = rows_pass(setting, new, np.zeros(new.rank), 0)
+    seen = rows_pass(problem, new, np.zeros(new.rank), 0)
     pull = float(
         seen.pull[: new.rank].sum()
     )  # ⟨R, W⟩ at the far end, where E = E(0) − pull − square/2
-    square = 2 * (energy(setting, state) - seen.energy - pull)
+    square = 2 * (energy(problem, state) - seen.energy - pull)
     if not square > 0:
         return new
     root = np.sqrt(np.clip((pull + square) / square, 0.01, 1.0))

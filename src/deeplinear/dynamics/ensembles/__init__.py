@@ -1,8 +1,6 @@
-"""Thousands of small gradient flows to their endpoints: lanes with refill, stiff steps, the jump to
-t = ∞.
-"""
+"""Thousands of small gradient flows to their endpoints t = ∞: lanes, stiff steps, the jump."""
 
-from .lanes import Ending
-from .run import EnsembleResult, ensemble, normal_start
+from .run import EnsembleResult, ensemble
+from .sampler import normal_start
 
-__all__ = ["Ending", "EnsembleResult", "ensemble", "normal_start"]
+__all__ = ["EnsembleResult", "ensemble", "normal_start"]

@@ -7,7 +7,7 @@ has converged untouched, bit for bit.
 
 import functools
 import operator
-from typing import Any, Protocol
+from typing import Protocol
 
 import equinox as eqx
 import jax
@@ -19,11 +19,12 @@ from ...geometry.kernel import shrink
 # A matrix in every lane: m×n×L, or for 2×2 the tuple of the four entries, L numbers each. Apart,
 # the compiler computes the four of them in one pass; stacked, it repeats all that they share four
 # times (measured: 4 × slower).
-Matrix = Any  # Float[Array, "m n L"] | tuple[Array, Array, Array, Array]
+Entries = tuple[Array, Array, Array, Array]
+Matrix = Float[Array, "m n L"] | Entries
 
 
 def split(W: Float[Array, "m n L"]) -> Matrix:
-    """W in the form in which it is computed with."""
+    """W in the form that the computation uses."""
     return (W[0, 0], W[0, 1], W[1, 0], W[1, 1]) if W.shape[:2] == (2, 2) else W
 
 
@@ -34,7 +35,7 @@ def join(W: Matrix) -> Float[Array, "m n L"]:
 
 def dot(X: Matrix, Y: Matrix) -> Float[Array, " L"]:
     """⟨X, Y⟩ in every lane."""
-    if isinstance(X, tuple):
+    if isinstance(X, tuple) or isinstance(Y, tuple):
         return functools.reduce(operator.add, map(operator.mul, X, Y))
     return jnp.sum(X * Y, (0, 1))
 
@@ -58,8 +59,9 @@ class Frame(Protocol):
         ...
 
     def length(self, Z: Matrix, floor: ArrayLike) -> Float[Array, " L"]:
-        """√⟨Z, A_{∞,W}^{−1}Z⟩, the length of Z in the metric of infinite depth: a change relative
-        to each singular value.
+        """√⟨Z, A_{∞,W}^{−1}Z⟩, the length of Z in the metric of infinite depth.
+
+        It measures a change relative to each singular value.
 
         Singular values below ``floor`` · σ_1 count as that large.
         """
@@ -71,21 +73,21 @@ class Frame(Protocol):
         ...
 
     def seen(self, Z: Matrix) -> Float[Array, " L"]:
-        """‖UᵀZV‖_F without the entries that belong to singular values that are zero, where these
-        stay zero.
+        """‖UᵀZV‖_F without the entries of singular values that are zero and stay zero.
 
         At N = ∞ a square W that has lost rank has lost it to rounding: there all entries count.
         """
         ...
 
     def least(self, X: Matrix) -> Float[Array, " L"]:
-        """The smallest diagonal entry of UᵀXV, divided by σ_1; negative where X lies beyond a
-        singular matrix, seen from W.
+        """The smallest diagonal entry of UᵀXV, divided by σ_1.
+
+        Negative where X lies beyond a singular matrix, seen from W.
         """
         ...
 
 
-class Planar(eqx.Module):
+class PlanarFrame(eqx.Module):
     """A at 2×2 points in closed form, without a decomposition.
 
     W is the sum of a rotation and a reflection, each scaled: two complex numbers p and q, with
@@ -109,10 +111,10 @@ class Planar(eqx.Module):
         ratio = jnp.minimum(
             jnp.abs(a * d - b * c) / jnp.where(self.largest > 0, self.largest, 1.0) ** 2, 1.0
         )
-        ratio = jnp.where(
-            ratio > 2 * jnp.finfo(ratio.dtype).eps, ratio, 0.0
-        )  # rounding noise is no singular value
+        # rounding noise is no singular value
+        ratio = jnp.where(ratio > 2 * jnp.finfo(ratio.dtype).eps, ratio, 0.0)
         z = -2 * jnp.log(ratio)
+        # λ(σ, σ) = σ^{2−2ν}; the second by way of z, for a σ_2 far below the range of σ_1 ε
         first = jnp.where(nu == 1, 1.0, jnp.exp((2 - 2 * nu) * jnp.log(self.largest)))
         second = jnp.where(nu == 1, 1.0, first * jnp.exp((nu - 1) * z))
         self.kernels = (first, second, first * shrink(z, nu))
@@ -162,9 +164,7 @@ class Planar(eqx.Module):
 
 
 def _parts(Z: Matrix) -> tuple[Array, Array, Array, Array]:
-    """The rotation part p and the reflection part q of a 2×2 matrix, as real and imaginary
-    parts.
-    """
+    """The rotation part p and the reflection part q of a 2×2 matrix: two complex numbers."""
     a, b, c, d = Z
     return (a + d) / 2, (c - b) / 2, (a - d) / 2, (c + b) / 2
 
@@ -175,15 +175,13 @@ def _phase(x: Array, y: Array, r: Array) -> tuple[Array, Array]:
 
 
 def _pair(log_a: Array, log_b: Array, nu: Array) -> Array:
-    """λ_N from two logarithms; not differentiated here, so without the derivative rules of
-    `spectral.kernel`.
-    """
+    """λ_N from two logarithms, without derivative rules: nothing is differentiated here."""
     big = jnp.maximum(log_a, log_b)
     z = jnp.where(jnp.isneginf(big), 0.0, 2 * (big - jnp.minimum(log_a, log_b)))
     return jnp.where(nu == 1, 1.0, jnp.exp((2 - 2 * nu) * big)) * shrink(z, nu)
 
 
-class Thin(eqx.Module):
+class ThinFrame(eqx.Module):
     """A at m×n points, m ≥ n, from a thin SVD; a wide W is kept transposed, A being equivariant."""
 
     U: Float[Array, "m n L"]
@@ -194,9 +192,8 @@ class Thin(eqx.Module):
     largest: Array
     finite: Array  # whether N < ∞
     wide: bool = eqx.field(static=True)
-    complete: bool = eqx.field(
-        static=True
-    )  # whether U spans everything: not where m > n, nor where it has zero columns
+    # Whether U spans everything: not where m > n, nor where it has zero columns.
+    complete: bool = eqx.field(static=True)
 
     def __init__(self, U: Array, s: Array, V: Array, nu: Array, *, wide: bool, complete: bool):
         self.U, self.V, self.wide, self.complete = U, V, wide, complete
@@ -211,13 +208,14 @@ class Thin(eqx.Module):
         self.edge = _pair(log_s, jnp.full_like(log_s, -jnp.inf), nu)
         self.log_s, self.largest, self.finite = log_s, largest, nu > 0
 
-    def _turn(self, Z: Array) -> tuple[Array, Array]:
-        """UᵀZV, and what of ZV lies outside the range of U."""
+    def _turn(self, Z: Matrix) -> tuple[Array, Array]:
+        """UᵀZV, and the part of ZV outside the range of U."""
+        Z = join(Z)
         ZV = product(jnp.swapaxes(Z, 0, 1) if self.wide else Z, self.V)
         C = product(jnp.swapaxes(self.U, 0, 1), ZV)
         return C, ZV - product(self.U, C)
 
-    def power(self, Z: Array, q: float) -> Array:
+    def power(self, Z: Matrix, q: float) -> Array:
         core, edge = (x if q == 1 else x**q for x in (self.core, self.edge))
         C, outside = self._turn(Z)
         inside = product(self.U, core * C)
@@ -266,15 +264,18 @@ def product(A: Float[Array, "i j L"], B: Float[Array, "j k L"]) -> Float[Array, 
 
 
 def frame(W: Matrix, nu: Array) -> Frame:
-    """A_{N,W}: in closed form for 2×2, by one-sided Jacobi rotations for small W, by LAPACK's SVD
-    otherwise.
+    """A_{N,W}, by a method that suits the size of W.
+
+    In closed form for 2×2, by one-sided Jacobi rotations for small W, by LAPACK's SVD otherwise.
     """
     if isinstance(W, tuple):
-        return Planar(W, nu)
+        return PlanarFrame(W, nu)
     m, n = W.shape[:2]
     tall = jnp.swapaxes(W, 0, 1) if m < n else W
     small = max(m, n) <= SMALL
-    return Thin(*(jacobi if small else lapack)(tall), nu, wide=m < n, complete=m == n and not small)
+    return ThinFrame(
+        *(jacobi if small else lapack)(tall), nu, wide=m < n, complete=m == n and not small
+    )
 
 
 def lapack(W: Float[Array, "m n L"]) -> tuple[Array, Array, Array]:
@@ -283,9 +284,13 @@ def lapack(W: Float[Array, "m n L"]) -> tuple[Array, Array, Array]:
     return jnp.moveaxis(U, 0, -1), s.T, jnp.transpose(Vt, (2, 1, 0))
 
 
+Carry = tuple[tuple[Array, ...], Array, Array]  # columns, which lanes turned, sweeps done
+
+
 def jacobi(W: Float[Array, "m n L"], sweeps: int = 30) -> tuple[Array, Array, Array]:
-    """U, σ (in no order), V by one-sided Jacobi rotations of the columns, down to singular values
-    that are rounding noise.
+    """U, σ (in no order), V by one-sided Jacobi rotations of the columns.
+
+    Down to singular values that are rounding noise.
 
     A zero singular value has a zero column in U; those below the noise are not made orthogonal.
 
@@ -296,11 +301,11 @@ def jacobi(W: Float[Array, "m n L"], sweeps: int = 30) -> tuple[Array, Array, Ar
     eye = jnp.eye(n, dtype=W.dtype)
     # The rotations act on the columns of W and of V alike; apart, for the same reason as in
     # `Matrix`.
-    columns: Any = tuple(
+    columns: tuple[Array, ...] = tuple(
         jnp.concatenate([W[:, j], jnp.broadcast_to(eye[:, j, None], (n, L))]) for j in range(n)
     )
 
-    def sweep(carry: tuple[Any, Array, Array]) -> tuple[Any, Array, Array]:
+    def sweep(carry: Carry) -> Carry:
         columns, _, count = carry
         turned = jnp.zeros(L, bool)
         x = list(columns)
@@ -309,10 +314,12 @@ def jacobi(W: Float[Array, "m n L"], sweeps: int = 30) -> tuple[Array, Array, Ar
         )
         for i in range(n - 1):
             for j in range(i + 1, n):
+                # the Gram matrix of the two columns; only the rows of W count
                 a, b, c = (jnp.sum(x[k][:m] * x[l][:m], 0) for k, l in ((i, i), (j, j), (i, j)))
                 needed = (jnp.abs(c) > eps * jnp.sqrt(a) * jnp.sqrt(b)) & (
                     jnp.minimum(a, b) > noise
                 )
+                # the smaller root t = tan of the angle that makes them orthogonal
                 zeta = (b - a) / (2 * jnp.where(needed, c, 1.0))
                 t = jnp.where(zeta >= 0, 1.0, -1.0) / (jnp.abs(zeta) + jnp.sqrt(1 + zeta**2))
                 t = jnp.where(needed, t, 0.0)
@@ -321,7 +328,7 @@ def jacobi(W: Float[Array, "m n L"], sweeps: int = 30) -> tuple[Array, Array, Ar
                 turned |= needed
         return tuple(x), turned, count + 1
 
-    def go_on(carry: tuple[Any, Array, Array]) -> Array:
+    def go_on(carry: Carry) -> Array:
         return jnp.any(carry[1]) & (carry[2] < sweeps)
 
     columns, _, _ = jax.lax.while_loop(go_on, sweep, (columns, jnp.ones(L, bool), jnp.asarray(0)))

@@ -1,36 +1,26 @@
-"""Lanes with refill: many flows step side by side, and a lane that has finished takes the next
-start at once.
-"""
-
-import enum
-from typing import Any
+"""Lanes with refill: many flows side by side; one that has finished makes room for the next."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
-from .frames import dot, join, split
+from ...status import Status
+from .frames import Matrix, dot, join, split
 from .linear import where
-from .steppers import Problem, Stepper, first_step, jump
+from .steppers import AbstractStepper, EnsembleProblem, first_step, jump
 
 
-class Ending(enum.IntEnum):
-    """Why a run ended."""
+class Starts(eqx.Module):
+    """The queue: where each run starts and at which time; the first ``count`` of them are run."""
 
-    limit = 1  # the flow's limit t → ∞, known to the accuracy asked for
-    time = 2  # the last of the times asked for
-    max_steps = 3
-    not_finite = 4
-    critical = 5  # the start is a critical point, which the flow never leaves
-    step_too_small = 6
-    # det W changed its sign, which the flow preserves: a singular value fell below what the
-    # arithmetic resolves
-    crossed = 7
+    W: Float[Array, "m n Q"]
+    times: Float[Array, " Q"]
+    count: Array
 
 
 class Outcome(eqx.Module):
-    """What is kept of each run; lanes, or runs, come last."""
+    """The result of each run; lanes, or runs, come last."""
 
     W: Float[Array, "m n Q"]
     energy: Array
@@ -41,12 +31,12 @@ class Outcome(eqx.Module):
     path: Float[Array, "m n T Q"]
 
 
-class Lanes(eqx.Module):
-    """The flows in progress."""
+class Flows(eqx.Module):
+    """The flows in progress, one in each lane."""
 
     run: Array  # which run a lane carries; −1: none
-    state: Any
-    rate: Any
+    state: PyTree[Array]
+    rate: PyTree[Array]
     t: Array
     h: Array
     steps: Array
@@ -54,53 +44,95 @@ class Lanes(eqx.Module):
     path: Float[Array, "m n T L"]
 
 
-Carry = tuple[
-    Lanes, tuple[Array, Array, Array], Outcome, Array
-]  # the lanes, how they ended, results, starts taken
+class Verdict(eqx.Module):
+    """How the lanes stand.
 
-
-@eqx.filter_jit
-def integrate(
-    problem: Problem,
-    stepper: Stepper,
-    starts: Float[Array, "m n Q"],
-    times: Float[Array, " Q"],
-    count: Array,
-    ts: Float[Array, " T"],
-    *,
-    to_limit: bool,
-    accuracy: Array,
-    max_steps: Array,
-    lanes: int,
-    stride: int,
-) -> Outcome:
-    """The outcome of the first ``count`` of the starts, which are left at ``times``.
-
-    Every ``stride`` steps the lanes are looked at: those that have ended are written out and
-    refilled.
+    A code of `Status` each (0: running), where they end, and the estimated error of the jump.
     """
-    m, n, Q = starts.shape
-    T = ts.size
-    dtype = starts.dtype
 
-    def fresh(run: Array) -> Lanes:
-        W, t = split(starts[..., jnp.maximum(run, 0)]), times[jnp.maximum(run, 0)]
-        state = stepper.start(problem, W)
-        whole = jnp.zeros(lanes, int)
-        h = first_step(problem, W)
+    ending: Array
+    W: Float[Array, "m n L"]
+    error: Array
+
+
+Carry = tuple[Flows, Verdict, Outcome, Array]  # …, results, starts taken
+
+
+class Lanes(eqx.Module):
+    """How runs are integrated: the flow, the stepper, times to keep, the end, the number of lanes.
+
+    Every ``stride`` steps the lanes are judged: those that have ended are written out and refilled.
+    """
+
+    problem: EnsembleProblem
+    stepper: AbstractStepper
+    ts: Float[Array, " T"]
+    accuracy: Array
+    max_steps: Array
+    to_limit: bool = eqx.field(static=True)
+    lanes: int = eqx.field(static=True)
+    stride: int = eqx.field(static=True)
+
+    @eqx.filter_jit
+    def integrate(self, starts: Starts) -> Outcome:
+        """The outcome of every run of the queue."""
+        m, n, Q = starts.W.shape
+        dtype = starts.W.dtype
+
+        def cycle(carry: Carry) -> Carry:
+            c, verdict, out, queue = carry
+            due = jnp.any(verdict.ending > 0) | (jnp.any(c.run < 0) & (queue < starts.count))
+            c, _, out, queue = jax.lax.cond(
+                due, lambda carry: self.exchange(starts, carry), lambda carry: carry, carry
+            )
+            c = jax.lax.fori_loop(0, self.stride, lambda _, c: self.advance(c), c)
+            return c, self.judge(c), out, queue
+
+        def go_on(carry: Carry) -> Array:
+            c, _, _, queue = carry
+            return jnp.any(c.run >= 0) | (queue < starts.count)
+
+        def blank(*shape: int) -> Array:
+            return jnp.full(shape, jnp.nan, dtype)
+
+        none = jnp.full(self.lanes, -1)
+        shapes = eqx.filter_eval_shape(self.fresh, starts, none)
+        idle = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        idle = eqx.tree_at(lambda c: c.run, idle, none)
+        running = jnp.zeros(self.lanes, int)
+        nothing = Verdict(running, blank(m, n, self.lanes), blank(self.lanes))
+        whole = jnp.zeros(Q, int)
+        path = blank(m, n, self.ts.size, Q)
+        out = Outcome(blank(m, n, Q), blank(Q), blank(Q), blank(Q), whole, whole, path)
+        first = (idle, nothing, out, jnp.asarray(0, starts.count.dtype))
+        return jax.lax.while_loop(go_on, cycle, first)[2]
+
+    def fresh(self, starts: Starts, run: Array) -> Flows:
+        """The given runs at their starts, one in each lane."""
+        m, n, _ = starts.W.shape
+        W, t = split(starts.W[..., jnp.maximum(run, 0)]), starts.times[jnp.maximum(run, 0)]
+        state = self.stepper.start(self.problem, W)
+        whole = jnp.zeros(self.lanes, int)
+        h = first_step(self.problem, W)
+        # A critical point, or a minimizer, is where it is at all times.
         stays = (h == 0) | jnp.isinf(h)
-        path = jnp.where(stays, join(W)[:, :, None], jnp.full((m, n, T, lanes), jnp.nan, dtype))
-        return Lanes(run, state, stepper.rate(problem, state), t, h, whole, whole, path)
+        unknown = jnp.full((m, n, self.ts.size, self.lanes), jnp.nan, starts.W.dtype)
+        path = jnp.where(stays, join(W)[:, :, None], unknown)
+        rate = self.stepper.rate(self.problem, state)
+        return Flows(run, state, rate, t, h, whole, whole, path)
 
-    def advance(c: Lanes) -> Lanes:
-        busy = (c.run >= 0) & (c.h > 0) & jnp.isfinite(c.h) & (to_limit | (c.saved < T))
-        target = jnp.append(ts, jnp.inf)[c.saved]
+    def advance(self, c: Flows) -> Flows:
+        """One step tried in every lane that has somewhere to go."""
+        T = self.ts.size
+        busy = (c.run >= 0) & (c.h > 0) & jnp.isfinite(c.h) & (self.to_limit | (c.saved < T))
+        # Steps are cut short to meet the next time to keep.
+        target = jnp.append(self.ts, jnp.inf)[c.saved]
         h = jnp.minimum(c.h, target - c.t)
-        trial = stepper.step(problem, c.state, c.rate, jnp.where(busy, h, 0.0))
+        trial = self.stepper.step(self.problem, c.state, c.rate, jnp.where(busy, h, 0.0))
         fits = jnp.isfinite(trial.error)
         error = jnp.where(fits, trial.error, jnp.inf)
         keep = busy & (error <= 1)
-        factor = jnp.clip(0.9 * jnp.maximum(error, 1e-10) ** (-1 / stepper.order), 0.2, 5.0)
+        factor = jnp.clip(0.9 * jnp.maximum(error, 1e-10) ** (-1 / self.stepper.order), 0.2, 5.0)
         # A step that was cut short to meet a time says nothing against the step planned.
         grown = jnp.where(keep & (h < c.h), jnp.maximum(h * factor, c.h), h * factor)
         t = jnp.where(keep, jnp.where(h < c.h, target, c.t + h), c.t)
@@ -109,71 +141,54 @@ def integrate(
         if T:
             hit = keep & (t >= target)
             column = jnp.minimum(saved, T - 1)
-            lane = jnp.arange(lanes)
+            lane = jnp.arange(self.lanes)
             path = path.at[:, :, column, lane].set(
-                jnp.where(hit, join(stepper.matrix(state)), path[:, :, column, lane])
+                jnp.where(hit, join(self.stepper.matrix(state)), path[:, :, column, lane])
             )
             saved = saved + hit
-        return Lanes(
-            c.run, state, rate, t, jnp.where(busy, grown, c.h), c.steps + busy, saved, path
-        )
+        h = jnp.where(busy, grown, c.h)
+        return Flows(c.run, state, rate, t, h, c.steps + busy, saved, path)
 
-    def look(c: Lanes) -> tuple[Array, Array, Array]:
-        """(why each lane has ended or 0, where it ends, the error estimate)."""
-        W = stepper.matrix(c.state)
-        error = jnp.full(lanes, jnp.nan, dtype)
-        ending = jnp.zeros(lanes, int)
+    def judge(self, c: Flows) -> Verdict:
+        """Why each lane has ended (or 0), where it ends, the error estimate."""
+        T = self.ts.size
+        W: Matrix = self.stepper.matrix(c.state)
+        error = jnp.full(self.lanes, jnp.nan, c.path.dtype)
+        ending = jnp.zeros(self.lanes, int)
 
-        def say(condition: Array, reason: Ending) -> Array:
-            return jnp.where((ending == 0) & condition, int(reason), ending)
+        def say(condition: Array, reason: Status) -> Array:
+            return jnp.where((ending == Status.running) & condition, reason, ending)
 
+        # The first reason that holds counts.
         at_rest = jnp.isinf(c.h) & (c.steps == 0)
-        ending = say(~jnp.isfinite(dot(W, W)) | jnp.isnan(c.h), Ending.not_finite)
-        ending = say(at_rest, Ending.limit)
+        ending = say(~jnp.isfinite(dot(W, W)) | jnp.isnan(c.h), Status.not_finite)
+        ending = say(at_rest, Status.limit)
         if T:
-            ending = say(jnp.asarray(not to_limit) & (c.saved >= T), Ending.time)
-        if to_limit:
-            end, error = jump(problem, W)
-            there = (error <= accuracy * jnp.sqrt(dot(end, end))) & (c.saved >= T) & (c.steps > 0)
-            ending = say(there, Ending.limit)
+            ending = say(jnp.asarray(not self.to_limit) & (c.saved >= T), Status.reached_t1)
+        if self.to_limit:
+            end, error = jump(self.problem, W)
+            near = error <= self.accuracy * jnp.sqrt(dot(end, end))
+            there = near & (c.saved >= T) & (c.steps > 0)
+            ending = say(there, Status.limit)
             W = where(there, end, W)
         error = jnp.where(at_rest, 0.0, error)
-        ending = say((c.h == 0) & (c.steps == 0), Ending.critical)
-        ending = say(c.steps >= max_steps, Ending.max_steps)
-        ending = say(~(c.h > 0) | jnp.isinf(c.h) | (c.t + c.h == c.t), Ending.step_too_small)
-        return jnp.where(c.run >= 0, ending, 0), join(W), error
+        ending = say((c.h == 0) & (c.steps == 0), Status.critical)
+        ending = say(c.steps >= self.max_steps, Status.max_steps)
+        ending = say(~(c.h > 0) | jnp.isinf(c.h) | (c.t + c.h == c.t), Status.step_too_small)
+        return Verdict(jnp.where(c.run >= 0, ending, Status.running), join(W), error)
 
-    def exchange(carry: Carry) -> Carry:
+    def exchange(self, starts: Starts, carry: Carry) -> Carry:
         """The lanes that have ended are written out, and every free lane takes the next start."""
-        c, (ending, W, error), out, queue = carry
-        slot = jnp.where(
-            ending > 0, c.run, Q
-        )  # out of range, and so dropped, for a lane that goes on
-        found = Outcome(W, problem.value(split(W)), error, c.t, c.steps, ending, c.path)
+        c, verdict, out, queue = carry
+        ended = verdict.ending > 0
+        # Out of range, and so dropped, for a lane that goes on.
+        slot = jnp.where(ended, c.run, starts.W.shape[-1])
+        energy = self.problem.value(split(verdict.W))
+        found = Outcome(verdict.W, energy, verdict.error, c.t, c.steps, verdict.ending, c.path)
         out = jax.tree.map(lambda o, x: o.at[..., slot].set(x, mode="drop"), out, found)
-        free = (ending > 0) | (c.run < 0)
+        free = ended | (c.run < 0)
         rank = queue + jnp.cumsum(free) - 1
-        c = where(free, fresh(jnp.where(rank < count, rank, -1)), c)
-        return c, (jnp.zeros_like(ending), W, error), out, jnp.minimum(queue + jnp.sum(free), count)
-
-    def cycle(carry: Carry) -> Carry:
-        c, (ending, _, _), _, queue = carry
-        due = jnp.any(ending > 0) | (jnp.any(c.run < 0) & (queue < count))
-        c, _, out, queue = jax.lax.cond(due, exchange, lambda carry: carry, carry)
-        c = jax.lax.fori_loop(0, stride, lambda _, c: advance(c), c)
-        return c, look(c), out, queue
-
-    def go_on(carry: Carry) -> Array:
-        c, _, _, queue = carry
-        return jnp.any(c.run >= 0) | (queue < count)
-
-    def blank(*shape: int) -> Array:
-        return jnp.full(shape, jnp.nan, dtype)
-
-    none = jnp.full(lanes, -1)
-    idle = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), eqx.filter_eval_shape(fresh, none))
-    idle = eqx.tree_at(lambda c: c.run, idle, none)
-    nothing = (jnp.zeros(lanes, int), blank(m, n, lanes), blank(lanes))
-    whole = jnp.zeros(Q, int)
-    out = Outcome(blank(m, n, Q), blank(Q), blank(Q), blank(Q), whole, whole, blank(m, n, T, Q))
-    return jax.lax.while_loop(go_on, cycle, (idle, nothing, out, jnp.asarray(0, count.dtype)))[2]
+        count = starts.count
+        c = where(free, self.fresh(starts, jnp.where(rank < count, rank, -1)), c)
+        verdict = Verdict(jnp.zeros_like(verdict.ending), verdict.W, verdict.error)
+        return c, verdict, out, jnp.minimum(queue + jnp.sum(free), count)

@@ -1,31 +1,40 @@
 """Ensembles: thousands of small gradient flows from random starts, in one call."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
+from typing import cast
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jax.typing import DTypeLike
+from jaxtyping import Array, ArrayLike
 
-from ...checks import check_depth, check_matrix, check_tolerance
+from ...checks import check_depth, check_tolerance
+from ...energies import Energy
 from ...errors import InputError
 from ...geometry.kernel import inverse_depth
+from ...status import Status
 from .frames import SMALL
-from .lanes import Ending, Outcome, integrate
-from .steppers import RESOLVED, Explicit, Factors, Implicit, Problem, Stepper
+from .lanes import Lanes, Outcome, Starts
+from .sampler import Sampler, checked_starts, draw_starts, sampled_shape
+from .steppers import (
+    RESOLVED,
+    AbstractStepper,
+    EnsembleProblem,
+    ExplicitStepper,
+    FactorStepper,
+    ImplicitStepper,
+)
 
-Energy = Callable[[Float[Array, "m n"]], Float[Array, ""]]
 METHODS = ("auto", "explicit", "implicit", "factors")
 
 
 @dataclasses.dataclass(frozen=True)
 class EnsembleResult:
-    """What an ensemble of flows came to; NumPy arrays, the run first.
+    """The result of an ensemble of flows; NumPy arrays, the run first.
 
     - ``W`` (runs, m, n): where each run ended: the limit t → ∞, or the point at the last time.
     - ``start`` (runs, m, n), ``depth``.
@@ -35,7 +44,7 @@ class EnsembleResult:
       ``accuracy``.
     - ``time`` (runs,): the time at which the steps ended, [CMV]'s. ``steps`` (runs,): how many were
       tried.
-    - ``ending`` (runs,): why, a code of `Ending`; ``ok``: whether the run came to what was asked
+    - ``ending`` (runs,): why, a code of `Status`; ``ok``: whether the run came to what was asked
       for; ``counts`` of each.
     - ``ts`` (T,), ``path`` (runs, T, m, n): the trajectory at the times asked for; NaN where a run
       did not get there.
@@ -55,42 +64,18 @@ class EnsembleResult:
     @property
     def ok(self) -> np.ndarray:
         """Which runs came to their end: statistics are taken over these."""
-        return np.isin(self.ending, (Ending.limit, Ending.time))
+        return Status.succeeded(self.ending)
 
     @property
     def counts(self) -> dict[str, int]:
         """How many runs ended for which reason."""
         codes, numbers = np.unique(self.ending, return_counts=True)
-        return {Ending(code).name: int(number) for code, number in zip(codes, numbers, strict=True)}
+        return {Status(code).name: int(number) for code, number in zip(codes, numbers, strict=True)}
 
     def __repr__(self) -> str:
         runs, m, n = self.W.shape
-        told = ", ".join(f"{name}: {number}" for name, number in self.counts.items())
-        return f"EnsembleResult({runs} runs, {m}×{n}, depth {self.depth:g}; {told})"
-
-
-class Normal(eqx.Module):
-    """A sampler of starts; see `normal_start`."""
-
-    shape: tuple[int, int] = eqx.field(static=True)
-    scale: float
-
-    def __call__(self, key: Array) -> Array:
-        return self.scale * jax.random.normal(key, self.shape)
-
-
-def normal_start(shape: tuple[int, int], scale: float) -> Normal:
-    """A sampler of matrices with independent entries N(0, scale²), for `ensemble`.
-
-    >>> import deeplinear as dl, jax
-    >>> dl.normal_start((2, 3), 1e-3)(jax.random.key(0)).shape
-    (2, 3)
-    """
-    if len(shape) != 2 or min(shape) < 1:
-        raise InputError(f"shape must be (m, n) with m, n ≥ 1, got {shape!r}.")
-    if not (scale > 0 and math.isfinite(scale)):
-        raise InputError(f"scale must be positive and finite, got {scale!r}.")
-    return Normal((int(shape[0]), int(shape[1])), float(scale))
+        counts = ", ".join(f"{name}: {number}" for name, number in self.counts.items())
+        return f"EnsembleResult({runs} runs, {m}×{n}, depth {self.depth:g}; {counts})"
 
 
 def ensemble(
@@ -102,7 +87,7 @@ def ensemble(
     seed: int = 0,
     times: ArrayLike | None = None,
     accuracy: float | None = None,
-    method: str = "auto",
+    method: str | AbstractStepper = "auto",
     max_steps: int = 20_000,
     batch_size: int | None = None,
     workers: int = 1,
@@ -128,7 +113,8 @@ def ensemble(
     - ``method``: "explicit" (orders 5 and 4), "implicit" (order 3, linearly implicit with conjugate
       gradients on the frozen kernel: for stiff problems), "factors" (explicit on W_1 … W_N, integer
       N ≤ 4), or "auto": explicit up to 6×6, for larger W the factors at N = 2, 3, and implicit
-      steps at other depths and for every run that takes long (without ``times``).
+      steps at other depths and for every run that takes long (without ``times``). Others are
+      instances of `AbstractStepper`.
     - ``max_steps``: tried per run. ``batch_size``: starts handed over at a time, which bounds the
       memory. ``workers``: threads.
     - ``progress``: called with (runs done, runs).
@@ -155,9 +141,12 @@ def ensemble(
     {'limit': 20}
     """
     check_depth(depth, scalar=True)
-    starts = None if callable(start) else _checked_starts(start)
+    starts = None if callable(start) else checked_starts(start)
     runs = _runs(starts, runs)
-    shape, dtype = (starts.shape[1:], starts.dtype) if starts is not None else _shape(start)
+    if starts is None:
+        shape, dtype = sampled_shape(cast(Sampler, start))
+    else:
+        shape, dtype = starts.shape[1:], starts.dtype
     _check_energy(energy, shape, dtype)
     ts, to_limit = _times(times, dtype)
     stages = _stages(method, depth, shape, max_steps, chained=to_limit and ts.size == 0)
@@ -173,7 +162,7 @@ def ensemble(
     if not isinstance(seed, int | np.integer):
         raise InputError(f"seed must be an integer, got {seed!r}.")
     key = jax.random.key(seed)
-    plan = _Plan(energy, inverse_depth(depth, dtype), stages, accuracy, ts, to_limit, queue)
+    plan = _BatchPlan(energy, inverse_depth(depth, dtype), stages, accuracy, ts, to_limit, queue)
     found = {
         "W": np.empty((runs, *shape), dtype),
         "start": np.empty((runs, *shape), dtype),
@@ -183,7 +172,9 @@ def ensemble(
     }
 
     def draw(first: int) -> np.ndarray:
-        return np.asarray(_draw(cast(Any, start), key, jnp.asarray(first + np.arange(queue))))
+        return np.asarray(
+            draw_starts(cast(Sampler, start), key, jnp.asarray(first + np.arange(queue)))
+        )
 
     def work(first: int) -> int:
         rows = slice(first, min(first + queue, runs))
@@ -210,14 +201,12 @@ def _spread(work: Callable[[int], int], jobs: range, workers: int) -> Iterator[i
 
 
 @dataclasses.dataclass(frozen=True)
-class _Plan:
-    """How a batch is integrated: with one stepper after the other, each taking over what the one
-    before left.
-    """
+class _BatchPlan:
+    """How a batch is integrated: by one stepper after the other, each on what the last one left."""
 
     energy: Energy
     nu: Array
-    stages: tuple[tuple[Stepper, int], ...]  # a stepper, and how many steps it may try
+    stages: tuple[tuple[AbstractStepper, int], ...]  # a stepper, and how many steps it may try
     accuracy: float
     ts: np.ndarray
     to_limit: bool
@@ -226,7 +215,7 @@ class _Plan:
     def __call__(self, W0: np.ndarray) -> dict[str, np.ndarray]:
         out = self._pass(*self.stages[0], W0, np.zeros(len(W0), W0.dtype))
         for stepper, cap in self.stages[1:]:
-            left = np.flatnonzero(out["ending"] == Ending.max_steps)
+            left = np.flatnonzero(out["ending"] == Status.max_steps)
             if left.size:
                 more = self._pass(stepper, cap, out["W"][left], out["time"][left])
                 more["steps"] = more["steps"] + out["steps"][left]
@@ -234,37 +223,38 @@ class _Plan:
                     out[name][left] = more[name]
         # Implicit steps follow singular values down to a fraction of the largest only: below it a
         # sign says nothing.
-        least = max(self.accuracy, RESOLVED if isinstance(self.stages[0][0], Implicit) else 0.0)
-        out["ending"][_crossed(W0, out["W"], least) & (out["ending"] == Ending.limit)] = (
-            Ending.crossed
+        least = max(
+            self.accuracy, RESOLVED if isinstance(self.stages[0][0], ImplicitStepper) else 0.0
+        )
+        out["ending"][_crossed(W0, out["W"], least) & (out["ending"] == Status.limit)] = (
+            Status.crossed
         )
         return out
 
     def _pass(
-        self, stepper: Stepper, cap: int, W0: np.ndarray, t0: np.ndarray
+        self, stepper: AbstractStepper, cap: int, W0: np.ndarray, t0: np.ndarray
     ) -> dict[str, np.ndarray]:
         dtype = W0.dtype
         m, n = W0.shape[1:]
-        problem = Problem(
+        problem = EnsembleProblem(
             self.energy, self.nu, jnp.asarray(10 * self.accuracy, dtype), cg=min(m * n + 2, 200)
         )
         padded = np.zeros((m, n, self.queue), dtype)
         padded[..., : len(W0)] = np.moveaxis(W0, 0, -1)
         times = np.zeros(self.queue, dtype)
         times[: len(W0)] = t0
-        out: Outcome = integrate(
+        lanes = Lanes(
             problem,
             stepper,
-            jnp.asarray(padded),
-            jnp.asarray(times),
-            jnp.asarray(len(W0)),
             jnp.asarray(self.ts),
+            jnp.asarray(self.accuracy, dtype),
+            jnp.asarray(cap),
             to_limit=self.to_limit,
-            accuracy=jnp.asarray(self.accuracy, dtype),
-            max_steps=jnp.asarray(cap),
             lanes=_lanes(m, n),
             stride=8 if max(m, n) <= SMALL else 4,
         )
+        starts = Starts(jnp.asarray(padded), jnp.asarray(times), jnp.asarray(len(W0)))
+        out: Outcome = lanes.integrate(starts)
         return {
             field.name: np.moveaxis(np.asarray(getattr(out, field.name)), -1, 0)[: len(W0)].copy()
             for field in dataclasses.fields(out)
@@ -272,9 +262,7 @@ class _Plan:
 
 
 def _crossed(start: np.ndarray, end: np.ndarray, least: float) -> np.ndarray:
-    """Which runs have another sign of det W than at the start, and σ_k > least · σ_1, so that it is
-    no zero.
-    """
+    """Which runs changed the sign of det W, with σ_k > least · σ_1 at the end, so not a zero."""
     if start.shape[1] != start.shape[2]:
         return np.zeros(len(start), bool)
     with np.errstate(invalid="ignore"):  # runs that are not finite
@@ -284,7 +272,7 @@ def _crossed(start: np.ndarray, end: np.ndarray, least: float) -> np.ndarray:
     return flipped
 
 
-def _usual(shape: tuple[int, int], dtype: Any) -> float:
+def _usual(shape: tuple[int, int], dtype: DTypeLike) -> float:
     """The accuracy where none is asked for."""
     return 3e-3 if max(shape) > SMALL else 1e-6 if dtype == np.float64 else 1e-4
 
@@ -297,65 +285,51 @@ def _lanes(m: int, n: int) -> int:
 
 
 def _queue(runs: int, shape: tuple[int, int], times: int, batch_size: int | None) -> int:
-    """Starts handed over at a time: a power of two, for few compilations, within about 64 MiB."""
+    """Starts handed over at a time: a power of two, for few compilations, within about 64 MiB.
+
+    Ensembles of up to 128 runs share one program: room for starts costs next to nothing.
+    """
     if batch_size is not None:
         return batch_size
     most = max(1, 2**23 // (shape[0] * shape[1] * (2 + times)))
-    return 1 << min(14, max(0, (runs - 1).bit_length()), most.bit_length() - 1)
+    return 1 << min(14, max(7, (runs - 1).bit_length()), most.bit_length() - 1)
 
 
 def _stages(
-    method: str, depth: float, shape: tuple[int, int], max_steps: int, *, chained: bool
-) -> tuple[tuple[Stepper, int], ...]:
+    method: str | AbstractStepper,
+    depth: float,
+    shape: tuple[int, int],
+    max_steps: int,
+    *,
+    chained: bool,
+) -> tuple[tuple[AbstractStepper, int], ...]:
+    if isinstance(method, AbstractStepper):
+        return ((method, max_steps),)
     if method not in METHODS:
-        raise InputError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
+        raise InputError(
+            f"method must be one of {', '.join(METHODS)}, or an AbstractStepper, got {method!r}."
+        )
     if method == "auto":
         small = max(shape) <= SMALL
-        first: Stepper = (
-            Explicit() if small else Factors(depth=int(depth)) if depth in (2, 3) else Implicit()
-        )
+        first: AbstractStepper = ImplicitStepper()
+        if small:
+            first = ExplicitStepper()
+        elif depth in (2, 3):
+            first = FactorStepper(depth=int(depth))
         # Where explicit steps go on for long, the problem is stiff (at 2×2, where they cost least,
         # they may go on longer).
         cap = min(4096 if max(shape) == 2 else 256, max_steps)
-        if isinstance(first, Implicit) or not chained or cap == max_steps:
+        if isinstance(first, ImplicitStepper) or not chained or cap == max_steps:
             return ((first, max_steps),)
-        return (first, cap), (Implicit(), max_steps - cap)
+        return (first, cap), (ImplicitStepper(), max_steps - cap)
     if method == "factors":
         if depth not in (2, 3, 4):
             raise InputError(
-                f'depth must be 2, 3 or 4 for method="factors", got {depth!r}: use method="implicit".'
+                f'depth must be 2, 3 or 4 for method="factors", got {depth!r}: use '
+                'method="implicit".'
             )
-        return ((Factors(depth=int(depth)), max_steps),)
-    return (((Explicit() if method == "explicit" else Implicit()), max_steps),)
-
-
-@eqx.filter_jit
-def _draw(sampler: Callable[[Array], Array], key: Array, index: Array) -> Array:
-    return jax.vmap(lambda i: sampler(jax.random.fold_in(key, i)))(index)
-
-
-def _shape(sampler: Any) -> tuple[tuple[int, int], np.dtype]:
-    try:
-        drawn = eqx.filter_eval_shape(sampler, jax.random.key(0))
-    except TypeError as error:
-        raise InputError(
-            f"start must be an array (runs, m, n) or a function of one JAX key: {error}."
-        ) from None
-    if getattr(drawn, "ndim", None) != 2 or not jnp.issubdtype(drawn.dtype, jnp.floating):
-        raise InputError(f"start must draw real matrices, got {drawn}.")
-    return drawn.shape, np.dtype(drawn.dtype)
-
-
-def _checked_starts(start: ArrayLike) -> np.ndarray:
-    starts = np.asarray(start)
-    if starts.ndim != 3 or 0 in starts.shape:
-        raise InputError(
-            f"start must be an array (runs, m, n) or a sampler, got shape {starts.shape}."
-        )
-    usable = np.where(np.isfinite(starts), starts, 0) if starts.dtype.kind == "f" else starts
-    return starts.astype(
-        check_matrix(usable[0], "start").dtype
-    )  # a run that is not finite is told, and hurts no other
+        return ((FactorStepper(depth=int(depth)), max_steps),)
+    return (((ExplicitStepper() if method == "explicit" else ImplicitStepper()), max_steps),)
 
 
 def _runs(starts: np.ndarray | None, runs: int | None) -> int:
@@ -371,19 +345,19 @@ def _runs(starts: np.ndarray | None, runs: int | None) -> int:
     return len(starts)
 
 
-def _positive(**values: Any) -> None:
+def _positive(**values: object) -> None:
     for name, value in values.items():
         if not isinstance(value, int | np.integer) or value < 1:
             raise InputError(f"{name} must be an integer ≥ 1, got {value!r}.")
 
 
-def _check_energy(energy: Energy, shape: tuple[int, int], dtype: Any) -> None:
+def _check_energy(energy: Energy, shape: tuple[int, int], dtype: DTypeLike) -> None:
     value = eqx.filter_eval_shape(energy, jax.ShapeDtypeStruct(shape, dtype))
     if getattr(value, "shape", None) != ():
         raise InputError(f"energy must map a matrix to a scalar, got {value}.")
 
 
-def _times(times: ArrayLike | None, dtype: Any) -> tuple[np.ndarray, bool]:
+def _times(times: ArrayLike | None, dtype: DTypeLike) -> tuple[np.ndarray, bool]:
     if times is None:
         return np.zeros(0, dtype), True
     with np.errstate(over="ignore"):

@@ -3,7 +3,7 @@ w12·w21 = 0.92².
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 
 import deeplinear as dl
 
-Progress = Callable[[float, str], None] | None
+from ...labels import depth_label
+from ...progress import ProgressCallback, report
 
 OBSERVED = 0.92  # so that the rank-1 completions of least norm, the corners, are ±(0.92, 0.92)
 REACH = 1.6  # of the axes
@@ -29,10 +30,9 @@ def endpoints(
     scales: Sequence[float],
     runs: int,
     seed: int,
-    progress: Progress = None,
+    progress: ProgressCallback | None = None,
 ) -> xr.Dataset:
-    """Where flows from i.i.d. N(0, scale²) starts end: one ensemble for each depth and scale, from
-    the same directions.
+    """Endpoints of flows from i.i.d. N(0, scale²) starts, of the same directions throughout.
 
     Variables over (depth, scale, run): ``W`` (…, row, column), ``start``, ``ok``, ``error``,
     ``effective_rank`` (NaN where a run was not carried to its end), ``same_sign`` (whether det kept
@@ -43,11 +43,8 @@ def endpoints(
     W, error, ok = np.full((*shape, 2, 2), np.nan), np.full(shape, np.nan), np.zeros(shape, bool)
     for i, depth in enumerate(depths):
         for j, scale in enumerate(scales):
-            if progress:
-                progress(
-                    (i * len(scales) + j) / (shape[0] * shape[1]),
-                    f"depth {depth:g}, start {scale:g}",
-                )
+            done = (i * len(scales) + j) / (shape[0] * shape[1])
+            report(progress, f"{depth_label(depth)}, start {scale:g}", done)
             result = dl.ensemble(problem(), scale * directions, depth, seed=seed)
             ok[i, j], error[i, j] = result.ok, result.error
             W[i, j] = np.where(result.ok[:, None, None], result.W, np.nan)
@@ -75,9 +72,7 @@ def endpoints(
 
 
 def _same_sign(start: np.ndarray, W: np.ndarray) -> np.ndarray:
-    """Whether det has the sign of the start's; a determinant that is rounding noise has none to
-    compare.
-    """
+    """Whether det has the sign of the start's; rounding noise counts as no change."""
     det = np.linalg.det(W)
     return (np.sign(det) == np.sign(np.linalg.det(start))) | (
         np.abs(det) < 1e-9 * (W**2).sum((-2, -1))
@@ -94,9 +89,7 @@ def effective_rank(W: np.ndarray) -> np.ndarray:
 
 
 def position(W: np.ndarray) -> np.ndarray:
-    """τ = ½ log(w12/w21), the place along the hyperbola (0 at the corners); NaN where w12·w21 ≤
-    0.
-    """
+    """τ = ½ log(w12/w21), the place along the hyperbola: 0 at the corners, NaN for w12·w21 ≤ 0."""
     w12, w21 = W[..., 0, 1], W[..., 1, 0]
     between = w12 * w21 > 0
     return np.where(
@@ -110,7 +103,7 @@ def quantiles(values: np.ndarray, at: Sequence[float]) -> list[float]:
     return [float(q) for q in np.quantile(values, at)] if values.size else [math.nan] * len(at)
 
 
-def draw_plane(axis: Axes, observed: float, **line: Any) -> None:
+def draw_plane(axis: Axes, observed: float, **line: float | str) -> None:
     """The plane of the unknown entries: the hyperbola of rank 1 and its corners."""
     x = np.geomspace(observed**2 / (2 * REACH), 2 * REACH, 300)
     style: dict[str, Any] = {"color": "#888888", "lw": 1.0, "ls": "--", "zorder": 1} | line

@@ -10,8 +10,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from ...progress import ProgressCallback
 from ..statistics import bootstrap_interval, mixed_gain, tilt, tilt_log_density
-from ._hyperbola import OBSERVED, Progress, endpoints, position
+from ._hyperbola import OBSERVED, endpoints, position
 from ._minimizers import charges
 
 Floats = NDArray[np.float64]
@@ -23,9 +24,7 @@ DIAGONAL = np.eye(2, dtype=bool)
 
 
 def log_norm(tau: Floats) -> Floats:
-    """log σ_1 of the rank-1 completion at τ: σ_1 = 2 · 0.92 · cosh τ, its nuclear, Frobenius and
-    spectral norm.
-    """
+    """log of σ_1 = 2 · 0.92 · cosh τ, the norm of the rank-1 completion at τ."""
     return np.log(2 * OBSERVED * np.cosh(tau))
 
 
@@ -58,7 +57,7 @@ def along_hyperbola(
     scales: Sequence[float],
     runs: int,
     seed: int,
-    progress: Progress = None,
+    progress: ProgressCallback | None = None,
 ) -> xr.Dataset:
     """Endpoints near rank 1 (effective rank below 1.1, |τ| ≤ 2) as a sample of laws on the arc.
     Laws are fitted on the runs of even number and judged on the others; their ``gain`` is in nats
@@ -98,7 +97,7 @@ def along_hyperbola(
     cases = ("depth", "scale")
     notes = {
         "power": "s of the law volume^s that fits best",
-        "drift": "99 % quantile of the change of the charge, over the standard deviation of the charge",
+        "drift": "99 % quantile of the change of the charge, over the charge's standard deviation",
         "explained": "1 − median |τ − prediction from the start's charge| / median |τ|",
         "sigma2": "median of the smaller singular value of the endpoints",
     }
@@ -150,9 +149,7 @@ def _compare(
 def _power_interval(
     fit: Floats, depth: float, volume: Floats, weights: Floats
 ) -> tuple[float, float]:
-    """The bootstrap interval of s: a function of the mean of the log volume alone, and
-    increasing.
-    """
+    """The bootstrap interval of s, an increasing function of the mean log volume alone."""
     low, high = bootstrap_interval(log_volume_law(fit, depth))
     return tilt([low], volume, weights), tilt([high], volume, weights)
 

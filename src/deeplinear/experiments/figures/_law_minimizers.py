@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 import deeplinear as dl
 
+from ...labels import short_depth_label
+from ...progress import ProgressCallback, report
 from ..statistics import bootstrap_interval, cross_validated_gain, percentile_rank
-from ._hyperbola import Progress
 from ._minimizers import (
     PREDICTORS,
-    Problem,
+    FixedRankProblem,
     climb,
     predictors,
     project,
@@ -48,17 +49,14 @@ class Case(NamedTuple):
     scale: float
 
     def label(self) -> str:
-        depth = "∞" if math.isinf(self.depth) else f"{self.depth:g}"
         return (
-            f"{self.size}×{self.size}, rank {self.rank}, |Ω| = {self.observed}, N = {depth}, ε = "
-            f"{self.scale:g}"
+            f"{self.size}×{self.size}, rank {self.rank}, |Ω| = {self.observed}, "
+            f"{short_depth_label(self.depth)}, ε = {self.scale:g}"
         )
 
 
-class _Found(NamedTuple):
-    """One problem: predictors (run or alternative, predictor), how far and how wide the endpoints
-    are, and the climbs.
-    """
+class _ProblemResult(NamedTuple):
+    """One problem: predictors (run or alternative, predictor), and where the endpoints lie."""
 
     chosen: Floats
     others: Floats
@@ -75,7 +73,7 @@ def among_minimizers(
     alternatives: int,
     climbs: int,
     seed: int,
-    progress: Progress = None,
+    progress: ProgressCallback | None = None,
 ) -> xr.Dataset:
     """Each case: ``instances`` random problems, ``runs`` starts each, every endpoint against
     ``alternatives`` random minimizers; the nearest maximum of each of `CLIMBED` in the first
@@ -85,11 +83,9 @@ def among_minimizers(
     for c, case in enumerate(Case(*x) for x in cases):
         found = []
         for i in range(instances):
-            if progress:
-                progress((c + i / instances) / len(cases), case.label())
-            rng = np.random.default_rng(
-                [seed, case.size, case.rank, case.observed, i]
-            )  # problems shared by depths and scales
+            report(progress, case.label(), (c + i / instances) / len(cases))
+            # depths and scales share their problems
+            rng = np.random.default_rng([seed, case.size, case.rank, case.observed, i])
             one = _one_problem(case, runs, alternatives, i < climbs, rng)
             if one is not None:
                 found.append(one)
@@ -99,7 +95,7 @@ def among_minimizers(
 
 def _one_problem(
     case: Case, runs: int, alternatives: int, climbing: bool, rng: np.random.Generator
-) -> _Found | None:
+) -> _ProblemResult | None:
     problem = random_problem(case.size, case.rank, case.observed, rng)
     others = random_minimizers(problem, alternatives, 1.0, rng)
     rows, cols = np.nonzero(problem.mask)
@@ -118,7 +114,7 @@ def _one_problem(
     distance = np.linalg.norm(W - np.median(W, 0), axis=(1, 2))
     middle = W[[distance.argmin()]]
     typical = float(np.median(np.linalg.norm(others - middle, axis=(1, 2))))
-    return _Found(
+    return _ProblemResult(
         _stack(W, case, problem),
         _stack(others, case, problem),
         near.sum() / runs,
@@ -128,16 +124,16 @@ def _one_problem(
     )
 
 
-def _stack(W: Floats, case: Case, problem: Problem) -> Floats:
+def _stack(W: Floats, case: Case, problem: FixedRankProblem) -> Floats:
     values = predictors(W, case.depth, problem)
     return np.stack([values[name] for name in PREDICTORS], -1)
 
 
-def _value(name: str, depth: float, problem: Problem, W: Floats) -> Floats:
+def _value(name: str, depth: float, problem: FixedRankProblem, W: Floats) -> Floats:
     return predictors(W, depth, problem)[name]
 
 
-def _climbs(middle: Floats, typical: float, case: Case, problem: Problem) -> Floats:
+def _climbs(middle: Floats, typical: float, case: Case, problem: FixedRankProblem) -> Floats:
     """How far the nearest local maximum of each predictor is, over the median distance of a random
     minimizer; ∞ where there is none.
     """
@@ -148,37 +144,12 @@ def _climbs(middle: Floats, typical: float, case: Case, problem: Problem) -> Flo
     return np.array(out)
 
 
-def _table(case: Case, found: list[_Found], instances: int) -> xr.Dataset:
+def _table(case: Case, found: list[_ProblemResult], instances: int) -> xr.Dataset:
     """The statistics of one case: means over problems, which are what is independent."""
-    n = len(found)
-    rank = np.array(
-        [
-            [percentile_rank(x.chosen[:, f], x.others[:, f]).mean() for f in range(len(PREDICTORS))]
-            for x in found
-        ]
-    ).reshape(n, len(PREDICTORS))
     climbs = np.array([x.climb for x in found if not np.isnan(x.climb).any()]).reshape(
         -1, len(CLIMBED)
     )
-    sets = [
-        np.concatenate(
-            [x.chosen[:, None], np.broadcast_to(x.others, (len(x.chosen), *x.others.shape))], 1
-        )
-        for x in found
-    ]
-    gains = np.full((len(MODELS), 3), np.nan)
-    if n >= 4:
-        for m, names in enumerate(MODELS.values()):
-            columns = [PREDICTORS.index(name) for name in names]
-            per_problem = cross_validated_gain([x[..., columns] for x in sets], min(5, n))
-            gains[m] = per_problem.mean(), *bootstrap_interval(per_problem)
-    ranks = np.full(
-        (len(PREDICTORS), 3), np.nan
-    )  # where no problem of the case gave a run that can be used
-    if n:
-        ranks[:] = [
-            (rank[:, f].mean(), *bootstrap_interval(rank[:, f])) for f in range(len(PREDICTORS))
-        ]
+    gains, ranks = _gains(found), _ranks(found)
     ds = xr.Dataset(
         coords={"predictor": list(PREDICTORS), "model": list(MODELS), "climbed": list(CLIMBED)}
     )
@@ -215,3 +186,39 @@ def _table(case: Case, found: list[_Found], instances: int) -> xr.Dataset:
     )
     about: dict[str, Any] = {f"case_{name}": float(value) for name, value in case._asdict().items()}
     return ds.assign_coords({"case": case.label(), **about}).expand_dims("case")
+
+
+def _ranks(found: list[_ProblemResult]) -> Floats:
+    """(predictor, 3): mean percentile rank of the endpoints among random minimizers, with its
+    interval. NaN where no problem of the case gave a run that can be used.
+    """
+    if not found:
+        return np.full((len(PREDICTORS), 3), np.nan)
+    rank = np.array(
+        [
+            [percentile_rank(x.chosen[:, f], x.others[:, f]).mean() for f in range(len(PREDICTORS))]
+            for x in found
+        ]
+    )
+    return np.array([(column.mean(), *bootstrap_interval(column)) for column in rank.T])
+
+
+def _gains(found: list[_ProblemResult]) -> Floats:
+    """(model, 3): mean gain of each model of the choice on unseen problems, with its interval. NaN
+    for fewer than four problems.
+    """
+    gains = np.full((len(MODELS), 3), np.nan)
+    if len(found) < 4:
+        return gains
+    # each endpoint first, then the alternatives that it was chosen among
+    sets = [
+        np.concatenate(
+            [x.chosen[:, None], np.broadcast_to(x.others, (len(x.chosen), *x.others.shape))], 1
+        )
+        for x in found
+    ]
+    for m, names in enumerate(MODELS.values()):
+        columns = [PREDICTORS.index(name) for name in names]
+        per_problem = cross_validated_gain([x[..., columns] for x in sets], min(5, len(found)))
+        gains[m] = per_problem.mean(), *bootstrap_interval(per_problem)
+    return gains

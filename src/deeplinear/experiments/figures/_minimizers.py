@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...geometry.kernel import inverse_depth, log_kernel
+from ...scores import root_mean_square
 
 Floats = NDArray[np.float64]
 _log_kernel = jax.jit(log_kernel)
 
-#: What is held against the endpoints; the larger the value, the likelier the completion is said to be.
+#: What is compared with the endpoints: the larger the value, the likelier the completion.
 PREDICTORS = (
     "volume",
     "stratum volume",
@@ -29,7 +30,7 @@ PREDICTORS = (
 )
 
 
-class Problem(NamedTuple):
+class FixedRankProblem(NamedTuple):
     """Observed entries of a d×d matrix, the rank r that is looked for."""
 
     data: Floats  # 0 where nothing is observed
@@ -43,7 +44,7 @@ class Problem(NamedTuple):
         return self.rank * (2 * d - self.rank) - int(self.mask.sum())
 
 
-def random_problem(d: int, rank: int, observed: int, rng: np.random.Generator) -> Problem:
+def random_problem(d: int, rank: int, observed: int, rng: np.random.Generator) -> FixedRankProblem:
     """X Yᵀ with i.i.d. normal entries of X and Y (d×r), scaled to observed entries of root mean
     square 1.
 
@@ -54,15 +55,13 @@ def random_problem(d: int, rank: int, observed: int, rng: np.random.Generator) -
         mask = np.zeros((d, d), bool)
         mask.flat[rng.choice(d * d, observed, replace=False)] = True
         if components(mask).max() == 0:
-            return Problem(
-                np.where(mask, truth / np.sqrt((truth[mask] ** 2).mean()), 0.0), mask, rank
+            return FixedRankProblem(
+                np.where(mask, truth / root_mean_square(truth[mask]), 0.0), mask, rank
             )
 
 
 def components(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The connected component of each row, then of each column, in the bipartite graph of observed
-    entries.
-    """
+    """The component of each row, then each column, in the bipartite graph of observed entries."""
     m, n = mask.shape
     label = np.arange(m + n)
     while True:
@@ -96,14 +95,14 @@ def charges(W: Floats, depth: float, mask: NDArray[np.bool_]) -> Floats:
 
 
 def random_minimizers(
-    problem: Problem, count: int, reach: float, rng: np.random.Generator
+    problem: FixedRankProblem, count: int, reach: float, rng: np.random.Generator
 ) -> Floats:
     """``count`` completions of rank r: the unknown entries are filled with i.i.d. normal numbers of
     ``reach`` times the root mean square of the observed ones, and the matrix is brought to rank r
     by `project`. This is the reference law of the comparisons.
     """
     found: list[Floats] = []
-    size = reach * np.sqrt((problem.data[problem.mask] ** 2).mean())
+    size = reach * root_mean_square(problem.data[problem.mask])
     for _ in range(50):
         fill = size * rng.normal(size=(2 * count, *problem.mask.shape))
         W, ok = project(np.where(problem.mask, problem.data, fill), problem)
@@ -115,7 +114,9 @@ def random_minimizers(
     )
 
 
-def project(W: Floats, problem: Problem, steps: int = 30) -> tuple[Floats, NDArray[np.bool_]]:
+def project(
+    W: Floats, problem: FixedRankProblem, steps: int = 30
+) -> tuple[Floats, NDArray[np.bool_]]:
     """A completion of rank r near each W, and whether it was reached: the truncated SVD of W, then
     Newton steps of least norm in its factors on the observed entries.
     """
@@ -145,7 +146,7 @@ def project(W: Floats, problem: Problem, steps: int = 30) -> tuple[Floats, NDArr
     return np.where(problem.mask, problem.data, out), ok & np.isfinite(out).all((1, 2))
 
 
-def predictors(W: Floats, depth: float, problem: Problem) -> dict[str, Floats]:
+def predictors(W: Floats, depth: float, problem: FixedRankProblem) -> dict[str, Floats]:
     """`PREDICTORS` at completions W of rank r, up to constants.
 
     "stratum volume": log vol_r, as `log_stratum_volume`, whose constants, infinite at N = ∞, are
@@ -185,7 +186,7 @@ def tangent(W: Floats, rank: int) -> Floats:
     return np.einsum("...at,...tb->...tab", U[..., i], Vt[..., j, :])
 
 
-def log_jacobian(W: Floats, problem: Problem) -> Floats:
+def log_jacobian(W: Floats, problem: FixedRankProblem) -> Floats:
     """log of the Jacobian √det(B Bᵀ) of the observed entries on the tangent space of M_r; −∞ where
     they fix less than they could.
     """
@@ -194,7 +195,7 @@ def log_jacobian(W: Floats, problem: Problem) -> Floats:
         return np.log(np.linalg.svd(B, compute_uv=False)).sum(-1)
 
 
-def free_directions(W: Floats, problem: Problem) -> Floats:
+def free_directions(W: Floats, problem: FixedRankProblem) -> Floats:
     """An orthonormal basis of the directions in which completions of rank r are free at each W: (…,
     r(2d − r) − |Ω|, d, d).
     """
@@ -208,7 +209,7 @@ def free_directions(W: Floats, problem: Problem) -> Floats:
 def climb(
     W: Floats,
     value: Callable[[Floats], Floats],
-    problem: Problem,
+    problem: FixedRankProblem,
     *,
     steps: int = 60,
     largest: float = 10.0,
@@ -264,7 +265,7 @@ def climb(
     return W, done
 
 
-def _gradient(W: Floats, value: Callable[[Floats], Floats], problem: Problem) -> Floats:
+def _gradient(W: Floats, value: Callable[[Floats], Floats], problem: FixedRankProblem) -> Floats:
     """Of ``value`` on S ∩ M_r, as matrices."""
     directions = free_directions(W, problem)
     h = 1e-4 * np.linalg.norm(W, axis=(-2, -1))[:, None, None]

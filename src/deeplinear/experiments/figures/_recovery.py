@@ -1,41 +1,32 @@
-"""Random matrices of low rank seen in part, and their completion without noise: shared by the
-experiments on recovery.
-"""
+"""Random low-rank matrices and their completion without noise, for the experiments on recovery."""
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
 
-from ...completion.solver.convex import Fit, Problem, descend
-from ...completion.solver.search import noise_level, penalty_at, warm_starts
+from ...completion.data.observations import Observations
+from ...completion.solver.fit import LowRankFit, fit
 from ...dynamics.factors import balanced_factors
 from ...dynamics.flow import factor_flow
 from ...dynamics.solve import FlowResult
 from ...energies import Completion
+from ...labels import short_depth_label
 
-
-def _settle(fits: Iterator[Fit], sweeps: int) -> Fit:
-    """The last of ``fits``, or the first with so many sweeps."""
-    for fit in fits:
-        if fit.n_sweeps >= sweeps:
-            break
-    return fit
+# Weak enough for errors of 1e-6 where a matrix is recovered.
+LAST_STRENGTH = 5e-9
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A d×d truth with ‖M‖_F = d (entries of unit mean square), and which of its entries are
-    seen.
-    """
+class RecoveryProblem:
+    """A d×d truth with ‖M‖_F = d (entries of unit mean square), and the mask of observed ones."""
 
     truth: np.ndarray
     mask: np.ndarray
 
     @classmethod
-    def random(cls, rng: np.random.Generator, d: int, rank: int, entries: int) -> "Seen":
+    def random(cls, rng: np.random.Generator, d: int, rank: int, entries: int) -> "RecoveryProblem":
         """Factors with N(0, 1) entries, and ``entries`` positions drawn without replacement."""
         truth = rng.normal(size=(d, rank)) @ rng.normal(size=(rank, d))
         mask = np.zeros(d * d, bool)
@@ -58,30 +49,41 @@ class Seen:
         return float(np.linalg.norm(W - self.truth) / np.linalg.norm(self.truth))
 
 
-def explicit(seen: Seen, depth: float, *, max_rank: int) -> np.ndarray:
+def explicit(seen: RecoveryProblem, depth: float, *, max_rank: int) -> np.ndarray:
     """min (λN/2) Σ σ_i^{2/N} over the matrices that agree with what is seen: the minimizer of E +
     the same for λ → 0.
 
-    λ falls in half-octaves at depth 2 (one sweep each; any depth starts there) and then at the
-    depth itself by factors of 100. Depth 2 is the nuclear norm. The rank is found; ``max_rank`` is
-    a cap.
+    Depth 2 is the nuclear norm: λ falls in half-octaves, one sweep each, and then by factors of
+    √10, down to 10⁻⁴. At a larger depth `fit` reaches the last λ in stages of its own. The rank is
+    found; ``max_rank`` is a cap.
     """
-    problem = Problem(seen.truth * seen.mask, seen.mask.astype(float), None)
-    tau = noise_level(problem)
-    path = tuple(2.0 ** -np.arange(0, 8, 0.5))
-    fit = Fit.zero(*seen.truth.shape)
-    for _, start in warm_starts(problem, tau, depth, path, max_rank):
-        fit = start
-    # the nuclear norm creeps where it does not recover: a looser end there, which costs no recovery
-    tol, sweeps = (1e-6, 60) if depth <= 2 else (1e-9, 1000)
-    for factor in (1, 1e-2, 1e-4) if depth <= 2 else (1, 1e-2, 1e-4, 1e-6):
-        penalty = penalty_at(problem, tau, depth, path[-1] * factor)
-        fit = _settle(descend(problem, penalty, fit, max_rank=max_rank, tol=tol), sweeps)
-    return fit.matrix()
+    rows, cols = np.nonzero(seen.mask)
+    entries = Observations.from_triples(rows, cols, seen.truth[seen.mask], seen.truth.shape)
+    common: dict[str, Any] = {
+        "depth": depth,
+        "bias_ridge": None,
+        "weighted_trace_norm": 0.0,
+        "smoothing": 0.0,
+        "max_rank": max_rank,
+        "threads": 1,
+    }
+    if depth > 2:
+        result = fit(entries, **common, strength=LAST_STRENGTH, max_sweeps=1000, tol=1e-9)
+        return result.left @ result.right.T
+    start: LowRankFit | None = None
+    way = 2.0 ** -np.arange(0, 8, 0.5)
+    for strength in way:
+        start = fit(entries, **common, strength=float(strength), max_sweeps=1, start=start)
+    # in small steps, for it converges slowly where it does not recover, and grows at the ends alone
+    for factor in 10.0 ** -np.arange(0, 4.1, 0.5):
+        last: dict[str, Any] = {"strength": float(way[-1] * factor), "max_sweeps": 60, "tol": 1e-6}
+        start = fit(entries, **common, **last, start=start)
+    assert start is not None
+    return start.left @ start.right.T
 
 
 def train(
-    seen: Seen,
+    seen: RecoveryProblem,
     depth: int,
     scale: float,
     *,
@@ -91,8 +93,8 @@ def train(
     max_steps: int = 8000,
 ) -> tuple[FlowResult, FlowResult | None]:
     """The flow of the factors from a balanced start N(0, scale²), to a mean square error of
-    ``error`` on the entries seen; and, if ``moments`` are asked for, the same flow again saved at
-    so many times, equally spaced.
+    ``error`` on the entries seen; and, if ``moments`` > 0, the same flow again, saved at that many
+    equally spaced times.
     """
     energy = seen.energy
     noise = np.random.default_rng(seed).normal(size=seen.truth.shape)
@@ -111,7 +113,5 @@ def degrees_of_freedom(d: int, rank: int | np.ndarray) -> float | np.ndarray:
 
 
 def method_label(depth: float) -> str:
-    """How a depth with vanishing weight decay is called."""
-    return (
-        "nuclear norm (N = 2)" if depth == 2 else "N = ∞" if math.isinf(depth) else f"N = {depth:g}"
-    )
+    """The name of a depth with vanishing weight decay."""
+    return "nuclear norm (N = 2)" if depth == 2 else short_depth_label(depth)

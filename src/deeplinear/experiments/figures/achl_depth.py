@@ -15,7 +15,7 @@ the longer each waits for its turn.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,10 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from ...asymptotics import effective_rank
-from ...plots import depth_label, house_style, line_style, new_figure
-from ._recovery import Seen, explicit, train
+from ...labels import depth_label, short_depth_label
+from ...plots import house_style, line_style, new_figure
+from ...progress import ProgressCallback, report
+from ._recovery import RecoveryProblem, explicit, train
 
 TITLE = "Deep matrix factorization (Arora, Cohen, Hu, Luo 2019)"
 FULL: dict[str, Any] = {
@@ -45,7 +47,6 @@ SMOKE: dict[str, Any] = {
     "scales": (1e-2,),
     "shown_entries": 100,
     "last_error": 1e-3,
-    "moments": 30,
 }
 
 KEPT = 10
@@ -63,7 +64,7 @@ def simulate(
     shown_entries: int,
     last_error: float,
     moments: int,
-    progress: Callable[[float, str], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> xr.Dataset:
     """Train every depth on every number of entries at the smallest start, and from every start at
     ``shown_entries``.
@@ -76,13 +77,10 @@ def simulate(
         np.full((len(depths), moments, KEPT), np.nan),
     )
     nuclear, nuclear_rank = np.full(len(entries), np.nan), np.full(len(entries), np.nan)
-    jobs = list(_jobs(depths, entries, scales, smallest, shown_entries))
-    for count, (i, j, k) in enumerate(jobs):
-        if progress:
-            progress(
-                count / len(jobs),
-                f"{depth_label(depths[i])}, {entries[j]} entries, start {scales[k]:g}",
-            )
+    cells = list(_cells(depths, entries, scales, smallest, shown_entries))
+    for count, (i, j, k) in enumerate(cells):
+        stage = f"{depth_label(depths[i])}, {entries[j]} entries, start {scales[k]:g}"
+        report(progress, stage, count / len(cells))
         seen = problem(seed, size, rank, entries[j])
         shown = entries[j] == shown_entries and scales[k] == smallest
         end, path = train(
@@ -133,7 +131,7 @@ def simulate(
     )
 
 
-def _jobs(
+def _cells(
     depths: Sequence[int],
     entries: Sequence[int],
     scales: Sequence[float],
@@ -148,28 +146,26 @@ def _jobs(
                     yield i, j, k
 
 
-def problem(seed: int, size: int, rank: int, entries: int) -> Seen:
+def problem(seed: int, size: int, rank: int, entries: int) -> RecoveryProblem:
     """The truth of a seed, and the first ``entries`` of its entries in a random order: more entries
     contain the fewer.
     """
     rng = np.random.default_rng(seed)
-    whole = Seen.random(rng, size, rank, size**2)
+    whole = RecoveryProblem.random(rng, size, rank, size**2)
     mask = np.zeros(size**2, bool)
     mask[rng.permutation(size**2)[:entries]] = True
-    return Seen(whole.truth, mask.reshape(size, size))
+    return RecoveryProblem(whole.truth, mask.reshape(size, size))
 
 
 def draw(ds: xr.Dataset) -> Figure:
-    """Errors and effective ranks in the upper row, singular values along the training in the lower
-    one.
-    """
+    """Above, errors and effective ranks; below, singular values along the training."""
     depths, smallest = ds.depth.values, float(ds.scale.min())
     with house_style():
         figure = new_figure(13.5, 8)
         axes = figure.subplots(2, max(3, len(depths)))
         few, shown = ds.sel(scale=smallest), ds.sel(entries=ds.attrs["shown_entries"])
         for i, depth in enumerate(depths):
-            style = {**line_style(i), "label": depth_label(depth)}
+            style = {**line_style(i), "label": short_depth_label(depth)}
             axes[0, 0].plot(ds.entries, few.error.sel(depth=depth), **style)
             axes[0, 1].plot(ds.entries, few.effective_rank.sel(depth=depth), **style)
             axes[0, 2].plot(ds.scale, shown.error.sel(depth=depth), **style)
@@ -215,7 +211,7 @@ def draw(ds: xr.Dataset) -> Figure:
                     label={0: "within the rank of the truth", ds.attrs["rank"]: "beyond it"}.get(k),
                 )
             axis.set(
-                title=f"Singular values, {depth_label(depth)}",
+                title=f"Singular values, {short_depth_label(depth)}",
                 xlabel="time",
                 ylabel=f"leading {KEPT} singular values",
             )
@@ -235,13 +231,14 @@ def summary(ds: xr.Dataset) -> dict[str, str | float]:
     }
     for depth in ds.depth.values:
         here = shown.sel(depth=depth)
-        rows[f"{depth_label(depth)}: mean square error, effective rank"] = _pair(
+        rows[f"{short_depth_label(depth)}: mean square error, effective rank"] = _pair(
             here.error, here.effective_rank
         )
-        rows[
-            f"{depth_label(depth)}: time between σ_1 and σ_{ds.attrs['rank']} half way, over the "
-            "time to σ_1"
-        ] = round(separation(here.time.values, here.sigma.values, ds.attrs["rank"]), 3)
+        rank = ds.attrs["rank"]
+        name = f"time between σ_1 and σ_{rank} half way, over the time to σ_1"
+        rows[f"{short_depth_label(depth)}: {name}"] = round(
+            separation(here.time.values, here.sigma.values, rank), 3
+        )
     rows["flows that did not reach the last error"] = int((ds.failed == 1).sum())
     return rows
 
@@ -256,5 +253,5 @@ def separation(time: np.ndarray, sigma: np.ndarray, rank: int) -> float:
     return last / first - 1
 
 
-def _pair(error: Any, rank: Any) -> str:
+def _pair(error: xr.DataArray, rank: xr.DataArray) -> str:
     return f"{float(error):.2e}, {float(rank):.3f}"

@@ -16,8 +16,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from ...plots import COLOURS, depth_label, house_style, new_figure
-from ._hyperbola import Progress, draw_plane, endpoints, quantiles
+from ...labels import short_depth_label
+from ...plots import COLOURS, house_style, new_figure
+from ...progress import ProgressCallback
+from ._hyperbola import draw_plane, endpoints, quantiles
 
 TITLE = "Endpoints of small random starts on the hyperbola of rank-1 completions"
 FULL: dict = {"depths": (5, 10, 20, math.inf), "runs": 3000, "scale": 1e-3}
@@ -25,7 +27,12 @@ SMOKE: dict = {"runs": 60}
 
 
 def simulate(
-    *, seed: int = 0, depths: tuple[float, ...], runs: int, scale: float, progress: Progress = None
+    *,
+    seed: int = 0,
+    depths: tuple[float, ...],
+    runs: int,
+    scale: float,
+    progress: ProgressCallback | None = None,
 ) -> xr.Dataset:
     """Endpoints (depth, run) of the same starts at every depth."""
     return endpoints(depths, (scale,), runs, seed, progress).isel(scale=0)
@@ -47,7 +54,7 @@ def draw(ds: xr.Dataset) -> Figure:
             axis.plot(
                 W[:, 0, 1], W[:, 1, 0], ".", ms=3, alpha=0.5, color=COLOURS[0], mew=0, zorder=3
             )
-            axis.set_title(f"{depth_label(float(case.depth))}: {int(case.ok.sum()):,} runs")
+            axis.set_title(f"{short_depth_label(float(case.depth))}: {int(case.ok.sum()):,} runs")
             inset = axis.inset_axes((0.13, 0.66, 0.36, 0.27))
             inset.hist(np.minimum(case.effective_rank, top), bins, color=COLOURS[1])
             inset.set_yscale("log")
@@ -64,7 +71,7 @@ def summary(ds: xr.Dataset) -> dict[str, str | float]:
     """Quantiles of |w12| and of the effective rank for each depth."""
     out: dict[str, str | float] = {}
     for depth in ds.depth.values:
-        case, name = ds.sel(depth=depth), depth_label(float(depth))
+        case, name = ds.sel(depth=depth), short_depth_label(float(depth))
         low, median, high = quantiles(np.abs(case.W.values[:, 0, 1]), (0.01, 0.5, 0.99))
         out[f"{name}: |w12| median (central 98 %)"] = f"{median:.3f} ({low:.3f} … {high:.3f})"
         typical, large = quantiles(case.effective_rank.values, (0.5, 0.99))

@@ -11,16 +11,17 @@ the volume at a small fixed |det| along the hyperbola, whose limit is the law co
 """
 
 import math
-from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 import deeplinear as dl
 
-from ...plots import COLOURS, depth_label, house_style, line_style, new_figure
-from ._hyperbola import OBSERVED, REACH, Progress, draw_plane, endpoints, position
+from ...labels import short_depth_label
+from ...plots import COLOURS, house_style, line_style, new_figure
+from ...progress import ProgressCallback
+from ._hyperbola import OBSERVED, REACH, draw_plane, endpoints, position
 
 TITLE = "Log volume over the plane of the unknown entries, endpoints on top"
 FULL: dict = {"depths": (5, 10, 20, math.inf), "runs": 500, "scale": 1e-3, "grid": 300}
@@ -35,7 +36,7 @@ def simulate(
     runs: int,
     scale: float,
     grid: int,
-    progress: Progress = None,
+    progress: ProgressCallback | None = None,
 ) -> xr.Dataset:
     """Endpoints (depth, run), the map ``log_volume`` (depth, w21, w12), and ``along`` (depth, tau)
     beside the hyperbola.
@@ -65,9 +66,7 @@ def _matrices(w12: np.ndarray, w21: np.ndarray) -> np.ndarray:
 
 
 def _volume_at(w12: np.ndarray, w21: np.ndarray, depth: float) -> np.ndarray:
-    """log √det g, infinite on the hyperbola itself, which the centre of a cell may happen to
-    hit.
-    """
+    """log √det g: infinite on the hyperbola, which the centre of a cell may hit."""
     W = _matrices(w12, w21)
     singular = np.abs(np.linalg.det(W)) < 1e-14
     values = np.asarray(dl.log_volume(np.where(singular[..., None, None], np.eye(2), W), depth))
@@ -75,9 +74,7 @@ def _volume_at(w12: np.ndarray, w21: np.ndarray, depth: float) -> np.ndarray:
 
 
 def draw(ds: xr.Dataset) -> Figure:
-    """One map for each depth, and the volume along the hyperbola beside a histogram of the
-    endpoints.
-    """
+    """One map for each depth; below, the volume along the hyperbola beside the endpoints."""
     x, panels = ds.w12.values, ds.sizes["depth"]
     half = 0.5 * (x[1] - x[0])
     extent = (x[0] - half, x[-1] + half, x[0] - half, x[-1] + half)
@@ -85,8 +82,9 @@ def draw(ds: xr.Dataset) -> Figure:
         columns = min(panels, 2)
         rows = -(-panels // columns)
         figure = new_figure(5.0 * columns, 4.3 * rows + 3.4)
-        halves: Any = figure.subfigures(2, 1, height_ratios=(4.3 * rows, 3.4))
-        above, below = halves
+        grid = figure.add_gridspec(2, 1, height_ratios=(4.3 * rows, 3.4))
+        above = figure.add_subfigure(grid[0])
+        below = figure.add_subfigure(grid[1])
         axes = np.atleast_1d(above.subplots(rows, columns)).ravel()
         for axis, i in zip(axes, range(panels), strict=False):
             values, W = ds.log_volume.values[i], ds.W.values[i]
@@ -97,7 +95,7 @@ def draw(ds: xr.Dataset) -> Figure:
             draw_plane(axis, ds.attrs["observed"], lw=0)  # the map shows it by itself
             axis.plot(W[:, 0, 1], W[:, 1, 0], ".", ms=5, color=COLOURS[1], mew=0, zorder=5)
             axis.grid(False)
-            axis.set_title(depth_label(float(ds.depth[i])))
+            axis.set_title(short_depth_label(float(ds.depth[i])))
             above.colorbar(shown, ax=axis, label="log √det g (1 % – 99 %)", shrink=0.85)
         for axis in axes[panels:]:
             axis.set_axis_off()
@@ -105,14 +103,14 @@ def draw(ds: xr.Dataset) -> Figure:
     return figure
 
 
-def _draw_along(ds: xr.Dataset, figure: Any) -> None:
+def _draw_along(ds: xr.Dataset, figure: SubFigure) -> None:
     left, right = figure.subplots(1, 2)
     for i, depth in enumerate(ds.depth.values):
         style = line_style(i) | {"markevery": 6}
         left.plot(
             ds.tau,
             ds.along.values[i] - ds.along.values[i].max(),
-            label=depth_label(float(depth)),
+            label=short_depth_label(float(depth)),
             **style,
         )
         tau = np.sort(position(ds.W.values[i]))
@@ -121,7 +119,7 @@ def _draw_along(ds: xr.Dataset, figure: Any) -> None:
             tau,
             np.linspace(0, 1, tau.size),
             where="mid",
-            label=depth_label(float(depth)),
+            label=short_depth_label(float(depth)),
             color=style["color"],
         )
     left.set(
@@ -139,7 +137,7 @@ def summary(ds: xr.Dataset) -> dict[str, str | float]:
     out: dict[str, str | float] = {}
     tau = ds.tau.values
     for i, depth in enumerate(ds.depth.values):
-        name, volume = depth_label(float(depth)), ds.along.values[i]
+        name, volume = short_depth_label(float(depth)), ds.along.values[i]
         drop = float(np.interp(0, tau, volume) - np.interp(1, tau, volume))
         out[f"{name}: log volume, corner less τ = 1"] = round(drop, 3)
         out[f"{name}: its limit 2(1 − 1/N) log cosh 1"] = round(

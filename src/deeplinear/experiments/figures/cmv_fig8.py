@@ -31,9 +31,10 @@ from matplotlib.figure import Figure
 
 import deeplinear as dl
 
-from ...plots import COLOURS, MARKERS, depth_label, house_style, new_figure
-from ._hyperbola import Progress
-from ._minimizers import Floats, Problem, predictors, project, random_minimizers
+from ...labels import short_depth_label
+from ...plots import COLOURS, MARKERS, house_style, new_figure
+from ...progress import ProgressCallback, report
+from ._minimizers import FixedRankProblem, Floats, predictors, project, random_minimizers
 
 TITLE = "Volume of the favoured rank-2 minimizer against other minimizers"
 FULL: dict = {
@@ -77,14 +78,14 @@ def simulate(
     reaches: tuple[float, ...],
     depths: tuple[float, ...],
     problems: int,
-    progress: Progress = None,
+    progress: ProgressCallback | None = None,
 ) -> xr.Dataset:
     """Endpoints (run, unknown), running volumes (minimizer, sample), volumes under other settings,
     and other data (problem).
     """
-    rng, tell = np.random.default_rng(seed), progress or (lambda share, text: None)
-    problem = Problem(DATA, MASK, 2)
-    tell(0.0, "endpoints")
+    rng = np.random.default_rng(seed)
+    problem = FixedRankProblem(DATA, MASK, 2)
+    report(progress, "endpoints", 0.0)
     W, error = _endpoints(problem, depth, scale, runs, rng)
     favoured, share = _favoured(W, problem)
     middle = float(np.median(radii))
@@ -92,7 +93,7 @@ def simulate(
         reach: random_minimizers(problem, others, reach, rng)
         for reach in sorted({1.0, *map(float, reaches)})
     }
-    tell(0.1, "volumes of neighbourhoods")
+    report(progress, "volumes of neighbourhoods", 0.1)
     near = [
         dl.ball_volume(X, depth, middle, constraint=MASK, samples=samples, key=jax.random.key(i))
         for i, X in enumerate([favoured, *rivals[1.0]])
@@ -120,7 +121,7 @@ def simulate(
         },
         attrs={"depth": float(depth), "radius": middle, "seed": seed},
     ).assign_coords(sample=near[0].trace.samples)
-    tell(0.4, "other settings")
+    report(progress, "other settings", 0.4)
     settings = [(f"radius {r:g}", depth, r, 1.0) for r in radii] + [
         (f"N = {N:g}", N, middle, 1.0) for N in depths
     ]
@@ -129,12 +130,12 @@ def simulate(
     table = [_volumes([favoured, *rivals[x]], N, r, small) for _, N, r, x in settings]
     ds["volumes"] = (("setting", "which"), np.array(table), {"units": "nats"})
     ds = ds.assign_coords(setting=[s[0] for s in settings])
-    tell(0.7, "other data")
+    report(progress, "other data", 0.7)
     return ds.assign(_other_data(depth, scale, problems, max(runs // 5, 10), rng))
 
 
 def _endpoints(
-    problem: Problem, depth: float, scale: float, runs: int, rng: np.random.Generator
+    problem: FixedRankProblem, depth: float, scale: float, runs: int, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
     rows, cols = np.nonzero(problem.mask)
     energy = dl.Completion(rows, cols, problem.data[rows, cols], (3, 3))
@@ -142,10 +143,8 @@ def _endpoints(
     return np.where(result.ok[:, None, None], result.W, np.nan), np.asarray(result.error)
 
 
-def _favoured(W: Floats, problem: Problem) -> tuple[Floats, float]:
-    """The endpoint with the most others near it, as a minimizer of rank 2, and the share of runs
-    that are near.
-    """
+def _favoured(W: Floats, problem: FixedRankProblem) -> tuple[Floats, float]:
+    """The minimizer of rank 2 that most endpoints are near, and their share of the runs."""
     there = np.isfinite(W).all((1, 2))
     V = W[there]
     near = (
@@ -175,7 +174,7 @@ def _other_data(
     """
     rows: list[tuple[float, ...]] = []
     for _ in range(problems):
-        problem = Problem(np.where(MASK, rng.normal(size=(3, 3)), 0.0), MASK, 2)
+        problem = FixedRankProblem(np.where(MASK, rng.normal(size=(3, 3)), 0.0), MASK, 2)
         W, _ = _endpoints(problem, depth, scale, runs, rng)
         if np.isfinite(W).all((1, 2)).sum() < runs / 2:
             rows.append((np.nan,) * 5)
@@ -242,10 +241,8 @@ def _draw_endpoints(axis: Axes, ds: xr.Dataset, a: str, b: str, legend: bool) ->
     if not legend:
         axis.set_title(f"{int((~inside).sum())} endpoints are outside", fontsize=11)
     if legend:
-        axis.set_title(
-            f"{ds.sizes['run']} endpoints, {depth_label(ds.attrs['depth'])}: {float(ds.share):.0%} "
-            "at one minimizer"
-        )
+        depth, share = short_depth_label(ds.attrs["depth"]), float(ds.share)
+        axis.set_title(f"{ds.sizes['run']} endpoints, {depth}: {share:.0%} at one minimizer")
         axis.legend(fontsize=9)
 
 

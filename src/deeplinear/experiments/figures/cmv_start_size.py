@@ -18,10 +18,13 @@ import math
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ...plots import depth_label, house_style, line_style, new_figure
-from ._hyperbola import Progress, draw_plane, endpoints, position, quantiles
+from ...labels import short_depth_label
+from ...plots import house_style, line_style, new_figure
+from ...progress import ProgressCallback
+from ._hyperbola import draw_plane, endpoints, position, quantiles
 
 TITLE = "Endpoints on the hyperbola against the size of the start"
 FULL: dict = {"depths": (2, 5, 10, 20, math.inf), "scales": (1e-1, 1e-2, 1e-3, 1e-4), "runs": 3000}
@@ -34,7 +37,7 @@ def simulate(
     depths: tuple[float, ...],
     scales: tuple[float, ...],
     runs: int,
-    progress: Progress = None,
+    progress: ProgressCallback | None = None,
 ) -> xr.Dataset:
     """Endpoints (depth, scale, run)."""
     return endpoints(depths, scales, runs, seed, progress)
@@ -51,9 +54,7 @@ def _against_size(ds: xr.Dataset, values: np.ndarray, q: float) -> np.ndarray:
 
 
 def draw(ds: xr.Dataset) -> Figure:
-    """Above, the endpoints of every size of start for each depth; below, how far they are from the
-    corners and from rank 1.
-    """
+    """Above, the endpoints for each depth; below, their distances from corners and rank 1."""
     depths, scales = ds.depth.values, ds.scale.values
     with house_style():
         figure = new_figure(max(3.1 * len(depths), 9.0), 8.4)
@@ -74,7 +75,7 @@ def draw(ds: xr.Dataset) -> Figure:
                     alpha=0.6,
                     label=f"{scale:g}",
                 )
-            axis.set_title(depth_label(float(depth)))
+            axis.set_title(short_depth_label(float(depth)))
             if i:
                 axis.set_ylabel("")
         handles, labels = axis.get_legend_handles_labels()
@@ -90,42 +91,39 @@ def draw(ds: xr.Dataset) -> Figure:
             figure.add_subplot(grid[1, : len(depths)]),
             figure.add_subplot(grid[1, len(depths) :]),
         )
-        along = _against_size(ds, np.abs(position(ds.W.values)), 0.9)
-        away = _against_size(ds, ds.effective_rank.values - 1, 0.9)
-        for i, depth in enumerate(depths):
-            style = line_style(i)
-            left.loglog(scales, along[i], label=depth_label(float(depth)), **style)
-            right.loglog(scales, away[i], label=depth_label(float(depth)), **style)
-            if math.isfinite(depth) and depth > 2:  # the law ε^{2/N}, through the smallest start
-                left.loglog(
-                    scales,
-                    along[i, -1] * (scales / scales[-1]) ** (2 / depth),
-                    ":",
-                    color=style["color"],
-                    lw=1.2,
-                )
-        left.set(
-            xlabel="ε",
-            ylabel="|½ log(w12/w21)|, 90 % quantile",
-            title="distance from the corners, along the hyperbola",
-        )
-        right.set(
-            xlabel="ε", ylabel="effective rank − 1, 90 % quantile", title="distance from rank 1"
-        )
-        left.plot([], [], ":", color="#555555", label="∝ $ε^{2/N}$")
-        left.legend(fontsize=9)
-        right.legend(fontsize=9)
+        _draw_distances(ds, left, right)
     return figure
 
 
+def _draw_distances(ds: xr.Dataset, left: Axes, right: Axes) -> None:
+    """Distances from the corners, and from rank 1, against the size of the start."""
+    scales = ds.scale.values
+    along = _against_size(ds, np.abs(position(ds.W.values)), 0.9)
+    away = _against_size(ds, ds.effective_rank.values - 1, 0.9)
+    for i, depth in enumerate(ds.depth.values):
+        style = line_style(i)
+        left.loglog(scales, along[i], label=short_depth_label(float(depth)), **style)
+        right.loglog(scales, away[i], label=short_depth_label(float(depth)), **style)
+        if math.isfinite(depth) and depth > 2:  # the law ε^{2/N}, through the smallest start
+            law = along[i, -1] * (scales / scales[-1]) ** (2 / depth)
+            left.loglog(scales, law, ":", color=style["color"], lw=1.2)
+    left.set(
+        xlabel="ε",
+        ylabel="|½ log(w12/w21)|, 90 % quantile",
+        title="distance from the corners, along the hyperbola",
+    )
+    right.set(xlabel="ε", ylabel="effective rank − 1, 90 % quantile", title="distance from rank 1")
+    left.plot([], [], ":", color="#555555", label="∝ $ε^{2/N}$")
+    left.legend(fontsize=9)
+    right.legend(fontsize=9)
+
+
 def summary(ds: xr.Dataset) -> dict[str, str | float]:
-    """The exponents of the spread, the share of runs at rank 1, and what the engine could not
-    do.
-    """
+    """The exponents of the spread, the share of runs at rank 1, and the runs without an end."""
     out: dict[str, str | float] = {}
     along = _against_size(ds, np.abs(position(ds.W.values)), 0.9)
     for i, depth in enumerate(ds.depth.values):
-        name = depth_label(float(depth))
+        name = short_depth_label(float(depth))
         if ds.sizes["scale"] > 1:
             slope = np.log(along[i, -2] / along[i, -1]) / np.log(
                 ds.scale.values[-2] / ds.scale.values[-1]

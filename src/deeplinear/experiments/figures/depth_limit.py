@@ -5,7 +5,8 @@ those at N = ∞ (Cohen, Menon, Veraszto 2023, arXiv 2210.12497, §2 and Theorem
 N = ∞ in its figures; no rates are given. **Our choice**: completion of 3×3 matrices of rank 1 from
 six entries, random starts N(0, scale²) of two sizes, the same start at every depth, N = 4 … 1024
 against N = ∞: the largest ‖W_N(t) − W_∞(t)‖_F over time, ‖W_N(∞) − W_∞(∞)‖_F, and at random points
-|log √det g^N − log √det g^∞| and |S_N − S_∞| (without the constant). Rates are slopes of the medians over the four largest depths.
+|log √det g^N − log √det g^∞| and |S_N − S_∞| (without the constant). Rates are slopes of the
+medians over the four largest depths.
 
 As λ_N(a, b) = λ_∞(a, b) (1 − (log a + log b)/N + O(1/N²)), all are O(1/N), and the last two tend to
 (d/N) |log|det W|| and ((d − 1)/(2N)) |log|det W||. A smaller start makes the flows more different,
@@ -20,11 +21,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from ...dynamics.ensembles import ensemble
 from ...energies import Completion
 from ...geometry.volume import entropy, log_volume
 from ...plots import house_style, line_style, new_figure
+from ...progress import ProgressCallback, report
 
 TITLE = "The limit of infinite depth: rates (Cohen, Menon, Veraszto 2023)"
 FULL: dict[str, Any] = {
@@ -37,14 +40,14 @@ FULL: dict[str, Any] = {
 SMOKE: dict[str, Any] = {
     "depths": (64, 256, 1024),
     "scales": (1e-1,),
-    "runs": 3,
+    "runs": 10,
     "times": 20,
     "accuracy": 1e-5,
 }
 
 SIZE = 3
 OBSERVED = ((0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (2, 0))
-"""The positions seen: a cycle, so that the completion of rank 1 is unique where the entries have one."""
+"""The observed positions: a cycle, so that a completion of rank 1, if there is one, is unique."""
 
 
 def simulate(
@@ -55,15 +58,14 @@ def simulate(
     runs: int,
     times: int,
     accuracy: float,
-    progress: Callable[[float, str], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> xr.Dataset:
     """Distances to N = ∞ of every quantity at every depth and run."""
     rng = np.random.default_rng(seed)
     noise, points = rng.normal(size=(2, runs, SIZE, SIZE))
     gaps = {}
     for i, scale in enumerate(scales):
-        if progress:
-            progress(i / len(scales), f"flows from starts of size {scale:g}")
+        report(progress, f"flows from starts of size {scale:g}", i / len(scales))
         gaps[f"flow, start {scale:g}"], gaps[f"endpoint, start {scale:g}"] = flow_gaps(
             scale * noise, depths, times, accuracy
         )
@@ -114,7 +116,7 @@ def flow_gaps(
 
 
 def volume_gaps(
-    function: Callable[[Any, float], Any], points: np.ndarray, depths: Sequence[float]
+    function: Callable[[np.ndarray, float], ArrayLike], points: np.ndarray, depths: Sequence[float]
 ) -> np.ndarray:
     """|f_N − f_∞| at the points, depth first."""
     limit = np.asarray(function(points, math.inf))

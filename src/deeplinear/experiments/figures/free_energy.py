@@ -28,7 +28,7 @@ The Langevin equation dW = −A(∇F)dt + √(2/β) A^{1/2}dB + … samples e^{�
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -44,7 +44,9 @@ from ...dynamics.langevin import langevin
 from ...geometry.kernel import log_kernel
 from ...geometry.point import LogSVD
 from ...geometry.volume import entropy
-from ...plots import depth_label, house_style, line_style, new_figure
+from ...labels import short_depth_label
+from ...plots import house_style, line_style, new_figure
+from ...progress import ProgressCallback, report
 
 TITLE = "Free energy of the diagonal problem (Menon, Yu 2025)"
 FULL: dict[str, Any] = {
@@ -87,7 +89,7 @@ def simulate(
     chains: int,
     time: float,
     dt: float,
-    progress: Callable[[float, str], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> xr.Dataset:
     """Profiles and minimizers of Φ, and Langevin samples with the exact law beside them."""
     N, beta = np.array(depths), np.array([*betas, profile_beta])
@@ -98,8 +100,8 @@ def simulate(
     edges = np.linspace(0, 1, 41)
     samples, exact, ok = [], [], []
     for i, b in enumerate(sample_betas):
-        if progress:
-            progress(0.1 + 0.9 * i / len(sample_betas), f"Langevin samples at β = {b:g}")
+        done = 0.1 + 0.9 * i / len(sample_betas)
+        report(progress, f"Langevin samples at β = {b:g}", done)
         key = jax.random.fold_in(jax.random.key(seed), i)
         ratio, good = sample(sample_depth, b, sample_decay, observed, chains, time, dt, key)
         samples.append(ratio)
@@ -176,7 +178,7 @@ def free_energy_of_spectrum(
     beta: ArrayLike,
     decay: float,
     observed: float,
-) -> Any:
+) -> jax.Array:
     """Φ minimized over all W with singular values σ_1 and σ_2 = x^N σ_1: E is then max(m −
     (σ_1 + σ_2)/2, 0)².
     """
@@ -218,9 +220,7 @@ def profiles(
 
 
 class Confined(eqx.Module):
-    """E + (λN/2) Σ σ_i^{2/N} of a 2×2 matrix, with singular values in closed form, σ = |p| ±
-    |q|.
-    """
+    """E + (λN/2) Σ σ_i^{2/N} of a 2×2 matrix, where σ = |p| ± |q| in closed form."""
 
     depth: jax.Array
     decay: float
@@ -244,11 +244,9 @@ def sample(
     chains: int,
     time: float,
     dt: float,
-    key: Any,
+    key: jax.Array,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(σ_2/σ_1)^{1/N} at the ends of Langevin chains with the entropic drift, and which chains
-    ended well.
-    """
+    """(σ_2/σ_1)^{1/N} at the ends of entropic Langevin chains, and which of them converged."""
     energy = Confined(jnp.asarray(depth), decay, observed)
     start = np.array([[observed, 0.3], [0.5, observed]])
     run = langevin(
@@ -261,8 +259,7 @@ def sample(
 def exact_density(
     depth: float, beta: float, decay: float, observed: float, edges: np.ndarray
 ) -> np.ndarray:
-    """The probability of each bin of x = (σ_2/σ_1)^{1/N} under e^{−βF} dvol_g, entropy and weight
-    decay included.
+    """Probabilities of bins of x = (σ_2/σ_1)^{1/N} under e^{−βF} dvol_g, with entropy and decay.
 
     In dW it is e^{−β(E + decay)} λ_12^{1/2} · (σ_1σ_2)^{−(1−1/N)} λ_12^{−1}. The angle of q is
     integrated in closed form, that of p by the trapezoidal rule; the rest is a grid over y =
@@ -290,21 +287,19 @@ def exact_density(
 
 
 def draw(ds: xr.Dataset) -> Figure:
-    """Profiles of Φ over the ratio of singular values, its minimizers over β, and the samples on
-    their exact law.
-    """
+    """Profiles of Φ over the ratio of singular values, minimizers over β, samples on their law."""
     with house_style():
         figure = new_figure(14.5, 4.8)
         ax_profile, ax_fork, ax_law = figure.subplots(1, 3)
         for i, depth in enumerate(ds.depth.values):
             here, style = ds.sel(depth=depth), {**line_style(i), "markevery": (2 * i, 20)}
             rise = (here.profile - here.profile.min()) * ds.attrs["profile_beta"]
-            ax_profile.plot(ds.x, rise, label=depth_label(depth), **style)
+            ax_profile.plot(ds.x, rise, label=short_depth_label(depth), **style)
             if depth > 2:
                 style["markevery"] = (i, 8)
                 for w, label in zip(
                     off_diagonal(here.sigma_1, ds.attrs["observed"]),
-                    (depth_label(depth), None),
+                    (short_depth_label(depth), None),
                     strict=True,
                 ):
                     ax_fork.plot(ds.beta, w, label=label, **style)
@@ -338,7 +333,7 @@ def draw(ds: xr.Dataset) -> Figure:
             line = {"color": colour, "lw": 1.8, "ls": ("-", "--")[i % 2]}
             ax_law.stairs(law.exact * ds.sizes["bin"], edges, label=f"{label}, exact", **line)
         ax_law.set(
-            title=f"Langevin samples, {depth_label(ds.attrs['sample_depth'])}",
+            title=f"Langevin samples, {short_depth_label(ds.attrs['sample_depth'])}",
             xlabel="$(\\sigma_2/\\sigma_1)^{1/N}$",
             ylabel="probability density",
         )
@@ -348,19 +343,17 @@ def draw(ds: xr.Dataset) -> Figure:
 
 
 def summary(ds: xr.Dataset) -> dict[str, str | float]:
-    """Which ratio the minimizers have, where they leave the corner, and how far the samples are
-    from the exact law.
-    """
+    """Ratios of the minimizers, where they leave the corner, and how well samples fit their law."""
     rows: dict[str, str | float] = {}
     for depth in ds.depth.values:
         here = ds.sel(depth=depth)
         if depth > 2:
-            rows[f"largest σ_2/σ_1 of a minimizer, {depth_label(depth)}"] = float(
+            rows[f"largest σ_2/σ_1 of a minimizer, {short_depth_label(depth)}"] = float(
                 (here.ratio**depth).max()
             )
-        rows[f"β_c, {depth_label(depth)}"] = round(float(here.onset), 3)
+        rows[f"β_c, {short_depth_label(depth)}"] = round(float(here.onset), 3)
     flat = ds.profile.sel(depth=2.0, method="nearest")
-    rows[f"spread of β Φ over all ratios, {depth_label(float(flat.depth))}"] = (
+    rows[f"spread of β Φ over all ratios, {short_depth_label(float(flat.depth))}"] = (
         f"{float(flat.max() - flat.min()) * ds.attrs['profile_beta']:.1e}"
     )
     for beta in ds.sample_beta.values:

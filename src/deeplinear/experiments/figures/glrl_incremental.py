@@ -17,7 +17,7 @@ M_2, with s_2 and s_3. (Fitted to the aligned run; random starts get there later
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,9 @@ from matplotlib.figure import Figure
 from ...asymptotics import escape_time
 from ...dynamics.ensembles import ensemble
 from ...energies import Completion
-from ...plots import depth_label, house_style, line_style, new_figure
+from ...labels import depth_label, short_depth_label
+from ...plots import house_style, line_style, new_figure
+from ...progress import ProgressCallback, report
 
 TITLE = "Incremental learning (Li, Luo, Lyu 2020)"
 FULL: dict[str, Any] = {
@@ -40,10 +42,10 @@ FULL: dict[str, Any] = {
 }
 SMOKE: dict[str, Any] = {
     "depths": (2.0, 3.0),
-    "scales": (1e-1, 1e-2, 1e-3),
+    "scales": (1e-1, 1e-3),
     "shown": (1e-1, 1e-3),
     "runs": 2,
-    "times": 60,
+    "method": "explicit",
 }
 
 SIDE = 6
@@ -59,11 +61,9 @@ def simulate(
     runs: int,
     times: int,
     method: str,
-    progress: Callable[[float, str], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> xr.Dataset:
-    """Follow random and aligned starts until the third singular value is learned; run 0 is the
-    aligned one.
-    """
+    """Follow random starts and an aligned one (run 0) until the third singular value is learned."""
     rng = np.random.default_rng(seed)
     U, V = (np.linalg.qr(rng.normal(size=(SIDE, SIDE)))[0] for _ in range(2))
     truth = (U[:, :3] * SPECTRUM) @ V[:, :3].T
@@ -77,10 +77,8 @@ def simulate(
     closest = np.full((*shape, runs + 1, 2), np.nan)
     for i, depth in enumerate(depths):
         for j, scale in enumerate(scales):
-            if progress:
-                progress(
-                    (i * len(scales) + j) / np.prod(shape), f"{depth_label(depth)}, start {scale:g}"
-                )
+            done = (i * len(scales) + j) / (len(depths) * len(scales))
+            report(progress, f"{depth_label(depth)}, start {scale:g}", done)
             predicted[i, j] = escape_time(depth, scale, SPECTRUM / 2, SPECTRUM)
             ts[i, j] = 2.0 * predicted[i, j, 2] * np.linspace(0, 1, times + 1)[1:]
             found = ensemble(energy, scale * starts, depth, times=ts[i, j], method=method)
@@ -88,55 +86,63 @@ def simulate(
             sigma[i, j, good] = np.linalg.svd(found.path[good], compute_uv=False)[..., :4]
             distance = np.linalg.norm(found.path[:, :, None] - greedy, axis=(3, 4))
             closest[i, j, good] = distance[good].min(1)
-    dims = ("depth", "scale")
-    return xr.Dataset(
-        {
-            "time": (
-                (*dims, "step"),
-                ts,
-                {"long_name": "time", "units": "CMV (N × time of the factors)"},
-            ),
-            "sigma": (
-                (*dims, "run", "step", "index"),
-                sigma,
-                {"long_name": "singular values; run 0 is aligned"},
-            ),
-            "closest": (
-                (*dims, "run", "stage"),
-                closest,
-                {"long_name": "least distance to the greedy point"},
-            ),
-            "predicted": (
-                (*dims, "mode"),
-                predicted,
-                {"long_name": "escape time to s/2 under a push s"},
-            ),
-            "half_time": (
-                (*dims, "mode"),
-                half_times(ts, sigma[:, :, 0, :, :3]),
-                {"long_name": "time at which σ = s/2, aligned"},
-            ),
-            "exponent": (
-                ("depth", "stage"),
-                [exponents(d) for d in depths],
-                {"long_name": "predicted p in ε^p"},
-            ),
-            "fitted": (
-                ("depth", "stage"),
-                [fitted(scales, c) for c in closest],
-                {"long_name": "p in ε^p, fitted to the aligned run"},
-            ),
-        },
-        coords={
-            "depth": list(depths),
-            "scale": list(scales),
-            "run": np.arange(runs + 1),
-            "stage": [1, 2],
-            "mode": [1, 2, 3],
-            "index": [1, 2, 3, 4],
-        },
-        attrs={"shown": list(shown)},
-    )
+    return _dataset(
+        xr.Coordinates({"depth": list(depths), "scale": list(scales)}),
+        ts,
+        sigma,
+        closest,
+        predicted,
+    ).assign_attrs(shown=list(shown))
+
+
+def _dataset(
+    grid: xr.Coordinates,
+    ts: np.ndarray,
+    sigma: np.ndarray,
+    closest: np.ndarray,
+    predicted: np.ndarray,
+) -> xr.Dataset:
+    """The paths and what is read off them, labelled; arrays begin with (depth, scale)."""
+    dims, depths, scales = ("depth", "scale"), grid["depth"].values, grid["scale"].values
+    half = half_times(ts, sigma[:, :, 0, :, :3])
+    fits = [fitted(scales.tolist(), c) for c in closest]
+    time = {"long_name": "time", "units": "CMV (N × time of the factors)"}
+    variables = {
+        "time": ((*dims, "step"), ts, time),
+        "sigma": (
+            (*dims, "run", "step", "index"),
+            sigma,
+            {"long_name": "singular values; run 0 is aligned"},
+        ),
+        "closest": (
+            (*dims, "run", "stage"),
+            closest,
+            {"long_name": "least distance to the greedy point"},
+        ),
+        "predicted": (
+            (*dims, "mode"),
+            predicted,
+            {"long_name": "escape time to s/2 under a push s"},
+        ),
+        "half_time": ((*dims, "mode"), half, {"long_name": "time at which σ = s/2, aligned"}),
+        "exponent": (
+            ("depth", "stage"),
+            [exponents(d) for d in depths],
+            {"long_name": "predicted p in ε^p"},
+        ),
+        "fitted": (
+            ("depth", "stage"),
+            fits,
+            {"long_name": "p in ε^p, fitted to the aligned run"},
+        ),
+    }
+    labels = {
+        "run": np.arange(sigma.shape[2]),
+        "stage": [1, 2],
+        "mode": [1, 2, 3],
+        "index": [1, 2, 3, 4],
+    }
+    return xr.Dataset(variables, grid).assign_coords(labels)
 
 
 def half_times(ts: np.ndarray, sigma: np.ndarray) -> np.ndarray:
@@ -167,18 +173,14 @@ def exponents(depth: float) -> list[float]:
 
 
 def fitted(scales: Sequence[float], closest: np.ndarray) -> list[float]:
-    """The slope of the aligned run over the three smallest starts; closest is
-    (scale, run, stage).
-    """
+    """Slope of the aligned run over the three smallest starts; closest: (scale, run, stage)."""
     last = np.argsort(scales)[:3]
     x, y = np.log(np.array(scales)[last]), np.log(closest[last, 0])
     return [float(np.polyfit(x, y[:, r], 1)[0]) for r in (0, 1)]
 
 
 def draw(ds: xr.Dataset) -> Figure:
-    """Singular values over time, one row per depth and one column per start, and how near they come
-    to the greedy points.
-    """
+    """Singular values over time, one row per depth, and how near they come to the greedy points."""
     shown, depths = ds.attrs["shown"], ds.depth.values
     with house_style():
         figure = new_figure(4.2 * (len(shown) + 1), 2.9 * len(depths))
@@ -204,7 +206,7 @@ def draw(ds: xr.Dataset) -> Figure:
                     )
                     if k < 3:
                         axis.axvline(float(here.predicted[k]) / unit, color=colour, lw=1, ls=":")
-                axis.set(title=f"{depth_label(depth)}, start {scale:g}", ylim=(-0.03, 1.08))
+                axis.set(title=f"{short_depth_label(depth)}, start {scale:g}", ylim=(-0.03, 1.08))
                 axis.set_ylabel("singular values" if j == 0 else "")
                 axis.set_xlabel(
                     f"time / {unit:.3g}" + (" (escape of $\\sigma_3$)" if j == 0 else "")
@@ -222,7 +224,7 @@ def draw(ds: xr.Dataset) -> Figure:
                     ds.scale, middle, color=style["color"], lw=1, label=f"to $M_{stage}$, random"
                 )
             axis.set(
-                title=f"{depth_label(depth)}: nearest approach",
+                title=f"{short_depth_label(depth)}: nearest approach",
                 xlabel="size of the start ε",
                 ylabel="distance",
                 xscale="log",
@@ -242,11 +244,11 @@ def summary(ds: xr.Dataset) -> dict[str, str | float]:
         ratio = (here.half_time / here.predicted).isel(scale=small)
         rows[
             f"time to s/2 over escape_time, aligned start {float(ds.scale[small]):g}, "
-            f"{depth_label(depth)}"
+            f"{short_depth_label(depth)}"
         ] = ", ".join(f"{float(x):.4f}" for x in ratio)
         rows[
-            f"exponents of the nearest approach to M_1, M_2, aligned, {depth_label(depth)}: fitted "
-            "(theory)"
+            "exponents of the nearest approach to M_1, M_2, aligned, "
+            f"{short_depth_label(depth)}: fitted (theory)"
         ] = ", ".join(
             f"{float(p):.3f} ({float(q):.3f})"
             for p, q in zip(here.fitted, here.exponent, strict=True)

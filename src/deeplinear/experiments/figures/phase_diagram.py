@@ -14,7 +14,7 @@ from a small start, is in ``achl_depth``: it does no better than the nuclear nor
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -24,7 +24,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...plots import house_style, line_style, new_figure
-from ._recovery import Seen, degrees_of_freedom, explicit, method_label
+from ...progress import ProgressCallback, report
+from ._recovery import RecoveryProblem, degrees_of_freedom, explicit, method_label
 
 TITLE = "Exact recovery: how many entries at which depth"
 FULL: dict[str, Any] = {
@@ -57,7 +58,7 @@ def simulate(
     depths: Sequence[float],
     trials: int,
     max_rank: int,
-    progress: Callable[[float, str], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> xr.Dataset:
     """Complete ``trials`` problems of each kind by each method; cells with fewer entries than
     degrees of freedom are left out (NaN).
@@ -67,19 +68,18 @@ def simulate(
     determined = np.full(error.shape[1:], np.nan)
     for i, rank in enumerate(ranks):
         for j, share in enumerate(shares):
-            if progress:
-                progress(
-                    (i * len(shares) + j) / (len(ranks) * len(shares)),
-                    f"rank {rank}, {share:.0%} seen",
-                )
+            done = (i * len(shares) + j) / (len(ranks) * len(shares))
+            report(progress, f"rank {rank}, {share:.0%} observed", done)
             entries = round(share * size**2)
             if entries < degrees_of_freedom(size, rank):
                 continue
             for k in range(trials):
-                seen = Seen.random(np.random.default_rng([seed, i, j, k]), size, rank, entries)
-                determined[i, j, k] = seen.determined
+                rng = np.random.default_rng([seed, i, j, k])
+                problem = RecoveryProblem.random(rng, size, rank, entries)
+                determined[i, j, k] = problem.determined
                 for a, depth in enumerate(depths):
-                    error[a, i, j, k] = seen.error(explicit(seen, depth, max_rank=max_rank))
+                    completed = explicit(problem, depth, max_rank=max_rank)
+                    error[a, i, j, k] = problem.error(completed)
     dims = ("way", "rank", "share", "trial")
     return xr.Dataset(
         {
@@ -166,9 +166,7 @@ def draw(ds: xr.Dataset) -> Figure:
 
 
 def _limits(axis: Axes, ds: xr.Dataset) -> None:
-    """The line of as many entries as degrees of freedom, and that of half the problems
-    determined.
-    """
+    """Where entries equal the degrees of freedom, and where half the problems are determined."""
     d = ds.attrs["size"]
     ranks = np.linspace(float(ds["rank"].min()), float(ds["rank"].max()), 100)
     axis.plot(

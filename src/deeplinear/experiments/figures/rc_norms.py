@@ -32,7 +32,9 @@ from ...asymptotics import effective_rank
 from ...dynamics.flow import gradient_flow
 from ...energies import Completion
 from ...geometry.point import LogSVD
-from ...plots import depth_label, house_style, line_style, new_figure
+from ...labels import depth_label, short_depth_label
+from ...plots import house_style, line_style, new_figure
+from ...progress import ProgressCallback, report
 
 TITLE = "Norms diverge, the rank falls (Razin, Cohen 2020)"
 FULL: dict[str, Any] = {
@@ -56,11 +58,9 @@ def simulate(
     scale: float,
     last_loss: float,
     levels: int,
-    progress: Callable[[float, str], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> xr.Dataset:
-    """Follow every start at every depth down to ``last_loss``; everything is read at the same
-    losses.
-    """
+    """Follow every start at every depth down to ``last_loss``, and read all at the same losses."""
     energy = Completion([0, 1, 1], [1, 0, 1], [1.0, 1.0, 0.0], (2, 2))
     loss = np.unique(np.r_[np.geomspace(0.1, last_loss, levels), READ_AT])[::-1]
     starts = positive_starts(np.random.default_rng(seed), runs, scale)
@@ -83,8 +83,7 @@ def simulate(
             rank[i, j, seen] = effective_rank(
                 LogSVD(frames, jnp.asarray(log_s[i, j, seen]), frames)
             )
-            if progress:
-                progress((i * runs + j + 1) / (len(depths) * runs), depth_label(depth))
+            report(progress, depth_label(depth), (i * runs + j + 1) / (len(depths) * runs))
     dims = ("depth", "run", "loss")
     return xr.Dataset(
         {
@@ -117,9 +116,7 @@ def smallest_entry(loss: np.ndarray) -> np.ndarray:
 
 
 def positive_starts(rng: np.random.Generator, runs: int, scale: float) -> np.ndarray:
-    """Random 2×2 matrices, entries N(0, scale²), with positive determinant (rows are exchanged
-    where it is negative).
-    """
+    """Random 2×2 matrices, entries N(0, scale²), rows exchanged where det is negative."""
     W = scale * rng.normal(size=(runs, 2, 2))
     return np.where(np.linalg.det(W)[:, None, None] > 0, W, W[:, ::-1])
 
@@ -155,7 +152,7 @@ def draw(ds: xr.Dataset) -> Figure:
                 middle = values.sel(depth=depth).median("run")
                 low, high = (values.sel(depth=depth).quantile(q, "run") for q in (0.0, 1.0))
                 axis.fill_between(ds.loss, low, high, color=style["color"], alpha=0.2, lw=0)
-                axis.plot(ds.loss, middle, label=depth_label(depth), **style)
+                axis.plot(ds.loss, middle, label=short_depth_label(depth), **style)
         titles = ("The unobserved entry", "Effective rank above 1", "The smaller singular value")
         labels = ("$|w_{11}|$", "effective rank − 1", "decades below 1: $−\\log_{10}\\,\\sigma_2$")
         for axis, title, label in zip(axes, titles, labels, strict=True):
@@ -171,10 +168,10 @@ def summary(ds: xr.Dataset) -> dict[str, str | float]:
     rows: dict[str, str | float] = {"least |w11| with det W ≥ 0 at loss 1e−4": float(here.bound)}
     for depth in ds.depth.values:
         w11 = abs(here.w11.sel(depth=depth))
-        rows[f"|w11| at loss 1e−4, {depth_label(depth)}: median (least … largest)"] = (
+        rows[f"|w11| at loss 1e−4, {short_depth_label(depth)}: median (least … largest)"] = (
             f"{float(w11.median()):.2f} ({float(w11.min()):.2f} … {float(w11.max()):.2f})"
         )
-        rows[f"effective rank − 1 at loss 1e−4, {depth_label(depth)}"] = (
+        rows[f"effective rank − 1 at loss 1e−4, {short_depth_label(depth)}"] = (
             f"{float(here.effective_rank.sel(depth=depth).median()) - 1:.2e}"
         )
     rows["flows that failed"] = float(ds.failed.sum())

@@ -10,7 +10,7 @@ our choice.
 **Coupling.** A 4×4 truth of rank 1, two 2×2 blocks observed; random starts N(0, scale²) and
 diagonal ones of the same size; depth 2, 3, 4 and ∞: the effective rank of the endpoint, and the
 norm of what is left outside the blocks. **Plasticity.** The same truth: first only its diagonal is
-observed, then more entries, and training goes on from where it was (warm), or begins anew with all
+observed, then more entries, and training goes on from where it was (warm), or starts again with all
 of them (cold): the relative error against the number of entries. Where the entries connect all rows
 and columns there is one completion of rank 1.
 
@@ -23,7 +23,7 @@ own entry, and turn by (cosh τ_i, sinh τ_i), which gives every endpoint in clo
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,9 @@ from scipy.optimize import brentq
 from ...asymptotics import effective_rank
 from ...dynamics.ensembles import ensemble
 from ...energies import Completion
-from ...plots import depth_label, house_style, line_style, new_figure
+from ...labels import depth_label, short_depth_label
+from ...plots import house_style, line_style, new_figure
+from ...progress import ProgressCallback, report
 
 TITLE = "Coupled dynamics and loss of plasticity (Shin, Yun 2026)"
 FULL: dict[str, Any] = {
@@ -70,10 +72,11 @@ def simulate(
     added: Sequence[int],
     plastic_scale: float,
     method: str,
-    progress: Callable[[float, str], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> xr.Dataset:
-    """Endpoints under block-diagonal observations, and errors of warm and cold training; NaN where
-    a run came to no end.
+    """Endpoints under block-diagonal observations, errors of warm and cold training.
+
+    NaN where a run did not converge.
     """
     noise = np.random.default_rng(seed).normal(size=(runs, SIDE, SIDE))
     one = np.eye(SIDE, dtype=bool)
@@ -83,8 +86,7 @@ def simulate(
     warm_cold = np.full((len(depths), 2, len(added), runs), np.nan)
     warm_rank = warm_cold.copy()
     for i, depth in enumerate(depths):
-        if progress:
-            progress(i / len(depths), depth_label(depth))
+        report(progress, depth_label(depth), i / len(depths))
         for j, scale in enumerate(scales):
             for k, (start, mask) in enumerate(((noise, BLOCKS), (diagonal, one))):
                 found = ensemble(observe(mask), scale * start, depth, method=method)
@@ -183,14 +185,19 @@ def draw(ds: xr.Dataset) -> Figure:
                 ds.scale,
                 here.effective_rank.sel(start="random"),
                 "run",
-                {**style, "label": depth_label(depth)},
+                {**style, "label": short_depth_label(depth)},
             )
             middle_rank = here.effective_rank.sel(start="diagonal").median("run")
             left.plot(ds.scale, middle_rank, **{**style, "ls": ":", "ms": 3, "lw": 1.2})
             for axis, values in ((middle, here.error), (right, here.plastic_rank)):
-                warm = {**style, "label": f"{depth_label(depth)}, warm"}
+                warm = {**style, "label": f"{short_depth_label(depth)}, warm"}
                 _median(axis, SIDE + ds.added, values.sel(training="warm"), "run", warm)
-                cold = {**style, "ls": "--", "mfc": "white", "label": f"{depth_label(depth)}, cold"}
+                cold = {
+                    **style,
+                    "ls": "--",
+                    "mfc": "white",
+                    "label": f"{short_depth_label(depth)}, cold",
+                }
                 _median(axis, SIDE + ds.added, values.sel(training="cold"), "run", cold)
         left.set(
             title="Two observed blocks (dotted: diagonal starts)",
@@ -229,17 +236,19 @@ def summary(ds: xr.Dataset) -> dict[str, str | float]:
             small.effective_rank.sel(depth=depth, start=s) for s in ("random", "diagonal")
         )
         rows[
-            f"effective rank at start {float(small.scale):g}, {depth_label(depth)}: median, 95 % "
-            "quantile; diagonal start"
+            f"effective rank at start {float(small.scale):g}, {short_depth_label(depth)}: "
+            "median, 95 % quantile; diagonal start"
         ] = (
             f"{float(random.median()):.4f}, {float(random.quantile(0.95)):.4f}; "
             f"{float(diagonal.median()):.4f}"
         )
         errors = ds.error.sel(depth=depth).median("run")
-        rows[f"median relative error, warm / cold, {depth_label(depth)}, by entries"] = ", ".join(
-            f"{SIDE + int(n)}: {float(errors.sel(training='warm', added=n)):.1e} / "
-            f"{float(errors.sel(training='cold', added=n)):.1e}"
-            for n in ds.added.values
+        rows[f"median relative error, warm / cold, {short_depth_label(depth)}, by entries"] = (
+            ", ".join(
+                f"{SIDE + int(n)}: {float(errors.sel(training='warm', added=n)):.1e} / "
+                f"{float(errors.sel(training='cold', added=n)):.1e}"
+                for n in ds.added.values
+            )
         )
     rows["runs without an end"] = int(ds.effective_rank.isnull().sum() + ds.error.isnull().sum())
     return rows

@@ -29,8 +29,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ...plots import COLOURS, MARKERS, depth_label, house_style, line_style, new_figure
-from ._hyperbola import Progress
+from ...labels import short_depth_label
+from ...plots import COLOURS, MARKERS, house_style, line_style, new_figure
+from ...progress import ProgressCallback, part
 from ._law_hyperbola import ARC, along_hyperbola, log_volume_law
 from ._law_minimizers import among_minimizers
 
@@ -90,14 +91,13 @@ def simulate(
     problem_runs: int,
     alternatives: int,
     climbs: int,
-    progress: Progress = None,
+    progress: ProgressCallback | None = None,
 ) -> xr.Dataset:
     """Both halves in one dataset: (depth, scale, run, law), and (case, predictor, model).
 
     A case is (size d, rank r, observed entries, depth, start size): ``problems`` random ones,
     ``problem_runs`` starts each."""
-    tell = progress or (lambda share, text: None)
-    first = along_hyperbola(depths, scales, runs, seed, lambda share, text: tell(0.2 * share, text))
+    first = along_hyperbola(depths, scales, runs, seed, part(progress, 0.0, 0.2))
     second = among_minimizers(
         cases,
         problems,
@@ -105,7 +105,7 @@ def simulate(
         alternatives,
         climbs,
         seed,
-        lambda share, text: tell(0.2 + 0.8 * share, text),
+        part(progress, 0.2, 1.0),
     )
     return xr.merge([first, second]).assign_attrs(
         seed=seed, problems=problems, alternatives=alternatives
@@ -175,7 +175,7 @@ def _draw_density(axis: Axes, ds: xr.Dataset) -> None:
             edges,
             color=colour,
             lw=1.6,
-            label=depth_label(float(depth)),
+            label=short_depth_label(float(depth)),
         )
     axis.plot([], [], "--", color="#555555", lw=1.2, label="∝ volume")
     axis.set(
@@ -196,7 +196,7 @@ def _draw_power(axis: Axes, ds: xr.Dataset) -> None:
             ds.scale,
             mid,
             [mid - low, high - mid],
-            label=depth_label(float(depth)),
+            label=short_depth_label(float(depth)),
             capsize=2,
             **style,
         )
@@ -228,7 +228,7 @@ def _draw_charge(axis: Axes, ds: xr.Dataset) -> None:
         x, y = ds.predicted.values[i, j], ds.tau.values[i, j]
         there = np.isfinite(y)
         wide = max(wide, float(np.quantile(np.abs(y[there]), 0.99)))
-        name = f"{depth_label(float(ds.depth[i]))} ({float(ds.explained[i, j]):.0%})"
+        name = f"{short_depth_label(float(ds.depth[i]))} ({float(ds.explained[i, j]):.0%})"
         axis.plot(
             x[there],
             y[there],
@@ -255,7 +255,7 @@ def _draw_cases(
 ) -> None:
     y = np.arange(ds.sizes["case"])[::-1]
     for k, predictor in enumerate(shown):
-        chosen: Any = {over: predictor}
+        chosen = {over: predictor}
         mid, low, high = (ds[f"{name}{end}"].sel(chosen).values for end in ("", "_low", "_high"))
         style: dict[str, Any] = {
             "color": COLOURS[k % len(COLOURS)],
@@ -280,13 +280,11 @@ def _draw_cases(
 
 
 def summary(ds: xr.Dataset) -> dict[str, str | float]:
-    """The powers, the gains of the laws, and for each case order and prediction by volume, nuclear
-    norm and effective rank.
-    """
+    """The powers, the gains of the laws, and for each case how well each predictor orders."""
     out: dict[str, str | float] = {}
     for i, depth in enumerate(ds.depth.values):
         for j, scale in enumerate(ds.scale.values):
-            name = f"2×2, {depth_label(float(depth))}, ε = {scale:g}"
+            name = f"2×2, {short_depth_label(float(depth))}, ε = {scale:g}"
             power = "{:.3g} ({:.3g} … {:.3g})".format(
                 *(float(ds[x][i, j]) for x in ("power", "power_low", "power_high"))
             )

@@ -1,5 +1,4 @@
-"""Riemannian volumes of balls inside a solution set, by random chords that are each integrated
-through their singular points.
+"""Riemannian volumes of balls inside a solution set, by integrals along random chords.
 
 √det g^N diverges like σ_k^{−(1−1/N)} where W loses rank, so that the mean of plain samples has no
 variance for N ≥ 2.

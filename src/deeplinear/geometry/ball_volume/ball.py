@@ -1,27 +1,24 @@
-"""The volume of a ball inside a solution set: what is asked, what comes back, and how far it can be
-trusted.
-"""
+"""The volume of a ball inside a solution set: the function, its result, and how far to trust it."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import ArrayLike
+from jaxtyping import ArrayLike, PRNGKeyArray
 from numpy.typing import NDArray
 
 from ...checks import check_depth, check_matrix
 from ...energies import Completion, Sensing
 from ...errors import InputError
+from ...status import Status
 from .chords import log_ball, sample_chords
 from .space import Floats, Space, check_finite, check_full_rank, free_directions
 
 
 class Trace(NamedTuple):
-    """The running estimate: ``log_volume`` and ``standard_error`` after each of the numbers
-    ``samples`` of chords.
-    """
+    """The running estimate: ``log_volume`` and ``standard_error`` after ``samples`` chords."""
 
     samples: NDArray[np.int64]
     log_volume: Floats
@@ -38,8 +35,8 @@ class BallVolume(eqx.Module):
     - ``trace``: the running estimate against the number of chords.
     - ``tail``: Hill's estimate of the exponent of the tail of the chord integrals over their
       3√samples largest. From 1/2 on they have no variance, from 1 on no mean.
-    - ``reliable``: whether the standard error can be trusted; ``status`` is the sentence that says
-      why or why not.
+    - ``reliable``: whether the standard error can be trusted; ``status``, a `Status`, says why or
+      why not (deterministic volumes: `Status.converged`).
     """
 
     log_volume: float
@@ -47,8 +44,12 @@ class BallVolume(eqx.Module):
     samples: int
     trace: Trace
     tail: float
-    reliable: bool
-    status: str
+    status: Status
+
+    @property
+    def reliable(self) -> bool:
+        """Whether the standard error can be trusted."""
+        return self.status == Status.converged
 
     @property
     def volume(self) -> float:
@@ -62,12 +63,13 @@ def ball_volume(
     radius: float,
     *,
     constraint: Completion | Sensing | ArrayLike | None = None,
-    key: Any = None,
+    key: PRNGKeyArray | None = None,
     samples: int = 10_000,
     measure: str = "ambient",
 ) -> BallVolume:
-    """The Riemannian volume of the neighbourhood {X ∈ S : ‖X − W‖_F ≤ radius} of W in a solution
-    set S, by Monte Carlo:
+    """The Riemannian volume of the ball {X ∈ S : ‖X − W‖_F ≤ radius} in a solution set S.
+
+    By Monte Carlo, it is
 
         vol = ∫ √det g^N(X) dX,   √det g^N(X) = ∏_ij λ_N(σ_i, σ_j)^{−1/2}
 
@@ -106,7 +108,7 @@ def ball_volume(
     **Source**: Cohen, Menon, Veraszto 2023, Theorem 1.1 and Figure 8.
 
     >>> import numpy as np, deeplinear as dl
-    >>> W = np.array([[0.92, 0.92], [0.92, 0.92]])  # rank 1: det vanishes on a curve through the ball
+    >>> W = np.full((2, 2), 0.92)  # rank 1: det vanishes on a curve through the ball
     >>> ball = dl.ball_volume(W, 5, 0.1, constraint=np.eye(2, dtype=bool), samples=2000)
     >>> round(ball.log_volume, 1), ball.standard_error < 0.02, ball.reliable
     (0.5, True, True)
@@ -117,9 +119,7 @@ def ball_volume(
     basis = free_directions(centre, constraint)
     space = Space(centre, basis, float(radius), nu, measure == "induced")
     if nu == 1:  # flat
-        return _result(
-            np.array([log_ball(len(basis), radius)]), 0, "Exact: at depth 1 the metric is flat."
-        )
+        return _result(np.array([log_ball(len(basis), radius)]), 0)
     check_finite(space)
     seed = np.asarray(jax.random.key_data(jax.random.key(0) if key is None else key)).ravel()
     rng = np.random.default_rng(seed)
@@ -127,13 +127,8 @@ def ball_volume(
         check_full_rank(space, rng)
     log_chords, unresolved = sample_chords(space, rng, 1 if len(basis) == 1 else samples)
     if len(basis) == 1:
-        return _result(
-            log_chords,
-            1,
-            "Deterministic: one free direction, integrated to 1e−5 or better.",
-            unresolved,
-        )
-    return _result(log_chords, samples, "", unresolved)
+        return _result(log_chords, 1, unresolved)
+    return _result(log_chords, samples, unresolved)
 
 
 def _check_arguments(radius: float, samples: int, measure: str) -> None:
@@ -145,9 +140,10 @@ def _check_arguments(radius: float, samples: int, measure: str) -> None:
         raise InputError(f'measure must be "ambient" or "induced", got {measure!r}.')
 
 
-def _result(log_chords: Floats, samples: int, status: str, unresolved: float = 0.0) -> BallVolume:
-    """The statistics of the chord integrals; an empty status means that they have to be judged."""
+def _result(log_chords: Floats, samples: int, unresolved: float = 0.0) -> BallVolume:
+    """The statistics of the chord integrals, judged where they are a sample."""
     n = len(log_chords)
+    # relative to the largest chord: the volume itself may be out of the floating-point range
     shift = log_chords.max()
     x = np.exp(log_chords - shift)
     count = np.unique(np.geomspace(min(n, 10), n, 120).astype(int))
@@ -156,46 +152,23 @@ def _result(log_chords: Floats, samples: int, status: str, unresolved: float = 0
     spread = np.cumsum((x - x.mean()) ** 2)[count - 1] / count - (mean - x.mean()) ** 2
     error = np.sqrt(np.maximum(spread, 0) / np.maximum(count - 1, 1)) / mean
     tail = _tail(x)
-    reliable = True
     if unresolved > 1e-3:
-        reliable, status = (
-            False,
-            f"An integral along a chord was resolved to {unresolved:.1g} only: take a smaller "
-            "radius.",
-        )
-    elif not status:
-        reliable, status = _judge(tail, float(error[-1]))
+        status = Status.unresolved
+    else:
+        status = Status.converged if samples <= 1 else _judge(tail, float(error[-1]))
     trace = Trace(count, np.log(mean) + shift, error)
-    return BallVolume(
-        float(trace.log_volume[-1]), float(error[-1]), samples, trace, tail, reliable, status
-    )
+    return BallVolume(float(trace.log_volume[-1]), float(error[-1]), samples, trace, tail, status)
 
 
-def _judge(tail: float, error: float) -> tuple[bool, str]:
+def _judge(tail: float, error: float) -> Status:
+    """Whether the standard error can be trusted, by the tail of the integrals and by its size."""
     if math.isnan(tail):
-        return (
-            False,
-            "Too few chords to judge their tail, and so the standard error: take at least 400 "
-            "samples.",
-        )
+        return Status.few_samples
     if tail > 0.9:
-        return (
-            False,
-            "The chord integrals have the tail of a mean that does not exist (exponent "
-            f"{tail:.2f}): the volume may diverge.",
-        )
+        return Status.no_mean
     if tail > 0.6:
-        return False, (
-            f"The chord integrals have a heavy tail (exponent {tail:.2f}), so that the standard "
-            "error is too small: rank is lost by more "
-            "than one inside the ball, or by one in a rectangular matrix; take a smaller radius."
-        )
-    if error > 0.3:
-        return (
-            False,
-            f"The standard error {error:.2g} is too large for its own estimate: take more samples.",
-        )
-    return True, "The standard error is that of a mean of independent chords."
+        return Status.heavy_tail
+    return Status.large_error if error > 0.3 else Status.converged
 
 
 def _tail(x: Floats) -> float:

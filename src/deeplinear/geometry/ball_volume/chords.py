@@ -1,12 +1,12 @@
 """Random chords of the ball, each integrated through the points where det vanishes.
 
-Along a line the zeros of det are the eigenvalues of a small matrix. At a zero s_0 the density √det
-g^N grows like
-|s − s_0|^{−(1−1/N)}; in u, with |s − s_0| = L u^N, it is smooth, and log σ_k follows from log|det|, which no SVD resolves there.
+Along a line the zeros of det are the eigenvalues of a small matrix. At a zero s_0 the density
+√det g^N grows like |s − s_0|^{−(1−1/N)}. In u, with |s − s_0| = L u^N, it is smooth, and log σ_k
+follows from log|det|, which no SVD resolves there.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,8 @@ from ...errors import InputError
 from .density import log_density
 from .space import Floats, Space, crossing
 
-_TOLERANCE = (
-    1e-5  # |Kronrod − Gauss| of a panel relative to its chord; Kronrod itself is far better
-)
+# |Kronrod − Gauss| of a panel relative to its chord; Kronrod itself is far better
+_TOLERANCE = 1e-5
 _LEVELS = 48  # of bisection
 
 # Kronrod's 15 points on [−1, 1] and his weights, Gauss's 7-point weights on every second of them.
@@ -49,9 +48,7 @@ class Chords(NamedTuple):
 
 
 def sample_chords(space: Space, rng: np.random.Generator, samples: int) -> tuple[Floats, float]:
-    """log(|disc| · weight · ∫ f ds) for each chord, and the worst relative quadrature error left in
-    one of them.
-    """
+    """log(|disc| · weight · ∫ f ds) for each chord, and the worst relative error of quadrature."""
     p, R = len(space.basis), space.radius
     s = np.linalg.svd(space.centre, compute_uv=False)
     near = int(np.count_nonzero(s < 1e-3 * R))
@@ -64,6 +61,7 @@ def sample_chords(space: Space, rng: np.random.Generator, samples: int) -> tuple
     batch = max(1, min(4096, 4_000_000 // (s.size * space.basis.size)))
     for start in range(0, samples, batch):
         n = min(batch, samples - start)
+        # a uniform direction, and across it a point at a radius of the density above
         theta = rng.normal(size=(n, p))
         theta /= np.linalg.norm(theta, axis=1, keepdims=True)
         y = rng.normal(size=(n, p))
@@ -74,7 +72,7 @@ def sample_chords(space: Space, rng: np.random.Generator, samples: int) -> tuple
         chords = _chords(space, y, theta, h, central=near >= 2)
         values, error, shift = _integrate(space, chords)
         unresolved = max(unresolved, error)
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore"):  # an integral that underflows is −∞
             out.append(np.log(values) + shift + log_disc + (a * np.log(fraction) if a else 0.0))
     return np.concatenate(out), unresolved
 
@@ -95,6 +93,7 @@ def _chords(space: Space, y: Floats, theta: Floats, h: Floats, central: bool) ->
             "W must lie in a solution set that reaches full rank, and det vanishes along whole "
             "lines of this one."
         )
+    # det(A + (s − s_0)Θ) = det A · det(1 + (s − s_0) A⁻¹Θ), A = X(s_0)
     mu = (
         np.linalg.eigvals(np.linalg.solve(Y + s0[:, None, None] * direction, direction))
         .astype(complex)
@@ -104,9 +103,7 @@ def _chords(space: Space, y: Floats, theta: Floats, h: Floats, central: bool) ->
 
 
 class Panels(NamedTuple):
-    """Pieces s = s_a ± L u^power, u in [low, high], of chords; ``root`` says which root of det s_a
-    is (−1: none).
-    """
+    """Pieces s = s_a ± L u^power of chords, u in [low, high]; s_a is ``root`` of det (−1: none)."""
 
     chord: NDArray[np.intp]
     anchor: Floats
@@ -125,9 +122,7 @@ def _roots(chords: Chords) -> tuple[NDArray[np.complex128], NDArray[np.bool_]]:
 
 
 def _first_panels(space: Space, chords: Chords) -> Panels:
-    """Each chord split half-way between neighbouring anchors: real roots, and real parts of roots
-    nearby.
-    """
+    """Each chord split half-way between anchors: its real roots, and real parts of near roots."""
     s, real = _roots(chords)
     if space.nu == 0 and real.any():
         raise crossing()
@@ -136,9 +131,8 @@ def _first_panels(space: Space, chords: Chords) -> Panels:
     at = np.where(
         (np.abs(s.real) < chords.h[:, None]) & (np.abs(s.imag) < chords.h[:, None]), s.real, np.inf
     )
-    at = np.concatenate(
-        [at, np.where(np.isinf(at).all(1), 0.0, np.inf)[:, None]], 1
-    )  # at least one anchor
+    # a chord without any such root is anchored in its middle
+    at = np.concatenate([at, np.where(np.isinf(at).all(1), 0.0, np.inf)[:, None]], 1)
     root = np.concatenate([np.where(real, np.arange(k), -1), np.full((n, 1), -1)], 1)
     order = np.argsort(at, 1)
     at, root = np.take_along_axis(at, order, 1), np.take_along_axis(root, order, 1)
@@ -162,8 +156,9 @@ def _first_panels(space: Space, chords: Chords) -> Panels:
 
 
 def _check_simple(s: NDArray[np.complex128], real: NDArray[np.bool_], h: Floats) -> None:
-    """Double roots on more chords than chance allows: the singular set is met doubly, which the
-    substitution does not resolve.
+    """`InputError` for double roots on more chords than chance allows.
+
+    There the singular set is met doubly, which the substitution does not resolve.
     """
     near = np.where(
         (np.abs(s.real) < h[:, None]) & (np.abs(s.imag) < 1e-6 * np.abs(s)), s.real, np.inf
@@ -174,14 +169,15 @@ def _check_simple(s: NDArray[np.complex128], real: NDArray[np.bool_], h: Floats)
     if np.count_nonzero(double.any(1)) > 0.01 * len(s):
         raise InputError(
             "W must lie in a solution set where det vanishes simply, and here two singular values "
-            "vanish together along chords: "
-            "the volume diverges or cannot be resolved; take a smaller radius."
+            "vanish together along chords: the volume diverges or cannot be resolved; take a "
+            "smaller radius."
         )
 
 
 def _integrate(space: Space, chords: Chords) -> tuple[Floats, float, float]:
-    """e^{−shift} ∫ f ds for each chord, the worst relative error left, and the shift: all panels of
-    a level at once.
+    """e^{−shift} ∫ f ds for each chord, the worst relative error left, and the shift.
+
+    By bisection of panels, all panels of a level at once.
     """
     panels = _first_panels(space, chords)
     total, left, shift = np.zeros(len(chords.h)), np.zeros(len(chords.h)), None
@@ -190,6 +186,7 @@ def _integrate(space: Space, chords: Chords) -> tuple[Floats, float, float]:
         shift = float(log_terms.max()) if shift is None else shift
         terms = np.exp(log_terms - shift)
         value, gap = terms @ KRONROD, np.abs(terms @ (KRONROD - GAUSS))
+        # the accuracy asked for is relative to the whole chord, as far as it is known
         scale = total + np.bincount(panels.chord, value, len(total))
         rough = ~(gap <= _TOLERANCE * scale[panels.chord])
         done = ~rough if level < _LEVELS - 1 else np.ones_like(rough)
@@ -210,7 +207,7 @@ def _halves(panels: Panels, rough: NDArray[np.bool_]) -> Panels:
     return Panels._make(np.concatenate(pair) for pair in zip(lower, upper, strict=True))
 
 
-def _part(panels: Panels, index: Any) -> Panels:
+def _part(panels: Panels, index: NDArray[np.bool_] | slice) -> Panels:
     return Panels._make(x[index] for x in panels)
 
 
@@ -239,9 +236,7 @@ def _piece(space: Space, chords: Chords, panels: Panels) -> Floats:
 
 
 def _log_det(chords: Chords, panels: Panels, s: Floats, log_distance: Floats) -> Floats:
-    """log|det X(s)| from its roots; the distance to the panel's own root enters by its
-    logarithm.
-    """
+    """log|det X(s)| from its roots; the distance to the panel's own root is given by its log."""
     mu = chords.mu[panels.chord][:, None, :]
     own = (panels.root[:, None] == np.arange(mu.shape[2]))[:, None, :]
     with np.errstate(divide="ignore"):

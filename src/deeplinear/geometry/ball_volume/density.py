@@ -1,20 +1,16 @@
-"""√det g^N at many matrices, from log singular values: the density that the chords integrate. Plain
-NumPy, 64 bits.
-"""
-
-from typing import Any
+"""√det g^N at many matrices, from log singular values, in NumPy: the integrand of the chords."""
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..kernel import log_kernel_of
 from .space import Floats, Space
 
 
 def log_density(space: Space, X: Floats, log_det: Floats, theta: Floats) -> Floats:
-    """log of √det g^N at each X (b×m×n) for lines of direction theta (b×p), times the weight p
-    (θ·n)² where ``space.weighted``.
+    """log of √det g^N at each X (b×m×n), for lines of direction theta (b×p).
 
-    Of square X the smallest singular value is taken from ``log_det`` = log|det X|.
+    Where ``space.weighted`` it is times the weight p (θ·n)². Of square X the smallest singular
+    value is taken from ``log_det`` = log|det X|.
     """
     if not (space.induced or space.weighted):
         return _ambient(
@@ -29,15 +25,14 @@ def log_density(space: Space, X: Floats, log_det: Floats, theta: Floats) -> Floa
 
 
 def log_kernel(log_a: Floats, log_b: Floats, nu: float) -> Floats:
-    """`deeplinear.geometry.kernel.log_kernel` in NumPy: 64 bits whatever JAX is set to."""
-    big, z = np.maximum(log_a, log_b), 2 * np.abs(log_a - log_b)
-    safe = np.where(z > 0, z, 1.0)
-    below = -np.expm1(-nu * safe) / nu if nu else safe
-    with np.errstate(divide="ignore"):  # λ_∞(a, 0) = 0
-        return 2 * (1 - nu) * big + np.where(z > 0, np.log(-np.expm1(-safe) / below), 0.0)
+    """The `deeplinear.geometry.kernel.log_kernel` in NumPy: 64 bits whatever JAX is set to."""
+    # λ_∞(a, 0) = 0, of logarithm −∞; 0 · ∞ is computed at ν = 0, and not used
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return log_kernel_of(log_a, log_b, nu, np)
 
 
-def _log_singular_values(space: Space, s: NDArray[Any], log_det: Floats) -> Floats:
+def _log_singular_values(space: Space, s: Floats, log_det: Floats) -> Floats:
+    # not `point.log_singular_values`: the smallest one is better known from the determinant
     log_s = np.log(np.maximum(s, 1e-300))
     if space.square:
         log_s[:, -1] = log_det - log_s[:, :-1].sum(1)
@@ -47,16 +42,18 @@ def _log_singular_values(space: Space, s: NDArray[Any], log_det: Floats) -> Floa
 def _ambient(log_s: Floats, shape: tuple[int, ...], nu: float) -> Floats:
     """−½ Σ log λ over all m·n pairs."""
     total = log_kernel(log_s[:, :, None], log_s[:, None, :], nu).sum((1, 2))
-    missing = abs(shape[-2] - shape[-1])
+    missing = abs(shape[-2] - shape[-1])  # zero singular values that the longer side has more
     if missing:
         total += missing * log_kernel(log_s, np.full(1, -np.inf), nu).sum(1)
     return -0.5 * total
 
 
 def _log_weight(space: Space, U: Floats, s: Floats, Vt: Floats, theta: Floats) -> Floats:
-    """log of p (θ·n)², n the unit normal of the level of det in the solution set, along Σ_i
-    (σ_k/σ_i) u_i v_iᵀ.
+    """log of p (θ·n)², n the unit normal of the level of det in the solution set.
+
+    n is along Σ_i (σ_k/σ_i) u_i v_iᵀ, the gradient of det times a factor that keeps it finite.
     """
+    # no normal where the level has none in the set (its gradient 0): the mean weight 1 instead
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = np.where(s > s[:, -1:], s[:, -1:] / s, 1.0)
         normal = np.tensordot((U * scale[:, None, :]) @ Vt, space.basis, ((1, 2), (1, 2)))
@@ -83,12 +80,14 @@ def _induced(space: Space, U: Floats, log_s: Floats, Vt: Floats) -> Floats:
     )
     with np.errstate(invalid="ignore"):
         log_lam = log_kernel(left[:, :, None], right[:, None, :], space.nu)
+    # κ is the weight 1/λ_1k of the next pair in size; M is then well scaled
     log_big = -log_lam[:, k - 1, k - 1]
     log_kept = -log_lam[:, 0, k - 1] if k > 1 else np.zeros(len(log_s))
     log_lam[:, k - 1, k - 1] = -log_kept
     rows = (C * np.exp(-0.5 * log_lam)[:, None]).reshape(len(C), p, -1)
     M = rows @ np.swapaxes(rows, 1, 2)
     c = C[:, :, k - 1, k - 1] * np.exp(0.5 * log_kept)[:, None]
+    # t leaves [0, 1] by rounding only
     t = np.clip(np.sum(c * np.linalg.solve(M, c[..., None])[..., 0], 1), 0, 1)
     with np.errstate(divide="ignore"):
         return 0.5 * (

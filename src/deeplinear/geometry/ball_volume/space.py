@@ -1,15 +1,16 @@
 """The ball inside the solution set, and whether its volume is finite at all."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import ArrayLike
 from numpy.typing import NDArray
 
 from ...energies import Completion, Sensing
 from ...errors import InputError, SingularOperatorError
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating]  # 64 bits throughout
 
 _ZERO = 1e-10  # singular values below this fraction of the largest are taken for zero
 
@@ -37,36 +38,34 @@ class Space(NamedTuple):
         return np.tensordot(coordinates, self.basis, 1)
 
 
-def free_directions(W: Floats, constraint: Any) -> Floats:
-    """An orthonormal basis of the directions of the solution set, p×m×n; `InputError` if W is not
-    in it.
+def free_directions(W: Floats, constraint: Completion | Sensing | ArrayLike | None) -> Floats:
+    """An orthonormal basis of the directions of the solution set, p×m×n.
+
+    `InputError` if W is not in the set.
     """
     shape = W.shape
     if isinstance(constraint, Sensing):
         A, y = np.asarray(constraint.A, np.float64), np.asarray(constraint.y, np.float64)
-        if A.shape[1:] != shape:
-            raise InputError(f"W must have the shape {A.shape[1:]} of the constraint, got {shape}.")
+        if constraint.shape != shape:
+            raise InputError(
+                f"W must have the shape {constraint.shape} of the constraint, got {shape}."
+            )
         used = np.asarray(constraint.weights) > 0
         rows, y = A.reshape(len(A), -1)[used], y[used]
         _check_on(rows @ W.ravel() - y, np.abs(y).max(initial=0.0))
         _, s, Vt = np.linalg.svd(rows)
         basis = Vt[np.count_nonzero(s > 1e-12 * s.max(initial=0.0)) :].reshape(-1, *shape)
     else:
+        observed, target = np.zeros(shape, bool), W
         if isinstance(constraint, Completion):
-            observed, target = (
-                np.asarray(constraint.observed),
-                np.asarray(constraint.target, np.float64),
-            )
-        else:
-            observed, target = (
-                np.zeros(shape, bool) if constraint is None else np.asarray(constraint),
-                W,
-            )
+            observed = np.asarray(constraint.observed)
+            target = np.asarray(constraint.target, np.float64)
+        elif constraint is not None:
+            observed = np.asarray(constraint)
         if observed.dtype != bool:
             raise InputError(
                 "constraint must be None, a Completion, a Sensing or a boolean mask of observed "
-                "entries, "
-                f"got {type(constraint).__name__} of dtype {observed.dtype}."
+                f"entries, got {type(constraint).__name__} of dtype {observed.dtype}."
             )
         if observed.shape != shape:
             raise InputError(f"constraint must have the shape {shape} of W, got {observed.shape}.")
@@ -83,9 +82,8 @@ def _check_on(residual: Floats, scale: float) -> None:
     worst = np.abs(residual).max(initial=0.0)
     if worst > 1e-3 * scale:
         raise InputError(
-            f"W must fit the observations of the constraint, and misses one by {worst:.3g}: "
-            "give a point of the solution set, or a boolean mask to take W's own entries for the "
-            "data."
+            f"W must fit the observations of the constraint, and misses one by {worst:.3g}: give a "
+            "point of the solution set, or a boolean mask to take W's own entries for the data."
         )
 
 
@@ -94,9 +92,7 @@ def _corank(s: Floats) -> int:
 
 
 def _null_block(space: Space) -> tuple[int, Floats]:
-    """The corank of the centre, and the null block U_⊥ᵀ Z V_⊥ of every free direction Z, flattened
-    (p×D).
-    """
+    """The corank of the centre, and the null blocks U_⊥ᵀ Z V_⊥ of the free directions Z (p×D)."""
     U, s, Vt = np.linalg.svd(space.centre)
     c = _corank(s)
     r = s.size - c
@@ -106,8 +102,9 @@ def _null_block(space: Space) -> tuple[int, Floats]:
 
 
 def check_finite(space: Space) -> None:
-    """Errors for what provably diverges: N = ∞ where rank is lost, or finite N with too few
-    directions that raise the rank.
+    """Errors for a volume that provably diverges.
+
+    At N = ∞ where rank is lost, at finite N where too few directions raise the rank.
     """
     corank, block = _null_block(space)
     if space.nu == 0 and not space.square:
@@ -125,8 +122,7 @@ def check_finite(space: Space) -> None:
     if all(map(_corank, _singular_values(space, near))):
         raise InputError(
             "W must lie in a solution set that reaches full rank, and every point of this one is "
-            "singular, of infinite density: "
-            "use log_stratum_volume to compare its points."
+            "singular, of infinite density: use log_stratum_volume to compare its points."
         )
     if corank == 0 or space.induced:
         return
@@ -135,32 +131,26 @@ def check_finite(space: Space) -> None:
     # The other directions, at a finite step: if they keep the corank, the density is at least
     # const·|x|^{−D(1−ν)} in the q coordinates x that do not, D the size of the block.
     if q < len(block):
-        still = (
-            rng.normal(size=(4, len(block) - q))
-            @ Vt[q:]
-            * (0.3 * space.radius / math.sqrt(len(block)))
-        )
+        step = 0.3 * space.radius / math.sqrt(len(block))
+        still = rng.normal(size=(4, len(block) - q)) @ Vt[q:] * step
         if any(_corank(s) < corank for s in _singular_values(space, still)):
             return
     if q <= block.shape[1] * (1 - space.nu):
         raise InputError(
             f"depth must be below {block.shape[1] / (block.shape[1] - q):.6g} here: W has corank "
-            f"{corank}, only {q} of the free directions "
-            "raise the rank, and the volume diverges."
+            f"{corank}, only {q} of the free directions raise the rank, and the volume diverges."
         )
 
 
 def _singular_values(space: Space, coordinates: Floats) -> Floats:
-    s: Any = np.linalg.svd(space.centre + space.matrices(coordinates), compute_uv=False)
-    return s
+    return np.linalg.svd(space.centre + space.matrices(coordinates), compute_uv=False)
 
 
 def check_full_rank(space: Space, rng: np.random.Generator) -> None:
-    """N = ∞: `SingularOperatorError` if the ball reaches {det = 0}, by conditional gradients on
-    sign(det W) det X.
+    """N = ∞: `SingularOperatorError` if the ball reaches {det = 0}.
 
-    Certain when the radius is below σ_min(W); else a search from 32 starts, and the chords that
-    follow are checked too.
+    By conditional gradients on sign(det W) det X. Certain when the radius is below σ_min(W); else a
+    search from 32 starts, and the chords that follow are checked too.
     """
     if space.radius < np.linalg.svd(space.centre, compute_uv=False)[-1]:
         return
@@ -174,9 +164,8 @@ def check_full_rank(space: Space, rng: np.random.Generator) -> None:
         if (det <= 0).any():
             raise crossing()
         slope = np.einsum("bji,aij->ba", np.linalg.inv(X), space.basis)  # of log det
-        corner = (
-            -space.radius * slope / np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1e-300)
-        )
+        length = np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1e-300)
+        corner = -space.radius * slope / length  # where the linearized log det is least
         trial = x + steps[:, None, None] * (corner - x)
         values = sign * np.linalg.det(space.centre + space.matrices(trial))
         x = trial[values.argmin(0), np.arange(len(x))]
@@ -185,6 +174,6 @@ def check_full_rank(space: Space, rng: np.random.Generator) -> None:
 def crossing() -> SingularOperatorError:
     return SingularOperatorError(
         "radius must be small enough at depth = math.inf for the ball to stay inside full rank, "
-        "and it reaches {det = 0}, where the "
-        "density is not integrable: take a smaller radius, or a finite depth."
+        "and it reaches {det = 0}, where the density is not integrable: take a smaller radius, or "
+        "a finite depth."
     )

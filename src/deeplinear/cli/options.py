@@ -1,0 +1,116 @@
+"""Options that several commands share: their help, and their texts as values."""
+
+import math
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ..errors import DepthError, InputError
+
+Depth = Annotated[
+    str, typer.Option("--depth", help="Real numbers ≥ 1 or inf, comma-separated: the best is kept.")
+]
+Regularization = Annotated[
+    str,
+    typer.Option("--regularization", help="explicit (weight decay) or implicit (early stop)."),
+]
+Strength = Annotated[
+    str,
+    typer.Option(
+        "--strength",
+        help="Weight decay (implicit: part of the energy left), or auto: by held-out entries.",
+    ),
+]
+MaxRank = Annotated[int | None, typer.Option("--max-rank", help="Largest rank to learn.")]
+MaxIter = Annotated[
+    int | None, typer.Option("--max-iter", help="Largest number of sweeps (implicit: steps).")
+]
+ValidationFraction = Annotated[
+    float,
+    typer.Option("--validation-fraction", help="Part of the observed entries that is held out."),
+]
+Seed = Annotated[
+    int, typer.Option("--seed", help="Chooses the held-out entries and every random start.")
+]
+Draws = Annotated[
+    int, typer.Option("--draws", help="Average this many posterior draws; 0: the fit alone.")
+]
+Device = Annotated[str, typer.Option("--device", help="cpu, gpu, or jax (its default devices).")]
+DEVICES = ("cpu", "gpu", "jax")
+Report = Annotated[Path | None, typer.Option("--report", help="Folder for an HTML + PNG report.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors and warnings only.")]
+ListOutput = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="CSV, TSV or Parquet; default: CSV on standard output."),
+]
+
+
+def parse_depths(text: str) -> list[float]:
+    """``"2,3,inf"`` → [2.0, 3.0, inf], each a real number ≥ 1, without repeats."""
+    depths = []
+    for word in text.split(","):
+        try:
+            depth = math.inf if word.strip() == "∞" else float(word)
+        except ValueError:
+            raise DepthError(
+                f"--depth: '{word.strip()}' is not a number; give numbers ≥ 1 or inf, as in "
+                "2,3,inf."
+            ) from None
+        if not depth >= 1:  # also refuses NaN
+            raise DepthError(
+                f"--depth: {word.strip()} is not a depth; give numbers ≥ 1 or inf, as in 2,3,inf."
+            )
+        depths.append(depth)
+    return list(dict.fromkeys(depths))
+
+
+def parse_strength(text: str) -> float | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(
+            f"--strength: '{text}' is not a number; give a positive number or auto."
+        ) from None
+
+
+def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"{option}: '{value}' is none of {', '.join(choices)}; give one of them.")
+
+
+def check_draws(draws: int) -> None:
+    if draws < 0:
+        raise InputError(f"--draws: {draws} is negative; give 0 or more.")
+
+
+def check_checkpoint(checkpoint: Path, source: Path, output: Path | None) -> None:
+    """`InputError` if the checkpoint would replace another file of the call."""
+    for name, other in (("INPUT", source), ("--output", output)):
+        if other is not None and checkpoint.resolve() == other.resolve():
+            raise InputError(f"--checkpoint: '{checkpoint}' is {name} itself; give another name.")
+
+
+def check_report(folder: Path, force: bool) -> None:
+    """`InputError` before any work if a report cannot be written there."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--report: '{folder}' is a file; give a folder.")
+    if (folder / "index.html").exists() and not force:
+        raise InputError(
+            f"--report: '{folder}' holds a report; add --force to replace it, or give another "
+            "folder."
+        )
+    parent = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    if not os.access(parent, os.W_OK):
+        raise InputError(f"--report: cannot write in '{parent}'; give another folder.")
+
+
+def command_line() -> str:
+    """How this process was called, for reports."""
+    return shlex.join(["deeplinear", *sys.argv[1:]])

@@ -1,0 +1,173 @@
+"""Lists of pairs (row id, column id) on the command line, and predictions for them."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..completion.data.ids import Ids
+from ..errors import EmptyLineWarning, InputError
+from ..files.long import column_names, read_long
+
+if TYPE_CHECKING:
+    from ..completion.matrix_completion import DeepMatrixCompletion
+    from ..files.long import Triples
+
+COVERAGE = 0.9  # of the intervals that are listed
+ALL_MISSING = 5_000_000  # entries that are listed without --at
+
+#: Row ids and column ids, one of each per pair; of a matrix positions from 0.
+Pairs = tuple[np.ndarray, np.ndarray]
+
+
+def typed_ids(labels: Sequence[object], ids: Ids, argument: str) -> np.ndarray:
+    """Ids from a file or the command line in the types that the model's ids have.
+
+    Unknown ids stay as they are. Matrices count from 1 on files; `InputError` for what is not a
+    row or column of theirs.
+    """
+    texts = [str(label) for label in labels]
+    if ids.positional:
+        return _positions(texts, ids.size, argument)
+    if ids.labels.dtype == np.int64:
+        numbers = [_integer(text) for text in texts]
+        whole = all(isinstance(number, int) for number in numbers)
+        return np.array(numbers, dtype=np.int64 if whole else object)
+    known = {str(label): label for label in ids.labels.tolist()}
+    return np.fromiter((known.get(text, text) for text in texts), object, len(texts))
+
+
+def _integer(text: str) -> int | str:
+    try:
+        number = int(text)
+    except ValueError:
+        return text
+    return number if str(number) == text and abs(number) < 2**63 else text
+
+
+def _positions(texts: Sequence[str], size: int, argument: str) -> np.ndarray:
+    numbers = [_integer(text) for text in texts]
+    for number in numbers:
+        if not isinstance(number, int):
+            raise InputError(
+                f"{argument}: {number!r} is not a number; for a matrix this must hold row and "
+                "column numbers from 1."
+            )
+        if not 1 <= number <= size:
+            raise InputError(
+                f"{argument}: {number} is not between 1 and {size}, the last row or column of the "
+                "matrix; correct it."
+            )
+    return np.array(numbers, np.int64) - 1
+
+
+def check_pairs(path: Path) -> None:
+    """`InputError` before any work if there is no file that `read_pairs` could read."""
+    with _about_pairs():
+        column_names(path)
+
+
+@contextmanager
+def _about_pairs() -> Iterator[None]:
+    """Errors of the readers name the option --at."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).replace("INPUT:", "--at:", 1)) from None
+
+
+def read_pairs(
+    path: Path,
+    names: Sequence[str],
+    ids: tuple[Ids, Ids],
+    *,
+    places: tuple[str | None, str | None] = (None, None),
+    no_header: bool = False,
+) -> tuple[Pairs, tuple[str, ...]]:
+    """The pairs in the file ``path``, and the names of their columns.
+
+    The two columns called ``names``, or else those at ``places`` (numbers; by default the first
+    two). The first line is a pair with ``no_header``, or if it holds two known ids.
+    """
+    with _about_pairs():
+        return _read_pairs(path, names, ids, places, no_header)
+
+
+def _read_pairs(
+    path: Path,
+    names: Sequence[str],
+    ids: tuple[Ids, Ids],
+    places: tuple[str | None, str | None],
+    no_header: bool,
+) -> tuple[Pairs, tuple[str, ...]]:
+    header = column_names(path)
+    there = [name in header for name in names]
+    text = path.suffix.lower() not in (".parquet", ".pq")
+    if all(there):
+        places, heading = (names[0], names[1]), False
+    elif any(there):
+        raise InputError(
+            f"--at: '{path}' has no column '{names[there.index(False)]}'; name both columns as in "
+            "the data, or neither."
+        )
+    else:
+        first = header[:2]
+        known = len(first) == 2 and all(
+            side.codes(typed_ids([cell], side, "--at"), "--at")[0] >= 0
+            for side, cell in zip(ids, first, strict=True)
+            if not side.positional
+        )
+        heading = text and (no_header or (known and not ids[0].positional))
+    found = read_long(path, *places, pairs=True, no_header=True if heading else None)
+    if found.positional:
+        raise InputError(
+            f"--at: '{path}' must list pairs of ids, not a matrix; give a CSV or Parquet file."
+        )
+    sides = ((found.row_ids, found.rows, ids[0]), (found.col_ids, found.cols, ids[1]))
+    rows, cols = (
+        typed_ids(own.labels.tolist(), side, f"--at: '{path}'")[codes] for own, codes, side in sides
+    )
+    return (rows, cols), found.names
+
+
+def all_missing(data: "Triples") -> Pairs:
+    """The pairs that have no entry; `InputError` if they are too many to list."""
+    m, n = data.shape
+    if m * n - len(data) > ALL_MISSING:
+        raise InputError(
+            f"--at: {m * n - len(data):,} entries are missing, more than the {ALL_MISSING:,} that "
+            "are listed without it; give a file with the pairs that you want."
+        )
+    hidden = np.ones((m, n), dtype=bool)
+    hidden[data.rows, data.cols] = False
+    rows, cols = np.nonzero(hidden)
+    return data.row_ids.labels[rows], data.col_ids.labels[cols]
+
+
+def prediction_columns(
+    estimator: "DeepMatrixCompletion", pairs: Pairs, names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """The list to write: ids, predictions, and the ends of their intervals (or empty cells)."""
+    rows, cols = pairs
+    model = estimator.model_
+    found = estimator.predict(rows, cols)
+    low = high = np.full(len(found), np.nan)
+    if model.seen is None:
+        _warn("The model was saved without its entries, which intervals need")
+    elif not model.calibration.reaches(COVERAGE):
+        held = len(model.calibration.scores)
+        _warn(f"The {held} held-out entries are too few for {COVERAGE:.0%} intervals")
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", EmptyLineWarning)  # `predict` has given it
+            low, high = estimator.interval(rows, cols, coverage=COVERAGE)
+    shift = int(model.row_ids.positional)  # matrices on file count from 1
+    shown = (rows + 1, cols + 1) if shift else (rows, cols)
+    return {names[0]: shown[0], names[1]: shown[1], "prediction": found, "low": low, "high": high}
+
+
+def _warn(reason: str) -> None:
+    warnings.warn(f"{reason}: low and high are left empty.", UserWarning, stacklevel=3)

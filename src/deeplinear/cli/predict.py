@@ -1,0 +1,128 @@
+"""``deeplinear predict`` and ``deeplinear recommend``: lists from a saved model."""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from ..atomic import write_atomically
+from ..errors import InputError
+from .console import gathered_warnings, tidy_exit
+from .options import Force, ListOutput
+
+if TYPE_CHECKING:
+    from ..completion.matrix_completion import DeepMatrixCompletion
+
+Model = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="File from `deeplinear ratings --model`.")
+]
+
+
+def predict(
+    source: Model,
+    at: Annotated[
+        Path, typer.Option("--at", help="File with the pairs of ids (row, column) to predict.")
+    ],
+    output: ListOutput = None,
+    force: Force = False,
+) -> None:
+    """List the predictions of a saved model for chosen pairs of ids, with 90 % intervals.
+
+    Ids without any entry in the fit are predicted from the averages, with one warning.
+    """
+    errors = Console(stderr=True)
+    with tidy_exit(errors), gathered_warnings(errors):
+        _check_output(output, force)
+        from .pairs import prediction_columns, read_pairs
+
+        estimator = load_model(source)
+        ids = estimator.model_.row_ids, estimator.model_.col_ids
+        pairs, names = read_pairs(at, estimator.columns[:2], ids)
+        _write(output, prediction_columns(estimator, pairs, names))
+
+
+def recommend(
+    source: Model,
+    ids: Annotated[str | None, typer.Option(help="Row ids, comma-separated; default: all.")] = None,
+    k: Annotated[int, typer.Option("-k", help="How many for each row.")] = 10,
+    output: ListOutput = None,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Also columns that the row has.")
+    ] = False,
+    force: Force = False,
+) -> None:
+    """List the columns with the highest predictions for each row (films for a user, say).
+
+    Ids without any entry in the fit get what is best for the average row, with one warning.
+    """
+    errors = Console(stderr=True)
+    with tidy_exit(errors), gathered_warnings(errors):
+        _check_output(output, force)
+        from .pairs import typed_ids
+
+        estimator = load_model(source)
+        model = estimator.model_
+        rows = np.arange(model.row_ids.size) if model.row_ids.positional else model.row_ids.labels
+        if ids is not None:
+            rows = typed_ids([word.strip() for word in ids.split(",")], model.row_ids, "--ids")
+            _warn_unknown(rows, model.row_ids.codes(rows, "--ids") < 0)
+        k = min(k, model.col_ids.size)
+        found, scores = estimator.recommend(rows, k, exclude_seen=not include_seen)
+        there = ~np.isnan(scores)  # rows with fewer than k columns left
+        shown_rows, shown = np.repeat(rows, there.sum(axis=1)), found[there]
+        if model.row_ids.positional:  # matrices on file count from 1
+            shown_rows, shown = shown_rows + 1, np.array([x + 1 for x in shown])
+        columns = {
+            "row": shown_rows,
+            "place": np.broadcast_to(np.arange(1, k + 1), found.shape)[there],
+            "column": shown,
+            "prediction": scores[there],
+        }
+        _write(output, columns)
+
+
+def load_model(path: Path) -> "DeepMatrixCompletion":
+    """The saved estimator of long data."""
+    from ..completion.imputer import DeepLinearImputer
+    from ..completion.matrix_completion import DeepMatrixCompletion
+    from ..completion.model import file_format
+
+    if file_format.kind_of(path) == DeepLinearImputer.__name__:
+        raise InputError(
+            f"MODEL: '{path}' is a model of tables, which have no pairs of ids; in Python, "
+            "DeepLinearImputer.load(path).transform(table) completes a table."
+        )
+    return DeepMatrixCompletion.load(path)
+
+
+def _check_output(output: Path | None, force: bool) -> None:
+    from .. import files
+    from ..files.long_output import check_list
+
+    if output is not None:
+        check_list(output, "--output")
+        files.check_free(output, force=force, argument="--output")
+
+
+def _warn_unknown(rows: np.ndarray, unknown: np.ndarray) -> None:
+    if unknown.any():
+        warnings.warn(
+            f"{int(unknown.sum())} of {len(rows)} ids have no entry in the fit, the first is "
+            f"{rows.tolist()[int(np.argmax(unknown))]!r}: they get what is best for the average "
+            "row.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def _write(output: Path | None, columns: dict[str, np.ndarray]) -> None:
+    from ..files.long_output import write_long
+
+    if output is None:
+        sys.stdout.write(write_long(Path("list.csv"), columns).decode())
+    else:
+        write_atomically(output, write_long(output, columns))

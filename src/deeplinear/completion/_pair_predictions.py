@@ -1,0 +1,179 @@
+"""What `DeepMatrixCompletion` answers about pairs of ids once it is fitted."""
+
+import math
+from typing import Any, Literal, Self, overload
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted
+
+from ..errors import InputError
+from ..scores import root_mean_square
+from ._training import CompletionEstimator
+from .data.entries import Data, Entries, is_long_frame, pairs, read_entries
+from .data.ids import IdVector
+from .model.recommend import recommend
+from .posterior.draws import RandomState, draw_entries
+
+Pairs = Any  # a vector of row ids, or with it the column ids: pairs in any form of `Data`
+_LARGEST = 200_000_000  # entries of a dense result
+
+
+class PairPredictions(CompletionEstimator):
+    """Predictions, intervals, draws, recommendations and new rows, by ids."""
+
+    def _pair(self, rows: Pairs, cols: IdVector | None) -> tuple[np.ndarray, np.ndarray]:
+        """Codes of (rows, cols), or of the two columns of ``rows``."""
+        sides = pairs(rows, self.columns, "X") if cols is None else (rows, cols)
+        row_ids, col_ids = ([side] if np.isscalar(side) else side for side in sides)
+        return self.model_.codes(row_ids, col_ids, self.unseen)
+
+    @overload
+    def predict(
+        self, rows: Pairs, cols: IdVector | None = None, *, return_std: Literal[False] = False
+    ) -> np.ndarray: ...
+
+    @overload
+    def predict(
+        self, rows: Pairs, cols: IdVector | None = None, *, return_std: Literal[True]
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def predict(
+        self, rows: Pairs, cols: IdVector | None = None, *, return_std: bool = False
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Predictions at (rows[t], cols[t]) for ids, or at ``rows`` = pairs of ids.
+
+        With ``return_std`` also their deviations: those of a new entry, from the noise and from the
+        uncertainty of the factors (not calibrated: see `interval`).
+        """
+        check_is_fitted(self)
+        row_codes, col_codes = self._pair(rows, cols)
+        values = self._shown(self.model_.predict(row_codes, col_codes), row_codes, col_codes)
+        if not return_std:
+            return values
+        deviation = self.model_.deviation(row_codes, col_codes, self.threads)
+        return values, self._shown(deviation, row_codes, col_codes)
+
+    def predict_std(self, rows: Pairs, cols: IdVector | None = None) -> np.ndarray:
+        """The deviations of `predict` alone."""
+        return self.predict(rows, cols, return_std=True)[1]
+
+    def _shown(self, values: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+        """``values``, with NaN for unknown ids where ``unseen="nan"``."""
+        if self.unseen != "nan":
+            return values
+        return np.where((rows < 0) | (cols < 0), np.nan, values)
+
+    def interval(
+        self, rows: Pairs, cols: IdVector | None = None, *, coverage: float = 0.9
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(low, high) = x̂ ∓ q · deviation, q such that ``coverage`` of held-out entries are in.
+
+        The deviations separate sure predictions from unsure ones, split-conformal calibration makes
+        the coverage right on average for new entries that are like the held-out ones. Without
+        held-out entries q is that of a normal law; where the fit leaves no residual to measure the
+        noise by (a single entry, say), the interval is then NaN, with a warning.
+        """
+        predictions, deviation = self.predict(rows, cols, return_std=True)
+        reach = self._reach(deviation, coverage)
+        return self.model_.clip(predictions - reach), self.model_.clip(predictions + reach)
+
+    def draws(
+        self,
+        n: int,
+        rows: Pairs,
+        cols: IdVector | None = None,
+        *,
+        random_state: RandomState = None,
+    ) -> np.ndarray:
+        """``n`` posterior draws of new entries at the pairs, noise included, (n, len(rows)).
+
+        A chain of ``burn_in`` + n sweeps that starts at the fit; successive draws are a little
+        correlated. ``random_state``: default that of the estimator. Needs the training entries.
+        """
+        check_is_fitted(self)
+        row_codes, col_codes = self._pair(rows, cols)
+        chain = self._chain(n, random_state)
+        return np.stack([draw_entries(sample, row_codes, col_codes, rng) for sample, rng in chain])
+
+    def complete(self) -> np.ndarray:
+        """The whole matrix (m, n): observed entries as given, predictions elsewhere."""
+        check_is_fitted(self)
+        seen = self._entries("complete()")
+        m, n = seen.shape
+        if m * n > _LARGEST:
+            raise InputError(
+                f"complete() would make {m} × {n} numbers: use predict or recommend for those you "
+                "need."
+            )
+        whole = self.model_.block(self.model_.known_rows(np.arange(m)))
+        rows, cols, values = seen.triples()
+        whole[rows, cols] = values
+        return whole
+
+    def fold_in(self, X: Data, y: ArrayLike | None = None) -> Self:
+        """An estimator for new rows, each fitted to its own entries given the columns.
+
+        Nothing is fitted again. Its rows are those of ``X`` (matrices: with the columns of the
+        fit), its columns those of this one; columns that the fit does not know are an error.
+        """
+        check_is_fitted(self)
+        entries = read_entries(X, y, self.columns)
+        known = self.model_.col_ids
+        codes = entries.cols
+        if not known.positional or not entries.col_ids.positional:
+            codes = known.codes(entries.col_ids.labels, "columns")[entries.cols]
+        elif entries.col_ids.size != known.size:
+            raise InputError(
+                f"X must have the {known.size} columns of the fit, got {entries.col_ids.size}."
+            )
+        if (codes < 0).any():
+            first = entries.col_ids.labels.tolist()[entries.cols[codes < 0][0]]
+            raise InputError(
+                f"X has columns that the fit does not know, the first is {first!r}: leave them "
+                "out, or use partial_fit."
+            )
+        seen = self._observe(
+            Entries(entries.rows, codes, entries.values, entries.row_ids, known), None
+        )
+        other = type(self)(**self.get_params())
+        where = {"threads": self.threads, "device": self.device}
+        other.model_ = self.model_.folded(seen, entries.row_ids, **where)
+        for name in ("trials_", "validation_score_", "converged_", "n_iter_"):
+            setattr(other, name, getattr(self, name))
+        other._describe()
+        return other
+
+    def transform(self, X: Data, y: ArrayLike | None = None) -> np.ndarray:
+        """New rows completed (rows, n): ``X`` where observed, `fold_in`'s predictions elsewhere."""
+        return self.fold_in(X, y).complete()
+
+    def recommend(
+        self, ids: IdVector, k: int = 10, *, exclude_seen: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The ``k`` column ids with the highest predictions for each row id, and the predictions.
+
+        Both are (len(ids), k). ``exclude_seen`` leaves out columns that the row has an entry for;
+        where fewer than ``k`` are left, the rest is None and NaN. Rows without entries get the
+        columns that are best for the average row.
+        """
+        check_is_fitted(self)
+        return recommend(self.model_, ids, k, exclude_seen=exclude_seen)
+
+    def score(self, X: Data, y: ArrayLike | None = None) -> float:
+        """−(root-mean-square error) on entries with ids: pairs and values, triples, long frames."""
+        check_is_fitted(self)
+        carries = isinstance(X, tuple | Entries) or is_long_frame(X, self.columns)
+        if y is None and not carries:
+            raise InputError(
+                "X must carry ids for score: give pairs and y, or (rows, cols, values), not a "
+                "matrix."
+            )
+        entries = read_entries(X, y, self.columns)
+        rows, cols = (
+            ids.labels[codes]
+            for ids, codes in ((entries.row_ids, entries.rows), (entries.col_ids, entries.cols))
+        )
+        gaps = self.predict(rows, cols) - entries.values
+        known = ~np.isnan(gaps)
+        return -root_mean_square(gaps[known]) if known.any() else math.nan

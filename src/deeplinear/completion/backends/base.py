@@ -1,0 +1,146 @@
+"""What a completion backend is: the few passes over the observed entries that a fit consists of."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from ..data.observations import Compressed
+from .pairs import at
+
+# The width of the sides is a multiple of this many numbers: compiled inner loops have no remainder.
+LANES = 8
+Blocks = list[tuple[int, int]]
+T = TypeVar("T")
+
+
+def width(rank: int) -> int:
+    """Padded number of columns for ``rank`` components and the two biases."""
+    return -(-(rank + 2) // LANES) * LANES
+
+
+class Pass(NamedTuple):
+    """What a pass over the lines saw before it moved them.
+
+    E = ½ Σ w e², Σ_i z_i (R y)_i and Σ_i z_i² (w y²)_i of every column of the sides.
+    """
+
+    energy: float
+    pull: np.ndarray
+    bend: np.ndarray
+
+
+def total(parts: list[Pass]) -> Pass:
+    """What the passes over several blocks saw together, summed in their order."""
+    energies, pulls, bends = zip(*parts, strict=True)
+    return Pass(
+        sum(energies), np.sum(pulls, axis=0, dtype=float), np.sum(bends, axis=0, dtype=float)
+    )
+
+
+class AbstractBackend(ABC):
+    """Where and how the observed entries are passed over; the rest of a fit is the same code.
+
+    Both sides of the factorization carry their biases, so that a prediction is one dot product:
+
+        row i:  z_i = (p_i, a_i, 1, 0 …),   column j:  y_j = (q_j, 1, b_j, 0 …),
+        prediction:  mean + z_i · y_j = mean + p_i · q_j + a_i + b_j.
+
+    The width is `width` of the rank: padded with zeros. A pass takes ``lines`` (`Compressed`: the
+    entries row by row, or column by column with Z and Y exchanged); the residual of an entry is
+    e = x − mean − z·y, R is the matrix of the w e.
+
+    A new backend derives from this class and implements `solve`, `residual_matmul`, `draw` and
+    `leverage` so that they agree with `deeplinear.completion.backends.dense`, which is the
+    formulas in NumPy. It may keep copies of the entries between calls (``lines`` are never changed)
+    and must return the same numbers whatever the number of threads. `open_backend` chooses.
+    """
+
+    def __init__(self, pool: ThreadPoolExecutor | None = None) -> None:
+        self.pool = pool
+
+    def run(self, blocks: Blocks, call: Callable[[int, int], T]) -> list[T]:
+        """``call(lo, hi)`` for every block of lines; the results in the order of the blocks."""
+        if self.pool is None or len(blocks) < 2:
+            return [call(lo, hi) for lo, hi in blocks]
+        return list(self.pool.map(lambda block: call(*block), blocks))
+
+    @abstractmethod
+    def solve(
+        self,
+        lines: Compressed,
+        Z: np.ndarray,
+        Y: np.ndarray,
+        mean: np.floating,
+        ridge: np.ndarray,
+        extra: np.ndarray,
+        scale: np.ndarray,
+        free: np.ndarray,
+        steps: int,
+    ) -> Pass:
+        """Lower ½ Σ_j w_ij e_ij² + ½ Σ_k (ridge_k scale_i + extra_k) z_ik² over the free z_ik.
+
+        ``steps`` conjugate-gradient steps for every line, in place, with the diagonal as
+        preconditioner. **Shapes**: Z (lines, w), Y (others, w), ridge, extra, free (w,), scale
+        (lines,); free is 1 or 0.
+        """
+
+    @abstractmethod
+    def residual_matmul(
+        self,
+        lines: Compressed,
+        Z: np.ndarray,
+        Y: np.ndarray,
+        X: np.ndarray,
+        mean: np.floating,
+        seed: int,
+    ) -> np.ndarray:
+        """R X, (lines, k) for X (others, k); ``seed`` > 0 gives every residual a random sign.
+
+        The sign is a hash of the entry's position and the seed, the same in both orders of lines.
+        """
+
+    @abstractmethod
+    def draw(
+        self,
+        lines: Compressed,
+        other: np.ndarray,
+        mean: float,
+        precision: float,
+        prior: np.ndarray,
+        pull: np.ndarray,
+        shift: np.ndarray,
+        noise: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray, float]:
+        """Draw (p_i, a_i) of every line from N(A_i⁻¹ c_i, A_i⁻¹), given the others' (q_j, b_j).
+
+        A_i = prior + α Σ_j w_ij y_j y_jᵀ, c_i = pull + shift_i + α Σ_j w_ij y_j (x_ij − μ − b_j),
+        y_j = (q_j, 1), α = ``precision``; ``noise`` holds standard normal numbers. Returns
+        the draws, the conditional means A_i⁻¹ c_i, and Σ w e² at the draws. **Shapes**: other
+        (others, r + 1), prior (r+1, r+1), pull (r+1,), shift (lines or 0, r+1), noise (lines, r+1).
+        """
+
+    @abstractmethod
+    def leverage(
+        self,
+        lines: Compressed,
+        mine: np.ndarray,
+        theirs: np.ndarray,
+        other: np.ndarray,
+        ridge: np.ndarray,
+        scale: np.ndarray,
+        asked: np.ndarray,
+    ) -> np.ndarray:
+        """x_tᵀ A_i⁻¹ x_t for the questions t: i = mine_t, x_t = asked[theirs_t].
+
+        A_i = Σ_{j ∈ Ω_i} w_ij y_j y_jᵀ + diag(ridge_k scale_i) with y_j = other_j; the last column,
+        that of the bias, has no scale.
+        """
+
+    def predict(
+        self, rows: np.ndarray, cols: np.ndarray, Z: np.ndarray, Y: np.ndarray, mean: float
+    ) -> np.ndarray:
+        """mean + z_i · y_j at the pairs (rows_t, cols_t), in the type of Z."""
+        return at(rows, cols, Z, Y, mean)

@@ -1,0 +1,108 @@
+"""Where a running fit stands, and the held-out entries that judge it."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ...errors import InputError
+from ...scores import root_mean_square
+from ..data.observations import Observations, check_indices
+from .checkpoint import Checkpoint
+from .problem import FitProblem, State
+
+Validation = tuple[ArrayLike, ArrayLike, ArrayLike]
+# A fit that is worse than the best one after this many sweeps is given up.
+TRIAL = 3
+
+
+@dataclass(frozen=True)
+class FitState:
+    """A fit on its way: where it is in the schedule, and the best held-out state so far."""
+
+    state: State
+    tau: float
+    phase: int = 0
+    sweeps: int = 0  # in this phase
+    total: int = 0
+    trace: tuple[float, ...] = ()
+    scores: tuple[float, ...] = ()
+    best: State | None = None
+    best_sweep: int = 0
+    best_score: float = math.inf
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        arrays = {f"state_{k}": getattr(self.state, k) for k in ("Z", "Y", "s")}
+        scalars = {
+            k: getattr(self, k)
+            for k in (
+                "tau",
+                "phase",
+                "sweeps",
+                "total",
+                "trace",
+                "scores",
+                "best_sweep",
+                "best_score",
+            )
+        }
+        scalars["mean"] = self.state.mean
+        if self.best is not None:
+            arrays |= {f"best_{k}": getattr(self.best, k) for k in ("Z", "Y", "s")}
+            scalars["best_mean"] = self.best.mean
+        checkpoint.save(arrays, scalars)
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint) -> "FitState | None":
+        found = checkpoint.load()
+        if found is None:
+            return None
+        arrays, scalars = found
+        state = State(arrays["state_Z"], arrays["state_Y"], arrays["state_s"], scalars.pop("mean"))
+        best_mean = scalars.pop("best_mean", None)
+        best = (
+            None
+            if best_mean is None
+            else State(arrays["best_Z"], arrays["best_Y"], arrays["best_s"], best_mean)
+        )
+        scalars = {k: tuple(v) if isinstance(v, list) else v for k, v in scalars.items()}
+        return cls(state, best=best, **scalars)
+
+
+@dataclass(frozen=True)
+class ValidationSplit:
+    """Held-out entries.
+
+    A fit whose error is still above ``limit`` after `TRIAL` sweeps is given up.
+    """
+
+    rows: np.ndarray
+    cols: np.ndarray
+    values: np.ndarray
+    limit: float = math.inf
+
+    @classmethod
+    def check(cls, validation: Validation, observations: Observations) -> "ValidationSplit":
+        """From (rows, cols, values), in the type of ``observations``."""
+        rows, cols, values = (np.asarray(x) for x in validation)
+        if not len(rows) == len(cols) == len(values) or not len(values):
+            raise InputError(
+                f"validation must hold three vectors of one length ≥ 1, got lengths {len(rows)}, "
+                f"{len(cols)}, {len(values)}."
+            )
+        if not np.isfinite(values).all():
+            raise InputError(
+                "validation must hold finite values, got NaN or infinity: leave these entries out."
+            )
+        m, n = observations.shape
+        return cls(
+            check_indices(rows, m, "validation rows"),
+            check_indices(cols, n, "validation cols"),
+            values.astype(observations.dtype),
+        )
+
+    def rmse(self, problem: FitProblem, state: State) -> float:
+        """Root-mean-square error of ``state`` on these entries."""
+        out = problem.backend.predict(self.rows, self.cols, state.Z, state.Y, state.mean)
+        return root_mean_square(out - self.values)

@@ -1,0 +1,151 @@
+"""Times, tolerances, solver and step control of a flow, as diffrax takes them; checked here."""
+
+from typing import TypedDict
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, ArrayLike, PyTree
+
+from ..checks import check_tolerance, is_traced
+from ..energies import Energy
+from ..errors import InputError
+from .coordinates import AbstractCoordinates, State
+
+# States of at most this size are stepped implicitly in the SVD chart (the Jacobian is dense).
+SMALL = 64
+
+
+def is_small(y: PyTree[Array]) -> bool:
+    """Whether a state is small enough for implicit steps."""
+    return sum(x.size for x in jax.tree.leaves(y)) <= SMALL
+
+
+class Wanted(TypedDict):
+    """The arguments of a `diffrax.SubSaveAt`."""
+
+    t0: bool
+    t1: bool
+    ts: Array | None
+    steps: int
+
+
+def saved_times(saveat: dfx.SaveAt | None) -> Wanted:
+    """The times that a SaveAt (checked: without subs) asks for; None: the end alone."""
+    if saveat is None:
+        return {"t0": False, "t1": True, "ts": None, "steps": 0}
+    subs = saveat.subs
+    return {"t0": subs.t0, "t1": subs.t1, "ts": subs.ts, "steps": subs.steps}
+
+
+class FlowOptions(eqx.Module):
+    """Everything that is handed to diffrax. A tolerance that is None is the chart's own."""
+
+    t0: Array
+    t1: Array
+    saveat: dfx.SaveAt | None
+    rtol: float = eqx.field(static=True)
+    atol: float | None
+    solver: dfx.AbstractSolver | None
+    controller: dfx.AbstractStepSizeController | None
+    max_steps: int = eqx.field(static=True)
+    adjoint: dfx.AbstractAdjoint
+
+    def step_control(
+        self, chart: AbstractCoordinates[State], y0: State
+    ) -> dfx.AbstractStepSizeController:
+        if self.controller is not None:
+            return self.controller
+        atol = self.rtol * chart.scale(y0) if self.atol is None else self.atol
+        return dfx.PIDController(rtol=self.rtol, atol=atol)
+
+    def stepper(self, chart: AbstractCoordinates[State], y0: State) -> dfx.AbstractSolver:
+        """The user's solver, or an implicit one where the coordinates say so and it is cheap."""
+        if self.solver is not None:
+            return self.solver
+        if self.rtol < 1e-8:
+            return dfx.Dopri8()
+        if chart.implicit and is_small(y0):
+            return dfx.Kvaerno3() if self.rtol >= 1e-6 else dfx.Kvaerno5()
+        return dfx.Tsit5()
+
+    def wanted(self, last: bool) -> Wanted:
+        """The times that the user's SaveAt asks for, by default the end alone.
+
+        ``last``: whether t1 belongs to them.
+        """
+        wanted = saved_times(self.saveat)
+        wanted["t1"] = wanted["t1"] and last
+        return wanted
+
+
+def make_options(
+    energy: Energy,
+    arrays: tuple[object, ...],
+    dtype: DTypeLike,
+    t0: ArrayLike,
+    t1: ArrayLike,
+    saveat: ArrayLike | dfx.SaveAt | None,
+    rtol: float | None,
+    atol: float | None,
+    solver: dfx.AbstractSolver | None,
+    controller: dfx.AbstractStepSizeController | None,
+    max_steps: int,
+    adjoint: dfx.AbstractAdjoint | None,
+) -> FlowOptions:
+    """The options of a flow, checked.
+
+    ``arrays`` are those that its result might be differentiated in.
+    """
+    if rtol is None:
+        rtol = 1e-6 if dtype == jnp.float64 else 1e-4
+    check_tolerance(rtol, dtype, "rtol")
+    t0, t1 = jnp.asarray(t0, dtype), jnp.asarray(t1, dtype)
+    if not is_traced(t0, t1) and not t1 > t0:
+        raise InputError(f"t1 must be later than t0 = {float(t0):g}, got {float(t1):g}.")
+    if not is_traced(t0) and not jnp.isfinite(t0):
+        raise InputError(f"t0 must be finite, got {float(t0)}.")
+    if atol is not None and not is_traced(atol) and not atol >= 0:
+        raise InputError(f"atol must be ≥ 0, got {atol!r}.")
+    if saveat is not None and not isinstance(saveat, dfx.SaveAt):
+        times = jnp.atleast_1d(jnp.asarray(saveat, dtype))
+        if times.ndim != 1 or times.size == 0:
+            raise InputError(
+                f"saveat must hold at least one time, in one axis, got shape {np.shape(saveat)}."
+            )
+        saveat = dfx.SaveAt(ts=times)
+    if saveat is not None and (not isinstance(saveat.subs, dfx.SubSaveAt) or saveat.dense):
+        raise InputError(
+            "saveat must be times or a diffrax.SaveAt with t0, t1, ts or steps alone: subs and "
+            "dense are not supported."
+        )
+    ts = None if saveat is None else saveat.subs.ts
+    if ts is not None and not is_traced(ts, t0, t1) and not _is_increasing(t0, *ts, t1):
+        raise InputError(
+            f"saveat must hold increasing times between t0 = {float(t0):g} and t1 = {float(t1):g}."
+        )
+    if not isinstance(max_steps, int) or max_steps < 1:
+        raise InputError(f"max_steps must be a positive integer, got {max_steps!r}.")
+    if adjoint is None:
+        # What nobody can differentiate needs no checkpoints, and compiles faster. A plain function
+        # may close over a tracer.
+        plain = isinstance(energy, eqx.Module) and not is_traced(energy, *arrays)
+        adjoint = dfx.ForwardMode() if plain else dfx.RecursiveCheckpointAdjoint()
+    return FlowOptions(
+        t0,
+        t1,
+        saveat,
+        rtol,
+        atol,
+        solver,
+        controller,
+        max_steps,
+        adjoint,
+    )
+
+
+def _is_increasing(*times: ArrayLike) -> bool:
+    return bool(np.all(np.diff(np.asarray(times, float)) >= 0))

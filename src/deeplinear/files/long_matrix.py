@@ -1,0 +1,64 @@
+"""Long data in files of sparse matrices: MatrixMarket ``.mtx`` and SciPy's ``.npz``."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from ..completion.data.entries import Entries
+from ..completion.data.ids import Ids
+from ..errors import InputError
+
+SUFFIXES = (".mtx", ".npz")
+
+
+def is_sparse(path: Path) -> bool:
+    """Whether an ``.npz`` archive holds a sparse matrix, as `scipy.sparse.save_npz` writes it."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {"format", "shape", "data"} <= set(archive.files)
+    except Exception:  # whatever is wrong with the file, the reader of tables reports it
+        return False
+
+
+def read_matrix(path: Path, dtype: DTypeLike) -> Entries:
+    """The stored entries, stored zeros included; rows and columns are known by position."""
+    from scipy import io as scipy_io
+    from scipy import sparse
+
+    market = path.suffix.lower() == ".mtx"
+    try:
+        matrix = scipy_io.mmread(path) if market else sparse.load_npz(path)
+    except Exception as error:  # SciPy raises many sorts for damaged files
+        raise InputError(
+            f"INPUT: '{path}' cannot be read as a sparse matrix ({error}); save it again."
+        ) from None
+    if market and "pattern" in _first_line(path):
+        raise InputError(
+            f"INPUT: '{path}' holds a pattern without values; there is nothing to predict, give a "
+            "matrix of numbers."
+        )
+    if sparse.issparse(matrix):
+        coo = matrix.tocoo()
+        rows, cols, values = coo.row, coo.col, np.asarray(coo.data)
+    else:  # MatrixMarket's dense form stores every entry
+        rows, cols = (index.ravel() for index in np.indices(matrix.shape))
+        values = np.asarray(matrix).ravel()
+    if values.dtype.kind not in "fiub":
+        raise InputError(
+            f"INPUT: '{path}' holds entries of type {values.dtype}; give real numbers."
+        )
+    bad = ~np.isfinite(values)
+    if bad.any():
+        t = int(np.argmax(bad))
+        raise InputError(
+            f"INPUT: '{path}': the entry at row {rows[t] + 1}, column {cols[t] + 1} is not finite; "
+            "drop it."
+        )
+    m, n = matrix.shape
+    return Entries(rows, cols, values.astype(dtype), Ids.positions(m), Ids.positions(n))
+
+
+def _first_line(path: Path) -> str:
+    with path.open(errors="replace") as file:
+        return file.readline().lower()

@@ -1,0 +1,61 @@
+"""Lists of predictions as the bytes of a file: CSV, TSV or Parquet."""
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+
+_TEXT, _FRAME = (".csv", ".tsv"), (".parquet", ".pq")
+
+
+def check_list(path: Path, argument: str) -> None:
+    """`InputError` unless ``path`` has the suffix of a type that `write_long` writes."""
+    if path.suffix.lower() not in _TEXT + _FRAME:
+        raise InputError(
+            f"{argument}: '{path}' must end in .csv, .tsv or .parquet for a list of predictions."
+        )
+
+
+def write_long(path: Path, columns: dict[str, np.ndarray]) -> bytes:
+    """The bytes of a CSV, TSV or Parquet file with these columns."""
+    check_list(path, "--output")
+    suffix = path.suffix.lower()
+    if suffix in _FRAME:
+        return _parquet(path, columns)
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter="\t" if suffix == ".tsv" else ",", lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*(_cells(column) for column in columns.values()), strict=True))
+    return text.getvalue().encode()
+
+
+def _parquet(path: Path, columns: dict[str, np.ndarray]) -> bytes:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise InputError(
+            f"--output: writing Parquet ('{path}') needs pyarrow; run: pip install "
+            "'deeplinear[frames]'."
+        ) from None
+    buffer = io.BytesIO()
+    arrays = {name: pa.array(_one_type(column)) for name, column in columns.items()}
+    pq.write_table(pa.table(arrays), buffer)
+    return buffer.getvalue()
+
+
+def _cells(column: np.ndarray) -> list[object]:
+    """The column with an empty cell for NaN."""
+    if column.dtype.kind != "f" or not np.isnan(column).any():
+        return column.tolist()
+    return ["" if x != x else x for x in column.tolist()]
+
+
+def _one_type(column: np.ndarray) -> list[object]:
+    """The column as a list; where integers stand beside texts, all as texts."""
+    entries = column.tolist()
+    mixed = column.dtype == object and len(set(map(type, entries))) > 1
+    return [str(x) for x in entries] if mixed else entries

@@ -1,0 +1,240 @@
+"""The report for long data: how depth and strength were chosen, the spectrum, and how far off."""
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .. import plots
+from ..labels import depth_label
+from .report import figure_tag, html_page
+from .text import methods
+
+if TYPE_CHECKING:
+    from ..completion.matrix_completion import DeepMatrixCompletion
+    from ..completion.solver.selection import Trial
+
+_SPLITS = 200  # random halves of the held-out entries over which coverage is averaged
+_LEVELS = np.linspace(0.05, 0.95, 19)  # coverages that are asked for
+_TICKS = 8  # strengths that are written along the axis
+_ENOUGH = 40  # held-out entries, so that each half can say something about most levels
+
+Picture = tuple[str, Figure, str]  # name, figure, caption
+
+
+def write_long_report(
+    folder: Path, estimator: "DeepMatrixCompletion", *, name: str, about: str, command: str
+) -> tuple[Path, list[Path]]:
+    """Write ``index.html`` and its PNG pictures into ``folder``; returns the page and the pictures.
+
+    ``about`` describes the data in one sentence.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures, tags = [], []
+    for slug, figure, caption in _pictures(estimator):
+        path = folder / f"{slug}.png"
+        figure.savefig(path, dpi=150)
+        pictures.append(path)
+        tags.append(figure_tag(path.name, caption))
+    section = "\n".join(
+        [
+            f"<h2>{html.escape(name)}</h2>",
+            f"<p>{html.escape(about)}.</p>",
+            f'<p class="lead">{_lead(estimator)}</p>',
+            _table(estimator),
+            *tags,
+        ]
+    )
+    page = folder / "index.html"
+    text = html_page(f"Prediction of {name}", command, [section], _theory(estimator))
+    page.write_text(text, encoding="utf-8")
+    return page, pictures
+
+
+def _pictures(estimator: "DeepMatrixCompletion") -> list[Picture]:
+    found: list[Picture] = []
+    if estimator.trials_:
+        implicit = estimator.regularization == "implicit"
+        caption = "Root-mean-square error on the held-out entries of everything that was tried" + (
+            "." if implicit else ": a line per depth, from strong to weak regularization."
+        )
+        found.append(("validation", validation_figure(estimator.trials_, implicit), caption))
+    sigma = np.asarray(estimator.singular_values_)
+    if len(sigma):
+        caption = "Singular values of the learned matrix (logarithmic scale), without the biases."
+        spectrum = plots.spectra({depth_label(estimator.depth_): sigma})
+        found.append(("spectrum", spectrum, caption))
+    scores = estimator.model_.calibration.scores
+    if len(scores) >= _ENOUGH:
+        found.append(
+            (
+                "calibration",
+                calibration_figure(scores),
+                "Errors of the held-out entries in units of their predicted deviation. Where the "
+                "line of the held-out entries lies left of the dashed one, the deviations are "
+                "too large (cautious); right of it, too small.",
+            )
+        )
+        found.append(
+            (
+                "coverage",
+                coverage_figure(scores),
+                "How often intervals covered held-out entries that had no part in making them: "
+                "calibrated on a random half of the held-out entries and measured on the other "
+                f"half, the mean of {_SPLITS} splits; and intervals of the normal law, from the "
+                "deviations as they are. On the dashed line intervals cover as often as they say.",
+            )
+        )
+    return found
+
+
+def validation_figure(trials: Sequence["Trial"], implicit: bool) -> Figure:
+    """Held-out error against strength, a line per depth; the best is ringed."""
+    best = min(trials, key=lambda trial: trial.validation_rmse)
+    with plots.house_style():
+        figure = plots.new_figure(8.5, 4.6)
+        axis = figure.subplots()
+        for index, depth in enumerate(dict.fromkeys(trial.depth for trial in trials)):
+            own = sorted(
+                (trial for trial in trials if trial.depth == depth), key=lambda t: -t.strength
+            )
+            x, y = [t.strength for t in own], [t.validation_rmse for t in own]
+            axis.plot(x, y, label=depth_label(depth), **plots.line_style(index))
+        place = [best.strength], [best.validation_rmse]
+        ring = {"mfc": "none", "mec": "black", "mew": 1.5, "ls": "none"}
+        axis.plot(*place, "o", ms=14, label="best", **ring)  # type: ignore[arg-type]
+        tried = sorted({trial.strength for trial in trials})
+        if tried[0] > 0:
+            axis.set_xscale("log")
+        if len(tried) <= _TICKS:  # more would overlap
+            axis.set_xticks(tried, [f"{strength:.2g}" for strength in tried])
+            axis.minorticks_off()
+        axis.invert_xaxis()  # as they were tried, from strong to weak
+        where = "part of the initial energy that is left (flow: left to right)"
+        axis.set_xlabel(where if implicit else "strength (in units of the noise)")
+        axis.set_ylabel("held-out RMSE (units of the data)")
+        axis.legend()
+    return figure
+
+
+def calibration_figure(scores: np.ndarray) -> Figure:
+    """Distribution of |error| / deviation beside that of a standard normal variable."""
+    from scipy.stats import halfnorm
+
+    scores = np.sort(scores)
+    x = np.linspace(0.0, max(3.0, float(np.quantile(scores, 0.99))), 300)
+    parts = np.searchsorted(scores, x, side="right") / len(scores)
+    with plots.house_style():
+        figure = plots.new_figure(8.5, 4.6)
+        axis = figure.subplots()
+        axis.plot(x, parts, color=plots.COLOURS[0], lw=2, label="held-out entries")
+        axis.plot(x, halfnorm.cdf(x), color="#555555", lw=1.4, ls="--", label="normal law")
+        axis.set_xlabel("|error| / predicted deviation")
+        axis.set_ylabel("part of the entries below")
+        axis.set_ylim(0, 1.02)
+        axis.legend(loc="lower right")
+    return figure
+
+
+def coverage_figure(scores: np.ndarray) -> Figure:
+    """Measured against nominal coverage, of calibrated intervals and of those of the normal law."""
+    from scipy.stats import norm
+
+    normal = np.array([(scores <= norm.ppf((1 + level) / 2)).mean() for level in _LEVELS])
+    measured, spread = split_coverage(scores, _LEVELS)
+    with plots.house_style():
+        figure = plots.new_figure(6.4, 5.4)
+        axis: Axes = figure.subplots()
+        axis.plot([0, 1], [0, 1], color="#555555", lw=1.4, ls="--", label="as often as they say")
+        colour = plots.COLOURS[0]
+        axis.fill_between(
+            _LEVELS, measured - spread, measured + spread, color=colour, alpha=0.2, lw=0
+        )
+        label = "calibrated (± one deviation of a split)"
+        axis.plot(_LEVELS, measured, label=label, **plots.line_style(0))
+        axis.plot(_LEVELS, normal, label="normal law", **plots.line_style(1))
+        axis.set_xlabel("coverage that was asked for")
+        axis.set_ylabel("part of the held-out entries covered")
+        axis.set_xlim(0, 1)
+        axis.set_ylim(0, 1)
+        axis.set_aspect("equal")
+        axis.legend(loc="upper left")
+    return figure
+
+
+def split_coverage(scores: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, standard deviation) over random halves of the coverage at each of ``levels``.
+
+    The scores are in sorted order, but exchangeable: any half may calibrate, and the other is then
+    a test that had no part in it. NaN where half of the entries is too few for a level.
+    """
+    from ..completion.posterior.conformal import Calibration
+
+    rng = np.random.default_rng(0)
+    found = np.full((_SPLITS, len(levels)), np.nan)
+    for split in found:
+        mixed = rng.permutation(scores)
+        half = Calibration(np.sort(mixed[: len(mixed) // 2]))
+        for k, level in enumerate(levels):
+            if half.reaches(level):
+                split[k] = (mixed[len(mixed) // 2 :] <= half.factor(level)).mean()
+    return found.mean(axis=0), found.std(axis=0)
+
+
+def _lead(estimator: "DeepMatrixCompletion") -> str:
+    best = depth_label(estimator.depth_)
+    text = f"<b>{html.escape(best.capitalize())}</b>"
+    if not estimator.trials_:
+        return f"{text} was fitted to all entries; none was held out."
+    spread = estimator.model_.spread
+    error = estimator.validation_score_
+    text += (
+        f" predicts the held-out entries best: RMSE {error:.4g}, where the entries themselves have "
+        f"the standard deviation {spread:.4g}"
+    )
+    if spread > 0:
+        text += f" ({max(0.0, 1 - (error / spread) ** 2):.0%} of the variance is explained)"
+    rank = f"rank {estimator.rank_}, effective rank {estimator.effective_rank_:.1f}"
+    return f"{text}. Fitted again to all entries it has {rank} and train RMSE " + (
+        f"{estimator.train_score_:.4g}."
+    )
+
+
+def _table(estimator: "DeepMatrixCompletion") -> str:
+    """The best trial of each depth."""
+    if not estimator.trials_:
+        return ""
+    head = ["", "held-out RMSE", "strength", "rank", "sweeps", "strengths tried"]
+    winner = min(estimator.trials_, key=lambda trial: trial.validation_rmse)
+    rows = []
+    for depth in dict.fromkeys(trial.depth for trial in estimator.trials_):
+        own = [trial for trial in estimator.trials_ if trial.depth == depth]
+        best = min(own, key=lambda trial: trial.validation_rmse)
+        cells = [
+            depth_label(depth) + (" ★" if best is winner else ""),
+            f"{best.validation_rmse:.4g}",
+            f"{best.strength:.3g}",
+            f"{best.rank}",
+            f"{best.sweeps}",
+            f"{len(own)}",
+        ]
+        mark = ' class="best"' if best is winner else ""
+        rows.append(f"<tr{mark}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    header = "".join(f"<th>{cell}</th>" for cell in head)
+    note = '<p class="quiet">★ best on the held-out entries; of each depth its best strength.</p>'
+    return f"<table><thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table>{note}"
+
+
+def _theory(estimator: "DeepMatrixCompletion") -> str:
+    intervals = (
+        "<ul><li><b>Deviation</b>: how far a new entry may lie from its prediction, by the noise "
+        "and by what the few entries of its row and column leave open.</li>"
+        "<li><b>Calibrated interval</b>: prediction ± q · deviation, where q is such that the "
+        "interval covers the wanted part of the held-out entries (split-conformal prediction).</li>"
+        "</ul>"
+    )
+    return methods(estimator.regularization) + intervals

@@ -1,0 +1,107 @@
+"""Model files: the layout that the docstring documents, read byte by byte, and round trips."""
+
+import hashlib
+import json
+import math
+
+import numpy as np
+import pytest
+
+from deeplinear.completion.model import file_format
+from deeplinear.errors import InputError
+
+META = {
+    "text": "größe \u2028 \x00",
+    "none": None,
+    "yes": True,
+    "numbers": [1, -2.5, 1e-320, 2**70],
+    "special": [math.inf, -math.inf],
+    "tuple": (1, (2.0, "x"), []),
+    "nested": {"a": {"b": (math.inf,)}},
+}
+ARRAYS = {
+    "matrix": np.arange(6.0).reshape(2, 3),
+    "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+    "big endian": np.arange(3, dtype=">f4"),
+    "strided": np.arange(10, dtype=np.int64)[::3],
+    "empty": np.zeros((0, 4), np.uint32),
+    "flags": np.array([True, False]),
+    "scalar": np.float64(3.5).reshape(()),
+    "special": np.array([np.nan, -0.0, np.inf, 5e-324]),
+}
+
+
+def test_the_layout_is_the_documented_one():
+    data = file_format.pack("Kind", META, ARRAYS)
+    assert data[:8] == bytes.fromhex("89 44 4C 4E 0D 0A 1A 0A")
+    assert int.from_bytes(data[8:12], "little") == 1
+    length = int.from_bytes(data[12:20], "little")
+    header = json.loads(data[20 : 20 + length], parse_constant=pytest.fail)  # no NaN, no Infinity
+    assert header["kind"] == "Kind"
+    assert header["meta"]["special"] == [{"float": "inf"}, {"float": "-inf"}]
+    assert [entry["name"] for entry in header["arrays"]] == list(ARRAYS)
+    at = 20 + length
+    for entry in header["arrays"]:
+        array = ARRAYS[entry["name"]]
+        assert tuple(entry["shape"]) == array.shape
+        size = array.size * array.itemsize
+        found = np.frombuffer(data[at : at + size], entry["dtype"]).reshape(array.shape)
+        assert not entry["dtype"].startswith(">")
+        np.testing.assert_array_equal(found, array)
+        at += size
+    assert data[at:] == hashlib.sha256(data[:at]).digest()
+
+
+def test_what_is_written_is_read(tmp_path):
+    path = tmp_path / "a.dln"
+    file_format.write(path, "Kind", META, ARRAYS)
+    meta, arrays = file_format.unpack(path, "Kind")
+    assert meta == META
+    assert list(arrays) == list(ARRAYS)
+    for name, array in arrays.items():
+        assert array.dtype == ARRAYS[name].dtype.newbyteorder("=")
+        assert array.shape == ARRAYS[name].shape
+        np.testing.assert_array_equal(array, ARRAYS[name])
+        assert np.array_equal(np.signbit(array), np.signbit(ARRAYS[name])) or array.dtype == bool
+        assert array.flags.writeable
+    assert file_format.kind_of(path) == "Kind"
+
+
+def test_nan_survives_in_the_header(tmp_path):
+    file_format.write(tmp_path / "a", "Kind", {"score": math.nan}, {})
+    assert math.isnan(file_format.unpack(tmp_path / "a", "Kind")[0]["score"])
+
+
+@pytest.mark.parametrize(
+    ("meta", "arrays", "message"),
+    [
+        ({"f": print}, {}, "a parameter of the type builtin_function_or_method cannot be saved"),
+        ({"s": {1, 2}}, {}, "a parameter of the type set cannot be saved"),
+        ({}, {"z": np.array([1j])}, "the array z of type complex128 cannot be saved"),
+        ({}, {"o": np.array([object()])}, "the array o of type object cannot be saved"),
+    ],
+)
+def test_what_cannot_be_carried_is_refused_and_nothing_is_written(tmp_path, meta, arrays, message):
+    with pytest.raises(InputError, match=message):
+        file_format.write(tmp_path / "a", "Kind", meta, arrays)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_old_file_stays_whole_where_the_new_one_is_refused(tmp_path):
+    path = tmp_path / "a"
+    file_format.write(path, "Kind", {"x": 1}, {})
+    with pytest.raises(InputError):
+        file_format.write(path, "Kind", {"x": print}, {})
+    assert file_format.unpack(path, "Kind") == ({"x": 1}, {})
+
+
+def test_places_that_cannot_be_written_or_read(tmp_path):
+    with pytest.raises(InputError, match=r"path: '.*none.a' cannot be written \(.*give another"):
+        file_format.write(tmp_path / "none" / "a", "Kind", {}, {})
+    with pytest.raises(InputError, match=r"path: '.*a' cannot be read \(.*check the name"):
+        file_format.unpack(tmp_path / "a", "Kind")
+    for content in (b"", b"\x89DLN", b"a,b\n1,2\n", file_format.SIGNATURE, b"\x89DLN\n\x1a\n" * 9):
+        (tmp_path / "b").write_bytes(content)
+        assert file_format.kind_of(tmp_path / "b") is None
+        with pytest.raises(InputError, match=r"not a deeplinear model file|cut short"):
+            file_format.unpack(tmp_path / "b", "Kind")

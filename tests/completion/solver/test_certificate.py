@@ -1,0 +1,64 @@
+"""The certificate against first-order conditions that are checked densely."""
+
+import math
+
+import numpy as np
+import pytest
+from completion_data import matrix, observe, table
+
+from deeplinear.completion.solver.fit import fit
+
+
+@pytest.mark.parametrize("depth", [1.5, 2, 3, math.inf])
+@pytest.mark.parametrize("power", [0.0, 0.5])
+def test_first_order_conditions_checked_densely(rng, where, depth, power):
+    """∂E/∂W̃ = −R̃ with R̃V = U f'(s), R̃ᵀU = V f'(s), R1 = βa, Rᵀ1 = βb, ΣR = 0; the certificate
+    says the same.
+    """
+    _, mask, X, weights, seen = table(rng, seen=0.6, weighted=True)
+    mask[:, :5] &= rng.random((60, 5)) < 0.3  # lines of different lengths
+    weights = weights * mask
+    seen = observe(X, mask, weights)
+    options = {"weighted_trace_norm": power, "tol": 0, "max_sweeps": 600}
+    found = fit(seen, depth=depth, strength=0.2, **options, **where)
+    R = weights * (X - matrix(found))
+    scaled = R / found.row_scale[:, None] / found.col_scale
+    U, s, Vt = np.linalg.svd(
+        found.row_scale[:, None] * (found.left @ found.right.T) * found.col_scale
+    )
+    r = found.rank
+    U, s, V = U[:, :r], s[:r], Vt[:r].T
+    np.testing.assert_allclose(s, found.spectrum, rtol=1e-8 if depth < 2 else 1e-10)
+    slope = found.penalty.slope(s)
+    size = np.linalg.norm(slope)
+    parts = [scaled @ V - U * slope, scaled.T @ U - V * slope]
+    assert max(np.linalg.norm(part) for part in parts) < 1e-5 * size
+    np.testing.assert_allclose(R.sum(axis=1), found.bias_ridge * found.row_bias, atol=1e-4)
+    np.testing.assert_allclose(R.sum(axis=0), found.bias_ridge * found.col_bias, atol=1e-4)
+    assert abs(R.sum()) < 1e-4
+    assert found.certificate.tangent < 1e-5
+    normal = scaled - U @ (U.T @ scaled)
+    normal = np.linalg.norm(normal - (normal @ V) @ V.T, 2)
+    assert 0.97 * normal - 1e-9 < found.certificate.normal <= normal * (1 + 1e-9) + 1e-9
+    if power:
+        assert np.ptp(found.col_scale) > 0.2
+
+
+def test_sees_a_fit_that_was_broken_off(rng):
+    *_, seen = table(rng)
+    assert fit(seen, max_sweeps=1, strength=0.2).certificate.tangent > 1e-3
+
+
+def test_proves_the_minimum_of_depth_two(rng, where):
+    *_, seen = table(rng, 14, 9)
+    found = fit(seen, depth=2, decay=2.0, tol=0, max_sweeps=3000, **where)
+    assert found.certificate.tangent < 1e-5
+    assert found.certificate.normal <= found.certificate.limit * (1 + 1e-7)
+    assert found.certificate.limit == pytest.approx(2.0)
+
+
+def test_a_cap_that_is_too_small_shows(rng):
+    *_, seen = table(rng, m=30, n=24)
+    found = fit(seen, depth=2, decay=3.0, max_rank=2, tol=1e-12, max_sweeps=2000)
+    assert found.rank == 2
+    assert found.certificate.normal > 1.2 * found.certificate.limit

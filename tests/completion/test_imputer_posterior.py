@@ -1,0 +1,284 @@
+"""Deviations, intervals, draws and averages of the imputer: statistical laws on hidden cells."""
+
+import warnings
+
+import numpy as np
+import pytest
+from completion_tables import noisy_table
+
+import deeplinear as dl
+from deeplinear.completion.posterior.gibbs import draw
+from deeplinear.errors import InputError
+
+UNITS = np.logspace(-6, 6, 30)
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dl.errors.NotConvergedWarning)
+        yield
+
+
+@pytest.fixture(scope="module")
+def large():
+    """300 × 30 with 40 % of the cells missing, in columns of very different units."""
+    return noisy_table(300, 30, seed=1, units=UNITS)
+
+
+@pytest.fixture(scope="module")
+def fitted(large):
+    return dl.DeepLinearImputer(random_state=0).fit(large[0])
+
+
+@pytest.fixture(scope="module")
+def small():
+    X, complete = noisy_table(seed=2)
+    return X, complete, dl.DeepLinearImputer(random_state=0).fit(X)
+
+
+@pytest.fixture(scope="module")
+def drawn(small):
+    X, complete, imputer = small
+    return X, complete, imputer, imputer.draws(400, random_state=1)
+
+
+@pytest.fixture(scope="module")
+def averaged(small):
+    return dl.DeepLinearImputer(n_draws=30, random_state=0).fit(small[0])
+
+
+class TestIntervals:
+    @pytest.mark.parametrize("coverage", [0.5, 0.9])
+    def test_they_cover_the_missing_cells(self, large, fitted, coverage):
+        """3,600 missing cells, 540 held out: √(c(1 − c)(1/3600 + 1/540)) is the standard error."""
+        X, complete = large
+        low, high = fitted.interval(X, coverage=coverage)
+        hole = np.isnan(X)
+        inside = np.mean(((low <= complete) & (complete <= high))[hole])
+        held_out = fitted.validation_mask_.sum()
+        error = np.sqrt(coverage * (1 - coverage) * (1 / hole.sum() + 1 / held_out))
+        assert abs(inside - coverage) < 3 * error
+
+    def test_they_have_the_units_of_their_column(self, large, fitted):
+        X, _ = large
+        plain = dl.DeepLinearImputer(random_state=0).fit(X / UNITS)
+        for end, other in zip(fitted.interval(X), plain.interval(X / UNITS), strict=True):
+            np.testing.assert_allclose(end / UNITS, other, rtol=1e-6, atol=1e-8)
+
+    def test_observed_cells_are_both_ends(self, large, fitted):
+        X, _ = large
+        seen = ~np.isnan(X)
+        for end in fitted.interval(X):
+            np.testing.assert_array_equal(end[seen], X[seen])
+
+    def test_they_surround_the_completed_table_and_grow_with_coverage(self, large, fitted):
+        X, _ = large
+        filled, hole = fitted.transform(X), np.isnan(X)
+        narrow, wide = fitted.interval(X, coverage=0.5), fitted.interval(X, coverage=0.95)
+        np.testing.assert_allclose((narrow[0] + narrow[1]) / 2, filled, rtol=1e-9)
+        assert ((wide[0] < narrow[0]) & (narrow[1] < wide[1]))[hole].all()
+        # x̂ ∓ q · deviation with one q
+        ratio = (wide[1] - wide[0])[hole] / fitted.predict_std(X)[hole]
+        np.testing.assert_allclose(ratio, ratio[0], rtol=1e-9)
+
+    def test_without_held_out_entries_they_are_those_of_the_normal_law(self, small):
+        X, _, _ = small
+        imputer = dl.DeepLinearImputer(3, strength=0.2, validation_fraction=0).fit(X)
+        low, high = imputer.interval(X, coverage=0.95)
+        hole = np.isnan(X)
+        np.testing.assert_allclose(
+            (high - low)[hole], 2 * 1.959964 * imputer.predict_std(X)[hole], rtol=1e-6
+        )
+
+    def test_coverage_is_checked(self, small):
+        X, _, imputer = small
+        with pytest.raises(InputError, match="coverage must lie between 0 and 1, got 90"):
+            imputer.interval(X, coverage=90)
+        with pytest.raises(InputError, match=r"coverage 0.999 needs at least 999 held-out"):
+            imputer.interval(X, coverage=0.999)
+
+
+class TestDeviations:
+    def test_they_have_the_units_of_their_column(self, small):
+        X, _, imputer = small
+        units = np.logspace(-5, 5, 30)
+        other = dl.DeepLinearImputer(random_state=0).fit(X * units)
+        # the stopped fits agree to rounding, which sums in other units change
+        np.testing.assert_allclose(
+            other.predict_std(X * units) / units, imputer.predict_std(X), rtol=1e-6
+        )
+
+    def test_observed_cells_have_none(self, small):
+        X, _, imputer = small
+        deviation = imputer.predict_std(X)
+        assert (deviation[~np.isnan(X)] == 0).all()
+        assert (deviation[np.isnan(X)] > 0).all()
+
+    def test_rows_with_few_entries_are_less_sure(self, small):
+        """The rows of the fit with fewer and fewer of their entries: on average less sure."""
+        X, _, imputer = small
+        order = np.argsort(np.where(np.isnan(X), 2, np.random.default_rng(0).random(X.shape)))
+        rank = np.argsort(order, axis=1)
+        kept = [np.where(rank < k, X, np.nan) for k in (10, 6, 3, 1)]
+        hole = np.isnan(X)
+        means = [imputer.predict_std(rows)[hole].mean() for rows in kept]
+        assert means == sorted(means)
+        assert means[-1] > 1.2 * means[0]
+
+    def test_rows_without_entries_have_the_spread_of_all(self, small):
+        X, _, imputer = small
+        with pytest.warns(dl.errors.EmptyLineWarning):
+            deviation = imputer.predict_std(np.full((1, 30), np.nan))[0]
+        assert (deviation > np.nanmean(imputer.predict_std(X)[np.isnan(X)])).mean() > 0.9
+
+    def test_rows_of_the_fit_folded_in_again_are_as_sure_as_the_fit(self, small):
+        """At a stationary fit rows come out as they are, and their deviations with them."""
+        X, _, _ = small
+        options = {"strength": 0.2, "validation_fraction": 0, "tol": 1e-14, "max_iter": 5000}
+        imputer = dl.DeepLinearImputer(3, **options, random_state=0).fit(X)
+        hole = np.nonzero(np.isnan(X))
+        mine = imputer.model_.deviation(*hole) * imputer._scaler.scale[hole[1]]
+        np.testing.assert_allclose(imputer.predict_std(X)[hole], mine, rtol=1e-4)
+        # and a row's deviations do not depend on the other rows of the call
+        np.testing.assert_allclose(
+            imputer.predict_std(X[7:9]), imputer.predict_std(X)[7:9], rtol=1e-9
+        )
+
+
+class TestDraws:
+    def test_observed_cells_are_kept(self, drawn):
+        X, _, _, tables = drawn
+        assert tables.shape == (400, *X.shape)
+        seen = ~np.isnan(X)
+        for table in tables:
+            # the table of the fit goes through its standardized columns and back
+            np.testing.assert_allclose(table[seen], X[seen], rtol=1e-12)
+
+    @pytest.mark.parametrize("dtype", [np.float64, np.float32])
+    def test_those_of_a_given_table_bit_for_bit(self, small, dtype):
+        X, _, imputer = small
+        X = X.astype(dtype)
+        tables = imputer.draws(2, X, random_state=0)
+        assert tables.dtype == dtype
+        for table in tables:
+            assert table[~np.isnan(X)].tobytes() == X[~np.isnan(X)].tobytes()
+        assert np.isfinite(tables).all()
+
+    def test_their_mean_is_the_average_of_the_posterior(self, drawn):
+        """Another chain's average of conditional means.
+
+        Successive draws are correlated: 400 are worth at least 50 independent ones in each chain.
+        """
+        X, _, imputer, tables = drawn
+        model, hole = imputer.model_, np.isnan(X)
+        chain = list(draw(model.fit, model.seen, 410, seed=77))[10:]
+        means = [
+            s.mean + s.centres[:, :-1] @ s.cols[:, :-1].T + s.centres[:, -1:] + s.cols[:, -1]
+            for s in chain
+        ]
+        average = imputer._scaler.backward(np.mean(means, axis=0))
+        gap = (tables.mean(axis=0) - average)[hole] / (tables.std(axis=0)[hole] * np.sqrt(2 / 50))
+        assert np.sqrt(np.mean(gap**2)) < 1.3
+        assert abs(np.mean(gap)) < 0.3
+
+    def test_their_spread_is_that_of_new_entries(self, drawn):
+        """The local Gaussian posterior around the fit is narrower than the draws, by less than 2.
+
+        Its noise is that of the residuals, which a fit of 1,080 entries by some 400 numbers makes
+        smaller, and each side of the factorization is given the other.
+        """
+        X, _, imputer, tables = drawn
+        hole = np.isnan(X)
+        ratio = tables.std(axis=0)[hole] / imputer.predict_std(X)[hole]
+        assert 1 < np.exp(np.mean(np.log(ratio))) < 2
+        assert np.corrcoef(tables.std(axis=0)[hole], imputer.predict_std(X)[hole])[0, 1] > 0.5
+
+    def test_the_truth_lies_between_their_quantiles(self, drawn):
+        """90 % of 720 missing cells, whose errors share rows and columns: 4 standard errors."""
+        X, complete, _, tables = drawn
+        hole = np.isnan(X)
+        low, high = np.quantile(tables, [0.05, 0.95], axis=0)
+        inside = np.mean(((low <= complete) & (complete <= high))[hole])
+        assert abs(inside - 0.9) < 4 * np.sqrt(0.9 * 0.1 / hole.sum())
+
+    def test_of_new_rows(self, small):
+        X, _, imputer = small
+        new, whole = noisy_table(seed=2)  # the same columns, and rows the fit has seen …
+        hidden = np.random.default_rng(0).random(new.shape) < 0.5
+        new = np.where(hidden, np.nan, new)  # … with fewer of their entries
+        new = new[np.isfinite(new).any(axis=1)]
+        tables = imputer.draws(200, new, random_state=0)
+        assert tables.shape == (200, *new.shape)
+        low, high = np.quantile(tables, [0.05, 0.95], axis=0)
+        hole = np.isnan(new)
+        inside = np.mean(((low <= whole) & (whole <= high))[hole])
+        assert 0.8 < inside < 0.97
+        few = tables.std(axis=0)[hole].mean()
+        assert few > imputer.draws(200, X, random_state=0).std(axis=0)[np.isnan(X)].mean()
+        # one row alone has the same law: means within 5 standard errors
+        alone = imputer.draws(200, new[:1], random_state=5)[:, 0]
+        error = np.sqrt(2 / 50) * tables.std(axis=0)[0]
+        assert (np.abs(alone.mean(axis=0) - tables.mean(axis=0)[0]) <= 5 * error).all()
+
+    def test_reproducible_and_different(self, small):
+        X, _, imputer = small
+        one, two, other = (imputer.draws(3, X, random_state=k) for k in (0, 0, 1))
+        np.testing.assert_array_equal(one, two)
+        assert (one[:, np.isnan(X)] != other[:, np.isnan(X)]).all()
+        assert (one[0] != one[1])[np.isnan(X)].all()
+
+    @pytest.mark.parametrize("n", [0, -1, 2.0, "3", True])
+    def test_their_number_is_an_integer(self, small, n):
+        with pytest.raises(InputError, match="n must be an integer ≥ 1"):
+            small[2].draws(n)
+
+
+class TestAverages:
+    def test_fit_transform_is_the_average_over_the_draws(self, small, averaged):
+        X, hole = small[0], np.isnan(small[0])
+        model = averaged.model_
+        assert model.draws == 30
+        left, right = model.left[:, :-1].astype(float), model.right[:, :-1].astype(float)
+        each = np.einsum("dik,djk->dij", left[..., :-1], right[..., :-1])
+        each += left[..., -1:] + right[:, None, :, -1] + model.means[:, None, None]
+        expected = averaged._scaler.backward(each.mean(axis=0))
+        again = averaged.transform(X)
+        np.testing.assert_allclose(again[hole], expected[hole], rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(again[~hole], X[~hole])
+        together = dl.DeepLinearImputer(n_draws=30, random_state=0).fit_transform(X)
+        np.testing.assert_array_equal(together, again)
+
+    def test_rows_of_the_fit_have_their_conditional_means(self, small, averaged):
+        """Rows solved given each draw's columns are the centres that the chain computed."""
+        X = small[0]
+        folded = averaged._folded(averaged._read(X, reset=False))
+        np.testing.assert_allclose(folded.left[:, :-1], averaged.model_.left[:, :-1], atol=2e-5)
+        np.testing.assert_allclose(
+            averaged.transform(X[4:6]), averaged.transform(X)[4:6], rtol=1e-5
+        )
+
+    def test_they_are_more_accurate(self):
+        ratios = []
+        for seed in range(3):
+            X, complete = noisy_table(80, 40, rank=4, missing=0.7, noise=0.6, seed=seed)
+            hole = np.isnan(X)
+            errors = [
+                np.sqrt(np.mean((imputer.fit_transform(X) - complete)[hole] ** 2))
+                for imputer in (
+                    dl.DeepLinearImputer(random_state=0),
+                    dl.DeepLinearImputer(n_draws=30, random_state=0),
+                )
+            ]
+            ratios.append(errors[1] / errors[0])
+        assert np.mean(ratios) < 0.98
+        assert max(ratios) < 1
+
+    def test_their_intervals_cover(self):
+        X, complete = noisy_table(150, 30, seed=4)
+        imputer = dl.DeepLinearImputer(n_draws=20, random_state=0).fit(X)
+        low, high = imputer.interval(X)
+        hole = np.isnan(X)
+        inside = np.mean(((low <= complete) & (complete <= high))[hole])
+        error = np.sqrt(0.09 * (1 / hole.sum() + 1 / imputer.validation_mask_.sum()))
+        assert abs(inside - 0.9) < 3 * error

@@ -1,0 +1,53 @@
+"""Sparse matrices on file: stored entries, by position."""
+
+import numpy as np
+import pytest
+import scipy.io
+import scipy.sparse as sp
+from long_files import VALUES, entries
+
+from deeplinear.errors import InputError
+from deeplinear.files.long import is_long, read_long
+
+
+class TestMatrices:
+    def test_a_stored_zero_is_an_entry(self, tmp_path):
+        matrix = sp.coo_array((VALUES, ([0, 1, 0, 4], [1, 1, 2, 0])), shape=(5, 3))
+        scipy.io.mmwrite(tmp_path / "a.mtx", matrix)
+        sp.save_npz(tmp_path / "a.npz", matrix.tocsr())
+        for name in ("a.mtx", "a.npz"):
+            found = read_long(tmp_path / name)
+            assert is_long(tmp_path / name)
+            assert found.shape == (5, 3)
+            truth = {(0, 1): 4.0, (1, 1): 3.5, (0, 2): -1.0, (4, 0): 0.0}
+            assert found.positional
+            assert entries(found) == truth
+            assert len(found) == 4
+
+    def test_a_dense_matrix_market_file_is_observed_everywhere(self, tmp_path):
+        scipy.io.mmwrite(tmp_path / "a.mtx", np.array([[0.0, 1.0], [2.0, 3.0]]))
+        assert sorted(read_long(tmp_path / "a.mtx").values) == [0.0, 1.0, 2.0, 3.0]
+
+    def test_other_archives_are_tables(self, tmp_path):
+        np.savez(tmp_path / "a.npz", np.eye(3))
+        assert not is_long(tmp_path / "a.npz")
+        assert not is_long(tmp_path / "a.csv")
+
+    def test_refusals(self, tmp_path):
+        (tmp_path / "a.mtx").write_text(
+            "%%MatrixMarket matrix coordinate pattern general\n2 2 1\n1 1\n"
+        )
+        with pytest.raises(InputError, match="pattern without values"):
+            read_long(tmp_path / "a.mtx")
+        (tmp_path / "b.mtx").write_text(
+            "%%MatrixMarket matrix coordinate real general\n2 2 1\n5 1 1.0\n"
+        )
+        with pytest.raises(InputError, match="cannot be read as a sparse matrix"):
+            read_long(tmp_path / "b.mtx")
+        (tmp_path / "c.mtx").write_text(
+            "%%MatrixMarket matrix coordinate real general\n2 2 2\n1 1 1.0\n2 1 nan\n"
+        )
+        with pytest.raises(InputError, match="row 2, column 1 is not finite"):
+            read_long(tmp_path / "c.mtx")
+        with pytest.raises(InputError, match="has no named columns"):
+            read_long(tmp_path / "c.mtx", "a", "b", "c")

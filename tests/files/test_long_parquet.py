@@ -1,0 +1,140 @@
+"""Long Parquet files: the entries of the file, in bounded memory, and trouble with its row."""
+
+import gzip
+import tracemalloc
+
+import numpy as np
+import pandas as pd
+import pytest
+from long_files import ITEMS, TRUTH, USERS, VALUES, entries, triples
+
+from deeplinear.errors import InputError
+from deeplinear.files import columns
+from deeplinear.files.long import read_long
+
+
+def random_frame(rng, count=3000, users=200, items=90, text=False):
+    places = rng.choice(users * items, count, replace=False)
+    frame = pd.DataFrame(
+        {
+            "x": rng.normal(size=count),
+            "item": places % items - 40,
+            "user": 7 * (places // items) + 3,
+        }
+    )
+    return frame.assign(user="u" + frame.user.astype(str)) if text else frame
+
+
+class TestParquet:
+    def test_text_and_integer_ids(self, tmp_path):
+        path = tmp_path / "a.parquet"
+        pd.DataFrame({"when": 1, "who": USERS, "what": ITEMS, "stars": VALUES}).to_parquet(path)
+        found = read_long(path, "who", "what", "stars")
+        assert entries(found) == TRUTH
+        assert found.col_ids.labels.dtype == np.int64
+
+    def test_batches_and_categories(self, tmp_path, monkeypatch, rng):
+        monkeypatch.setattr(columns, "CHUNK", 4)
+        n = 1000
+        frame = pd.DataFrame(
+            {"u": rng.integers(50, size=n), "i": rng.integers(9, size=n), "x": rng.normal(size=n)}
+        )
+        frame["i"] = frame["i"].astype(str).astype("category")
+        path = tmp_path / "a.parquet"
+        frame.to_parquet(path)
+        rows, cols, values = triples(read_long(path))
+        np.testing.assert_array_equal(rows, frame["u"])
+        assert [str(c) for c in cols] == frame["i"].tolist()
+        np.testing.assert_array_equal(values, frame["x"])
+
+    def test_refusals(self, tmp_path):
+        path = tmp_path / "a.parquet"
+        pd.DataFrame({"u": ["a", None], "i": [1, 2], "x": [1.0, 2.0]}).to_parquet(path)
+        with pytest.raises(InputError, match=r"row 1 \(counted from 0\)"):
+            read_long(path)
+        pd.DataFrame({"u": ["a", "b"], "i": [1, 2], "x": [1.0, np.inf]}).to_parquet(path)
+        with pytest.raises(InputError, match=r"row 1 \(counted from 0\)"):
+            read_long(path)
+        with pytest.raises(InputError, match=r"--values: column 'u' .* not numbers"):
+            read_long(path, "i", "x", "u")
+        path.write_bytes(gzip.compress(b"no parquet"))
+        with pytest.raises(InputError, match="cannot be read as Parquet"):
+            read_long(path)
+
+
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_streamed_is_what_is_there(tmp_path, rng, monkeypatch, text, dtype):
+    monkeypatch.setattr(columns, "CHUNK", 16)  # batches of 256
+    frame, path = random_frame(rng, text=text), tmp_path / "a.parquet"
+    frame.to_parquet(path, row_group_size=700)
+    found = read_long(path, "user", "item", "x", dtype=dtype)
+    observations = found.observations()
+    assert observations.dtype == dtype
+    assert observations.shape == (frame.user.nunique(), frame.item.nunique())
+    rows, cols, values = observations.triples()
+    index = [found.row_ids.labels[rows], found.col_ids.labels[cols]]
+    streamed = pd.Series(values, index).sort_index()
+    whole = frame.set_index(["user", "item"]).x.astype(dtype).sort_index()
+    assert streamed.index.tolist() == whole.index.tolist()
+    np.testing.assert_array_equal(streamed.to_numpy(), whole.to_numpy())
+
+
+def test_memory_is_as_documented(tmp_path, rng, monkeypatch):
+    """In float32 28 bytes per entry at the peak, and no more than the ids and a piece beside them
+    (NumPy's memory is traced).
+    """
+    monkeypatch.setattr(columns, "CHUNK", 256)
+    count, path = 400_000, tmp_path / "a.parquet"
+    random_frame(rng, count, 2000, 1000).to_parquet(path, row_group_size=50_000)
+    read_long(path, "user", "item", "x", dtype=np.float32).observations()  # compiles
+    tracemalloc.start()
+    entries = read_long(path, "user", "item", "x", dtype=np.float32)
+    _, first = tracemalloc.get_traced_memory()
+    found = entries.observations()
+    del entries
+    now, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.nnz == count
+    assert 12 * count < first < 13.5 * count
+    assert 27 * count < peak < 29.5 * count
+    assert now < 17 * count
+
+
+def test_duplicates(tmp_path):
+    path = tmp_path / "a.parquet"
+    pd.DataFrame({"u": [1, 1, 2], "i": [5, 5, 5], "x": [1.0, 3.0, 4.0]}).to_parquet(path)
+    with pytest.raises(
+        InputError,
+        match=(
+            r"a.parquet' must name every entry once, got 1 repetition\(s\), the first of row 1, "
+            r"column 5"
+        ),
+    ):
+        read_long(path).observations(name=f"INPUT: '{path}'")
+    seen = read_long(path).observations(duplicates="mean")
+    assert seen.by_row.values.tolist() == [2.0, 4.0]
+
+
+def test_trouble_is_told(tmp_path, rng, monkeypatch):
+    monkeypatch.setattr(columns, "CHUNK", 16)
+    path = tmp_path / "a.parquet"
+    frame = random_frame(rng)
+    for column, bad in (("x", np.nan), ("x", np.inf), ("user", None)):
+        spoiled = frame.astype({"user": "Int64"})
+        spoiled.loc[1234, column] = bad
+        spoiled.to_parquet(path)
+        with pytest.raises(InputError, match=r"row 1234 \(counted from 0\)"):
+            read_long(path, "user", "item", "x")
+    with pytest.raises(InputError, match="no column 'stars'"):
+        read_long(path, "user", "item", "stars")
+    with pytest.raises(InputError, match="dtype must be float32 or float64, got int64"):
+        read_long(path, dtype=int)
+    frame[:0].to_parquet(path)
+    with pytest.raises(InputError, match="no entries"):
+        read_long(path)
+    path.write_text("nothing")
+    with pytest.raises(InputError, match="cannot be read as Parquet"):
+        read_long(path)
+    with pytest.raises(InputError, match="does not exist"):
+        read_long(tmp_path / "none.parquet")

@@ -1,0 +1,74 @@
+"""The report for long data: what its figures show."""
+
+import numpy as np
+import pytest
+
+import deeplinear as dl
+from deeplinear.report.long_report import (
+    calibration_figure,
+    coverage_figure,
+    split_coverage,
+    validation_figure,
+    write_long_report,
+)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    ratings = dl.datasets.make_ratings(60, 40, 900, seed=5)
+    return dl.DeepMatrixCompletion(depth=(2, 3), max_rank=4, random_state=0).fit(ratings.triples)
+
+
+def test_the_validation_curve_is_that_of_the_trials(fitted):
+    axis = validation_figure(fitted.trials_, False).axes[0]
+    depths = {trial.depth for trial in fitted.trials_}
+    lines = {line.get_label(): line for line in axis.lines}
+    assert set(lines) == {f"depth {depth:g}" for depth in depths} | {"best"}
+    shown = [
+        (x, y)
+        for label, line in lines.items()
+        if label != "best"
+        for x, y in zip(*line.get_data(), strict=True)
+    ]
+    assert sorted(shown) == sorted((t.strength, t.validation_rmse) for t in fitted.trials_)
+    assert lines["best"].get_ydata() == [fitted.validation_score_]
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
+def test_split_intervals_cover_whatever_the_scale_of_the_deviations(rng, scale):
+    """The coverage that conformal calibration promises, also where the deviations are wrong."""
+    scores = np.sort(np.abs(scale * rng.standard_normal(4000)))
+    levels = np.array([0.1, 0.5, 0.9])
+    mean, spread = split_coverage(scores, levels)
+    np.testing.assert_allclose(mean, levels, atol=0.01)
+    assert (spread < 0.03).all()
+    axis = coverage_figure(scores).axes[0]
+    normal = next(line for line in axis.lines if line.get_label() == "normal law")
+    covered = np.interp(0.5, *normal.get_data())
+    assert (covered > 0.55) == (scale < 1)
+    assert (covered < 0.45) == (scale > 1)
+
+
+def test_levels_that_half_of_the_entries_cannot_reach_are_left_out(rng):
+    mean, _ = split_coverage(np.sort(np.abs(rng.standard_normal(10))), np.array([0.5, 0.99]))
+    assert np.isfinite(mean[0])
+    assert np.isnan(mean[1])
+
+
+def test_calibration_is_the_distribution_of_the_scores(rng):
+    scores = np.abs(rng.standard_normal(500))
+    line = calibration_figure(scores).axes[0].lines[0]
+    x, y = line.get_data()
+    np.testing.assert_allclose(y, [(scores <= t).mean() for t in x])
+
+
+def test_without_held_out_entries_there_is_a_page(tmp_path):
+    ratings = dl.datasets.make_ratings(30, 20, 200, seed=5)
+    model = dl.DeepMatrixCompletion(strength=0.3, validation_fraction=0, max_rank=3, random_state=0)
+    page, pictures = write_long_report(
+        tmp_path / "r", model.fit(ratings.triples), name="<a>", about="200 entries", command="c"
+    )
+    assert [path.name for path in pictures] == ["spectrum.png"]
+    text = page.read_text()
+    assert "none was held out" in text
+    assert "&lt;a&gt;" in text
