@@ -131,7 +131,7 @@ def test_a_report(source, tmp_path):
         ([*COLUMNS, "-o", "OUT.csv", "--depth", "0.5"], "--depth: 0.5 is not a depth"),
         ([*COLUMNS, "-o", "OUT.csv", "--implicit-feedback"], "--implicit-feedback: it informs"),
         ([*COLUMNS, "-o", "OUT.csv", "--max-rank", "99"], "max_rank must be at most"),
-        ([*COLUMNS, "-o", "OUT.csv", "--strength", "-1"], "'strength' parameter of Deep"),
+        ([*COLUMNS, "-o", "OUT.csv", "--strength", "-1"], "--strength: -1 is no strength"),
         (["--rows", "who", "-o", "OUT.csv"], "--rows: .* has no column 'who'"),
     ],
 )

@@ -61,10 +61,10 @@ class TestOptions:
             (["--missing", "-1"], "No such option: --missing"),
             (["--no-header"], "No such option: --no-header"),
             (["--labels"], "No such option: --labels"),
-            (["--draws", "-1"], "--draws: -1 is negative"),
+            (["--draws", "-1"], "--draws: -1 is too small; give 0 or more"),
             (["--report", "ratings.csv"], "--report: 'ratings.csv' is a file"),
             (["--checkpoint", "ratings.csv"], "--checkpoint: 'ratings.csv' is INPUT itself"),
-            (["--max-iter", "0"], "--max-iter: 0 sweeps fit nothing"),
+            (["--max-iter", "0"], "--max-iter: 0 is too small; give 1 or more"),
             (
                 ["--validation-fraction", "0", "--depth", "2,3"],
                 "must be positive for a choice of depth or strength",

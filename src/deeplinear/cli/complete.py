@@ -11,7 +11,6 @@ from ..atomic import write_atomically
 from ..errors import InputError
 from .console import Interrupted, Watch, gathered_warnings, progress_bar, summary, tidy_exit
 from .options import (
-    DEVICES,
     Depth,
     Device,
     Draws,
@@ -25,8 +24,7 @@ from .options import (
     Strength,
     ValidationFraction,
     check_checkpoint,
-    check_choice,
-    check_draws,
+    check_fit,
     check_report,
     command_line,
     parse_depths,
@@ -100,8 +98,14 @@ def complete(
             "device": device,
             "random_state": seed,
         }
-        check_draws(draws)
-        check_choice("--device", device, DEVICES)
+        check_fit(
+            regularization=regularization,
+            strength=options["strength"],
+            max_rank=max_rank,
+            max_iter=max_iter,
+            draws=draws,
+            device=device,
+        )
         if len(depths) > 1 and not validation_fraction > 0:
             raise InputError(
                 "--validation-fraction: 0 leaves nothing to compare depths on; give one --depth."

@@ -85,9 +85,34 @@ def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
         raise InputError(f"{option}: '{value}' is none of {', '.join(choices)}; give one of them.")
 
 
-def check_draws(draws: int) -> None:
-    if draws < 0:
-        raise InputError(f"--draws: {draws} is negative; give 0 or more.")
+def check_fit(
+    *,
+    regularization: str,
+    strength: float | str,
+    max_rank: int | None,
+    max_iter: int | None,
+    draws: int,
+    device: str,
+) -> None:
+    """`InputError` that names the option, for what no fit takes."""
+    check_choice("--regularization", regularization, ("explicit", "implicit"))
+    check_choice("--device", device, DEVICES)
+    for option, value, least in (
+        ("--max-rank", max_rank, 1),
+        ("--max-iter", max_iter, 1),
+        ("--draws", draws, 0),
+    ):
+        if value is not None and value < least:
+            raise InputError(f"{option}: {value} is too small; give {least} or more.")
+    if isinstance(strength, str):
+        return
+    if regularization == "implicit" and not 0 < strength < 1:
+        raise InputError(
+            "--strength: of the implicit flow the part of the energy where it stops, between 0 and "
+            "1."
+        )
+    if not 0 <= strength < math.inf:
+        raise InputError(f"--strength: {strength:g} is no strength; give a number ≥ 0, or auto.")
 
 
 def check_checkpoint(checkpoint: Path, source: Path, output: Path | None) -> None:

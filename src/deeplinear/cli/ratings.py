@@ -13,7 +13,6 @@ from ..errors import InputError
 from ..labels import depth_label
 from .console import BarFollower, gathered_warnings, progress_bar, tidy_exit
 from .options import (
-    DEVICES,
     Depth,
     Device,
     Draws,
@@ -28,7 +27,7 @@ from .options import (
     ValidationFraction,
     check_checkpoint,
     check_choice,
-    check_draws,
+    check_fit,
     check_report,
     command_line,
     parse_depths,
@@ -175,19 +174,17 @@ def _parameters(
     seed: int,
 ) -> dict[str, object]:
     """The options as parameters of the estimator: the only place that knows their names there."""
-    if max_iter is not None and max_iter < 1:
-        raise InputError(f"--max-iter: {max_iter} sweeps fit nothing; give at least 1.")
-    check_draws(draws)
+    check_fit(
+        regularization=regularization,
+        strength=strength,
+        max_rank=max_rank,
+        max_iter=max_iter,
+        draws=draws,
+        device=device,
+    )
+    check_choice("--duplicates", duplicates, ("error", "mean", "last"))
     if implicit_feedback and not draws:
         raise InputError("--implicit-feedback: it informs posterior draws; add --draws 20, say.")
-    check_choice("--regularization", regularization, ("explicit", "implicit"))
-    check_choice("--duplicates", duplicates, ("error", "mean", "last"))
-    check_choice("--device", device, DEVICES)
-    if regularization == "implicit" and not isinstance(strength, str) and not 0 < strength < 1:
-        raise InputError(
-            "--strength: of the implicit flow the part of the energy where it stops, between 0 and "
-            "1."
-        )
     return {
         "depth": depths[0] if len(depths) == 1 else tuple(depths),
         "regularization": regularization,
