@@ -3,7 +3,7 @@
 import numpy as np
 
 # Multiplications from which on it pays to load the compiler.
-COMPILED_FROM = 30_000_000
+COMPILED_FROM = 4_000_000
 _CHUNK = 1 << 16
 # Of a matrix of at most this many cells all are computed, when a tenth of them is asked for.
 _CELLS = 1 << 24

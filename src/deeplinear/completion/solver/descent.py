@@ -23,9 +23,17 @@ from .sweep import sweep
 Callback = Callable[[LowRankFit], bool | None]
 
 
-def begin(problem: FitProblem, options: FitOptions, start: LowRankFit | None) -> FitState:
-    """The first state: that of ``start``, enlarged; the biases alone below depth 2; or spectral."""
-    bias_only = additive(problem)
+def begin(
+    problem: FitProblem,
+    options: FitOptions,
+    start: LowRankFit | None,
+    bias_only: State | None = None,
+) -> FitState:
+    """The first state: that of ``start``, enlarged; the biases alone below depth 2; or spectral.
+
+    ``bias_only`` is `additive` of the problem, if it is known already.
+    """
+    bias_only = additive(problem) if bias_only is None else bias_only
     tau = noise_scale(problem, bias_only, options.seed)
     if start is not None:
         state = add_significant_components(problem, options, tau, enlarge(start, problem))
@@ -157,20 +165,23 @@ def finish(
     status: Status,
     certified: bool = True,
 ) -> LowRankFit:
-    """The result: the best held-out iterate, or the last one with its certificate."""
+    """The result: the best held-out iterate, or the last one.
+
+    If it is to be ``certified``, with its certificate, or its implied ridge measured.
+    """
     early = at.best is not None and at.best_sweep < at.sweeps and options.patience < math.inf
     seen = look(problem, at.state)
     trace = (*at.trace, objective_of(problem, penalty, at.state, seen))
-    chosen = at
     if early and at.best is not None:
         chosen = replace(at, state=at.best, sweeps=at.best_sweep)
-        seen = look(problem, at.best)
-    ridge = implied_ridge(problem, chosen.state, seen)
-    result = _result(problem, options, penalty, chosen, ridge)
-    result = replace(result, objective=trace, status=status)
-    if certified and not early:
-        return replace(result, certificate=certify(problem, penalty, at.state))
-    return result
+        result = _result(problem, options, penalty, chosen)
+        result = result.with_implied_ridge(problem) if certified else result
+    else:
+        ridge = implied_ridge(problem, at.state, seen)
+        result = _result(problem, options, penalty, at, ridge)
+        if certified:
+            result = replace(result, certificate=certify(problem, penalty, at.state))
+    return replace(result, objective=trace, status=status)
 
 
 def _result(

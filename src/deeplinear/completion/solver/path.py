@@ -75,7 +75,8 @@ def path(
     ``patience`` strengths without a better held-out error. A fit is given up when its error is
     0.5 % above the best after three sweeps, unless the path is ``thorough``. Without
     ``early_stopping`` every fit goes on to its ``tol``, and is scored there. Biases, τ and the
-    first singular triples are computed once; the fits come without certificate. ``callback`` gets
+    first singular triples are computed once; the fits come without certificate, and the best one
+    alone with its implied ridge. ``callback`` gets
     every fit and ends the path by returning True; ``options`` are the fields of `FitOptions`.
 
     **Raises** `InputError` without ``validation`` = (rows, cols, values).
@@ -193,8 +194,9 @@ class _Walk:
 
     def down(self, depths: list[float], callback: Callback | None) -> PathResult:
         flat = self.records[2.0]
-        base = begin(self.problem, flat[0], None)
-        self.bias_only = self.held_out.rmse(self.problem, additive(self.problem))
+        bias_only = additive(self.problem)
+        self.bias_only = self.held_out.rmse(self.problem, bias_only)
+        base = begin(self.problem, flat[0], None, bias_only)
         for step, flat_options in enumerate(flat):
             base = _backbone(self.problem, flat_options, base, grown=step > 0)
             for depth in [d for d in depths if self.stale.get(d, 0) < self.patience]:
@@ -227,7 +229,10 @@ class _Walk:
         return result
 
     def _result(self) -> PathResult:
-        return PathResult(tuple(self.fits), tuple(map(held_out_error, self.fits)))
+        result = PathResult(tuple(self.fits), tuple(map(held_out_error, self.fits)))
+        best = result.scores.index(min(result.scores))
+        self.fits[best] = result.best.with_implied_ridge(self.problem)  # new rows will need it
+        return replace(result, fits=tuple(self.fits))
 
 
 def held_out_error(fit: LowRankFit) -> float:

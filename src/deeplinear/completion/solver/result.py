@@ -16,7 +16,7 @@ from ..backends.pairs import at
 from ..data.observations import Observations, check_indices
 from ..linalg import thin_svd
 from ..penalty import Certificate, Penalty
-from .problem import FitProblem, State, assemble, solve_lines
+from .problem import FitProblem, State, assemble, look, solve_lines
 
 # The least implied ridge, in units of density times the singular value.
 LEAST_RIDGE = 1e-6
@@ -161,6 +161,11 @@ class LowRankFit:
             col_scale=self.row_scale,
             mean_counts=self.mean_counts[::-1],
         )
+
+    def with_implied_ridge(self, problem: FitProblem) -> "LowRankFit":
+        """The same fit to ``problem``, with the `implied_ridge` measured by one pass."""
+        state = self.state()
+        return replace(self, ridge=implied_ridge(problem, state, look(problem, state)))
 
     def matrix(self) -> np.ndarray:
         """W + mean + row_bias 1ᵀ + 1 col_biasᵀ, (m, n)."""
