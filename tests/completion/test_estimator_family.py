@@ -324,3 +324,19 @@ class TestParameters:
             model = estimator(**options).fit(table)
         assert not model.converged_
         assert model.status_ == Status.max_steps
+
+
+@pytest.mark.parametrize("kind", [dl.DeepLinearImputer, dl.DeepMatrixCompletion])
+def test_an_interrupted_refit_leaves_the_fit_before(rng, kind):
+    X = rng.normal(size=(20, 2)) @ rng.normal(size=(2, 15))
+    X[rng.random(X.shape) < 0.4] = np.nan
+    estimator = kind(2, random_state=0).fit(X)
+    before = estimator.transform(X)
+
+    def stop(progress):
+        raise KeyboardInterrupt
+
+    estimator.set_params(callback=stop)
+    with pytest.raises(KeyboardInterrupt):
+        estimator.fit(1000 * X[:, :10] + 5)
+    np.testing.assert_array_equal(estimator.transform(X), before)

@@ -4,6 +4,7 @@ import math
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
@@ -51,6 +52,18 @@ _STRENGTH_WITHOUT_HOLDOUT = 0.125
 
 class FitWarning(NotConvergedWarning, ConvergenceWarning):
     """A fit ended before it converged; of the library's kind and of scikit-learn's."""
+
+
+@contextmanager
+def whole_or_not_at_all(estimator: "CompletionEstimator") -> Iterator[None]:
+    """If the block ends by an exception, the estimator is left as it was before: no mixture."""
+    before = dict(estimator.__dict__)
+    try:
+        yield
+    except BaseException:
+        estimator.__dict__.clear()
+        estimator.__dict__.update(before)
+        raise
 
 
 class CompletionEstimator(CompletionParameters):

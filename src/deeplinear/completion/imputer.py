@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import MissingValues
 from ..errors import InputError
 from ..scores import root_mean_square
 from ._table_predictions import Table, TablePredictions, cell_weights
-from ._training import CompletionEstimator
+from ._training import CompletionEstimator, whole_or_not_at_all
 from .data.ids import Ids
 from .data.observations import Observations
 from .data.table import ColumnScaler
@@ -202,32 +202,33 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, TablePredictions
         ``sample_weight`` ≥ 0, one per row or one per cell: the precisions 1/variance of the
         entries, up to a common factor. Entries of weight 0 are not learned from.
         """
-        self._check()
-        table = self._read(X, reset=True)
-        if not table.observed.any():
-            raise InputError(
-                "X has no observed entry: give it at least one value that is not missing."
-            )
-        raw = table.entries(cell_weights(sample_weight, table.values.shape))
-        if not raw.nnz:
-            raise InputError("sample_weight must be positive for an observed entry, got zeros.")
-        raw = raw.rescaled() if raw.by_row.weights.size else raw
-        self._empty = raw.by_col.counts == 0
-        if self._empty.any():
-            self._warn_empty("column", self._empty)
-        self._table = table  # for callbacks, while the fit runs
-        m, n = raw.shape
-        try:
-            held_out = self._learn(raw, (Ids.positions(m), Ids.positions(n)))
-        finally:
-            del self._table
-        self.validation_mask_ = np.zeros(raw.shape, bool)
-        self.validation_mask_[held_out] = True
-        if not np.isfinite(self.train_score_):
-            raise InputError(
-                "X has values beyond what float64 can square: rescale its columns, or leave "
-                "scale=True."
-            )
+        with whole_or_not_at_all(self):
+            self._check()
+            table = self._read(X, reset=True)
+            if not table.observed.any():
+                raise InputError(
+                    "X has no observed entry: give it at least one value that is not missing."
+                )
+            raw = table.entries(cell_weights(sample_weight, table.values.shape))
+            if not raw.nnz:
+                raise InputError("sample_weight must be positive for an observed entry, got zeros.")
+            raw = raw.rescaled() if raw.by_row.weights.size else raw
+            self._empty = raw.by_col.counts == 0
+            if self._empty.any():
+                self._warn_empty("column", self._empty)
+            self._table = table  # for callbacks, while the fit runs
+            m, n = raw.shape
+            try:
+                held_out = self._learn(raw, (Ids.positions(m), Ids.positions(n)))
+            finally:
+                del self._table
+            self.validation_mask_ = np.zeros(raw.shape, bool)
+            self.validation_mask_[held_out] = True
+            if not np.isfinite(self.train_score_):
+                raise InputError(
+                    "X has values beyond what float64 can square: rescale its columns, or leave "
+                    "scale=True."
+                )
         return self
 
     # What `CompletionEstimator` asks for

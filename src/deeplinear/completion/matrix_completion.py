@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import StrOptions
 
 from ..errors import InputError
 from ._pair_predictions import PairPredictions
-from ._training import CompletionEstimator
+from ._training import CompletionEstimator, whole_or_not_at_all
 from .data.entries import Data, Entries, check_size, numbers, read_entries
 from .data.observations import Observations
 from .data.weights import entry_weights
@@ -224,10 +224,11 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         are divided by their mean); one per entry in the order of the entries, or for a dense array
         one per row or one per cell. Entries of weight 0 are left out.
         """
-        self._check()
-        entries = read_entries(X, y, self.columns)
-        weights = entry_weights(sample_weight, entries)
-        self._learn(self._observe(entries, weights), (entries.row_ids, entries.col_ids))
+        with whole_or_not_at_all(self):
+            self._check()
+            entries = read_entries(X, y, self.columns)
+            weights = entry_weights(sample_weight, entries)
+            self._learn(self._observe(entries, weights), (entries.row_ids, entries.col_ids))
         return self
 
     def partial_fit(self, X: Data, y: ArrayLike | None = None) -> Self:
@@ -243,36 +244,44 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         """
         if not hasattr(self, "model_"):
             return self.fit(X, y)
-        self._check()
-        if self._is_implicit != self.model_.fit.flowed:
-            raise InputError(
-                "regularization must be that of the fit for partial_fit: set it back, or fit again."
-            )
-        if self.model_.columns is not None:
-            raise InputError(
-                "partial_fit needs the estimator that was fitted, got one of folded rows: call it "
-                "on the fitted one, whose columns move too, or fold all entries of the rows in."
-            )
-        old = self._entries("partial_fit")
-        new = read_entries(X, y, self.columns, (self.model_.row_ids, self.model_.col_ids))
-        seen = self._observe(*_joined(old, new))
-        ids, where = (new.row_ids, new.col_ids), {"threads": self.threads, "device": self.device}
-        if self._is_implicit:
-            self._owed += len(new) / seen.nnz
-            if self._owed > _RENEWED:
-                self._learn(seen, ids)
-                return self
-            fit = fold_in_new_lines(seen, self.model_.fit, new.rows, new.cols, **where)
-        else:
-            rounds = max(self.n_iter_, _SWEEPS)
-            self._owed += rounds * len(new) / seen.nnz
-            sweeps = int(self._owed)
-            self._owed -= sweeps
-            how = {"rounds": rounds, "sweeps": sweeps, "max_rank": self._options(seen)["max_rank"]}
-            how = for_depth(how, self.model_.fit.depth)
-            fit = update(seen, self.model_.fit, new.rows, new.cols, **how, **where)
-        seed = int(check_random_state(self.random_state).randint(2**31))
-        self._publish(fit, seen, ids, self.model_.calibration, seed)
+        with whole_or_not_at_all(self):
+            self._check()
+            if self._is_implicit != self.model_.fit.flowed:
+                raise InputError(
+                    "regularization must be that of the fit for partial_fit: set it back, or fit "
+                    "again."
+                )
+            if self.model_.columns is not None:
+                raise InputError(
+                    "partial_fit needs the estimator that was fitted, got one of folded rows: call "
+                    "it on the fitted one, whose columns move too, or fold all entries of the rows "
+                    "in."
+                )
+            old = self._entries("partial_fit")
+            new = read_entries(X, y, self.columns, (self.model_.row_ids, self.model_.col_ids))
+            seen = self._observe(*_joined(old, new))
+            ids = (new.row_ids, new.col_ids)
+            where = {"threads": self.threads, "device": self.device}
+            if self._is_implicit:
+                self._owed += len(new) / seen.nnz
+                if self._owed > _RENEWED:
+                    self._learn(seen, ids)
+                    return self
+                fit = fold_in_new_lines(seen, self.model_.fit, new.rows, new.cols, **where)
+            else:
+                rounds = max(self.n_iter_, _SWEEPS)
+                self._owed += rounds * len(new) / seen.nnz
+                sweeps = int(self._owed)
+                self._owed -= sweeps
+                how = {
+                    "rounds": rounds,
+                    "sweeps": sweeps,
+                    "max_rank": self._options(seen)["max_rank"],
+                }
+                how = for_depth(how, self.model_.fit.depth)
+                fit = update(seen, self.model_.fit, new.rows, new.cols, **how, **where)
+            seed = int(check_random_state(self.random_state).randint(2**31))
+            self._publish(fit, seen, ids, self.model_.calibration, seed)
         return self
 
     # What `CompletionEstimator` asks for
