@@ -1,7 +1,5 @@
 """`deeplinear ratings`: few entries, options that do not apply, entries that come again."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,26 +8,7 @@ from command_line import COLUMNS, FIXED, QUICK, one_line, run
 import deeplinear as dl
 from deeplinear.errors import InputError
 
-
-@pytest.fixture(autouse=True)
-def _quiet():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dl.errors.NotConvergedWarning)
-        yield
-
-
-@pytest.fixture(scope="module")
-def ratings():
-    return dl.datasets.make_ratings(30, 20, 300, seed=3)
-
-
-@pytest.fixture
-def source(ratings, tmp_path):
-    path = tmp_path / "ratings.csv"
-    pd.DataFrame({"user": ratings.users, "item": ratings.items, "rating": ratings.values}).to_csv(
-        path, index=False
-    )
-    return path
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 class TestFew:
