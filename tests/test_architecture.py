@@ -107,7 +107,10 @@ TREE = {
     "completion/posterior": [["implicit_feedback", "laplace", "conformal"], ["gibbs"], ["draws"]],
     "completion/model": [["predictor", "file_format"], ["recommend", "serialize"]],
     "files": [
-        ["table", "numbers", "columns", "long_output"],
+        ["numbers", "opening"],
+        ["markers"],
+        ["dialect"],
+        ["table", "columns", "long_output"],
         ["arrays", "frames", "images", "text", "long_text", "long_parquet", "long_matrix"],
         ["long"],
     ],

@@ -1,41 +1,203 @@
 """What counts as a number in a text file: the same for tables and for long data."""
 
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
 
+from ..errors import InputError
 
-def parse_number(text: str) -> float:
-    """``text`` as a float; ValueError for anything else, also for what only Python reads so.
+# A mark of thousands that is a blank stands for all of these.
+BLANKS = " \u00a0\u202f\u2009"
+_MINUS = "\u2212"  # as statistics offices typeset it
 
-    Python takes 1_000 and digits of all scripts; other programs that read the file do not.
 
-    >>> parse_number(" -2.5e3 ")
-    -2500.0
+@dataclass(frozen=True)
+class NumberFormat:
+    """How numbers are written: the decimal mark, and what stands between groups of three digits.
+
+    A sign of percent may follow: "12 %" is 12. Both signs of minus are read.
+
+    >>> NumberFormat(",", ".").parse("-1.234,5")
+    -1234.5
     """
-    if "_" in text or not text.isascii():
-        raise ValueError(text)
-    return float(text)
+
+    decimal: str = "."
+    thousands: str = ""
+
+    def __post_init__(self) -> None:
+        if self.decimal not in (".", ","):
+            raise InputError(f"--decimal: '{self.decimal}' is no decimal mark; give '.' or ','.")
+        if self.thousands and self.thousands not in (",", ".", "'", "’", " "):
+            raise InputError(
+                f"--thousands: '{self.thousands}' is no mark of thousands; give ',', '.', \"'\" or "
+                "' '."
+            )
+        if self.decimal == self.thousands:
+            raise InputError(
+                f"--thousands: '{self.thousands}' is the decimal mark already; give another one, "
+                "or --decimal too."
+            )
+
+    def parse(self, text: str) -> float:
+        """``text`` as a float; ValueError for anything else, also for what only Python reads so.
+
+        Python takes 1_000 and digits of all scripts; other programs that read the file do not.
+        """
+        text = text.strip()
+        if text.endswith("%"):
+            text = text[:-1].rstrip()
+        if text.startswith(_MINUS):
+            text = "-" + text[1:]
+        if self.thousands and self._grouped.fullmatch(text):
+            text = self._marks.sub("", text)
+        if self.decimal == ",":
+            if "." in text:
+                raise ValueError(text)
+            text = text.replace(",", ".")
+        if "_" in text or not text.isascii():
+            raise ValueError(text)
+        return float(text)
+
+    def parse_all(self, texts: Sequence[str]) -> np.ndarray:
+        """`parse` of each; ValueError if one fails."""
+        joined = "".join(texts)  # one look at all is faster than one at each
+        if self == PLAIN and "_" not in joined and "%" not in joined and joined.isascii():
+            return np.fromiter(map(float, texts), float, len(texts))
+        return np.fromiter(map(self.parse, texts), float, len(texts))
+
+    def reads(self, text: str) -> bool:
+        """Whether ``text`` is a number."""
+        try:
+            self.parse(text)
+        except ValueError:
+            return False
+        return True
+
+    def write(self, number: float) -> str:
+        """Ten digits: more than any completion is worth, and the file stays readable."""
+        return format(number, ".10g").replace(".", self.decimal)
+
+    @cached_property
+    def _marks(self) -> re.Pattern[str]:
+        return re.compile(f"[{BLANKS}]" if self.thousands == " " else re.escape(self.thousands))
+
+    @cached_property
+    def _grouped(self) -> re.Pattern[str]:
+        mark, decimal = self._marks.pattern, re.escape(self.decimal)
+        return re.compile(rf"[+-]?\d{{1,3}}(?:{mark}\d{{3}})+(?:{decimal}\d*)?")
 
 
-def parse_numbers(texts: list[str]) -> np.ndarray:
-    """`parse_number` of each; ValueError if one fails."""
-    joined = "".join(texts)  # one look at all is faster than one at each
-    if "_" in joined or not joined.isascii():
-        raise ValueError("not plain numbers")
-    return np.fromiter(map(float, texts), float, len(texts))
+PLAIN = NumberFormat()
+
+_END = r"(?:[eE][+-]?\d+)?"
+_SHAPES = {
+    # decimal marks that cannot stand between groups of three digits
+    "decimal ,": re.compile(rf"[+-]?(?:\d*,(?!\d{{3}}(?!\d))\d+|0,\d+|\d{{4,}},\d+|\d+,){_END}"),
+    "decimal .": re.compile(
+        rf"[+-]?(?:\d*\.(?!\d{{3}}(?!\d))\d+|0\.\d+|\d{{4,}}\.\d+|\d+\.){_END}"
+    ),
+    # groups of three digits that cannot be decimals
+    "thousands ,": re.compile(rf"[+-]?\d{{1,3}}(?:,\d{{3}}){{2,}}{_END}"),
+    "thousands .": re.compile(rf"[+-]?\d{{1,3}}(?:\.\d{{3}}){{2,}}{_END}"),
+    "thousands , decimal .": re.compile(rf"[+-]?\d{{1,3}}(?:,\d{{3}})+\.\d*{_END}"),
+    "thousands . decimal ,": re.compile(rf"[+-]?\d{{1,3}}(?:\.\d{{3}})+,\d*{_END}"),
+    "either ,": re.compile(rf"[+-]?[1-9]\d{{0,2}},\d{{3}}{_END}"),
+    "either .": re.compile(rf"[+-]?[1-9]\d{{0,2}}\.\d{{3}}{_END}"),
+}
+# Marks of thousands that are never decimal marks.
+_SPACED = re.compile(rf"([+-]?\d{{1,3}})((?:['’{BLANKS}]\d{{3}})+)(?!\d)(.*)")
 
 
-def is_number(text: str) -> bool:
-    try:
-        parse_number(text)
-    except ValueError:
-        return False
-    return True
+def shape_of(text: str) -> str:
+    """Which marks a text that looks like a number needs, ``plain`` for none, or ``""``.
+
+    >>> [shape_of(text) for text in ("1,5", "1,234", "1 234,567", "12 %", "x")]
+    ['decimal ,', 'either ,', 'thousands   decimal ,', 'plain', '']
+    """
+    text = text.strip().removesuffix("%").rstrip()
+    if text.startswith(_MINUS):
+        text = "-" + text[1:]
+    grouped = _SPACED.fullmatch(text)
+    if grouped is None:
+        return _shape(text)
+    first, groups, rest = grouped.groups()
+    mark = " " if groups[0] in BLANKS else groups[0]
+    if any(group != groups[0] for group in groups[::4]):
+        return ""
+    shape = _shape("1234" + rest)  # where a comma cannot stand between groups
+    if not shape.startswith(("plain", "decimal")):
+        return ""
+    return f"thousands {mark}" if shape == "plain" else f"thousands {mark} {shape}"
 
 
-def spelling(text: str) -> str:
-    """Advice, in brackets, for a number that is written as only Python reads it; else nothing."""
+def _shape(text: str) -> str:
+    if not ("," in text or "." in text):
+        return "plain" if PLAIN.reads(text) else ""
+    found = next((name for name, shape in _SHAPES.items() if shape.fullmatch(text)), "")
+    return found or ("decimal ." if PLAIN.reads(text) else "")
+
+
+def guess_format(texts: Iterable[str]) -> NumberFormat | None:
+    """The format in which all of ``texts`` that look like numbers are numbers, if only one is.
+
+    None where two formats read them differently (1,234 alone) or where none reads them all.
+    """
+    shapes = {shape_of(text) for text in texts}
+    decimals = {s[-1] for s in shapes if s.startswith("decimal") or " decimal " in s}
+    thousands = {s[10] for s in shapes if s.startswith("thousands")}
+    thousands |= {s[10] for s in shapes if " decimal " in s}
+    if len(decimals) > 1 or len(thousands) > 1:
+        return None
+    if {"either ,", "either ."} <= shapes:
+        return None
+    mark, group = "".join(decimals), "".join(thousands)
+    for either in ("either ,", "either ."):
+        sign = either[-1]
+        if either not in shapes or sign in (mark, group):
+            continue
+        if sign == "," and (mark == "." or group == "."):
+            mark, group = (".", ",") if mark == "." else (",", ".")
+        elif sign == ",":
+            return None
+        elif mark == "," and group != ".":
+            return None
+    mark = mark or ("," if group == "." else ".")
+    return None if mark == group else NumberFormat(mark, group)
+
+
+def advice(text: str, used: NumberFormat = PLAIN) -> str:
+    """The option that would read ``text`` as a number, as part of a sentence; else nothing."""
     try:
         float(text)
     except ValueError:
+        pass
+    else:
+        return "" if used.reads(text) else _spelled(text, used)
+    shape = shape_of(text)
+    if shape in ("", "plain"):
         return ""
-    return "" if is_number(text) else " (write numbers with the digits 0 to 9, without '_')"
+    if shape == "either ,":
+        return "--decimal ',' or --thousands ','"
+    if shape == "either .":
+        return "--thousands '.'" if used.decimal == "," else ""
+    words = []
+    for option, value in re.findall(r"(thousands|decimal) (.)", shape):
+        words.append(f"--{option} " + (f'"{value}"' if value == "'" else f"'{value}'"))
+    return " ".join(words)
+
+
+def _spelled(text: str, used: NumberFormat) -> str:
+    if used.decimal == "," and "." in text and text.isascii():
+        return "--thousands '.'" if shape_of(text).endswith(" .") else "--decimal '.'"
+    return "the digits 0 to 9, without '_'"
+
+
+# For the readers that know one format only.
+parse_number, parse_numbers, is_number = PLAIN.parse, PLAIN.parse_all, PLAIN.reads
+
+
+def spelling(text: str) -> str:
+    return f" (write numbers with {advice(text)})" if advice(text) else ""

@@ -1,0 +1,124 @@
+"""What separates the cells of a text file: the same guess for tables and for long data."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+
+from ..errors import InputError
+from .markers import MISSING
+from .numbers import shape_of
+
+BLANK = " "  # runs of blanks and tabs
+#: Every separator that is looked for, where several fit the earlier one is taken.
+SEPARATORS = ("\t", ";", ",", "|", "::", BLANK)
+_NAMES = {"tab": "\t", "\\t": "\t", "blank": BLANK, "space": BLANK, "comma": ",", "semicolon": ";"}
+_DIRECTIVE = re.compile(r"\ufeff?\"?sep=(.)\"?[\r\n]*", re.IGNORECASE)
+
+SAMPLE = 200  # lines that are looked at
+
+
+def named_separator(text: str) -> str:
+    """The separator that an option names: a character, ``::``, or a word such as ``tab``.
+
+    >>> named_separator("tab"), named_separator(";")
+    ('\\t', ';')
+    """
+    separator = _NAMES.get(text.lower(), text)
+    if separator != "::" and (len(separator) != 1 or separator in '"\r\n#' or separator.isalnum()):
+        raise InputError(
+            f"--separator: '{text}' is no separator; give one character such as ';', or tab, "
+            "blank or ::."
+        )
+    return separator
+
+
+def directive(line: str) -> str | None:
+    """The separator that a first line ``sep=;`` declares, as spreadsheets write it."""
+    found = _DIRECTIVE.fullmatch(line)
+    return found.group(1) if found else None
+
+
+def cells_of(line: str, separator: str) -> list[str]:
+    """The raw cells of a line, quotation marks and blanks included; joined they are the line again.
+
+    Between cells stands the separator, but for `BLANK`, where each cell begins with its blanks.
+
+    >>> cells_of('"a, b", 2,', ","), cells_of(" 1.5   2", BLANK)
+    (['"a, b"', ' 2', ''], [' 1.5', '   2'])
+    """
+    if '"' not in line and separator != BLANK:
+        return line.split(separator)
+    cells = [found.group(1) for found in _cell(separator).finditer(line)]
+    if separator != BLANK and len(cells) > 1 and not line.endswith(separator):
+        cells.pop()  # the empty match at the very end
+    return cells
+
+
+@cache
+def _cell(separator: str) -> re.Pattern[str]:
+    quoted = '"(?:[^"]|"")*"'
+    if separator == BLANK:
+        return re.compile(rf"(\s*(?:{quoted}(?=\s|$)|\S+))")
+    d = re.escape(separator)
+    other = rf"[^{d}]*" if len(separator) == 1 else rf"(?:(?!{d}).)*"
+    return re.compile(rf"((?:\s*{quoted})?{other})(?:{d}|$)", re.DOTALL)
+
+
+def is_open(cell: str) -> bool:
+    """Whether a raw cell begins with a quotation mark that it does not close."""
+    cell = cell.lstrip(" \t\ufeff")
+    return cell.startswith('"') and not _CLOSED.match(cell)
+
+
+_CLOSED = re.compile(r'"(?:[^"]|"")*"')
+
+
+def plain(cell: str) -> str:
+    """A raw cell without the byte-order mark, blanks and quotation marks around it."""
+    cell = cell.strip(" \t\ufeff\u00a0")
+    return cell[1:-1].replace('""', '"') if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
+
+
+def guess_separator(lines: Sequence[str], suffix: str = "") -> str:
+    """What separates the cells of ``lines`` (without line ends, comments and empty lines).
+
+    That by which most lines have the same number of cells, and most cells are numbers or missing;
+    the decimal comma of ``1,5;2,5`` is none.
+    """
+    lines = lines[:SAMPLE]
+    if suffix == ".tsv" and any("\t" in line for line in lines):
+        return "\t"
+    scores = {mark: _score(lines, mark) for mark in SEPARATORS}
+    best = max(scores.values())
+    if _single(lines) > max(best):  # decimal commas
+        return next(mark for mark in SEPARATORS if not any(mark in line for line in lines))
+    if best[0] == 0:
+        return ","
+    return next(mark for mark in SEPARATORS if scores[mark] == best)
+
+
+def _score(lines: Sequence[str], mark: str) -> tuple[float, float]:
+    """(share of lines of the usual width times that of clean cells, the first alone)."""
+    split = [cells_of(line, mark) for line in lines]
+    counts = Counter(map(len, split))
+    if not counts:
+        return 0.0, 0.0
+    width, number = max(counts.items(), key=lambda item: (item[1], item[0]))
+    if width < 2:
+        return 0.0, 0.0
+    cells = [plain(cell) for row in split if len(row) == width for cell in row]
+    clean = sum(map(_is_clean, cells)) / len(cells)
+    # not all of a table are numbers: text says little against a separator
+    return round((0.2 + 0.8 * clean) * number / len(lines), 6), number / len(lines)
+
+
+def _single(lines: Sequence[str]) -> float:
+    """How well all lines are one number each."""
+    clean = [_is_clean(plain(line)) and shape_of(plain(line)) != "" for line in lines]
+    mixed = any("," in line for line in lines) and not all("," in line for line in lines)
+    return sum(clean) / len(lines) if lines and mixed else 0.0
+
+
+def _is_clean(cell: str) -> bool:
+    return cell.lower() in MISSING or bool(shape_of(cell))

@@ -1,0 +1,49 @@
+"""What marks a missing cell in a text file."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from .numbers import PLAIN, NumberFormat
+
+#: Cells that are read as missing, compared in lower case without surrounding blanks.
+MISSING = frozenset(
+    {
+        *("", "na", "n/a", "n.a.", "nan", "-nan", "+nan", "<na>", "nat", "null", "none", "nil"),
+        *("missing", "?", ".", "..", "...", "…", "-", "--", "–", "—", ":", "\\n"),
+        *("#n/a", "#na", "#n/a n/a", "#div/0!", "#num!", "#value!", "#ref!", "#name?", "#null!"),
+        *("1.#qnan", "-1.#qnan", "1.#ind", "-1.#ind", "-nan(ind)"),
+    }
+)
+
+
+class Markers:
+    """The known markers and some more; those that are numbers compare as numbers.
+
+    >>> markers = Markers(["-999"])
+    >>> [markers.mean_missing(cell) for cell in ("-9.99e2", "n/a", "-99")]
+    [True, True, False]
+    """
+
+    def __init__(self, more: Iterable[str] = (), numbers: NumberFormat = PLAIN) -> None:
+        more = list(more)
+        self.texts = MISSING | {text.strip().lower() for text in more}
+        read = (next((f for f in (numbers, PLAIN) if f.reads(text)), None) for text in more)
+        self.numbers = frozenset(
+            f.parse(text) for text, f in zip(more, read, strict=True) if f is not None
+        )
+        self._format = numbers
+
+    def mean_missing(self, cell: str) -> bool:
+        """Whether a cell, without its quotation marks, stands for a missing entry."""
+        if cell.strip().lower() in self.texts:
+            return True
+        if not self.numbers or not self._format.reads(cell):
+            return False
+        return self._format.parse(cell) in self.numbers
+
+    def hide(self, values: np.ndarray) -> np.ndarray:
+        """``values`` with NaN where a number marks a missing entry."""
+        if not self.numbers:
+            return values
+        return np.where(np.isin(values, list(self.numbers)), np.nan, values)
