@@ -82,7 +82,7 @@ TREE = {
         ["compress_loops"],
         ["compress"],
         ["ids", "observations"],
-        ["entries", "table"],
+        ["entries", "table", "features"],
         ["weights"],
     ],
     "completion/backends": [
@@ -110,6 +110,8 @@ TREE = {
         ["numbers", "opening"],
         ["markers"],
         ["dialect"],
+        ["text_options", "selection", "layout"],
+        ["records", "kinds"],
         ["table", "columns", "long_output"],
         ["arrays", "frames", "images", "text", "long_text", "long_parquet", "long_matrix"],
         ["long"],

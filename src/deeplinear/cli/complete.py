@@ -113,7 +113,7 @@ def complete(
         from .. import files
 
         table = files.read_table(
-            source, mask=mask, missing=frozenset(missing or ()), header=header, labels=labels
+            source, mask=mask, text=files.TextOptions(tuple(missing or ()), header, labels)
         )
         files.check_output(output, table, force=force, argument="--output")
         if checkpoint is not None:

@@ -9,28 +9,40 @@ from ..errors import InputError
 from .arrays import read_array
 from .frames import read_frame
 from .images import read_image, read_image_mask
+from .markers import MISSING
+from .opening import file_type
+from .selection import Selection
 from .table import Table, check_free, check_output
-from .text import MISSING, read_text
+from .text import read_text
+from .text_options import TextOptions
 
-__all__ = ["MISSING", "Table", "check_free", "check_output", "read_mask", "read_table"]
+__all__ = [
+    "MISSING",
+    "Selection",
+    "Table",
+    "TextOptions",
+    "check_free",
+    "check_output",
+    "read_mask",
+    "read_table",
+]
 
 _ARRAY, _FRAME = (".npy", ".npz"), (".parquet", ".pq")
 _IMAGE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
-_TEXT = (".csv", ".tsv", ".txt")
+_TEXT = (".csv", ".tsv", ".txt", ".dat", ".tab")
 
 
 def read_table(
     path: Path,
     *,
     mask: Path | None = None,
-    missing: frozenset[str] = frozenset(),
-    header: bool | None = None,
-    labels: bool | None = None,
+    text: TextOptions | None = None,
+    selection: Selection | None = None,
 ) -> Table:
     """Read a matrix with missing entries and check that it can be completed; the suffix names the
     file type.
     """
-    table = _read(path, missing=missing, header=header, labels=labels)
+    table = _read(path, text=text, selection=selection)
     if table.values.size == 0:
         raise InputError(
             f"INPUT: '{path}' is empty; give a matrix with at least one row and one column."
@@ -82,14 +94,17 @@ def read_mask(path: Path, table: Table) -> np.ndarray:
 def _read(
     path: Path,
     *,
-    missing: frozenset[str] = frozenset(),
-    header: bool | None = None,
-    labels: bool | None = None,
+    text: TextOptions | None = None,
+    selection: Selection | None = None,
 ) -> Table:
     _exists(path, "INPUT")
-    suffix = path.suffix.lower()
-    if suffix in _TEXT:
-        return read_text(path, missing=missing, header=header, labels=labels)
+    suffix = file_type(path)
+    if suffix in _TEXT or not suffix:
+        return read_text(path, text, selection)
+    if text is not None and text.given():
+        raise InputError(
+            f"{text.given()[0]}: '{path}' is not a text file, where it has a meaning; leave it out."
+        )
     if suffix in _ARRAY:
         return read_array(path)
     if suffix in _FRAME:

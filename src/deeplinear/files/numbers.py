@@ -93,6 +93,8 @@ class NumberFormat:
 PLAIN = NumberFormat()
 
 _END = r"(?:[eE][+-]?\d+)?"
+# Decimal marks that cannot stand between groups of three digits.
+_DECIMAL = r"[+-]?(?:\d*{0}(?!\d{{3}}(?!\d))\d+|0{0}\d+|\d{{4,}}{0}\d+|\d+{0})" + _END
 _SHAPES = {
     # decimal marks that cannot stand between groups of three digits
     "decimal ,": re.compile(rf"[+-]?(?:\d*,(?!\d{{3}}(?!\d))\d+|0,\d+|\d{{4,}},\d+|\d+,){_END}"),
@@ -123,7 +125,7 @@ def shape_of(text: str) -> str:
     grouped = _SPACED.fullmatch(text)
     if grouped is None:
         return _shape(text)
-    first, groups, rest = grouped.groups()
+    _, groups, rest = grouped.groups()
     mark = " " if groups[0] in BLANKS else groups[0]
     if any(group != groups[0] for group in groups[::4]):
         return ""
@@ -160,39 +162,41 @@ def guess_format(texts: Iterable[str]) -> NumberFormat | None:
             continue
         if sign == "," and (mark == "." or group == "."):
             mark, group = (".", ",") if mark == "." else (",", ".")
-        elif sign == ",":
-            return None
-        elif mark == "," and group != ".":
+        elif sign == "," or (mark == "," and group != "."):
             return None
     mark = mark or ("," if group == "." else ".")
     return None if mark == group else NumberFormat(mark, group)
 
 
-def advice(text: str, used: NumberFormat = PLAIN) -> str:
-    """The option that would read ``text`` as a number, as part of a sentence; else nothing."""
-    try:
-        float(text)
-    except ValueError:
-        pass
-    else:
-        return "" if used.reads(text) else _spelled(text, used)
-    shape = shape_of(text)
-    if shape in ("", "plain"):
+def advice(text: str, used: NumberFormat = PLAIN, others: Iterable[str] = ()) -> str:
+    """The options that would read ``text``, and ``others`` with it, as numbers; else nothing.
+
+    >>> advice("1,5"), advice("1,234"), advice("x")
+    ("--decimal ','", "--decimal ',' or --thousands ','", '')
+    """
+    texts = {text, *(other for other in others if shape_of(other) or used.reads(other))}
+    if "_" in text or not text.lstrip(_MINUS).isascii():
+        try:
+            float(text)
+        except ValueError:
+            pass
+        else:
+            return "the digits 0 to 9, without '_'"
+    if not shape_of(text):
         return ""
-    if shape == "either ,":
-        return "--decimal ',' or --thousands ','"
-    if shape == "either .":
-        return "--thousands '.'" if used.decimal == "," else ""
-    words = []
-    for option, value in re.findall(r"(thousands|decimal) (.)", shape):
-        words.append(f"--{option} " + (f'"{value}"' if value == "'" else f"'{value}'"))
+    marks = ["", ",", ".", " ", "'", "’"]
+    formats = [NumberFormat(d, t) for t in marks for d in ",." if d != t and (d, t) != (".", "")]
+    ways = [way for way in formats if all(map(way.reads, texts))]
+    least = [w for w in ways if not (w.thousands and NumberFormat(w.decimal) in ways)]
+    return " or ".join(map(_options, least[:2]))
+
+
+def _options(numbers: NumberFormat) -> str:
+    words = ["--decimal ','"] if numbers.decimal == "," else []
+    if numbers.thousands:
+        quote = '"' if numbers.thousands == "'" else "'"
+        words.append(f"--thousands {quote}{numbers.thousands}{quote}")
     return " ".join(words)
-
-
-def _spelled(text: str, used: NumberFormat) -> str:
-    if used.decimal == "," and "." in text and text.isascii():
-        return "--thousands '.'" if shape_of(text).endswith(" .") else "--decimal '.'"
-    return "the digits 0 to 9, without '_'"
 
 
 # For the readers that know one format only.

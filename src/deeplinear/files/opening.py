@@ -16,7 +16,7 @@ from ..errors import InputError
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
 
-_OPEN = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_OPEN = {".gz": gzip.GzipFile, ".bz2": bz2.BZ2File, ".xz": lzma.LZMAFile}
 _DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError)
 # Longer marks first: that of UTF-32 begins with that of UTF-16.
 _MARKS = (
@@ -56,8 +56,8 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
             with zipfile.ZipFile(path) as archive, archive.open(_member(archive, path)) as member:
                 yield cast(BinaryIO, member)
         else:
-            with _OPEN[suffix](path, "rb") as file:
-                yield cast(BinaryIO, file)
+            with cast(BinaryIO, _OPEN[suffix](path)) as file:
+                yield file
     except _DAMAGE as error:
         raise _damaged(path, error) from None
 

@@ -9,7 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..completion.data.features import CodedTable, Feature
 from ..errors import InputError
+from .opening import file_type
 
 
 class Table(ABC):
@@ -17,15 +19,27 @@ class Table(ABC):
 
     kind: ClassVar[str] = "table"  # "table" or "image": how a report shows it
     values: np.ndarray
-    suffixes: tuple[
-        str, ...
-    ]  # the file types it can be written to, all of the kind it was read from
+    suffixes: tuple[str, ...]  # the types it can be written to, all of the kind it was read from
+    features: tuple[Feature, ...] = ()  # of the columns of `values`; none: plain numbers
+    carried: tuple[str, ...] = ()  # "'name' (text)" for each column that is carried through
+    notes: tuple[str, ...] = ()  # what was recognized or guessed, beside what `describe` says
 
     @abstractmethod
     def encode(self, filled: np.ndarray, suffix: str) -> bytes:
         """The bytes of a file of this kind with the missing entries taken from ``filled``, all
         others untouched.
         """
+
+    @property
+    def coded(self) -> CodedTable:
+        """The matrix with what its columns hold."""
+        count = self.values.shape[1]
+        plain = tuple(Feature(str(j + 1)) for j in range(count))
+        return CodedTable(self.values, self.features or plain)
+
+    def pack(self, data: bytes, path: Path) -> bytes:
+        """The encoded bytes as a file of this name holds them."""
+        return data
 
     def hide(self, mask: np.ndarray) -> None:
         """Make the entries where ``mask`` is true missing too; ``mask`` has the shape
@@ -61,7 +75,7 @@ def check_output(path: Path, table: Table, *, force: bool, argument: str) -> Non
     """Raise before any computing if ``path`` cannot be written, exists, or is of another kind than
     the input.
     """
-    suffix = path.suffix.lower()
+    suffix = file_type(path)
     if suffix in (".jpg", ".jpeg") and table.kind == "image":
         raise InputError(
             f"{argument}: '{path}' would be a JPEG, whose lossy compression changes observed "

@@ -1,239 +1,318 @@
-"""CSV and TSV: only the missing cells change; all other bytes are written back as they were."""
+"""CSV and other tables in text: only the missing cells change; all other bytes come back."""
 
-import io
-import re
-from dataclasses import dataclass
-from itertools import pairwise
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from ..completion.data.features import Feature, FeatureKind
 from ..errors import InputError
-from .numbers import is_number, parse_number, spelling
+from .dialect import BLANK, plain
+from .kinds import OddCell, Reading, are_dates, read_column
+from .layout import Cells, find_layout, parse_cells
+from .markers import Markers
+from .numbers import PLAIN, NumberFormat, advice, guess_format, shape_of
+from .opening import compress, encoding_of, file_type, open_bytes
+from .records import Line, Records, read_records
+from .selection import Positions, Selection
 from .table import Table
-
-#: Cells that are read as missing, compared in lower case without surrounding blanks.
-MISSING = frozenset(
-    {"", "na", "n/a", "#n/a", "nan", "-nan", "null", "none", "nil", "?", ".", "-", "--", "missing"}
-)
-
-_DELIMITERS = ",;\t|"
+from .text_options import TextOptions
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One record: its number in the file (from 1), raw cells and line end."""
-
-    number: int
-    cells: list[str]
-    end: str
-
-
-@dataclass
+@dataclass(kw_only=True)
 class TextTable(Table):
     """A delimited text file, held as its raw cells (quotes and blanks included) and line ends."""
 
     values: np.ndarray
+    features: tuple[Feature, ...]
     suffixes: tuple[str, ...]
-    delimiter: str
+    carried: tuple[str, ...]
+    notes: tuple[str, ...]
+    records: Records
     encoding: str
-    lines: list[Line]
-    data: list[int]  # indices into `lines` of the rows of `values`
-    first_column: int  # 1 if the first column holds row labels, else 0
-    header: list[str] | None
+    numbers: NumberFormat
+    data: list[int]  # positions in the records' lines of the rows of `values`
+    columns: list[int]  # positions in the file of the columns of `values`
+    dropped: frozenset[int]
+    layout: str
+    percent: frozenset[int] = field(default_factory=frozenset)  # columns of percentages
 
     def encode(self, filled: np.ndarray, suffix: str) -> bytes:
         rows = {line: row for row, line in enumerate(self.data)}
         missing = np.isnan(self.values)
+        glue = "" if self.records.separator == BLANK else self.records.separator
+        body = set(self.records.body)
         out = []
-        for index, line in enumerate(self.lines):
-            cells = line.cells
-            row = rows.get(index)
+        for index, line in enumerate(self.records.lines):
+            cells, row = line.cells, rows.get(index)
             if row is not None and missing[row].any():
                 cells = list(cells)
-                for column in np.flatnonzero(missing[row]):
-                    # ten digits: more than any completion is worth, and the file stays readable
-                    cells[self.first_column + column] = format(filled[row, column], ".10g")
-            out.append(self.delimiter.join(cells) + line.end)
+                for column in np.flatnonzero(missing[row]).tolist():
+                    k = self.columns[column]
+                    blanks = cells[k][: len(cells[k]) - len(cells[k].lstrip(" \t"))]
+                    cells[k] = blanks + self._written(column, filled[row, column])
+            if self.dropped and index in body:
+                cells = [cell for k, cell in enumerate(cells) if k not in self.dropped]
+            out.append(glue.join(cells) + line.end)
         return "".join(out).encode(self.encoding)
 
-    def place(self, row: int, column: int) -> str:
-        return f"line {self.lines[self.data[row]].number}, column {self.column_name(column)}"
+    def _written(self, column: int, value: float) -> str:
+        """A completed entry as the file writes its column."""
+        feature = self.features[column]
+        if feature.kind == FeatureKind.category:
+            text = str(feature.categories[int(value)])
+        elif feature.kind == FeatureKind.integer:
+            text = f"{value:.0f}"
+        else:
+            text = self.numbers.write(value) + "%" * (self.columns[column] in self.percent)
+        if '"' in text or self.records.separator in text or any(mark in text for mark in "\r\n"):
+            text = '"' + text.replace('"', '""') + '"'
+        return text
 
-    def column_name(self, column: int) -> str:
-        if self.header is not None:
-            return f"'{_plain(self.header[self.first_column + column])}'"
-        return str(self.first_column + column + 1)
+    def pack(self, data: bytes, path: Path) -> bytes:
+        return compress(data, path)
+
+    def place(self, row: int, column: int) -> str:
+        line = self.records.lines[self.data[row]].number
+        name = self.features[column].name
+        return f"line {line}, column {name if name.isdigit() else repr(name)}"
 
     def describe(self) -> str:
-        layout = ["header line" if self.header is not None else "no header line"]
-        layout.append("row labels in the first column" if self.first_column else "no row labels")
-        return f"{super().describe()}; {', '.join(layout)}"
+        return f"{super().describe()}; {self.layout}"
 
 
 def read_text(
-    path: Path,
-    *,
-    missing: frozenset[str] = frozenset(),
-    header: bool | None = None,
-    labels: bool | None = None,
+    path: Path, options: TextOptions | None = None, selection: Selection | None = None
 ) -> TextTable:
-    """Read a CSV or TSV file; ``header`` and ``labels`` are recognised where they are None.
+    """Read a table in text; what ``options`` leaves open is recognized.
 
-    The first line is a header if one of its cells is text where the rest of the column is numbers.
-    The first column holds row labels if it has text below the header, or if the header leaves its
-    corner empty (as data frames are exported).
+    Columns of numbers and categories are fitted, dates, texts and labels carried through. Raises
+    `InputError` that names the line of a cell that is neither, and the options that would read it.
     """
-    text, encoding = _decode(path)
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else _guess_delimiter(text)
-    lines = _split(text, delimiter)
-    body = [i for i, line in enumerate(lines) if line.cells != [""] or len(lines[0].cells) == 1]
-    if not body:
+    options, selection = options or TextOptions(), selection or Selection()
+    text, encoding = _decode(path, options)
+    records = read_records(text, file_type(path), options)
+    if not records.body:
         raise InputError(
             f"INPUT: '{path}' is empty; give a table with at least one row and one column of "
             "numbers."
         )
-    _check_rectangular(path, [lines[i] for i in body])
-
-    markers = MISSING | {marker.strip().lower() for marker in missing}
-    if header is None or labels is None:
-        header, labels = _guess_layout([lines[i].cells for i in body], markers, header, labels)
-    first_column = 1 if labels else 0
-    data = body[1:] if header else body
-    names = lines[body[0]].cells if header else None
-    if not data or len(lines[body[0]].cells) == first_column:
-        raise InputError(
-            f"INPUT: '{path}' has no rows of numbers below its header; give a table with data."
-        )
-
-    values, bad = _numbers([lines[i].cells for i in data], first_column, markers)
-    table = TextTable(
-        values, (path.suffix.lower(),), delimiter, encoding, lines, data, first_column, names
-    )
-    if bad:
-        named = ", ".join(table.column_name(column) for column in list(bad)[:5]) + (
-            ", …" if len(bad) > 5 else ""
-        )
-        column, (row, cell) = next(iter(bad.items()))
-        raise InputError(
-            f"INPUT: '{path}' has text in column{'s' if len(bad) > 1 else ''} {named} (such as "
-            f"{cell!r} in {table.place(row, column)}){spelling(cell)}; remove the column, or name "
-            "the cell as a marker with --missing."
-        )
-    return table
+    _check_rectangular(path, records)
+    return _Reader(path, options, records, encoding).table(selection)
 
 
-def _decode(path: Path) -> tuple[str, str]:
-    data = path.read_bytes()
-    if b"\0" in data:
-        raise InputError(f"INPUT: '{path}' is not a plain text table; save it as UTF-8 CSV or TSV.")
-    try:
-        return data.decode("utf-8"), "utf-8"
-    except UnicodeDecodeError:
-        # every byte is a character there, so labels come back byte for byte
-        return data.decode("latin-1"), "latin-1"
+class _Reader:
+    """From the records of a file to its table."""
 
+    def __init__(self, path: Path, options: TextOptions, records: Records, encoding: str) -> None:
+        self.path, self.options, self.records, self.encoding = path, options, records, encoding
+        rows = records.rows()
+        if records.heading is not None and options.header is not False:
+            rows = [records.heading, *rows]
+        else:
+            records.heading = None
+        # the first look takes cells as they are; quotation marks and blanks cost time
+        self.columns = [[plain(cell) for cell in column] for column in zip(*rows, strict=True)]
+        self.numbers, self.cells = self._parse()
 
-def _guess_delimiter(text: str) -> str:
-    first = re.sub(r'"[^"]*"', "", text.lstrip("\ufeff\r\n").split("\n", 1)[0])
-    return max(_DELIMITERS, key=first.count)  # the earliest, a comma, where none occurs
+    def _parse(self) -> tuple[NumberFormat, Cells]:
+        """The format of the numbers, and all cells in it."""
+        given, markers = self.options.numbers, self.options.missing
+        numbers = given or PLAIN
+        cells = parse_cells(self.columns, Markers(markers, numbers), numbers)
+        if given is not None or not cells.is_text.any():
+            return numbers, cells
+        guess = guess_format(_number_like(cells))
+        if guess is None or guess == PLAIN:
+            return PLAIN, cells
+        marks = f"decimal mark '{guess.decimal}'"
+        if guess.thousands:
+            marks += f", thousands mark '{guess.thousands}'"
+        self.records.notes.append(marks)
+        return guess, parse_cells(self.columns, Markers(markers, guess), guess)
 
-
-def _split(text: str, delimiter: str) -> list[Line]:
-    d = re.escape(delimiter)
-    cell = re.compile(rf'((?:\s*"(?:[^"]|"")*")?[^{d}]*)(?:{d}|$)')
-    lines: list[Line] = []
-    pending, number = "", 0
-    for count, part in enumerate(io.StringIO(text, newline=""), start=1):
-        number = number if pending else count
-        pending += part
-        if pending.count('"') % 2:  # a quoted line break: the record goes on
-            continue
-        content = pending.rstrip("\r\n")
-        end = pending[len(content) :]
-        cells = (
-            [match.group(1) for match in cell.finditer(content)]
-            if '"' in content
-            else content.split(delimiter)
-        )
-        if '"' in content and not content.endswith(delimiter):
-            cells.pop()  # the empty match at the very end
-        lines.append(Line(number, cells, end))
-        pending = ""
-    if pending:
-        raise InputError(
-            f"INPUT: the quotation mark opened in line {number} is never closed; close it."
-        )
-    return lines
-
-
-def _check_rectangular(path: Path, lines: list[Line]) -> None:
-    width = len(lines[0].cells)
-    for line in lines:
-        if len(line.cells) != width:
+    def table(self, selection: Selection) -> TextTable:
+        options, records = self.options, self.records
+        header = True if records.heading is not None else options.header
+        layout = find_layout(self.cells, header, options.labels)
+        start = int(layout.header)
+        width, count = len(self.columns), len(self.columns[0]) - start
+        names_only = count == 1 and not start and bool(self.cells.is_text.all())
+        if not count or width <= int(layout.labels) or names_only:
             raise InputError(
-                f"INPUT: line {line.number} of '{path}' has {len(line.cells)} cells where line "
-                f"{lines[0].number} "
-                f"has {width}; give every line the same number of cells."
+                f"INPUT: '{self.path}' has no rows of numbers below its header; give a table with "
+                "data."
             )
-
-
-def _plain(cell: str) -> str:
-    """The cell without the byte-order mark, blanks and quotes around it."""
-    cell = cell.lstrip("\ufeff").strip()
-    return cell[1:-1].replace('""', '"') if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
-
-
-def _is_text(cell: str, markers: frozenset[str]) -> bool:
-    cell = _plain(cell)
-    return cell.lower() not in markers and not is_number(cell)
-
-
-def _guess_layout(
-    rows: list[list[str]], markers: frozenset[str], header: bool | None, labels: bool | None
-) -> tuple[bool, bool]:
-    first, below = rows[0], rows[1:]
-    text_below = any(_is_text(row[0], markers) for row in below)
-    corner_empty = not _plain(first[0])
-    text_right = any(_is_text(cell, markers) for cell in first[1:])
-    if header is None and _is_text(first[0], markers) and _names_years(rows):
-        header = True
-    if header is None:
-        header = (
-            text_right
-            or (corner_empty and text_below)
-            or (_is_text(first[0], markers) and not text_below)
+        texts = [column[0] for column in self.columns] if layout.header else [""] * width
+        names = [text.strip() or str(k + 1) for k, text in enumerate(texts)]
+        chosen = selection.positions(names if layout.header else [""] * width, self.path)
+        data = records.body if records.heading is not None else records.body[start:]
+        self.names, self.lines, self.start = names, [records.lines[i] for i in data], start
+        readings = self._readings(chosen, labels=layout.labels)
+        fitted = [k for k, reading in enumerate(readings) if reading.kind is not None]
+        if layout.note:
+            records.notes.append(layout.note)
+        table = TextTable(
+            values=self._values(fitted, readings),
+            features=tuple(
+                Feature(names[k], readings[k].kind or FeatureKind.number, readings[k].categories)
+                for k in fitted
+            ),
+            suffixes=(file_type(self.path) or ".csv",),
+            carried=tuple(self._carried(readings)),
+            notes=tuple(records.notes),
+            records=records,
+            encoding=self.encoding,
+            numbers=self.numbers,
+            data=data,
+            columns=fitted,
+            dropped=chosen.drop,
+            layout="header line" if layout.header else "no header line",
+            percent=frozenset(k for k in fitted if self._is_percent(k)),
         )
-    if labels is None:
-        labels = len(first) > 1 and (text_below or (header and corner_empty))
-    return header, labels
+        if not fitted:
+            raise InputError(
+                f"INPUT: '{self.path}' has no column of numbers or categories "
+                f"({'; '.join(table.carried[:5])}); name columns with --columns or --categorical."
+            )
+        return table
 
+    def _readings(self, chosen: Positions, *, labels: bool) -> list[Reading]:
+        """What becomes of each column; `InputError` that names the first odd cell."""
+        readings = []
+        for k in range(len(self.columns)):
+            view = self.cells.column(k, self.start)
+            if k in chosen.drop:
+                readings.append(Reading(None, "dropped"))
+            elif chosen.carries(k):
+                readings.append(Reading(None, "kept"))
+            elif k == 0 and labels and not {0} & (chosen.columns | chosen.categorical):
+                dates = are_dates(view.labels) and view.is_text.any()
+                readings.append(Reading(None, "dates" if dates else "labels"))
+            elif self._is_tail(k):
+                readings.append(Reading(None, "empty"))
+            else:
+                found = read_column(view, self.numbers, categorical=k in chosen.categorical)
+                if isinstance(found, OddCell) or (k in chosen.columns and found.kind is None):
+                    raise self._odd(k, found.row if isinstance(found, OddCell) else None)
+                readings.append(found)
+        return readings
 
-def _names_years(rows: list[list[str]]) -> bool:
-    """Whether the first line counts up (years, hours, …) far from the numbers below it."""
-    names = [_plain(cell) for cell in rows[0][1:]]
-    if len(names) < 2 or not all(name.isdigit() for name in names):
-        return False
-    counts = [int(name) for name in names]
-    cells = (_plain(cell) for row in rows[1:] for cell in row[1:])
-    below = [parse_number(cell) for cell in cells if is_number(cell)]
-    rises = all(a < b for a, b in pairwise(counts))
-    return rises and bool(below) and (counts[0] > max(below) or counts[-1] < min(below))
+    def _is_tail(self, k: int) -> bool:
+        """Whether a column is the empty rest of lines that end with a separator."""
+        if k != len(self.columns) - 1 or k == 0:
+            return False
+        return not any(map(str.strip, self.columns[k]))
 
+    def _values(self, fitted: Sequence[int], readings: Sequence[Reading]) -> np.ndarray:
+        values = self.cells.values[self.start :, fitted]
+        for j, k in enumerate(fitted):
+            if readings[k].kind == FeatureKind.category:
+                view = self.cells.column(k, self.start)
+                codes = {label: float(code) for code, label in enumerate(readings[k].categories)}
+                there = view.is_text | view.is_number
+                values[:, j] = np.nan
+                values[there, j] = [codes[text] for text in view.observed]
+        return values
 
-def _numbers(
-    rows: list[list[str]], first_column: int, markers: frozenset[str]
-) -> tuple[np.ndarray, dict[int, tuple[int, str]]]:
-    """The matrix, and for each column with text the first such cell as column: (row, cell)."""
-    values = np.full((len(rows), len(rows[0]) - first_column), np.nan)
-    bad: dict[int, tuple[int, str]] = {}
-    for i, row in enumerate(rows):
-        for j, raw in enumerate(row[first_column:]):
-            cell = _plain(raw)
-            if cell.lower() in markers:
+    def _carried(self, readings: Sequence[Reading]) -> list[str]:
+        """One phrase per column that is carried through, with what stays missing there."""
+        phrases = []
+        for k, reading in enumerate(readings):
+            if reading.kind is not None or reading.what in ("dropped", "empty"):
                 continue
-            try:
-                values[i, j] = parse_number(cell)
-            except ValueError:
-                bad.setdefault(j, (i, cell))
-    return values, dict(sorted(bad.items()))
+            view = self.cells.column(k, self.start)
+            gaps = int((~view.is_text & ~view.is_number).sum())
+            more = f", {gaps:,} missing stay" if gaps else ""
+            phrases.append(f"{self._named(k)} ({reading.what}{more})")
+        return phrases
+
+    def _named(self, k: int) -> str:
+        name = self.names[k]
+        return f"column {name}" if name == str(k + 1) else repr(name)
+
+    def _is_percent(self, k: int) -> bool:
+        return all(text.endswith("%") for text in self.cells.column(k, self.start).observed)
+
+    def _odd(self, k: int, row: int | None) -> InputError:
+        """The message about a cell that is no number, with the options that would read it."""
+        view = self.cells.column(k, self.start)
+        row = int(np.argmax(view.is_text)) if row is None else row
+        text, column = view.texts[row], self.names[k]
+        more = int(view.is_text.sum()) - 1
+        others = f" and {more:,} more cell{'s' if more > 1 else ''} like it" if more else ""
+        like = [x for x, odd in zip(view.texts, view.is_text, strict=True) if odd and shape_of(x)]
+        way = advice(text, self.numbers, like[:1000] + _number_like(self.cells)[:1000])
+        shown = "'" + text.replace("'", "'\\''") + "'"
+        word = str(k + 1) if column.startswith("-") or not column.isidentifier() else column
+        ways = ([f"read it with {way}"] if way else []) + [
+            f"mark it as missing with --missing {shown}",
+            f"carry the column through with --keep {word}",
+            f"make it labels with --categorical {word}",
+        ]
+        return InputError(
+            f"INPUT: '{self.path}', line {self.lines[row].number}: {text!r}{others} in "
+            f"{self._named(k)} is no number; {', '.join(ways[:-1])}, or {ways[-1]}."
+        )
+
+
+def _number_like(cells: Cells) -> list[str]:
+    """The cells of columns where most look like numbers, for the guess of their format."""
+    found: list[str] = []
+    for j, texts in enumerate(cells.texts):
+        if not cells.is_text[:, j].any():
+            found += [text for text in texts if "." in text and shape_of(text)]
+            continue
+        shapes = [shape_of(text) for text in texts]
+        if 2 * sum(map(bool, shapes)) >= sum(bool(text.strip()) for text in texts[1:]):
+            found += [text for text, shape in zip(texts, shapes, strict=True) if shape]
+    return found
+
+
+def _decode(path: Path, options: TextOptions) -> tuple[str, str]:
+    with open_bytes(path) as file:
+        data = file.read()
+    encoding = options.encoding or encoding_of(data[:4])
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        if options.encoding is not None:
+            raise InputError(
+                f"--encoding: '{path}' is not {encoding} text (byte {error.start + 1}); give "
+                "another encoding, or leave it out."
+            ) from None
+        # every byte is a character there, so labels come back byte for byte
+        text, encoding = data.decode("latin-1"), "latin-1"
+    if "\0" in text:
+        raise InputError(
+            f"INPUT: '{path}' is not a plain text table; save it as UTF-8 CSV or TSV, or name its "
+            "--encoding."
+        )
+    return text, encoding
+
+
+def _check_rectangular(path: Path, records: Records) -> None:
+    """`InputError` unless all records have the same number of cells."""
+    lines: list[Line] = [records.lines[i] for i in records.body]
+    widths = Counter(len(line.cells) for line in lines)
+    if len(widths) == 1:
+        return
+    width = widths.most_common(1)[0][0]
+    odd = next(line for line in lines if len(line.cells) != width)
+    usual = next(line for line in lines if len(line.cells) == width)
+    start = lines.index(usual)
+    if start and all(len(line.cells) == width for line in lines[start:]):
+        way = f"start at line {usual.number} with --skip-lines {usual.number - 1}"
+    else:
+        way = "give every line the same number of cells, or name the --separator"
+    raise InputError(
+        f"INPUT: line {odd.number} of '{path}' has {len(odd.cells)} cell"
+        f"{'s' if len(odd.cells) > 1 else ''} where line {usual.number} has {width} (separated by "
+        f"{_shown(records.separator)}); {way}."
+    )
+
+
+def _shown(separator: str) -> str:
+    return {"\t": "tabs", BLANK: "blanks"}.get(separator, f"'{separator}'")

@@ -1,0 +1,93 @@
+"""What a column of text cells holds: numbers, categories, or what is carried through untouched."""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..completion.data.features import FeatureKind
+from .layout import ColumnView, measured
+from .numbers import PLAIN, NumberFormat
+
+#: Texts are categories if they are few: so many, and each at least twice on average.
+FEW = 20
+
+_TRUTHS = ({"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"})
+_TIME = r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[AaPp][Mm])?"
+_ZONE = r"( ?(Z|UTC|GMT|[+-]\d{2}:?\d{2}))?"
+_MONTH = r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+_DATE = re.compile(
+    rf"(\d{{4}}[-/.]\d{{1,2}}([-/.]\d{{1,2}})?|\d{{1,2}}[-/.]\d{{1,2}}[-/.]\d{{2,4}}|"
+    rf"\d{{4}}-?[QWqw]\d{{1,2}}|{_MONTH}[ -]\d{{2,4}}|\d{{1,2}}[ -]{_MONTH}[ -]\d{{2,4}}|"
+    rf"{_MONTH} \d{{1,2}},? \d{{4}})([T ,]+{_TIME}{_ZONE})?|{_TIME}",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What becomes of a column. ``kind`` None: carried through, for it holds ``what``."""
+
+    kind: FeatureKind | None
+    what: str = ""
+    categories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OddCell:
+    """A cell, by its row, that is no number in a column of numbers."""
+
+    row: int
+
+
+def read_column(
+    view: ColumnView, numbers: NumberFormat = PLAIN, *, categorical: bool = False
+) -> Reading | OddCell:
+    """What a column holds; an `OddCell` where numbers and text cannot both be meant.
+
+    ``categorical``: the user says that all that is written there are labels of categories.
+    """
+    if categorical:
+        return Reading(FeatureKind.category, "", tuple(sorted(set(view.observed))))
+    labels = view.labels
+    if not labels:
+        return Reading(FeatureKind.integer if _are_whole(view, numbers) else FeatureKind.number)
+    odd = [measured(text) for text in labels]
+    if view.is_number.any() and (view.is_numeric or any(odd)):
+        texts = iter(odd)
+        rows = [(i, next(texts)) for i in np.flatnonzero(view.is_text)]
+        return OddCell(int(next((i for i, meant in rows if meant), rows[0][0])))
+    if are_dates(labels):
+        return Reading(None, "dates")
+    distinct = set(view.observed)
+    if are_categories(distinct, len(view.observed)) or are_booleans(distinct):
+        return Reading(FeatureKind.category, "", tuple(sorted(distinct)))
+    return Reading(None, "text")
+
+
+def are_dates(texts: Sequence[str]) -> bool:
+    """Whether nearly all of ``texts`` are dates or times."""
+    return sum(bool(_DATE.fullmatch(text.strip())) for text in texts) >= 0.9 * len(texts)
+
+
+def are_booleans(labels: Collection[str]) -> bool:
+    """Whether the labels are the two words of a truth value, such as yes and no."""
+    return {label.lower() for label in labels} in _TRUTHS and len(labels) == 2
+
+
+def are_categories(labels: Collection[object], count: int) -> bool:
+    """Whether these distinct labels of ``count`` entries are few enough to be categories.
+
+    One label alone is none: a cross in a list of crosses says that the empty cells mean no.
+    """
+    return 2 <= len(labels) <= min(FEW, count / 2)
+
+
+def _are_whole(view: ColumnView, numbers: NumberFormat) -> bool:
+    """Whether all numbers are whole, and written so."""
+    values = view.values[view.is_number]
+    if not len(values) or not (np.isfinite(values) & (values == np.rint(values))).all():
+        return False
+    marks = (numbers.decimal, "e", "E", "%")
+    return not any(mark in text for text in view.observed for mark in marks)

@@ -1,0 +1,238 @@
+"""Which of the first line and the first column of a table are headings and labels."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .markers import Markers
+from .numbers import NumberFormat
+
+# Headings that announce labels or numbers of rows.
+_LABELS = re.compile(
+    r"(unnamed: 0|index|ids?|names?|labels?|keys?|genes?|probes?|samples?|subjects?|patients?|"
+    r"country|countries|region|codes?|sites?|stations?|species|symbols?|items?|users?|"
+    r"\w*[ _.-]?(id|name|code|label|key|index))",
+    re.IGNORECASE,
+)
+# Texts that were meant as numbers: below a detection limit, with a note or a unit, errors.
+_MEASURED = re.compile(r"[<>≤≥~≈±=*+-]*\s*[\d.,]+\s*[*†‡?!]*|#[A-Z/0!?]+|[\d.,]+\s*[^\W\d]{1,3}\.?")
+
+
+@dataclass
+class Cells:
+    """The cells of a table as they are read: three disjoint kinds, number, text and missing."""
+
+    texts: list[list[str]]  # by column, without quotation marks
+    values: np.ndarray  # rows × columns, NaN where a cell is no number
+    is_text: np.ndarray
+
+    def column(self, j: int, start: int) -> "ColumnView":
+        return ColumnView(self.texts[j][start:], self.values[start:, j], self.is_text[start:, j])
+
+
+@dataclass
+class ColumnView:
+    """The cells of a column below the heading."""
+
+    texts: list[str]
+    values: np.ndarray
+    is_text: np.ndarray
+
+    @property
+    def is_number(self) -> np.ndarray:
+        return ~np.isnan(self.values)
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether numbers prevail, or nothing is observed."""
+        return int(self.is_text.sum()) <= int(self.is_number.sum())
+
+    @property
+    def labels(self) -> list[str]:
+        return [text for text, here in zip(self.texts, self.is_text, strict=True) if here]
+
+    @property
+    def observed(self) -> list[str]:
+        there = self.is_text | self.is_number
+        return [text for text, here in zip(self.texts, there, strict=True) if here]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """``note`` is what was guessed and how to say otherwise; empty where nothing is in doubt."""
+
+    header: bool
+    labels: bool
+    note: str = ""
+
+
+def parse_cells(columns: Sequence[list[str]], markers: Markers, numbers: NumberFormat) -> Cells:
+    """Every cell as number, text or missing entry."""
+    count = len(columns[0]) if columns else 0
+    values = np.full((count, len(columns)), np.nan)
+    is_text = np.zeros(values.shape, bool)
+    for j, texts in enumerate(columns):
+        try:
+            values[:, j] = numbers.parse_all(texts)
+            if np.isnan(values[:, j]).any():  # float reads nan in other spellings too
+                raise ValueError
+        except ValueError:
+            values[:, j], is_text[:, j] = _parsed(texts, markers, numbers)
+    return Cells(list(columns), markers.hide(values), is_text)
+
+
+def _parsed(
+    texts: list[str], markers: Markers, numbers: NumberFormat
+) -> tuple[np.ndarray, np.ndarray]:
+    values, is_text = np.full(len(texts), np.nan), np.zeros(len(texts), bool)
+    missing, parse = markers.texts, numbers.parse
+    for i, text in enumerate(texts):
+        if text in missing or text.strip().lower() in missing:
+            continue
+        try:
+            values[i] = parse(text)
+        except ValueError:
+            is_text[i] = True
+    return values, is_text
+
+
+def find_layout(cells: Cells, header: bool | None = None, labels: bool | None = None) -> Layout:
+    """Whether the first line is a header, and the first column holds labels, unless it is given.
+
+    A header has text over numbers; or names that are numbers, where they look different from the
+    numbers below them. Labels are distinct texts, or numbers under an empty corner.
+    """
+    note = ""
+    if header is None:
+        header, note = _find_header(cells, labels)
+    if labels is None:
+        labels = len(cells.texts) > 1 and _has_labels(cells, header)
+    return Layout(header, labels, note)
+
+
+def measured(text: str) -> bool:
+    """Whether a text was probably meant as a number: ``<0.5``, ``12*``, ``#DIV/0!``, ``3 mg``."""
+    return bool(_MEASURED.fullmatch(text.strip()))
+
+
+def _find_header(cells: Cells, labels: bool | None) -> tuple[bool, str]:
+    count, width = cells.values.shape
+    if count < 2:
+        return False, ""
+    below = [cells.column(j, 1) for j in range(width)]
+    first = [texts[0] for texts in cells.texts]
+    numeric = [j for j in range(width) if below[j].is_numeric and not (labels and j == 0)]
+    texts = [j for j in numeric if cells.is_text[0, j]]
+    numbers = [j for j in numeric if not np.isnan(cells.values[0, j])]
+    if texts and not numbers:
+        return len(texts) > 1 or not measured(first[texts[0]]), ""
+    if numbers and all(map(measured, (first[j] for j in texts))) and texts:
+        return False, ""  # odd cells: they are named later
+    if texts and not _are_names(cells, numbers):
+        return sum(not measured(first[j]) for j in texts) > len(numbers), ""
+    if numbers:
+        return _numbers_name(cells, below, numbers, texts)
+    named = any(map(str.strip, first)) if not numeric else bool(cells.is_text[0, 0])
+    return named and not _repeats(first, below), ""
+
+
+def _numbers_name(
+    cells: Cells, below: list[ColumnView], numbers: list[int], texts: list[int]
+) -> tuple[bool, str]:
+    """Whether a first line of numbers names the columns, and the note where that is a guess."""
+    if not _are_names(cells, numbers):
+        return False, ""
+    corner = cells.texts[0][0].strip()
+    empty = not corner and 0 not in numbers
+    run = _is_run(cells.values[0, numbers])
+    over_texts = bool(below[0].is_text.any())
+    if empty and (_counts(below[0].values) or over_texts or run):
+        return True, ""
+    shown = ", ".join(cells.texts[j][0] for j in numbers[:3]) + ", …" * (len(numbers) > 3)
+    yes = f"the first line ({shown}) was taken for headings: --no-header reads it as data"
+    no = f"the first line ({shown}) was read as data: --header takes it for headings"
+    named = empty or bool(_LABELS.fullmatch(corner))
+    spoken = bool(named or texts or over_texts)
+    different = _look_different(cells, below, numbers, run=run, spoken=spoken)
+    if different and (spoken or run or len(numbers) > 1):
+        return True, "" if named or over_texts else yes
+    if (named or texts) and (over_texts or run):
+        return True, yes
+    doubtful = empty or texts or over_texts or (len(numbers) > 1 and (run or different))
+    return False, no if doubtful else ""
+
+
+def _are_names(cells: Cells, columns: list[int]) -> bool:
+    """Whether the first cells of ``columns`` are distinct whole numbers, written as such."""
+    names = cells.values[0, columns]
+    return len(set(names.tolist())) == len(names) and all(
+        re.fullmatch(r"\d+", cells.texts[j][0].strip()) for j in columns
+    )
+
+
+def _look_different(
+    cells: Cells, below: list[ColumnView], columns: list[int], *, run: bool, spoken: bool
+) -> bool:
+    """Whether the first line is hardly one more line of the numbers below: by size or by form.
+
+    Size counts where the corner names something (``spoken``), or where the names go up in equal
+    steps as no line below does: series grow and shrink, too.
+    """
+    names, count = cells.values[0, columns], len(columns)
+    table = np.stack([below[j].values for j in columns], axis=1)
+    pooled = table[~np.isnan(table)]
+    if not len(pooled):
+        return False
+    beyond = names.min() > pooled.max() or (count > 1 and names.max() < pooled.min())
+    far = count > 2 and names.min() > 10 * np.abs(pooled).max()
+    if far or (beyond and (spoken or (_steps(names) and not any(map(_steps, table))))):
+        return True
+    written = [text.strip() for j in columns for text in below[j].observed[:500]]
+    whole = (sum(text.isdigit() for text in written) + 0.5) / (len(written) + 1)
+    if whole < 0.5 if run else (count > 1 and whole**count < 0.05):
+        return True
+    rising = bool((np.diff(names) > 0).all())
+    alike = [len(set(row)) == count and (not rising or (np.diff(row) > 0).all()) for row in table]
+    return spoken and count > 3 and (sum(alike) + 0.5) / (len(alike) + 1) < 0.05
+
+
+def _steps(row: np.ndarray) -> bool:
+    """Whether at least three numbers go up in equal steps."""
+    steps = np.diff(row)
+    return bool(len(row) > 2 and steps[0] > 0 and (steps == steps[0]).all())
+
+
+def _is_run(names: np.ndarray) -> bool:
+    return bool(
+        len(names) > 1 and names[0] in (0, 1) and (names == names[0] + np.arange(len(names))).all()
+    )
+
+
+def _counts(values: np.ndarray) -> bool:
+    """Whether a column counts its rows, from 0 or 1."""
+    return bool(len(values)) and values[0] in (0, 1) and bool((np.diff(values) == 1).all())
+
+
+def _repeats(first: list[str], below: list[ColumnView]) -> bool:
+    return any(
+        cell in set(view.texts) for cell, view in zip(first, below, strict=True) if cell.strip()
+    )
+
+
+def _has_labels(cells: Cells, header: bool) -> bool:
+    view = cells.column(0, int(header))
+    corner = cells.texts[0][0].strip() if header else None
+    if view.is_number.any() and any(map(measured, view.labels)):
+        return False
+    if not view.is_numeric:
+        return corner == "" or 2 * len(set(view.labels)) > len(view.labels)
+    if corner is None:
+        return False
+    if corner == "" or corner.lower() == "unnamed: 0":
+        return not np.isnan(view.values).any() or bool(view.is_text.any())
+    observed = view.observed
+    return bool(
+        view.is_text.any() and _LABELS.fullmatch(corner) and len(set(observed)) == len(observed)
+    )

@@ -1,0 +1,168 @@
+"""A text file as records of raw cells, which joined again are the file, byte for byte."""
+
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ..errors import InputError
+from .dialect import (
+    BLANK,
+    SAMPLE,
+    cells_of,
+    directive,
+    guess_separator,
+    is_open,
+    named_separator,
+    plain,
+)
+from .text_options import TextOptions
+
+_ERROR = re.compile(r"#(n/a|na|div/0!|num!|value!|ref!|name\?|null!)", re.IGNORECASE)
+_LONGEST = 1000  # lines of a record, within which a quotation mark must be closed
+
+
+@dataclass(slots=True)
+class Line:
+    """A line that is no record (empty, comment, …), or a record, perhaps of several lines."""
+
+    number: int  # of its first line, from 1
+    cells: list[str]  # raw; of other lines the whole line alone
+    end: str
+    comment: bool = False
+
+
+@dataclass
+class Records:
+    """All lines of a file in order, and which of them are records."""
+
+    lines: list[Line]
+    separator: str
+    body: list[int]  # positions of the records in `lines`
+    heading: list[str] | None  # cells of a comment that names the columns
+    notes: list[str]
+
+    def rows(self) -> list[list[str]]:
+        return [self.lines[i].cells for i in self.body]
+
+
+def read_records(text: str, suffix: str, options: TextOptions) -> Records:
+    """Split ``text``; `InputError` where a quotation mark is never closed."""
+    parts = list(io.StringIO(text, newline=""))
+    first = options.skip_lines
+    separator = None if options.separator is None else named_separator(options.separator)
+    declared = directive(parts[first]) if len(parts) > first else None
+    if declared is not None:
+        separator, first = separator or declared, first + 1
+    comment = _comment(parts[first:], options)
+    if separator is None:
+        separator = guess_separator(_sample(parts[first:], comment), suffix)
+    lines = [Line(k + 1, [part], "") for k, part in enumerate(parts[:first])]
+    lines += _lines(parts, first, separator, comment)
+    records = Records(lines, separator, [], None, [])
+    records.body = _body(lines, first, records.notes)
+    if comment:
+        records.heading = _commented_heading(records, comment)
+        count = sum(line.comment for line in lines) - (records.heading is not None)
+        if count:
+            records.notes.append(f"{_lines_of(count, 'comment')} ({comment}) left out")
+    return records
+
+
+def _lines_of(count: int, kind: str) -> str:
+    return f"{count} {kind} line{'s' if count > 1 else ''}"
+
+
+def _body(lines: Sequence[Line], first: int, notes: list[str]) -> list[int]:
+    """The positions of the records, without empty lines and without a tail of empty records."""
+    body = [i for i, line in enumerate(lines) if i >= first and not line.comment]
+    widths = Counter(len(lines[i].cells) for i in body)
+    if widths and widths.most_common(1)[0][0] > 1:  # of one column, an empty line is a gap
+        body = [i for i in body if len(lines[i].cells) > 1 or plain(lines[i].cells[0])]
+    count = 0
+    while body and not any(map(plain, lines[body[-1]].cells)):
+        count += len(lines[body.pop()].cells) > 1
+    if count:
+        notes.append(
+            f"{_lines_of(count, 'empty')} at the end left as {'they are' if count > 1 else 'it is'}"
+        )
+    return body
+
+
+def _comment(parts: Sequence[str], options: TextOptions) -> str:
+    """What comment lines begin with; nothing where most lines do, which then are data."""
+    if options.comment is not None:
+        return options.comment
+    marked = sum(_is_comment(part, "#") for part in parts)
+    return "#" if 0 < 2 * marked <= len(parts) else ""
+
+
+def _is_comment(part: str, comment: str) -> bool:
+    """Whether a line is a comment; errors of spreadsheets such as #N/A begin no comment."""
+    part = part.lstrip(" \t\ufeff")
+    return bool(comment) and part.startswith(comment) and not _ERROR.match(part)
+
+
+def _sample(parts: Sequence[str], comment: str) -> list[str]:
+    """The first lines of the table; records of several lines as one."""
+    found: list[str] = []
+    pending = ""
+    for part in parts[: 10 * SAMPLE]:
+        if not pending and (not part.strip() or _is_comment(part, comment)):
+            continue
+        pending += part
+        if pending.count('"') % 2 and pending.count("\n") < 20:
+            continue
+        found.append(pending.rstrip("\r\n").lstrip("\ufeff"))
+        pending = ""
+        if len(found) == SAMPLE:
+            break
+    return found or [pending.rstrip("\r\n")]
+
+
+def _lines(parts: Sequence[str], first: int, separator: str, comment: str) -> Iterator[Line]:
+    pending: list[str] = []  # lines of a record whose quotation mark is open
+    for number, part in enumerate(parts[first:], first + 1):
+        if not pending and _is_comment(part, comment):
+            yield Line(number, [part], "", comment=True)
+            continue
+        pending.append(part)
+        if len(pending) == 1 or part.count('"') % 2:  # else it closes nothing
+            line = _record(pending, number, separator)
+            if line is not None:
+                yield line
+                pending = []
+        if len(pending) > _LONGEST:  # so that reading stays linear
+            break
+    if pending:
+        raise InputError(
+            f"INPUT: the quotation mark opened in line {number - len(pending) + 1} is never "
+            f"closed{' within 1,000 lines' if len(pending) > _LONGEST else ''}; close it, or "
+            "double it inside a quoted cell."
+        )
+
+
+def _record(parts: Sequence[str], number: int, separator: str) -> Line | None:
+    """The record that ends with line ``number``; None while a quotation mark is open."""
+    whole = "".join(parts)
+    content = whole.rstrip() if separator == BLANK else whole.rstrip("\r\n")
+    cells = cells_of(content, separator) or [""]
+    if '"' in content and any(map(is_open, cells)):
+        return None
+    return Line(number - len(parts) + 1, cells, whole[len(content) :])
+
+
+def _commented_heading(records: Records, comment: str) -> list[str] | None:
+    """The cells of the comment just before the first record, if it has as many as the records."""
+    lines, body = records.lines, records.body
+    if not body or body[0] == 0 or not lines[body[0] - 1].comment:
+        return None
+    content = lines[body[0] - 1].cells[0].strip("\ufeff \t\r\n").lstrip(comment)
+    cells = cells_of(content, records.separator)
+    width = Counter(len(lines[i].cells) for i in body[:SAMPLE]).most_common(1)[0][0]
+    return cells if 1 < width == len(cells) and not _are_numbers(cells) else None
+
+
+def _are_numbers(cells: Sequence[str]) -> bool:
+    return all(re.fullmatch(r"[-+.,\deE ]*", plain(cell)) for cell in cells)
