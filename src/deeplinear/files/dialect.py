@@ -58,11 +58,12 @@ def cells_of(line: str, separator: str) -> list[str]:
 @cache
 def _cell(separator: str) -> re.Pattern[str]:
     quoted = '"(?:[^"]|"")*"'
+    blanks = r"[\s\ufeff]*"
     if separator == BLANK:
-        return re.compile(rf"(\s*(?:{quoted}(?=\s|$)|\S+))")
+        return re.compile(rf"({blanks}(?:{quoted}(?=\s|$)|\S+))")
     d = re.escape(separator)
     other = rf"[^{d}]*" if len(separator) == 1 else rf"(?:(?!{d}).)*"
-    return re.compile(rf"((?:\s*{quoted})?{other})(?:{d}|$)", re.DOTALL)
+    return re.compile(rf"((?:{blanks}{quoted})?{other})(?:{d}|$)", re.DOTALL)
 
 
 def is_open(cell: str) -> bool:

@@ -9,8 +9,9 @@ import numpy as np
 
 from ..completion.data.features import Feature, FeatureKind
 from ..errors import InputError
+from .dates import are_dates
 from .dialect import BLANK, plain
-from .kinds import OddCell, Reading, are_dates, read_column
+from .kinds import OddCell, Reading, read_column
 from .layout import Cells, find_layout, parse_cells
 from .markers import Markers
 from .numbers import PLAIN, NumberFormat, advice, guess_format, shape_of
@@ -108,12 +109,15 @@ class _Reader:
 
     def __init__(self, path: Path, options: TextOptions, records: Records, encoding: str) -> None:
         self.path, self.options, self.records, self.encoding = path, options, records, encoding
-        rows = records.rows()
-        if records.heading is not None and options.header is not False:
-            rows = [records.heading, *rows]
+        self._look(records.rows())
+        # a commented line names the columns only if no other line does
+        layout = find_layout(self.cells, options.header, options.labels)
+        if records.heading is not None and not layout.header and options.header is not False:
+            self._look([records.heading, *records.rows()])
         else:
             records.heading = None
-        # the first look takes cells as they are; quotation marks and blanks cost time
+
+    def _look(self, rows: list[list[str]]) -> None:
         self.columns = [[plain(cell) for cell in column] for column in zip(*rows, strict=True)]
         self.numbers, self.cells = self._parse()
 
@@ -124,13 +128,9 @@ class _Reader:
         cells = parse_cells(self.columns, Markers(markers, numbers), numbers)
         if given is not None or not cells.is_text.any():
             return numbers, cells
-        guess = guess_format(_number_like(cells))
+        guess = guess_format(_number_like(cells, Markers(markers)))
         if guess is None or guess == PLAIN:
             return PLAIN, cells
-        marks = f"decimal mark '{guess.decimal}'"
-        if guess.thousands:
-            marks += f", thousands mark '{guess.thousands}'"
-        self.records.notes.append(marks)
         return guess, parse_cells(self.columns, Markers(markers, guess), guess)
 
     def table(self, selection: Selection) -> TextTable:
@@ -152,8 +152,6 @@ class _Reader:
         self.names, self.lines, self.start = names, [records.lines[i] for i in data], start
         readings = self._readings(chosen, labels=layout.labels)
         fitted = [k for k, reading in enumerate(readings) if reading.kind is not None]
-        if layout.note:
-            records.notes.append(layout.note)
         table = TextTable(
             values=self._values(fitted, readings),
             features=tuple(
@@ -162,7 +160,7 @@ class _Reader:
             ),
             suffixes=(file_type(self.path) or ".csv",),
             carried=tuple(self._carried(readings)),
-            notes=tuple(records.notes),
+            notes=tuple(self._notes(layout.note)),
             records=records,
             encoding=self.encoding,
             numbers=self.numbers,
@@ -178,6 +176,16 @@ class _Reader:
                 f"({'; '.join(table.carried[:5])}); name columns with --columns or --categorical."
             )
         return table
+
+    def _notes(self, guess: str) -> list[str]:
+        """What was recognized, and what was guessed."""
+        notes = self.records.notes()
+        if self.numbers != PLAIN and self.options.numbers is None:
+            marks = f"decimal mark '{self.numbers.decimal}'"
+            if self.numbers.thousands:
+                marks += f", thousands mark '{self.numbers.thousands}'"
+            notes.append(marks)
+        return notes + [guess] * bool(guess)
 
     def _readings(self, chosen: Positions, *, labels: bool) -> list[Reading]:
         """What becomes of each column; `InputError` that names the first odd cell."""
@@ -243,8 +251,9 @@ class _Reader:
         text, column = view.texts[row], self.names[k]
         more = int(view.is_text.sum()) - 1
         others = f" and {more:,} more cell{'s' if more > 1 else ''} like it" if more else ""
+        markers = Markers(self.options.missing, self.numbers)
         like = [x for x, odd in zip(view.texts, view.is_text, strict=True) if odd and shape_of(x)]
-        way = advice(text, self.numbers, like[:1000] + _number_like(self.cells)[:1000])
+        way = advice(text, self.numbers, like[:1000] + _number_like(self.cells, markers)[:1000])
         shown = "'" + text.replace("'", "'\\''") + "'"
         word = str(k + 1) if column.startswith("-") or not column.isidentifier() else column
         ways = ([f"read it with {way}"] if way else []) + [
@@ -258,16 +267,17 @@ class _Reader:
         )
 
 
-def _number_like(cells: Cells) -> list[str]:
+def _number_like(cells: Cells, markers: Markers) -> list[str]:
     """The cells of columns where most look like numbers, for the guess of their format."""
     found: list[str] = []
     for j, texts in enumerate(cells.texts):
+        observed = [text for text in texts if not markers.mean_missing(text)]
         if not cells.is_text[:, j].any():
-            found += [text for text in texts if "." in text and shape_of(text)]
+            found += [text for text in observed if "." in text and shape_of(text)]
             continue
-        shapes = [shape_of(text) for text in texts]
-        if 2 * sum(map(bool, shapes)) >= sum(bool(text.strip()) for text in texts[1:]):
-            found += [text for text, shape in zip(texts, shapes, strict=True) if shape]
+        shaped = [text for text in observed if shape_of(text)]
+        if 2 * len(shaped) >= len(observed) - 1:  # a heading is none
+            found += shaped
     return found
 
 
