@@ -13,8 +13,9 @@ BLANK = " "  # runs of blanks and tabs
 #: Every separator that is looked for, where several fit the earlier one is taken.
 SEPARATORS = ("\t", ";", ",", "|", "::", BLANK)
 _NAMES = {"tab": "\t", "\\t": "\t", "blank": BLANK, "space": BLANK, "comma": ",", "semicolon": ";"}
-_DIRECTIVE = re.compile(r"\ufeff?\"?sep=(.)\"?[\r\n]*", re.IGNORECASE)
+_DIRECTIVE = re.compile(r"\"?sep=(.)\"?[\r\n]*", re.IGNORECASE)
 
+_BLANKS = " \t\u00a0"
 SAMPLE = 200  # lines that are looked at
 
 
@@ -58,17 +59,16 @@ def cells_of(line: str, separator: str) -> list[str]:
 @cache
 def _cell(separator: str) -> re.Pattern[str]:
     quoted = '"(?:[^"]|"")*"'
-    blanks = r"[\s\ufeff]*"
     if separator == BLANK:
-        return re.compile(rf"({blanks}(?:{quoted}(?=\s|$)|\S+))")
+        return re.compile(rf"(\s*(?:{quoted}(?=\s|$)|\S+))")
     d = re.escape(separator)
     other = rf"[^{d}]*" if len(separator) == 1 else rf"(?:(?!{d}).)*"
-    return re.compile(rf"((?:{blanks}{quoted})?{other})(?:{d}|$)", re.DOTALL)
+    return re.compile(rf"((?:\s*{quoted})?{other})(?:{d}|$)", re.DOTALL)
 
 
 def is_open(cell: str) -> bool:
     """Whether a raw cell begins with a quotation mark that it does not close."""
-    cell = cell.lstrip(" \t\ufeff")
+    cell = cell.lstrip(" \t")
     return cell.startswith('"') and not _CLOSED.match(cell)
 
 
@@ -76,9 +76,19 @@ _CLOSED = re.compile(r'"(?:[^"]|"")*"')
 
 
 def plain(cell: str) -> str:
-    """A raw cell without the byte-order mark, blanks and quotation marks around it."""
-    cell = cell.strip(" \t\ufeff\u00a0")
+    """A raw cell without the blanks and quotation marks around it."""
+    cell = cell.strip(_BLANKS)
     return cell[1:-1].replace('""', '"') if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
+
+
+def plain_cells(cells: Sequence[str]) -> list[str]:
+    """`plain` of each."""
+    joined = "".join(cells)  # one look at all is faster than one at each
+    if '"' in joined:
+        return [plain(cell) for cell in cells]
+    if any(blank in joined for blank in _BLANKS):
+        return [cell.strip(_BLANKS) for cell in cells]
+    return list(cells)
 
 
 def guess_separator(lines: Sequence[str], suffix: str = "") -> str:

@@ -52,12 +52,11 @@ class ColumnView:
 
     @property
     def labels(self) -> list[str]:
-        return [text for text, here in zip(self.texts, self.is_text, strict=True) if here]
+        return [self.texts[i] for i in np.flatnonzero(self.is_text).tolist()]
 
     @property
     def observed(self) -> list[str]:
-        there = self.is_text | self.is_number
-        return [text for text, here in zip(self.texts, there, strict=True) if here]
+        return [self.texts[i] for i in np.flatnonzero(self.is_text | self.is_number).tolist()]
 
 
 @dataclass(frozen=True)
@@ -74,26 +73,28 @@ def parse_cells(columns: Sequence[list[str]], markers: Markers, numbers: NumberF
     count = len(columns[0]) if columns else 0
     values = np.full((count, len(columns)), np.nan)
     is_text = np.zeros(values.shape, bool)
+    known = {form for text in markers.texts for form in (text, text.upper(), text.title())}
     for j, texts in enumerate(columns):
+        # the first cell may be a heading
+        values[:1, j], is_text[:1, j] = _parsed(texts[:1], markers, numbers)
         try:
-            values[:, j] = numbers.parse_all(texts)
-            if np.isnan(values[:, j]).any():  # float reads nan in other spellings too
-                raise ValueError
+            rest = ["nan" if text in known else text for text in texts[1:]]
+            values[1:, j] = numbers.parse_all(rest)
         except ValueError:
-            values[:, j], is_text[:, j] = _parsed(texts, markers, numbers)
+            values[1:, j], is_text[1:, j] = _parsed(texts[1:], markers, numbers)
     return Cells(list(columns), markers.hide(values), is_text)
 
 
 def _parsed(
     texts: list[str], markers: Markers, numbers: NumberFormat
 ) -> tuple[np.ndarray, np.ndarray]:
+    """(numbers, whether a cell is text) of cells one by one."""
     values, is_text = np.full(len(texts), np.nan), np.zeros(len(texts), bool)
-    missing, parse = markers.texts, numbers.parse
     for i, text in enumerate(texts):
-        if text in missing or text.strip().lower() in missing:
+        if text.strip().lower() in markers.texts:
             continue
         try:
-            values[i] = parse(text)
+            values[i] = numbers.parse(text)
         except ValueError:
             is_text[i] = True
     return values, is_text
@@ -225,10 +226,10 @@ def _look_different(
 def _chance(name: float, view: ColumnView) -> float:
     """How probable a whole number of this size is in a column, by the numbers that it has."""
     written = [text.strip() for text in view.observed[:500]]
-    whole = sum(text.isdigit() for text in written)
+    whole = sum(text.lstrip("+-\u2212").isdigit() for text in written)
     if written and abs(name) > 10 * np.nanmax(np.abs(view.values), initial=0.0):
         whole = 0
-    return (whole + 0.5) / (len(written) + 1)
+    return (whole + 0.5) / (len(written) + 0.5)
 
 
 def _steps(row: np.ndarray) -> bool:

@@ -97,7 +97,7 @@ def _comment(parts: Sequence[str], options: TextOptions) -> str:
 
 def _is_comment(part: str, comment: str) -> bool:
     """Whether a line is a comment; errors of spreadsheets such as #N/A begin no comment."""
-    part = part.lstrip(" \t\ufeff")
+    part = part.lstrip(" \t")
     return bool(comment) and part.startswith(comment) and not _ERROR.match(part)
 
 
@@ -111,7 +111,7 @@ def _sample(parts: Sequence[str], comment: str) -> list[str]:
         pending += part
         if pending.count('"') % 2 and pending.count("\n") < 20:
             continue
-        found.append(pending.rstrip("\r\n").lstrip("\ufeff"))
+        found.append(pending.rstrip("\r\n"))
         pending = ""
         if len(found) == SAMPLE:
             break
@@ -155,7 +155,7 @@ def _commented_heading(records: Records) -> list[str] | None:
     lines, body = records.lines, records.body
     if not body or body[0] == 0 or not lines[body[0] - 1].comment:
         return None
-    content = lines[body[0] - 1].cells[0].strip("\ufeff \t\r\n").lstrip(records.comment)
+    content = lines[body[0] - 1].cells[0].strip().lstrip(records.comment)
     cells = cells_of(content, records.separator)
     width = Counter(len(lines[i].cells) for i in body[:SAMPLE]).most_common(1)[0][0]
     return cells if 1 < width == len(cells) and not _are_numbers(cells) else None

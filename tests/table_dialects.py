@@ -37,9 +37,10 @@ def random_table(rng: np.random.Generator) -> Written:
         marker = "NA"
     values, texts = _numbers(rng, m, n, decimal, group)
     hidden = rng.random((m, n)) < 0.25
-    hidden[int(rng.integers(m)), int(rng.integers(n))] = True
     for j in range(n):  # two entries of each column stay
         hidden[rng.permutation(m)[:2], j] = False
+    if not hidden.any():
+        hidden[0, 0] = True
     values[hidden] = np.nan
     cells = [[marker if hidden[i, j] else texts[i][j] for j in range(n)] for i in range(m)]
     names, header = _headings(rng, n)
