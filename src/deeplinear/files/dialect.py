@@ -17,6 +17,7 @@ _DIRECTIVE = re.compile(r"\"?sep=(.)\"?[\r\n]*", re.IGNORECASE)
 
 _BLANKS = " \t\u00a0"
 SAMPLE = 200  # lines that are looked at
+_CELLS = 10  # cells of each that are
 
 
 def named_separator(text: str) -> str:
@@ -118,7 +119,7 @@ def _score(lines: Sequence[str], mark: str) -> tuple[float, float]:
     width, number = max(counts.items(), key=lambda item: (item[1], item[0]))
     if width < 2:
         return 0.0, 0.0
-    cells = [plain(cell) for row in split if len(row) == width for cell in row]
+    cells = [plain(cell) for row in split if len(row) == width for cell in row[:_CELLS]]
     clean = sum(map(_is_clean, cells)) / len(cells)
     # not all of a table are numbers: text says little against a separator
     return round((0.2 + 0.8 * clean) * number / len(lines), 6), number / len(lines)

@@ -121,8 +121,12 @@ def _sample(parts: Sequence[str], comment: str) -> list[str]:
 def _lines(parts: Sequence[str], first: int, separator: str, comment: str) -> Iterator[Line]:
     pending: list[str] = []  # lines of a record whose quotation mark is open
     for number, part in enumerate(parts[first:], first + 1):
-        if not pending and _is_comment(part, comment):
+        if comment and not pending and _is_comment(part, comment):
             yield Line(number, [part], "", comment=True)
+            continue
+        if not pending and '"' not in part and separator != BLANK:  # nearly all lines
+            content = part.rstrip("\r\n")
+            yield Line(number, content.split(separator), part[len(content) :])
             continue
         pending.append(part)
         if len(pending) == 1 or part.count('"') % 2:  # else it closes nothing

@@ -115,12 +115,13 @@ class _Reader:
         self.path, self.options, self.records = path, options, records
         self.encoding, self.mark = encoding, mark
         self._look(records.rows())
-        # a commented line names the columns only if no other line does
-        layout = find_layout(self.cells, options.header, options.labels)
-        if records.heading is not None and not layout.header and options.header is not False:
-            self._look([records.heading, *records.rows()])
-        else:
-            records.heading = None
+        if records.heading is not None:
+            # a commented line names the columns only if no other line does
+            given = options.header is not None
+            if given or find_layout(self.cells, None, options.labels).header:
+                records.heading = None
+            else:
+                self._look([records.heading, *records.rows()])
 
     def _look(self, rows: list[list[str]]) -> None:
         self.columns = [plain_cells(column) for column in zip(*rows, strict=True)]
