@@ -188,6 +188,9 @@ class _Reader:
     def _notes(self, guess: str) -> list[str]:
         """What was recognized, and what was guessed."""
         notes = self.records.notes()
+        if self.records.heading is not None:
+            shown = ", ".join(map(plain, self.records.heading[:3]))
+            notes.append(f"the comment ({shown}) was taken for headings: --no-header for none")
         if self.numbers != PLAIN and self.options.numbers is None:
             marks = f"decimal mark '{self.numbers.decimal}'"
             if self.numbers.thousands:
