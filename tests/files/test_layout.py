@@ -156,7 +156,7 @@ ODD = {
     "below a limit, mostly": ("x,y\n<1,2\n<1,3\n<2,4\n3,\n", 2, "<1"),
     "a typing error": ("x,y\n1.5,2\n1.o,\n2.5,3\n", 3, "1.o"),
     "without a header": ("<0.5,2.5\n1.5,\n2.5,3\n", 1, "<0.5"),
-    "in another column": ("x,y\n1.5,2\n1,\n2.5,3 mg\n7,4\n", 4, "3 mg"),
+    "in another column": ("x,y\n1.5,2\n,\n2.5,3 mg\n7,4\n", 4, "3 mg"),
     "under a heading of labels": ("id,y\n1,2\n2,\n<3,3\n", 4, "<3"),
     "a footnote": ("x,y\n1,2\n2*,\n3,3\n", 3, "2*"),
 }
