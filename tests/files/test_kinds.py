@@ -84,15 +84,19 @@ class TestSelection:
     def test_a_number_is_a_position(self, tmp_path):
         """--drop 1 is the first column, though the second is called 1."""
         table = self.read(tmp_path, drop=("1",))
-        assert [f.name for f in table.features] == ["1", "x", "x"]
+        assert [f.name for f in table.features] == ["1", "x [3]", "x [4]"]
         out = table.encode(np.full(table.values.shape, 1.0), ".csv")
         assert out == b"1,x,x\n1,a,5\n2.5,b,6\n4.5,a,1\n6,b,8\n"
 
     def test_keep_columns_and_categorical(self, tmp_path):
-        assert [f.name for f in self.read(tmp_path, keep=("2",)).features] == ["2", "x", "x"]
+        assert [f.name for f in self.read(tmp_path, keep=("2",)).features] == [
+            "2",
+            "x [3]",
+            "x [4]",
+        ]
         only = self.read(tmp_path, columns=("4", "1"))
-        assert [f.name for f in only.features] == ["2", "x"]
-        assert only.carried == ("'1' (kept, 1 missing stay)", "'x' (kept)")
+        assert [f.name for f in only.features] == ["2", "x [4]"]
+        assert only.carried == ("'1' (kept, 1 missing stay)", "'x [3]' (kept)")
         labels = self.read(tmp_path, categorical=("4",)).features[-1]
         assert labels.categories == ("5", "6", "8")
 

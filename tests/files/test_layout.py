@@ -132,7 +132,7 @@ LAYOUTS = {
     "repeated headings": (
         "a,a,b\n1,,2\n,3,4\n",
         [[1, NAN, 2], [NAN, 3, 4]],
-        ["a", "a", "b"],
+        ["a [1]", "a [2]", "b"],
         [],
         "",
     ),

@@ -153,10 +153,11 @@ class _Reader:
                 "data."
             )
         texts = [column[0] for column in self.columns] if layout.header else [""] * width
-        names = [text.strip() or str(k + 1) for k, text in enumerate(texts)]
-        chosen = selection.positions(names if layout.header else [""] * width, self.path)
+        self.headings = [text.strip() for text in texts]
+        self.names = names = _unique(self.headings)
+        chosen = selection.positions(self.headings, self.path)
         data = records.body if records.heading is not None else records.body[start:]
-        self.names, self.lines, self.start = names, [records.lines[i] for i in data], start
+        self.lines, self.start = [records.lines[i] for i in data], start
         readings = self._readings(chosen, labels=layout.labels)
         fitted = [k for k, reading in enumerate(readings) if reading.kind is not None]
         table = TextTable(
@@ -249,8 +250,7 @@ class _Reader:
         return phrases
 
     def _named(self, k: int) -> str:
-        name = self.names[k]
-        return f"column {name}" if name == str(k + 1) else repr(name)
+        return repr(self.names[k]) if self.headings[k] else f"column {k + 1}"
 
     def _is_percent(self, k: int) -> bool:
         view = self.cells.column(k, self.start)
@@ -261,14 +261,14 @@ class _Reader:
         """The message about a cell that is no number, with the options that would read it."""
         view = self.cells.column(k, self.start)
         row = int(np.argmax(view.is_text)) if row is None else row
-        text, column = view.texts[row], self.names[k]
+        text, heading = view.texts[row], self.headings[k]
         more = int(view.is_text.sum()) - 1
         others = f" and {more:,} more cell{'s' if more > 1 else ''} like it" if more else ""
         markers = Markers(self.options.missing, self.numbers)
         like = [x for x, odd in zip(view.texts, view.is_text, strict=True) if odd and shape_of(x)]
         way = advice(text, self.numbers, like[:1000] + _number_like(self.cells, markers, 100))
         shown = "'" + text.replace("'", "'\\''") + "'"
-        word = str(k + 1) if column.startswith("-") or not column.isidentifier() else column
+        word = heading if heading.isidentifier() and self.names[k] == heading else str(k + 1)
         ways = ([f"read it with {way}"] if way else []) + [
             f"mark it as missing with --missing {shown}",
             f"carry the column through with --keep {word}",
@@ -278,6 +278,15 @@ class _Reader:
             f"INPUT: '{self.path}', line {self.lines[row].number}: {text!r}{others} in "
             f"{self._named(k)} is no number; {', '.join(ways[:-1])}, or {ways[-1]}."
         )
+
+
+def _unique(headings: list[str]) -> list[str]:
+    """A name for each column: repeated headings get their number, empty ones are numbers."""
+    counts = Counter(headings)
+    return [
+        (heading if counts[heading] == 1 else f"{heading} [{k}]") if heading else str(k)
+        for k, heading in enumerate(headings, 1)
+    ]
 
 
 def _is_quoted_heading(rows: list[list[str]]) -> bool:
