@@ -10,7 +10,7 @@ from ..completion.data.ids import IdEncoder
 from ..errors import InputError
 from .selection import position
 
-CHUNK = 1 << 16  # lines of text at a time
+CHUNK = 1 << 14  # lines of text at a time: their cells stay in the cache
 
 #: The columns of row ids, column ids and values by heading or number; None is the default place.
 Wanted = tuple[str | None, ...]
@@ -39,9 +39,7 @@ def find_columns(wanted: Wanted, header: Sequence[str], path: Path) -> list[int]
     there are no headings.
     """
     default = [c for c, name in enumerate(header) if name.strip()] or list(range(len(header)))
-    found = [
-        _position(name, default[k : k + 1], k, header, path) for k, name in enumerate(wanted)
-    ]
+    found = [_position(name, default[k : k + 1], k, header, path) for k, name in enumerate(wanted)]
     if len(set(found)) < len(found):
         raise InputError(
             f"--rows, --cols, --values: '{path}': different columns are needed, got numbers "
@@ -64,7 +62,7 @@ def _position(
     if name is not None and number == 0 and not any(header):
         raise InputError(
             f"{ARGUMENTS[k]}: '{path}' has no headings, and '{name}' was asked for; give the "
-            "number of the column, or --header if there are headings."
+            "number of the column."
         )
     return position(str(number) if name is None else name, header, ARGUMENTS[k], path)
 

@@ -54,6 +54,11 @@ def is_long(path: Path) -> bool:
     return kind == ".mtx" or (kind == ".npz" and is_sparse(path))
 
 
+def is_text(path: Path) -> bool:
+    """Whether a file of this type holds lines of text, not columns or a matrix."""
+    return file_type(path) in long_text.SUFFIXES
+
+
 def column_names(path: Path, text: TextOptions | None = None) -> list[str]:
     """The cells of the first line of a text file, the columns of a Parquet file, [] of a matrix."""
     kind = _kind(path, text)
@@ -146,11 +151,13 @@ def _kind(path: Path, text: TextOptions | None) -> str:
             f"{' and compressed; unpack it and' if packed else ';'} give one of "
             f"{', '.join(SUFFIXES)}."
         )
-    if text is not None and kind not in long_text.SUFFIXES:
-        idle = [option for option in text.given() if option != "--missing"]
+    if text is not None:
+        only_text = kind not in long_text.SUFFIXES
+        idle = [x for x in text.given() if x == "--labels" or (only_text and x != "--missing")]
         if idle:
             raise InputError(
-                f"{idle[0]}: '{path}' is not a text file, where it has a meaning; leave it out."
+                f"{idle[0]}: it has no meaning for '{path}', which is a list of entries"
+                f"{' and not a text file' if only_text else ''}; leave it out."
             )
     return kind
 

@@ -130,9 +130,7 @@ def _equally_wide(
             "--separator."
         )
     same = [row[:width] for row in records[1:] if len(row) >= width and not any(row[width:])]
-    return FirstLook(
-        form, start, numbers, [first, *same], width, numbers[usual], None, unnamed
-    )
+    return FirstLook(form, start, numbers, [first, *same], width, numbers[usual], None, unnamed)
 
 
 def _with_heading(found: FirstLook, line: str) -> FirstLook:
@@ -188,8 +186,8 @@ def _is_headed(path: Path, wanted: Wanted, options: TextOptions, found: FirstLoo
     if any(not name.isdigit() for name in names if name is not None):
         return True
     if any(name is not None and not name.isdigit() for name in wanted):
-        return False  # the search for the column will report it
-    places = find_columns([None if n is None else n for n in wanted], first, path)
+        return found.heading is None  # the search for the columns reports what is not there
+    places = find_columns(wanted, first, path)
     headed, sure = _looks_headed([[row[c] for row in found.records] for c in places])
     if names and not (sure and not headed):
         return True
@@ -211,7 +209,9 @@ def _is_headed(path: Path, wanted: Wanted, options: TextOptions, found: FirstLoo
 def _check_header(path: Path, header: bool, found: FirstLook) -> None:
     """`InputError` for an option that contradicts the file."""
     if found.form.blocks and header:
-        raise InputError(f"--header: '{path}' holds blocks of lines without headings; leave it out.")
+        raise InputError(
+            f"--header: '{path}' holds blocks of lines without headings; leave it out."
+        )
     if found.unnamed and not header:
         raise InputError(
             f"--no-header: the first line of '{path}' has one cell less than the others; leave the "

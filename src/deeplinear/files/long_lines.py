@@ -59,7 +59,9 @@ class Lines:
         self.number += len(lines)
         return lines
 
-    def columns(self, lines: list[str], width: int, places: Sequence[int]) -> list[list[str]] | None:
+    def columns(
+        self, lines: list[str], width: int, places: Sequence[int]
+    ) -> list[list[str]] | None:
         """The columns at ``places`` of lines just taken; None where lines need a closer look.
 
         This is the fast way for lines that are all alike: cells are cut from all lines at once.
@@ -71,14 +73,14 @@ class Lines:
             rows = [line.split() for line in lines]
             alike = set(map(len, rows)) == {width}
             return [[row[c] for row in rows] for c in places] if alike else None
-        if {line.count(mark) for line in lines} != {width - 1}:
+        text = text.replace("\r\n", "\n").removesuffix("\n")
+        # ends of lines as cells of their own, which must then stand in equal distances
+        cells = text.replace("\n", f"{mark}\n{mark}").split(mark)
+        ends = cells[width :: width + 1]
+        if len(cells) != len(lines) * (width + 1) - 1 or ends.count("\n") != len(ends):
             return None
-        text = text.replace("\r\n", "\n")
-        if "\r" in text:
-            return None
-        cells = text.removesuffix("\n").replace("\n", mark).split(mark)
-        columns = [cells[c::width] for c in places]
-        return columns if all(map(all, columns)) else None  # else a cell is empty
+        columns = [cells[c :: width + 1] for c in places]
+        return columns if all(map(all, columns)) and "\r" not in text else None
 
     def split(self, lines: list[str]) -> Numbered:
         """The records of lines just taken, without comments and empty lines.
@@ -102,7 +104,9 @@ class Lines:
 
     def _quoted(self, lines: list[str]) -> list[list[str]] | None:
         """The records, if each line is one; the csv module is fast, and names no lines."""
-        reader = csv.reader(lines, delimiter=self.form.separator, skipinitialspace=True, strict=True)
+        reader = csv.reader(
+            lines, delimiter=self.form.separator, skipinitialspace=True, strict=True
+        )
         try:
             rows = list(reader)
         except csv.Error:

@@ -84,7 +84,7 @@ def _pieces(
 
     done = left_out = 0
     try:
-        for batch in file.iter_batches(batch_size=16 * columns.CHUNK, columns=list(names)):
+        for batch in file.iter_batches(batch_size=64 * columns.CHUNK, columns=list(names)):
             # by name, since the columns of a batch come in the file's order
             rows, cols, *numbers = (
                 _decoded(batch.column(batch.schema.get_field_index(name))) for name in names
@@ -96,44 +96,47 @@ def _pieces(
             kept = markers.kept(values) | ~known
             bad = kept & ~(np.isfinite(values) & known)
             if bad.any():
-                raise _bad_row(path, done, int(np.argmax(bad)), values, known)
+                place = int(np.argmax(bad))
+                what = _missing_value(values[place]) if known[place] else _MISSING_ID
+                raise _bad_row(path, done + place, what)
+            numbered = np.arange(done, done + len(values))
             done += len(values)
             if not kept.all():
                 left_out += int((~kept).sum())
                 rows, cols, values = rows.filter(kept), cols.filter(kept), values[kept]
-            yield _codes(encoders[0], rows), _codes(encoders[1], cols), values
+                numbered = numbered[kept]
+            codes = []
+            for encoder, ids in zip(encoders, (rows, cols), strict=True):
+                found, missing = _codes(encoder, ids)
+                if missing is not None:
+                    raise _bad_row(path, int(numbered[missing]), _MISSING_ID)
+                codes.append(found)
+            yield codes[0], codes[1], values
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from None
     markers.tell(path, left_out)
 
 
 def _known(ids: "pa.Array") -> np.ndarray:
-    """Which ids are not missing: neither null, nor NaN, nor an empty text."""
+    """Which ids are neither null nor NaN."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     known = ids.is_valid().to_numpy(False)
     if pa.types.is_floating(ids.type):
         known &= ~np.isnan(ids.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False))
-    elif pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type):
-        texts = pc.utf8_lower(pc.utf8_trim_whitespace(ids))
-        missing = pc.is_in(texts, value_set=pa.array(sorted(NO_ID), texts.type))
-        known &= ~missing.to_numpy(zero_copy_only=False)
     return known
 
 
-def _bad_row(
-    path: Path, done: int, place: int, values: np.ndarray, known: np.ndarray
-) -> InputError:
-    what, way = "an id is missing", "drop it"
-    if known[place]:
-        what = "a value is infinite" if np.isinf(values[place]) else "a value is missing"
-        way = "leave such entries out with --missing nan"
-        if np.isinf(values[place]):
-            way = f"leave such entries out with --missing {values[place]}"
-    return InputError(
-        f"INPUT: '{path}', row {done + place} (counted from 0): {what}; {way}."
-    )
+_MISSING_ID = "an id is missing; drop the row"
+
+
+def _missing_value(value: float) -> str:
+    kind = "infinite" if np.isinf(value) else "missing"
+    return f"a value is {kind}; leave such entries out with --missing {value}"
+
+
+def _bad_row(path: Path, row: int, what: str) -> InputError:
+    return InputError(f"INPUT: '{path}', row {row} (counted from 0): {what}.")
 
 
 def _decoded(column: "pa.Array") -> "pa.Array":
@@ -143,15 +146,19 @@ def _decoded(column: "pa.Array") -> "pa.Array":
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
-def _codes(encoder: IdEncoder, column: "pa.Array") -> np.ndarray:
+def _codes(encoder: IdEncoder, column: "pa.Array") -> tuple[np.ndarray, int | None]:
+    """(codes of ids, the first place of a text that is no id)."""
     import pyarrow as pa
 
     # uint64 goes the way of text, since its ids may not fit int64
     if pa.types.is_integer(column.type) and not pa.types.is_uint64(column.type):
-        return encoder.integer_codes(column.to_numpy(zero_copy_only=False))
+        return encoder.integer_codes(column.to_numpy(zero_copy_only=False)), None
     encoded = column.dictionary_encode()  # so that each text is looked up once per batch
-    codes = encoder.text_codes(list(map(_text, encoded.dictionary.to_pylist())))
-    return codes[encoded.indices.to_numpy(zero_copy_only=False)]
+    places = encoded.indices.to_numpy(zero_copy_only=False)
+    texts = list(map(_text, encoded.dictionary.to_pylist()))
+    none = [k for k, text in enumerate(texts) if text.strip().lower() in NO_ID]
+    missing = int(np.argmax(np.isin(places, none))) if none else None
+    return encoder.text_codes(texts)[places], missing
 
 
 def _text(label: object) -> str:

@@ -18,6 +18,7 @@ from .text_options import TextOptions
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".dat", ".data", ".tab", ".base", ".test")
 
+
 def open_text_source(
     path: Path, wanted: Wanted, options: TextOptions, encoders: Encoders
 ) -> Source:
@@ -58,7 +59,9 @@ class _Reader:
                 lines.width = layout.width
                 if self.options.comment is None:
                     lines.is_entry = self._is_entry
-                while block := lines.take(columns.CHUNK):
+                heading = max(layout.heading - layout.start, 0)  # apart, the others are alike
+                while block := lines.take(heading or columns.CHUNK):
+                    heading = 0
                     numbers, cells = self._columns(lines, block)
                     if len(numbers):
                         yield self._piece(numbers, cells)
@@ -67,9 +70,7 @@ class _Reader:
         self._check_doubtful()
         self.markers.tell(self.path, self.left_out)
 
-    def _columns(
-        self, lines: Lines, block: list[str]
-    ) -> tuple[Sequence[int], list[list[str]]]:
+    def _columns(self, lines: Lines, block: list[str]) -> tuple[Sequence[int], list[list[str]]]:
         """(line numbers, columns) of a block, without the heading."""
         layout, start = self.layout, lines.number - len(block) + 1
         if start > layout.heading:
@@ -179,6 +180,15 @@ class _Reader:
         )
 
 
+def is_decodable(path: Path) -> bool:
+    """Whether a file is UTF-8, or what its byte-order mark says."""
+    try:
+        with open_text(path) as file:
+            return all(True for _ in file)
+    except UnicodeDecodeError:
+        return False
+
+
 def _undecodable(path: Path, options: TextOptions) -> InputError:
     """Which line of a file cannot be decoded: letters that are guessed could make two ids one."""
     with open_bytes(path) as file:
@@ -186,8 +196,10 @@ def _undecodable(path: Path, options: TextOptions) -> InputError:
     argument, shown = ("--encoding", name) if options.encoding else ("INPUT", "UTF-8")
     if name != "utf-8" and options.encoding is None:
         shown = name.upper()
-    way = "give another --encoding" if options.encoding else (
-        "name its --encoding, such as cp1252 or latin-1"
+    way = (
+        "give another --encoding"
+        if options.encoding
+        else ("name its --encoding, such as cp1252 or latin-1")
     )
     where = ""
     if not name.lower().replace("_", "-").startswith(("utf-16", "utf-32")):
@@ -201,7 +213,5 @@ def _undecodable_line(file: Iterator[bytes], name: str) -> str:
         try:
             line.decode(name)
         except UnicodeDecodeError as error:
-            return (
-                f", line {number} (byte {line[error.start]:#04x} at place {error.start + 1})"
-            )
+            return f", line {number} (byte {line[error.start]:#04x} at place {error.start + 1})"
     return ""
