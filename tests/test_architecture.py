@@ -107,7 +107,7 @@ TREE = {
     "completion/posterior": [["implicit_feedback", "laplace", "conformal"], ["gibbs"], ["draws"]],
     "completion/model": [["predictor", "file_format"], ["recommend", "serialize"]],
     "files": [
-        ["numbers", "opening", "spool"],
+        ["numbers", "opening", "dates", "spool"],
         ["markers"],
         ["dialect"],
         ["text_options", "selection", "layout"],

@@ -13,9 +13,11 @@ BLANK = " "  # runs of blanks and tabs
 #: Every separator that is looked for, where several fit the earlier one is taken.
 SEPARATORS = ("\t", ";", ",", "|", "::", BLANK)
 _NAMES = {"tab": "\t", "\\t": "\t", "blank": BLANK, "space": BLANK, "comma": ",", "semicolon": ";"}
-_DIRECTIVE = re.compile(r"\ufeff?\"?sep=(.)\"?[\r\n]*", re.IGNORECASE)
+_DIRECTIVE = re.compile(r"\"?sep=(.)\"?[\r\n]*", re.IGNORECASE)
 
+_BLANKS = " \t\u00a0"
 SAMPLE = 200  # lines that are looked at
+_CELLS = 10  # cells of each that are
 
 
 def named_separator(text: str) -> str:
@@ -67,7 +69,7 @@ def _cell(separator: str) -> re.Pattern[str]:
 
 def is_open(cell: str) -> bool:
     """Whether a raw cell begins with a quotation mark that it does not close."""
-    cell = cell.lstrip(" \t\ufeff")
+    cell = cell.lstrip(" \t")
     return cell.startswith('"') and not _CLOSED.match(cell)
 
 
@@ -75,9 +77,19 @@ _CLOSED = re.compile(r'"(?:[^"]|"")*"')
 
 
 def plain(cell: str) -> str:
-    """A raw cell without the byte-order mark, blanks and quotation marks around it."""
-    cell = cell.strip(" \t\ufeff\u00a0")
+    """A raw cell without the blanks and quotation marks around it."""
+    cell = cell.strip(_BLANKS)
     return cell[1:-1].replace('""', '"') if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
+
+
+def plain_cells(cells: Sequence[str]) -> list[str]:
+    """`plain` of each."""
+    joined = "".join(cells)  # one look at all is faster than one at each
+    if '"' in joined:
+        return [plain(cell) for cell in cells]
+    if any(blank in joined for blank in _BLANKS):
+        return [cell.strip(_BLANKS) for cell in cells]
+    return list(cells)
 
 
 def guess_separator(lines: Sequence[str], suffix: str = "", least: int = 2) -> str:
@@ -107,7 +119,7 @@ def _score(lines: Sequence[str], mark: str, least: int) -> tuple[float, float]:
     width, number = max(counts.items(), key=lambda item: (item[1], item[0]))
     if width < least:
         return 0.0, 0.0
-    cells = [plain(cell) for row in split if len(row) == width for cell in row]
+    cells = [plain(cell) for row in split if len(row) == width for cell in row[:_CELLS]]
     clean = sum(map(_is_clean, cells)) / len(cells)
     # not all of a table are numbers: text says little against a separator
     return round((0.2 + 0.8 * clean) * number / len(lines), 6), number / len(lines)

@@ -1,28 +1,19 @@
 """What a column of text cells holds: numbers, categories, or what is carried through untouched."""
 
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..completion.data.features import FeatureKind
+from .dates import are_dates
 from .layout import ColumnView, measured
-from .numbers import PLAIN, NumberFormat
+from .numbers import PLAIN, NumberFormat, shape_of
 
 #: Texts are categories if they are few: so many, and each at least twice on average.
 FEW = 20
 
 _TRUTHS = ({"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"})
-_TIME = r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[AaPp][Mm])?"
-_ZONE = r"( ?(Z|UTC|GMT|[+-]\d{2}:?\d{2}))?"
-_MONTH = r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
-_DATE = re.compile(
-    rf"(\d{{4}}[-/.]\d{{1,2}}([-/.]\d{{1,2}})?|\d{{1,2}}[-/.]\d{{1,2}}[-/.]\d{{2,4}}|"
-    rf"\d{{4}}-?[QWqw]\d{{1,2}}|{_MONTH}[ -]\d{{2,4}}|\d{{1,2}}[ -]{_MONTH}[ -]\d{{2,4}}|"
-    rf"{_MONTH} \d{{1,2}},? \d{{4}})([T ,]+{_TIME}{_ZONE})?|{_TIME}",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -53,8 +44,9 @@ def read_column(
     labels = view.labels
     if not labels:
         return Reading(FeatureKind.integer if _are_whole(view, numbers) else FeatureKind.number)
-    odd = [measured(text) for text in labels]
-    if view.is_number.any() and (view.is_numeric or any(odd)):
+    odd = [measured(text) or bool(shape_of(text)) for text in labels]
+    shaped = sum(map(bool, map(shape_of, labels)))  # numbers in a format that is not the file's
+    if 2 * shaped > len(labels) or (view.is_number.any() and (view.is_numeric or any(odd))):
         texts = iter(odd)
         rows = [(i, next(texts)) for i in np.flatnonzero(view.is_text)]
         return OddCell(int(next((i for i, meant in rows if meant), rows[0][0])))
@@ -64,11 +56,6 @@ def read_column(
     if are_categories(distinct, len(view.observed)) or are_booleans(distinct):
         return Reading(FeatureKind.category, "", tuple(sorted(distinct)))
     return Reading(None, "text")
-
-
-def are_dates(texts: Sequence[str]) -> bool:
-    """Whether nearly all of ``texts`` are dates or times."""
-    return sum(bool(_DATE.fullmatch(text.strip())) for text in texts) >= 0.9 * len(texts)
 
 
 def are_booleans(labels: Collection[str]) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .dates import are_dates
 from .markers import Markers
 from .numbers import NumberFormat
 
@@ -51,12 +52,11 @@ class ColumnView:
 
     @property
     def labels(self) -> list[str]:
-        return [text for text, here in zip(self.texts, self.is_text, strict=True) if here]
+        return [self.texts[i] for i in np.flatnonzero(self.is_text).tolist()]
 
     @property
     def observed(self) -> list[str]:
-        there = self.is_text | self.is_number
-        return [text for text, here in zip(self.texts, there, strict=True) if here]
+        return [self.texts[i] for i in np.flatnonzero(self.is_text | self.is_number).tolist()]
 
 
 @dataclass(frozen=True)
@@ -73,26 +73,28 @@ def parse_cells(columns: Sequence[list[str]], markers: Markers, numbers: NumberF
     count = len(columns[0]) if columns else 0
     values = np.full((count, len(columns)), np.nan)
     is_text = np.zeros(values.shape, bool)
+    known = {form for text in markers.texts for form in (text, text.upper(), text.title())}
     for j, texts in enumerate(columns):
+        # the first cell may be a heading
+        values[:1, j], is_text[:1, j] = _parsed(texts[:1], markers, numbers)
         try:
-            values[:, j] = numbers.parse_all(texts)
-            if np.isnan(values[:, j]).any():  # float reads nan in other spellings too
-                raise ValueError
+            rest = ["nan" if text in known else text for text in texts[1:]]
+            values[1:, j] = numbers.parse_all(rest)
         except ValueError:
-            values[:, j], is_text[:, j] = _parsed(texts, markers, numbers)
+            values[1:, j], is_text[1:, j] = _parsed(texts[1:], markers, numbers)
     return Cells(list(columns), markers.hide(values), is_text)
 
 
 def _parsed(
     texts: list[str], markers: Markers, numbers: NumberFormat
 ) -> tuple[np.ndarray, np.ndarray]:
+    """(numbers, whether a cell is text) of cells one by one."""
     values, is_text = np.full(len(texts), np.nan), np.zeros(len(texts), bool)
-    missing, parse = markers.texts, numbers.parse
     for i, text in enumerate(texts):
-        if text in missing or text.strip().lower() in missing:
+        if text.strip().lower() in markers.texts:
             continue
         try:
-            values[i] = parse(text)
+            values[i] = numbers.parse(text)
         except ValueError:
             is_text[i] = True
     return values, is_text
@@ -132,10 +134,35 @@ def _find_header(cells: Cells, labels: bool | None) -> tuple[bool, str]:
         return False, ""  # odd cells: they are named later
     if texts and not _are_names(cells, numbers):
         return sum(not measured(first[j]) for j in texts) > len(numbers), ""
+    if any(_is_alike(first[j], below[j]) for j in range(width)):
+        return False, ""
     if numbers:
+        texts += [j for j in range(width) if _heads_texts(first[j], below[j])]
         return _numbers_name(cells, below, numbers, texts)
     named = any(map(str.strip, first)) if not numeric else bool(cells.is_text[0, 0])
     return named and not _repeats(first, below), ""
+
+
+def _is_alike(cell: str, below: ColumnView) -> bool:
+    """Whether a cell is one more date over dates, or one more code, like g000 over g001, g002."""
+    labels = below.labels
+    if not labels or below.is_number.any():
+        return False
+    if are_dates(labels):
+        return are_dates([cell])
+    forms = {re.sub(r"\d", "9", re.sub(r"[^\W\d_]+", "a", label)) for label in [cell, *labels]}
+    return len(forms) == 1 and "9" in forms.pop()
+
+
+def _heads_texts(cell: str, below: ColumnView) -> bool:
+    """Whether a cell is hardly one of the texts below it, which are dates, or come repeatedly."""
+    labels = below.labels
+    if not labels or below.is_number.any() or not cell.strip():
+        return False
+    if are_dates(labels):
+        return not are_dates([cell])
+    distinct = set(labels)
+    return cell not in distinct and len(labels) > 5 and 2 * len(distinct) <= len(labels)
 
 
 def _numbers_name(
@@ -156,9 +183,9 @@ def _numbers_name(
     named = empty or bool(_LABELS.fullmatch(corner))
     spoken = bool(named or texts or over_texts)
     different = _look_different(cells, below, numbers, run=run, spoken=spoken)
-    if different and (spoken or run or len(numbers) > 1):
+    if different and (named or texts or run or len(numbers) > 1):
         return True, "" if named or over_texts else yes
-    if (named or texts) and (over_texts or run):
+    if texts or (named and (over_texts or run)):
         return True, yes
     doubtful = empty or texts or over_texts or (len(numbers) > 1 and (run or different))
     return False, no if doubtful else ""
@@ -186,16 +213,23 @@ def _look_different(
     if not len(pooled):
         return False
     beyond = names.min() > pooled.max() or (count > 1 and names.max() < pooled.min())
-    far = count > 2 and names.min() > 10 * np.abs(pooled).max()
-    if far or (beyond and (spoken or (_steps(names) and not any(map(_steps, table))))):
+    if beyond and (spoken or (_steps(names) and not any(map(_steps, table)))):
         return True
-    written = [text.strip() for j in columns for text in below[j].observed[:500]]
-    whole = (sum(text.isdigit() for text in written) + 0.5) / (len(written) + 1)
-    if whole < 0.5 if run else (count > 1 and whole**count < 0.05):
+    chances = [_chance(name, below[j]) for name, j in zip(names, columns, strict=True)]
+    if count > 1 and np.prod(chances) < (0.5 if run else 0.05):
         return True
     rising = bool((np.diff(names) > 0).all())
     alike = [len(set(row)) == count and (not rising or (np.diff(row) > 0).all()) for row in table]
     return spoken and count > 3 and (sum(alike) + 0.5) / (len(alike) + 1) < 0.05
+
+
+def _chance(name: float, view: ColumnView) -> float:
+    """How probable a whole number of this size is in a column, by the numbers that it has."""
+    written = [text.strip() for text in view.observed[:500]]
+    whole = sum(text.lstrip("+-\u2212").isdigit() for text in written)
+    if written and abs(name) > 10 * np.nanmax(np.abs(view.values), initial=0.0):
+        whole = 0
+    return (whole + 0.5) / (len(written) + 0.5)
 
 
 def _steps(row: np.ndarray) -> bool:

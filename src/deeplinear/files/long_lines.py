@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from ..errors import InputError
-from .dialect import BLANK, cells_of, is_open, plain
+from .dialect import BLANK, cells_of, is_open, plain_cells
 
 #: What begins a comment line, unless --comment says so.
 COMMENTS = ("#", "%")
@@ -36,7 +36,7 @@ class Form:
 
     def cells(self, content: str) -> list[str]:
         """The cells of a line without its end, without blanks and quotation marks."""
-        return list(map(plain, cells_of(content, self.separator)))
+        return plain_cells(cells_of(content, self.separator))
 
     def shown(self) -> str:
         return {"\t": "tabs", BLANK: "blanks"}.get(self.separator, f"'{self.separator}'")
@@ -130,7 +130,7 @@ class Lines:
             if '"' in content and any(map(is_open, cells)):
                 count, cells = self._continued(content, lines, place, number)
                 place += count
-            cells = list(map(plain, cells))
+            cells = plain_cells(cells)
             if not any(cells):
                 continue
             if self.form.blocks:

@@ -63,8 +63,12 @@ class NumberFormat:
 
     def parse_all(self, texts: Sequence[str]) -> np.ndarray:
         """`parse` of each; ValueError if one fails."""
-        joined = "".join(texts)  # one look at all is faster than one at each
-        if self == PLAIN and "_" not in joined and "%" not in joined and joined.isascii():
+        joined = "\n".join(texts)  # one look at all is faster than one at each
+        if not self.thousands and "_" not in joined and "%" not in joined and joined.isascii():
+            if self.decimal == ",":
+                if "." in joined:
+                    raise ValueError("a decimal point")
+                texts = joined.replace(",", ".").split("\n") if texts else []
             return np.fromiter(map(float, texts), float, len(texts))
         return np.fromiter(map(self.parse, texts), float, len(texts))
 
@@ -94,20 +98,19 @@ PLAIN = NumberFormat()
 
 _END = r"(?:[eE][+-]?\d+)?"
 # Decimal marks that cannot stand between groups of three digits.
-_DECIMAL = r"[+-]?(?:\d*{0}(?!\d{{3}}(?!\d))\d+|0{0}\d+|\d{{4,}}{0}\d+|\d+{0})" + _END
+_DECIMAL = (
+    r"[+-]?(?:\d*{0}(?!\d{{3}}(?!\d))\d+|0{0}\d+|\d{{4,}}{0}\d+|\d+{0}|\d+{0}\d+(?=[eE]))" + _END
+)
 _SHAPES = {
-    # decimal marks that cannot stand between groups of three digits
-    "decimal ,": re.compile(rf"[+-]?(?:\d*,(?!\d{{3}}(?!\d))\d+|0,\d+|\d{{4,}},\d+|\d+,){_END}"),
-    "decimal .": re.compile(
-        rf"[+-]?(?:\d*\.(?!\d{{3}}(?!\d))\d+|0\.\d+|\d{{4,}}\.\d+|\d+\.){_END}"
-    ),
+    "decimal ,": re.compile(_DECIMAL.format(",")),
+    "decimal .": re.compile(_DECIMAL.format(r"\.")),
     # groups of three digits that cannot be decimals
     "thousands ,": re.compile(rf"[+-]?\d{{1,3}}(?:,\d{{3}}){{2,}}{_END}"),
     "thousands .": re.compile(rf"[+-]?\d{{1,3}}(?:\.\d{{3}}){{2,}}{_END}"),
     "thousands , decimal .": re.compile(rf"[+-]?\d{{1,3}}(?:,\d{{3}})+\.\d*{_END}"),
     "thousands . decimal ,": re.compile(rf"[+-]?\d{{1,3}}(?:\.\d{{3}})+,\d*{_END}"),
-    "either ,": re.compile(rf"[+-]?[1-9]\d{{0,2}},\d{{3}}{_END}"),
-    "either .": re.compile(rf"[+-]?[1-9]\d{{0,2}}\.\d{{3}}{_END}"),
+    "either ,": re.compile(r"[+-]?[1-9]\d{0,2},\d{3}"),
+    "either .": re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}"),
 }
 # Marks of thousands that are never decimal marks.
 _SPACED = re.compile(rf"([+-]?\d{{1,3}})((?:['’{BLANKS}]\d{{3}})+)(?!\d)(.*)")

@@ -40,11 +40,19 @@ class Records:
     lines: list[Line]
     separator: str
     body: list[int]  # positions of the records in `lines`
-    heading: list[str] | None  # cells of a comment that names the columns
-    notes: list[str]
+    heading: list[str] | None  # cells of a comment that may name the columns
+    comment: str  # what comments begin with; "" where there are none
+    tail: int  # empty records at the end, which are left out
 
     def rows(self) -> list[list[str]]:
         return [self.lines[i].cells for i in self.body]
+
+    def notes(self) -> list[str]:
+        """What was left out."""
+        comments = sum(line.comment for line in self.lines) - (self.heading is not None)
+        counts = {f"comment line(s), which begin with {self.comment}": comments}
+        counts["empty line(s) at the end"] = self.tail
+        return [f"left out: {count} {what}" for what, count in counts.items() if count]
 
 
 def read_records(text: str, suffix: str, options: TextOptions) -> Records:
@@ -60,34 +68,23 @@ def read_records(text: str, suffix: str, options: TextOptions) -> Records:
         separator = guess_separator(_sample(parts[first:], comment), suffix)
     lines = [Line(k + 1, [part], "") for k, part in enumerate(parts[:first])]
     lines += _lines(parts, first, separator, comment)
-    records = Records(lines, separator, [], None, [])
-    records.body = _body(lines, first, records.notes)
+    body = [i for i, line in enumerate(lines) if i >= first and not line.comment]
+    tail = _without_gaps(lines, body)
+    records = Records(lines, separator, body, None, comment, tail)
     if comment:
-        records.heading = _commented_heading(records, comment)
-        count = sum(line.comment for line in lines) - (records.heading is not None)
-        if count:
-            records.notes.append(f"{_lines_of(count, 'comment')} ({comment}) left out")
+        records.heading = _commented_heading(records)
     return records
 
 
-def _lines_of(count: int, kind: str) -> str:
-    return f"{count} {kind} line{'s' if count > 1 else ''}"
-
-
-def _body(lines: Sequence[Line], first: int, notes: list[str]) -> list[int]:
-    """The positions of the records, without empty lines and without a tail of empty records."""
-    body = [i for i, line in enumerate(lines) if i >= first and not line.comment]
+def _without_gaps(lines: Sequence[Line], body: list[int]) -> int:
+    """Take empty lines out of ``body``, and the empty records at its end, which are counted."""
     widths = Counter(len(lines[i].cells) for i in body)
     if widths and widths.most_common(1)[0][0] > 1:  # of one column, an empty line is a gap
-        body = [i for i in body if len(lines[i].cells) > 1 or plain(lines[i].cells[0])]
+        body[:] = [i for i in body if len(lines[i].cells) > 1 or plain(lines[i].cells[0])]
     count = 0
     while body and not any(map(plain, lines[body[-1]].cells)):
         count += len(lines[body.pop()].cells) > 1
-    if count:
-        notes.append(
-            f"{_lines_of(count, 'empty')} at the end left as {'they are' if count > 1 else 'it is'}"
-        )
-    return body
+    return count
 
 
 def _comment(parts: Sequence[str], options: TextOptions) -> str:
@@ -100,7 +97,7 @@ def _comment(parts: Sequence[str], options: TextOptions) -> str:
 
 def _is_comment(part: str, comment: str) -> bool:
     """Whether a line is a comment; errors of spreadsheets such as #N/A begin no comment."""
-    part = part.lstrip(" \t\ufeff")
+    part = part.lstrip(" \t")
     return bool(comment) and part.startswith(comment) and not _ERROR.match(part)
 
 
@@ -114,7 +111,7 @@ def _sample(parts: Sequence[str], comment: str) -> list[str]:
         pending += part
         if pending.count('"') % 2 and pending.count("\n") < 20:
             continue
-        found.append(pending.rstrip("\r\n").lstrip("\ufeff"))
+        found.append(pending.rstrip("\r\n"))
         pending = ""
         if len(found) == SAMPLE:
             break
@@ -124,8 +121,12 @@ def _sample(parts: Sequence[str], comment: str) -> list[str]:
 def _lines(parts: Sequence[str], first: int, separator: str, comment: str) -> Iterator[Line]:
     pending: list[str] = []  # lines of a record whose quotation mark is open
     for number, part in enumerate(parts[first:], first + 1):
-        if not pending and _is_comment(part, comment):
+        if comment and not pending and _is_comment(part, comment):
             yield Line(number, [part], "", comment=True)
+            continue
+        if not pending and '"' not in part and separator != BLANK:  # nearly all lines
+            content = part.rstrip("\r\n")
+            yield Line(number, content.split(separator), part[len(content) :])
             continue
         pending.append(part)
         if len(pending) == 1 or part.count('"') % 2:  # else it closes nothing
@@ -153,12 +154,12 @@ def _record(parts: Sequence[str], number: int, separator: str) -> Line | None:
     return Line(number - len(parts) + 1, cells, whole[len(content) :])
 
 
-def _commented_heading(records: Records, comment: str) -> list[str] | None:
+def _commented_heading(records: Records) -> list[str] | None:
     """The cells of the comment just before the first record, if it has as many as the records."""
     lines, body = records.lines, records.body
     if not body or body[0] == 0 or not lines[body[0] - 1].comment:
         return None
-    content = lines[body[0] - 1].cells[0].strip("\ufeff \t\r\n").lstrip(comment)
+    content = lines[body[0] - 1].cells[0].strip().lstrip(records.comment)
     cells = cells_of(content, records.separator)
     width = Counter(len(lines[i].cells) for i in body[:SAMPLE]).most_common(1)[0][0]
     return cells if 1 < width == len(cells) and not _are_numbers(cells) else None

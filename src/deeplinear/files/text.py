@@ -9,8 +9,9 @@ import numpy as np
 
 from ..completion.data.features import Feature, FeatureKind
 from ..errors import InputError
-from .dialect import BLANK, plain
-from .kinds import OddCell, Reading, are_dates, read_column
+from .dates import are_dates
+from .dialect import BLANK, plain, plain_cells
+from .kinds import OddCell, Reading, read_column
 from .layout import Cells, find_layout, parse_cells
 from .markers import Markers
 from .numbers import PLAIN, NumberFormat, advice, guess_format, shape_of
@@ -32,6 +33,7 @@ class TextTable(Table):
     notes: tuple[str, ...]
     records: Records
     encoding: str
+    mark: str  # the byte-order mark before all, or nothing
     numbers: NumberFormat
     data: list[int]  # positions in the records' lines of the rows of `values`
     columns: list[int]  # positions in the file of the columns of `values`
@@ -52,18 +54,18 @@ class TextTable(Table):
                 for column in np.flatnonzero(missing[row]).tolist():
                     k = self.columns[column]
                     blanks = cells[k][: len(cells[k]) - len(cells[k].lstrip(" \t"))]
-                    cells[k] = blanks + self._written(column, filled[row, column])
+                    cells[k] = blanks + self._written(column, float(filled[row, column]))
             if self.dropped and index in body:
                 cells = [cell for k, cell in enumerate(cells) if k not in self.dropped]
             out.append(glue.join(cells) + line.end)
-        return "".join(out).encode(self.encoding)
+        return (self.mark + "".join(out)).encode(self.encoding)
 
     def _written(self, column: int, value: float) -> str:
         """A completed entry as the file writes its column."""
         feature = self.features[column]
         if feature.kind == FeatureKind.category:
             text = str(feature.categories[int(value)])
-        elif feature.kind == FeatureKind.integer:
+        elif value.is_integer():  # also of more than ten digits
             text = f"{value:.0f}"
         else:
             text = self.numbers.write(value) + "%" * (self.columns[column] in self.percent)
@@ -93,28 +95,36 @@ def read_text(
     """
     options, selection = options or TextOptions(), selection or Selection()
     text, encoding = _decode(path, options)
-    records = read_records(text, file_type(path), options)
+    mark = "\ufeff" * text.startswith("\ufeff")
+    records = read_records(text.removeprefix(mark), file_type(path), options)
     if not records.body:
         raise InputError(
             f"INPUT: '{path}' is empty; give a table with at least one row and one column of "
             "numbers."
         )
     _check_rectangular(path, records)
-    return _Reader(path, options, records, encoding).table(selection)
+    return _Reader(path, options, records, encoding, mark).table(selection)
 
 
 class _Reader:
     """From the records of a file to its table."""
 
-    def __init__(self, path: Path, options: TextOptions, records: Records, encoding: str) -> None:
-        self.path, self.options, self.records, self.encoding = path, options, records, encoding
-        rows = records.rows()
-        if records.heading is not None and options.header is not False:
-            rows = [records.heading, *rows]
-        else:
-            records.heading = None
-        # the first look takes cells as they are; quotation marks and blanks cost time
-        self.columns = [[plain(cell) for cell in column] for column in zip(*rows, strict=True)]
+    def __init__(
+        self, path: Path, options: TextOptions, records: Records, encoding: str, mark: str
+    ) -> None:
+        self.path, self.options, self.records = path, options, records
+        self.encoding, self.mark = encoding, mark
+        self._look(records.rows())
+        if records.heading is not None:
+            # a commented line names the columns only if no other line does
+            given = options.header is not None
+            if given or find_layout(self.cells, None, options.labels).header:
+                records.heading = None
+            else:
+                self._look([records.heading, *records.rows()])
+
+    def _look(self, rows: list[list[str]]) -> None:
+        self.columns = [plain_cells(column) for column in zip(*rows, strict=True)]
         self.numbers, self.cells = self._parse()
 
     def _parse(self) -> tuple[NumberFormat, Cells]:
@@ -122,20 +132,17 @@ class _Reader:
         given, markers = self.options.numbers, self.options.missing
         numbers = given or PLAIN
         cells = parse_cells(self.columns, Markers(markers, numbers), numbers)
-        if given is not None or not cells.is_text.any():
+        if given is not None or not _needs_marks(cells):
             return numbers, cells
-        guess = guess_format(_number_like(cells))
+        guess = guess_format(_number_like(cells, Markers(markers)))
         if guess is None or guess == PLAIN:
             return PLAIN, cells
-        marks = f"decimal mark '{guess.decimal}'"
-        if guess.thousands:
-            marks += f", thousands mark '{guess.thousands}'"
-        self.records.notes.append(marks)
         return guess, parse_cells(self.columns, Markers(markers, guess), guess)
 
     def table(self, selection: Selection) -> TextTable:
         options, records = self.options, self.records
-        header = True if records.heading is not None else options.header
+        named = records.heading is not None or _is_quoted_heading(records.rows())
+        header = True if named and options.header is None else options.header
         layout = find_layout(self.cells, header, options.labels)
         start = int(layout.header)
         width, count = len(self.columns), len(self.columns[0]) - start
@@ -152,8 +159,6 @@ class _Reader:
         self.names, self.lines, self.start = names, [records.lines[i] for i in data], start
         readings = self._readings(chosen, labels=layout.labels)
         fitted = [k for k, reading in enumerate(readings) if reading.kind is not None]
-        if layout.note:
-            records.notes.append(layout.note)
         table = TextTable(
             values=self._values(fitted, readings),
             features=tuple(
@@ -162,9 +167,10 @@ class _Reader:
             ),
             suffixes=(file_type(self.path) or ".csv",),
             carried=tuple(self._carried(readings)),
-            notes=tuple(records.notes),
+            notes=tuple(self._notes(layout.note)),
             records=records,
             encoding=self.encoding,
+            mark=self.mark,
             numbers=self.numbers,
             data=data,
             columns=fitted,
@@ -178,6 +184,19 @@ class _Reader:
                 f"({'; '.join(table.carried[:5])}); name columns with --columns or --categorical."
             )
         return table
+
+    def _notes(self, guess: str) -> list[str]:
+        """What was recognized, and what was guessed."""
+        notes = self.records.notes()
+        if self.records.heading is not None:
+            shown = ", ".join(map(plain, self.records.heading[:3]))
+            notes.append(f"the comment ({shown}) was taken for headings: --no-header for none")
+        if self.numbers != PLAIN and self.options.numbers is None:
+            marks = f"decimal mark '{self.numbers.decimal}'"
+            if self.numbers.thousands:
+                marks += f", thousands mark '{self.numbers.thousands}'"
+            notes.append(marks)
+        return notes + [guess] * bool(guess)
 
     def _readings(self, chosen: Positions, *, labels: bool) -> list[Reading]:
         """What becomes of each column; `InputError` that names the first odd cell."""
@@ -234,7 +253,9 @@ class _Reader:
         return f"column {name}" if name == str(k + 1) else repr(name)
 
     def _is_percent(self, k: int) -> bool:
-        return all(text.endswith("%") for text in self.cells.column(k, self.start).observed)
+        view = self.cells.column(k, self.start)
+        first = int(np.argmax(view.is_number))  # most columns are done after one look
+        return view.texts[first].endswith("%") and all(x.endswith("%") for x in view.observed)
 
     def _odd(self, k: int, row: int | None) -> InputError:
         """The message about a cell that is no number, with the options that would read it."""
@@ -243,8 +264,9 @@ class _Reader:
         text, column = view.texts[row], self.names[k]
         more = int(view.is_text.sum()) - 1
         others = f" and {more:,} more cell{'s' if more > 1 else ''} like it" if more else ""
+        markers = Markers(self.options.missing, self.numbers)
         like = [x for x, odd in zip(view.texts, view.is_text, strict=True) if odd and shape_of(x)]
-        way = advice(text, self.numbers, like[:1000] + _number_like(self.cells)[:1000])
+        way = advice(text, self.numbers, like[:1000] + _number_like(self.cells, markers, 100))
         shown = "'" + text.replace("'", "'\\''") + "'"
         word = str(k + 1) if column.startswith("-") or not column.isidentifier() else column
         ways = ([f"read it with {way}"] if way else []) + [
@@ -258,16 +280,31 @@ class _Reader:
         )
 
 
-def _number_like(cells: Cells) -> list[str]:
-    """The cells of columns where most look like numbers, for the guess of their format."""
+def _is_quoted_heading(rows: list[list[str]]) -> bool:
+    """Whether the first line is quoted where numbers below it are not, as R writes headings."""
+    first, below = rows[0], rows[1:50]
+    quoted = [cell.strip().startswith('"') for cell in first]
+    numbers = [cell for row in below for cell in row if shape_of(plain(cell))]
+    return all(quoted) and bool(numbers) and not any('"' in cell for cell in numbers)
+
+
+def _needs_marks(cells: Cells) -> bool:
+    """Whether some text is a number in another format than the plain one."""
+    columns = np.flatnonzero(cells.is_text.any(axis=0)).tolist()
+    return any(
+        shape_of(cells.texts[j][i]) for j in columns for i in np.flatnonzero(cells.is_text[:, j])
+    )
+
+
+def _number_like(cells: Cells, markers: Markers, most: int = 1000) -> list[str]:
+    """Cells of columns where most look like numbers, for the guess of their format."""
     found: list[str] = []
-    for j, texts in enumerate(cells.texts):
-        if not cells.is_text[:, j].any():
-            found += [text for text in texts if "." in text and shape_of(text)]
-            continue
-        shapes = [shape_of(text) for text in texts]
-        if 2 * sum(map(bool, shapes)) >= sum(bool(text.strip()) for text in texts[1:]):
-            found += [text for text, shape in zip(texts, shapes, strict=True) if shape]
+    for texts in cells.texts:
+        sample = texts[:: max(1, len(texts) // most)]
+        observed = [text for text in sample if not markers.mean_missing(text)]
+        shaped = [text for text in observed if shape_of(text)]
+        if 2 * len(shaped) >= len(observed) - 1:  # a heading is none
+            found += shaped
     return found
 
 
