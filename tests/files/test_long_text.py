@@ -135,7 +135,10 @@ class TestText:
 class TestLines:
     def test_other_encodings_are_told_with_the_line(self, tmp_path):
         (tmp_path / "r.csv").write_bytes("who,what,r\nRené,1,2\nRenè,1,3\n".encode("latin-1"))
-        with pytest.raises(InputError, match=r"line 2 \(byte 0xe9 at place 4\) is not UTF-8 text; name its --encoding"):
+        with pytest.raises(
+            InputError,
+            match=r"line 2 \(byte 0xe9 at place 4\) is not UTF-8 text; name its --encoding",
+        ):
             read_long(tmp_path / "r.csv")
         (tmp_path / "r.csv").write_text("who,what,r\nRené,1,2\nRenè,1,3\n", encoding="utf-8-sig")
         assert read_long(tmp_path / "r.csv").row_ids.labels.tolist() == ["René", "Renè"]
