@@ -63,8 +63,9 @@ def _cell(separator: str) -> re.Pattern[str]:
     if separator == BLANK:
         return re.compile(rf"(\s*(?:{quoted}(?=\s|$)|\S+))")
     d = re.escape(separator)
+    blanks = rf"(?:(?!{d})\s)*"  # a tab may be the separator
     other = rf"[^{d}]*" if len(separator) == 1 else rf"(?:(?!{d}).)*"
-    return re.compile(rf"((?:\s*{quoted})?{other})(?:{d}|$)", re.DOTALL)
+    return re.compile(rf"((?:{blanks}{quoted})?{other})(?:{d}|$)", re.DOTALL)
 
 
 def is_open(cell: str) -> bool:

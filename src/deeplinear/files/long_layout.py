@@ -12,7 +12,7 @@ from ..errors import InputError
 from .columns import Wanted, find_columns
 from .dialect import BLANK, SAMPLE, directive, guess_separator, named_separator
 from .long_lines import BLOCK, COMMENTS, Form, Lines
-from .markers import MISSING
+from .markers import MISSING, Markers
 from .numbers import PLAIN, NumberFormat, guess_format, shape_of
 from .opening import file_type, open_text
 from .text_options import TextOptions
@@ -47,7 +47,8 @@ class Layout:
     usual: int
     places: list[int]  # of row ids, column ids and perhaps values
     names: tuple[str, ...]
-    heading: int  # number of the line that is one; 0 for none
+    first: int  # number of the first line with cells
+    heading: int  # the same if it is a heading; 0 for none
     numbers: NumberFormat
     percent: bool  # whether values carry a sign of percent
 
@@ -158,12 +159,15 @@ def find_layout(path: Path, wanted: Wanted, options: TextOptions) -> Layout:
     places = find_columns(wanted, header, path)
     names = tuple(header[c].strip() or _name(c, found.form) for c in places)
     below = found.records[skips:]
-    values = [row[c] for c in places[2:] for row in below if row[c].strip().lower() not in MISSING]
+    values = [row[c] for c in places[2:] for row in below]
     numbers = options.numbers or guess_format(filter(shape_of, values)) or PLAIN
+    markers = Markers(options.missing, numbers)
+    values = [text for text in values if not markers.mean_missing(text)]
     percent = bool(values) and 2 * sum(text.endswith("%") for text in values) > len(values)
     form, start, width, usual = found.form, found.start, found.width, found.usual
-    heading = found.numbers[0] if skips else 0
-    return Layout(form, start, width, usual, places, names, heading, numbers, percent)
+    first = found.numbers[0]
+    heading = first if skips else 0
+    return Layout(form, start, width, usual, places, names, first, heading, numbers, percent)
 
 
 def _name(column: int, form: Form) -> str:
@@ -188,7 +192,9 @@ def _is_headed(path: Path, wanted: Wanted, options: TextOptions, found: FirstLoo
     if any(name is not None and not name.isdigit() for name in wanted):
         return found.heading is None  # the search for the columns reports what is not there
     places = find_columns(wanted, first, path)
-    headed, sure = _looks_headed([[row[c] for row in found.records] for c in places])
+    columns = list(zip(*found.records, strict=True))
+    others = [column for c, column in enumerate(columns) if c not in places]
+    headed, sure = _looks_headed([columns[c] for c in places], others)
     if names and not (sure and not headed):
         return True
     if found.heading is not None:
@@ -223,32 +229,34 @@ def _is_place(name: str | None, width: int) -> bool:
     return name is not None and name.isascii() and name.isdigit() and 1 <= int(name[:9]) <= width
 
 
-def _looks_headed(columns: list[list[str]]) -> tuple[bool, bool]:
-    """(whether the first cells of columns of ids, and perhaps values, are a heading, whether that
-    is beyond doubt).
+def _looks_headed(
+    columns: Sequence[Sequence[str]], others: Sequence[Sequence[str]]
+) -> tuple[bool, bool]:
+    """Whether the first cells of columns of ids, and perhaps of values, are a heading, and whether
+    that is beyond doubt. The ``others`` of the file tell, too.
     """
-    votes = [_likeness(column[0], column[1:]) for column in columns[:2]]
-    like, unlike = 1 in votes, -1 in votes
+    likeness = [_likeness(column[0], column[1:]) for column in (*columns[:2], *others)]
+    like, unlike = likeness.count(1), likeness.count(-1)
     if len(columns) == 2:  # no values
-        if like or unlike:
-            return not like, like != unlike
-        return len(columns[0]) > 1, False
+        headed = unlike > like if like or unlike else len(columns[0]) > 1
+        return headed, bool(like) != bool(unlike)
     value, below = columns[2][0], columns[2][1:]
     if value.lower() in MISSING:
-        return unlike and not like, True
+        return unlike > like, True
     if not shape_of(value):
-        if like and not unlike and 0 not in votes:
+        if likeness[:2] == [1, 1] and not unlike:
             return False, True  # an entry whose value will be reported
-        return True, unlike or not re.search(r"\d", value)
-    if unlike and not like:
-        return True, votes == [-1, -1]
-    return False, (like and not unlike) or not value.isdigit() or value in below or not below
+        return True, bool(unlike) or not re.search(r"\d", value)
+    unlike += "%" not in value and any(text.endswith("%") for text in below[:1])
+    if unlike > like:
+        return True, not like and unlike > 1
+    return False, (like > 1 and not unlike) or not value.isdigit() or value in below or not below
 
 
-def _likeness(first: str, below: list[str]) -> int:
-    """1 if a cell is like the ids below it, −1 if it is not, 0 if nothing tells."""
-    below = [text for text in below if text]
-    if not below:
+def _likeness(first: str, below: Sequence[str]) -> int:
+    """1 if a cell is like the cells below it, −1 if it is not, 0 if nothing tells."""
+    below = [text for text in below if text.lower() not in MISSING]
+    if not below or first.lower() in MISSING:
         return 0
     if all(map(PLAIN.reads, below)):
         return 1 if PLAIN.reads(first) else -1
@@ -256,5 +264,7 @@ def _likeness(first: str, below: list[str]) -> int:
         return 1
     kinds = {re.sub(r"\d+", "9", text) for text in below}  # u17 and u4 are alike
     if len(kinds) == 1 and "9" in next(iter(kinds)):
-        return 1 if re.sub(r"\d+", "9", first) in kinds else -1
+        if re.sub(r"\d+", "9", first) in kinds:
+            return 1
+        return -1 if len(set(below)) > 2 else 0
     return 0

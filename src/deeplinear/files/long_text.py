@@ -125,26 +125,29 @@ class _Reader:
             if ("%" in text) != percent and not self.markers.mean_missing(text):
                 if not self.layout.numbers.reads(text):
                     raise self._no_number(number, text)
+                ways = [*self._if_heading(number), "write all alike"]
                 raise InputError(
                     f"INPUT: '{self.path}', line {number}: the value {text.strip()!r} has "
                     f"{'no' if percent else 'a'} sign of percent, other values have "
-                    f"{'one' if percent else 'none'}; write all alike."
+                    f"{'one' if percent else 'none'}; {', or '.join(ways)}."
                 )
 
     def _no_number(self, number: int, text: str) -> InputError:
         text = text.strip()
         shown = "'" + text.replace("'", "'\\''") + "'"
         way = advice(text, self.layout.numbers)
-        ways = [f"read it with {way}"] if way.startswith("--") else []
-        if way and not ways:
-            ways = [f"write numbers with {way}"]
-        if number <= self.layout.usual and not self.layout.heading and self.options.header is None:
-            ways.append("name the first line a heading with --header")
+        verb = "read it with" if way.startswith("--") else "write numbers with"
+        ways = [f"{verb} {way}"] * bool(way) + self._if_heading(number)
         ways.append(f"leave such entries out with --missing {shown}")
         return InputError(
             f"INPUT: '{self.path}', line {number}: the value is {text!r} where a finite number is "
             f"needed; {', '.join(ways[:-1])}{', or ' if len(ways) > 1 else ''}{ways[-1]}."
         )
+
+    def _if_heading(self, number: int) -> list[str]:
+        """What to do if a line, should it be the first, is a heading after all."""
+        first = number == self.layout.first and not self.layout.heading
+        return ["name the first line a heading with --header"] * first
 
     def _codes(self, numbers: Sequence[int], texts: list[str], which: int) -> np.ndarray:
         encoder = self.encoders[which]
