@@ -102,7 +102,7 @@ class TestPredict:
             ("who,item\nu1,2\n", "--at: '.*p.csv' has no column 'what'; name both"),
             ("", "--at: '.*p.csv' is empty"),
             ("who\nu1\n", "has no column 'what'"),
-            ("u\nu1\n", "--cols: '.*p.csv' has 1 columns"),
+            ("u\nu1\n", "--cols: '.*p.csv' has 1 column, and number 2 was asked for"),
             ("who,what\nu1,\n", "--at: '.*p.csv', line 2: an id is missing"),
         ],
     )

@@ -37,8 +37,10 @@ class TestOptions:
         [
             (["--knn"], "No such option: --knn"),
             (["--mask", "x.csv"], "No such option: --mask"),
-            (["--missing", "-1"], "No such option: --missing"),
-            (["--no-header"], "No such option: --no-header"),
+            (["--decimal", ";"], "--decimal: ';' is no decimal mark"),
+            (["--separator", "ab"], "--separator: 'ab' is no separator"),
+            (["--encoding", "klingon"], "--encoding: 'klingon' is no known encoding"),
+            (["--no-header"], "has no headings, and 'user' was asked for"),
             (["--labels"], "No such option: --labels"),
             (["--draws", "-1"], "--draws: -1 is too small; give 0 or more"),
             (["--report", "ratings.csv"], "--report: 'ratings.csv' is a file"),

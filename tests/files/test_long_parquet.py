@@ -84,7 +84,7 @@ def test_memory_is_as_documented(tmp_path, rng, monkeypatch):
     """In float32 28 bytes per entry at the peak, and no more than the ids and a piece beside them
     (NumPy's memory is traced).
     """
-    monkeypatch.setattr(columns, "CHUNK", 256)
+    monkeypatch.setattr(columns, "CHUNK", 64)
     count, path = 400_000, tmp_path / "a.parquet"
     random_frame(rng, count, 2000, 1000).to_parquet(path, row_group_size=50_000)
     read_long(path, "user", "item", "x", dtype=np.float32).observations()  # compiles

@@ -97,7 +97,7 @@ class TestText:
             ("u,i,x\na,1,-inf\n", "line 2: the value is '-inf'"),
             ("u,i,x\na,1,good\n", "line 2: the value is 'good'"),
             ("u,i,x\n,1,2\n", "line 2: an id is missing"),
-            ("u,i,x\na,1,2\n\na,3\n", r"line 4 has 2 column\(s\), 3 are needed"),
+            ("u,i,x\na,1,2\n\na,3\n", r"line 4 has 2 cells where line 2 has 3"),
             ("u,i,x\n", "has no entries"),
             ("", "is empty"),
             ("u,i\na,1\n", "has 2 columns, and number 3"),
@@ -135,7 +135,10 @@ class TestText:
 class TestLines:
     def test_other_encodings_are_told_with_the_line(self, tmp_path):
         (tmp_path / "r.csv").write_bytes("who,what,r\nRené,1,2\nRenè,1,3\n".encode("latin-1"))
-        with pytest.raises(InputError, match=r"line 2 is not UTF-8 text \(byte 0xe9 at place 4\)"):
+        with pytest.raises(
+            InputError,
+            match=r"line 2 \(byte 0xe9 at place 4\) is not UTF-8 text; name its --encoding",
+        ):
             read_long(tmp_path / "r.csv")
         (tmp_path / "r.csv").write_text("who,what,r\nRené,1,2\nRenè,1,3\n", encoding="utf-8-sig")
         assert read_long(tmp_path / "r.csv").row_ids.labels.tolist() == ["René", "Renè"]

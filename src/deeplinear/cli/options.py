@@ -48,6 +48,32 @@ ListOutput = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="CSV, TSV or Parquet; default: CSV on standard output."),
 ]
+#: In place of a file: standard input, or standard output.
+STANDARD = Path("-")
+Missing = Annotated[
+    list[str] | None,
+    typer.Option("--missing", help="A text or number that marks a missing value; repeatable."),
+]
+Header = Annotated[
+    bool | None, typer.Option(help="Text: the first line is a heading, or not; default: by looks.")
+]
+Separator = Annotated[
+    str | None, typer.Option("--separator", help="Text: between cells, as ';', tab, blank or ::.")
+]
+Decimal = Annotated[str | None, typer.Option("--decimal", help="Text: decimal mark, '.' or ','.")]
+Thousands = Annotated[
+    str | None, typer.Option("--thousands", help="Text: mark between groups of three digits.")
+]
+Encoding = Annotated[
+    str | None, typer.Option("--encoding", help="Text: cp1252, latin-1, …; default: UTF-8.")
+]
+Comment = Annotated[
+    str | None,
+    typer.Option("--comment", help="Text: what comment lines begin with; '' for no comments."),
+]
+SkipLines = Annotated[
+    int, typer.Option("--skip-lines", min=0, help="Text: lines to leave out at the beginning.")
+]
 
 
 def parse_depths(text: str) -> list[float]:

@@ -1,16 +1,19 @@
 """Lists of pairs (row id, column id) on the command line, and predictions for them."""
 
+import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..completion.data.ids import Ids
+from ..completion.data.ids import Ids, integer_of
 from ..errors import EmptyLineWarning, InputError
-from ..files.long import column_names, read_long
+from ..files.long import column_names, is_text, read_long
+from ..files.text_options import TextOptions
 
 if TYPE_CHECKING:
     from ..completion.matrix_completion import DeepMatrixCompletion
@@ -41,11 +44,8 @@ def typed_ids(labels: Sequence[object], ids: Ids, argument: str) -> np.ndarray:
 
 
 def _integer(text: str) -> int | str:
-    try:
-        number = int(text)
-    except ValueError:
-        return text
-    return number if str(number) == text and abs(number) < 2**63 else text
+    number = integer_of(text)
+    return text if number is None or abs(number) >= 2**63 else number
 
 
 def _positions(texts: Sequence[str], size: int, argument: str) -> np.ndarray:
@@ -64,19 +64,37 @@ def _positions(texts: Sequence[str], size: int, argument: str) -> np.ndarray:
     return np.array(numbers, np.int64) - 1
 
 
-def check_pairs(path: Path) -> None:
-    """`InputError` before any work if there is no file that `read_pairs` could read."""
-    with _about_pairs():
-        column_names(path)
+def _about_pairs(message: str) -> str:
+    """A reader's message with the option that names the file of pairs."""
+    return message.replace("INPUT:", "--at:", 1)
+
+
+def beside_data(message: str) -> str:
+    """The same where the options of text files are for the data, but for --at-header."""
+    message = re.sub(r"--(no-)?header", r"--\1at-header", _about_pairs(message))
+    other = r"--(separator|encoding|comment|skip-lines)"
+    return re.sub(other, r"\g<0> of deeplinear predict", message)
 
 
 @contextmanager
-def _about_pairs() -> Iterator[None]:
-    """Errors of the readers name the option --at."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(str(error).replace("INPUT:", "--at:", 1)) from None
+def _retold(tell: Callable[[str], str]) -> Iterator[None]:
+    """Errors and warnings in other words."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield
+        except InputError as error:
+            raise InputError(tell(str(error))) from None
+    for warning in caught:
+        warnings.warn(tell(str(warning.message)), warning.category, stacklevel=4)
+
+
+def check_pairs(
+    path: Path, text: TextOptions | None = None, *, tell: Callable[[str], str] = _about_pairs
+) -> None:
+    """`InputError` before any work if there is no file that `read_pairs` could read."""
+    with _retold(tell):
+        column_names(path, text)
 
 
 def read_pairs(
@@ -85,15 +103,17 @@ def read_pairs(
     ids: tuple[Ids, Ids],
     *,
     places: tuple[str | None, str | None] = (None, None),
-    no_header: bool = False,
+    text: TextOptions | None = None,
+    tell: Callable[[str], str] = _about_pairs,
 ) -> tuple[Pairs, tuple[str, ...]]:
     """The pairs in the file ``path``, and the names of their columns.
 
     The two columns called ``names``, or else those at ``places`` (numbers; by default the first
-    two). The first line is a pair with ``no_header``, or if it holds two known ids.
+    two). Unless ``text`` says so, the first line is a pair if it holds an id of ``ids`` or looks
+    like the lines below it. ``tell`` puts errors and warnings in words of the command.
     """
-    with _about_pairs():
-        return _read_pairs(path, names, ids, places, no_header)
+    with _retold(tell):
+        return _read_pairs(path, names, ids, places, text or TextOptions())
 
 
 def _read_pairs(
@@ -101,27 +121,20 @@ def _read_pairs(
     names: Sequence[str],
     ids: tuple[Ids, Ids],
     places: tuple[str | None, str | None],
-    no_header: bool,
+    text: TextOptions,
 ) -> tuple[Pairs, tuple[str, ...]]:
-    header = column_names(path)
-    there = [name in header for name in names]
-    text = path.suffix.lower() not in (".parquet", ".pq")
+    header = column_names(path, text)
+    there = [name in header for name in names] if text.header is not False else [False]
     if all(there):
-        places, heading = (names[0], names[1]), False
+        places, text = _named(path, names, header, ids, text)
     elif any(there):
         raise InputError(
             f"--at: '{path}' has no column '{names[there.index(False)]}'; name both columns as in "
             "the data, or neither."
         )
-    else:
-        first = header[:2]
-        known = len(first) == 2 and all(
-            side.codes(typed_ids([cell], side, "--at"), "--at")[0] >= 0
-            for side, cell in zip(ids, first, strict=True)
-            if not side.positional
-        )
-        heading = text and (no_header or (known and not ids[0].positional))
-    found = read_long(path, *places, pairs=True, no_header=True if heading else None)
+    elif text.header is None and is_text(path) and _holds_ids(header, ids, places):
+        text = replace(text, header=False)
+    found = read_long(path, *places, pairs=True, text=text)
     if found.positional:
         raise InputError(
             f"--at: '{path}' must list pairs of ids, not a matrix; give a CSV or Parquet file."
@@ -131,6 +144,42 @@ def _read_pairs(
         typed_ids(own.labels.tolist(), side, f"--at: '{path}'")[codes] for own, codes, side in sides
     )
     return (rows, cols), found.names
+
+
+def _named(
+    path: Path,
+    names: Sequence[str],
+    header: Sequence[str],
+    ids: tuple[Ids, Ids],
+    text: TextOptions,
+) -> tuple[tuple[str | None, str | None], TextOptions]:
+    """(the numbers of the columns called ``names``, ``text`` with what that says)."""
+    for name in names:
+        if header.count(name) > 1:
+            raise InputError(f"--at: '{path}' has two columns '{name}'; rename one of them.")
+    first, second = (header.index(name) for name in names)
+    places = str(first + 1), str(second + 1)
+    if not is_text(path):
+        return places, text
+    if text.header is None and "".join(names).isdigit() and _holds_ids(header, ids, places):
+        raise InputError(
+            f"--at: the first line of '{path}' may be a heading or a pair; say which with --header "
+            "or --no-header."
+        )
+    return places, replace(text, header=True)
+
+
+def _holds_ids(
+    cells: Sequence[str], ids: tuple[Ids, Ids], places: tuple[str | None, str | None]
+) -> bool:
+    """Whether a cell of the first line is an id of the model, which headings hardly are."""
+    for k, (place, side) in enumerate(zip(places, ids, strict=True)):
+        position = k if place is None else int(place) - 1
+        if side.positional or position >= len(cells):
+            continue
+        if side.codes(typed_ids([cells[position]], side, "--at"), "--at")[0] >= 0:
+            return True
+    return False
 
 
 def all_missing(data: "Triples") -> Pairs:

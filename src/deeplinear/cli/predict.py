@@ -12,7 +12,7 @@ from rich.console import Console
 from ..atomic import write_atomically
 from ..errors import InputError
 from .console import gathered_warnings, tidy_exit
-from .options import Force, ListOutput
+from .options import STANDARD, Comment, Encoding, Force, Header, ListOutput, Separator, SkipLines
 
 if TYPE_CHECKING:
     from ..completion.matrix_completion import DeepMatrixCompletion
@@ -28,20 +28,36 @@ def predict(
         Path, typer.Option("--at", help="File with the pairs of ids (row, column) to predict.")
     ],
     output: ListOutput = None,
+    header: Header = None,
+    separator: Separator = None,
+    encoding: Encoding = None,
+    comment: Comment = None,
+    skip_lines: SkipLines = 0,
     force: Force = False,
 ) -> None:
     """List the predictions of a saved model for chosen pairs of ids, with 90 % intervals.
 
-    Ids without any entry in the fit are predicted from the averages, with one warning.
+    Ids without any entry in the fit are predicted from the averages, with one warning. --at - reads
+    standard input; the options of text are for this file.
     """
     errors = Console(stderr=True)
     with tidy_exit(errors), gathered_warnings(errors):
         _check_output(output, force)
+        from ..files.spool import on_disk
+        from ..files.text_options import TextOptions
         from .pairs import prediction_columns, read_pairs
 
+        text = TextOptions(
+            header=header,
+            separator=separator,
+            encoding=encoding,
+            comment=comment,
+            skip_lines=skip_lines,
+        )
         estimator = load_model(source)
         ids = estimator.model_.row_ids, estimator.model_.col_ids
-        pairs, names = read_pairs(at, estimator.columns[:2], ids)
+        with on_disk(at) as file:
+            pairs, names = read_pairs(file, estimator.columns[:2], ids, text=text)
         _write(output, prediction_columns(estimator, pairs, names))
 
 
@@ -103,7 +119,7 @@ def _check_output(output: Path | None, force: bool) -> None:
     from .. import files
     from ..files.long_output import check_list
 
-    if output is not None:
+    if output is not None and output != STANDARD:
         check_list(output, "--output")
         files.check_free(output, force=force, argument="--output")
 
@@ -122,7 +138,7 @@ def _warn_unknown(rows: np.ndarray, unknown: np.ndarray) -> None:
 def _write(output: Path | None, columns: dict[str, np.ndarray]) -> None:
     from ..files.long_output import write_long
 
-    if output is None:
+    if output is None or output == STANDARD:
         sys.stdout.write(write_long(Path("list.csv"), columns).decode())
     else:
         write_atomically(output, write_long(output, columns))

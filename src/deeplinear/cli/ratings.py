@@ -1,6 +1,8 @@
 """``deeplinear ratings``: long data, one line per observed entry (ratings, measurements)."""
 
+import sys
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,17 +15,26 @@ from ..errors import InputError
 from ..labels import depth_label
 from .console import BarFollower, gathered_warnings, progress_bar, tidy_exit
 from .options import (
+    STANDARD,
+    Comment,
+    Decimal,
     Depth,
     Device,
     Draws,
+    Encoding,
     Force,
+    Header,
     MaxIter,
     MaxRank,
+    Missing,
     Quiet,
     Regularization,
     Report,
     Seed,
+    Separator,
+    SkipLines,
     Strength,
+    Thousands,
     ValidationFraction,
     check_checkpoint,
     check_choice,
@@ -39,29 +50,44 @@ if TYPE_CHECKING:
 
     from ..completion.matrix_completion import DeepMatrixCompletion
     from ..files.long import Triples
+    from ..files.text_options import TextOptions
     from .pairs import Pairs
 
 
 def ratings(
     source: Annotated[
         Path,
-        typer.Argument(metavar="INPUT", help="CSV, TSV, Parquet, MatrixMarket or sparse .npz."),
+        typer.Argument(
+            metavar="INPUT",
+            help="CSV, TSV, Parquet, MatrixMarket, sparse .npz; - is standard input.",
+        ),
     ],
     rows: Annotated[
-        str | None, typer.Option(help="Column of row ids (name, or number from 1); default: 1.")
+        str | None, typer.Option(help="Column of row ids (number from 1, or name); default: 1.")
     ] = None,
     cols: Annotated[str | None, typer.Option(help="Column of column ids; default: 2.")] = None,
     values: Annotated[str | None, typer.Option(help="Column of values; default: 3.")] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="CSV, TSV or Parquet file for predictions."),
+        typer.Option("--output", "-o", help="CSV, TSV or Parquet for predictions; - is standard."),
     ] = None,
     at: Annotated[
         Path | None, typer.Option(help="File with the pairs of ids to predict; default: all.")
     ] = None,
+    at_header: Annotated[
+        bool | None, typer.Option(help="The first line of --at is a heading, or not.")
+    ] = None,
     model: Annotated[
         Path | None, typer.Option(help="Save the model there, for `predict` and `recommend`.")
     ] = None,
+    missing: Missing = None,
+    header: Header = None,
+    separator: Separator = None,
+    decimal: Decimal = None,
+    thousands: Thousands = None,
+    encoding: Encoding = None,
+    comment: Comment = None,
+    skip_lines: SkipLines = 0,
     depth: Depth = "2,3,inf",
     regularization: Regularization = "explicit",
     strength: Strength = "auto",
@@ -89,14 +115,33 @@ def ratings(
 ) -> None:
     """Learn from a list of entries (one line per rating or measurement) and predict the others.
 
-    INPUT names its columns with --rows, --cols and --values; MatrixMarket .mtx and sparse .npz have
-    none. The output lists predictions with 90 % intervals, of the pairs in --at or of all missing
-    entries. Ids in --at without any entry are predicted from the averages, with one warning.
+    --rows, --cols and --values name columns of INPUT; MatrixMarket .mtx and sparse .npz have none.
+    How INPUT is written is recognized, or said by the options of text. The output lists predictions
+    with 90 % intervals, of the pairs in --at or of all missing entries. Ids in --at without any
+    entry are predicted from the averages, with one warning.
     """
-    out, errors = Console(quiet=quiet), Console(stderr=True)
-    with tidy_exit(errors):
+    out, errors = Console(quiet=quiet, stderr=output == STANDARD), Console(stderr=True)
+    with tidy_exit(errors), ExitStack() as stack:
+        from ..files.spool import on_disk
+        from ..files.text_options import TextOptions
+
+        text = TextOptions(
+            missing=tuple(missing or ()),
+            header=header,
+            separator=separator,
+            decimal=decimal,
+            thousands=thousands,
+            encoding=encoding,
+            comment=comment,
+            skip_lines=skip_lines,
+        )
+        if source == at == STANDARD:
+            raise InputError("--at: standard input is INPUT already; give a file for one of them.")
+        source = stack.enter_context(on_disk(source))
+        at = None if at is None else stack.enter_context(on_disk(at))
         columns = rows, cols, values
-        job = Job(source, columns, output, at, model, checkpoint, report, force, quiet)
+        files = source, output, at, model, checkpoint, report
+        job = Job(*files, columns, text, at_header, force, quiet)
         parameters = _parameters(
             depths=parse_depths(depth),
             regularization=regularization,
@@ -116,38 +161,51 @@ def ratings(
 
 @dataclass(frozen=True)
 class Job:
-    """The files of one call."""
+    """The files of one call, and how they are written."""
 
     source: Path
-    columns: tuple[str | None, str | None, str | None]
     output: Path | None
     at: Path | None
     model: Path | None
     checkpoint: Path | None
     report: Path | None
+    columns: tuple[str | None, str | None, str | None]
+    text: "TextOptions"
+    at_header: bool | None
     force: bool
     quiet: bool
+
+    @property
+    def text_of_pairs(self) -> "TextOptions":
+        """How --at is written: recognized, but for its heading, and the encoding if not UTF-8."""
+        from ..files.long_text import is_decodable
+        from ..files.text_options import TextOptions
+
+        known = self.text.encoding is None or self.at is None or is_decodable(self.at)
+        return TextOptions(header=self.at_header, encoding=None if known else self.text.encoding)
 
     def check(self, *, implicit: bool) -> None:
         """Refuse before any computing what could not be written afterwards."""
         from .. import files
         from ..files.long_output import check_list
-        from .pairs import check_pairs
+        from .pairs import beside_data, check_pairs
 
+        if self.model == STANDARD:
+            raise InputError("--model: a model is no text; give the name of a file.")
         if self.output is None and self.model is None and self.report is None:
             raise InputError(
                 "--output: nothing would be kept; give --output for predictions, --model for the "
                 "model, or --report."
             )
         for name, path in (("--output", self.output), ("--model", self.model)):
-            if path is not None:
+            if path is not None and path != STANDARD:
                 files.check_free(path, force=self.force, argument=name)
-        if self.output is not None:
+        if self.output is not None and self.output != STANDARD:
             check_list(self.output, "--output")
         if self.at is not None:
             if self.output is None:
                 raise InputError("--at: the predictions need a file; give --output.")
-            check_pairs(self.at)
+            check_pairs(self.at, self.text_of_pairs, tell=beside_data)
         if self.report is not None:
             check_report(self.report, self.force)
         if self.checkpoint is not None:
@@ -206,9 +264,10 @@ def _run(job: Job, parameters: dict[str, object], out: Console, errors: Console)
     from ..files.long_output import write_long
     from .pairs import prediction_columns
 
-    data = read_long(job.source, *job.columns)
+    with gathered_warnings(errors):
+        data = read_long(job.source, *job.columns, text=job.text)
+        wanted = _wanted(job, data)
     _say(out, f"{job.source.name}: {data.describe()}")
-    wanted = _wanted(job, data)
     begin = time.perf_counter()
     with gathered_warnings(errors), progress_bar(errors, quiet=job.quiet) as bar:
         estimator = _fit(job, data, parameters, bar)
@@ -217,11 +276,14 @@ def _run(job: Job, parameters: dict[str, object], out: Console, errors: Console)
             estimator.save(job.model)
         if job.output is not None and wanted is not None:
             columns = prediction_columns(estimator, wanted, data.names[:2])
-            write_atomically(job.output, write_long(job.output, columns))
+            if job.output == STANDARD:
+                sys.stdout.write(write_long(Path("list.csv"), columns).decode())
+            else:
+                write_atomically(job.output, write_long(job.output, columns))
     for line in _summary(estimator, seconds):
         _say(out, line)
     for path in (job.output, job.model):
-        if path is not None:
+        if path is not None and path != STANDARD:
             _say(out, f"Wrote {path}")
     if job.report is not None:
         from ..report.long_report import write_long_report
@@ -235,7 +297,7 @@ def _run(job: Job, parameters: dict[str, object], out: Console, errors: Console)
 
 def _wanted(job: Job, data: "Triples") -> "Pairs | None":
     """The pairs to predict: those of --at, or all missing ones; None without an output."""
-    from .pairs import all_missing, read_pairs
+    from .pairs import all_missing, beside_data, read_pairs
 
     if job.output is None:
         return None
@@ -247,7 +309,8 @@ def _wanted(job: Job, data: "Triples") -> "Pairs | None":
         data.names[:2],
         (data.row_ids, data.col_ids),
         places=(rows, cols),
-        no_header=data.no_header,
+        text=job.text_of_pairs,
+        tell=beside_data,
     )[0]
 
 

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..errors import InputError
 from ..scores import root_mean_square
 from ._training import CompletionEstimator
-from .data.entries import Data, Entries, is_long_frame, pairs, read_entries
+from .data.entries import Data, Entries, is_long_frame, pairs, read_entries, two_levels
 from .data.ids import IdVector
 from .model.recommend import recommend
 from .posterior.draws import RandomState, draw_entries
@@ -163,7 +163,8 @@ class PairPredictions(CompletionEstimator):
     def score(self, X: Data, y: ArrayLike | None = None) -> float:
         """−(root-mean-square error) on entries with ids: pairs and values, triples, long frames."""
         check_is_fitted(self)
-        carries = isinstance(X, tuple | Entries) or is_long_frame(X, self.columns)
+        long = is_long_frame(X, self.columns) or two_levels(X) is not None
+        carries = isinstance(X, tuple | Entries) or long
         if y is None and not carries:
             raise InputError(
                 "X must carry ids for score: give pairs and y, or (rows, cols, values), not a "

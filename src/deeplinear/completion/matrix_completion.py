@@ -134,8 +134,9 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
     -----
     Data come as: a scipy sparse matrix (what is stored is observed, **also a stored zero**; what is
     not stored is missing); a tuple (rows, cols, values) with any hashable ids; a long data frame
-    (pandas, polars) with three ``columns``; a dense array with NaN; or X = pairs of ids and y =
-    values, which is the form for ``GridSearchCV``. Matrices know their lines by position.
+    (pandas, polars) with three ``columns``; a series of pandas with an index of two levels; a dense
+    array with NaN; or X = pairs of ids and y = values, which is the form for ``GridSearchCV``.
+    Matrices know their lines by position.
 
     The dtype of the values is kept (float32 halves the memory); averages are made in float64 from
     draws kept in float32.

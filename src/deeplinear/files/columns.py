@@ -8,8 +8,9 @@ import numpy as np
 
 from ..completion.data.ids import IdEncoder
 from ..errors import InputError
+from .selection import position
 
-CHUNK = 1 << 16  # lines of text at a time
+CHUNK = 1 << 14  # lines of text at a time: their cells stay in the cache
 
 #: The columns of row ids, column ids and values by heading or number; None is the default place.
 Wanted = tuple[str | None, ...]
@@ -18,7 +19,7 @@ Encoders = tuple[IdEncoder, IdEncoder]
 #: Codes of rows, codes of columns, values.
 Piece = tuple[np.ndarray, np.ndarray, np.ndarray]
 
-_ARGUMENTS = ("--rows", "--cols", "--values")
+ARGUMENTS = ("--rows", "--cols", "--values")
 
 
 @dataclass(frozen=True)
@@ -26,22 +27,19 @@ class Source:
     """A long file that is open for reading in pieces."""
 
     names: tuple[str, ...]  # of the columns
-    no_header: bool  # whether the first line is an entry already
     count: int  # of the entries, where the file says it; else 0
     pieces: Iterator[Piece]
 
 
-def find_columns(
-    wanted: Wanted, header: Sequence[str], path: Path, *, headed: bool = True
-) -> list[int]:
+def find_columns(wanted: Wanted, header: Sequence[str], path: Path) -> list[int]:
     """Positions of the wanted columns; `InputError` if one is absent or named twice.
 
-    Without a heading (``headed`` False) columns have numbers only.
+    A number is a position from 1, and a heading only where there is no such position. The default
+    is the first columns, or the first that have a heading. ``header`` holds empty texts where
+    there are no headings.
     """
-    found = [
-        _position(name, default, header if headed else [""] * len(header), argument, path)
-        for default, (name, argument) in enumerate(zip(wanted, _ARGUMENTS, strict=False))
-    ]
+    default = [c for c, name in enumerate(header) if name.strip()] or list(range(len(header)))
+    found = [_position(name, default[k : k + 1], k, header, path) for k, name in enumerate(wanted)]
     if len(set(found)) < len(found):
         raise InputError(
             f"--rows, --cols, --values: '{path}': different columns are needed, got numbers "
@@ -51,23 +49,24 @@ def find_columns(
 
 
 def _position(
-    name: str | None, default: int, header: Sequence[str], argument: str, path: Path
+    name: str | None, default: list[int], k: int, header: Sequence[str], path: Path
 ) -> int:
-    """Position of a column that is named by its heading or its number (from 1)."""
-    if name is None:
-        position = default
-    elif name in header:
-        return header.index(name)
-    elif name.isdigit() and int(name) > 0:
-        position = int(name) - 1
-    else:
+    if name is None and default:
+        return default[0]
+    number = k + 1 if name is None else _number(name)
+    if number > len(header) and name not in header:
         raise InputError(
-            f"{argument}: '{path}' has no column '{name}'; it has "
-            f"{', '.join(map(repr, header[:8]))}."
+            f"{ARGUMENTS[k]}: '{path}' has {len(header)} column{'s' * (len(header) != 1)}, and "
+            f"number {number} was asked for; name another one, or the --separator of the file."
         )
-    if position >= len(header):
+    if name is not None and number == 0 and not any(header):
         raise InputError(
-            f"{argument}: '{path}' has {len(header)} columns, and number {position + 1} was asked "
-            "for."
+            f"{ARGUMENTS[k]}: '{path}' has no headings, and '{name}' was asked for; give the "
+            "number of the column."
         )
-    return position
+    return position(str(number) if name is None else name, header, ARGUMENTS[k], path)
+
+
+def _number(name: str) -> int:
+    """The position from 1 that a name may mean; 0 for none."""
+    return int(name[:9]) if name.isascii() and name.isdigit() else 0

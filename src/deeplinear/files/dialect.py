@@ -63,8 +63,9 @@ def _cell(separator: str) -> re.Pattern[str]:
     if separator == BLANK:
         return re.compile(rf"(\s*(?:{quoted}(?=\s|$)|\S+))")
     d = re.escape(separator)
+    blanks = rf"(?:(?!{d})\s)*"  # a tab may be the separator
     other = rf"[^{d}]*" if len(separator) == 1 else rf"(?:(?!{d}).)*"
-    return re.compile(rf"((?:\s*{quoted})?{other})(?:{d}|$)", re.DOTALL)
+    return re.compile(rf"((?:{blanks}{quoted})?{other})(?:{d}|$)", re.DOTALL)
 
 
 def is_open(cell: str) -> bool:
@@ -92,8 +93,8 @@ def plain_cells(cells: Sequence[str]) -> list[str]:
     return list(cells)
 
 
-def guess_separator(lines: Sequence[str], suffix: str = "") -> str:
-    """What separates the cells of ``lines`` (without line ends, comments and empty lines).
+def guess_separator(lines: Sequence[str], suffix: str = "", least: int = 2) -> str:
+    """What separates the ``least`` cells or more of ``lines`` (without line ends and comments).
 
     That by which most lines have the same number of cells, and most cells are numbers or missing;
     the decimal comma of ``1,5;2,5`` is none.
@@ -101,7 +102,7 @@ def guess_separator(lines: Sequence[str], suffix: str = "") -> str:
     lines = lines[:SAMPLE]
     if suffix == ".tsv" and any("\t" in line for line in lines):
         return "\t"
-    scores = {mark: _score(lines, mark) for mark in SEPARATORS}
+    scores = {mark: _score(lines, mark, least) for mark in SEPARATORS}
     best = max(scores.values())
     if _single(lines) > max(best):  # decimal commas
         return next(mark for mark in SEPARATORS if not any(mark in line for line in lines))
@@ -110,14 +111,14 @@ def guess_separator(lines: Sequence[str], suffix: str = "") -> str:
     return next(mark for mark in SEPARATORS if scores[mark] == best)
 
 
-def _score(lines: Sequence[str], mark: str) -> tuple[float, float]:
+def _score(lines: Sequence[str], mark: str, least: int) -> tuple[float, float]:
     """(share of lines of the usual width times that of clean cells, the first alone)."""
     split = [cells_of(line, mark) for line in lines]
     counts = Counter(map(len, split))
     if not counts:
         return 0.0, 0.0
     width, number = max(counts.items(), key=lambda item: (item[1], item[0]))
-    if width < 2:
+    if width < least:
         return 0.0, 0.0
     cells = [plain(cell) for row in split if len(row) == width for cell in row[:_CELLS]]
     clean = sum(map(_is_clean, cells)) / len(cells)

@@ -8,6 +8,8 @@ from numpy.typing import DTypeLike
 from ..completion.data.entries import Entries
 from ..completion.data.ids import Ids
 from ..errors import InputError
+from .markers import Markers
+from .opening import COMPRESSED, file_type, open_bytes
 
 SUFFIXES = (".mtx", ".npz")
 
@@ -21,14 +23,23 @@ def is_sparse(path: Path) -> bool:
         return False
 
 
-def read_matrix(path: Path, dtype: DTypeLike) -> Entries:
-    """The stored entries, stored zeros included; rows and columns are known by position."""
+def read_matrix(path: Path, dtype: DTypeLike, markers: Markers) -> Entries:
+    """The stored entries, stored zeros included, without those whose value marks a missing one.
+
+    Rows and columns are known by position.
+    """
     from scipy import io as scipy_io
     from scipy import sparse
 
-    market = path.suffix.lower() == ".mtx"
+    market = file_type(path) == ".mtx"
     try:
-        matrix = scipy_io.mmread(path) if market else sparse.load_npz(path)
+        if path.suffix.lower() in COMPRESSED:
+            with open_bytes(path) as file:
+                matrix = scipy_io.mmread(file)
+        else:
+            matrix = scipy_io.mmread(path) if market else sparse.load_npz(path)
+    except InputError:
+        raise
     except Exception as error:  # SciPy raises many sorts for damaged files
         raise InputError(
             f"INPUT: '{path}' cannot be read as a sparse matrix ({error}); save it again."
@@ -48,17 +59,21 @@ def read_matrix(path: Path, dtype: DTypeLike) -> Entries:
         raise InputError(
             f"INPUT: '{path}' holds entries of type {values.dtype}; give real numbers."
         )
+    kept = markers.kept(values)
+    if not kept.all():
+        markers.tell(path, int((~kept).sum()))
+        rows, cols, values = rows[kept], cols[kept], values[kept]
     bad = ~np.isfinite(values)
     if bad.any():
         t = int(np.argmax(bad))
         raise InputError(
             f"INPUT: '{path}': the entry at row {rows[t] + 1}, column {cols[t] + 1} is not finite; "
-            "drop it."
+            f"leave such entries out with --missing {values[t]}."
         )
     m, n = matrix.shape
     return Entries(rows, cols, values.astype(dtype), Ids.positions(m), Ids.positions(n))
 
 
 def _first_line(path: Path) -> str:
-    with path.open(errors="replace") as file:
-        return file.readline().lower()
+    with open_bytes(path) as file:
+        return file.readline().decode(errors="replace").lower()

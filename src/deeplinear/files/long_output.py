@@ -1,4 +1,4 @@
-"""Lists of predictions as the bytes of a file: CSV, TSV or Parquet."""
+"""Lists of predictions as the bytes of a file: CSV and TSV, perhaps compressed, or Parquet."""
 
 import csv
 import io
@@ -7,29 +7,31 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from .opening import compress, file_type
 
 _TEXT, _FRAME = (".csv", ".tsv"), (".parquet", ".pq")
 
 
 def check_list(path: Path, argument: str) -> None:
     """`InputError` unless ``path`` has the suffix of a type that `write_long` writes."""
-    if path.suffix.lower() not in _TEXT + _FRAME:
+    if file_type(path) not in _TEXT and path.suffix.lower() not in _FRAME:
         raise InputError(
-            f"{argument}: '{path}' must end in .csv, .tsv or .parquet for a list of predictions."
+            f"{argument}: '{path}' must end in .csv, .tsv or .parquet for a list of predictions "
+            "(.csv.gz compresses it), or be - for standard output."
         )
 
 
 def write_long(path: Path, columns: dict[str, np.ndarray]) -> bytes:
     """The bytes of a CSV, TSV or Parquet file with these columns."""
     check_list(path, "--output")
-    suffix = path.suffix.lower()
-    if suffix in _FRAME:
+    if path.suffix.lower() in _FRAME:
         return _parquet(path, columns)
+    suffix = file_type(path)
     text = io.StringIO()
     writer = csv.writer(text, delimiter="\t" if suffix == ".tsv" else ",", lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(zip(*(_cells(column) for column in columns.values()), strict=True))
-    return text.getvalue().encode()
+    return compress(text.getvalue().encode(), path)
 
 
 def _parquet(path: Path, columns: dict[str, np.ndarray]) -> bytes:

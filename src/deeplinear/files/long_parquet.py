@@ -9,7 +9,8 @@ import numpy as np
 from ..completion.data.ids import IdEncoder
 from ..errors import InputError
 from . import columns
-from .columns import Encoders, Piece, Source, Wanted, find_columns
+from .columns import ARGUMENTS, Encoders, Piece, Source, Wanted, find_columns
+from .markers import NO_ID, Markers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,25 +19,38 @@ if TYPE_CHECKING:
 SUFFIXES = (".parquet", ".pq")
 
 
-def open_parquet(path: Path, wanted: Wanted, encoders: Encoders) -> Source:
+def open_parquet(path: Path, wanted: Wanted, markers: Markers, encoders: Encoders) -> Source:
     """Read the schema of a Parquet file, and its entries when they are asked for.
 
     Columns of integers are integer ids. All others are read as text, each distinct id once.
     """
     file = _open(path)
-    import pyarrow as pa
-
     header = list(file.schema_arrow.names)
     names = tuple(header[c] for c in find_columns(wanted, header, path))
-    for name in names[2:]:
-        kind = file.schema_arrow.field(name).type
-        tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
-        if not any(test(kind) for test in tests):
+    for name, argument in zip(names, ARGUMENTS, strict=False):
+        if header.count(name) > 1:
             raise InputError(
-                f"--values: column '{name}' of '{path}' holds {kind}, not numbers; name another "
-                "column."
+                f"{argument}: '{path}' has {header.count(name)} columns '{name}'; rename one of "
+                "them."
             )
-    return Source(names, False, file.metadata.num_rows, _pieces(path, file, names, encoders))
+        _check_type(path, argument, name, file.schema_arrow.field(name).type)
+    pieces = _pieces(path, file, names, markers, encoders)
+    return Source(names, file.metadata.num_rows, pieces)
+
+
+def _check_type(path: Path, argument: str, name: str, kind: "pa.DataType") -> None:
+    """`InputError` for a column that can hold no ids, or no values."""
+    from pyarrow import types
+
+    if argument == "--values":
+        fits = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
+    else:
+        fits = not types.is_nested(kind)
+    if not fits:
+        raise InputError(
+            f"{argument}: column '{name}' of '{path}' holds {kind}, not "
+            f"{'numbers' if argument == '--values' else 'ids'}; name another column."
+        )
 
 
 def parquet_columns(path: Path) -> list[str]:
@@ -60,13 +74,17 @@ def _open(path: Path) -> "pq.ParquetFile":
 
 
 def _pieces(
-    path: Path, file: "pq.ParquetFile", names: tuple[str, ...], encoders: Encoders
+    path: Path,
+    file: "pq.ParquetFile",
+    names: tuple[str, ...],
+    markers: Markers,
+    encoders: Encoders,
 ) -> Iterator[Piece]:
     import pyarrow as pa
 
-    done = 0
+    done = left_out = 0
     try:
-        for batch in file.iter_batches(batch_size=16 * columns.CHUNK, columns=list(names)):
+        for batch in file.iter_batches(batch_size=64 * columns.CHUNK, columns=list(names)):
             # by name, since the columns of a batch come in the file's order
             rows, cols, *numbers = (
                 _decoded(batch.column(batch.schema.get_field_index(name))) for name in names
@@ -74,17 +92,51 @@ def _pieces(
             values = np.zeros(len(rows))
             for column in numbers:
                 values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
-            known = rows.is_valid().to_numpy(False) & cols.is_valid().to_numpy(False)
-            bad = ~(np.isfinite(values) & known)
+            known = _known(rows) & _known(cols)
+            kept = markers.kept(values) | ~known
+            bad = kept & ~(np.isfinite(values) & known)
             if bad.any():
-                raise InputError(
-                    f"INPUT: '{path}', row {done + int(np.argmax(bad))} (counted from 0): a value "
-                    "or id is missing or not finite; drop it."
-                )
-            yield _codes(encoders[0], rows), _codes(encoders[1], cols), values
+                place = int(np.argmax(bad))
+                what = _missing_value(values[place]) if known[place] else _MISSING_ID
+                raise _bad_row(path, done + place, what)
+            numbered = np.arange(done, done + len(values))
             done += len(values)
+            if not kept.all():
+                left_out += int((~kept).sum())
+                rows, cols, values = rows.filter(kept), cols.filter(kept), values[kept]
+                numbered = numbered[kept]
+            codes = []
+            for encoder, ids in zip(encoders, (rows, cols), strict=True):
+                found, missing = _codes(encoder, ids)
+                if missing is not None:
+                    raise _bad_row(path, int(numbered[missing]), _MISSING_ID)
+                codes.append(found)
+            yield codes[0], codes[1], values
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from None
+    markers.tell(path, left_out)
+
+
+def _known(ids: "pa.Array") -> np.ndarray:
+    """Which ids are neither null nor NaN."""
+    import pyarrow as pa
+
+    known = ids.is_valid().to_numpy(False)
+    if pa.types.is_floating(ids.type):
+        known &= ~np.isnan(ids.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False))
+    return known
+
+
+_MISSING_ID = "an id is missing; drop the row"
+
+
+def _missing_value(value: float) -> str:
+    kind = "infinite" if np.isinf(value) else "missing"
+    return f"a value is {kind}; leave such entries out with --missing {value}"
+
+
+def _bad_row(path: Path, row: int, what: str) -> InputError:
+    return InputError(f"INPUT: '{path}', row {row} (counted from 0): {what}.")
 
 
 def _decoded(column: "pa.Array") -> "pa.Array":
@@ -94,15 +146,23 @@ def _decoded(column: "pa.Array") -> "pa.Array":
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
-def _codes(encoder: IdEncoder, column: "pa.Array") -> np.ndarray:
+def _codes(encoder: IdEncoder, column: "pa.Array") -> tuple[np.ndarray, int | None]:
+    """(codes of ids, the first place of a text that is no id)."""
     import pyarrow as pa
 
     # uint64 goes the way of text, since its ids may not fit int64
     if pa.types.is_integer(column.type) and not pa.types.is_uint64(column.type):
-        return encoder.integer_codes(column.to_numpy(zero_copy_only=False))
+        return encoder.integer_codes(column.to_numpy(zero_copy_only=False)), None
     encoded = column.dictionary_encode()  # so that each text is looked up once per batch
-    codes = encoder.text_codes([str(label) for label in encoded.dictionary.to_pylist()])
-    return codes[encoded.indices.to_numpy(zero_copy_only=False)]
+    places = encoded.indices.to_numpy(zero_copy_only=False)
+    texts = list(map(_text, encoded.dictionary.to_pylist()))
+    none = [k for k, text in enumerate(texts) if text.strip().lower() in NO_ID]
+    missing = int(np.argmax(np.isin(places, none))) if none else None
+    return encoder.text_codes(texts)[places], missing
+
+
+def _text(label: object) -> str:
+    return label.decode("utf-8", "backslashreplace") if isinstance(label, bytes) else str(label)
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

@@ -1,167 +1,220 @@
 """Long data in text: CSV, TSV and files with other separators, a block of lines at a time."""
 
-import csv
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 
 from ..errors import InputError
 from . import columns
-from .columns import Encoders, Piece, Source, Wanted, find_columns
-from .numbers import is_number, parse_number, parse_numbers, spelling
+from .columns import ARGUMENTS, Encoders, Piece, Source, Wanted
+from .long_layout import Layout, find_layout, look
+from .long_lines import Lines, fitted
+from .markers import MISSING, NO_ID, Markers
+from .numbers import advice
+from .opening import encoding_of, open_bytes, open_text
+from .text_options import TextOptions
 
-SUFFIXES = (".csv", ".tsv", ".txt", ".dat")
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """How the lines of a file are read."""
-
-    separator: str
-    columns: list[int]  # of row ids, column ids and perhaps values
-    names: tuple[str, ...]
-    no_header: bool
+SUFFIXES = (".csv", ".tsv", ".txt", ".dat", ".data", ".tab", ".base", ".test")
 
 
-def open_text(path: Path, wanted: Wanted, no_header: bool | None, encoders: Encoders) -> Source:
-    """Read the first line of a text file, and its entries when they are asked for.
-
-    With ``no_header`` None the first line is a heading unless the last wanted column is a number
-    there.
-    """
-    separator, header = _first(path)
-    if any(name in header for name in wanted if name is not None and not name.isdigit()):
-        no_header = False
-    elif no_header is None:
-        no_header = _begins_with_entry(wanted, header, path)
-    places = find_columns(wanted, header, path, headed=not no_header)
-    names = tuple(f"column {c + 1}" if no_header else header[c] for c in places)
-    layout = _Layout(separator, places, names, no_header)
-    return Source(names, no_header, 0, _pieces(path, layout, encoders))
-
-
-def _begins_with_entry(wanted: Wanted, first: list[str], path: Path) -> bool:
-    """Whether the last wanted column, by its number, is a number in the first line."""
+def open_text_source(
+    path: Path, wanted: Wanted, options: TextOptions, encoders: Encoders
+) -> Source:
+    """Look at the first lines of a text file, and read its entries when they are asked for."""
     try:
-        return is_number(first[find_columns(wanted, first, path, headed=False)[-1]])
-    except InputError:  # a name, or a number that is too large: of a heading, or of nothing
+        layout = find_layout(path, wanted, options)
+    except UnicodeDecodeError:
+        raise _undecodable(path, options) from None
+    return Source(layout.names, 0, _Reader(path, layout, options, encoders).pieces())
+
+
+def first_line(path: Path, options: TextOptions) -> list[str]:
+    """The cells of the first line, or of a comment before it that names the columns."""
+    try:
+        return look(path, options, 2).first
+    except UnicodeDecodeError:
+        raise _undecodable(path, options) from None
+
+
+class _Reader:
+    """Reads the entries of a file whose layout is known."""
+
+    def __init__(
+        self, path: Path, layout: Layout, options: TextOptions, encoders: Encoders
+    ) -> None:
+        self.path, self.layout, self.options, self.encoders = path, layout, options, encoders
+        self.markers = Markers(options.missing, layout.numbers, known=frozenset())
+        self.left_out = 0
+        # ids that may mean a missing one: (line, which, id)
+        self.doubtful: list[tuple[int, int, str]] = []
+
+    def pieces(self) -> Iterator[Piece]:
+        """All entries; `InputError` that names the first line that is none."""
+        layout = self.layout
+        try:
+            with open_text(self.path, self.options.encoding) as file:
+                lines = Lines(file, layout.form, self.path, layout.start)
+                lines.width = layout.width
+                if self.options.comment is None:
+                    lines.is_entry = self._is_entry
+                heading = max(layout.heading - layout.start, 0)  # apart, the others are alike
+                while block := lines.take(heading or columns.CHUNK):
+                    heading = 0
+                    numbers, cells = self._columns(lines, block)
+                    if len(numbers):
+                        yield self._piece(numbers, cells)
+        except UnicodeDecodeError:
+            raise _undecodable(self.path, self.options) from None
+        self._check_doubtful()
+        self.markers.tell(self.path, self.left_out)
+
+    def _columns(self, lines: Lines, block: list[str]) -> tuple[Sequence[int], list[list[str]]]:
+        """(line numbers, columns) of a block, without the heading."""
+        layout, start = self.layout, lines.number - len(block) + 1
+        if start > layout.heading:
+            columns = lines.columns(block, layout.width, layout.places)
+            if columns is not None:
+                return range(start, start + len(block)), columns
+        numbers, rows = lines.split(block)
+        first = bisect_right(numbers, layout.heading)
+        below = numbers[first:], rows[first:]
+        numbers, rows = fitted(below, layout.width, layout.form, self.path, layout.usual)
+        return numbers, [[row[c] for row in rows] for c in layout.places]
+
+    def _piece(self, numbers: Sequence[int], cells: list[list[str]]) -> Piece:
+        """Codes and values of entries in these lines, without those whose value is missing."""
+        values = np.zeros(len(numbers))
+        for texts in cells[2:]:
+            values, kept = self._values(numbers, texts)
+            if kept is not None:
+                values, numbers = values[kept], [numbers[t] for t in kept]
+                cells = [[column[t] for t in kept] for column in cells]
+        codes = [self._codes(numbers, cells[k], k) for k in range(2)]
+        return codes[0], codes[1], values
+
+    def _values(
+        self, numbers: Sequence[int], texts: list[str]
+    ) -> tuple[np.ndarray, list[int] | None]:
+        """The values, and the positions of those that are not missing, if some are."""
+        number, markers = self.layout.numbers, self.markers
+        self._check_percent(numbers, texts)
+        try:
+            values = number.parse_all(texts)
+        except ValueError:
+            read = (number.parse(t) if number.reads(t) else np.nan for t in texts)
+            values = np.fromiter(read, float, len(texts))
+        values = markers.hide(values)
+        if np.isfinite(values).all():
+            return values, None
+        gone = set()
+        for t in np.flatnonzero(~np.isfinite(values)).tolist():
+            if not markers.mean_missing(texts[t]):
+                raise self._no_number(numbers[t], texts[t])
+            gone.add(t)
+        self.left_out += len(gone)
+        return values, [t for t in range(len(texts)) if t not in gone]
+
+    def _check_percent(self, numbers: Sequence[int], texts: list[str]) -> None:
+        percent = self.layout.percent
+        count = "".join(texts).count("%")
+        if count == (len(texts) if percent else 0):
+            return
+        for number, text in zip(numbers, texts, strict=True):
+            if ("%" in text) != percent and not self.markers.mean_missing(text):
+                if not self.layout.numbers.reads(text):
+                    raise self._no_number(number, text)
+                ways = [*self._if_heading(number), "write all alike"]
+                raise InputError(
+                    f"INPUT: '{self.path}', line {number}: the value {text.strip()!r} has "
+                    f"{'no' if percent else 'a'} sign of percent, other values have "
+                    f"{'one' if percent else 'none'}; {', or '.join(ways)}."
+                )
+
+    def _no_number(self, number: int, text: str) -> InputError:
+        text = text.strip()
+        shown = "'" + text.replace("'", "'\\''") + "'"
+        way = advice(text, self.layout.numbers)
+        verb = "read it with" if way.startswith("--") else "write numbers with"
+        ways = [f"{verb} {way}"] * bool(way) + self._if_heading(number)
+        ways.append(f"leave such entries out with --missing {shown}")
+        return InputError(
+            f"INPUT: '{self.path}', line {number}: the value is {text!r} where a finite number is "
+            f"needed; {', '.join(ways[:-1])}{', or ' if len(ways) > 1 else ''}{ways[-1]}."
+        )
+
+    def _if_heading(self, number: int) -> list[str]:
+        """What to do if a line, should it be the first, is a heading after all."""
+        first = number == self.layout.first and not self.layout.heading
+        return ["name the first line a heading with --header"] * first
+
+    def _codes(self, numbers: Sequence[int], texts: list[str], which: int) -> np.ndarray:
+        encoder = self.encoders[which]
+        before = len(encoder)
+        codes = encoder.text_codes(texts)
+        for text in encoder.newest(len(encoder) - before):
+            if text.strip().lower() in MISSING:
+                number = numbers[texts.index(text)]
+                if text.strip().lower() in NO_ID:
+                    raise self._no_id(number, which, text)
+                self.doubtful.append((number, which, text))
+        return codes
+
+    def _check_doubtful(self) -> None:
+        """`InputError` for a marker such as "-" among ids that are integers."""
+        for number, which, text in self.doubtful:
+            if self.encoders[which].are_integers(but=MISSING):
+                raise self._no_id(number, which, text)
+
+    def _no_id(self, number: int, which: int, text: str) -> InputError:
+        return InputError(
+            f"INPUT: '{self.path}', line {number}: an id is missing ({ARGUMENTS[which]} finds "
+            f"{text.strip()!r}); drop the line, or write the id in another way."
+        )
+
+    def _is_entry(self, cells: list[str]) -> bool:
+        """Whether the cells of what begins like a comment may be an entry."""
+        if len(cells) != self.layout.width:
+            return False
+        values = [cells[c] for c in self.layout.places[2:]]
+        return all(
+            self.layout.numbers.reads(text) or text.strip().lower() in MISSING for text in values
+        )
+
+
+def is_decodable(path: Path) -> bool:
+    """Whether a file is UTF-8, or what its byte-order mark says."""
+    try:
+        with open_text(path) as file:
+            return all(True for _ in file)
+    except UnicodeDecodeError:
         return False
 
 
-def first_line(path: Path) -> list[str]:
-    """The cells of the first line."""
-    return _first(path)[1]
+def _undecodable(path: Path, options: TextOptions) -> InputError:
+    """Which line of a file cannot be decoded: letters that are guessed could make two ids one."""
+    with open_bytes(path) as file:
+        name = options.encoding or encoding_of(file.read(4))
+    argument, shown = ("--encoding", name) if options.encoding else ("INPUT", "UTF-8")
+    if name != "utf-8" and options.encoding is None:
+        shown = name.upper()
+    way = (
+        "give another --encoding"
+        if options.encoding
+        else ("name its --encoding, such as cp1252 or latin-1")
+    )
+    where = ""
+    if not name.lower().replace("_", "-").startswith(("utf-16", "utf-32")):
+        with open_bytes(path) as file:
+            where = _undecodable_line(file, name)
+    return InputError(f"{argument}: '{path}'{where} is not {shown} text; {way}.")
 
 
-def _first(path: Path) -> tuple[str, list[str]]:
-    """The separator of the file's cells, and the cells of the first line."""
-    with _open(path) as file:
-        line = file.readline()
-        separator = next((mark for mark in ("::", "\t", ";", ",") if mark in line), " ")
-        file.seek(0)
+def _undecodable_line(file: Iterator[bytes], name: str) -> str:
+    for number, line in enumerate(file, 1):
         try:
-            return separator, next(_records(file, separator))
-        except (StopIteration, csv.Error):
-            raise InputError(f"INPUT: '{path}' is empty; give at least one line of data.") from None
-
-
-def _pieces(path: Path, layout: _Layout, encoders: Encoders) -> Iterator[Piece]:
-    with _open(path) as file:
-        lines = _records(file, layout.separator)
-        done = 0
-        if not layout.no_header:
-            next(lines)
-            done = 1
-        block: list[list[str]] = []
-        try:
-            for line in lines:
-                block.append(line)
-                if len(block) == columns.CHUNK:
-                    yield _piece(block, layout.columns, done, path, encoders)
-                    done += len(block)
-                    block = []
-        except csv.Error as error:
-            raise InputError(f"INPUT: '{path}', after line {done + len(block)}: {error}.") from None
-        if block:
-            yield _piece(block, layout.columns, done, path, encoders)
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[TextIO]:
-    """The file as UTF-8; `InputError` that names the line where it is something else."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            yield file
-    except UnicodeDecodeError:
-        raise _not_utf8(path) from None
-
-
-def _records(file: TextIO, separator: str) -> Iterator[list[str]]:
-    if separator == "::":  # the csv module knows separators of one character only
-        return (line.rstrip("\r\n").split("::") for line in file)
-    return csv.reader(file, delimiter=separator)
-
-
-def _not_utf8(path: Path) -> InputError:
-    """Which line of a file is not UTF-8: letters that are guessed could make one id of two."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                return InputError(
-                    f"INPUT: '{path}', line {number} is not UTF-8 text (byte "
-                    f"{line[error.start]:#04x} at place {error.start + 1}); save the file as UTF-8."
-                )
-    return InputError(f"INPUT: '{path}' is not UTF-8 text; save the file as UTF-8.")
-
-
-def _piece(
-    block: list[list[str]], places: list[int], done: int, path: Path, encoders: Encoders
-) -> Piece:
-    """The three columns of a block that begins after ``done`` lines."""
-    try:
-        rows, cols, values = _parsed(block, places)
-    except (IndexError, ValueError):  # look again, line by line
-        rows, cols, values = _parsed(_checked(block, places, done, path), places)
-    return encoders[0].text_codes(rows), encoders[1].text_codes(cols), values
-
-
-def _parsed(block: list[list[str]], places: list[int]) -> tuple[list[str], list[str], np.ndarray]:
-    """(row ids, column ids, values); IndexError or ValueError if a line is not an entry."""
-    rows, cols = ([line[c] for line in block] for c in places[:2])
-    values = np.zeros(len(block))
-    for c in places[2:]:
-        values = parse_numbers([line[c] for line in block])
-    if not (np.isfinite(values).all() and all(rows) and all(cols)):
-        raise ValueError("an id is missing or a value is not finite")
-    return rows, cols, values
-
-
-def _checked(block: list[list[str]], places: list[int], done: int, path: Path) -> list[list[str]]:
-    """The block without empty lines; `InputError` that names the first bad line."""
-    kept = []
-    for number, line in enumerate(block, done + 1):
-        if not "".join(line).strip() and len(line) < 2:
-            continue  # an empty line, as at the end of many files
-        if len(line) <= max(places):
-            raise InputError(
-                f"INPUT: '{path}', line {number} has {len(line)} column(s), {max(places) + 1} are "
-                "needed."
-            )
-        for c in places[2:]:
-            if not (is_number(line[c]) and np.isfinite(parse_number(line[c]))):
-                raise InputError(
-                    f"INPUT: '{path}', line {number}: the value is {line[c]!r} where a finite "
-                    f"number is needed{spelling(line[c])}; correct or drop the line."
-                )
-        if not all(line[c] for c in places[:2]):
-            raise InputError(
-                f"INPUT: '{path}', line {number}: an id is missing; correct or drop the line."
-            )
-        kept.append(line)
-    return kept
+            line.decode(name)
+        except UnicodeDecodeError as error:
+            return f", line {number} (byte {line[error.start]:#04x} at place {error.start + 1})"
+    return ""

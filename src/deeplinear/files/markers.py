@@ -1,6 +1,8 @@
 """What marks a missing cell in a text file."""
 
+import warnings
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
@@ -16,18 +18,26 @@ MISSING = frozenset(
     }
 )
 
+#: Those that are no ids: "-" may be one, among names.
+NO_ID = frozenset(text for text in MISSING if text in ("", "\\n") or text.strip("-+.?:–—…"))
+
 
 class Markers:
-    """The known markers and some more; those that are numbers compare as numbers.
+    """The ``known`` markers and some more; those that are numbers compare as numbers.
 
     >>> markers = Markers(["-999"])
     >>> [markers.mean_missing(cell) for cell in ("-9.99e2", "n/a", "-99")]
     [True, True, False]
     """
 
-    def __init__(self, more: Iterable[str] = (), numbers: NumberFormat = PLAIN) -> None:
-        more = list(more)
-        self.texts = MISSING | {text.strip().lower() for text in more}
+    def __init__(
+        self,
+        more: Iterable[str] = (),
+        numbers: NumberFormat = PLAIN,
+        known: frozenset[str] = MISSING,
+    ) -> None:
+        self.given = more = list(more)
+        self.texts = known | {text.strip().lower() for text in more}
         read = (next((f for f in (numbers, PLAIN) if f.reads(text)), None) for text in more)
         self.numbers = frozenset(
             f.parse(text) for text, f in zip(more, read, strict=True) if f is not None
@@ -47,3 +57,18 @@ class Markers:
         if not self.numbers:
             return values
         return np.where(np.isin(values, list(self.numbers)), np.nan, values)
+
+    def kept(self, values: np.ndarray) -> np.ndarray:
+        """Which of the numbers mark no missing entry, NaN being one by the markers of texts."""
+        gone = np.isin(values, list(self.numbers))
+        return ~(gone | np.isnan(values)) if "nan" in self.texts else ~gone
+
+    def tell(self, path: Path, count: int) -> None:
+        """A `UserWarning` that ``count`` entries of a file were left out, if any."""
+        if count:
+            warnings.warn(
+                f"INPUT: {count:,} entr{'y' if count == 1 else 'ies'} of '{path}' left out, whose "
+                f"value is missing (--missing {', '.join(map(repr, self.given))}).",
+                UserWarning,
+                stacklevel=3,
+            )

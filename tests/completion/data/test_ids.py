@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deeplinear.completion.data.entries import Entries, read_entries
-from deeplinear.completion.data.ids import IdEncoder, Ids
+from deeplinear.completion.data.ids import IdEncoder, Ids, integer_of
 from deeplinear.errors import InputError
 
 COLUMNS = ("user", "item", "rating")
@@ -29,13 +29,51 @@ def test_pieces_are_numbered_as_the_whole(rng, kind):
     assert codes.tolist() == expected.tolist()
 
 
-@pytest.mark.parametrize("odd", ["007", "+7", "1_000", " 7", "7.0", str(2**63), "x"])
+@pytest.mark.parametrize("odd", ["007", "+7", "1_000", "7.5", "1e5", str(2**63), "x"])
 def test_one_text_that_is_no_plain_integer_keeps_all_texts(odd):
     encoder = IdEncoder()
     codes = encoder.text_codes(["5", odd, "5"])
     ids = encoder.finish(codes)
     assert ids.labels.tolist() == ["5", odd]
     assert codes.tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("other", [" 7", "7.0", "7.", "7.000 "])
+def test_other_spellings_of_an_integer_are_the_same_id(other):
+    encoder = IdEncoder()
+    codes = np.concatenate([encoder.text_codes(["5", other]), encoder.text_codes(["7", "5"])])
+    ids = encoder.finish(codes)
+    assert ids.labels.tolist() == [5, 7]
+    assert codes.tolist() == [0, 1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("1e+05", 10**5),
+        ("9007199254740993.0", 9007199254740993),  # beyond what a float holds
+        ("-3.0", -3),
+        ("1.5e+01", 15),
+        ("1.55e+01", None),
+        ("00.0", None),
+        ("٣", None),
+        ("-0", None),
+    ],
+)
+def test_integers_as_programs_write_them(text, number):
+    assert integer_of(text) == number
+
+
+def test_blanks_around_texts_do_not_count():
+    encoder = IdEncoder()
+    codes = encoder.text_codes(["ann", " ann", "bo b", "ann "])
+    assert encoder.finish(codes).labels.tolist() == ["ann", "bo b"]
+    assert codes.tolist() == [0, 0, 1, 0]
+
+
+def test_texts_may_stay_texts():
+    encoder = IdEncoder(as_text=True)
+    assert encoder.finish(encoder.text_codes(["7", "5"])).labels.tolist() == ["7", "5"]
 
 
 def test_numbered_entries_pass_as_they_are():

@@ -1,6 +1,7 @@
 """The forms in which observed entries come, and `Entries`, which all of them become.
 
-Sparse matrices, triples with ids, long data frames, pairs with values, dense arrays with NaN.
+Sparse matrices, triples with ids, long data frames and series, pairs with values, dense arrays
+with NaN.
 Entries whose ids a reader of files has numbered already pass as they are.
 """
 
@@ -113,6 +114,12 @@ def read_entries(
     if y is not None:
         rows, cols = pairs(X, columns, name)
         return _named_entries(rows, cols, y, known, (f"rows of {name}", f"columns of {name}", "y"))
+    levels = two_levels(X)
+    if levels is not None:
+        named: Sequence[str] = tuple(
+            f"{part} of {name}" for part in ("level 0", "level 1", "values")
+        )
+        return _named_entries(*levels, np.ravel(as_array(X)), known, named)  # type: ignore[arg-type]
     if isinstance(X, Frame) and is_long_frame(X, columns, name):
         rows, cols, values = (X[column] for column in columns)
         named = tuple(f"column '{column}'" for column in columns)
@@ -140,8 +147,23 @@ def is_long_frame(X: Data, columns: Sequence[str], name: str = "X") -> bool:
     return all(there)
 
 
+def two_levels(X: object) -> tuple[IdVector, IdVector] | None:
+    """Both levels of an index of pandas, also that of a long series or of a frame of one column."""
+    index = X if hasattr(X, "get_level_values") else getattr(X, "index", None)
+    one_column = getattr(X, "shape", ())[1:] in ((), (1,))
+    if index is None or getattr(index, "nlevels", 1) != 2 or not one_column:
+        return None
+    return index.get_level_values(0), index.get_level_values(1)
+
+
 def pairs(X: Data, columns: Sequence[str], name: str) -> tuple[IdVector, IdVector]:
-    """The two columns of X (pairs of ids): by name if they are there, else the first two."""
+    """The two columns of X (pairs of ids): by name if they are there, else the first two.
+
+    Of an index of two levels, or what has one: the levels.
+    """
+    levels = two_levels(X)
+    if levels is not None:
+        return levels
     if isinstance(X, Frame):
         names = list(X.columns)
         if columns[0] in names and columns[1] in names:

@@ -6,8 +6,11 @@ in order of first appearance.
 
 import datetime
 import json
+import re
 from collections.abc import Collection, Hashable, Sequence
+from decimal import Decimal
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -265,55 +268,99 @@ class Ids:
 class IdEncoder:
     """Ids of a file, numbered piece by piece; `finish` renumbers them as if they had come at once.
 
-    Text that is written as plain integers throughout (no leading zeros, no plus) becomes integers.
+    Text that is written as integers throughout (7 or 7.0, no leading zeros, no plus) becomes
+    integers, unless ``as_text``. Blanks around an id do not count.
 
     >>> encoder = IdEncoder()
-    >>> codes = np.concatenate([encoder.text_codes(["7", "5"]), encoder.text_codes(["7"])])
+    >>> codes = np.concatenate([encoder.text_codes(["7", "5"]), encoder.text_codes(["7.0"])])
     >>> encoder.finish(codes).labels.tolist(), codes.tolist()
     ([5, 7], [1, 0, 1])
     """
 
-    def __init__(self) -> None:
-        self._texts: dict[str, int] = {}
+    def __init__(self, *, as_text: bool = False) -> None:
+        self._texts = _Numbering()
         self._integers = Ids.none()
+        self._as_text = as_text
+
+    def __len__(self) -> int:
+        """How many different texts there are."""
+        return len(self._texts)
+
+    def newest(self, count: int) -> list[str]:
+        """The last ``count`` texts that were new."""
+        return list(islice(reversed(self._texts), count))[::-1]
 
     def text_codes(self, texts: Sequence[str]) -> np.ndarray:
         """The code of each text, uint32."""
-        index = self._texts
-        codes = (index.setdefault(text, len(index)) for text in texts)
-        return np.fromiter(codes, np.uint32, len(texts))
+        return np.fromiter(map(self._texts.__getitem__, texts), np.uint32, len(texts))
 
     def integer_codes(self, ids: np.ndarray) -> np.ndarray:
         """The code of each integer id, for columns of integers throughout."""
         self._integers, codes = self._integers.extended(ids, "ids")
         return codes
 
+    def are_integers(self, but: Collection[str]) -> bool:
+        """Whether all texts are integers, those apart that are in ``but`` in lower case."""
+        others = [text.strip() for text in self._texts if text.strip().lower() not in but]
+        return bool(others) and _integers(others) is not None
+
     def finish(self, codes: np.ndarray) -> Ids:
         """The ids; all ``codes`` handed out are renumbered in place to their positions."""
-        labels = self._integers.labels
+        labels, position = np.unique(self._integers.labels, return_inverse=True)
         if self._texts:
-            texts = list(self._texts)
-            numbers = _plain_integers(texts)
-            if numbers is None:
-                return Ids(_objects(texts), len(texts))
-            labels = numbers
-        order = np.argsort(labels)
-        position = np.empty(len(labels), codes.dtype)
-        position[order] = np.arange(len(labels), dtype=codes.dtype)
+            texts = [text.strip() for text in self._texts]
+            numbers = None if self._as_text else _integers(texts)
+            if numbers is not None:
+                labels, position = np.unique(numbers, return_inverse=True)
+            else:
+                index = _Numbering()
+                position = np.fromiter(map(index.__getitem__, texts), np.int64, len(texts))
+                labels = _objects(list(index))
+                if len(labels) == len(texts):
+                    return Ids(labels, len(labels))
+        position = position.astype(codes.dtype)
         for lo in range(0, len(codes), _PIECE):  # indexing makes a copy of 8 bytes per code
             codes[lo : lo + _PIECE] = position[codes[lo : lo + _PIECE]]
-        return Ids(labels[order], len(labels))
+        return Ids(labels, len(labels))
 
 
-def _plain_integers(texts: Sequence[str]) -> np.ndarray | None:
-    """The texts as int64, or None unless each of them is how Python writes its integer."""
-    try:
-        numbers = [int(text) for text in texts]
-    except ValueError:
+class _Numbering(dict[str, int]):
+    """Numbers texts 0, 1, … as they are first looked up."""
+
+    def __missing__(self, text: str) -> int:
+        self[text] = number = len(self)
+        return number
+
+
+_WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))(?:\.0*)?|-?[1-9](?:\.\d+)?[eE]\+\d\d")
+
+
+def integer_of(text: str) -> int | None:
+    """The integer that a text means as programs write ids: 7, 7.0 or 1e+05; else None.
+
+    Leading zeros and a plus are parts of names.
+
+    >>> [integer_of(text) for text in ("7", "7.0", "1e+05", "007", "7.5")]
+    [7, 7, 100000, None, None]
+    """
+    found = _WHOLE.fullmatch(text)
+    if found is None or not text.isascii() or text == "-0":
         return None
-    if any(str(number) != text for number, text in zip(numbers, texts, strict=True)):
-        return None
-    return np.array(numbers, np.int64) if max(map(abs, numbers)) < 2**63 else None
+    if found[1] is not None:
+        return int(found[1])
+    number = Decimal(text)
+    return int(number) if number == number.to_integral_value() else None
+
+
+def _integers(texts: Sequence[str]) -> np.ndarray | None:
+    """The texts as int64, or None unless `integer_of` reads each of them."""
+    numbers = []
+    for text in texts:
+        number = integer_of(text)
+        if number is None or abs(number) >= 2**63:
+            return None
+        numbers.append(number)
+    return np.array(numbers, np.int64)
 
 
 def _plain(label: object) -> Json:
