@@ -309,7 +309,8 @@ class TableReader(CompletionEstimator):
 def as_matrix(X: Any) -> Any:
     """X, but lists with text as an array of objects, and masked entries as missing ones."""
     if isinstance(X, np.ma.MaskedArray):
-        return X.astype(np.float64).filled(np.nan) if np.ma.is_masked(X) else X.data
+        masked = np.ma.getmaskarray(X)
+        return np.where(masked, np.nan, X.data) if masked.any() else X.data
     if isinstance(X, list | tuple):
         array = _array(X)
         return array.astype(object) if array.dtype.kind in "OUSmM" else X

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Hashable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -80,8 +81,8 @@ class TablePredictions(TransformerMixin, TableReader):
         deviation = self._of_numbers(self._deviation(table, self._folded(table)))
         deviation[table.observed] = 0.0
         base = table.read.base
-        read = Entries(*[deviation] * 3, None if base is None else np.full(base.shape, np.nan))
-        return self._widened(deviation, read)
+        carried = None if base is None else np.full(base.shape, np.nan)
+        return self._widened(deviation, replace(table.read, base=carried))
 
     def interval(self, X: TableLike, *, coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """(low, high), tables of the shape of X that hold a part ``coverage`` of new entries.
@@ -166,7 +167,7 @@ class TablePredictions(TransformerMixin, TableReader):
         found = {}
         codes = self._layout.codes(np.where(table.observed, table.read.values, np.nan))
         for j, law in self._laws.items():
-            labels = self._indicators.labels[j]
+            labels = self._indicators.seen(j)
             guess = self._indicators.per_label(j, expanded[:, self._indicators.spans[j]])
             p = np.zeros((len(expanded), len(self._layout.features[j].categories)))
             p[:, labels] = law.probabilities(guess)
@@ -215,13 +216,11 @@ class TablePredictions(TransformerMixin, TableReader):
         out[missing] = model.deviation(known, lines, self.threads) * self._units(cols)
         return out
 
-    def _with_marginals(
-        self, expanded: Array, table: Table, scaler: ColumnScaler | None = None
-    ) -> Array:
+    def _with_marginals(self, expanded: Array, table: Table) -> Array:
         """``expanded``, with marginals for lines without entries where the model has none."""
         if not self.center:
             # without biases W knows nothing about lines that it never saw
-            means = (scaler or self._scaler).means
+            means = self._scaler.means
             count = table.seen.sum(axis=1)
             rows = table.values.sum(axis=1, where=table.seen) / np.maximum(count, 1)
             expanded[:, self._empty] = np.where(count > 0, rows, means.mean())[:, None]

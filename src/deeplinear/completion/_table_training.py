@@ -1,9 +1,10 @@
 """How `DeepLinearImputer` learns from a table, what it holds out, and what model files keep."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -179,13 +180,13 @@ class TableTraining(TablePredictions):
     def _rank_cap(self, seen: Observations) -> int:
         return min(seen.shape)
 
-    def _completion(self, fit: LowRankFit) -> Any:
-        scaler, table = self._scaler, self._table
-        return partial(self._completed_by, fit, scaler, table)
+    def _completion(self, fit: LowRankFit) -> Callable[[], np.ndarray]:
+        # of this state: the estimator may have gone on, or back after an interrupt
+        return partial(copy(self)._completed_by, fit, self._table)
 
-    def _completed_by(self, fit: LowRankFit, scaler: ColumnScaler, table: Table) -> np.ndarray:
+    def _completed_by(self, fit: LowRankFit, table: Table) -> np.ndarray:
         """The fitted columns as numbers and levels, completed."""
-        expanded = self._with_marginals(scaler.backward(fit.matrix()), table, scaler)
+        expanded = self._with_marginals(self._scaler.backward(fit.matrix()), table)
         return self._merge(self._values(expanded, table), table)
 
     def _row_ridge_factor(self, held: HoldOut, fit: LowRankFit) -> float:
@@ -226,7 +227,7 @@ class TableTraining(TablePredictions):
         arrays |= {"empty": self._empty, "indicated": self._indicated}
         dump_layout(self._layout, meta, arrays)
         for j, law in self._laws.items():
-            arrays |= {f"labels.{j}": self._indicators.labels[j], f"prior.{j}": law.prior}
+            arrays |= {f"labels.{j}": self._indicators.seen(j), f"prior.{j}": law.prior}
         meta["slopes"] = {str(j): law.slope for j, law in self._laws.items()}
         meta["scores"] = [asdict(score) for score in self.column_scores_.values()]
         if hasattr(self, "feature_names_in_"):

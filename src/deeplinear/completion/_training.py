@@ -29,15 +29,7 @@ from .posterior.draws import RandomState
 from .posterior.gibbs import Sample, draw
 from .solver.fit import LowRankFit
 from .solver.flow import MAX_STEPS, FlowLaw
-from .solver.selection import (
-    Choice,
-    Explicit,
-    HoldOut,
-    Implicit,
-    Trial,
-    held_out_mask,
-    hold_out,
-)
+from .solver.selection import Choice, Explicit, HoldOut, Implicit, Trial, held_out_mask, hold_out
 
 MAX_SWEEPS = 100
 # Without a cap from the user: few draws of many weak components are noisy, and cost the square of
@@ -191,9 +183,10 @@ class CompletionEstimator(CompletionParameters):
         return self._held_out_of(raw.nnz, state)
 
     def _held_out_of(self, count: int, state: np.random.RandomState) -> np.ndarray:
-        if self.validation_fraction == 0 or count < 2:
-            return np.zeros(count, bool)
-        return held_out_mask(count, self.validation_fraction, state)
+        some = self.validation_fraction > 0 and count > 1
+        return (
+            held_out_mask(count, self.validation_fraction, state) if some else np.zeros(count, bool)
+        )
 
     def _standardize_split(self, held: HoldOut) -> HoldOut:
         """Held-out entries in the units of a fit to the others, which alone make the units."""

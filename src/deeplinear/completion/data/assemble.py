@@ -103,7 +103,7 @@ def _pandas(X: Any, layout: Layout, fitted: dict[int, Filler]) -> Any:
             series = series.cat.add_categories(new) if new else series
         elif is_integer_dtype(dtype):
             series, values = _whole(series, values, series.astype, "Float64", "float64")
-        elif not is_label and dtype != object:
+        elif not is_label and dtype.kind != "O":
             values = values.astype(np.float64)
         array = series.array.copy()
         array[missing] = values
@@ -121,7 +121,7 @@ def _polars(X: Any, layout: Layout, fitted: dict[int, Filler]) -> Any:
             series, values = _whole(series, values, series.cast, pl.Float64, pl.Float64)
         listed = np.full(len(missing), None)
         listed[missing] = values
-        own = series.dtype.is_integer() or series.dtype == pl.Boolean
+        own = series.dtype.is_integer() or isinstance(series.dtype, pl.Boolean)
         between = series.dtype if own else pl.String if is_label else pl.Float64
         if is_label and series.dtype.is_float():
             between = pl.Float64

@@ -67,6 +67,12 @@ class Indicators:
     def _widths(self) -> list[int]:
         return [1 if codes is None or len(codes) <= 2 else len(codes) for codes in self.labels]
 
+    def seen(self, feature: int) -> np.ndarray:
+        """The codes of the labels of a category that were seen."""
+        codes = self.labels[feature]
+        assert codes is not None
+        return codes
+
     def expand(self, values: np.ndarray) -> np.ndarray:
         """A table of numbers and codes as the columns of the fit; the table itself without any
         category.
@@ -85,16 +91,13 @@ class Indicators:
         out = np.empty((len(expanded), len(self.labels)))
         out[:, self.numbers] = expanded[:, self.columns_of_numbers]
         for j in self.categories:
-            codes = self.labels[j]
-            assert codes is not None
-            out[:, j] = codes[self.per_label(j, expanded[:, self.spans[j]]).argmax(axis=1)]
+            each = self.per_label(j, expanded[:, self.spans[j]])
+            out[:, j] = self.seen(j)[each.argmax(axis=1)]
         return out
 
     def per_label(self, feature: int, indicators: np.ndarray) -> np.ndarray:
         """The indicators (rows, columns of the feature) with one column for each label seen."""
-        codes = self.labels[feature]
-        assert codes is not None
-        if len(codes) == 2:
+        if len(self.seen(feature)) == 2:
             return np.column_stack([1 - indicators, indicators])
         return indicators
 
@@ -106,6 +109,5 @@ class Indicators:
 
     def _marked(self, feature: int) -> np.ndarray:
         """The codes whose indicators are the columns of the feature."""
-        codes = self.labels[feature]
-        assert codes is not None
+        codes = self.seen(feature)
         return codes[1:] if len(codes) == 2 else codes

@@ -114,9 +114,9 @@ def _codes(column: Column, feature: Feature) -> np.ndarray:
     strange = np.flatnonzero((codes < 0) & ~column.missing)
     if len(strange):
         raise InputError(
-            f"column '{feature.name}' has {len(strange)} label(s) that the fit never saw, the first "
-            f"{_shown(column.values[strange[0]])} in row {strange[0]} (counted from 0): make them "
-            "missing, or fit again with such rows."
+            f"column '{feature.name}' has {len(strange)} label(s) that the fit never saw, the "
+            f"first {_shown(column.values[strange[0]])} in row {strange[0]} "
+            "(counted from 0): make it missing, or fit again with such rows."
         )
     return codes
 
@@ -148,8 +148,8 @@ def feature_of(column: Column, name: str, *, declared: bool, named: bool) -> Fea
         )
     if named and not column.missing.all():
         raise InputError(
-            f"columns: '{name}' holds {column.holds}, which cannot be fitted: leave it out, or name "
-            "it in categorical if its values are labels."
+            f"columns: '{name}' holds {column.holds}, which cannot be fitted: leave it out, or "
+            "name it in categorical if its values are labels."
         )
     return None
 
