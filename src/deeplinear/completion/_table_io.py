@@ -8,7 +8,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_feature_names_in,
+    _check_n_features,
+    check_array,
+    check_is_fitted,
+    validate_data,
+)
 
 from ..errors import EmptyLineWarning, InputError
 from ._training import CompletionEstimator
@@ -114,6 +120,8 @@ class TableReader(CompletionEstimator):
 
     def _validated(self, X: Any, reset: bool, dtype: Any) -> Any:
         how: dict[str, Any] = {"dtype": dtype, "ensure_all_finite": False, "copy": False}
+        if is_frame(X):
+            check_names(X)
         if dtype is None and is_frame(X):
             how = {"skip_check_array": True}
             if not min(X.shape):
@@ -236,9 +244,13 @@ class TableReader(CompletionEstimator):
                 f"{name} must be left out for a CodedTable, which itself says what is missing and "
                 "which features are categories."
             )
-        array = self._validated(X.values, reset, [np.float64])
+        names = [feature.name for feature in X.features]
+        if reset or not hasattr(self, "feature_names_in_"):
+            array = self._validated(X.values, reset, [np.float64])
+        else:  # names that scikit-learn does not see in an array
+            array = check_array(X.values, dtype=np.float64, ensure_all_finite=False, copy=False)
+            _check_n_features(self, array, reset=False)
         if reset:
-            names = [feature.name for feature in X.features]
             if len(set(names)) == len(names):
                 self.feature_names_in_ = np.array(names, dtype=object)
             chosen, _ = self._chosen(names, array.shape[1])
@@ -304,6 +316,14 @@ class TableReader(CompletionEstimator):
         keys = self._layout.fitted if names is None else names[list(self._layout.fitted)].tolist()
         keys = keys if len(set(keys)) == len(keys) else self._layout.fitted
         return dict(zip(keys, values, strict=True))
+
+
+def check_names(X: Frame) -> None:
+    """`InputError` for a frame with two columns of one name."""
+    names = list(X.columns)
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"X has {names.count(twice)} columns '{twice}': rename them.")
 
 
 def as_matrix(X: Any) -> Any:

@@ -100,6 +100,8 @@ def _by_dtype(dtype: Any) -> Holds | None:
         return Holds.boolean
     if kind == "f" or (kind == "O" and getattr(dtype, "_is_numeric", False)):
         return Holds.number
+    if kind == "O" and str(dtype).startswith("str"):
+        return Holds.text
     return {"c": Holds.other, "m": Holds.date, "M": Holds.date}.get(kind)
 
 
@@ -146,12 +148,7 @@ def _of_polars(series: Any, marker: Hashable) -> Column:
     if holds in (Holds.date, Holds.other):
         return Column(holds, np.full(len(missing), None), missing)
     entries = np.fromiter(series.to_list(), object, len(series))
-    labels: tuple[Hashable, ...] = ()
-    if holds is Holds.category:
-        labels = tuple(series.cat.get_categories().to_list())
-        if series.dtype.base_type() is pl.Categorical:  # its labels may be those of other columns
-            seen = set(series.drop_nulls().to_list())
-            labels = tuple(label for label in labels if label in seen)
+    labels = tuple(series.dtype.categories.to_list()) if isinstance(series.dtype, pl.Enum) else ()
     return _objects(entries, missing, marker, holds, labels)
 
 

@@ -57,8 +57,6 @@ class Layout:
     @cached_property
     def has_words(self) -> bool:
         """Whether there are labels that no number stands for."""
-        if self.coded:
-            return False
         return not all(isinstance(x, _NUMBER) for f in self.features for x in f.categories)
 
     def levels(self, feature: int) -> np.ndarray:
@@ -249,9 +247,18 @@ def _position(column: Hashable, name: str, names: Sequence[str] | None, width: i
 
 
 def check_coded(table: CodedTable, values: np.ndarray, layout: Layout) -> None:
-    """`InputError` unless the fitted features have the kinds and labels of the fit, and codes of
+    """`InputError` unless the fitted features have the names and labels of the fit, and codes of
     these.
     """
+    if len(table.features) != values.shape[1]:
+        raise InputError(
+            f"a CodedTable must have one feature for each of its {values.shape[1]} columns, got "
+            f"{len(table.features)}."
+        )
+    if layout.has_categories and not layout.coded:
+        raise InputError(
+            "X must not be a CodedTable, since the labels of the fit came from a frame or an array."
+        )
     for j, feature in zip(layout.fitted, layout.features, strict=True):
         given, x = table.features[j], values[:, j]
         if given.categories != feature.categories or given.name != feature.name:
