@@ -104,7 +104,8 @@ def _pandas(X: Any, layout: Layout, fitted: dict[int, Filler]) -> Any:
         elif is_integer_dtype(dtype):
             series, values = _whole(series, values, series.astype, "Float64", "float64")
         elif not is_label and dtype.kind != "O":
-            values = values.astype(np.float64)
+            width = getattr(dtype, "numpy_dtype", dtype)
+            values = values.astype(width if isinstance(width, np.dtype) else np.float64)
         array = series.array.copy()
         array[missing] = values
         out.isetitem(j, type(series)(array, index=series.index, name=series.name, copy=False))

@@ -19,23 +19,30 @@ _LARGE, _SPREAD = 1e5, 5.0
 def id_like_columns(values: np.ndarray, observed: Mask) -> dict[int, str]:
     """Positions of the columns of ``values`` (rows, columns) that look like ids, and why.
 
-    Whole numbers, nearly all there and all distinct, that count up (in any order) or have six or
-    more digits and one size; and columns of at least 20 values that increase, or decrease, from row
-    to row, unless most columns do: then the rows are in an order that the table is about.
+    Of at least 20 values: whole numbers, nearly all there and all distinct, that count up (in any
+    order) or have six or more digits and one size; and columns that increase, or decrease, from row
+    to row. What most of three or more columns do says nothing: the table is about it.
     """
-    found, steady = {}, {}
+    numbered, steady = {}, {}
     for j in range(values.shape[1]):
         x = values[observed[:, j], j]
         if len(x) < _ROWS:
             continue
         steps = np.diff(x)
-        if _looks_numbered(x, len(values)):
-            found[j] = "whole numbers that do not repeat"
-        elif (steps > 0).all() or (steps < 0).all():
+        if (steps > 0).all() or (steps < 0).all():
             steady[j] = f"{'increases' if steps[0] > 0 else 'decreases'} from row to row"
-    if 2 * len(steady) <= values.shape[1]:
-        found |= steady
-    return dict(sorted(found.items()))
+        if _looks_numbered(x, len(values)):
+            numbered[j] = "whole numbers that do not repeat"
+    common = _is_common(steady, values.shape[1])
+    if _is_common(numbered, values.shape[1]):
+        numbered = {}
+    if common:
+        return {j: why for j, why in numbered.items() if j not in steady}
+    return dict(sorted((steady | numbered).items()))
+
+
+def _is_common(found: dict[int, str], columns: int) -> bool:
+    return len(found) > 2 and 2 * len(found) > columns
 
 
 def _looks_numbered(x: np.ndarray, rows: int) -> bool:
