@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from . import arrays, frames
 from .arrays import read_array
 from .frames import read_frame
 from .images import read_image, read_image_mask

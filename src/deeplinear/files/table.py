@@ -4,19 +4,26 @@ back.
 
 import tempfile
 from abc import ABC, abstractmethod
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
+from ..completion.data.features import CodedTable, Feature
 from ..errors import InputError
 
 
 class Table(ABC):
-    """A matrix read from a file. ``values`` is float64, m × n, NaN where an entry is missing."""
+    """A matrix read from a file.
+
+    ``values`` is float64, rows × fitted columns, NaN where an entry is missing; a category's entry
+    is its code, as in `CodedTable`.
+    """
 
     kind: ClassVar[str] = "table"  # "table" or "image": how a report shows it
     values: np.ndarray
+    carried: tuple[str, ...] = ()  # the columns that are not fitted, such as "'name' (text)"
     suffixes: tuple[
         str, ...
     ]  # the file types it can be written to, all of the kind it was read from
@@ -25,7 +32,19 @@ class Table(ABC):
     def encode(self, filled: np.ndarray, suffix: str) -> bytes:
         """The bytes of a file of this kind with the missing entries taken from ``filled``, all
         others untouched.
+
+        ``filled`` is in the space of ``values``: categories decided, integers rounded.
         """
+
+    @cached_property
+    def features(self) -> tuple[Feature, ...]:
+        """What the columns of ``values`` hold; of a plain matrix numbers called "1", "2", …"""
+        return tuple(Feature(str(j + 1)) for j in range(self.values.shape[1]))
+
+    @property
+    def coded(self) -> CodedTable:
+        """What the estimators take."""
+        return CodedTable(self.values, self.features)
 
     def hide(self, mask: np.ndarray) -> None:
         """Make the entries where ``mask`` is true missing too; ``mask`` has the shape
