@@ -81,7 +81,7 @@ TREE = {
     "completion/data": [
         ["compress_loops"],
         ["compress"],
-        ["ids", "observations"],
+        ["ids", "observations", "features"],
         ["entries", "table"],
         ["weights"],
     ],
@@ -107,8 +107,12 @@ TREE = {
     "completion/posterior": [["implicit_feedback", "laplace", "conformal"], ["gibbs"], ["draws"]],
     "completion/model": [["predictor", "file_format"], ["recommend", "serialize"]],
     "files": [
-        ["table", "numbers", "columns", "long_output"],
-        ["arrays", "frames", "images", "text", "long_text", "long_parquet", "long_matrix"],
+        ["refusals", "categories", "variables", "worksheet", "numbers", "columns", "long_output"],
+        ["table"],
+        [
+            *("arrays", "frames", "hdf5", "matlab", "excel", "images", "text"),
+            *("long_text", "long_parquet", "long_matrix"),
+        ],
         ["long"],
     ],
     "datasets": [["ratings", "cache"], ["movielens", "synthetic"], ["jester"]],

@@ -1,23 +1,34 @@
 """Files in, files of the same kind out: tables, arrays, data frames and images."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
-from . import arrays, frames
+from . import arrays, excel, frames, hdf5, matlab
 from .arrays import read_array
+from .excel import read_excel
 from .frames import read_frame
+from .hdf5 import read_hdf5
 from .images import read_image, read_image_mask
+from .matlab import read_matlab
 from .table import Table, check_free, check_output
 from .text import MISSING, read_text
 
 __all__ = ["MISSING", "Table", "check_free", "check_output", "read_mask", "read_table"]
 
-_ARRAY, _FRAME = (".npy", ".npz"), (".parquet", ".pq")
 _IMAGE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 _TEXT = (".csv", ".tsv", ".txt")
+#: File types that need an optional package, with its extra.
+_OPTIONAL = {
+    "frames": ("pyarrow", frames.SUFFIXES),
+    "excel": ("openpyxl", excel.SUFFIXES),
+    "hdf5": ("h5py", hdf5.SUFFIXES),
+}
+#: File types that hold several tables, of which these options name one.
+_CHOICES = {"--sheet": excel.SUFFIXES, "--variable": (".npz", *hdf5.SUFFIXES, *matlab.SUFFIXES)}
 
 
 def read_table(
@@ -27,11 +38,22 @@ def read_table(
     missing: frozenset[str] = frozenset(),
     header: bool | None = None,
     labels: bool | None = None,
+    sheet: str | None = None,
+    variable: str | None = None,
 ) -> Table:
     """Read a matrix with missing entries and check that it can be completed; the suffix names the
     file type.
+
+    ``sheet`` of an Excel workbook, ``variable`` of a file of arrays: which of several is meant.
     """
-    table = _read(path, missing=missing, header=header, labels=labels)
+    table = _read(
+        path, missing=missing, header=header, labels=labels, sheet=sheet, variable=variable
+    )
+    if table.values.size == 0 and table.carried:
+        raise InputError(
+            f"INPUT: '{path}' has no column of numbers or categories; it has "
+            f"{', '.join(table.carried[:5])}."
+        )
     if table.values.size == 0:
         raise InputError(
             f"INPUT: '{path}' is empty; give a matrix with at least one row and one column."
@@ -86,19 +108,48 @@ def _read(
     missing: frozenset[str] = frozenset(),
     header: bool | None = None,
     labels: bool | None = None,
+    sheet: str | None = None,
+    variable: str | None = None,
 ) -> Table:
     _exists(path, "INPUT")
     suffix = path.suffix.lower()
+    for option, value in (("--sheet", sheet), ("--variable", variable)):
+        if value is not None and suffix not in _CHOICES[option]:
+            raise InputError(
+                f"{option}: it chooses in files of the types {', '.join(_CHOICES[option])}; leave "
+                f"it out for '{path}'."
+            )
     if suffix in _TEXT:
         return read_text(path, missing=missing, header=header, labels=labels)
-    if suffix in _ARRAY:
-        return read_array(path)
-    if suffix in _FRAME:
-        return read_frame(path)
+    if suffix in arrays.SUFFIXES:
+        return read_array(path, variable=variable)
+    if suffix in frames.SUFFIXES:
+        return read_frame(path, missing=missing)
+    if suffix in excel.SUFFIXES:
+        return read_excel(path, missing=missing, header=header, labels=labels, sheet=sheet)
+    if suffix in matlab.SUFFIXES:
+        return read_matlab(path, variable=variable)
+    if suffix in hdf5.SUFFIXES:
+        return read_hdf5(path, variable=variable)
     if suffix in _IMAGE:
         return read_image(path)
-    known = ", ".join(_TEXT + _ARRAY + _FRAME + _IMAGE)
-    raise InputError(f"INPUT: '{path}' is of the unknown type '{suffix}'; give one of {known}.")
+    raise _unknown(path, suffix)
+
+
+def _unknown(path: Path, suffix: str) -> InputError:
+    """What can be read, and which extra reads more."""
+    known = [*_TEXT, *arrays.SUFFIXES, *matlab.SUFFIXES, *_IMAGE]
+    more = []
+    for extra, (module, suffixes) in _OPTIONAL.items():
+        if find_spec(module) is not None:
+            known += suffixes
+        else:
+            more.append(f"{', '.join(suffixes)} after pip install 'deeplinear[{extra}]'")
+    fix = "save it as .xlsx, or give" if suffix in (".xls", ".xlsb", ".ods") else "give"
+    return InputError(
+        f"INPUT: '{path}' is of the unknown type '{suffix}'; {fix} one of {', '.join(known)}"
+        f"{', or ' if more else ''}{', or '.join(more)}."
+    )
 
 
 def _exists(path: Path, argument: str) -> None:

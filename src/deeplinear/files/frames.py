@@ -179,9 +179,7 @@ def _category(
     return feature, np.where(codes < 0, np.nan, codes)
 
 
-def _coded(
-    column: "pa.ChunkedArray", markers: frozenset[str]
-) -> tuple[np.ndarray, list[Hashable]]:
+def _coded(column: "pa.ChunkedArray", markers: frozenset[str]) -> tuple[np.ndarray, list[Hashable]]:
     """The codes of the entries (-1 for missing) and the labels that occur: in the order that the
     dictionary declares, else sorted.
     """

@@ -109,7 +109,9 @@ def read_transposed(path: Path, content: bytes, variable: str | None) -> Hdf5Tab
     """Read a MATLAB 7.3 file, whose matrices are datasets with the axes exchanged."""
     require("h5py", "hdf5", path, "MATLAB 7.3")
     with _open(io.BytesIO(content)) as file:
-        found = matrices(file, lambda name, dataset: not name.startswith("#") and _is_matlab(dataset))
+        found = matrices(
+            file, lambda name, dataset: not name.startswith("#") and _is_matlab(dataset)
+        )
         wide = [name for name in found if min(file[name].shape) > 1]
         name = choose(path, found if variable or not wide else wide, variable)
         values = np.ascontiguousarray(_values(path, name, file[name]).T)
@@ -125,9 +127,9 @@ def matrices(
     found: list[str] = []
 
     def look(name: str, item: "h5py.Dataset | h5py.Group") -> None:
-        if isinstance(item, h5py.Dataset) and item.ndim == 2 and item.dtype.kind in "fiub":
-            if suits(name, item):
-                found.append(name)
+        real = isinstance(item, h5py.Dataset) and item.ndim == 2 and item.dtype.kind in "fiub"
+        if real and suits(name, item):
+            found.append(name)
 
     file.visititems(look)
     return found
@@ -177,18 +179,15 @@ def _replace(file: "h5py.File", name: str, array: np.ndarray) -> None:
         new.attrs[key] = np.bytes_("double") if key == "MATLAB_class" else value
 
 
-def _read_anndata(
-    path: Path, file: "h5py.File", content: bytes, variable: str | None
-) -> Hdf5Table:
+def _read_anndata(path: Path, file: "h5py.File", content: bytes, variable: str | None) -> Hdf5Table:
     sparse = [name for name, group in _groups(file).items() if _encoding(group) in _SPARSE]
     dense = [name for name in matrices(file) if name.rpartition("/")[0] not in sparse]
     name = choose(path, [*dense, *sparse], variable or "X")
-    if name in sparse:
-        kind, values = SparseTable, _sparse_values(path, name, file[name])
-    else:
-        kind, values = Hdf5Table, _values(path, name, file[name])
+    read = _sparse_values if name in sparse else _values
+    values = read(path, name, file[name])
     names = _names(file, "obs"), _names(file, "raw/var" if name == "raw/X" else "var")
     fit = [found if len(found) == n else () for found, n in zip(names, values.shape, strict=True)]
+    kind = SparseTable if name in sparse else Hdf5Table
     return kind(content, name, (".h5ad",), values, False, *fit)
 
 

@@ -8,6 +8,7 @@ from numpy.typing import DTypeLike
 from ..completion.data.entries import Entries
 from ..completion.data.ids import Ids
 from ..errors import InputError
+from .refusals import reading
 
 SUFFIXES = (".mtx", ".npz")
 
@@ -27,12 +28,10 @@ def read_matrix(path: Path, dtype: DTypeLike) -> Entries:
     from scipy import sparse
 
     market = path.suffix.lower() == ".mtx"
-    try:
+    with reading(path, "a sparse matrix"):
         matrix = scipy_io.mmread(path) if market else sparse.load_npz(path)
-    except Exception as error:  # SciPy raises many sorts for damaged files
-        raise InputError(
-            f"INPUT: '{path}' cannot be read as a sparse matrix ({error}); save it again."
-        ) from None
+        if hasattr(matrix, "check_format"):  # before compiled code follows its indices
+            matrix.check_format(full_check=True)
     if market and "pattern" in _first_line(path):
         raise InputError(
             f"INPUT: '{path}' holds a pattern without values; there is nothing to predict, give a "

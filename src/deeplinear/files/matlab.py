@@ -18,8 +18,10 @@ SUFFIXES = (".mat",)
 _HEADER = 128  # bytes
 _SUBSYSTEM = slice(116, 124)  # of the header: where the last element begins, or 0 or blanks
 _COMPRESSED, _MATRIX = 15, 14  # types of elements
-_REAL = ("double", "single", "logical", "int8", "int16", "int32", "int64")
-_REAL += ("uint8", "uint16", "uint32", "uint64")
+_REAL = (
+    *("double", "single", "logical", "int8", "int16", "int32", "int64"),
+    *("uint8", "uint16", "uint32", "uint64"),
+)
 
 
 @dataclass
@@ -54,7 +56,9 @@ class MatlabTable(Table):
         behind = sum(map(len, self.elements[: self.position + 1]))
         if not behind <= place < sum(map(len, self.elements)):
             return header
-        return header[: _SUBSYSTEM.start] + struct.pack("<Q", place + by) + header[_SUBSYSTEM.stop :]
+        return (
+            header[: _SUBSYSTEM.start] + struct.pack("<Q", place + by) + header[_SUBSYSTEM.stop :]
+        )
 
     def describe(self) -> str:
         return f"{self.name}: {super().describe()}"
