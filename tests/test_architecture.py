@@ -107,7 +107,16 @@ TREE = {
     "completion/posterior": [["implicit_feedback", "laplace", "conformal"], ["gibbs"], ["draws"]],
     "completion/model": [["predictor", "file_format"], ["recommend", "serialize"]],
     "files": [
-        ["refusals", "categories", "variables", "worksheet", "numbers", "columns", "long_output"],
+        [
+            "refusals",
+            "archives",
+            "categories",
+            "variables",
+            "worksheet",
+            "numbers",
+            "columns",
+            "long_output",
+        ],
         ["table"],
         [
             *("arrays", "frames", "hdf5", "matlab", "excel", "images", "text"),

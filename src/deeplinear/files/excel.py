@@ -6,7 +6,6 @@ The output is a copy of the workbook in which only the missing cells get values.
 import io
 import re
 import warnings
-import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 
 from ..completion.data.features import Feature, FeatureKind
 from ..errors import InputError
+from .archives import open_archive
 from .categories import few_labels
 from .numbers import is_number, parse_number
 from .refusals import reading, require
@@ -129,8 +129,8 @@ def read_excel(
         )
     markers = MISSING | {marker.strip().lower() for marker in missing}
     with reading(path, "Excel"):
-        worksheet, title = _pick_sheet(path, content, sheet)
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        with open_archive(content) as archive:
+            worksheet, title = _pick_sheet(path, content, sheet)
             part = sheet_parts(archive)[worksheet.title]
             xml = Sheet(archive.read(part))
         if (cell := xml.uncalculated()) is not None:

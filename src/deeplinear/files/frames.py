@@ -102,9 +102,13 @@ def _read_arrow(path: Path) -> "pa.Table":
     data = path.read_bytes()
     if data.startswith(b"FEA1"):
         raise InputError(f"INPUT: '{path}' is a file of Feather's first version; save it again.")
-    is_file = data.startswith(b"ARROW1")
-    with pa.ipc.open_file(data) if is_file else pa.ipc.open_stream(data) as reader:
-        return reader.read_all()
+    source = pa.BufferReader(data)
+    if data.startswith(b"ARROW1"):
+        return pa.ipc.open_file(source).read_all()
+    frame = pa.ipc.open_stream(source).read_all()
+    if source.read(1):
+        raise ValueError("it goes on behind the table")
+    return frame
 
 
 def _file(frame: "pa.Table", suffix: str) -> bytes:

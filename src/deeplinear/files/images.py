@@ -99,10 +99,9 @@ def read_image(path: Path) -> ImageTable:
         image: Image.Image = Image.open(path)
         layout = " ".join(str(tile[3]) for tile in getattr(image, "tile", []))
         image.load()
-    if getattr(image, "n_frames", 1) > 1:
-        raise InputError(
-            f"INPUT: '{path}' has {getattr(image, 'n_frames', 0)} frames; save one of them alone."
-        )
+        frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise InputError(f"INPUT: '{path}' has {frames} frames; save one of them alone.")
     if not image.mode.startswith(("I;16", "F")) and ";16" in layout:
         raise InputError(
             f"INPUT: '{path}' is a colour image with 16 bits per channel, which Pillow cuts to 8; "

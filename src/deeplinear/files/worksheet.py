@@ -15,6 +15,8 @@ from posixpath import dirname, join, normpath
 from xml.parsers import expat
 from xml.sax.saxutils import escape
 
+from .archives import rewritten
+
 #: What a cell may hold.
 CellValue = float | int | bool | str
 
@@ -172,19 +174,19 @@ def workbook_part(archive: zipfile.ZipFile) -> str:
 
 def with_part(content: bytes, part: str, xml: bytes, *, formulas_changed: bool) -> bytes:
     """The archive with another XML in one part; Excel is asked to calculate its formulas anew."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(buffer, "w") as new:
-        workbook = workbook_part(old)
-        for info in old.infolist():
-            data = xml if info.filename == part else old.read(info)
-            if info.filename == workbook and b"fullCalcOnLoad" not in data:
-                data = re.sub(rb"(<(?:\w+:)?calcPr)\b", rb'\1 fullCalcOnLoad="1"', data)
-            if formulas_changed:
-                if info.filename.endswith(f"/{_CALCULATION}.xml"):
-                    continue
-                data = _without_calculation(info.filename, data)
-            new.writestr(info, data, info.compress_type)
-    return buffer.getvalue()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        workbook = workbook_part(archive)
+
+    def change(name: str, data: bytes) -> bytes | None:
+        if name == part:
+            return xml
+        if name == workbook and b"fullCalcOnLoad" not in data:
+            return re.sub(rb"(<(?:\w+:)?calcPr)\b", rb'\1 fullCalcOnLoad="1"', data)
+        if formulas_changed and name.endswith(f"/{_CALCULATION}.xml"):
+            return None
+        return _without_calculation(name, data) if formulas_changed else data
+
+    return rewritten(content, change)
 
 
 def reference(row: int, column: int) -> str:
