@@ -70,6 +70,16 @@ class Table(ABC):
         """Where an entry lies, in the words of the file's reader (both indices from 0)."""
         return f"row {row + 1}, column {column + 1}"
 
+    def understood(self) -> list[str]:
+        """What was made of the file, a line for each thing that a reader should know."""
+        lines = [self.describe()]
+        labels = [f"{f.name!r} ({len(f.categories)})" for f in self.features if f.categories]
+        for what, names in (("carried through", self.carried), ("categories", labels)):
+            if names:
+                more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+                lines.append(f"  {what}: {', '.join(names[:8])}{more}")
+        return lines + [f"  {note}" for note in self.notes]
+
     def describe(self) -> str:
         """One line for the console: size and how much is missing."""
         m, n = self.values.shape
