@@ -30,7 +30,6 @@ class Candidate:
     filled: np.ndarray
     seconds: float
     held_out_error: float
-    columns: tuple[ColumnScore, ...] = ()
     truth_rmse: float | None = None  # on all missing entries, where their truth is known
     depth: float | None = None
     train_rmse: float | None = None
@@ -38,6 +37,7 @@ class Candidate:
     rank: int | None = None
     strength: float | None = None
     singular_values: np.ndarray | None = None
+    columns: tuple[ColumnScore, ...] = ()
 
     @property
     def accuracy(self) -> float | None:
@@ -238,8 +238,8 @@ def _baseline(
         filled,
         time.perf_counter() - start,
         comparison.error(hidden, held_out, columns),
-        columns,
         comparison.truth_rmse(filled),
+        columns=columns,
     )
 
 

@@ -12,7 +12,7 @@ from .columns import Mask
 from .features import Feature, FeatureKind
 
 #: A bound of all columns, one of each, or "auto": from what was observed.
-Bound = None | float | str | Sequence[float | None]
+Bound = None | float | str | Sequence[float | str | None]
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class Limits:
         values: np.ndarray,
         observed: Mask,
         features: Sequence[Feature],
-        bounds: tuple[np.ndarray | None, np.ndarray | None],
+        bounds: tuple[np.ndarray, np.ndarray],
         integers: str,
     ) -> "Limits":
-        """From what was observed, (rows, n), and ``bounds`` (n,) where they are given (see
+        """From what was observed, (rows, n), and ``bounds`` (n,) that are given, or NaN (see
         `given_bounds`).
 
-        Without given ones a column whose observed values are all ≥ 0 has the bounds max(0, lo −
+        Where none is given a column whose observed values are all ≥ 0 has the bounds max(0, lo −
         r/2) and hi + r/2, where lo and hi are its extremes and r = hi − lo; other columns none.
         **Raises** `InputError` where no value is left.
         """
@@ -47,12 +47,11 @@ class Limits:
             positive = numbers & (lo >= 0) & (hi >= lo)
             low = np.where(positive, np.maximum(lo - margin, 0), -np.inf)
             high = np.where(positive, hi + margin, np.inf)
-        if bounds[0] is not None:
-            low = np.where(numbers, bounds[0], -np.inf)
-            high = np.maximum(low, high) if bounds[1] is None else high
-        if bounds[1] is not None:
-            high = np.where(numbers, bounds[1], np.inf)
-            low = np.minimum(low, high) if bounds[0] is None else low
+        given = [numbers & ~np.isnan(bound) for bound in bounds]
+        # a given bound moves the one beside it that is not
+        low = np.where(given[1], np.minimum(low, bounds[1]), low)
+        high = np.where(given[0], np.maximum(high, bounds[0]), high)
+        low, high = np.where(given[0], bounds[0], low), np.where(given[1], bounds[1], high)
         whole = numbers & _whole(values, observed, features, integers)
         low, high = np.where(whole, np.ceil(low), low), np.where(whole, np.floor(high), high)
         if (low > high).any():
@@ -92,26 +91,22 @@ def _whole(
     )
 
 
-def given_bounds(bound: Bound, name: str, width: int) -> np.ndarray | None:
-    """The parameter ``name`` as one bound per column (``width``,); None if it is "auto".
+def given_bounds(bound: Bound, name: str, width: int) -> np.ndarray:
+    """The parameter ``name`` as one bound per column (``width``,), NaN where it is "auto".
 
     **Raises** `InputError` for anything but None, "auto", a number, or ``width`` of them.
     """
-    if isinstance(bound, str) and bound == "auto":
-        return None
     unbounded = -math.inf if name == "min_value" else math.inf
-    one = bound is None or isinstance(bound, Real)
-    try:
-        listed = [bound] * width if one else list(bound)  # type: ignore[arg-type]
-        if isinstance(bound, str):
-            raise TypeError
-        numbers = np.array([unbounded if x is None else float(x) for x in listed])  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    one = bound is None or isinstance(bound, Real | str)
+    listed = [bound] * width if one else list(bound)  # type: ignore[arg-type]
+    if any(isinstance(x, Real) and math.isnan(x) for x in listed):
+        raise InputError(f"{name} must not be NaN: give None where there is no bound.")
+    if not all(x is None or x == "auto" or isinstance(x, Real) for x in listed):
         raise InputError(
             f'{name} must be "auto", None, a number, or one of them per column, got {bound!r}.'
-        ) from None
-    if np.isnan(numbers).any():
-        raise InputError(f"{name} must not be NaN: give None where there is no bound.")
+        )
+    words = {None: unbounded, "auto": math.nan}
+    numbers = np.array([words[x] if x is None or x == "auto" else float(x) for x in listed])  # type: ignore[arg-type]
     if len(numbers) != width:
         raise InputError(
             f"{name} must hold one bound for each of the {width} columns of X, got {len(numbers)}."
