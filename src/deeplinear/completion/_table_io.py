@@ -245,6 +245,11 @@ class TableReader(CompletionEstimator):
                 "which features are categories."
             )
         names = [feature.name for feature in X.features]
+        if np.shape(X.values)[1:] != (len(names),):
+            raise InputError(
+                "a CodedTable must have one feature for each column of its values, got "
+                f"{len(names)} for values of shape {np.shape(X.values)}."
+            )
         if reset or not hasattr(self, "feature_names_in_"):
             array = self._validated(X.values, reset, [np.float64])
         else:  # names that scikit-learn does not see in an array

@@ -250,11 +250,6 @@ def check_coded(table: CodedTable, values: np.ndarray, layout: Layout) -> None:
     """`InputError` unless the fitted features have the names and labels of the fit, and codes of
     these.
     """
-    if len(table.features) != values.shape[1]:
-        raise InputError(
-            f"a CodedTable must have one feature for each of its {values.shape[1]} columns, got "
-            f"{len(table.features)}."
-        )
     if layout.has_categories and not layout.coded:
         raise InputError(
             "X must not be a CodedTable, since the labels of the fit came from a frame or an array."
