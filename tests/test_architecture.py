@@ -129,7 +129,7 @@ TREE = {
         ["long"],
     ],
     "datasets": [["ratings", "cache"], ["movielens", "synthetic"], ["jester"]],
-    "report": [["compare"], ["text"], ["report"], ["demo", "long_report"]],
+    "report": [["expand"], ["compare"], ["text"], ["report"], ["demo", "long_report"]],
     "results": [["manifest", "parameters", "suggest"], ["schema"], ["store"]],
     "sweeps": [
         ["task", "grid", "record"],
@@ -140,7 +140,7 @@ TREE = {
     ],
     "experiments": [["statistics", "figures"], ["registry"], ["page"], ["runner"]],
     "cli": [
-        ["console", "options", "pairs"],
+        ["console", "options", "bounds", "pairs"],
         ["complete", "ratings", "predict", "demo", "experiment"],
         ["sweep"],
     ],

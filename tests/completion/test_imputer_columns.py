@@ -271,9 +271,12 @@ class TestBounds:
         filled = dl.DeepLinearImputer(min_value=each, max_value=each + 0.5, random_state=0)
         filled = filled.fit_transform(X)
         assert ((filled >= each) & (filled <= each + 0.5))[hole].all()
-        some = [None, 1.0, "auto", None, None, None]
+        some = [None, 100.0, "auto", None, None, None]
+        filled = dl.DeepLinearImputer(min_value=some, random_state=0).fit_transform(X)
+        assert (filled[hole[:, 1], 1] == 100).all()
+        assert filled[hole[:, 2], 2].min() >= 0
         with pytest.raises(InputError, match="min_value must be"):
-            dl.DeepLinearImputer(min_value=some).fit(X)
+            dl.DeepLinearImputer(min_value=["low", *some[1:]]).fit(X)
         one = dl.DeepLinearImputer(
             min_value=[None, 3.0] + 4 * [None], max_value=None, random_state=0
         )

@@ -92,7 +92,7 @@ class TableTraining(TablePredictions):
             read.values,
             read.observed,
             layout.features,
-            (_at(low, layout.fitted), _at(high, layout.fitted)),
+            (low[list(layout.fitted)], high[list(layout.fitted)]),
             self.integers,
         )
         sums = np.sum(table.values, axis=0)
@@ -251,7 +251,3 @@ class TableTraining(TablePredictions):
         )
         scores = [ColumnScore(**s | {"kind": FeatureKind(s["kind"])}) for s in meta["scores"]]
         self.column_scores_ = self._keyed(scores)
-
-
-def _at(bounds: np.ndarray | None, positions: Sequence[int]) -> np.ndarray | None:
-    return None if bounds is None else bounds[list(positions)]

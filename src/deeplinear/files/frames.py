@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..completion.data.features import Feature, FeatureKind
+from ..completion.data.features import Feature, FeatureKind, few_labels
 from ..errors import InputError
 from .arrays import as_floats
-from .kinds import FEW, are_categories
 from .markers import Markers
 from .refusals import reading, require
 from .selection import Selection
@@ -188,8 +187,7 @@ def _is_category(column: "pa.ChunkedArray", markers: Markers) -> bool:
     codes, labels = _coded(column, markers)
     observed = int((codes >= 0).sum())
     used = len(labels)
-    few = are_categories(labels, observed)
-    return few or (declared and 0 < used <= max(FEW, observed / 2))
+    return few_labels(used, observed) or (declared and 0 < used <= max(20, observed / 2))
 
 
 def _category(name: str, column: "pa.ChunkedArray", markers: Markers) -> tuple[Feature, np.ndarray]:

@@ -5,13 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..completion.data.features import FeatureKind
+from ..completion.data.features import FeatureKind, few_labels
 from .dates import are_dates
 from .layout import ColumnView, measured
 from .numbers import PLAIN, NumberFormat, shape_of
-
-#: Texts are categories if they are few: so many, and each at least twice on average.
-FEW = 20
 
 _TRUTHS = ({"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"})
 
@@ -53,7 +50,7 @@ def read_column(
     if are_dates(labels):
         return Reading(None, "dates")
     distinct = set(view.observed)
-    if are_categories(distinct, len(view.observed)) or are_booleans(distinct):
+    if few_labels(len(distinct), len(view.observed)) or are_booleans(distinct):
         return Reading(FeatureKind.category, "", tuple(sorted(distinct)))
     return Reading(None, "text")
 
@@ -61,14 +58,6 @@ def read_column(
 def are_booleans(labels: Collection[str]) -> bool:
     """Whether the labels are the two words of a truth value, such as yes and no."""
     return {label.lower() for label in labels} in _TRUTHS and len(labels) == 2
-
-
-def are_categories(labels: Collection[object], count: int) -> bool:
-    """Whether these distinct labels of ``count`` entries are few enough to be categories.
-
-    One label alone is none: a cross in a list of crosses says that the empty cells mean no.
-    """
-    return 2 <= len(labels) <= min(FEW, count / 2)
 
 
 def _are_whole(view: ColumnView, numbers: NumberFormat) -> bool:

@@ -10,11 +10,8 @@ import numpy as np
 
 from ...errors import InputError
 from .columns import NUMBERS, Column, Holds, Mask
-from .features import CodedTable, Feature, FeatureKind
+from .features import CodedTable, Feature, FeatureKind, few_labels
 
-# Text is categories if its labels come again: at most this part of its entries are distinct, and at
-# most so many, or so small a part of them.
-_DISTINCT, _FEW, _RARE, _MANY = 2 / 3, 20, 1 / 20, 200
 # A category with more labels is none.
 MAX_LABELS = 1000
 _NUMBER = (Real, np.bool_)
@@ -137,7 +134,7 @@ def feature_of(column: Column, name: str, *, declared: bool, named: bool) -> Fea
             f"(missing_values={_shown(word)} takes one such word), or name the column in "
             "categorical."
         )
-    if column.holds is Holds.text and _is_few(column.present):
+    if column.holds is Holds.text and few_labels(len(set(column.present)), len(column.present)):
         return _category(column, name)
     if column.holds is Holds.text and _are_numbers(column.present):
         raise InputError(
@@ -150,11 +147,6 @@ def feature_of(column: Column, name: str, *, declared: bool, named: bool) -> Fea
             "name it in categorical if its values are labels."
         )
     return None
-
-
-def _is_few(texts: list[str]) -> bool:
-    distinct, count = len(set(texts)), len(texts)
-    return 0 < distinct <= min(_DISTINCT * count, max(_FEW, min(_RARE * count, _MANY)))
 
 
 def _are_numbers(texts: list[str]) -> bool:
