@@ -116,6 +116,7 @@ TREE = {
     "completion/model": [["predictor", "file_format"], ["recommend", "serialize"]],
     "files": [
         ["numbers", "opening", "dates", "spool", "refusals", "archives", "variables", "worksheet"],
+        ["sentinels"],
         ["markers"],
         ["dialect"],
         ["text_options", "selection", "layout"],

@@ -61,6 +61,12 @@ def test_a_list_of_crosses_is_no_category(tmp_path):
     assert table.carried == ("'done' (text, 2 missing stay)",)
 
 
+def test_remarks_that_most_rows_lack_are_no_category(tmp_path):
+    rows = "".join(f"{i},{'late' if i == 3 else 'lost' if i in (5, 7) else ''}\n" for i in range(9))
+    table = read_table(file(tmp_path, "t.csv", "x,remark\n" + rows + ",\n9.5,\n,late\n"))
+    assert table.carried == ("'remark' (text, 7 missing stay)",)
+
+
 def test_whole_numbers_are_integers_and_written_so(tmp_path):
     path = file(tmp_path, "t.csv", "n,x,big,e\n1,1.0,12345678901,1e3\n,2.0,,2e3\n3,,5,\n")
     table = read_table(path)

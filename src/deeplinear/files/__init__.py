@@ -17,6 +17,7 @@ from .markers import MISSING
 from .matlab import read_matlab
 from .opening import file_type
 from .selection import Selection
+from .sentinels import likely_markers
 from .table import Table, check_free, check_output
 from .text import read_text
 from .text_options import TextOptions
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 _IMAGE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
-_TEXT = (".csv", ".tsv", ".txt", ".dat", ".tab")
+_TEXT = (".csv", ".tsv", ".txt", ".dat", ".data", ".tab", ".asc", ".prn")
 #: File types that need an optional package, with its extra.
 _OPTIONAL = {
     "frames": ("pyarrow", frames.SUFFIXES),
@@ -85,12 +86,25 @@ def read_table(
             f"INPUT: '{path}' has no observed entry; there is nothing to learn from, give some "
             "numbers."
         )
+    likely = likely_markers(table.values, table.features) if table.kind == "table" else []
     if not unknown.any():
         raise InputError(
             f"INPUT: '{path}' has no missing entry; name its markers with --missing, or mark "
-            "entries with --mask."
+            f"entries with --mask{_hint(table, likely)}."
         )
+    table.notes = (*table.notes, *likely)
     return table
+
+
+def _hint(table: Table, likely: list[str]) -> str:
+    """What a table without missing entries may be, for the message about it."""
+    if likely:
+        return "; " + "; ".join(likely)
+    values = table.values
+    repeated = [len(np.unique(x)) < len(x) and bool((x == np.rint(x)).all()) for x in values.T[:2]]
+    if table.kind == "table" and 2 < values.shape[1] < 6 and len(values) > 9 and all(repeated):
+        return "; lists of entries (one line per rating or measurement) are for deeplinear ratings"
+    return ""
 
 
 def read_mask(path: Path, table: Table) -> np.ndarray:

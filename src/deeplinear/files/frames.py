@@ -87,6 +87,8 @@ def read_frame(
             labelled = position in chosen.categorical
             if position in chosen.drop:
                 continue
+            if not reason and position not in chosen.columns and _is_empty(column):
+                reason = "empty"
             if not reason and (labelled or _is_category(column, markers)):
                 found[position] = _category(field.name, column, markers)
             elif not reason and (kind_of := _number_kind(field.type)) is not None:
@@ -152,6 +154,13 @@ def _index_columns(schema: "pa.Schema") -> list[int]:
     return [places[-1] for places in map(schema.get_all_field_indices, names) if places]
 
 
+def _is_empty(column: "pa.ChunkedArray") -> bool:
+    import pyarrow as pa
+
+    floating = pa.types.is_floating(column.type)
+    return column.null_count == len(column) or (floating and bool(np.isnan(_numbers(column)).all()))
+
+
 def _plain_type(kind: "pa.DataType") -> "pa.DataType":
     """The type of the entries, not of their codes."""
     import pyarrow as pa
@@ -187,7 +196,10 @@ def _is_category(column: "pa.ChunkedArray", markers: Markers) -> bool:
     codes, labels = _coded(column, markers)
     observed = int((codes >= 0).sum())
     used = len(labels)
-    return few_labels(used, observed) or (declared and 0 < used <= max(20, observed / 2))
+    known = 2 * observed > len(column)  # as in `kinds`
+    return (known and few_labels(used, observed)) or (
+        declared and 0 < used <= max(20, observed / 2)
+    )
 
 
 def _category(name: str, column: "pa.ChunkedArray", markers: Markers) -> tuple[Feature, np.ndarray]:

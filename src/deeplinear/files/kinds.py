@@ -39,18 +39,22 @@ def read_column(
     if categorical:
         return Reading(FeatureKind.category, "", tuple(sorted(set(view.observed))))
     labels = view.labels
+    if not labels and not view.is_number.any():
+        return Reading(None, "empty")
     if not labels:
         return Reading(FeatureKind.integer if _are_whole(view, numbers) else FeatureKind.number)
-    odd = [measured(text) or bool(shape_of(text)) for text in labels]
-    shaped = sum(map(bool, map(shape_of, labels)))  # numbers in a format that is not the file's
-    if 2 * shaped > len(labels) or (view.is_number.any() and (view.is_numeric or any(odd))):
-        texts = iter(odd)
-        rows = [(i, next(texts)) for i in np.flatnonzero(view.is_text)]
-        return OddCell(int(next((i for i, meant in rows if meant), rows[0][0])))
+    forms = {text: shape_of(text) for text in set(labels)}
+    shaped = sum(bool(forms[text]) for text in labels)  # numbers in a format not the file's
+    odd = {text for text, form in forms.items() if form or measured(text)}
+    if 2 * shaped > len(labels) or (view.is_number.any() and (view.is_numeric or odd)):
+        rows = np.flatnonzero(view.is_text).tolist()
+        return OddCell(next((i for i in rows if view.texts[i] in odd), rows[0]))
     if are_dates(labels):
         return Reading(None, "dates")
-    distinct = set(view.observed)
-    if few_labels(len(distinct), len(view.observed)) or are_booleans(distinct):
+    distinct, count = set(view.observed), len(view.observed)
+    # where most cells are empty, that is an answer too: a comment, a box that was not ticked
+    known = 2 * count > len(view.texts)
+    if known and (few_labels(len(distinct), count) or are_booleans(distinct)):
         return Reading(FeatureKind.category, "", tuple(sorted(distinct)))
     return Reading(None, "text")
 

@@ -69,6 +69,11 @@ class CellSource:
         readings = columns.readings(chosen, labels=layout.labels)
         fitted = [k for k, reading in enumerate(readings) if reading.kind is not None]
         carried = tuple(columns.carried(readings))
+        if all(reading.what in ("empty", "labels") for reading in readings):
+            raise InputError(
+                f"INPUT: '{self.path}' has no observed entry; there is nothing to learn from, give "
+                "some numbers."
+            )
         if not fitted:
             raise InputError(
                 f"INPUT: '{self.path}' has no column of numbers or categories; it has "
@@ -105,13 +110,15 @@ class _Columns:
             elif k == 0 and labels and k not in chosen.columns | chosen.categorical:
                 dates = view.is_text.any() and are_dates(view.labels)
                 readings.append(Reading(None, "dates" if dates else "labels"))
-            elif self._is_tail(k):
-                readings.append(Reading(None, "empty"))
             else:
                 labelled = k in chosen.categorical
                 found = read_column(view, self.source.numbers, categorical=labelled)
-                if isinstance(found, OddCell) or (k in chosen.columns and found.kind is None):
-                    raise self._odd(k, found.row if isinstance(found, OddCell) else None)
+                if isinstance(found, OddCell):
+                    raise self._odd(k, found.row)
+                if k in chosen.columns and found.kind is None:
+                    if found.what != "empty":
+                        raise self._odd(k, int(np.argmax(view.is_text)))
+                    found = Reading(FeatureKind.number)  # from the marginals
                 readings.append(found)
         return readings
 
@@ -129,28 +136,22 @@ class _Columns:
         """One phrase per column that is carried through, with what stays missing there."""
         phrases = []
         for k, reading in enumerate(readings):
-            if reading.kind is not None or reading.what in ("dropped", "empty"):
+            unnamed = reading.what == "empty" and not self.headings[k]
+            if reading.kind is not None or reading.what == "dropped" or unnamed:
                 continue
             view = self.source.cells.column(k, self.start)
             gaps = int((~view.is_text & ~view.is_number).sum())
-            more = f", {gaps:,} missing stay" if gaps else ""
+            more = f", {gaps:,} missing stay" if gaps and reading.what != "empty" else ""
             phrases.append(f"{self._named(k)} ({reading.what}{more})")
         return phrases
 
-    def _is_tail(self, k: int) -> bool:
-        """Whether a column is the empty rest of lines that end with a separator."""
-        if k != len(self.names) - 1 or k == 0:
-            return False
-        return not any(map(str.strip, self.source.cells.texts[k]))
-
     def _named(self, k: int) -> str:
-        return repr(self.names[k]) if self.headings[k] else f"column {self.names[k]}"
+        return _short(self.names[k]) if self.headings[k] else f"column {self.names[k]}"
 
-    def _odd(self, k: int, row: int | None) -> InputError:
+    def _odd(self, k: int, row: int) -> InputError:
         """The message about a cell that is no number, with the options that would read it."""
         source = self.source
         view = source.cells.column(k, self.start)
-        row = int(np.argmax(view.is_text)) if row is None else row
         text, heading = view.texts[row], self.headings[k]
         more = int(view.is_text.sum()) - 1
         others = f" and {more:,} more cell{'s' if more > 1 else ''} like it" if more else ""
@@ -159,14 +160,17 @@ class _Columns:
         way = advice(text, source.numbers, like[:1000] + number_like(source.cells, markers, 100))
         shown = "'" + text.replace("'", "'\\''") + "'"
         word = heading if heading.isidentifier() and self.names[k] == heading else str(k + 1)
-        ways = ([f"read it with {way}"] if way else []) + [
+        ways = [
             f"mark it as missing with --missing {shown}",
             f"carry the column through with --keep {word}",
-            f"make it labels with --categorical {word}",
         ]
+        if 20 * more > len(view.texts):  # too many to be typing errors
+            ways.reverse()
+        ways = [f"read it with {way}"] * bool(way) + ways
         return InputError(
-            f"INPUT: '{source.path}', {source.place(row + self.start, k)}: {text!r}{others} in "
-            f"{self._named(k)} is no number; {', '.join(ways[:-1])}, or {ways[-1]}."
+            f"INPUT: '{source.path}', {source.place(row + self.start, k)}: {_short(text)}{others} "
+            f"in {self._named(k)} is no number; {', '.join(ways)}, or make it labels with "
+            f"--categorical {word}."
         )
 
 
@@ -189,3 +193,8 @@ def _unique(headings: Sequence[str], numbers: Sequence[str]) -> list[str]:
         (heading if counts[heading] == 1 else f"{heading} [{number}]") if heading else number
         for heading, number in zip(headings, numbers, strict=True)
     ]
+
+
+def _short(text: str) -> str:
+    """A text in a message, in quotation marks."""
+    return repr(text if len(text) <= 60 else text[:57] + "…")
