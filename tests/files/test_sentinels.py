@@ -44,7 +44,7 @@ def test_the_reader_says_it_and_following_it_works(tmp_path, rng):
     x[rng.random(x.shape) < 0.2] = -200
     text = "a,b,c\n" + "\n".join(",".join(f"{v:g}" for v in row) for row in x) + "\n"
     path = file(tmp_path, "t.csv", text)
-    with pytest.raises(InputError, match="no missing entry.*--missing -200"):
+    with pytest.raises(InputError, match=r"no missing entry.*--missing -200"):
         read_table(path)
     table = read_table(path, text=TextOptions(missing=("-200",)))
     np.testing.assert_array_equal(np.isnan(table.values), x == -200)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..completion.data.features import Feature, FeatureKind
 
-_NINES = re.compile(r"-?(0|9+)(\.9+)?")
+_NINES = re.compile(r"-?(9+(\.9+)?|0\.9+)")
 # A value is repeated from so many cells and this part of a column on.
 _LEAST, _PART = 3, 0.005
 
