@@ -250,7 +250,11 @@ def _looks_headed(
     unlike += "%" not in value and any(text.endswith("%") for text in below[:1])
     if unlike > like:
         return True, not like and unlike > 1
-    return False, (like > 1 and not unlike) or not value.isdigit() or value in below or not below
+    if not value.isdigit() or value in below or not below:
+        return False, True
+    usual = len(value) in {len(re.sub(r"\D.*", "", text)) for text in below}
+    usual = usual and (len(below) < 2 or any(map(str.isdigit, below)))
+    return False, not unlike and (likeness[:2] == [1, 1] or (like > 0 and usual))
 
 
 def _likeness(first: str, below: Sequence[str]) -> int:

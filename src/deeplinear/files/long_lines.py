@@ -9,12 +9,18 @@ from pathlib import Path
 
 from ..errors import InputError
 from .dialect import BLANK, cells_of, is_open, plain_cells
+from .markers import MISSING
 
 #: What begins a comment line, unless --comment says so.
 COMMENTS = ("#", "%")
 #: A line of its own that names the column of the lines below it: ``12:``.
 BLOCK = re.compile(r"\s*(\d+):\s*")
 
+# Errors of spreadsheets are missing cells, no comments.
+_ERROR = re.compile(
+    rf"({'|'.join(re.escape(text) for text in MISSING if text.startswith('#'))})(?!\w)",
+    re.IGNORECASE,
+)
 _LONGEST = 1000  # lines of a cell, within which a quotation mark must be closed
 _CLOSED = re.compile(r'\s*"(?:[^"]|"")*"\s*')
 #: Line numbers, and as many records of cells.
@@ -32,7 +38,8 @@ class Form:
     blocks: bool = False
 
     def is_comment(self, line: str) -> bool:
-        return line.lstrip(" \t\ufeff").startswith(self.comments) if self.comments else False
+        line = line.lstrip(" \t\ufeff")
+        return bool(self.comments) and line.startswith(self.comments) and not _ERROR.match(line)
 
     def cells(self, content: str) -> list[str]:
         """The cells of a line without its end, without blanks and quotation marks."""
