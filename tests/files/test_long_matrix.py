@@ -1,5 +1,7 @@
 """Sparse matrices on file: stored entries, by position."""
 
+import lzma
+
 import numpy as np
 import pytest
 import scipy.io
@@ -8,6 +10,7 @@ from long_files import VALUES, entries
 
 from deeplinear.errors import InputError
 from deeplinear.files.long import is_long, read_long
+from deeplinear.files.text_options import TextOptions
 
 
 class TestMatrices:
@@ -51,3 +54,13 @@ class TestMatrices:
             read_long(tmp_path / "c.mtx")
         with pytest.raises(InputError, match="has no named columns"):
             read_long(tmp_path / "c.mtx", "a", "b", "c")
+
+    def test_compressed_and_with_missing_entries(self, tmp_path):
+        text = b"%%MatrixMarket matrix coordinate real general\n2 2 2\n1 1 3.5\n2 1 -99\n"
+        (tmp_path / "a.mtx.xz").write_bytes(lzma.compress(text))
+        assert entries(read_long(tmp_path / "a.mtx.xz")) == {(0, 0): 3.5, (1, 0): -99.0}
+        options = TextOptions(missing=("-99",))
+        with pytest.warns(UserWarning, match="1 entry of .* left out"):
+            found = read_long(tmp_path / "a.mtx.xz", text=options)
+        assert entries(found) == {(0, 0): 3.5}
+        assert found.shape == (2, 2)

@@ -11,6 +11,7 @@ from long_files import ITEMS, TRUTH, USERS, VALUES, entries, triples
 from deeplinear.errors import InputError
 from deeplinear.files import columns
 from deeplinear.files.long import read_long
+from deeplinear.files.text_options import TextOptions
 
 
 def random_frame(rng, count=3000, users=200, items=90, text=False):
@@ -138,3 +139,66 @@ def test_trouble_is_told(tmp_path, rng, monkeypatch):
         read_long(path)
     with pytest.raises(InputError, match="does not exist"):
         read_long(tmp_path / "none.parquet")
+
+
+class TestIds:
+    @pytest.mark.parametrize("kind", ["float64", "float32", "category"])
+    def test_floats_that_are_integers_are_integers(self, tmp_path, monkeypatch, kind):
+        monkeypatch.setattr(columns, "CHUNK", 1)
+        users = pd.Series([3.0, 1.0, 3.0]).astype(kind)
+        frame = pd.DataFrame({"u": users, "i": ["1.0", "2", "2.0"], "x": [1.0, 2.0, 3.0]})
+        frame.to_parquet(tmp_path / "a.parquet")
+        found = read_long(tmp_path / "a.parquet")
+        assert entries(found) == {(3, 1): 1.0, (1, 2): 2.0, (3, 2): 3.0}
+        assert found.row_ids.labels.dtype == np.int64
+
+    @pytest.mark.parametrize("missing", [[1.0, np.nan], ["a", None], ["a", "NaN"], ["a", ""]])
+    def test_missing_ids_are_named(self, tmp_path, missing):
+        pd.DataFrame({"u": missing, "i": [1, 2], "x": [1.0, 2.0]}).to_parquet(tmp_path / "a.pq")
+        with pytest.raises(InputError, match=r"row 1 \(counted from 0\): an id is missing; drop"):
+            read_long(tmp_path / "a.pq")
+
+    @pytest.mark.parametrize("ids", [[[1], [2]], [{"a": 1}, {"a": 2}]])
+    def test_lists_are_no_ids(self, tmp_path, ids):
+        pd.DataFrame({"u": ids, "i": [1, 2], "x": [1.0, 2.0]}).to_parquet(tmp_path / "a.parquet")
+        with pytest.raises(InputError, match=r"^--rows: column 'u' .* holds .*, not ids; name"):
+            read_long(tmp_path / "a.parquet")
+
+    def test_bytes_are_text(self, tmp_path):
+        frame = pd.DataFrame({"u": [b"ann", "é".encode()], "i": [1, 2], "x": [1.0, 2.0]})
+        frame.to_parquet(tmp_path / "a.parquet")
+        assert read_long(tmp_path / "a.parquet").row_ids.labels.tolist() == ["ann", "é"]
+
+
+class TestColumnsByNumber:
+    def test_names_that_are_numbers(self, tmp_path):
+        frame = pd.DataFrame({"3": ["a"], "1": [7], "2": [2.5], "30": [3.5]})
+        frame.to_parquet(tmp_path / "a.parquet")
+        assert entries(read_long(tmp_path / "a.parquet", "1", "2", "3")) == {("a", 7): 2.5}
+        assert entries(read_long(tmp_path / "a.parquet", "1", "2", "30")) == {("a", 7): 3.5}
+
+    def test_a_name_that_comes_twice(self, tmp_path):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        arrays = [pa.array([1]), pa.array([2]), pa.array([0.5]), pa.array([1.5])]
+        pq.write_table(pa.table(arrays, names=["u", "i", "x", "x"]), tmp_path / "a.parquet")
+        for name in ("x", "3"):
+            with pytest.raises(InputError, match="has 2 columns 'x'"):
+                read_long(tmp_path / "a.parquet", "u", "i", name)
+
+
+def test_missing_values_are_left_out_if_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(columns, "CHUNK", 1)
+    path = tmp_path / "a.parquet"
+    frame = pd.DataFrame({"u": range(200), "i": 1, "x": 1.5}).assign(
+        x=lambda f: f.x.where(f.u % 50 != 7, -1.0).where(f.u != 99)
+    )
+    frame.to_parquet(path)
+    with pytest.raises(InputError, match=r"row 99 .*: a value is missing; .* --missing nan\."):
+        read_long(path)
+    with pytest.warns(UserWarning, match="5 entries of .* left out"):
+        found = read_long(path, text=TextOptions(missing=("nan", "-1")))
+    assert found.row_ids.labels.tolist() == [k for k in range(200) if k % 50 != 7 and k != 99]
+    with pytest.raises(InputError, match="--encoding: it has no meaning for"):
+        read_long(path, text=TextOptions(encoding="utf-8"))

@@ -163,7 +163,7 @@ class PairPredictions(CompletionEstimator):
     def score(self, X: Data, y: ArrayLike | None = None) -> float:
         """−(root-mean-square error) on entries with ids: pairs and values, triples, long frames."""
         check_is_fitted(self)
-        long = is_long_frame(X, self.columns) or two_levels(X) is not None
+        long = two_levels(X) is not None or is_long_frame(X, self.columns)
         carries = isinstance(X, tuple | Entries) or long
         if y is None and not carries:
             raise InputError(

@@ -121,7 +121,9 @@ def _score(lines: Sequence[str], mark: str, least: int) -> tuple[float, float]:
     if width < least:
         return 0.0, 0.0
     cells = [plain(cell) for row in split if len(row) == width for cell in row[:_CELLS]]
-    clean = sum(map(_is_clean, cells)) / len(cells)
+    others = [other for other in SEPARATORS if other not in (mark, ",", BLANK)]
+    mixed = sum(any(other in cell for other in others) for cell in cells)
+    clean = (sum(map(_is_clean, cells)) - mixed) / len(cells)
     # not all of a table are numbers: text says little against a separator
     return round((0.2 + 0.8 * clean) * number / len(lines), 6), number / len(lines)
 

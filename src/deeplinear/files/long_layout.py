@@ -10,7 +10,15 @@ from pathlib import Path
 
 from ..errors import InputError
 from .columns import Wanted, find_columns
-from .dialect import BLANK, SAMPLE, directive, guess_separator, named_separator
+from .dialect import (
+    BLANK,
+    SAMPLE,
+    SEPARATORS,
+    cells_of,
+    directive,
+    guess_separator,
+    named_separator,
+)
 from .long_lines import BLOCK, COMMENTS, Form, Lines
 from .markers import MISSING, Markers
 from .numbers import PLAIN, NumberFormat, guess_format, shape_of
@@ -74,7 +82,7 @@ def look(path: Path, options: TextOptions, least: int) -> FirstLook:
     if options.separator is not None:
         separator = named_separator(options.separator)
     else:
-        separator = declared or _separator(lines, file_type(path), least - blocks)
+        separator = declared or _separator(path, lines, file_type(path), least - blocks)
     form = Form(separator, comments, blocks)
     with open_text(path, options.encoding) as file:
         source = Lines(file, form, path, start)
@@ -87,9 +95,29 @@ def look(path: Path, options: TextOptions, least: int) -> FirstLook:
     return found if not above else _with_heading(found, above[-1])
 
 
-def _separator(lines: Sequence[str], suffix: str, least: int) -> str:
-    """The guess, in which a separator counts only where lines have at least ``least`` cells."""
-    return guess_separator(_joined(lines), suffix, least) if least > 1 else ","
+def _separator(path: Path, lines: Sequence[str], suffix: str, least: int) -> str:
+    """The guess, in which a separator counts only where lines have at least ``least`` cells.
+
+    `InputError` where commas may as well stand between groups of digits, and others separate.
+    """
+    if least < 2:
+        return ","
+    lines = _joined(lines)[:SAMPLE]
+    separator = guess_separator(lines, suffix, least)
+    below = lines[1:] or lines
+    if separator == "," and all(map(_GROUPS.fullmatch, below)):
+        for other in SEPARATORS:
+            if other != "," and min(len(cells_of(line, other)) for line in below) >= least:
+                shown = {BLANK: "blank", "\t": "tab"}.get(other, f"'{other}'")
+                raise InputError(
+                    f"INPUT: the commas of '{path}' may stand between cells or between groups of "
+                    f"digits; say which with --separator {shown} or --separator ','."
+                )
+    return separator
+
+
+# All commas of a line are in one number with groups of three digits.
+_GROUPS = re.compile(r"(?:[^,]*[^\w,.])?\d{1,3}(?:,\d{3})+(?:\.\d*)?(?:[^\w,.][^,]*)?")
 
 
 def _joined(lines: Sequence[str]) -> list[str]:
@@ -250,7 +278,11 @@ def _looks_headed(
     unlike += "%" not in value and any(text.endswith("%") for text in below[:1])
     if unlike > like:
         return True, not like and unlike > 1
-    return False, (like > 1 and not unlike) or not value.isdigit() or value in below or not below
+    if not value.isdigit() or value in below or not below:
+        return False, True
+    usual = len(value) in {len(re.sub(r"\D.*", "", text)) for text in below}
+    usual = usual and (len(below) < 2 or any(map(str.isdigit, below)))
+    return False, not unlike and (likeness[:2] == [1, 1] or (like > 0 and usual))
 
 
 def _likeness(first: str, below: Sequence[str]) -> int:

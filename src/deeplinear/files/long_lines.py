@@ -2,19 +2,25 @@
 
 import csv
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from ..errors import InputError
 from .dialect import BLANK, cells_of, is_open, plain_cells
+from .markers import MISSING
 
 #: What begins a comment line, unless --comment says so.
 COMMENTS = ("#", "%")
 #: A line of its own that names the column of the lines below it: ``12:``.
 BLOCK = re.compile(r"\s*(\d+):\s*")
 
+# Errors of spreadsheets are missing cells, no comments.
+_ERROR = re.compile(
+    rf"({'|'.join(re.escape(text) for text in MISSING if text.startswith('#'))})(?!\w)",
+    re.IGNORECASE,
+)
 _LONGEST = 1000  # lines of a cell, within which a quotation mark must be closed
 _CLOSED = re.compile(r'\s*"(?:[^"]|"")*"\s*')
 #: Line numbers, and as many records of cells.
@@ -32,7 +38,8 @@ class Form:
     blocks: bool = False
 
     def is_comment(self, line: str) -> bool:
-        return line.lstrip(" \t\ufeff").startswith(self.comments) if self.comments else False
+        line = line.lstrip(" \t\ufeff")
+        return bool(self.comments) and line.startswith(self.comments) and not _ERROR.match(line)
 
     def cells(self, content: str) -> list[str]:
         """The cells of a line without its end, without blanks and quotation marks."""
@@ -67,12 +74,13 @@ class Lines:
         This is the fast way for lines that are all alike: cells are cut from all lines at once.
         """
         text, mark = "".join(lines), self.form.separator
-        if '"' in text or self.form.blocks or self._has_comments(text):
+        if self.form.blocks or self._has_comments(text):
             return None
-        if mark == BLANK:
-            rows = [line.split() for line in lines]
-            alike = set(map(len, rows)) == {width}
-            return [[row[c] for row in rows] for c in places] if alike else None
+        if mark == BLANK or '"' in text:
+            rows = self._quoted(lines) if '"' in text else map(str.split, lines)
+            cells = _flat(rows, width) if rows is not None else []
+            columns = [cells[c::width] for c in places]
+            return columns if len(cells) == len(lines) * width and all(map(all, columns)) else None
         text = text.replace("\r\n", "\n").removesuffix("\n")
         # ends of lines as cells of their own, which must then stand in equal distances
         cells = text.replace("\n", f"{mark}\n{mark}").split(mark)
@@ -80,7 +88,7 @@ class Lines:
         if len(cells) != len(lines) * (width + 1) - 1 or ends.count("\n") != len(ends):
             return None
         columns = [cells[c :: width + 1] for c in places]
-        return columns if all(map(all, columns)) and "\r" not in text else None
+        return columns if "\r" not in text and all(map(all, columns)) else None
 
     def split(self, lines: list[str]) -> Numbered:
         """The records of lines just taken, without comments and empty lines.
@@ -88,11 +96,14 @@ class Lines:
         A record that goes on takes more lines. `InputError` for a quotation mark that is not
         closed.
         """
-        start, form = self.number - len(lines) + 1, self.form
-        text = "".join(lines)
-        if '"' in text and len(form.separator) == 1 and form.separator != BLANK:
-            rows = None if form.blocks or self._has_comments(text) else self._quoted(lines)
-            if rows is not None:
+        start = self.number - len(lines) + 1
+        if not self.form.blocks and not self._has_comments("".join(lines)):
+            reader = self._quoted(lines)
+            try:
+                rows = [] if reader is None else list(reader)
+            except csv.Error:
+                rows = []
+            if len(rows) == len(lines):  # each line is a record
                 return range(start, start + len(rows)), rows
         return self._split(lines, start)
 
@@ -102,16 +113,12 @@ class Lines:
             for mark in self.form.comments
         )
 
-    def _quoted(self, lines: list[str]) -> list[list[str]] | None:
-        """The records, if each line is one; the csv module is fast, and names no lines."""
-        reader = csv.reader(
-            lines, delimiter=self.form.separator, skipinitialspace=True, strict=True
-        )
-        try:
-            rows = list(reader)
-        except csv.Error:
+    def _quoted(self, lines: list[str]) -> Iterator[list[str]] | None:
+        """The records by the csv module, which is fast and names no lines."""
+        mark = self.form.separator
+        if len(mark) > 1 or mark == BLANK:
             return None
-        return rows if len(rows) == len(lines) else None
+        return csv.reader(lines, delimiter=mark, skipinitialspace=True, strict=True)
 
     def _split(self, lines: list[str], start: int) -> Numbered:
         numbers, rows = [], []
@@ -182,6 +189,18 @@ class Lines:
                 "which names a block of entries; correct the file."
             )
         return self._block
+
+
+def _flat(rows: Iterable[list[str]], width: int) -> list[str]:
+    """The cells of all rows, nothing unless each has ``width``; rows are not held, as that costs
+    time.
+    """
+    widths: set[int] = set()
+    try:
+        cells = list(chain.from_iterable(row for row in rows if not widths.add(len(row))))  # type: ignore[func-returns-value]
+    except csv.Error:
+        return []
+    return cells if widths == {width} else []
 
 
 def fitted(numbered: Numbered, width: int, form: Form, path: Path, usual: int) -> Numbered:

@@ -12,7 +12,7 @@ from .columns import ARGUMENTS, Encoders, Piece, Source, Wanted
 from .long_layout import Layout, find_layout, look
 from .long_lines import Lines, fitted
 from .markers import MISSING, NO_ID, Markers
-from .numbers import advice
+from .numbers import PLAIN, advice
 from .opening import encoding_of, open_bytes, open_text
 from .text_options import TextOptions
 
@@ -135,7 +135,8 @@ class _Reader:
     def _no_number(self, number: int, text: str) -> InputError:
         text = text.strip()
         shown = "'" + text.replace("'", "'\\''") + "'"
-        way = advice(text, self.layout.numbers)
+        used = self.layout.numbers
+        way = "--decimal '.'" if used.decimal == "," and PLAIN.reads(text) else advice(text, used)
         verb = "read it with" if way.startswith("--") else "write numbers with"
         ways = [f"{verb} {way}"] * bool(way) + self._if_heading(number)
         ways.append(f"leave such entries out with --missing {shown}")

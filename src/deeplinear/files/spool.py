@@ -29,7 +29,7 @@ def on_disk(path: Path) -> Iterator[Path]:
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:
-        spooled = Path(folder) / "input"
+        spooled = Path(folder) / "stdin"
         with spooled.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
         with spooled.open("rb") as file:
