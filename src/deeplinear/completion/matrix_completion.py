@@ -1,5 +1,6 @@
 """Matrix completion for ratings, assays and other long data."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
@@ -7,11 +8,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import check_is_fitted
 
 from ..errors import InputError
 from ._pair_predictions import PairPredictions
 from ._training import CompletionEstimator, whole_or_not_at_all
-from .data.entries import Data, Entries, check_size, numbers, read_entries
+from .data.entries import (
+    Data,
+    Entries,
+    check_not_a_list,
+    check_size,
+    numbers,
+    read_entries,
+)
 from .data.observations import Observations
 from .data.weights import entry_weights
 from .solver.fit import update
@@ -116,7 +125,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         Of W; the last is exp(entropy of σ/Σσ) (Roy–Vetterli). The implicit flow has the rank
         ``max_rank``, most of it tiny.
     row_ids_, col_ids_ : arrays
-        Ids in the order of the factors (positions, where a matrix was fitted).
+        Ids in the order of the lines of `complete` (all positions, where a matrix was fitted).
     validation_score_ : float
         Root-mean-square error on the held-out entries of the model (with draws: their average)
         without them; NaN if there were none.
@@ -227,8 +236,11 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         with whole_or_not_at_all(self):
             self._check()
             entries = read_entries(X, y, self.columns)
-            weights = entry_weights(sample_weight, entries)
-            self._learn(self._observe(entries, weights), (entries.row_ids, entries.col_ids))
+            check_not_a_list(X, y, entries)
+            entries, weights = entries.learned_from(entry_weights(sample_weight, entries))
+            seen = self._observe(entries, weights)
+            _warn_if_constant(seen)
+            self._learn(seen, (entries.row_ids, entries.col_ids))
         return self
 
     def partial_fit(self, X: Data, y: ArrayLike | None = None) -> Self:
@@ -309,8 +321,6 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
             raise InputError("X has no observed entry: give it at least one.")
         check_size(entries.values)
         seen = entries.observations(weights=weights, duplicates=self.duplicates)
-        if not seen.nnz:
-            raise InputError("sample_weight must be positive for at least one entry, got zeros.")
         return seen.rescaled() if seen.by_row.weights.size else seen
 
     def _standardize(self, seen: Observations) -> Observations:
@@ -331,9 +341,30 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
             return float(values.min()), float(values.max())
         return None if self.clip is None else (float(self.clip[0]), float(self.clip[1]))
 
-    def _describe(self) -> None:
-        super()._describe()
-        self.row_ids_, self.col_ids_ = self.model_.row_ids.labels, self.model_.col_ids.labels
+    @property
+    def row_ids_(self) -> np.ndarray:
+        """Ids of the rows; of a matrix all positions, without entries or not."""
+        check_is_fitted(self)
+        return self.model_.row_ids.lines
+
+    @property
+    def col_ids_(self) -> np.ndarray:
+        """Ids of the columns; of a matrix all positions, without entries or not."""
+        check_is_fitted(self)
+        return self.model_.col_ids.lines
+
+
+def _warn_if_constant(seen: Observations) -> None:
+    """Entries of one value, as clicks are, hold nothing but that value."""
+    values = seen.by_row.values
+    if seen.nnz > 1 and values.min() == values.max():
+        warnings.warn(
+            f"All {seen.nnz} entries have the value {values[0]:g}, and every prediction will be "
+            f"{values[0]:g}: clicks or purchases teach nothing without entries of another value, "
+            "so add some that are known to be 0.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _joined(old: Observations, new: Entries) -> tuple[Entries, np.ndarray | None]:
