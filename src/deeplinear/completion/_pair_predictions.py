@@ -132,7 +132,7 @@ class PairPredictions(CompletionEstimator):
         check_is_fitted(self)
         entries = read_entries(X, y, self.columns)
         known, given = self.model_.col_ids, entries.col_ids
-        if given.positional and not np.array_equal(given.lines, known.lines):
+        if given.positional and not known.are_positions(given.extent):
             raise InputError(
                 f"X must have the {known.extent} columns of the fit, got {given.extent}."
                 if known.positional
@@ -140,9 +140,9 @@ class PairPredictions(CompletionEstimator):
                 "cols, values)."
             )
         places, cols = np.unique(entries.cols, return_inverse=True)
-        codes = known.codes(given.labels[places], "columns")[cols]
+        codes = known.codes(given.kept(places).labels, "columns")[cols]
         if (codes < 0).any():
-            first = entries.col_ids.labels.tolist()[entries.cols[codes < 0][0]]
+            first = given.label(int(entries.cols[codes < 0][0]))
             raise InputError(
                 f"X has columns that the fit does not know, the first is {first!r}: leave them "
                 "out, or use partial_fit."

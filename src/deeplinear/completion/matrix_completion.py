@@ -25,7 +25,7 @@ from .data.observations import Observations
 from .data.weights import entry_weights
 from .solver.fit import update
 from .solver.flow import fold_in_new_lines
-from .solver.options import for_depth
+from .solver.options import check_rank, for_depth
 from .solver.path import STRENGTHS
 
 # A fit that ended after fewer sweeps, on few entries, still takes this many to make use of many new
@@ -237,6 +237,8 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
             self._check()
             entries = read_entries(X, y, self.columns)
             check_not_a_list(X, y, entries)
+            if len(entries):
+                check_rank(self.max_rank, entries.shape)
             entries, weights = entries.learned_from(entry_weights(sample_weight, entries))
             seen = self._observe(entries, weights)
             _warn_if_constant(seen)
@@ -322,6 +324,12 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         check_size(entries.values)
         seen = entries.observations(weights=weights, duplicates=self.duplicates)
         return seen.rescaled() if seen.by_row.weights.size else seen
+
+    def _options(self, seen: Observations) -> dict[str, Any]:
+        options = super()._options(seen)
+        if options["max_rank"] is not None:  # the lines that are left may be fewer
+            options["max_rank"] = min(options["max_rank"], *seen.shape)
+        return options
 
     def _standardize(self, seen: Observations) -> Observations:
         return seen

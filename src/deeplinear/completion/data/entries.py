@@ -50,7 +50,9 @@ class Entries:
         if weights is not None and not weights.all():
             keep = weights > 0
             if not keep.any():
-                raise InputError("sample_weight must be positive for at least one entry, got zeros.")
+                raise InputError(
+                    "sample_weight must be positive for at least one entry, got zeros."
+                )
             rows, cols, values, weights = rows[keep], cols[keep], values[keep], weights[keep]
         rows, row_ids = compact(rows, self.row_ids)
         cols, col_ids = compact(cols, self.col_ids)

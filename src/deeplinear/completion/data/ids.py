@@ -156,6 +156,12 @@ class Ids:
         """The ids of all lines: of a matrix every position, also those without a code."""
         return self.labels if self.extent is None else np.arange(self.extent)
 
+    def are_positions(self, extent: int | None) -> bool:
+        """Whether these are the lines of a matrix of this extent, or ids 0 … extent − 1 in order."""
+        if self.positional or extent != self.size:
+            return extent == self.extent
+        return np.array_equal(self.labels, np.arange(self.size))
+
     def label(self, code: int) -> Hashable:
         """The id of a code, as a Python object."""
         return code if self._labels is None else self._labels[code : code + 1].tolist()[0]

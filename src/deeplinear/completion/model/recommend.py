@@ -1,11 +1,12 @@
 """The columns with the highest predictions for a row, without those it has seen."""
 
+from collections.abc import Hashable
 from numbers import Integral
 
 import numpy as np
 
 from ...errors import InputError
-from ..data.ids import IdVector
+from ..data.ids import IdVector, as_ids
 from .predictor import MISSING_ENTRIES, Model, warn_of_empty_lines
 
 _BLOCK = 4_000_000  # predictions at a time
@@ -35,9 +36,11 @@ def recommend(
     codes = model.known_rows(codes)
     empty = codes < 0
     if empty.any() and unseen == "marginals":
+        # positions count from 1 on files: only names are the same everywhere
+        first = "" if model.row_ids.positional else f", the first is {_first(rows, empty)!r}"
         warn_of_empty_lines(
-            f"{int(empty.sum())} of {len(codes)} ids have no entry in the fit: they get what is "
-            "best for the average row."
+            f"{int(empty.sum())} of {len(codes)} ids have no entry in the fit{first}: they get what "
+            "is best for the average row."
         )
     different, back = np.unique(codes, return_inverse=True)
     places, scores = _best(model, different, int(k), exclude_seen)
@@ -50,6 +53,10 @@ def recommend(
         labels = labels.astype(object)
         labels[nothing], scores[nothing] = None, np.nan
     return labels, scores
+
+
+def _first(ids: IdVector, which: np.ndarray) -> Hashable:
+    return as_ids(ids, "ids")[which][:1].tolist()[0]
 
 
 def _best(

@@ -87,11 +87,7 @@ class FitOptions:
         limit = min(observations.shape)
         if observations.nnz == 0:
             raise InputError("observations must hold at least one entry, got none.")
-        if self.max_rank is not None and self.max_rank > limit:
-            raise InputError(
-                f"max_rank must be at most min(m, n) = {limit}, got {self.max_rank}: lower it, or "
-                "leave it out."
-            )
+        check_rank(self.max_rank, observations.shape)
         if convex and self.max_rank not in (None, limit):
             raise InputError(
                 f"max_rank must be None below depth 2 (got depth {self.depth:g}), where every rank "
@@ -116,6 +112,16 @@ class FitOptions:
         """``max_rank``, once it is filled in."""
         assert self.max_rank is not None, "call for_data first"
         return self.max_rank
+
+
+def check_rank(max_rank: int | None, shape: tuple[int, int]) -> None:
+    """`InputError` for a cap on the rank that is larger than the rank of any matrix of ``shape``."""
+    limit = min(shape)
+    if max_rank is not None and max_rank > limit:
+        raise InputError(
+            f"max_rank must be at most min(m, n) = {limit}, got {max_rank}: lower it, or leave it "
+            "out."
+        )
 
 
 def for_depth(options: dict[str, Any], depth: float) -> dict[str, Any]:
