@@ -27,6 +27,7 @@ TREE = {
             "processors",
             "spectrum",
             "status",
+            "extras",
         ],
         ["depths"],
         ["checks"],

@@ -89,8 +89,8 @@ def test_the_completed_matrix_keeps_its_shape(pair, entries):
     i, j, values = entries
     np.testing.assert_array_equal(found[ROWS[i], COLS[j]], values)
     with pytest.warns(EmptyLineWarning):
-        np.testing.assert_allclose(found[0, 1], listed.predict([999], [999])[0], rtol=1e-9)
-        np.testing.assert_allclose(found[0, 3], listed.predict([999], [3])[0], rtol=1e-9)
+        marginals = listed.predict([999, 999], [999, 3])
+    np.testing.assert_allclose(found[0, [1, 3]], marginals, rtol=1e-9)
 
 
 def test_empty_lines_are_predicted_from_the_marginals_with_a_warning(pair):

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, SweepError
+from ..extras import needed_by
 from .worker import BlockResult, BlockSpec, run_block
 
 if TYPE_CHECKING:
@@ -176,10 +177,6 @@ def check_scheduler(scheduler: str, timeout: float) -> None:
 
 
 def _import_distributed() -> ModuleType:
-    try:
+    with needed_by("sweeps on several processes"):
         import distributed
-    except ModuleNotFoundError:
-        raise InputError(
-            "sweeps need distributed: pip install 'deeplinear[experiments]'."
-        ) from None
     return distributed

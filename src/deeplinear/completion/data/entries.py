@@ -17,7 +17,6 @@ from ...errors import InputError, PrecisionError
 from .ids import Ids, IdVector, as_array, check_unmasked, is_missing
 from .observations import Observations, RepeatedEntriesError, check_shape
 
-
 # A table of fewer rows has pairs of integers that differ by chance.
 _SOME_ROWS = 20
 

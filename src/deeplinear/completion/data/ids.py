@@ -157,7 +157,7 @@ class Ids:
         return self.labels if self.extent is None else np.arange(self.extent)
 
     def are_positions(self, extent: int | None) -> bool:
-        """Whether these are the lines of a matrix of this extent, or ids 0 … extent − 1 in order."""
+        """Whether these are a matrix's lines, ``extent`` of them, or the ids 0 … extent − 1."""
         if self.positional or extent != self.size:
             return extent == self.extent
         return np.array_equal(self.labels, np.arange(self.size))

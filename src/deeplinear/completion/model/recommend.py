@@ -39,8 +39,8 @@ def recommend(
         # positions count from 1 on files: only names are the same everywhere
         first = "" if model.row_ids.positional else f", the first is {_first(rows, empty)!r}"
         warn_of_empty_lines(
-            f"{int(empty.sum())} of {len(codes)} ids have no entry in the fit{first}: they get what "
-            "is best for the average row."
+            f"{int(empty.sum())} of {len(codes)} ids have no entry in the fit{first}: they get "
+            "what is best for the average row."
         )
     different, back = np.unique(codes, return_inverse=True)
     places, scores = _best(model, different, int(k), exclude_seen)

@@ -115,7 +115,7 @@ class FitOptions:
 
 
 def check_rank(max_rank: int | None, shape: tuple[int, int]) -> None:
-    """`InputError` for a cap on the rank that is larger than the rank of any matrix of ``shape``."""
+    """`InputError` for a cap above the rank of any matrix of this ``shape``."""
     limit = min(shape)
     if max_rank is not None and max_rank > limit:
         raise InputError(
