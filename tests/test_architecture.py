@@ -93,7 +93,7 @@ TREE = {
         ["open"],
     ],
     "completion/solver": [
-        ["options", "checkpoint"],
+        ["options", "checkpoint", "column_noise"],
         ["problem"],
         ["balance", "fit_state", "flow_field"],
         ["sweep", "convex"],

@@ -13,7 +13,6 @@ from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils._param_validation import MissingValues
 
 from ..errors import InputError
-from ..scores import root_mean_square
 from ._table_predictions import Table, TablePredictions, cell_weights
 from ._training import CompletionEstimator, whole_or_not_at_all
 from .data.ids import Ids
@@ -22,6 +21,7 @@ from .data.table import ColumnScaler
 from .model.predictor import Model
 from .model.serialize import Arrays, Meta
 from .solver.fit import LowRankFit, fold_in
+from .solver.fit_state import held_out_size
 from .solver.path import TABLE_STRENGTHS
 from .solver.selection import HoldOut
 
@@ -117,8 +117,8 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, TablePredictions
     train_score_ : float
         Root-mean-square error on the observed entries, in the units of X.
     trials_ : tuple of Trial
-        Depth, strength, held-out error (in the units of the scaled columns), rank and sweeps of
-        everything tried.
+        Depth, strength, held-out error (typical of the scaled columns, in their units), rank and
+        sweeps of everything tried.
     n_iter_, status_, converged_ : int, Status, bool
         Sweeps or steps of the last fit, how it ended, and whether it ended where it was meant to.
     stationarity_ : float
@@ -131,8 +131,10 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, TablePredictions
     ``transform`` solves each row given V, so a row's result does not depend on the other rows of
     the call, and ``fit_transform(X)`` is ``fit(X).transform(X)``; observed entries are returned bit
     for bit (as floats). Choices are made by the held-out error in the units of the scaled columns,
-    so that all columns matter alike. Rows and columns without an observed entry are filled from the
-    marginals, with an `EmptyLineWarning`; columns are never dropped.
+    where each column has a noise level of its own (`deeplinear.completion.solver.column_noise`): so
+    all columns matter alike, and one that nothing predicts, a row number, does not decide for the
+    others. Rows and columns without an observed entry are filled from the marginals, with an
+    `EmptyLineWarning`; columns are never dropped.
 
     >>> import numpy as np
     >>> X = np.outer([1.0, 2, 3, 4, 5], [1.0, 2, 3, 4]); X[1, 2] = np.nan
@@ -148,6 +150,7 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, TablePredictions
     }
 
     _thorough = True
+    _column_noise = True
 
     def __init__(
         self,
@@ -279,7 +282,7 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, TablePredictions
                 device=self.device,
             )
             gaps = rows.predict(held.rows, held.cols) - held.values
-            errors.append(root_mean_square(gaps))
+            errors.append(held_out_size(gaps, held.cols, self._column_noise))
             if errors[-1] > min(errors):
                 break
         return _RIDGE_FACTORS[int(np.argmin(errors))]

@@ -30,6 +30,14 @@ class Candidate:
     rank: int | None = None
     strength: float | None = None
     singular_values: np.ndarray | None = None
+    # what networks are compared by: the held-out error typical of the columns, in no unit of theirs
+    typical_error: float | None = None
+
+    @property
+    def rank_by(self) -> float:
+        """Smaller is better: ``typical_error``, or the held-out RMSE where there is none."""
+        error = self.validation_rmse if self.typical_error is None else self.typical_error
+        return math.inf if math.isnan(error) else error
 
 
 def rmse(prediction: np.ndarray, truth: np.ndarray, where: np.ndarray) -> float:
@@ -77,6 +85,7 @@ def compare_depths(
             rank=int(imputer.rank_),
             strength=imputer.strength_,
             singular_values=np.asarray(imputer.singular_values_),
+            typical_error=min((t.validation_rmse for t in imputer.trials_), default=None),
         )
         candidates.append(candidate)
         if on_done:
@@ -86,9 +95,7 @@ def compare_depths(
 
 def best(candidates: Sequence[Candidate]) -> Candidate:
     """The candidate with the smallest held-out error; the truth, even where known, has no say."""
-    return min(
-        candidates, key=lambda c: math.inf if math.isnan(c.validation_rmse) else c.validation_rmse
-    )
+    return min(candidates, key=lambda candidate: candidate.rank_by)
 
 
 def column_means(

@@ -89,7 +89,7 @@ def _one_depth(c: Candidate, regularization: str) -> str:
 
 
 def _names_in_order(networks: Sequence[Candidate]) -> str:
-    ordered = sorted(networks, key=lambda c: c.validation_rmse)
+    ordered = sorted(networks, key=lambda c: c.rank_by)
     return ", then ".join(f"{html.escape(c.name)} ({c.validation_rmse:.4g})" for c in ordered)
 
 

@@ -116,7 +116,7 @@ def _cancel(client: "Client", futures: "Iterable[Future]") -> None:
 
 @contextmanager
 def _client(scheduler: str | None, workers: int, timeout: float) -> "Iterator[Client]":
-    distributed = _import_distributed()
+    distributed = import_distributed()
     # what matters is reported by our own messages
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     if scheduler is None:
@@ -158,7 +158,7 @@ def check_scheduler(scheduler: str, timeout: float) -> None:
     """`InputError` unless something at this address shakes hands in time (a `Client` would wait for
     a silent one forever).
     """
-    _import_distributed()
+    import_distributed()
     from distributed.comm import connect
 
     async def probe() -> None:
@@ -176,7 +176,8 @@ def check_scheduler(scheduler: str, timeout: float) -> None:
         ) from None
 
 
-def _import_distributed() -> ModuleType:
+def import_distributed() -> ModuleType:
+    """Dask's distributed; one sentence if the extra is not installed."""
     with needed_by("sweeps on several processes"):
         import distributed
     return distributed

@@ -39,6 +39,8 @@ class FitOptions:
     - ``patience``: sweeps without a better held-out error that end a fit.
     - ``steps``: conjugate-gradient steps per line and sweep (default 2, or 5 below strength 0.01).
     - ``seed``: of power iterations.
+    - ``column_noise``: judge held-out errors by a noise level of each column
+      (`column_noise.column_error`), not by their mean square.
 
     **Raises** `InputError` for values out of range.
     """
@@ -55,6 +57,7 @@ class FitOptions:
     patience: float = 3
     steps: int | None = None
     seed: int = 0
+    column_noise: bool = False
 
     def __post_init__(self) -> None:
         check_depth(self.depth, scalar=True)
