@@ -86,8 +86,8 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         Cut predictions to the range of the observed values, or to an interval. The fit itself is
         not changed.
     unseen : "marginals" or "nan", default "marginals"
-        What is predicted for ids without any entry: the average line (with one warning that counts
-        them), or NaN.
+        What is predicted for ids without any entry: the average line (with one `EmptyLineWarning`
+        that counts them), or NaN.
     columns : three names, default ("user", "item", "rating")
         Row id, column id and value in a long data frame.
     duplicates : "error", "mean" or "last", default "error"
@@ -144,7 +144,9 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
     Data come as: a scipy sparse matrix (what is stored is observed, **also a stored zero**; what is
     not stored is missing); a tuple (rows, cols, values) with any hashable ids; a long data frame
     (pandas, polars) with three ``columns``; a dense array with NaN; or X = pairs of ids and y =
-    values, which is the form for ``GridSearchCV``. Matrices know their lines by position.
+    values, which is the form for ``GridSearchCV``. Matrices know their lines by position; those
+    without any entry cost a fit nothing. A dense list of entries (user, item, rating) is refused,
+    and entries of one value only are warned of: nothing else is learned from them.
 
     The dtype of the values is kept (float32 halves the memory); averages are made in float64 from
     draws kept in float32.
