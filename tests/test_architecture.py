@@ -27,6 +27,7 @@ TREE = {
             "processors",
             "spectrum",
             "status",
+            "extras",
         ],
         ["depths"],
         ["checks"],
@@ -96,7 +97,7 @@ TREE = {
         ["open"],
     ],
     "completion/solver": [
-        ["options", "checkpoint"],
+        ["options", "checkpoint", "column_noise"],
         ["problem"],
         ["balance", "fit_state", "flow_field"],
         ["sweep", "convex"],

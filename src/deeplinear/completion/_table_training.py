@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import InputError
-from ..scores import root_mean_square
 from ._column_scores import ColumnScore, category_cells, category_score, number_scores, unscored
 from ._table_io import Table, TableLike
 from ._table_predictions import TablePredictions
@@ -29,6 +28,7 @@ from .model.predictor import Model
 from .model.serialize import Arrays, Meta
 from .posterior.labels import LabelLaw
 from .solver.fit import LowRankFit, fold_in
+from .solver.fit_state import held_out_size
 from .solver.path import TABLE_STRENGTHS
 from .solver.selection import HoldOut
 
@@ -134,7 +134,7 @@ class TableTraining(TablePredictions):
 
     def _record(self, held: HoldOut, gaps: np.ndarray) -> None:
         super()._record(held, gaps)
-        self.standardized_score_ = root_mean_square(gaps)
+        self.standardized_score_ = held_out_size(gaps, held.cols, self._column_noise)
         features, predicted = self._layout.features, held.values - gaps
         how = self._indicators, self._scaler
         scores = dict(enumerate(unscored(features)))
@@ -206,7 +206,7 @@ class TableTraining(TablePredictions):
                 device=self.device,
             )
             gaps = rows.predict(held.rows, held.cols) - held.values
-            errors.append(root_mean_square(gaps))
+            errors.append(held_out_size(gaps, held.cols, self._column_noise))
             if errors[-1] > min(errors):
                 break
         return _RIDGE_FACTORS[int(np.argmin(errors))]

@@ -96,6 +96,7 @@ class CompletionEstimator(CompletionParameters):
         if cap is None:
             cap = min(DRAWN_RANK, *seen.shape) if self.n_draws else self._rank_cap(seen)
         options = {"max_rank": cap, "threads": self.threads, "device": self.device}
+        options |= {"column_noise": self._column_noise}
         options |= self._bias_options()
         if self._is_implicit:
             return options

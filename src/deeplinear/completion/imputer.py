@@ -120,18 +120,18 @@ class DeepLinearImputer(TableTraining):
         held-out cells: ``count``, ``rmse`` (in its units) and ``r2`` of numbers, ``accuracy`` and
         ``log_loss`` of categories.
     standardized_score_ : float
-        Root-mean-square error on the held-out entries in the units of the scaled columns, which is
-        what choices are made by (NaN if there were none).
+        The typical error on the held-out entries in the units of the scaled columns (see the
+        notes), which is what choices are made by; NaN if there were none.
     validation_score_, validation_mask_ : float, bool array
-        The same in the units of X, with categories as indicators (0 or 1), and where the held-out
+        Root-mean-square error on the held-out entries in the units of X, with categories as indicators (0 or 1), and where the held-out
         cells are (not kept in model files).
     train_score_ : float
         Root-mean-square error on the observed entries, in the units of X.
     features_ : tuple of Feature
         Name, kind and labels of each fitted column.
     trials_ : tuple of Trial
-        Depth, strength, held-out error (in the units of the scaled columns), rank and sweeps of
-        everything tried.
+        Depth, strength, held-out error (typical of the scaled columns, in their units), rank and
+        sweeps of everything tried.
     n_iter_, status_, converged_ : int, Status, bool
         Sweeps or steps of the last fit, how it ended, and whether it ended where it was meant to.
     stationarity_ : float
@@ -144,10 +144,11 @@ class DeepLinearImputer(TableTraining):
     ``transform`` solves each row given V, so a row's result does not depend on the other rows of
     the call, and ``fit_transform(X)`` is ``fit(X).transform(X)``; observed entries are returned bit
     for bit (as floats). Choices are made by the held-out error in the units of the scaled columns,
-    so that all columns matter alike; a category counts as one column, and all its indicators in a
-    cell are held out together. Rows and columns without an observed entry are filled from the
-    marginals, with an `EmptyLineWarning`. Columns that look like ids or time stamps bring an
-    `IdColumnWarning`.
+    where each column has a noise level of its own (`deeplinear.completion.solver.column_noise`): so
+    all columns matter alike, and one that nothing predicts, a row number, does not decide for the
+    others. A category counts as one column, and all its indicators in a cell are held out together.
+    Rows and columns without an observed entry are filled from the marginals, with an
+    `EmptyLineWarning`. Columns that look like ids or time stamps bring an `IdColumnWarning`.
 
     >>> import numpy as np
     >>> X = np.outer([1.0, 2, 3, 4, 5], [1.0, 2, 3, 4]); X[1, 2] = np.nan
@@ -170,6 +171,7 @@ class DeepLinearImputer(TableTraining):
     }
 
     _thorough = True
+    _column_noise = True
 
     def __init__(
         self,

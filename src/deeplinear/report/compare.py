@@ -11,6 +11,7 @@ import numpy as np
 
 from ..completion._column_scores import ColumnScore
 from ..completion.data.features import CodedTable, Feature, FeatureKind
+from ..completion.solver.column_noise import column_error
 from ..errors import InputError
 from ..labels import depth_label
 from ..progress import Progress
@@ -74,20 +75,25 @@ class Comparison:
 
 
 def relative_error(columns: Sequence[ColumnScore], table: CodedTable) -> float:
-    """√ of the mean over held-out cells of the squared error over the variance of their column.
+    """The typical error of a held-out cell, relative to the spread of its column.
 
-    Of a category the squared error of a cell is 0 or 1, and the variance 1 − Σ p², the share of
-    wrong cells of who guesses by the frequencies p. Columns that do not vary do not count.
+    The `column_error` of the squared errors over the variance of their column: a column that
+    nothing predicts counts by what is gained there, and does not outweigh the others. Of a category
+    the squared error of a cell is 0 or 1, and the variance 1 − Σ p², the share of wrong cells of
+    who guesses by the frequencies p. Columns that do not vary do not count.
     """
-    total, count = 0.0, 0
+    errors, counts = [], []
     for score, feature, x in zip(columns, table.features, table.values.T, strict=True):
         spread = variance(x[~np.isnan(x)], feature)
         if score.count and spread > 0:
             wrong = feature.kind is FeatureKind.category
-            error = 1 - score.accuracy if wrong else (score.rmse / math.sqrt(spread)) ** 2
-            total += score.count * (error / spread if wrong else error)
-            count += score.count
-    return math.sqrt(total / count) if count else math.nan
+            square = 1 - score.accuracy if wrong else score.rmse**2
+            errors.append(math.sqrt(square / spread))
+            counts.append(score.count)
+    if not counts:
+        return math.nan
+    cols = np.repeat(np.arange(len(counts)), counts)
+    return column_error(np.array(errors)[cols], cols)
 
 
 def variance(observed: np.ndarray, feature: Feature) -> float:
