@@ -52,6 +52,7 @@ class ExcelTable(Table):
     values: np.ndarray
     features: tuple[Feature, ...]
     carried: tuple[str, ...]
+    unfitted: list[int]
 
     def __post_init__(self) -> None:
         self._check_formulas()
@@ -142,6 +143,7 @@ def read_excel(
         _check_merged(path, title, worksheet, grid)
     if not grid.rows:
         raise InputError(f"INPUT: '{path}' has no cells with data in {title}; give a table.")
+    _check_commas(path, grid, first=1 if labels else 0)
     if header is None or labels is None:
         header, labels = _guess_layout(grid.texts(), markers, header, labels)
     names = [
@@ -217,6 +219,20 @@ def _check_merged(path: Path, title: str, sheet: "Worksheet", grid: _Grid) -> No
             )
 
 
+def _check_commas(path: Path, grid: _Grid, first: int) -> None:
+    """Refuse columns of numbers that are text for their decimal comma."""
+    for j in range(first, len(grid.columns)):
+        seen = [(row[j], i) for i, row in zip(grid.rows[1:], grid.entries[1:], strict=True)]
+        texts = [(entry.strip(), i) for entry, i in seen if isinstance(entry, str)]
+        others = [entry for entry, _ in seen if not isinstance(entry, str | float | None)]
+        if texts and not others and all(_COMMA.fullmatch(text) for text, _ in texts):
+            text, row = texts[0]
+            raise InputError(
+                f"INPUT: '{path}' has numbers as text with a decimal comma (such as '{text}' in "
+                f"cell {reference(row, grid.columns[j])}); read them with --decimal ','."
+            )
+
+
 def _table(
     path: Path,
     content: bytes,
@@ -250,11 +266,12 @@ def _table(
     layout.append("row labels in the first column" if labels else "no row labels")
     features = tuple(feature for feature, _ in fitted.values())
     columns = [grid.columns[j] for j in fitted]
+    unfitted = [j - int(labels) for j in range(int(labels), len(names)) if j not in fitted]
     suffixes = (path.suffix.lower(),)
     described = ", ".join(layout)
     return ExcelTable(
         content, part, sheet, title, rows, columns, suffixes, described, values, features,
-        tuple(carried),
+        tuple(carried), unfitted,
     )  # fmt: skip
 
 
@@ -288,15 +305,6 @@ def _kind(path: Path, entries: Sequence[Entry], places: Sequence[str], name: str
         (entry, place) for entry, place in zip(entries, places, strict=True) if entry is not None
     ]
     counts = Counter(_word(entry) for entry, _ in seen)
-    commas = [
-        pair for pair in seen if isinstance(pair[0], str) and _COMMA.fullmatch(pair[0].strip())
-    ]
-    if commas and len(commas) + counts["number"] == len(seen):
-        entry, place = commas[0]
-        raise InputError(
-            f"INPUT: '{path}' has numbers as text with a decimal comma in column '{name}' (such as "
-            f"{entry!r} in cell {place}); read them with --decimal ','."
-        )
     if len(counts) <= 1:
         return next(iter(counts), "number")
     if 2 * counts["number"] < len(seen):

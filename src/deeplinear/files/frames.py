@@ -40,6 +40,7 @@ class FrameTable(Table):
     suffixes: tuple[str, ...]
     features: tuple[Feature, ...]
     carried: tuple[str, ...]
+    unfitted: list[int]
 
     def encode(self, filled: np.ndarray, suffix: str) -> bytes:
         frame, missing = self.frame, np.isnan(self.values)
@@ -86,7 +87,11 @@ def read_frame(path: Path, *, missing: frozenset[str] = frozenset()) -> FrameTab
     for j, (_, numbers) in enumerate(found.values()):
         values[:, j] = numbers
     features = tuple(feature for feature, _ in found.values())
-    return FrameTable(frame, values, list(found), index, suffixes, features, tuple(carried))
+    columns = [position for position in range(frame.num_columns) if position not in index]
+    unfitted = [k for k, position in enumerate(columns) if position not in found]
+    return FrameTable(
+        frame, values, list(found), index, suffixes, features, tuple(carried), unfitted
+    )
 
 
 def _read_parquet(path: Path) -> "pa.Table":

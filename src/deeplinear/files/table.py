@@ -4,6 +4,7 @@ back.
 
 import tempfile
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -24,6 +25,7 @@ class Table(ABC):
     kind: ClassVar[str] = "table"  # "table" or "image": how a report shows it
     values: np.ndarray
     carried: tuple[str, ...] = ()  # the columns that are not fitted, such as "'name' (text)"
+    unfitted: Sequence[int] = ()  # their positions among all columns but row labels
     suffixes: tuple[
         str, ...
     ]  # the file types it can be written to, all of the kind it was read from
