@@ -130,7 +130,7 @@ TREE = {
             *("arrays", "frames", "hdf5", "matlab", "excel", "images", "text"),
             *("long_text", "long_parquet"),
         ],
-        ["long"],
+        ["long", "masks"],
     ],
     "datasets": [["ratings", "cache"], ["movielens", "synthetic"], ["jester"]],
     "report": [["expand"], ["compare"], ["text"], ["report"], ["demo", "long_report"]],

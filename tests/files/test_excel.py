@@ -11,8 +11,7 @@ from table_files import file, write_back
 
 from deeplinear.completion.data.features import FeatureKind
 from deeplinear.errors import InputError
-from deeplinear.files import read_table
-from deeplinear.files.excel import read_excel
+from deeplinear.files import TextOptions, read_table
 
 openpyxl = pytest.importorskip("openpyxl")
 
@@ -68,7 +67,11 @@ class TestCells:
             ("ok", FeatureKind.category, (False, True)),
             ("group", FeatureKind.category, ("u", "v")),
         ]
-        assert table.carried == ("'id' (row labels)", "'when' (dates)", "'note' (text)")
+        assert table.carried == (
+            "'id' (labels)",
+            "'when' (dates, 1 missing stay)",
+            "'note' (text, 1 missing stay)",
+        )
         filled = np.tile([0.25, 4, 1, 1], (5, 1))
         found = values(file(tmp_path, "b.xlsx", table.encode(filled, ".xlsx")))
         new = {(2, 1): 0.25, (4, 1): 0.25, (2, 2): 4, (3, 2): 4, (2, 3): True, (3, 4): "v"}
@@ -145,22 +148,22 @@ class TestCells:
     def test_errors_and_markers_are_missing(self, tmp_path):
         rows = [["x", "y"], [1.5, "#DIV/0!"], ["#REF!", 2.5], ["n/a", " "], ["none known", 3]]
         path = save(tmp_path / "a.xlsx", [*rows, [2, 3]])
-        table = read_table(path, missing=frozenset({"none known"}))
+        table = read_table(path, text=TextOptions(missing=("none known",)))
         np.testing.assert_array_equal(
             table.values, [[1.5, np.nan], [np.nan, 2.5], [np.nan] * 2, [np.nan, 3], [2, 3]]
         )
 
     def test_header_and_labels_can_be_told(self, tmp_path):
         path = save(tmp_path / "a.xlsx", [[2001, 2002], [1, None], [3, 4]])
-        assert read_table(path, header=False).values.shape == (3, 2)
-        assert read_table(path, header=True).values.shape == (2, 2)
-        assert read_table(path, header=True, labels=True).values.shape == (2, 1)
+        assert read_table(path, text=TextOptions(header=False)).values.shape == (3, 2)
+        assert read_table(path, text=TextOptions(header=True)).values.shape == (2, 2)
+        assert read_table(path, text=TextOptions(header=True, labels=True)).values.shape == (2, 1)
 
     def test_empty_rows_and_columns_between_are_left_alone(self, tmp_path):
         rows = [["x", None, "y"], [1.5, None, None], [None] * 3, [2.5, None, 3]]
         table = read_table(save(tmp_path / "a.xlsx", rows))
         np.testing.assert_array_equal(table.values, [[1.5, np.nan], [2.5, 3]])
-        assert values(write_back(table, tmp_path / "b.xlsx"))["C2"] == 0  # of whole numbers
+        assert values(write_back(table, tmp_path / "b.xlsx"))["C2"] == 0.25
 
 
 class TestFormulas:
@@ -273,26 +276,26 @@ class TestRefusals:
     def test_numbers_as_text_with_a_decimal_comma(self, tmp_path):
         rows = [["x", "y"], ["1,5", 1.5], ["2,5", None], [None, 3]]
         path = save(tmp_path / "a.xlsx", rows)
-        with pytest.raises(InputError, match=r"\(such as '1,5' in cell A2\).*--decimal ','"):
-            read_table(path)
-        assert read_excel(path, decimal=",").values[0, 0] == 1.5
-        rows[1][0] = 4  # one of them alone
-        with pytest.raises(InputError, match=r"'2,5' in cell A3\).*--decimal ','"):
-            read_table(save(tmp_path / "b.xlsx", rows))
+        table = read_table(path)
+        np.testing.assert_array_equal(table.values[:, 0], [1.5, 2.5, np.nan])
+        assert "decimal mark ','" in table.notes
+        rows[1][0] = "1,500"
+        with pytest.raises(InputError, match=r"cell A2 .* with --decimal ',' or --thousands ','"):
+            read_table(save(tmp_path / "b.xlsx", [[*row[:1], 1] for row in rows]))
 
     def test_text_among_numbers(self, tmp_path):
         rows = [["x", "y"], [1.5, 2], [2.5, "about 3"], [None, 4]]
         with pytest.raises(
-            InputError, match=r"text among the numbers of column 'y' .*cell B3.*--miss"
+            InputError, match=r"cell B3 of sheet 'Data': 'about 3' in 'y' is no number; .*--miss"
         ):
             read_table(save(tmp_path / "a.xlsx", rows))
         rows[2][1] = dt.datetime(2020, 1, 1)
-        with pytest.raises(InputError, match=r"dates among the numbers of column 'y' .*cell B3"):
+        with pytest.raises(InputError, match=r"cell B3 .*: '2020-01-01 00:00:00' in 'y' is no"):
             read_table(save(tmp_path / "b.xlsx", rows))
 
     def test_numbers_among_text_are_carried(self, tmp_path):
         rows = [["x", "code"], [1.5, "A1"], [None, "B2"], [2.5, "C3"], [3.5, 7]]
-        assert read_table(save(tmp_path / "a.xlsx", rows)).carried == ("'code' (mixed)",)
+        assert read_table(save(tmp_path / "a.xlsx", rows)).carried == ("'code' (text)",)
 
     def test_an_infinite_entry_names_its_cell(self, tmp_path):
         path = save(tmp_path / "a.xlsx", [["x", "y"], [1.5, None], [2.5, "inf"]])

@@ -10,7 +10,7 @@ from table_files import file, write_back
 
 from deeplinear.completion.data.features import FeatureKind
 from deeplinear.errors import InputError
-from deeplinear.files import read_table
+from deeplinear.files import TextOptions, read_table
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -126,7 +126,7 @@ class TestKinds:
     def test_a_marker_of_missing_text(self, tmp_path):
         frame = pa.table({"c": ["u", "unknown", "u", "v", "v"], "x": [1.0, 2, 3, 4, 5]})
         path = save(frame, tmp_path / "a.parquet")
-        table = read_table(path, missing=frozenset({"Unknown"}))
+        table = read_table(path, text=TextOptions(missing=("Unknown",)))
         found = load(write_back(table, tmp_path / "b.parquet"))
         assert found["c"].to_pylist() == ["u", "u", "u", "v", "v"]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from . import arrays, excel, frames, hdf5, matlab
+from . import arrays, excel, frames, hdf5, masks, matlab
 from .arrays import read_array
 from .excel import read_excel
 from .frames import read_frame
 from .hdf5 import read_hdf5
-from .images import read_image, read_image_mask
+from .images import read_image
 from .markers import MISSING
 from .matlab import read_matlab
 from .opening import file_type
@@ -109,32 +109,10 @@ def _hint(table: Table, likely: list[str]) -> str:
 
 def read_mask(path: Path, table: Table) -> np.ndarray:
     """Read a mask for ``table`` from any file type: non-zero (white, in an image) means missing."""
-    if path.suffix.lower() in _IMAGE:
-        _exists(path, "--mask")
-        mask = read_image_mask(path)
-    else:
-        try:
-            mask = _flags(path, _read(path))
-        except InputError as error:
-            raise InputError(str(error).replace("INPUT", "--mask", 1)) from None
-    if table.unfitted and mask.shape[1] == table.mask_shape[1] + len(table.unfitted):
-        mask = np.delete(mask, table.unfitted, axis=1)
-    if mask.shape != table.mask_shape:
-        raise InputError(
-            f"--mask: '{path}' is {_size(mask.shape)} where the input is "
-            f"{_size(table.mask_shape)}; "
-            "give a mask of the same shape."
-        )
-    return mask
-
-
-def _flags(path: Path, mask: Table) -> np.ndarray:
-    for feature in mask.features:
-        if feature.categories not in ((), (False, True)):
-            raise InputError(
-                f"INPUT: '{path}' has text in column '{feature.name}'; give numbers or booleans."
-            )
-    return np.nan_to_num(mask.values, nan=0.0) != 0
+    _exists(path, "--mask")
+    suffix = file_type(path)
+    kind = "image" if suffix in _IMAGE else "text" if suffix in _TEXT else "table"
+    return masks.read_mask(path, table, _read, kind)
 
 
 def _read(
@@ -212,7 +190,3 @@ def _exists(path: Path, argument: str) -> None:
         raise InputError(f"{argument}: '{path}' is a folder; give a file.")
     if not os.access(path, os.R_OK):
         raise InputError(f"{argument}: '{path}' may not be read; change its permissions.")
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return " × ".join(map(str, shape))

@@ -5,7 +5,7 @@ The output is a copy of the workbook in which only the missing cells get values.
 
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -139,14 +139,18 @@ def read_excel(
         return f"cell {reference(grid.rows[row], grid.columns[column])} of {title}"
 
     names = [letters(column) for column in grid.columns]
+    notes = [numbers.describe()] if numbers != (options.numbers or PLAIN) else []
     found = CellSource(path, cells, numbers, options, place, names).read(selection)
     if found.dropped:
         raise InputError("--drop: a workbook keeps its columns; give --keep instead.")
     return ExcelTable(
         values=found.values,
-        features=found.features,
+        features=tuple(
+            replace(feature, categories=(False, True)) if _are_booleans(grid, k) else feature
+            for k, feature in zip(found.fitted, found.features, strict=True)
+        ),
         carried=found.carried,
-        notes=(found.note,) * bool(found.note),
+        notes=tuple(notes + [found.note] * bool(found.note)),
         suffixes=(path.suffix.lower(),),
         content=content,
         part=part,
@@ -212,6 +216,13 @@ def _cells(grid: _Grid, options: TextOptions) -> tuple[Cells, NumberFormat]:
     return cells, numbers
 
 
+def _are_booleans(grid: _Grid, k: int) -> bool:
+    """Whether a column has cells that are true or false, and no others below its heading."""
+    filled = [row[k] for row in grid.cells[1:] if row[k] is not None]
+    values = [cell.value for cell in filled if cell is not None and _is_filled(cell)]
+    return bool(values) and all(isinstance(value, bool) for value in values)
+
+
 def _number(cell: "Cell | None") -> float | None:
     """The number that a cell holds as such."""
     value = None if cell is None else cell.value
@@ -228,7 +239,7 @@ def _shown(cell: "Cell | None") -> str:
         return f"{number:.0f}" if whole else repr(number)
     if isinstance(cell.value, datetime):
         return cell.value.isoformat(sep=" ")
-    return str(cell.value).strip()
+    return str(cell.value)
 
 
 def _check_merged(path: Path, title: str, sheet: "Worksheet", grid: _Grid) -> None:
@@ -245,6 +256,6 @@ def _check_merged(path: Path, title: str, sheet: "Worksheet", grid: _Grid) -> No
 
 def _cell_value(number: float, feature: Feature) -> CellValue:
     if feature.kind is FeatureKind.category:
-        label = str(feature.categories[int(number)])
-        return label == "True" if feature.categories == ("False", "True") else label
+        label = feature.categories[int(number)]
+        return label if isinstance(label, bool) else str(label)
     return round(number) if float(number).is_integer() else float(number)

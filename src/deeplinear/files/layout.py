@@ -228,7 +228,7 @@ def _chance(name: float, view: ColumnView) -> float:
     """How probable a whole number of this size is in a column, by the numbers that it has."""
     written = [text.strip() for text in view.observed[:500]]
     whole = sum(text.lstrip("+-\u2212").isdigit() for text in written)
-    if written and abs(name) > 10 * np.nanmax(np.abs(view.values), initial=0.0):
+    if name >= 10 and written and name > 10 * np.nanmax(np.abs(view.values), initial=0.0):
         whole = 0
     return (whole + 0.5) / (len(written) + 0.5)
 

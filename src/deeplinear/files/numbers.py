@@ -80,6 +80,11 @@ class NumberFormat:
             return False
         return True
 
+    def describe(self) -> str:
+        """The marks, for a line that says what was recognized."""
+        more = f", thousands mark '{self.thousands}'" if self.thousands else ""
+        return f"decimal mark '{self.decimal}'{more}"
+
     def write(self, number: float) -> str:
         """Ten digits: more than any completion is worth, and the file stays readable."""
         return format(number, ".10g").replace(".", self.decimal)

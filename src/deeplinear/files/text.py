@@ -167,10 +167,7 @@ class _Reader:
             shown = ", ".join(map(plain, self.records.heading[:3]))
             notes.append(f"the comment ({shown}) was taken for headings: --no-header for none")
         if self.numbers != PLAIN and self.options.numbers is None:
-            marks = f"decimal mark '{self.numbers.decimal}'"
-            if self.numbers.thousands:
-                marks += f", thousands mark '{self.numbers.thousands}'"
-            notes.append(marks)
+            notes.append(self.numbers.describe())
         return notes + [guess] * bool(guess)
 
     def _is_percent(self, k: int, start: int) -> bool:
