@@ -279,7 +279,7 @@ class TestRefusals:
         table = read_table(path)
         np.testing.assert_array_equal(table.values[:, 0], [1.5, 2.5, np.nan])
         assert "decimal mark ','" in table.notes
-        rows[1][0] = "1,500"
+        rows[1][0], rows[2][0] = "1,500", "2,500"
         with pytest.raises(InputError, match=r"cell A2 .* with --decimal ',' or --thousands ','"):
             read_table(save(tmp_path / "b.xlsx", [[*row[:1], 1] for row in rows]))
 
