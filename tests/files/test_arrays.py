@@ -57,5 +57,43 @@ class TestArrays:
 
     def test_several_matrices_in_an_archive(self, tmp_path):
         np.savez(tmp_path / "a.npz", X=np.eye(2), Y=np.eye(3))
-        with pytest.raises(InputError, match="2 two-dimensional arrays"):
+        with pytest.raises(InputError, match=r"2 two-dimensional arrays \('X', 'Y'\).*--variable"):
             read_table(tmp_path / "a.npz")
+
+    def test_one_of_several_matrices(self, tmp_path):
+        matrix = np.array([[1, np.nan], [3, 4]], "f4")
+        np.savez(tmp_path / "a.npz", X=np.eye(2), Y=matrix, names=np.array(["p", None], object))
+        table = read_table(tmp_path / "a.npz", variable="Y")
+        out = write_back(table, tmp_path / "b.npz")
+        with np.load(out, allow_pickle=True) as archive:
+            np.testing.assert_array_equal(archive["Y"], [[1, 0.25], [3, 4]])
+            assert archive["Y"].dtype == "f4"
+            np.testing.assert_array_equal(archive["X"], np.eye(2))
+            assert list(archive["names"]) == ["p", None]  # copied, never unpickled
+        with pytest.raises(InputError, match=r"--variable: .* called 'Z'; it has 'X', 'Y'"):
+            read_table(tmp_path / "a.npz", variable="Z")
+
+    def test_two_arrays_in_one_file_are_not_one(self, tmp_path):
+        np.save(tmp_path / "a.npy", np.array([[1, np.nan]]))
+        (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes() * 2)
+        with pytest.raises(InputError, match="goes on behind the array"):
+            read_table(tmp_path / "a.npy")
+
+    def test_the_other_kind_of_file(self, tmp_path):
+        np.savez(tmp_path / "a.npz", np.array([[1, np.nan]]))
+        (tmp_path / "a.npz").rename(tmp_path / "a.npy")
+        with pytest.raises(InputError, match=r"holds what \.npz files hold; rename it"):
+            read_table(tmp_path / "a.npy")
+
+    def test_completed_values_beyond_the_type_stay_finite(self, tmp_path):
+        np.save(tmp_path / "a.npy", np.array([[1, np.nan]], "f2"))
+        out = write_back(read_table(tmp_path / "a.npy"), tmp_path / "b.npy", 1e9)
+        assert np.load(out)[0, 1] == np.finfo("f2").max
+
+    def test_features_of_a_matrix_have_numbers(self, tmp_path):
+        np.save(tmp_path / "a.npy", np.array([[1, np.nan]]))
+        coded = read_table(tmp_path / "a.npy").coded
+        assert [(feature.name, feature.kind) for feature in coded.features] == [
+            ("1", "number"),
+            ("2", "number"),
+        ]

@@ -44,3 +44,17 @@ class TestOutput:
             read_table(file(tmp_path, "a.xyz", "1"))
         with pytest.raises(InputError, match="does not exist"):
             read_table(tmp_path / "absent.csv")
+
+    def test_an_unknown_type_says_what_can_be_read(self, tmp_path, monkeypatch):
+        path = file(tmp_path, "a.xyz", "1")
+        found = {"openpyxl": None, "h5py": None}
+        known = __import__("importlib.util").util.find_spec
+        monkeypatch.setattr(
+            "deeplinear.files.find_spec", lambda name: found.get(name, known("math"))
+        )
+        with pytest.raises(InputError) as raised:
+            read_table(path)
+        message = str(raised.value)
+        assert ".csv, .tsv, .txt, .npy, .npz, .mat, .png" in message
+        assert ".parquet, .pq, .feather, .arrow, or .xlsx, .xlsm after pip install " in message
+        assert message.endswith(".h5, .hdf5, .h5ad after pip install 'deeplinear[hdf5]'.")
