@@ -55,6 +55,6 @@ class TestOutput:
         with pytest.raises(InputError) as raised:
             read_table(path)
         message = str(raised.value)
-        assert ".csv, .tsv, .txt, .npy, .npz, .mat, .png" in message
+        assert ".asc, .prn, .npy, .npz, .mat, .png" in message
         assert ".parquet, .pq, .feather, .arrow, or .xlsx, .xlsm after pip install " in message
         assert message.endswith(".h5, .hdf5, .h5ad after pip install 'deeplinear[hdf5]'.")

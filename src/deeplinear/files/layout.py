@@ -8,7 +8,7 @@ import numpy as np
 
 from .dates import are_dates
 from .markers import Markers
-from .numbers import NumberFormat
+from .numbers import NumberFormat, shape_of
 
 # Headings that announce labels or numbers of rows.
 _LABELS = re.compile(
@@ -261,6 +261,8 @@ def _has_labels(cells: Cells, header: bool) -> bool:
     corner = cells.texts[0][0].strip() if header else None
     if view.is_number.any() and any(map(measured, view.labels)):
         return False
+    if 2 * sum(map(bool, map(shape_of, view.labels))) > len(view.labels) > 0:
+        return False  # numbers in a format that is not the file's: they are named later
     if not view.is_numeric:
         return corner == "" or 2 * len(set(view.labels)) > len(view.labels)
     if corner is None:

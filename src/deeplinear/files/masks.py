@@ -60,11 +60,12 @@ def _of_text(path: Path, table: Table) -> np.ndarray:
     if not cells or len({len(row) for row in cells}) > 1:
         raise InputError(f"INPUT: '{path}' is no table; give lines of the same number of cells.")
     height, width = table.mask_shape
+    widths = (width, width + len(table.unfitted))
     down = int(len(cells) == height + 1)
-    right = int(len(cells[0]) - 1 in (width, width + len(table.unfitted)))
-    fits = len(cells[0]) in (width, width + len(table.unfitted))
-    kept = [row[0 if fits else right :] for row in cells[down:]]
-    return np.array([[_flag(cell, path) for cell in row] for row in kept])
+    right = int(len(cells[0]) not in widths and len(cells[0]) - 1 in widths)
+    if len(cells) - down != height or len(cells[0]) - right not in widths:
+        down = right = 0  # it does not fit, and is shown as it is
+    return np.array([[_flag(cell, path) for cell in row[right:]] for row in cells[down:]])
 
 
 def _flag(cell: str, path: Path) -> bool:
