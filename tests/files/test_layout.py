@@ -213,7 +213,7 @@ def test_an_odd_cell_is_named_and_each_way_out_works(tmp_path, case):
 
 def test_a_first_column_of_numbers_in_another_format_is_no_label(tmp_path):
     path = file(tmp_path, "t.csv", "a;b\n1,500;2\n2,250;\n3,125;4\n")
-    with pytest.raises(InputError, match="line 2: '1,500' .*--decimal ',' or --thousands ','"):
+    with pytest.raises(InputError, match=r"line 2: '1,500' .*--decimal ',' or --thousands ','"):
         read_table(path)
     decimal = read_table(path, text=TextOptions(decimal=","))
     np.testing.assert_array_equal(decimal.values[:, 0], [1.5, 2.25, 3.125])
