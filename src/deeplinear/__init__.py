@@ -8,6 +8,7 @@ from .errors import (
     DepthError,
     DownloadError,
     EmptyLineWarning,
+    IdColumnWarning,
     ImbalanceWarning,
     InputError,
     NotConvergedWarning,
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from . import asymptotics, datasets, experiments, verify
     from .asymptotics import effective_rank, stable_rank
     from .compilation import cache_compilations
-    from .completion.imputer import DeepLinearImputer
+    from .completion.data.features import CodedTable, Feature, FeatureKind
+    from .completion.imputer import DeepLinearImputer, complete
     from .completion.matrix_completion import DeepMatrixCompletion
     from .dynamics.ensembles import EnsembleResult, ensemble, normal_start
     from .dynamics.factors import balanced_factors, imbalance, product
@@ -66,6 +68,10 @@ _HOME = {
     "product": "dynamics.factors",
     "imbalance": "dynamics.factors",
     "DeepLinearImputer": "completion.imputer",
+    "complete": "completion.imputer",
+    "CodedTable": "completion.data.features",
+    "Feature": "completion.data.features",
+    "FeatureKind": "completion.data.features",
     "DeepMatrixCompletion": "completion.matrix_completion",
     "Metric": "geometry.adapters",
     "inner": "geometry.metric",
@@ -139,12 +145,17 @@ __all__ = [
     "datasets",
     "experiments",
     "DeepLinearImputer",
+    "complete",
+    "CodedTable",
+    "Feature",
+    "FeatureKind",
     "DeepMatrixCompletion",
     "cache_compilations",
     "CriticalPointError",
     "DepthError",
     "DownloadError",
     "EmptyLineWarning",
+    "IdColumnWarning",
     "ImbalanceWarning",
     "InputError",
     "NotConvergedWarning",

@@ -32,6 +32,10 @@ class EmptyLineWarning(UserWarning):
     """Rows or columns without any observed entry were filled from the marginals."""
 
 
+class IdColumnWarning(UserWarning):
+    """Columns that look like ids or time stamps take part in a fit."""
+
+
 class NotConvergedWarning(UserWarning):
     """An iteration ended without a result; the value returned says so (NaN, or a status)."""
 

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.io
 import scipy.sparse as sp
 from command_line import FIXED, one_line, run
 
@@ -136,6 +137,53 @@ class TestPredict:
         result = run("predict", tmp_path / "m.dln", "--at", tmp_path / "p.csv")
         assert result.exit_code == 2
         assert "9 is not between 1 and 8" in one_line(result.stderr)
+
+
+class TestEmptyLines:
+    """A matrix on file with rows and columns that hold nothing, as the estimator has it."""
+
+    @pytest.fixture(params=[".mtx", ".npz"])
+    def made(self, request, tmp_path):
+        rng = np.random.default_rng(0)
+        truth = np.sin(np.add.outer(np.arange(9), 2.0 * np.arange(7)))
+        i, j = np.nonzero(rng.random(truth.shape) < 0.8)
+        matrix = sp.coo_array((truth[i, j], (4 * i + 1, 3 * j)), shape=(40, 25))
+        path = tmp_path / f"matrix{request.param}"
+        if request.param == ".mtx":
+            scipy.io.mmwrite(path, matrix)
+        else:
+            sp.save_npz(path, matrix.tocsr())
+        model = tmp_path / "m.dln"
+        options = "--depth", "3", "--strength", "0.2", "--validation-fraction", "0.3", "--quiet"
+        done = run("ratings", path, *options, "--model", model)
+        assert done.exit_code == 0, done.output
+        options = {"strength": 0.2, "validation_fraction": 0.3, "random_state": 0}
+        return dl.DeepMatrixCompletion(depth=3, **options).fit(matrix), model
+
+    def test_predictions_and_one_warning(self, made, tmp_path):
+        model, path = made
+        (tmp_path / "p.csv").write_text("2,1\n6,4\n1,1\n40,25\n")
+        result = run("predict", path, "--at", tmp_path / "p.csv")
+        assert result.exit_code == 0, result.output
+        assert result.stderr.count("Warning") == 1
+        assert "2 of 4 entries have ids without any entry" in one_line(result.stderr)
+        with pytest.warns(dl.errors.EmptyLineWarning):
+            expected = model.predict([1, 5, 0, 39], [0, 3, 0, 24])
+        found = pd.read_csv(io.StringIO(result.stdout))
+        np.testing.assert_allclose(found.prediction, expected, rtol=1e-6)
+
+    def test_recommendations_and_one_warning(self, made):
+        model, path = made
+        result = run("recommend", path, "--ids", "2,1", "-k", "3", "--include-seen")
+        assert result.stderr.count("Warning") == 1
+        assert "1 of 2 ids have no entry in the fit: they get" in one_line(result.stderr)
+        with pytest.warns(dl.errors.EmptyLineWarning):
+            expected = model.recommend([1, 0], 3, exclude_seen=False)[0]
+        found = pd.read_csv(io.StringIO(result.stdout))
+        assert found.row.tolist() == [2, 2, 2, 1, 1, 1]
+        assert found.column.tolist() == (expected.ravel() + 1).tolist()
+        assert set(found.column) <= set(range(1, 26, 3))  # nothing is known about the others
+        assert run("recommend", path, "--ids", "41").exit_code == 2
 
 
 def test_a_model_of_tables_is_refused(tmp_path):

@@ -13,6 +13,11 @@ from deeplinear.errors import InputError
 UNITS = np.logspace(-6, 6, 30)
 
 
+def unbounded(*args, **options):
+    """An imputer without bounds: columns of normal entries may be positive by chance."""
+    return dl.DeepLinearImputer(*args, min_value=None, max_value=None, **options)
+
+
 @pytest.fixture(autouse=True)
 def _quiet():
     with warnings.catch_warnings():
@@ -28,13 +33,13 @@ def large():
 
 @pytest.fixture(scope="module")
 def fitted(large):
-    return dl.DeepLinearImputer(random_state=0).fit(large[0])
+    return unbounded(random_state=0).fit(large[0])
 
 
 @pytest.fixture(scope="module")
 def small():
     X, complete = noisy_table(seed=2)
-    return X, complete, dl.DeepLinearImputer(random_state=0).fit(X)
+    return X, complete, unbounded(random_state=0).fit(X)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +50,7 @@ def drawn(small):
 
 @pytest.fixture(scope="module")
 def averaged(small):
-    return dl.DeepLinearImputer(n_draws=30, random_state=0).fit(small[0])
+    return unbounded(n_draws=30, random_state=0).fit(small[0])
 
 
 class TestIntervals:
@@ -62,7 +67,7 @@ class TestIntervals:
 
     def test_they_have_the_units_of_their_column(self, large, fitted):
         X, _ = large
-        plain = dl.DeepLinearImputer(random_state=0).fit(X / UNITS)
+        plain = unbounded(random_state=0).fit(X / UNITS)
         for end, other in zip(fitted.interval(X), plain.interval(X / UNITS), strict=True):
             np.testing.assert_allclose(end / UNITS, other, rtol=1e-6, atol=1e-8)
 
@@ -84,7 +89,7 @@ class TestIntervals:
 
     def test_without_held_out_entries_they_are_those_of_the_normal_law(self, small):
         X, _, _ = small
-        imputer = dl.DeepLinearImputer(3, strength=0.2, validation_fraction=0).fit(X)
+        imputer = unbounded(3, strength=0.2, validation_fraction=0).fit(X)
         low, high = imputer.interval(X, coverage=0.95)
         hole = np.isnan(X)
         np.testing.assert_allclose(
@@ -103,7 +108,7 @@ class TestDeviations:
     def test_they_have_the_units_of_their_column(self, small):
         X, _, imputer = small
         units = np.logspace(-5, 5, 30)
-        other = dl.DeepLinearImputer(random_state=0).fit(X * units)
+        other = unbounded(random_state=0).fit(X * units)
         # the stopped fits agree to rounding, which sums in other units change
         np.testing.assert_allclose(
             other.predict_std(X * units) / units, imputer.predict_std(X), rtol=1e-6
@@ -136,7 +141,7 @@ class TestDeviations:
         """At a stationary fit rows come out as they are, and their deviations with them."""
         X, _, _ = small
         options = {"strength": 0.2, "validation_fraction": 0, "tol": 1e-14, "max_iter": 5000}
-        imputer = dl.DeepLinearImputer(3, **options, random_state=0).fit(X)
+        imputer = unbounded(3, **options, random_state=0).fit(X)
         hole = np.nonzero(np.isnan(X))
         mine = imputer.model_.deviation(*hole) * imputer._scaler.scale[hole[1]]
         np.testing.assert_allclose(imputer.predict_std(X)[hole], mine, rtol=1e-4)
@@ -246,7 +251,7 @@ class TestAverages:
         again = averaged.transform(X)
         np.testing.assert_allclose(again[hole], expected[hole], rtol=1e-5, atol=1e-5)
         np.testing.assert_array_equal(again[~hole], X[~hole])
-        together = dl.DeepLinearImputer(n_draws=30, random_state=0).fit_transform(X)
+        together = unbounded(n_draws=30, random_state=0).fit_transform(X)
         np.testing.assert_array_equal(together, again)
 
     def test_rows_of_the_fit_have_their_conditional_means(self, small, averaged):
@@ -266,8 +271,8 @@ class TestAverages:
             errors = [
                 np.sqrt(np.mean((imputer.fit_transform(X) - complete)[hole] ** 2))
                 for imputer in (
-                    dl.DeepLinearImputer(random_state=0),
-                    dl.DeepLinearImputer(n_draws=30, random_state=0),
+                    unbounded(random_state=0),
+                    unbounded(n_draws=30, random_state=0),
                 )
             ]
             ratios.append(errors[1] / errors[0])
@@ -276,7 +281,7 @@ class TestAverages:
 
     def test_their_intervals_cover(self):
         X, complete = noisy_table(150, 30, seed=4)
-        imputer = dl.DeepLinearImputer(n_draws=20, random_state=0).fit(X)
+        imputer = unbounded(n_draws=20, random_state=0).fit(X)
         low, high = imputer.interval(X)
         hole = np.isnan(X)
         inside = np.mean(((low <= complete) & (complete <= high))[hole])

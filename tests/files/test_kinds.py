@@ -61,6 +61,12 @@ def test_a_list_of_crosses_is_no_category(tmp_path):
     assert table.carried == ("'done' (text, 2 missing stay)",)
 
 
+def test_remarks_that_most_rows_lack_are_no_category(tmp_path):
+    rows = "".join(f"{i},{'late' if i == 3 else 'lost' if i in (5, 7) else ''}\n" for i in range(9))
+    table = read_table(file(tmp_path, "t.csv", "x,remark\n" + rows + ",\n9.5,\n,late\n"))
+    assert table.carried == ("'remark' (text, 7 missing stay)",)
+
+
 def test_whole_numbers_are_integers_and_written_so(tmp_path):
     path = file(tmp_path, "t.csv", "n,x,big,e\n1,1.0,12345678901,1e3\n,2.0,,2e3\n3,,5,\n")
     table = read_table(path)
@@ -84,15 +90,19 @@ class TestSelection:
     def test_a_number_is_a_position(self, tmp_path):
         """--drop 1 is the first column, though the second is called 1."""
         table = self.read(tmp_path, drop=("1",))
-        assert [f.name for f in table.features] == ["1", "x", "x"]
+        assert [f.name for f in table.features] == ["1", "x [3]", "x [4]"]
         out = table.encode(np.full(table.values.shape, 1.0), ".csv")
         assert out == b"1,x,x\n1,a,5\n2.5,b,6\n4.5,a,1\n6,b,8\n"
 
     def test_keep_columns_and_categorical(self, tmp_path):
-        assert [f.name for f in self.read(tmp_path, keep=("2",)).features] == ["2", "x", "x"]
+        assert [f.name for f in self.read(tmp_path, keep=("2",)).features] == [
+            "2",
+            "x [3]",
+            "x [4]",
+        ]
         only = self.read(tmp_path, columns=("4", "1"))
-        assert [f.name for f in only.features] == ["2", "x"]
-        assert only.carried == ("'1' (kept, 1 missing stay)", "'x' (kept)")
+        assert [f.name for f in only.features] == ["2", "x [4]"]
+        assert only.carried == ("'1' (kept, 1 missing stay)", "'x [3]' (kept)")
         labels = self.read(tmp_path, categorical=("4",)).features[-1]
         assert labels.categories == ("5", "6", "8")
 

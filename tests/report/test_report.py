@@ -8,7 +8,14 @@ import pytest
 from PIL import Image
 
 from deeplinear import plots
-from deeplinear.report.compare import Candidate, best, column_means, nearest_neighbours
+from deeplinear.completion.data.features import CodedTable, Feature, FeatureKind
+from deeplinear.report.compare import (
+    Candidate,
+    Comparison,
+    best,
+    column_means,
+    nearest_neighbours,
+)
 from deeplinear.report.report import Study, shrinkage_figure, write_report
 from deeplinear.report.text import explain, headline, methods
 
@@ -16,6 +23,10 @@ from deeplinear.report.text import explain, headline, methods
 @pytest.fixture
 def rng():
     return np.random.default_rng(11)
+
+
+def numbers(X):
+    return CodedTable(X, tuple(Feature(str(j + 1)) for j in range(X.shape[1])))
 
 
 def candidate(name, validation, depth=None, sigma=(), strength=None, truth=None, filled=None):
@@ -82,7 +93,7 @@ class TestSentences:
     def test_the_headline_compares_on_all_missing_entries(self, candidates):
         text = headline(candidates, "metres")
         assert (
-            "Depth ∞</b> predicts the held-out entries best: RMSE 0.2 (metres), and 0.22 over all"
+            "Depth ∞</b> predicts the held-out entries best: error 0.2 (metres), and 0.22 over all"
             in text
         )
         assert "Column means: 0.44 (the network's error is 50.0% smaller)" in text
@@ -136,18 +147,42 @@ class TestBaselines:
         X = np.array([[1.0, 4.0, np.nan], [3.0, np.nan, np.nan], [5.0, 8.0, np.nan]])
         held_out = np.zeros((3, 3), bool)
         held_out[2, 0] = True
-        result = column_means(X, held_out, truth=np.full((3, 3), 6.0))
+        plain = Comparison(numbers(X), by_column=False, truth=np.full((3, 3), 6.0))
+        result = column_means(plain, held_out)
         np.testing.assert_allclose(result.filled, [[1, 4, 4.2], [3, 6, 4.2], [5, 8, 4.2]])
-        assert result.validation_rmse == pytest.approx(3)  # the mean of 1 and 3 stands for 5
+        assert result.held_out_error == pytest.approx(3)  # the mean of 1 and 3 stands for 5
         assert result.truth_rmse == pytest.approx(np.sqrt(3 * 1.8**2 / 4))
+        by_column = column_means(Comparison(numbers(X)), held_out)
+        assert by_column.held_out_error == pytest.approx(3 / np.std([1, 3, 5]))
+
+    def test_the_most_frequent_label_by_hand(self):
+        kinds = (Feature("a", FeatureKind.category, ("x", "y")), Feature("b"))
+        X = np.array([[0, 1.0], [0, 2], [1, 3], [1, np.nan], [np.nan, 5], [0, 4], [1, 6]])
+        held_out = np.zeros(X.shape, bool)
+        held_out[[2, 3], 0] = True
+        result = column_means(Comparison(CodedTable(X, kinds)), held_out)
+        assert result.filled[4, 0] == 0  # of three x and three y the first
+        assert result.accuracy == 0  # three x and one y are left: x is guessed for two y
+        assert result.held_out_error == pytest.approx(np.sqrt(1 / 0.5))  # 1 − Σ p² = ½
 
     def test_neighbours_find_repeated_rows(self, rng):
         truth = np.repeat(rng.normal(size=(5, 20)), 8, axis=0)
         X = np.where(rng.random(truth.shape) < 0.3, np.nan, truth)
         held_out = ~np.isnan(X) & (rng.random(truth.shape) < 0.1)
-        result = nearest_neighbours(X, held_out, truth=truth)
-        assert result.truth_rmse < 0.05
-        assert column_means(X, held_out, truth=truth).truth_rmse > 0.3
+        comparison = Comparison(numbers(X), by_column=False, truth=truth)
+        assert nearest_neighbours(comparison, held_out).truth_rmse < 0.05
+        assert column_means(comparison, held_out).truth_rmse > 0.3
+
+    def test_neighbours_do_not_depend_on_units(self, rng):
+        X = rng.normal(size=(60, 2)) @ rng.normal(size=(2, 6))
+        X[rng.random(X.shape) < 0.2] = np.nan
+        held_out = ~np.isnan(X) & (rng.random(X.shape) < 0.1)
+        units = 10.0 ** np.arange(-3, 3)
+        one, other = (
+            nearest_neighbours(Comparison(numbers(table)), held_out) for table in (X, X * units)
+        )
+        np.testing.assert_allclose(one.filled * units, other.filled, rtol=1e-9)
+        assert one.held_out_error == pytest.approx(other.held_out_error)
 
     def test_the_truth_does_not_choose(self):
         cheat = candidate("depth 2", 0.3, 2.0, truth=0.0)

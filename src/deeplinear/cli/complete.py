@@ -1,5 +1,7 @@
 """``deeplinear complete``: tables and images, with their missing entries filled in."""
 
+import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,21 +11,41 @@ from rich.console import Console
 
 from ..atomic import write_atomically
 from ..errors import InputError
-from .console import Interrupted, Watch, gathered_warnings, progress_bar, summary, tidy_exit
+from .bounds import Maximum, Minimum, parse_bounds
+from .console import (
+    Interrupted,
+    Watch,
+    column_summary,
+    gathered_warnings,
+    progress_bar,
+    say,
+    summary,
+    tidy_exit,
+)
 from .options import (
+    STANDARD,
+    Comment,
+    Decimal,
     Depth,
     Device,
     Draws,
+    Encoding,
     Force,
+    Header,
     MaxIter,
     MaxRank,
+    Missing,
     Quiet,
     Regularization,
     Report,
     Seed,
+    Separator,
+    SkipLines,
     Strength,
+    Thousands,
     ValidationFraction,
     check_checkpoint,
+    check_choice,
     check_fit,
     check_report,
     command_line,
@@ -33,14 +55,21 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..files import Table
-    from ..report.compare import Candidate
+    from ..report.compare import Candidate, Comparison
 
 
 def complete(
     source: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="CSV, TSV, .npy, .npz, Parquet or an image.")
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="Text table, Excel, Parquet, Feather, .npy, .npz, HDF5, .mat or an image; - is "
+            "standard input.",
+        ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File of the same kind as INPUT.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File of the same kind as INPUT; - is standard.")
+    ],
     depth: Depth = "2,3,inf",
     regularization: Regularization = "explicit",
     strength: Strength = "auto",
@@ -49,15 +78,40 @@ def complete(
     mask: Annotated[
         Path | None, typer.Option(help="File of INPUT's shape; non-zero (white) is missing.")
     ] = None,
-    missing: Annotated[
-        list[str] | None, typer.Option(help="One more text that marks a missing cell in CSV.")
-    ] = None,
-    header: Annotated[
-        bool | None, typer.Option(help="CSV: the first line is a header, or not.")
-    ] = None,
+    missing: Missing = None,
+    header: Header = None,
     labels: Annotated[
-        bool | None, typer.Option(help="CSV: the first column holds row labels, or not.")
+        bool | None, typer.Option(help="Text: the first column holds row labels, or not.")
     ] = None,
+    separator: Separator = None,
+    decimal: Decimal = None,
+    thousands: Thousands = None,
+    encoding: Encoding = None,
+    comment: Comment = None,
+    skip_lines: SkipLines = 0,
+    sheet: Annotated[str | None, typer.Option(help="Excel: the sheet to complete.")] = None,
+    variable: Annotated[
+        str | None, typer.Option(help=".npz, .mat, HDF5: the array to complete.")
+    ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(help="Column to fit, by number or name; repeatable. Others are carried."),
+    ] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(help="Column to carry through untouched; repeatable.")
+    ] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option(help="Column to leave out of the output; repeatable.")
+    ] = None,
+    categorical: Annotated[
+        list[str] | None,
+        typer.Option(help="Column whose cells are labels, numbers included; repeatable."),
+    ] = None,
+    integers: Annotated[
+        str, typer.Option(help="Imputed cells of whole columns: round, or keep as they come.")
+    ] = "round",
+    min_value: Minimum = None,
+    max_value: Maximum = None,
     validation_fraction: ValidationFraction = 0.1,
     seed: Seed = 0,
     draws: Draws = 0,
@@ -75,18 +129,20 @@ def complete(
     cols: Annotated[str | None, typer.Option(hidden=True)] = None,
     values: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Fill in the missing entries of a table or an image; observed entries stay as they are.
+    """Fill in the missing cells of a table or an image; observed cells stay as they are.
 
-    Missing are NaN, transparent pixels, what --mask marks, and in CSV the cells that are empty or
-    NA, N/A, NaN, null, none, missing, ?, ., - (in any case).
+    Missing are NaN, transparent pixels, what --mask marks, and in text the cells that are empty or
+    NA, NaN, null, none, ?, -, #N/A and the like. How a text file is written is recognized; dates,
+    labels and free text are carried through, categories are filled in too.
 
     For lists of entries (one line per rating or measurement), .mtx and sparse .npz there is
     `deeplinear ratings`.
     """
-    out, errors = Console(quiet=quiet), Console(stderr=True)
-    with tidy_exit(errors):
+    out, errors = Console(quiet=quiet, stderr=output == STANDARD), Console(stderr=True)
+    with tidy_exit(errors), ExitStack() as stack:
         depths = parse_depths(depth)
         _refuse_long(source, (rows, cols, values))
+        check_choice("--integers", integers, ("round", "keep"))
         # The only place that builds the parameters of the estimator.
         options: dict[str, Any] = {
             "regularization": regularization,
@@ -97,6 +153,7 @@ def complete(
             "n_draws": draws,
             "device": device,
             "random_state": seed,
+            "integers": "auto" if integers == "round" else "keep",
         }
         check_fit(
             regularization=regularization,
@@ -111,30 +168,60 @@ def complete(
                 "--validation-fraction: 0 leaves nothing to compare depths on; give one --depth."
             )
         from .. import files
+        from ..files.spool import on_disk
 
-        table = files.read_table(
-            source, mask=mask, text=files.TextOptions(tuple(missing or ()), header, labels)
+        text = files.TextOptions(
+            tuple(missing or ()),
+            header,
+            labels,
+            separator,
+            decimal,
+            thousands,
+            encoding,
+            comment,
+            skip_lines,
         )
-        files.check_output(output, table, force=force, argument="--output")
+        chosen = (columns, keep, drop, categorical)
+        selection = files.Selection(*(tuple(names or ()) for names in chosen))
+        table = files.read_table(
+            stack.enter_context(on_disk(source)),
+            mask=mask,
+            text=text,
+            selection=selection,
+            sheet=sheet,
+            variable=variable,
+        )
+        options |= parse_bounds(min_value, max_value, [f.name for f in table.coded.features])
+        if output != STANDARD:
+            files.check_output(output, table, force=force, argument="--output")
         if checkpoint is not None:
             check_checkpoint(checkpoint, source, output)
             files.check_output(checkpoint, table, force=force, argument="--checkpoint")
         if report is not None:
             check_report(report, force)
-        out.print(f"{source.name}: {table.describe()}", highlight=False, soft_wrap=True)
+        for line in table.understood():
+            say(out, line if line.startswith(" ") else f"{source.name}: {line}")
 
         fits = _Fits(table, depths, options, checkpoint, knn)
         candidates, winner = fits.run(errors, quiet=quiet)
-        write_atomically(output, table.encode(winner.filled, output.suffix.lower()))
-        out.print(summary(candidates, winner))
-        out.print(f"Wrote {output} ({winner.name}).", highlight=False, soft_wrap=True)
+        data = table.encode(winner.filled, files.file_type(output))
+        if output == STANDARD:
+            sys.stdout.buffer.write(data)
+        else:
+            write_atomically(output, table.pack(data, output))
+        out.print(summary(candidates, winner, by_column=fits.comparison.by_column))
+        worst = column_summary(winner)
+        if worst is not None:
+            out.print(worst)
+        if output != STANDARD:
+            say(out, f"Wrote {output} ({winner.name}).")
         if report is not None:
             from ..report.report import study_of_file, write_report
 
             study = study_of_file(table, candidates, regularization, source.name)
             title = f"Completion of {source.name}"
             page, _ = write_report(report, [study], title=title, command=command_line())
-            out.print(f"Report: {page}", highlight=False, soft_wrap=True)
+            say(out, f"Report: {page}")
 
 
 def _refuse_long(source: Path, columns: tuple[str | None, ...]) -> None:
@@ -160,6 +247,12 @@ class _Fits:
     checkpoint: Path | None
     knn: bool
 
+    @property
+    def comparison(self) -> "Comparison":
+        from ..report.compare import Comparison
+
+        return Comparison(self.table.coded, by_column=self.table.kind == "table")
+
     def run(self, errors: Console, *, quiet: bool) -> tuple[list["Candidate"], "Candidate"]:
         """Every depth and the baselines, and the best depth.
 
@@ -167,15 +260,18 @@ class _Fits:
         """
         from ..report.compare import best, column_means, compare_depths, nearest_neighbours
 
-        values = self.table.values
         with gathered_warnings(errors), progress_bar(errors, quiet=quiet) as bar:
             watch = Watch(bar, self.depths)
             try:
                 networks, held_out = compare_depths(
-                    values, self.depths, progress=watch.report, on_done=watch.done, **self.options
+                    self.comparison,
+                    self.depths,
+                    progress=watch.report,
+                    on_done=watch.done,
+                    **self.options,
                 )
                 methods = [column_means] + [nearest_neighbours] * self.knn
-                baselines = [method(values, held_out) for method in methods]
+                baselines = [method(self.comparison, held_out) for method in methods]
             except KeyboardInterrupt:
                 if self.checkpoint is None:
                     raise
@@ -186,7 +282,7 @@ class _Fits:
         if watch.complete is None:
             return Interrupted("Interrupted before the first iterate: nothing was written.")
         data = self.table.encode(watch.complete(), checkpoint.suffix.lower())
-        write_atomically(checkpoint, data)
+        write_atomically(checkpoint, self.table.pack(data, checkpoint))
         return Interrupted(
             f"Interrupted: the best iterate so far (held-out RMSE {watch.rmse:.4g}) is in "
             f"{checkpoint}."

@@ -1,5 +1,6 @@
 """What the command line shows: one-sentence errors, progress, warnings and the summary table."""
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -101,9 +102,9 @@ class Watch:
 
     def done(self, candidate: "Candidate") -> None:
         """One depth is complete."""
-        self._show(candidate.name, 1.0, candidate.validation_rmse)
+        self._show(candidate.name, 1.0, candidate.held_out_error)
         self._finished += 1
-        self._remember(candidate.validation_rmse, lambda: candidate.filled)
+        self._remember(candidate.held_out_error, lambda: candidate.filled)
 
     def _show(self, stage: str, done: float | None, rmse: float | None) -> None:
         """Move the bar to this part of the fit in hand, where all depths take equal shares."""
@@ -137,27 +138,30 @@ def progress_bar(
 
 
 def summary(
-    candidates: "Sequence[Candidate]", winner: "Candidate", title: str | None = None
+    candidates: "Sequence[Candidate]",
+    winner: "Candidate",
+    title: str | None = None,
+    *,
+    by_column: bool = False,
 ) -> RichTable:
     """The numbers of every candidate; a star marks the depth that is best on the held-out
     entries.
     """
     with_truth = any(c.truth_rmse is not None for c in candidates)
-    table = RichTable(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-    )
+    with_labels = any(c.accuracy is not None for c in candidates)
+    table = _table(title)
     table.add_column("\nmethod", no_wrap=True)
-    names = ["RMSE\ntrain", "RMSE\nheld-out"] + (["RMSE all\nmissing"] if with_truth else [])
+    names = ["error¹\nheld-out"] if by_column else ["RMSE\ntrain", "RMSE\nheld-out"]
+    names += ["right\nlabels"] * with_labels + ["RMSE all\nmissing"] * with_truth
     for name in [*names, "effective\nrank", "singular\nvalues"]:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("\ntime", justify="right", no_wrap=True, min_width=7)
     for c in candidates:
-        numbers = [c.train_rmse, c.validation_rmse] + ([c.truth_rmse] if with_truth else [])
+        numbers = [] if by_column else [c.train_rmse]
+        numbers += [c.held_out_error] + [c.truth_rmse] * with_truth
+        cells = [_number(number) for number in numbers]
+        if with_labels:
+            cells.insert(1, "–" if c.accuracy is None else f"{c.accuracy:.1%}")
         sigma = (
             []
             if c.singular_values is None
@@ -165,13 +169,54 @@ def summary(
         )
         table.add_row(
             f"{c.name} ★" if c is winner else c.name,
-            *("–" if number is None or number != number else f"{number:.4g}" for number in numbers),
+            *cells,
             "–" if c.effective_rank is None else f"{c.effective_rank:.1f}",
             ", ".join([*sigma, "…"] if c.rank and c.rank > 2 else sigma) or "–",
             f"{c.seconds:.1f} s",
             style="bold" if c is winner else None,
         )
+    if by_column:
+        labels = "; wrong labels relative to guessing by frequency" * with_labels
+        table.caption = f"¹ in standard deviations of each column{labels}"
     return table
+
+
+def column_summary(winner: "Candidate") -> RichTable | None:
+    """The columns whose held-out cells are predicted worst; None where there is nothing to say."""
+    from ..report.compare import worst_columns
+
+    worst = worst_columns(winner)
+    count = sum(c.count > 0 for c in winner.columns)
+    if count < 2:
+        return None
+    table = _table(f"Predicted worst, of {count} columns")
+    for name in ("column", "held-out cells", "RMSE", "R²", "right labels"):
+        table.add_column(name, justify="left" if name == "column" else "right", no_wrap=True)
+    for c in worst:
+        right = "–" if math.isnan(c.accuracy) else f"{c.accuracy:.1%}"
+        table.add_row(_escape(c.name), f"{c.count:,}", _number(c.rmse), _number(c.r2, ".3f"), right)
+    return table
+
+
+def _table(title: str | None) -> RichTable:
+    return RichTable(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+
+
+def _number(number: float | None, spec: str = ".4g") -> str:
+    return "–" if number is None or math.isnan(number) else format(number, spec)
+
+
+def say(out: Console, line: str) -> None:
+    """One line as it is, without markup."""
+    out.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def _escape(text: str) -> str:

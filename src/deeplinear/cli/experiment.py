@@ -102,6 +102,9 @@ def _run(names: list[str], *, smoke: bool, out: Path, seed: int, force: bool, in
         check_folder(out)
         from ..experiments.registry import load_experiment
         from ..experiments.runner import PAGE, run_experiment
+        from ..results.store import import_xarray
+
+        import_xarray()  # none of them could be kept without it
 
         for name in names:
             try:

@@ -33,8 +33,8 @@ def typed_ids(labels: Sequence[object], ids: Ids, argument: str) -> np.ndarray:
     row or column of theirs.
     """
     texts = [str(label) for label in labels]
-    if ids.positional:
-        return _positions(texts, ids.size, argument)
+    if ids.extent is not None:
+        return _positions(texts, ids.extent, argument)
     if ids.labels.dtype == np.int64:
         numbers = [_integer(text) for text in texts]
         whole = all(isinstance(number, int) for number in numbers)

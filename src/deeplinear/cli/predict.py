@@ -1,7 +1,6 @@
 """``deeplinear predict`` and ``deeplinear recommend``: lists from a saved model."""
 
 import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -82,10 +81,9 @@ def recommend(
 
         estimator = load_model(source)
         model = estimator.model_
-        rows = np.arange(model.row_ids.size) if model.row_ids.positional else model.row_ids.labels
+        rows = model.row_ids.lines
         if ids is not None:
             rows = typed_ids([word.strip() for word in ids.split(",")], model.row_ids, "--ids")
-            _warn_unknown(rows, model.row_ids.codes(rows, "--ids") < 0)
         k = min(k, model.col_ids.size)
         found, scores = estimator.recommend(rows, k, exclude_seen=not include_seen)
         there = ~np.isnan(scores)  # rows with fewer than k columns left
@@ -122,17 +120,6 @@ def _check_output(output: Path | None, force: bool) -> None:
     if output is not None and output != STANDARD:
         check_list(output, "--output")
         files.check_free(output, force=force, argument="--output")
-
-
-def _warn_unknown(rows: np.ndarray, unknown: np.ndarray) -> None:
-    if unknown.any():
-        warnings.warn(
-            f"{int(unknown.sum())} of {len(rows)} ids have no entry in the fit, the first is "
-            f"{rows.tolist()[int(np.argmax(unknown))]!r}: they get what is best for the average "
-            "row.",
-            UserWarning,
-            stacklevel=2,
-        )
 
 
 def _write(output: Path | None, columns: dict[str, np.ndarray]) -> None:

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..errors import InputError
 from ..scores import root_mean_square
 from ._training import CompletionEstimator
-from .data.entries import Data, Entries, is_long_frame, pairs, read_entries, two_levels
+from .data.entries import Data, Entries, compact, is_long_frame, pairs, read_entries, two_levels
 from .data.ids import IdVector
 from .model.recommend import recommend
 from .posterior.draws import RandomState, draw_entries
@@ -94,21 +94,33 @@ class PairPredictions(CompletionEstimator):
         check_is_fitted(self)
         row_codes, col_codes = self._pair(rows, cols)
         chain = self._chain(n, random_state)
-        return np.stack([draw_entries(sample, row_codes, col_codes, rng) for sample, rng in chain])
+        drawn = [draw_entries(sample, row_codes, col_codes, rng) for sample, rng in chain]
+        return self._shown(np.stack(drawn), row_codes, col_codes)
 
     def complete(self) -> np.ndarray:
-        """The whole matrix (m, n): observed entries as given, predictions elsewhere."""
+        """The whole matrix (m, n): observed entries as given, predictions elsewhere.
+
+        Lines without any entry come from the marginals, with one warning that counts them, or are
+        NaN, as ``unseen`` says.
+        """
         check_is_fitted(self)
-        seen = self._entries("complete()")
-        m, n = seen.shape
+        seen, model = self._entries("complete()"), self.model_
+        sides = model.row_ids, model.col_ids
+        m, n = (side.size if side.extent is None else side.extent for side in sides)
         if m * n > _LARGEST:
             raise InputError(
                 f"complete() would make {m} × {n} numbers: use predict or recommend for those you "
                 "need."
             )
-        whole = self.model_.block(self.model_.known_rows(np.arange(m)))
+        row_codes, col_codes = model.line_codes(self.unseen)
+        whole = model.block(row_codes, col_codes)
+        if self.unseen == "nan":
+            whole[row_codes < 0], whole[:, col_codes < 0] = np.nan, np.nan
         rows, cols, values = seen.triples()
-        whole[rows, cols] = values
+        at_rows, at_cols = (
+            side.labels if side.positional else np.arange(side.size) for side in sides
+        )
+        whole[at_rows[rows], at_cols[cols]] = values
         return whole
 
     def fold_in(self, X: Data, y: ArrayLike | None = None) -> Self:
@@ -119,26 +131,27 @@ class PairPredictions(CompletionEstimator):
         """
         check_is_fitted(self)
         entries = read_entries(X, y, self.columns)
-        known = self.model_.col_ids
-        codes = entries.cols
-        if not known.positional or not entries.col_ids.positional:
-            codes = known.codes(entries.col_ids.labels, "columns")[entries.cols]
-        elif entries.col_ids.size != known.size:
+        known, given = self.model_.col_ids, entries.col_ids
+        if given.positional and not known.are_positions(given.extent):
             raise InputError(
-                f"X must have the {known.size} columns of the fit, got {entries.col_ids.size}."
+                f"X must have the {known.extent} columns of the fit, got {given.extent}."
+                if known.positional
+                else "X must carry ids, as the entries of the fit did, got a matrix: give (rows, "
+                "cols, values)."
             )
+        places, cols = np.unique(entries.cols, return_inverse=True)
+        codes = known.codes(given.kept(places).labels, "columns")[cols]
         if (codes < 0).any():
-            first = entries.col_ids.labels.tolist()[entries.cols[codes < 0][0]]
+            first = given.label(int(entries.cols[codes < 0][0]))
             raise InputError(
                 f"X has columns that the fit does not know, the first is {first!r}: leave them "
                 "out, or use partial_fit."
             )
-        seen = self._observe(
-            Entries(entries.rows, codes, entries.values, entries.row_ids, known), None
-        )
+        rows, row_ids = compact(entries.rows, entries.row_ids)
+        seen = self._observe(Entries(rows, codes, entries.values, row_ids, known), None)
         other = type(self)(**self.get_params())
         where = {"threads": self.threads, "device": self.device}
-        other.model_ = self.model_.folded(seen, entries.row_ids, **where)
+        other.model_ = self.model_.folded(seen, row_ids, **where)
         for name in ("trials_", "validation_score_", "converged_", "n_iter_"):
             setattr(other, name, getattr(self, name))
         other._describe()
@@ -155,10 +168,11 @@ class PairPredictions(CompletionEstimator):
 
         Both are (len(ids), k). ``exclude_seen`` leaves out columns that the row has an entry for;
         where fewer than ``k`` are left, the rest is None and NaN. Rows without entries get the
-        columns that are best for the average row.
+        columns that are best for the average row, with one warning that counts them, or nothing
+        but None and NaN, as ``unseen`` says.
         """
         check_is_fitted(self)
-        return recommend(self.model_, ids, k, exclude_seen=exclude_seen)
+        return recommend(self.model_, ids, k, exclude_seen=exclude_seen, unseen=self.unseen)
 
     def score(self, X: Data, y: ArrayLike | None = None) -> float:
         """−(root-mean-square error) on entries with ids: pairs and values, triples, long frames."""

@@ -49,6 +49,7 @@ class CompletionParameters(SavedEstimator):
         "callback": [callable, None],
     }
     _thorough: ClassVar[bool] = False  # whether choices take their time, as tables can afford
+    _column_noise: ClassVar[bool] = False  # whether columns differ in what can be predicted
     implicit_feedback = False  # a parameter of those that have it
 
     @abstractmethod

@@ -18,7 +18,7 @@ from .solver.selection import Trial
 
 PathLike = str | os.PathLike[str]
 # Attributes that are not read off the model.
-_STATE = ("validation_score_", "converged_", "n_iter_")
+_STATE = ("validation_score_", "standardized_score_", "converged_", "n_iter_")
 
 
 class SavedEstimator(BaseEstimator):
@@ -51,7 +51,7 @@ class SavedEstimator(BaseEstimator):
             k: _as_list(v) for k, v in self.get_params(deep=False).items() if k != "checkpoint"
         }
         meta["params"] = {k: v for k, v in params.items() if isinstance(v, plain)}
-        meta["state"] = {name: getattr(self, name) for name in _STATE}
+        meta["state"] = {name: getattr(self, name) for name in _STATE if hasattr(self, name)}
         meta["trials"] = [list(astuple(trial)) for trial in self.trials_]
         self._dump_more(meta, arrays)
         file_format.write(path, type(self).__name__, meta, arrays)

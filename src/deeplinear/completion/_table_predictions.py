@@ -1,130 +1,199 @@
 """What `DeepLinearImputer` answers about tables once it is fitted."""
 
-import math
 import warnings
-from numbers import Real
+from collections.abc import Hashable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.base import TransformerMixin
+from sklearn.utils._set_output import _get_output_config
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
 
-from ..errors import EmptyLineWarning, InputError
-from ._training import CompletionEstimator
+from ..errors import EmptyLineWarning
+from ._table_io import Entries, Table, TableLike, TableReader
+from .data.bounds import Limits
+from .data.columns import Mask, is_frame, is_pandas
+from .data.features import CodedTable
 from .data.ids import Ids
-from .data.observations import Observations
-from .data.table import ColumnScaler, check_columns, check_finite
-from .data.weights import checked
+from .data.table import ColumnScaler
 from .model.predictor import Model
 from .penalty import Array
 from .posterior.draws import RandomState, draw_table
-
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
-
-
-class Table:
-    """A table: float64 values (0 where missing), the mask of what is observed, and as given."""
-
-    def __init__(self, values: Array, observed: Mask, given: np.ndarray) -> None:
-        self.values, self.observed, self.given = values, observed, given
-
-    def entries(self, weights: np.ndarray | None = None) -> Observations:
-        rows, cols = np.nonzero(self.observed)
-        values, shape = self.values[rows, cols], self.values.shape
-        w = None if weights is None else checked(weights[rows, cols], rows, cols)
-        return Observations.from_triples(rows, cols, values, shape, weights=w)
+from .posterior.labels import LabelLaw
 
 
-class TablePredictions(CompletionEstimator):
-    """Completed tables, deviations, intervals and draws."""
+class TablePredictions(TransformerMixin, TableReader):
+    """Completed tables, probabilities, deviations, intervals and draws."""
 
     _scaler: ColumnScaler
     _empty: Mask
+    _bounds: Limits
+    _laws: dict[int, LabelLaw]  # of the features that are categories
 
-    def transform(self, X: ArrayLike) -> np.ndarray:
-        """X with its missing entries filled in; X may be new rows with the same columns."""
+    def transform(self, X: TableLike) -> Any:
+        """X with its missing entries filled in; X may be new rows with the same columns.
+
+        An array of floats; of objects, where entries are no numbers; or what `set_output` asks for.
+        A `CodedTable` gives its array of numbers and codes.
+        """
+        check_is_fitted(self)
+        return self._completed(X, _get_output_config("transform", self)["dense"])
+
+    def completed_like(self, X: TableLike) -> Any:
+        """X completed as by `transform`, as an object of its own type with its own types of
+        columns.
+        """
+        check_is_fitted(self)
+        library = ("pandas" if is_pandas(X) else "polars") if is_frame(X) else "default"
+        filled = self._completed(X, library)
+        if isinstance(X, CodedTable):
+            return CodedTable(filled, tuple(X.features[j] for j in self._layout.kept))
+        whole = isinstance(X, np.ndarray) and X.dtype.kind in "iu" and self.integers != "keep"
+        return filled.astype(X.dtype) if whole else filled  # type: ignore[union-attr]
+
+    def _has_categories(self) -> bool:
+        return bool(self._laws)
+
+    @available_if(_has_categories)
+    def predict_proba(self, X: TableLike) -> dict[Hashable, np.ndarray]:
+        """The probabilities of the labels of each category, for every row: (rows, labels).
+
+        By the name of the column, or its position if X has no names; the labels in the order of
+        ``Feature.categories`` in ``features_``. Observed cells have a 1 at their label. Calibrated
+        on the held-out cells. Only there after a fit to a table with categories.
+        """
         check_is_fitted(self)
         table = self._read(X, reset=False)
-        model = self._folded(table)
-        return self._merge(self._scaler.backward(_whole(model)), table)
+        laws = self._probabilities(self._expanded(table), table)
+        keys = list(self._keyed(self._layout.features))
+        return {keys[j]: p for j, p in laws.items()}
 
-    def predict_std(self, X: ArrayLike) -> np.ndarray:
+    def predict_std(self, X: TableLike) -> np.ndarray:
         """The standard deviation of every cell of X as a new entry; 0 where it is observed.
 
         From the noise and the uncertainty of the factors (not calibrated: see `interval`), in the
-        units of X. Needs the training entries.
+        units of X; NaN for categories and for what is carried through. Needs the training entries.
         """
         check_is_fitted(self)
         table = self._read(X, reset=False)
-        return self._deviation(table, self._folded(table))
+        deviation = self._of_numbers(self._deviation(table, self._folded(table)))
+        deviation[table.observed] = 0.0
+        base = table.read.base
+        carried = None if base is None else np.full(base.shape, np.nan)
+        return self._widened(deviation, replace(table.read, base=carried))
 
-    def interval(self, X: ArrayLike, *, coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
+    def interval(self, X: TableLike, *, coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """(low, high), tables of the shape of X that hold a part ``coverage`` of new entries.
 
-        x̂ ∓ q · deviation with q from the held-out entries (split-conformal); observed entries are
-        both ends. Without held-out entries q is that of a normal law; where the fit leaves no
-        residual to measure the noise by, the interval is NaN, with a warning.
+        x̂ ∓ q · deviation with q from the held-out entries (split-conformal), cut to the bounds of
+        the column, and in columns of whole numbers out to whole numbers; observed entries are both
+        ends. Without held-out entries q is that of a normal law; where the fit leaves no residual
+        to measure the noise by, the interval is NaN, with a warning. NaN for missing categories
+        (see `predict_proba`), and for entries that are carried through and no numbers.
         """
         check_is_fitted(self)
         table = self._read(X, reset=False)
         model = self._folded(table)
-        filled = self._merge(self._scaler.backward(_whole(model)), table)
+        middle = self._with_marginals(self._scaler.backward(_whole(model)), table)
         reach = self._reach(self._deviation(table, model), coverage)
-        reach[table.observed] = 0.0
-        return filled - reach, filled + reach
+        low, high = (self._of_numbers(end) for end in (middle - reach, middle + reach))
+        low, high = self._bounds.outward(low, high)
+        low, high = (self._merge(end, table) for end in (low, high))
+        return self._widened(low, table.read), self._widened(high, table.read)
 
     def draws(
-        self, n: int, X: ArrayLike | None = None, *, random_state: RandomState = None
+        self, n: int, X: TableLike | None = None, *, random_state: RandomState = None
     ) -> np.ndarray:
         """``n`` completed tables drawn from the posterior, noise included (n, samples, features).
 
         Observed entries stay as they are (bit for bit where X is given): this is multiple
         imputation. X: default the table of the fit; other entries than its own count with weight 1.
         A chain of ``burn_in`` + n sweeps that starts at the fit; successive draws are a little
-        correlated. Needs the training entries.
+        correlated. Drawn numbers are cut to the bounds of their column, and rounded where it holds
+        whole numbers; labels are drawn by their probabilities, and given by their codes (labels
+        that are numbers: as they are). Needs the training entries.
         """
         check_is_fitted(self)
         seen = self._entries("draws")
         if X is None:
-            values = np.full(seen.shape, np.nan)
-            rows, cols, x = seen.triples()
-            values[rows, cols] = self._scaler.backward(x, cols)
-            table = Table(np.nan_to_num(values), ~np.isnan(values), values)
+            table = self._table_of_fit()
         else:
             table = self._read(X, reset=False)
             seen = self._scaler.forward(table.entries())
+        laws = self._probabilities(self._expanded(table), table) if self._laws else {}
         tables = []
         for sample, rng in self._chain(n, random_state):
             drawn = self._scaler.backward(draw_table(sample, seen, rng, self.threads))
-            tables.append(np.where(table.observed, table.given, drawn.astype(table.given.dtype)))
+            values = self._bounds.apply(self._of_numbers(drawn))
+            for j, p in laws.items():
+                code = (p.cumsum(axis=1) <= rng.random((len(p), 1))).sum(axis=1)
+                code = np.minimum(code, p.shape[1] - 1)  # the sum may round to less than 1
+                values[:, j] = self._layout.levels(j)[code]
+            tables.append(self._widened(self._merge(values, table), table.read))
         return np.stack(tables)
 
-    # Tables in and out
+    # The model's answers
 
-    def _read(self, X: ArrayLike, *, reset: bool) -> Table:
-        nan = isinstance(self.missing_values, Real) and math.isnan(self.missing_values)
-        check_columns(X)
-        try:
-            given = validate_data(
-                self,
-                X,
-                reset=reset,
-                dtype=[np.float64, np.float32],
-                ensure_all_finite=False,
-                copy=False,
-            )
-        except ValueError as error:
-            raise InputError(str(error)) from None
-        marker = given.dtype.type(self.missing_values)
-        observed = ~np.isnan(given) if nan else given != marker
-        values = np.where(observed, given, 0.0).astype(np.float64)
-        check_finite(values)
-        if np.isnan(values).any():
-            raise InputError(
-                f"X contains NaN, which missing_values={self.missing_values} does not mark as "
-                "missing."
-            )
-        return Table(values, observed, given)
+    def _completed(self, X: TableLike, library: str) -> Any:
+        table = self._read(X, reset=False)
+        filled = self._merge(self._values(self._expanded(table), table), table)
+        return self._handed_back(X, table, filled, library)
+
+    def _expanded(self, table: Table) -> Array:
+        """What the model says about the columns of the fit, in the units of the table."""
+        return self._with_marginals(self._scaler.backward(_whole(self._folded(table))), table)
+
+    def _values(self, expanded: Array, table: Table) -> Array:
+        """The columns of the fit as features: bounded, rounded and decided."""
+        if not self._laws:
+            return self._bounds.apply(expanded)
+        values = self._bounds.apply(self._of_numbers(expanded))
+        for j, p in self._probabilities(expanded, table).items():
+            values[:, j] = self._layout.levels(j)[p.argmax(axis=1)]
+        return values
+
+    def _of_numbers(self, expanded: Array) -> Array:
+        """The features of ``expanded`` that are numbers; NaN for the others."""
+        if not self._laws:
+            return expanded
+        out = np.full((len(expanded), len(self._layout.features)), np.nan)
+        out[:, self._indicators.numbers] = expanded[:, self._indicators.columns_of_numbers]
+        return out
+
+    def _probabilities(self, expanded: Array, table: Table) -> dict[int, np.ndarray]:
+        """Of the labels of each category (rows, labels), by feature."""
+        found = {}
+        codes = self._layout.codes(np.where(table.observed, table.read.values, np.nan))
+        for j, law in self._laws.items():
+            labels = self._indicators.seen(j)
+            guess = self._indicators.per_label(j, expanded[:, self._indicators.spans[j]])
+            p = np.zeros((len(expanded), len(self._layout.features[j].categories)))
+            p[:, labels] = law.probabilities(guess)
+            known = table.observed[:, j]
+            p[known] = 0.0
+            p[known, codes[known, j].astype(int)] = 1.0
+            found[j] = p
+        return found
+
+    def _table_of_fit(self) -> Table:
+        """The table of the fit, from the entries that the model keeps."""
+        seen = self._entries("draws")
+        expanded = np.full(seen.shape, np.nan)
+        rows, cols, x = seen.triples()
+        expanded[rows, cols] = self._scaler.backward(x, cols)
+        starts = [span.start for span in self._indicators.spans]
+        observed = ~np.isnan(expanded)[:, starts] if self._laws else ~np.isnan(expanded)
+        values = self._indicators.collect(np.nan_to_num(expanded))
+        for j in self._laws:
+            values[:, j] = self._layout.levels(j)[values[:, j].astype(int)]
+        width = self._layout.width
+        carried = (
+            None if len(self._layout.fitted) == width else np.full((len(values), width), np.nan)
+        )
+        read = Entries(values, observed, values, carried)
+        return Table(read, self._layout, self._indicators)
 
     def _folded(self, table: Table) -> Model:
         """The model for the rows of ``table``, each solved given the columns."""
@@ -136,8 +205,10 @@ class TablePredictions(CompletionEstimator):
         return self.model_.folded(seen, ids, threads=self.threads, device=self.device)
 
     def _deviation(self, table: Table, model: Model) -> np.ndarray:
-        """Those of new entries where the table has none, 0 elsewhere, in its units."""
-        missing = ~table.observed
+        """Those of new entries where the columns of the fit have none, 0 elsewhere, in the units
+        of the table.
+        """
+        missing = ~table.seen
         rows, cols = np.nonzero(missing)
         known = np.where(model.row_counts > 0, np.arange(len(table.values)), -1)[rows]
         lines = np.where(self.model_.col_counts > 0, np.arange(missing.shape[1]), -1)[cols]
@@ -145,17 +216,21 @@ class TablePredictions(CompletionEstimator):
         out[missing] = model.deviation(known, lines, self.threads) * self._units(cols)
         return out
 
-    def _merge(self, filled: Array, table: Table, scaler: ColumnScaler | None = None) -> np.ndarray:
-        """``filled`` in the precision of X as it was given, with the observed entries as given."""
+    def _with_marginals(self, expanded: Array, table: Table) -> Array:
+        """``expanded``, with marginals for lines without entries where the model has none."""
         if not self.center:
             # without biases W knows nothing about lines that it never saw
-            means = (scaler or self._scaler).means
-            count = table.observed.sum(axis=1)
-            rows = table.values.sum(axis=1, where=table.observed) / np.maximum(count, 1)
-            filled[:, self._empty] = np.where(count > 0, rows, means.mean())[:, None]
-            filled[count == 0] = means
+            means = self._scaler.means
+            count = table.seen.sum(axis=1)
+            rows = table.values.sum(axis=1, where=table.seen) / np.maximum(count, 1)
+            expanded[:, self._empty] = np.where(count > 0, rows, means.mean())[:, None]
+            expanded[count == 0] = means
+        return expanded
+
+    def _merge(self, values: Array, table: Table) -> np.ndarray:
+        """``values`` in the precision of X as it was given, with the observed entries as given."""
         given = table.given
-        return np.where(table.observed, given, filled.astype(given.dtype))
+        return np.where(table.observed, given, values.astype(given.dtype))
 
     def _warn_empty(self, line: str, empty: Any) -> None:
         warnings.warn(
@@ -170,18 +245,3 @@ class TablePredictions(CompletionEstimator):
 def _whole(model: Model) -> Array:
     """All rows of the model, in the units of the scaled columns."""
     return model.block(np.where(model.row_counts > 0, np.arange(len(model.row_counts)), -1))
-
-
-def cell_weights(sample_weight: ArrayLike | None, shape: tuple[int, ...]) -> np.ndarray | None:
-    """``sample_weight`` as one weight per cell."""
-    if sample_weight is None:
-        return None
-    weights = np.asarray(sample_weight)
-    if weights.shape == shape[:1]:
-        weights = weights[:, None]
-    elif weights.shape != shape:
-        raise InputError(
-            f"sample_weight must hold one weight per row {shape[:1]} or per cell {shape}, got "
-            f"shape {weights.shape}."
-        )
-    return np.broadcast_to(weights, shape)

@@ -29,15 +29,7 @@ from .posterior.draws import RandomState
 from .posterior.gibbs import Sample, draw
 from .solver.fit import LowRankFit
 from .solver.flow import MAX_STEPS, FlowLaw
-from .solver.selection import (
-    Choice,
-    Explicit,
-    HoldOut,
-    Implicit,
-    Trial,
-    held_out_mask,
-    hold_out,
-)
+from .solver.selection import Choice, Explicit, HoldOut, Implicit, Trial, held_out_mask, hold_out
 
 MAX_SWEEPS = 100
 # Without a cap from the user: few draws of many weak components are noisy, and cost the square of
@@ -104,6 +96,7 @@ class CompletionEstimator(CompletionParameters):
         if cap is None:
             cap = min(DRAWN_RANK, *seen.shape) if self.n_draws else self._rank_cap(seen)
         options = {"max_rank": cap, "threads": self.threads, "device": self.device}
+        options |= {"column_noise": self._column_noise}
         options |= self._bias_options()
         if self._is_implicit:
             return options
@@ -157,8 +150,9 @@ class CompletionEstimator(CompletionParameters):
             last |= {"checkpoint": self.checkpoint}
         method = self._method()
         self._held_out = np.zeros(0, int), np.zeros(0, int)  # codes of rows and columns
-        if self.validation_fraction > 0 and raw.nnz > 1:
-            held = hold_out(raw, held_out_mask(raw.nnz, self.validation_fraction, state))
+        out = self._held_out_mask(raw, state)
+        if out.any():
+            held = hold_out(raw, out)
             self._held_out = held.rows, held.cols
             held = self._standardize_split(held)
             choice = self._choose(method, held, options)
@@ -184,6 +178,16 @@ class CompletionEstimator(CompletionParameters):
             self.converged_ = fit.converged
         self._publish(fit, seen, ids, calibration, draw_seed)
         return fit
+
+    def _held_out_mask(self, raw: Observations, state: np.random.RandomState) -> np.ndarray:
+        """Which entries of ``raw``, row by row, are held out."""
+        return self._held_out_of(raw.nnz, state)
+
+    def _held_out_of(self, count: int, state: np.random.RandomState) -> np.ndarray:
+        some = self.validation_fraction > 0 and count > 1
+        return (
+            held_out_mask(count, self.validation_fraction, state) if some else np.zeros(count, bool)
+        )
 
     def _standardize_split(self, held: HoldOut) -> HoldOut:
         """Held-out entries in the units of a fit to the others, which alone make the units."""
@@ -223,8 +227,18 @@ class CompletionEstimator(CompletionParameters):
         rows = np.where(model.row_counts[held.rows] > 0, held.rows.astype(np.int64), -1)
         cols = np.where(model.col_counts[held.cols] > 0, held.cols.astype(np.int64), -1)
         gaps = held.values - model.predict(rows, cols)
+        self._record(held, gaps)
+        mine = self._calibrating(held)
+        rows, cols = rows[mine], cols[mine]
+        return Calibration.of(gaps[mine], model.deviation(rows, cols, self.threads))
+
+    def _record(self, held: HoldOut, gaps: np.ndarray) -> None:
+        """Keep the scores of the held-out entries, given how far off their predictions are."""
         self.validation_score_ = root_mean_square(gaps * self._units(held.cols))
-        return Calibration.of(gaps, model.deviation(rows, cols, self.threads))
+
+    def _calibrating(self, held: HoldOut) -> np.ndarray | slice:
+        """The held-out entries that say how wide intervals are."""
+        return slice(None)
 
     def _model(
         self,

@@ -1,42 +1,24 @@
 """The scikit-learn transformer for tables with missing entries."""
 
-import math
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
 from numbers import Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
-from sklearn.base import OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils._param_validation import MissingValues
+from sklearn.utils._param_validation import MissingValues, StrOptions
 
-from ..errors import InputError
-from ..scores import root_mean_square
-from ._table_predictions import Table, TablePredictions, cell_weights
-from ._training import CompletionEstimator, whole_or_not_at_all
-from .data.ids import Ids
-from .data.observations import Observations
-from .data.table import ColumnScaler
-from .model.predictor import Model
-from .model.serialize import Arrays, Meta
-from .solver.fit import LowRankFit, fold_in
-from .solver.path import TABLE_STRENGTHS
-from .solver.selection import HoldOut
-
-# Tried for the ridge of new rows, and the conjugate-gradient steps that tell them apart.
-_RIDGE_FACTORS = (1.0, 2.0**0.5, 2.0, 2.0**1.5, 4.0)
-_FEW_STEPS = 40
-
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
+from ._table_io import TableLike
+from ._table_training import TableTraining
+from ._training import CompletionEstimator
+from .data.ids import is_missing
 
 
-class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, TablePredictions):
+class DeepLinearImputer(TableTraining):
     """Fill in missing entries with a deep linear network: a low-rank matrix whose rank is found.
 
     The network's end-to-end matrix W (plus mean, row and column biases) is fitted to the observed
-    entries of X after its columns were brought to a common scale. Explicitly: W minimizes
+    entries of X after its columns were brought to a common scale. X is an array, a data frame of
+    pandas or polars, or a `CodedTable`; categories and booleans are fitted through an indicator per
+    label, and a missing one becomes its most probable label. Explicitly: W minimizes
     E(W) + (λN/2) Σ σ_i^{2/N}, which is what weight decay λ does at depth N (2 is the nuclear norm;
     the deeper, the fewer and the less shrunk the singular values). Implicitly: W follows the
     gradient flow from a small start, without weight decay.
@@ -91,8 +73,29 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, TablePredictions
         Chooses the held-out entries (by the positions of the observed entries alone, so all depths
         compare on the same ones), the random signs by which the noise is measured (which changes λ
         a little), the implicit start and the draws. None draws at each call of fit.
-    missing_values : float, default NaN
-        What marks a missing entry.
+    missing_values : number, str, NaN, None or ``pandas.NA``, default NaN
+        What marks a missing entry. None and NA always do, and so does NaN where it is the marker.
+    columns : sequence of names or positions, optional
+        The columns that are fitted; all others are carried through untouched. Default: all that
+        hold numbers, booleans or labels. Dates, text of which most entries are distinct, and other
+        objects are carried through.
+    categorical : sequence of names or positions, optional
+        Columns whose values are labels, besides those of a categorical type and of text with few
+        distinct values.
+    integers : "auto", "round" or "keep", default "auto"
+        Imputed values are rounded in columns of an integer type ("auto"), also in those whose
+        observed values are all whole ("round"), or nowhere ("keep").
+    min_value, max_value : "auto", None, a number, or a sequence of these per column
+        What imputed numbers stay within; None is no bound. With "auto", the default, columns whose
+        observed values are all ≥ 0 have the bounds max(0, lo − r/2) and hi + r/2, where lo and hi
+        are their extremes and r = hi − lo, so that nothing positive becomes negative; other columns
+        have none. Transforms, intervals and draws keep to them; observed entries stay as they are.
+    add_indicator : bool, default False
+        Append to what ``transform`` gives a column for each fitted one that was incomplete in the
+        fit: whether its entries were missing.
+    keep_empty_features : bool, default True
+        Fill columns of numbers without an observed entry from the marginals (empty columns of
+        labels stay empty). False: drop them.
     checkpoint : path, optional
         File with the state of the fit of all entries. A fit that was killed and is called again
         with the same data and parameters (an integer ``random_state``) makes its choices again,
@@ -107,18 +110,28 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, TablePredictions
     depth_, strength_ : float
         What was used.
     singular_values_, components_ : (r,) and (r, n) arrays
-        Singular values and right singular vectors of W, in the units of the scaled columns.
+        Singular values and right singular vectors of W, in the units of the scaled columns; a
+        category with more than two labels has a column for each.
     rank_, effective_rank_ : int, float
         r, and exp(entropy of σ/Σσ) (Roy–Vetterli). The implicit flow has the rank ``max_rank``,
         most of it tiny.
+    column_scores_ : dict of ColumnScore
+        By name (without names, by position) of the fitted column, what imputation makes of its
+        held-out cells: ``count``, ``rmse`` (in its units) and ``r2`` of numbers, ``accuracy`` and
+        ``log_loss`` of categories.
+    standardized_score_ : float
+        The typical error on the held-out entries in the units of the scaled columns (see the
+        notes), which is what choices are made by; NaN if there were none.
     validation_score_, validation_mask_ : float, bool array
-        Root-mean-square error on the held-out entries, in the units of X (NaN if there were none),
-        and where they are (not kept in model files).
+        Root-mean-square error on the held-out entries in the units of X, with categories as indicators (0 or 1), and where the held-out
+        cells are (not kept in model files).
     train_score_ : float
         Root-mean-square error on the observed entries, in the units of X.
+    features_ : tuple of Feature
+        Name, kind and labels of each fitted column.
     trials_ : tuple of Trial
-        Depth, strength, held-out error (in the units of the scaled columns), rank and sweeps of
-        everything tried.
+        Depth, strength, held-out error (typical of the scaled columns, in their units), rank and
+        sweeps of everything tried.
     n_iter_, status_, converged_ : int, Status, bool
         Sweeps or steps of the last fit, how it ended, and whether it ended where it was meant to.
     stationarity_ : float
@@ -131,8 +144,11 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, TablePredictions
     ``transform`` solves each row given V, so a row's result does not depend on the other rows of
     the call, and ``fit_transform(X)`` is ``fit(X).transform(X)``; observed entries are returned bit
     for bit (as floats). Choices are made by the held-out error in the units of the scaled columns,
-    so that all columns matter alike. Rows and columns without an observed entry are filled from the
-    marginals, with an `EmptyLineWarning`; columns are never dropped.
+    where each column has a noise level of its own (`deeplinear.completion.solver.column_noise`): so
+    all columns matter alike, and one that nothing predicts, a row number, does not decide for the
+    others. A category counts as one column, and all its indicators in a cell are held out together.
+    Rows and columns without an observed entry are filled from the marginals, with an
+    `EmptyLineWarning`. Columns that look like ids or time stamps bring an `IdColumnWarning`.
 
     >>> import numpy as np
     >>> X = np.outer([1.0, 2, 3, 4, 5], [1.0, 2, 3, 4]); X[1, 2] = np.nan
@@ -144,10 +160,18 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, TablePredictions
         **CompletionEstimator._parameter_constraints,
         "center": ["boolean"],
         "scale": ["boolean"],
-        "missing_values": [MissingValues(numeric_only=True)],
+        "missing_values": [MissingValues()],
+        "columns": ["array-like", set, None],
+        "categorical": ["array-like", set, None],
+        "integers": [StrOptions({"auto", "round", "keep"})],
+        "min_value": [None, Real, "array-like", StrOptions({"auto"})],
+        "max_value": [None, Real, "array-like", StrOptions({"auto"})],
+        "add_indicator": ["boolean"],
+        "keep_empty_features": ["boolean"],
     }
 
     _thorough = True
+    _column_noise = True
 
     def __init__(
         self,
@@ -170,6 +194,13 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, TablePredictions
         device="cpu",
         random_state=None,
         missing_values=np.nan,
+        columns=None,
+        categorical=None,
+        integers="auto",
+        min_value="auto",
+        max_value="auto",
+        add_indicator=False,
+        keep_empty_features=True,
         checkpoint=None,
         verbose=False,
         callback=None,
@@ -192,127 +223,34 @@ class DeepLinearImputer(OneToOneFeatureMixin, TransformerMixin, TablePredictions
         self.device = device
         self.random_state = random_state
         self.missing_values = missing_values
+        self.columns = columns
+        self.categorical = categorical
+        self.integers = integers
+        self.min_value = min_value
+        self.max_value = max_value
+        self.add_indicator = add_indicator
+        self.keep_empty_features = keep_empty_features
         self.checkpoint = checkpoint
         self.verbose = verbose
         self.callback = callback
 
-    def fit(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> Self:
-        """Learn W from the observed entries of X (n_samples × n_features).
-
-        ``sample_weight`` ≥ 0, one per row or one per cell: the precisions 1/variance of the
-        entries, up to a common factor. Entries of weight 0 are not learned from.
-        """
-        with whole_or_not_at_all(self):
-            self._check()
-            table = self._read(X, reset=True)
-            if not table.observed.any():
-                raise InputError(
-                    "X has no observed entry: give it at least one value that is not missing."
-                )
-            raw = table.entries(cell_weights(sample_weight, table.values.shape))
-            if not raw.nnz:
-                raise InputError("sample_weight must be positive for an observed entry, got zeros.")
-            raw = raw.rescaled() if raw.by_row.weights.size else raw
-            self._empty = raw.by_col.counts == 0
-            if self._empty.any():
-                self._warn_empty("column", self._empty)
-            self._table = table  # for callbacks, while the fit runs
-            m, n = raw.shape
-            try:
-                held_out = self._learn(raw, (Ids.positions(m), Ids.positions(n)))
-            finally:
-                del self._table
-            self.validation_mask_ = np.zeros(raw.shape, bool)
-            self.validation_mask_[held_out] = True
-            if not np.isfinite(self.train_score_):
-                raise InputError(
-                    "X has values beyond what float64 can square: rescale its columns, or leave "
-                    "scale=True."
-                )
-        return self
-
-    # What `CompletionEstimator` asks for
-
-    def _standardize(self, seen: Observations) -> Observations:
-        self._scaler = ColumnScaler.of(seen, center=self.center, scale=self.scale)
-        return self._scaler.forward(seen)
-
-    def _forward(self, values: np.ndarray, cols: np.ndarray) -> np.ndarray:
-        return (values - self._scaler.center[cols]) / self._scaler.scale[cols]
-
-    def _units(self, cols: np.ndarray | slice) -> np.ndarray:
-        return self._scaler.scale[cols]
-
-    def _strength_path(self) -> Sequence[float]:
-        return TABLE_STRENGTHS
-
-    def _bias_options(self) -> dict[str, None]:
-        return {} if self.center else {"bias_ridge": None}
-
-    def _limits(self, seen: Observations) -> None:
-        return None
-
-    def _rank_cap(self, seen: Observations) -> int:
-        return min(seen.shape)
-
-    def _completion(self, fit: LowRankFit) -> Any:
-        scaler, table = self._scaler, self._table
-        return partial(self._completed, fit, scaler, table)
-
-    def _completed(self, fit: LowRankFit, scaler: ColumnScaler, table: Table) -> np.ndarray:
-        return self._merge(scaler.backward(fit.matrix()), table, scaler)
-
-    def _row_ridge_factor(self, held: HoldOut, fit: LowRankFit) -> float:
-        """The factor with the smallest held-out error of rows that are solved given the columns.
-
-        Rows that were stopped early had not come to their minimum; solved to it with the ridge of
-        the fit they may follow their entries too closely.
-        """
-        errors = []
-        for factor in _RIDGE_FACTORS:
-            ridge = factor * fit.ridge
-            rows = fold_in(
-                replace(fit, ridge=ridge),
-                held.training,
-                steps=_FEW_STEPS,
-                threads=self.threads,
-                device=self.device,
-            )
-            gaps = rows.predict(held.rows, held.cols) - held.values
-            errors.append(root_mean_square(gaps))
-            if errors[-1] > min(errors):
-                break
-        return _RIDGE_FACTORS[int(np.argmin(errors))]
-
-    def _as_predicted(self, model: Model) -> Model:
-        assert model.seen is not None
-        where = {"threads": self.threads, "device": self.device}
-        return model.folded(model.seen, model.row_ids, **where)
-
-    def _describe(self) -> None:
-        super()._describe()
-        self.components_ = self.model_.fit.V.T
-
-    def _dump_more(self, meta: Meta, arrays: Arrays) -> None:
-        scaler = self._scaler
-        arrays |= {"center": scaler.center, "scale": scaler.scale, "column_means": scaler.means}
-        arrays |= {"empty": self._empty}
-        meta["features"] = {"count": int(self.n_features_in_)}
-        if hasattr(self, "feature_names_in_"):
-            meta["features"]["names"] = [str(name) for name in self.feature_names_in_]
-
-    def _restore_more(self, meta: Meta, arrays: Arrays) -> None:
-        names = ("center", "scale", "column_means")
-        self._scaler = ColumnScaler(*(arrays.pop(name) for name in names))
-        self._empty = arrays.pop("empty")
-        self.n_features_in_ = meta["features"]["count"]
-        if "names" in meta["features"]:
-            self.feature_names_in_ = np.array(meta["features"]["names"], dtype=object)
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = isinstance(self.missing_values, Real) and math.isnan(
-            self.missing_values
-        )
+        tags.input_tags.allow_nan = is_missing(self.missing_values)
+        tags.input_tags.string = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def complete(X: TableLike, depth: Any = 3.0, **options: Any) -> Any:
+    """X with its missing entries filled in by a `DeepLinearImputer`: the same kind of object.
+
+    A data frame becomes one of the same library with the same types of columns, an array one of the
+    same type, a `CodedTable` a `CodedTable`. ``depth`` and ``options`` are those of the estimator.
+
+    >>> import numpy as np
+    >>> X = np.outer([1.0, 2, 3, 4, 5], [1.0, 2, 3, 4]); X[1, 2] = np.nan
+    >>> complete(X, depth=2, random_state=0).shape
+    (5, 4)
+    """
+    return DeepLinearImputer(depth, **options).fit(X).completed_like(X)

@@ -1,5 +1,6 @@
 """Matrix completion for ratings, assays and other long data."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
@@ -7,16 +8,24 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import check_is_fitted
 
 from ..errors import InputError
 from ._pair_predictions import PairPredictions
 from ._training import CompletionEstimator, whole_or_not_at_all
-from .data.entries import Data, Entries, check_size, numbers, read_entries
+from .data.entries import (
+    Data,
+    Entries,
+    check_not_a_list,
+    check_size,
+    numbers,
+    read_entries,
+)
 from .data.observations import Observations
 from .data.weights import entry_weights
 from .solver.fit import update
 from .solver.flow import fold_in_new_lines
-from .solver.options import for_depth
+from .solver.options import check_rank, for_depth
 from .solver.path import STRENGTHS
 
 # A fit that ended after fewer sweeps, on few entries, still takes this many to make use of many new
@@ -77,8 +86,8 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         Cut predictions to the range of the observed values, or to an interval. The fit itself is
         not changed.
     unseen : "marginals" or "nan", default "marginals"
-        What is predicted for ids without any entry: the average line (with one warning that counts
-        them), or NaN.
+        What is predicted for ids without any entry: the average line (with one `EmptyLineWarning`
+        that counts them), or NaN.
     columns : three names, default ("user", "item", "rating")
         Row id, column id and value in a long data frame.
     duplicates : "error", "mean" or "last", default "error"
@@ -116,7 +125,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         Of W; the last is exp(entropy of σ/Σσ) (Roy–Vetterli). The implicit flow has the rank
         ``max_rank``, most of it tiny.
     row_ids_, col_ids_ : arrays
-        Ids in the order of the factors (positions, where a matrix was fitted).
+        Ids in the order of the lines of `complete` (all positions, where a matrix was fitted).
     validation_score_ : float
         Root-mean-square error on the held-out entries of the model (with draws: their average)
         without them; NaN if there were none.
@@ -136,7 +145,9 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
     not stored is missing); a tuple (rows, cols, values) with any hashable ids; a long data frame
     (pandas, polars) with three ``columns``; a series of pandas with an index of two levels; a dense
     array with NaN; or X = pairs of ids and y = values, which is the form for ``GridSearchCV``.
-    Matrices know their lines by position.
+    Matrices know their lines by position; those without any entry cost a fit nothing. A dense list
+    of entries (user, item, rating) is refused, and entries of one value only are warned of: nothing
+    else is learned from them.
 
     The dtype of the values is kept (float32 halves the memory); averages are made in float64 from
     draws kept in float32.
@@ -228,8 +239,13 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         with whole_or_not_at_all(self):
             self._check()
             entries = read_entries(X, y, self.columns)
-            weights = entry_weights(sample_weight, entries)
-            self._learn(self._observe(entries, weights), (entries.row_ids, entries.col_ids))
+            check_not_a_list(X, y, entries)
+            if len(entries):
+                check_rank(self.max_rank, entries.shape)
+            entries, weights = entries.learned_from(entry_weights(sample_weight, entries))
+            seen = self._observe(entries, weights)
+            _warn_if_constant(seen)
+            self._learn(seen, (entries.row_ids, entries.col_ids))
         return self
 
     def partial_fit(self, X: Data, y: ArrayLike | None = None) -> Self:
@@ -310,9 +326,13 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
             raise InputError("X has no observed entry: give it at least one.")
         check_size(entries.values)
         seen = entries.observations(weights=weights, duplicates=self.duplicates)
-        if not seen.nnz:
-            raise InputError("sample_weight must be positive for at least one entry, got zeros.")
         return seen.rescaled() if seen.by_row.weights.size else seen
+
+    def _options(self, seen: Observations) -> dict[str, Any]:
+        options = super()._options(seen)
+        if options["max_rank"] is not None:  # the lines that are left may be fewer
+            options["max_rank"] = min(options["max_rank"], *seen.shape)
+        return options
 
     def _standardize(self, seen: Observations) -> Observations:
         return seen
@@ -332,9 +352,30 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
             return float(values.min()), float(values.max())
         return None if self.clip is None else (float(self.clip[0]), float(self.clip[1]))
 
-    def _describe(self) -> None:
-        super()._describe()
-        self.row_ids_, self.col_ids_ = self.model_.row_ids.labels, self.model_.col_ids.labels
+    @property
+    def row_ids_(self) -> np.ndarray:
+        """Ids of the rows; of a matrix all positions, without entries or not."""
+        check_is_fitted(self)
+        return self.model_.row_ids.lines
+
+    @property
+    def col_ids_(self) -> np.ndarray:
+        """Ids of the columns; of a matrix all positions, without entries or not."""
+        check_is_fitted(self)
+        return self.model_.col_ids.lines
+
+
+def _warn_if_constant(seen: Observations) -> None:
+    """Entries of one value, as clicks are, hold nothing but that value."""
+    values = seen.by_row.values
+    if seen.nnz > 1 and values.min() == values.max():
+        warnings.warn(
+            f"All {seen.nnz} entries have the value {values[0]:g}, and every prediction will be "
+            f"{values[0]:g}: clicks or purchases teach nothing without entries of another value, "
+            "so add some that are known to be 0.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _joined(old: Observations, new: Entries) -> tuple[Entries, np.ndarray | None]:

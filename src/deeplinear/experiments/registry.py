@@ -8,7 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..extras import needed_by
 from ..progress import Progress, ProgressCallback, Stopped
+from ..results.store import import_xarray
 from ..results.suggest import nearest
 from . import figures
 
@@ -62,12 +64,15 @@ def experiment_names() -> list[str]:
 def load_experiment(name: str) -> Experiment:
     """The experiment of that name.
 
-    **Raises** `InputError` with the nearest name if there is none, or with what its module lacks.
+    **Raises** `InputError` with the nearest name if there is none, with what its module lacks, or
+    with the package that is not installed.
     """
     known = experiment_names()
     if name not in known:
         raise InputError(f"NAME: there is no experiment '{name}': {nearest(name, known)}.")
-    module = import_module(f"{figures.__name__}.{name}")
+    import_xarray()  # before anything is computed that could not be kept
+    with needed_by("experiments"):
+        module = import_module(f"{figures.__name__}.{name}")
     for needed in ("TITLE", "FULL", "SMOKE", "simulate", "draw"):
         if not hasattr(module, needed):
             raise InputError(

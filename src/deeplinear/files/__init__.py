@@ -1,17 +1,23 @@
 """Files in, files of the same kind out: tables, arrays, data frames and images."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
+from . import arrays, excel, frames, hdf5, matlab
 from .arrays import read_array
+from .excel import read_excel
 from .frames import read_frame
+from .hdf5 import read_hdf5
 from .images import read_image, read_image_mask
 from .markers import MISSING
+from .matlab import read_matlab
 from .opening import file_type
 from .selection import Selection
+from .sentinels import likely_markers
 from .table import Table, check_free, check_output
 from .text import read_text
 from .text_options import TextOptions
@@ -27,9 +33,16 @@ __all__ = [
     "read_table",
 ]
 
-_ARRAY, _FRAME = (".npy", ".npz"), (".parquet", ".pq")
 _IMAGE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
-_TEXT = (".csv", ".tsv", ".txt", ".dat", ".tab")
+_TEXT = (".csv", ".tsv", ".txt", ".dat", ".data", ".tab", ".asc", ".prn")
+#: File types that need an optional package, with its extra.
+_OPTIONAL = {
+    "frames": ("pyarrow", frames.SUFFIXES),
+    "excel": ("openpyxl", excel.SUFFIXES),
+    "hdf5": ("h5py", hdf5.SUFFIXES),
+}
+#: File types that hold several tables, of which these options name one.
+_CHOICES = {"--sheet": excel.SUFFIXES, "--variable": (".npz", *hdf5.SUFFIXES, *matlab.SUFFIXES)}
 
 
 def read_table(
@@ -38,11 +51,20 @@ def read_table(
     mask: Path | None = None,
     text: TextOptions | None = None,
     selection: Selection | None = None,
+    sheet: str | None = None,
+    variable: str | None = None,
 ) -> Table:
     """Read a matrix with missing entries and check that it can be completed; the suffix names the
     file type.
+
+    ``sheet`` of an Excel workbook, ``variable`` of a file of arrays: which of several is meant.
     """
-    table = _read(path, text=text, selection=selection)
+    table = _read(path, text, selection, sheet=sheet, variable=variable)
+    if table.values.size == 0 and table.carried:
+        raise InputError(
+            f"INPUT: '{path}' has no column of numbers or categories; it has "
+            f"{', '.join(table.carried[:5])}."
+        )
     if table.values.size == 0:
         raise InputError(
             f"INPUT: '{path}' is empty; give a matrix with at least one row and one column."
@@ -64,12 +86,25 @@ def read_table(
             f"INPUT: '{path}' has no observed entry; there is nothing to learn from, give some "
             "numbers."
         )
+    likely = likely_markers(table.values, table.features) if table.kind == "table" else []
     if not unknown.any():
         raise InputError(
             f"INPUT: '{path}' has no missing entry; name its markers with --missing, or mark "
-            "entries with --mask."
+            f"entries with --mask{_hint(table, likely)}."
         )
+    table.notes = (*table.notes, *likely)
     return table
+
+
+def _hint(table: Table, likely: list[str]) -> str:
+    """What a table without missing entries may be, for the message about it."""
+    if likely:
+        return "; " + "; ".join(likely)
+    values = table.values
+    repeated = [len(np.unique(x)) < len(x) and bool((x == np.rint(x)).all()) for x in values.T[:2]]
+    if table.kind == "table" and 2 < values.shape[1] < 6 and len(values) > 9 and all(repeated):
+        return "; lists of entries (one line per rating or measurement) are for deeplinear ratings"
+    return ""
 
 
 def read_mask(path: Path, table: Table) -> np.ndarray:
@@ -93,26 +128,70 @@ def read_mask(path: Path, table: Table) -> np.ndarray:
 
 def _read(
     path: Path,
-    *,
     text: TextOptions | None = None,
     selection: Selection | None = None,
+    *,
+    sheet: str | None = None,
+    variable: str | None = None,
 ) -> Table:
     _exists(path, "INPUT")
     suffix = file_type(path)
+    for option, value in (("--sheet", sheet), ("--variable", variable)):
+        if value is not None and suffix not in _CHOICES[option]:
+            raise InputError(
+                f"{option}: it chooses in files of the types {', '.join(_CHOICES[option])}; leave "
+                f"it out for '{path}'."
+            )
     if suffix in _TEXT or not suffix:
         return read_text(path, text, selection)
-    if text is not None and text.given():
-        raise InputError(
-            f"{text.given()[0]}: '{path}' is not a text file, where it has a meaning; leave it out."
-        )
-    if suffix in _ARRAY:
-        return read_array(path)
-    if suffix in _FRAME:
-        return read_frame(path)
+    text, selection = text or TextOptions(), selection or Selection()
+    _check_options(path, suffix, text, selection)
+    if suffix in excel.SUFFIXES:
+        return read_excel(path, text, selection, sheet=sheet)
+    if suffix in frames.SUFFIXES:
+        return read_frame(path, text.missing, selection)
+    if suffix in arrays.SUFFIXES:
+        return read_array(path, variable=variable)
+    if suffix in matlab.SUFFIXES:
+        return read_matlab(path, variable=variable)
+    if suffix in hdf5.SUFFIXES:
+        return read_hdf5(path, variable=variable)
     if suffix in _IMAGE:
         return read_image(path)
-    known = ", ".join(_TEXT + _ARRAY + _FRAME + _IMAGE)
-    raise InputError(f"INPUT: '{path}' is of the unknown type '{suffix}'; give one of {known}.")
+    raise _unknown(path, suffix)
+
+
+def _check_options(path: Path, suffix: str, text: TextOptions, selection: Selection) -> None:
+    """`InputError` for an option that means nothing in files of this type: none is ignored."""
+    takes = {
+        excel.SUFFIXES: ("--missing", "--header", "--labels", "--decimal", "--thousands"),
+        frames.SUFFIXES: ("--missing",),
+    }
+    allowed = next((options for types, options in takes.items() if suffix in types), ())
+    for option in text.given():
+        if option not in allowed:
+            raise InputError(f"{option}: it means nothing for '{path}', which is no text file.")
+    if not allowed and selection != Selection():
+        raise InputError(
+            f"--columns, --keep, --drop, --categorical: '{path}' is a plain matrix without "
+            "columns of several kinds; leave them out."
+        )
+
+
+def _unknown(path: Path, suffix: str) -> InputError:
+    """What can be read, and which extra reads more."""
+    known = [*_TEXT, *arrays.SUFFIXES, *matlab.SUFFIXES, *_IMAGE]
+    more = []
+    for extra, (module, suffixes) in _OPTIONAL.items():
+        if find_spec(module) is not None:
+            known += suffixes
+        else:
+            more.append(f"{', '.join(suffixes)} after pip install 'deeplinear[{extra}]'")
+    fix = "save it as .xlsx, or give" if suffix in (".xls", ".xlsb", ".ods") else "give"
+    return InputError(
+        f"INPUT: '{path}' is of the unknown type '{suffix}'; {fix} one of {', '.join(known)}"
+        f"{', or ' if more else ''}{', or '.join(more)}."
+    )
 
 
 def _exists(path: Path, argument: str) -> None:

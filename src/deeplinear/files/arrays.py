@@ -1,72 +1,109 @@
 """NumPy files: the array's type and the observed entries stay as they are."""
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
+from .archives import open_archive, rewritten
+from .refusals import reading
 from .table import Table
+from .variables import choose
+
+SUFFIXES = (".npy", ".npz")
 
 
 @dataclass
 class ArrayTable(Table):
-    """A 2-d array from ``.npy``, or the only 2-d array of an ``.npz`` archive, whose other arrays
-    are kept.
+    """A 2-d array from ``.npy``, or one 2-d array of an ``.npz`` archive, whose other members are
+    kept.
     """
 
     array: np.ndarray
     suffixes: tuple[str, ...]
-    name: str = ""  # its name in the archive
-    others: dict[str, np.ndarray] = field(default_factory=dict)
+    member: str = ""  # of the archive
+    archive: bytes = b""
 
     def __post_init__(self) -> None:
         self.values = self.array.astype(float)
 
     def encode(self, filled: np.ndarray, suffix: str) -> bytes:
-        # integers have no NaN, so with a mask they become float64; floats keep their width
-        array = self.array.astype(self.array.dtype if self.array.dtype.kind == "f" else float)
-        missing = np.isnan(self.values)
-        array[missing] = filled[missing]
         buffer = io.BytesIO()
-        if suffix == ".npy":
-            np.save(buffer, array)
-        else:
-            arrays = {**self.others, self.name: array}
-            np.savez_compressed(buffer, allow_pickle=False, **arrays)
-        return buffer.getvalue()
+        np.save(buffer, completed(self.array, np.isnan(self.values), filled))
+        array = buffer.getvalue()
+        if not self.archive:
+            return array
+        return rewritten(self.archive, lambda name, old: array if name == self.member else old)
 
 
-def read_array(path: Path) -> ArrayTable:
-    """Read ``.npy`` or ``.npz``; never unpickles."""
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        arrays = (
-            {"": loaded}
-            if isinstance(loaded, np.ndarray)
-            else {key: loaded[key] for key in loaded.files}
-        )
-    except Exception as error:  # NumPy, zipfile and zlib each raise their own for damaged files
-        raise InputError(
-            f"INPUT: '{path}' cannot be read as NumPy data ({error}); save it again."
-        ) from None
-    if "" in arrays:
-        array = arrays.pop("")
+def completed(array: np.ndarray, missing: np.ndarray, filled: np.ndarray) -> np.ndarray:
+    """``array`` with the entries where ``missing`` is true taken from ``filled``.
+
+    Floats keep their width; integers, of which only a mask hides some, become float64.
+    """
+    array = array.astype(array.dtype if array.dtype.kind == "f" else float)
+    array[missing] = as_floats(filled[missing], array.dtype)
+    return array
+
+
+def as_floats(numbers: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """``numbers`` in another width; those beyond it become its largest, not infinite."""
+    limits = np.finfo(dtype)
+    return np.clip(numbers, limits.min, limits.max).astype(dtype)
+
+
+def read_array(path: Path, *, variable: str | None = None) -> ArrayTable:
+    """Read ``.npy`` or ``.npz``; never unpickles.
+
+    ``variable`` names an array of an archive with several matrices.
+    """
+    with reading(path, "NumPy data"):
+        content, suffix = path.read_bytes(), path.suffix.lower()
+        right = ".npz" if content.startswith(b"PK") else ".npy"
+        if suffix != right:
+            raise InputError(f"INPUT: '{path}' holds what {right} files hold; rename it.")
+        if suffix == ".npz":
+            return _read_archive(path, content, variable)
+        array = _loaded(content)
         if array.ndim != 2:
             raise InputError(f"INPUT: '{path}' holds a {array.ndim}-d array; give a 2-d one.")
-        name = ""
-    else:
-        matrices = [key for key, array in arrays.items() if array.ndim == 2]
-        if len(matrices) != 1:
-            raise InputError(
-                f"INPUT: '{path}' holds {len(matrices)} two-dimensional arrays "
-                f"({', '.join(matrices) or 'none'}); keep exactly one."
-            )
-        name = matrices[0]
-        array = arrays.pop(name)
+        _check_real(path, array)
+        return ArrayTable(array, (suffix,))
+
+
+def _read_archive(path: Path, content: bytes, variable: str | None) -> ArrayTable:
+    matrices = {}
+    with open_archive(content) as archive:
+        members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+        for name, member in members.items():
+            if member.endswith(".npy") and len(_shape(archive.read(member))) == 2:
+                matrices[name] = member
+        name = choose(path, matrices, variable)
+        array = _loaded(archive.read(matrices[name]))
+    _check_real(path, array)
+    return ArrayTable(array, (".npz",), matrices[name], content)
+
+
+def _shape(content: bytes) -> tuple[int, ...]:
+    """The shape of an array, which may hold objects that need unpickling."""
+    file = io.BytesIO(content)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0}
+    reader = readers.get(np.lib.format.read_magic(file), np.lib.format.read_array_header_2_0)
+    return reader(file)[0]
+
+
+def _loaded(content: bytes) -> np.ndarray:
+    file = io.BytesIO(content)
+    array = np.lib.format.read_array(file, allow_pickle=False)
+    if file.read(1):
+        raise ValueError("it goes on behind the array")
+    return array
+
+
+def _check_real(path: Path, array: np.ndarray) -> None:
     if array.dtype.kind not in "fiub":
         raise InputError(
             f"INPUT: '{path}' holds entries of type {array.dtype}; convert them to real numbers."
         )
-    return ArrayTable(array, (path.suffix.lower(),), name, arrays)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ..errors import InputError
+from .refusals import reading
 from .table import Table
 
 # Brightness, red against blue, green against both: orthonormal, so that errors have the same size
@@ -94,24 +95,13 @@ def read_image(path: Path) -> ImageTable:
     """Read a PNG, JPEG, TIFF or WebP image without changing any pixel, or say why that is not
     possible.
     """
-    try:
+    with reading(path, "an image", "save it again as PNG"):
         image: Image.Image = Image.open(path)
         layout = " ".join(str(tile[3]) for tile in getattr(image, "tile", []))
         image.load()
-    except (
-        UnidentifiedImageError,
-        OSError,
-        ValueError,
-        SyntaxError,
-        Image.DecompressionBombError,
-    ) as error:
-        raise InputError(
-            f"INPUT: '{path}' cannot be read as an image ({error}); save it again as PNG."
-        ) from None
-    if getattr(image, "n_frames", 1) > 1:
-        raise InputError(
-            f"INPUT: '{path}' has {getattr(image, 'n_frames', 0)} frames; save one of them alone."
-        )
+        frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise InputError(f"INPUT: '{path}' has {frames} frames; save one of them alone.")
     if not image.mode.startswith(("I;16", "F")) and ";16" in layout:
         raise InputError(
             f"INPUT: '{path}' is a colour image with 16 bits per channel, which Pillow cuts to 8; "
@@ -133,7 +123,8 @@ def read_image(path: Path) -> ImageTable:
 
 def read_image_mask(path: Path) -> np.ndarray:
     """A mask image as a boolean array: white (at least half bright) is missing."""
-    return np.array(Image.open(path).convert("L")) >= 128
+    with reading(path, "an image", "save it again as PNG"):
+        return np.array(Image.open(path).convert("L")) >= 128
 
 
 def _plain_mode(image: Image.Image, path: Path) -> Image.Image:

@@ -5,13 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..completion.data.features import FeatureKind
+from ..completion.data.features import FeatureKind, few_labels
 from .dates import are_dates
 from .layout import ColumnView, measured
 from .numbers import PLAIN, NumberFormat, shape_of
-
-#: Texts are categories if they are few: so many, and each at least twice on average.
-FEW = 20
 
 _TRUTHS = ({"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"})
 
@@ -42,18 +39,22 @@ def read_column(
     if categorical:
         return Reading(FeatureKind.category, "", tuple(sorted(set(view.observed))))
     labels = view.labels
+    if not labels and not view.is_number.any():
+        return Reading(None, "empty")
     if not labels:
         return Reading(FeatureKind.integer if _are_whole(view, numbers) else FeatureKind.number)
-    odd = [measured(text) or bool(shape_of(text)) for text in labels]
-    shaped = sum(map(bool, map(shape_of, labels)))  # numbers in a format that is not the file's
-    if 2 * shaped > len(labels) or (view.is_number.any() and (view.is_numeric or any(odd))):
-        texts = iter(odd)
-        rows = [(i, next(texts)) for i in np.flatnonzero(view.is_text)]
-        return OddCell(int(next((i for i, meant in rows if meant), rows[0][0])))
+    forms = {text: shape_of(text) for text in set(labels)}
+    shaped = sum(bool(forms[text]) for text in labels)  # numbers in a format not the file's
+    odd = {text for text, form in forms.items() if form or measured(text)}
+    if 2 * shaped > len(labels) or (view.is_number.any() and (view.is_numeric or odd)):
+        rows = np.flatnonzero(view.is_text).tolist()
+        return OddCell(next((i for i in rows if view.texts[i] in odd), rows[0]))
     if are_dates(labels):
         return Reading(None, "dates")
-    distinct = set(view.observed)
-    if are_categories(distinct, len(view.observed)) or are_booleans(distinct):
+    distinct, count = set(view.observed), len(view.observed)
+    # where most cells are empty, that is an answer too: a comment, a box that was not ticked
+    known = 2 * count > len(view.texts)
+    if known and (few_labels(len(distinct), count) or are_booleans(distinct)):
         return Reading(FeatureKind.category, "", tuple(sorted(distinct)))
     return Reading(None, "text")
 
@@ -61,14 +62,6 @@ def read_column(
 def are_booleans(labels: Collection[str]) -> bool:
     """Whether the labels are the two words of a truth value, such as yes and no."""
     return {label.lower() for label in labels} in _TRUTHS and len(labels) == 2
-
-
-def are_categories(labels: Collection[object], count: int) -> bool:
-    """Whether these distinct labels of ``count`` entries are few enough to be categories.
-
-    One label alone is none: a cross in a list of crosses says that the empty cells mean no.
-    """
-    return 2 <= len(labels) <= min(FEW, count / 2)
 
 
 def _are_whole(view: ColumnView, numbers: NumberFormat) -> bool:

@@ -17,6 +17,7 @@ _LABELS = re.compile(
     r"\w*[ _.-]?(id|name|code|label|key|index))",
     re.IGNORECASE,
 )
+_ROW_NUMBERS = ("unnamed: 0", "rownames", "row.names", "rowname", "index", "row")
 # Texts that were meant as numbers: below a detection limit, with a note or a unit, errors.
 _MEASURED = re.compile(r"[<>≤≥~≈±=*+-]*\s*[\d.,]+\s*[*†‡?!]*|#[A-Z/0!?]+|[\d.,]+\s*[^\W\d]{1,3}\.?")
 
@@ -264,7 +265,7 @@ def _has_labels(cells: Cells, header: bool) -> bool:
         return corner == "" or 2 * len(set(view.labels)) > len(view.labels)
     if corner is None:
         return False
-    if corner == "" or corner.lower() == "unnamed: 0":
+    if corner == "" or (corner.lower() in _ROW_NUMBERS and _counts(view.values)):
         return not np.isnan(view.values).any() or bool(view.is_text.any())
     observed = view.observed
     return bool(

@@ -10,6 +10,7 @@ from ..completion.data.ids import Ids
 from ..errors import InputError
 from .markers import Markers
 from .opening import COMPRESSED, file_type, open_bytes
+from .refusals import reading
 
 SUFFIXES = (".mtx", ".npz")
 
@@ -32,18 +33,14 @@ def read_matrix(path: Path, dtype: DTypeLike, markers: Markers) -> Entries:
     from scipy import sparse
 
     market = file_type(path) == ".mtx"
-    try:
+    with reading(path, "a sparse matrix"):
         if path.suffix.lower() in COMPRESSED:
             with open_bytes(path) as file:
                 matrix = scipy_io.mmread(file)
         else:
             matrix = scipy_io.mmread(path) if market else sparse.load_npz(path)
-    except InputError:
-        raise
-    except Exception as error:  # SciPy raises many sorts for damaged files
-        raise InputError(
-            f"INPUT: '{path}' cannot be read as a sparse matrix ({error}); save it again."
-        ) from None
+        if hasattr(matrix, "check_format"):  # before compiled code follows its indices
+            matrix.check_format(full_check=True)
     if market and "pattern" in _first_line(path):
         raise InputError(
             f"INPUT: '{path}' holds a pattern without values; there is nothing to predict, give a "

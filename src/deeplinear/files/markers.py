@@ -13,6 +13,7 @@ MISSING = frozenset(
     {
         *("", "na", "n/a", "n.a.", "nan", "-nan", "+nan", "<na>", "nat", "null", "none", "nil"),
         *("missing", "?", ".", "..", "...", "…", "-", "--", "–", "—", ":", "\\n"),
+        *("*", "**", "***", "****", "*****"),
         *("#n/a", "#na", "#n/a n/a", "#div/0!", "#num!", "#value!", "#ref!", "#name?", "#null!"),
         *("1.#qnan", "-1.#qnan", "1.#ind", "-1.#ind", "-nan(ind)"),
     }

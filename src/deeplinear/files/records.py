@@ -42,7 +42,7 @@ class Records:
     body: list[int]  # positions of the records in `lines`
     heading: list[str] | None  # cells of a comment that may name the columns
     comment: str  # what comments begin with; "" where there are none
-    tail: int  # empty records at the end, which are left out
+    empty: int  # records of empty cells, which are left out
 
     def rows(self) -> list[list[str]]:
         return [self.lines[i].cells for i in self.body]
@@ -51,7 +51,7 @@ class Records:
         """What was left out."""
         comments = sum(line.comment for line in self.lines) - (self.heading is not None)
         counts = {f"comment line(s), which begin with {self.comment}": comments}
-        counts["empty line(s) at the end"] = self.tail
+        counts["empty line(s)"] = self.empty
         return [f"left out: {count} {what}" for what, count in counts.items() if count]
 
 
@@ -69,22 +69,24 @@ def read_records(text: str, suffix: str, options: TextOptions) -> Records:
     lines = [Line(k + 1, [part], "") for k, part in enumerate(parts[:first])]
     lines += _lines(parts, first, separator, comment)
     body = [i for i, line in enumerate(lines) if i >= first and not line.comment]
-    tail = _without_gaps(lines, body)
-    records = Records(lines, separator, body, None, comment, tail)
+    empty = _without_gaps(lines, body)
+    records = Records(lines, separator, body, None, comment, empty)
     if comment:
         records.heading = _commented_heading(records)
     return records
 
 
 def _without_gaps(lines: Sequence[Line], body: list[int]) -> int:
-    """Take empty lines out of ``body``, and the empty records at its end, which are counted."""
+    """Take empty lines out of ``body``, and records of empty cells, which are counted."""
     widths = Counter(len(lines[i].cells) for i in body)
     if widths and widths.most_common(1)[0][0] > 1:  # of one column, an empty line is a gap
         body[:] = [i for i in body if len(lines[i].cells) > 1 or plain(lines[i].cells[0])]
-    count = 0
-    while body and not any(map(plain, lines[body[-1]].cells)):
-        count += len(lines[body.pop()].cells) > 1
-    return count
+        full = [i for i in body if any(map(plain, lines[i].cells))]
+        count, body[:] = len(body) - len(full), full
+        return count
+    while body and not plain(lines[body[-1]].cells[0]):
+        body.pop()
+    return 0
 
 
 def _comment(parts: Sequence[str], options: TextOptions) -> str:
@@ -155,14 +157,19 @@ def _record(parts: Sequence[str], number: int, separator: str) -> Line | None:
 
 
 def _commented_heading(records: Records) -> list[str] | None:
-    """The cells of the comment just before the first record, if it has as many as the records."""
+    """The cells of the first comment just before the records that has as many as they have."""
     lines, body = records.lines, records.body
-    if not body or body[0] == 0 or not lines[body[0] - 1].comment:
+    if not body:
         return None
-    content = lines[body[0] - 1].cells[0].strip().lstrip(records.comment)
-    cells = cells_of(content, records.separator)
     width = Counter(len(lines[i].cells) for i in body[:SAMPLE]).most_common(1)[0][0]
-    return cells if 1 < width == len(cells) and not _are_numbers(cells) else None
+    found = None
+    for line in reversed(lines[: body[0]]):
+        content = line.cells[0].strip().lstrip(records.comment)
+        cells = cells_of(content, records.separator)
+        if not line.comment or len(cells) != width or _are_numbers(cells):
+            break
+        found = cells
+    return found if width > 1 else None
 
 
 def _are_numbers(cells: Sequence[str]) -> bool:

@@ -4,6 +4,7 @@ back.
 
 import tempfile
 from abc import ABC, abstractmethod
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,12 +16,15 @@ from .opening import file_type
 
 
 class Table(ABC):
-    """A matrix read from a file. ``values`` is float64, m × n, NaN where an entry is missing."""
+    """A matrix read from a file.
+
+    ``values`` is float64, rows × fitted columns, NaN where an entry is missing; a category's entry
+    is its code, as in `CodedTable`.
+    """
 
     kind: ClassVar[str] = "table"  # "table" or "image": how a report shows it
     values: np.ndarray
     suffixes: tuple[str, ...]  # the types it can be written to, all of the kind it was read from
-    features: tuple[Feature, ...] = ()  # of the columns of `values`; none: plain numbers
     carried: tuple[str, ...] = ()  # "'name' (text)" for each column that is carried through
     notes: tuple[str, ...] = ()  # what was recognized or guessed, beside what `describe` says
 
@@ -28,14 +32,19 @@ class Table(ABC):
     def encode(self, filled: np.ndarray, suffix: str) -> bytes:
         """The bytes of a file of this kind with the missing entries taken from ``filled``, all
         others untouched.
+
+        ``filled`` is in the space of ``values``: categories decided, integers rounded.
         """
+
+    @cached_property
+    def features(self) -> tuple[Feature, ...]:
+        """What the columns of ``values`` hold; of a plain matrix numbers called "1", "2", …"""
+        return tuple(Feature(str(j + 1)) for j in range(self.values.shape[1]))
 
     @property
     def coded(self) -> CodedTable:
-        """The matrix with what its columns hold."""
-        count = self.values.shape[1]
-        plain = tuple(Feature(str(j + 1)) for j in range(count))
-        return CodedTable(self.values, self.features or plain)
+        """What the estimators take."""
+        return CodedTable(self.values, self.features)
 
     def pack(self, data: bytes, path: Path) -> bytes:
         """The encoded bytes as a file of this name holds them."""
@@ -60,6 +69,16 @@ class Table(ABC):
     def place(self, row: int, column: int) -> str:
         """Where an entry lies, in the words of the file's reader (both indices from 0)."""
         return f"row {row + 1}, column {column + 1}"
+
+    def understood(self) -> list[str]:
+        """What was made of the file, a line for each thing that a reader should know."""
+        lines = [self.describe()]
+        labels = [f"{f.name!r} ({len(f.categories)})" for f in self.features if f.categories]
+        for what, names in (("carried through", self.carried), ("categories", labels)):
+            if names:
+                more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+                lines.append(f"  {what}: {', '.join(names[:8])}{more}")
+        return lines + [f"  {note}" for note in self.notes]
 
     def describe(self) -> str:
         """One line for the console: size and how much is missing."""

@@ -1,23 +1,21 @@
 """CSV and other tables in text: only the missing cells change; all other bytes come back."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ..completion.data.features import Feature, FeatureKind
 from ..errors import InputError
-from .dates import are_dates
 from .dialect import BLANK, plain, plain_cells
-from .kinds import OddCell, Reading, read_column
 from .layout import Cells, find_layout, parse_cells
 from .markers import Markers
-from .numbers import PLAIN, NumberFormat, advice, guess_format, shape_of
+from .mixed_columns import CellSource, number_like
+from .numbers import PLAIN, NumberFormat, guess_format, shape_of
 from .opening import compress, encoding_of, file_type, open_bytes
 from .records import Line, Records, read_records
-from .selection import Positions, Selection
+from .selection import Selection
 from .table import Table
 from .text_options import TextOptions
 
@@ -39,7 +37,7 @@ class TextTable(Table):
     columns: list[int]  # positions in the file of the columns of `values`
     dropped: frozenset[int]
     layout: str
-    percent: frozenset[int] = field(default_factory=frozenset)  # columns of percentages
+    percent: frozenset[int]  # columns of percentages
 
     def encode(self, filled: np.ndarray, suffix: str) -> bytes:
         rows = {line: row for row, line in enumerate(self.data)}
@@ -103,17 +101,14 @@ def read_text(
             "numbers."
         )
     _check_rectangular(path, records)
-    return _Reader(path, options, records, encoding, mark).table(selection)
+    return _Reader(path, options, records).table(selection, encoding, mark)
 
 
 class _Reader:
     """From the records of a file to its table."""
 
-    def __init__(
-        self, path: Path, options: TextOptions, records: Records, encoding: str, mark: str
-    ) -> None:
+    def __init__(self, path: Path, options: TextOptions, records: Records) -> None:
         self.path, self.options, self.records = path, options, records
-        self.encoding, self.mark = encoding, mark
         self._look(records.rows())
         if records.heading is not None:
             # a commented line names the columns only if no other line does
@@ -124,66 +119,44 @@ class _Reader:
                 self._look([records.heading, *records.rows()])
 
     def _look(self, rows: list[list[str]]) -> None:
-        self.columns = [plain_cells(column) for column in zip(*rows, strict=True)]
-        self.numbers, self.cells = self._parse()
+        columns = [plain_cells(column) for column in zip(*rows, strict=True)]
+        given, missing = self.options.numbers, self.options.missing
+        self.numbers = given or PLAIN
+        self.cells = parse_cells(columns, Markers(missing, self.numbers), self.numbers)
+        if given is None and _needs_marks(self.cells):
+            guess = guess_format(number_like(self.cells, Markers(missing)))
+            if guess is not None and guess != PLAIN:
+                self.numbers = guess
+                self.cells = parse_cells(columns, Markers(missing, guess), guess)
 
-    def _parse(self) -> tuple[NumberFormat, Cells]:
-        """The format of the numbers, and all cells in it."""
-        given, markers = self.options.numbers, self.options.missing
-        numbers = given or PLAIN
-        cells = parse_cells(self.columns, Markers(markers, numbers), numbers)
-        if given is not None or not _needs_marks(cells):
-            return numbers, cells
-        guess = guess_format(_number_like(cells, Markers(markers)))
-        if guess is None or guess == PLAIN:
-            return PLAIN, cells
-        return guess, parse_cells(self.columns, Markers(markers, guess), guess)
+    def table(self, selection: Selection, encoding: str, mark: str) -> TextTable:
+        records, path = self.records, self.path
+        commented = records.heading is not None
+        header = True if commented or _is_quoted_heading(records.rows()) else None
 
-    def table(self, selection: Selection) -> TextTable:
-        options, records = self.options, self.records
-        named = records.heading is not None or _is_quoted_heading(records.rows())
-        header = True if named and options.header is None else options.header
-        layout = find_layout(self.cells, header, options.labels)
-        start = int(layout.header)
-        width, count = len(self.columns), len(self.columns[0]) - start
-        names_only = count == 1 and not start and bool(self.cells.is_text.all())
-        if not count or width <= int(layout.labels) or names_only:
-            raise InputError(
-                f"INPUT: '{self.path}' has no rows of numbers below its header; give a table with "
-                "data."
-            )
-        texts = [column[0] for column in self.columns] if layout.header else [""] * width
-        names = [text.strip() or str(k + 1) for k, text in enumerate(texts)]
-        chosen = selection.positions(names if layout.header else [""] * width, self.path)
-        data = records.body if records.heading is not None else records.body[start:]
-        self.names, self.lines, self.start = names, [records.lines[i] for i in data], start
-        readings = self._readings(chosen, labels=layout.labels)
-        fitted = [k for k, reading in enumerate(readings) if reading.kind is not None]
-        table = TextTable(
-            values=self._values(fitted, readings),
-            features=tuple(
-                Feature(names[k], readings[k].kind or FeatureKind.number, readings[k].categories)
-                for k in fitted
-            ),
-            suffixes=(file_type(self.path) or ".csv",),
-            carried=tuple(self._carried(readings)),
-            notes=tuple(self._notes(layout.note)),
+        def place(row: int, column: int) -> str:
+            return f"line {records.lines[records.body[row - commented]].number}"
+
+        names = [str(k + 1) for k in range(len(self.cells.texts))]
+        source = CellSource(path, self.cells, self.numbers, self.options, place, names)
+        found = source.read(selection, header)
+        start = int(found.header)
+        return TextTable(
+            values=found.values,
+            features=found.features,
+            suffixes=(file_type(path) or ".csv",),
+            carried=found.carried,
+            notes=tuple(self._notes(found.note)),
             records=records,
-            encoding=self.encoding,
-            mark=self.mark,
+            encoding=encoding,
+            mark=mark,
             numbers=self.numbers,
-            data=data,
-            columns=fitted,
-            dropped=chosen.drop,
-            layout="header line" if layout.header else "no header line",
-            percent=frozenset(k for k in fitted if self._is_percent(k)),
+            data=records.body[start - commented :],
+            columns=found.fitted,
+            dropped=found.dropped,
+            layout="header line" if found.header else "no header line",
+            percent=frozenset(k for k in found.fitted if self._is_percent(k, start)),
         )
-        if not fitted:
-            raise InputError(
-                f"INPUT: '{self.path}' has no column of numbers or categories "
-                f"({'; '.join(table.carried[:5])}); name columns with --columns or --categorical."
-            )
-        return table
 
     def _notes(self, guess: str) -> list[str]:
         """What was recognized, and what was guessed."""
@@ -198,86 +171,10 @@ class _Reader:
             notes.append(marks)
         return notes + [guess] * bool(guess)
 
-    def _readings(self, chosen: Positions, *, labels: bool) -> list[Reading]:
-        """What becomes of each column; `InputError` that names the first odd cell."""
-        readings = []
-        for k in range(len(self.columns)):
-            view = self.cells.column(k, self.start)
-            if k in chosen.drop:
-                readings.append(Reading(None, "dropped"))
-            elif chosen.carries(k):
-                readings.append(Reading(None, "kept"))
-            elif k == 0 and labels and not {0} & (chosen.columns | chosen.categorical):
-                dates = are_dates(view.labels) and view.is_text.any()
-                readings.append(Reading(None, "dates" if dates else "labels"))
-            elif self._is_tail(k):
-                readings.append(Reading(None, "empty"))
-            else:
-                found = read_column(view, self.numbers, categorical=k in chosen.categorical)
-                if isinstance(found, OddCell) or (k in chosen.columns and found.kind is None):
-                    raise self._odd(k, found.row if isinstance(found, OddCell) else None)
-                readings.append(found)
-        return readings
-
-    def _is_tail(self, k: int) -> bool:
-        """Whether a column is the empty rest of lines that end with a separator."""
-        if k != len(self.columns) - 1 or k == 0:
-            return False
-        return not any(map(str.strip, self.columns[k]))
-
-    def _values(self, fitted: Sequence[int], readings: Sequence[Reading]) -> np.ndarray:
-        values = self.cells.values[self.start :, fitted]
-        for j, k in enumerate(fitted):
-            if readings[k].kind == FeatureKind.category:
-                view = self.cells.column(k, self.start)
-                codes = {label: float(code) for code, label in enumerate(readings[k].categories)}
-                there = view.is_text | view.is_number
-                values[:, j] = np.nan
-                values[there, j] = [codes[text] for text in view.observed]
-        return values
-
-    def _carried(self, readings: Sequence[Reading]) -> list[str]:
-        """One phrase per column that is carried through, with what stays missing there."""
-        phrases = []
-        for k, reading in enumerate(readings):
-            if reading.kind is not None or reading.what in ("dropped", "empty"):
-                continue
-            view = self.cells.column(k, self.start)
-            gaps = int((~view.is_text & ~view.is_number).sum())
-            more = f", {gaps:,} missing stay" if gaps else ""
-            phrases.append(f"{self._named(k)} ({reading.what}{more})")
-        return phrases
-
-    def _named(self, k: int) -> str:
-        name = self.names[k]
-        return f"column {name}" if name == str(k + 1) else repr(name)
-
-    def _is_percent(self, k: int) -> bool:
-        view = self.cells.column(k, self.start)
+    def _is_percent(self, k: int, start: int) -> bool:
+        view = self.cells.column(k, start)
         first = int(np.argmax(view.is_number))  # most columns are done after one look
         return view.texts[first].endswith("%") and all(x.endswith("%") for x in view.observed)
-
-    def _odd(self, k: int, row: int | None) -> InputError:
-        """The message about a cell that is no number, with the options that would read it."""
-        view = self.cells.column(k, self.start)
-        row = int(np.argmax(view.is_text)) if row is None else row
-        text, column = view.texts[row], self.names[k]
-        more = int(view.is_text.sum()) - 1
-        others = f" and {more:,} more cell{'s' if more > 1 else ''} like it" if more else ""
-        markers = Markers(self.options.missing, self.numbers)
-        like = [x for x, odd in zip(view.texts, view.is_text, strict=True) if odd and shape_of(x)]
-        way = advice(text, self.numbers, like[:1000] + _number_like(self.cells, markers, 100))
-        shown = "'" + text.replace("'", "'\\''") + "'"
-        word = str(k + 1) if column.startswith("-") or not column.isidentifier() else column
-        ways = ([f"read it with {way}"] if way else []) + [
-            f"mark it as missing with --missing {shown}",
-            f"carry the column through with --keep {word}",
-            f"make it labels with --categorical {word}",
-        ]
-        return InputError(
-            f"INPUT: '{self.path}', line {self.lines[row].number}: {text!r}{others} in "
-            f"{self._named(k)} is no number; {', '.join(ways[:-1])}, or {ways[-1]}."
-        )
 
 
 def _is_quoted_heading(rows: list[list[str]]) -> bool:
@@ -294,18 +191,6 @@ def _needs_marks(cells: Cells) -> bool:
     return any(
         shape_of(cells.texts[j][i]) for j in columns for i in np.flatnonzero(cells.is_text[:, j])
     )
-
-
-def _number_like(cells: Cells, markers: Markers, most: int = 1000) -> list[str]:
-    """Cells of columns where most look like numbers, for the guess of their format."""
-    found: list[str] = []
-    for texts in cells.texts:
-        sample = texts[:: max(1, len(texts) // most)]
-        observed = [text for text in sample if not markers.mean_missing(text)]
-        shaped = [text for text in observed if shape_of(text)]
-        if 2 * len(shaped) >= len(observed) - 1:  # a heading is none
-            found += shaped
-    return found
 
 
 def _decode(path: Path, options: TextOptions) -> tuple[str, str]:

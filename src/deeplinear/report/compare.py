@@ -1,28 +1,36 @@
-"""Complete one matrix in several ways and measure them all on the same entries."""
+"""Complete one table in several ways and measure them all on the same cells."""
 
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ..completion._column_scores import ColumnScore
+from ..completion.data.features import CodedTable, Feature, FeatureKind
+from ..completion.solver.column_noise import column_error
 from ..errors import InputError
 from ..labels import depth_label
 from ..progress import Progress
 from ..scores import root_mean_square
+from .expand import collapse, expand
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One completed matrix and how good it is. What a baseline does not have is None."""
+    """One completed table and how good it is. What a baseline does not have is None.
+
+    ``held_out_error`` is measured on observed cells that were hidden from training, in the measure
+    of the comparison: see `compare_depths`.
+    """
 
     name: str
     filled: np.ndarray
     seconds: float
-    validation_rmse: float  # on observed entries held out from training
+    held_out_error: float
     truth_rmse: float | None = None  # on all missing entries, where their truth is known
     depth: float | None = None
     train_rmse: float | None = None
@@ -30,6 +38,72 @@ class Candidate:
     rank: int | None = None
     strength: float | None = None
     singular_values: np.ndarray | None = None
+    columns: tuple[ColumnScore, ...] = ()
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of held-out cells of categories that are right; None without any."""
+        found = [c for c in self.columns if c.kind is FeatureKind.category and c.count]
+        count = sum(c.count for c in found)
+        return sum(c.count * c.accuracy for c in found) / count if count else None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A table, and how its completions are measured.
+
+    ``by_column``: errors relative to the spread of each column, so that its unit does not matter:
+    numbers in standard deviations; of categories the share of wrong cells relative to that of
+    guessing by frequency. Otherwise the root mean squared error in the units of the table, for
+    tables of one unit, such as images.
+    """
+
+    table: CodedTable
+    by_column: bool = True
+    truth: np.ndarray | None = None
+
+    def error(
+        self, filled: np.ndarray, held_out: np.ndarray, columns: Sequence[ColumnScore]
+    ) -> float:
+        """That of a completion which did not see the cells ``held_out``."""
+        if not self.by_column:
+            return rmse(filled, self.table.values, held_out)
+        return relative_error(columns, self.table)
+
+    def truth_rmse(self, filled: np.ndarray) -> float | None:
+        return None if self.truth is None else rmse(filled, self.truth, np.isnan(self.table.values))
+
+
+def relative_error(columns: Sequence[ColumnScore], table: CodedTable) -> float:
+    """The typical error of a held-out cell, relative to the spread of its column.
+
+    The `column_error` of the squared errors over the variance of their column: a column that
+    nothing predicts counts by what is gained there, and does not outweigh the others. Of a category
+    the squared error of a cell is 0 or 1, and the variance 1 − Σ p², the share of wrong cells of
+    who guesses by the frequencies p. Columns that do not vary do not count.
+    """
+    errors, counts = [], []
+    for score, feature, x in zip(columns, table.features, table.values.T, strict=True):
+        spread = variance(x[~np.isnan(x)], feature)
+        if score.count and spread > 0:
+            wrong = feature.kind is FeatureKind.category
+            square = 1 - score.accuracy if wrong else score.rmse**2
+            errors.append(math.sqrt(square / spread))
+            counts.append(score.count)
+    if not counts:
+        return math.nan
+    cols = np.repeat(np.arange(len(counts)), counts)
+    return column_error(np.array(errors)[cols], cols)
+
+
+def variance(observed: np.ndarray, feature: Feature) -> float:
+    """That of a column, without overflow; of a category 1 − Σ p²."""
+    if not len(observed):
+        return 0.0
+    if feature.kind is FeatureKind.category:
+        shares = np.bincount(observed.astype(int)) / len(observed)
+        return float(1 - np.sum(shares**2))
+    return root_mean_square(observed - observed.mean()) ** 2
 
 
 def rmse(prediction: np.ndarray, truth: np.ndarray, where: np.ndarray) -> float:
@@ -38,17 +112,16 @@ def rmse(prediction: np.ndarray, truth: np.ndarray, where: np.ndarray) -> float:
 
 
 def compare_depths(
-    X: np.ndarray,
+    comparison: Comparison,
     depths: Sequence[float],
     *,
-    truth: np.ndarray | None = None,
     progress: Callable[[float, Progress], None] | None = None,
     on_done: Callable[[Candidate], None] | None = None,
     **options: Any,
 ) -> tuple[list[Candidate], np.ndarray]:
-    """Fit one `deeplinear.DeepLinearImputer` per depth, all on the same held-out entries.
+    """Fit one `deeplinear.DeepLinearImputer` per depth, all on the same held-out cells.
 
-    Returns the candidates and the mask of those held-out entries, on which baselines can be
+    Returns the candidates and the mask of those held-out cells, on which baselines can be
     measured too. ``progress`` is called with the depth and the estimator's own progress,
     ``on_done`` with each result; ``options`` are those of the estimator.
     """
@@ -62,17 +135,23 @@ def compare_depths(
         callback = partial(progress, depth) if progress else None
         imputer = DeepLinearImputer(depth=depth, callback=callback, **options)
         try:
-            filled = np.asarray(imputer.fit_transform(X))
+            filled = np.asarray(imputer.fit_transform(comparison.table))
         except InvalidParameterError as error:
             raise InputError(str(error)) from None
+        columns = tuple(imputer.column_scores_.values())
         candidate = Candidate(
             name=depth_label(depth),
             filled=filled,
             seconds=time.perf_counter() - start,
-            validation_rmse=float(imputer.validation_score_),
-            truth_rmse=_truth_rmse(X, filled, truth),
+            held_out_error=(
+                relative_error(columns, comparison.table)
+                if comparison.by_column
+                else float(imputer.validation_score_)
+            ),
+            columns=columns,
+            truth_rmse=comparison.truth_rmse(filled),
             depth=depth,
-            train_rmse=float(imputer.train_score_),
+            train_rmse=None if comparison.by_column else float(imputer.train_score_),
             effective_rank=float(imputer.effective_rank_),
             rank=int(imputer.rank_),
             strength=imputer.strength_,
@@ -87,32 +166,38 @@ def compare_depths(
 def best(candidates: Sequence[Candidate]) -> Candidate:
     """The candidate with the smallest held-out error; the truth, even where known, has no say."""
     return min(
-        candidates, key=lambda c: math.inf if math.isnan(c.validation_rmse) else c.validation_rmse
+        candidates, key=lambda c: math.inf if math.isnan(c.held_out_error) else c.held_out_error
     )
 
 
-def column_means(
-    X: np.ndarray, held_out: np.ndarray, *, truth: np.ndarray | None = None
-) -> Candidate:
-    """Every missing entry becomes the mean of its column: the least that a method must beat."""
+def worst_columns(candidate: Candidate, most: int = 5) -> list[ColumnScore]:
+    """The columns whose held-out cells are predicted worst, by R² or accuracy."""
+    scored = [c for c in candidate.columns if c.count]
+
+    def quality(score: ColumnScore) -> float:
+        found = score.accuracy if score.kind is FeatureKind.category else score.r2
+        return -math.inf if math.isnan(found) else found
+
+    return sorted(scored, key=quality)[:most]
+
+
+def column_means(comparison: Comparison, held_out: np.ndarray) -> Candidate:
+    """Every missing entry becomes the mean of its column, of a category the most frequent label."""
 
     def fill(matrix: np.ndarray) -> np.ndarray:
         seen = ~np.isnan(matrix)
-        overall = matrix[seen].mean()
         count = seen.sum(axis=0)
-        means = np.where(
-            count > 0, np.where(seen, matrix, 0).sum(axis=0) / np.maximum(count, 1), overall
-        )
+        overall = matrix[seen].mean() if seen.any() else 0.0
+        total = np.where(seen, matrix, 0).sum(axis=0)
+        means = np.where(count > 0, total / np.maximum(count, 1), overall)
         return np.where(seen, matrix, means)
 
-    return _baseline("column means", X, fill, held_out, truth)
+    return _baseline("column means", comparison, fill, held_out, scaled=False)
 
 
-def nearest_neighbours(
-    X: np.ndarray, held_out: np.ndarray, *, truth: np.ndarray | None = None
-) -> Candidate:
+def nearest_neighbours(comparison: Comparison, held_out: np.ndarray) -> Candidate:
     """scikit-learn's ``KNNImputer``, tuned like the network: neighbours and weights by the held-out
-    entries.
+    entries; distances in standard deviations of the columns.
     """
     from sklearn.impute import KNNImputer
 
@@ -120,35 +205,61 @@ def nearest_neighbours(
         imputer = KNNImputer(n_neighbors=neighbours, weights=weights, keep_empty_features=True)
         return imputer.fit_transform(matrix)
 
-    hidden = np.where(held_out, np.nan, X)
-
-    def score(neighbours: int, weights: str) -> float:
-        return rmse(fill(hidden, neighbours, weights), X, held_out)
+    def attempt(neighbours: int, weights: str) -> Candidate:
+        method = partial(fill, neighbours=neighbours, weights=weights)
+        name = f"KNN ({neighbours} rows)"
+        return _baseline(name, comparison, method, held_out, scaled=comparison.by_column)
 
     start = time.perf_counter()
-    neighbours = min((5, 10, 20), key=lambda k: score(k, "distance"))
-    weights = min(("distance", "uniform"), key=lambda w: score(neighbours, w))
-    name = f"KNN ({neighbours} rows)"
-    return _baseline(
-        name, X, lambda matrix: fill(matrix, neighbours, weights), held_out, truth, start
-    )
+    tried = [attempt(k, "distance") for k in (5, 10, 20)]
+    neighbours = (5, 10, 20)[tried.index(best(tried))]
+    winner = best([*tried, attempt(neighbours, "uniform")])
+    return replace(winner, seconds=time.perf_counter() - start)
 
 
 def _baseline(
     name: str,
-    X: np.ndarray,
+    comparison: Comparison,
     fill: Callable[[np.ndarray], np.ndarray],
     held_out: np.ndarray,
-    truth: np.ndarray | None,
-    start: float | None = None,
+    *,
+    scaled: bool,
 ) -> Candidate:
-    start = time.perf_counter() if start is None else start
-    validation = rmse(fill(np.where(held_out, np.nan, X)), X, held_out)
-    filled = fill(X)
+    start = time.perf_counter()
+    table = comparison.table
+
+    def complete(values: np.ndarray) -> np.ndarray:
+        matrix, back = expand(CodedTable(values, table.features), scaled=scaled)
+        filled = collapse(fill(matrix), back, table.features)
+        return np.where(np.isnan(values), filled, values)
+
+    hidden = complete(np.where(held_out, np.nan, table.values))
+    columns = tuple(
+        _column_score(feature, hidden[:, j], table.values[:, j], held_out[:, j])
+        for j, feature in enumerate(table.features)
+    )
+    filled = complete(table.values)
     return Candidate(
-        name, filled, time.perf_counter() - start, validation, _truth_rmse(X, filled, truth)
+        name,
+        filled,
+        time.perf_counter() - start,
+        comparison.error(hidden, held_out, columns),
+        comparison.truth_rmse(filled),
+        columns=columns,
     )
 
 
-def _truth_rmse(X: np.ndarray, filled: np.ndarray, truth: np.ndarray | None) -> float | None:
-    return None if truth is None else rmse(filled, truth, np.isnan(X))
+def _column_score(
+    feature: Feature, filled: np.ndarray, truth: np.ndarray, held_out: np.ndarray
+) -> ColumnScore:
+    """How well the cells ``held_out`` of one column were filled."""
+    if not held_out.any():
+        return ColumnScore(feature.name, feature.kind)
+    count, gaps = int(held_out.sum()), (filled - truth)[held_out]
+    if feature.kind is FeatureKind.category:
+        return ColumnScore(feature.name, feature.kind, count, accuracy=float(np.mean(gaps == 0)))
+    error = root_mean_square(gaps)
+    rest = truth[~held_out & ~np.isnan(truth)]
+    spread = root_mean_square(truth[held_out] - rest.mean()) if len(rest) else 0.0
+    r2 = 1 - (error / spread) ** 2 if spread > 0 else math.nan
+    return ColumnScore(feature.name, feature.kind, count, error, r2)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .compare import Candidate, column_means, compare_depths, nearest_neighbours
+from ..completion.data.features import CodedTable, Feature
+from .compare import Candidate, Comparison, column_means, compare_depths, nearest_neighbours
 from .report import Study
 
 DEPTHS = (2.0, 3.0, 4.0, math.inf)
@@ -73,13 +74,12 @@ def complete(
     on_done: Callable[[Candidate], None] | None = None,
 ) -> Study:
     """The study with its candidates: every depth, column means and nearest neighbours."""
+    table = CodedTable(study.X, tuple(Feature(str(j + 1)) for j in range(study.X.shape[1])))
+    comparison = Comparison(table, by_column=False, truth=study.truth)
     networks, held_out = compare_depths(
-        study.X, DEPTHS, truth=study.truth, random_state=_SEED, progress=progress, on_done=on_done
+        comparison, DEPTHS, random_state=_SEED, progress=progress, on_done=on_done
     )
-    baselines = [
-        method(study.X, held_out, truth=study.truth)
-        for method in (column_means, nearest_neighbours)
-    ]
+    baselines = [method(comparison, held_out) for method in (column_means, nearest_neighbours)]
     return replace(study, candidates=[*networks, *baselines])
 
 

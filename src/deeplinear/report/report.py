@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from .. import plots
 from ..files import Table
 from ..labels import depth_label
-from .compare import Candidate, best
+from .compare import Candidate, best, worst_columns
 from .text import explain, headline, methods
 
 CSS = """
@@ -41,6 +41,7 @@ figcaption { color: #44525f; font-size: 14.5px; max-width: 110ch; margin-top: 6p
 code { background: #f0f2f4; padding: 1px 5px; border-radius: 3px; font-size: 14.5px; }
 """
 
+_WORST = 30  # columns whose scores are listed
 _ROWS, _COLUMNS = 150, 100  # how much of a table is drawn: more would not be legible
 
 
@@ -62,6 +63,7 @@ class Study:
     bar_label: str = ""
     columns: int = 3
     truth: np.ndarray | None = None
+    is_image: bool = False
 
     @property
     def networks(self) -> list[Candidate]:
@@ -81,7 +83,7 @@ def study_of_file(
     words: dict[str, Any] = {
         "title": name,
         "slug": "completion",
-        "introduction": table.describe() + ".",
+        "introduction": "; ".join(line.strip() for line in table.understood()) + ".",
         "X": table.values,
         "candidates": candidates,
         "regularization": regularization,
@@ -95,6 +97,7 @@ def study_of_file(
             picture=table.picture,
             caption="The image as given, and completed by each method.",
             limits=(low, high),
+            is_image=True,
         )
 
     X = table.values[:_ROWS, :_COLUMNS]
@@ -114,7 +117,7 @@ def study_of_file(
     )
     return Study(
         **words,
-        unit="in the units of the table, so columns of large numbers weigh most",
+        unit="standard deviations of each column",
         picture=standardized,
         caption=(
             f"The table{part} as given (missing entries in white), and completed by each method."
@@ -199,7 +202,7 @@ def _figures(study: Study) -> list[tuple[str, Figure, str]]:
         images["truth"] = study.truth
     images |= {_score_title(candidate): candidate.filled for candidate in study.candidates}
     arranged = {title: study.picture(matrix) for title, matrix in images.items()}
-    which = "RMSE over all missing entries" if study.truth is not None else "held-out RMSE"
+    which = "RMSE over all missing entries" if study.truth is not None else "held-out error"
     completed = plots.pictures(
         arranged,
         limits=study.limits,
@@ -266,7 +269,7 @@ def _one_channel(picture: np.ndarray) -> np.ndarray:
 
 
 def _score_title(candidate: Candidate) -> str:
-    score = candidate.validation_rmse if candidate.truth_rmse is None else candidate.truth_rmse
+    score = candidate.held_out_error if candidate.truth_rmse is None else candidate.truth_rmse
     return f"{candidate.name}: {score:.3g}"
 
 
@@ -277,6 +280,7 @@ def _section(study: Study, figures: Sequence[str]) -> str:
             f"<p>{html.escape(study.introduction)}</p>",
             f'<p class="lead">{headline(study.candidates, study.unit)}</p>',
             results_table(study),
+            columns_table(study),
             figures[0],
             "<h3>What depth did here</h3>",
             explain(study.networks, study.regularization),
@@ -288,14 +292,16 @@ def _section(study: Study, figures: Sequence[str]) -> str:
 def results_table(study: Study) -> str:
     """The numbers of every candidate as an HTML table, the best depth marked."""
     with_truth = study.truth is not None
-    head = ["", "train RMSE", "held-out RMSE"] + (["RMSE of all missing"] if with_truth else [])
+    with_labels = any(c.accuracy is not None for c in study.candidates)
+    with_train = any(c.train_rmse is not None for c in study.candidates)
+    head = ["", *["train RMSE"] * with_train, "held-out error", *["right labels"] * with_labels]
+    head += ["RMSE of all missing"] * with_truth
     head += ["effective rank", "rank", "leading singular values", "time"]
     rows = []
     for c in study.candidates:
         cells = [html.escape(c.name) + (" ★" if c is study.best else "")]
-        cells += [_number(c.train_rmse), _number(c.validation_rmse)] + (
-            [_number(c.truth_rmse)] if with_truth else []
-        )
+        cells += [_number(c.train_rmse)] * with_train + [_number(c.held_out_error)]
+        cells += [_number(c.accuracy, ".1%")] * with_labels + [_number(c.truth_rmse)] * with_truth
         sigma = () if c.singular_values is None else c.singular_values[:3]
         cells += [
             _number(c.effective_rank, ".1f"),
@@ -310,8 +316,30 @@ def results_table(study: Study) -> str:
     return f"<table><thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table>{note}"
 
 
+def columns_table(study: Study) -> str:
+    """How well the held-out cells of each column are predicted, the worst first, as HTML."""
+    worst = worst_columns(study.best, _WORST)
+    count = sum(c.count > 0 for c in study.best.columns)
+    if study.is_image or count < 2:
+        return ""
+    head = "".join(
+        f"<th>{name}</th>" for name in ("column", "held-out cells", "RMSE", "R²", "right labels")
+    )
+    rows = []
+    for c in worst:
+        cells = [html.escape(c.name), f"{c.count:,}", _number(c.rmse), _number(c.r2, ".3f")]
+        cells.append(_number(c.accuracy, ".1%"))
+        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    more = f", the worst {len(worst)} of {count}" if count > len(worst) else ""
+    return (
+        f"<h3>Column by column</h3><p>What the best depth predicts{more}: RMSE in the units of the "
+        "column. Do not trust what is filled into columns with R² near 0.</p>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
 def _number(value: float | None, spec: str = ".4g") -> str:
-    return "–" if value is None else format(value, spec)
+    return "–" if value is None or math.isnan(value) else format(value, spec)
 
 
 def figure_tag(source: str, caption: str) -> str:

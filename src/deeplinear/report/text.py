@@ -18,15 +18,15 @@ def headline(candidates: Sequence[Candidate], unit: str) -> str:
     winner = best(networks)
     known = winner.truth_rmse is not None
     text = (
-        f"<b>{html.escape(winner.name.capitalize())}</b> predicts the held-out entries best: RMSE "
-        f"{winner.validation_rmse:.4g} ({html.escape(unit)})"
+        f"<b>{html.escape(winner.name.capitalize())}</b> predicts the held-out entries best: error "
+        f"{winner.held_out_error:.4g} ({html.escape(unit)})"
     )
     if known:
         text += f", and {winner.truth_rmse:.4g} over all the entries that were missing"
     text += "."
-    ours = winner.truth_rmse if winner.truth_rmse is not None else winner.validation_rmse
+    ours = winner.truth_rmse if winner.truth_rmse is not None else winner.held_out_error
     for other in others:
-        theirs = other.truth_rmse if other.truth_rmse is not None else other.validation_rmse
+        theirs = other.truth_rmse if other.truth_rmse is not None else other.held_out_error
         text += (
             f" {html.escape(_sentence_case(other.name))}: {theirs:.4g} ({_against(ours, theirs)})."
         )
@@ -89,8 +89,8 @@ def _one_depth(c: Candidate, regularization: str) -> str:
 
 
 def _names_in_order(networks: Sequence[Candidate]) -> str:
-    ordered = sorted(networks, key=lambda c: c.validation_rmse)
-    return ", then ".join(f"{html.escape(c.name)} ({c.validation_rmse:.4g})" for c in ordered)
+    ordered = sorted(networks, key=lambda c: c.held_out_error)
+    return ", then ".join(f"{html.escape(c.name)} ({c.held_out_error:.4g})" for c in ordered)
 
 
 def _against(ours: float, theirs: float) -> str:
@@ -139,10 +139,13 @@ def methods(regularization: str) -> str:
             "the rank at which the training stops.</p>"
         )
     terms = (
-        "<ul><li><b>Held-out RMSE</b>: root mean squared error on observed entries that were "
-        "hidden from training. The "
-        "same entries for every depth and baseline; they choose the strength, when to stop "
+        "<ul><li><b>Held-out error</b>: root mean squared error on observed entries that were "
+        "hidden from training; of a table in standard deviations of each column, so that units do "
+        "not matter (of categories the share of wrong cells, relative to guessing by frequency). "
+        "The same entries for every depth and baseline; they choose the strength, when to stop "
         "training, and the best depth.</li>"
+        "<li><b>R²</b> of a column: 1 − mean squared error / mean squared distance from the "
+        "column's mean. 0 is what the mean does, below 0 is worse.</li>"
         "<li><b>RMSE of all missing</b>: where the truth is known, the error over every entry that "
         "was missing. It "
         "chooses nothing.</li>"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
+from ..extras import needed_by
 from .schema import check_version, validate
 
 if TYPE_CHECKING:
@@ -18,13 +19,9 @@ if TYPE_CHECKING:
 
 def import_xarray() -> ModuleType:
     """xarray, with zarr at hand; one sentence if the extra is not installed."""
-    try:
+    with needed_by("experiments"):
         import xarray
         import zarr  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"experiments need {error.name}: pip install 'deeplinear[experiments]'."
-        ) from None
     return xarray
 
 

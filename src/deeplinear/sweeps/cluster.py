@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, SweepError
+from ..extras import needed_by
 from .worker import BlockResult, BlockSpec, run_block
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def _cancel(client: "Client", futures: "Iterable[Future]") -> None:
 
 @contextmanager
 def _client(scheduler: str | None, workers: int, timeout: float) -> "Iterator[Client]":
-    distributed = _import_distributed()
+    distributed = import_distributed()
     # what matters is reported by our own messages
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     if scheduler is None:
@@ -157,7 +158,7 @@ def check_scheduler(scheduler: str, timeout: float) -> None:
     """`InputError` unless something at this address shakes hands in time (a `Client` would wait for
     a silent one forever).
     """
-    _import_distributed()
+    import_distributed()
     from distributed.comm import connect
 
     async def probe() -> None:
@@ -175,11 +176,8 @@ def check_scheduler(scheduler: str, timeout: float) -> None:
         ) from None
 
 
-def _import_distributed() -> ModuleType:
-    try:
+def import_distributed() -> ModuleType:
+    """Dask's distributed; one sentence if the extra is not installed."""
+    with needed_by("sweeps on several processes"):
         import distributed
-    except ModuleNotFoundError:
-        raise InputError(
-            "sweeps need distributed: pip install 'deeplinear[experiments]'."
-        ) from None
     return distributed

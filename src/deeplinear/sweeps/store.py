@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import InputError, SweepError
+from ..extras import needed_by
 from ..results.parameters import derive_seed, differences
 from ..results.schema import label, validate
 from ..results.store import build, import_xarray, open_dataset, portable_text
@@ -78,8 +79,8 @@ def task_key(row: Mapping[str, Any], fixed: Mapping[str, Any]) -> int:
 def _template(
     task: Task, table: Sequence[dict[str, Any]], fixed: Mapping[str, Any], chunk: int
 ) -> "xr.Dataset":
-    import dask.array
-
+    with needed_by("sweeps"):
+        import dask.array
     xarray = import_xarray()
     for output in task.outputs:
         if output in _OWN or output in table[0]:

@@ -229,10 +229,12 @@ def run_sweep(
     be written (names store and chunk).
     """
     from ..results.store import import_xarray
-    from .cluster import compute
+    from .cluster import compute, import_distributed
 
     import_xarray()
     path, workers = Path(store), processor_count() if workers is None else workers
+    if workers or scheduler is not None:
+        import_distributed()
     _check_call(path, workers, retries, timeout, new=not (resume or force), scheduler=scheduler)
     stored = _open_or_lay_out(sweep, path, force=force)
     status = read_status(path)

@@ -99,6 +99,8 @@ def test_a_matrix_behind_a_matrix():
     places = np.array([0, 3]), np.array([2, 0])
     matrix = Entries(*places, np.array([1.0, 2.0]), Ids.positions(4), Ids.positions(3))
     found = read_entries(matrix, None, COLUMNS, (Ids.positions(2), Ids.positions(5)))
-    assert found.shape == (4, 5)
+    assert (found.row_ids.extent, found.col_ids.extent) == (4, 5)
+    places = found.row_ids.labels[found.rows], found.col_ids.labels[found.cols]
+    np.testing.assert_array_equal(places, ([0, 3], [2, 0]))
     with pytest.raises(InputError, match="X must carry ids"):
         read_entries(matrix, None, COLUMNS, (Ids.of(["a"], "r")[0], Ids.positions(5)))

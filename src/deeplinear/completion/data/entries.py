@@ -6,6 +6,7 @@ Entries whose ids a reader of files has numbered already pass as they are.
 """
 
 import math
+import warnings
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
@@ -15,7 +16,10 @@ from numpy.typing import ArrayLike
 
 from ...errors import InputError, PrecisionError
 from .ids import Ids, IdVector, as_array, check_unmasked, is_missing
-from .observations import Observations, RepeatedEntriesError
+from .observations import Observations, RepeatedEntriesError, check_shape
+
+# A table of fewer rows has pairs of integers that differ by chance.
+_SOME_ROWS = 20
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,25 @@ class Entries:
     @property
     def shape(self) -> tuple[int, int]:
         return self.row_ids.size, self.col_ids.size
+
+    def learned_from(self, weights: np.ndarray | None) -> "tuple[Entries, np.ndarray | None]":
+        """Those of positive weight, of the lines alone that have one, and their weights.
+
+        The lines are numbered without the empty ones, which cost a fit nothing then.
+
+        **Raises** `InputError` if all weights are 0.
+        """
+        rows, cols, values = self.rows, self.cols, self.values
+        if weights is not None and not weights.all():
+            keep = weights > 0
+            if not keep.any():
+                raise InputError(
+                    "sample_weight must be positive for at least one entry, got zeros."
+                )
+            rows, cols, values, weights = rows[keep], cols[keep], values[keep], weights[keep]
+        rows, row_ids = compact(rows, self.row_ids)
+        cols, col_ids = compact(cols, self.col_ids)
+        return Entries(rows, cols, values, row_ids, col_ids), weights
 
     def observations(
         self,
@@ -60,6 +83,18 @@ class Entries:
         except RepeatedEntriesError as error:  # it has positions, its readers have ids
             row, col = self.row_ids.label(error.row), self.col_ids.label(error.col)
             raise RepeatedEntriesError(error.count, row, col, name, fix) from None
+
+
+def compact(codes: np.ndarray, ids: Ids) -> tuple[np.ndarray, Ids]:
+    """The ``codes`` numbered without gaps, in the same order, and the ids that remain."""
+    if ids.size > len(codes):  # most lines are empty: nothing of their number is made
+        used, renumbered = np.unique(codes, return_inverse=True)
+        return renumbered, ids.kept(used)
+    there = np.zeros(ids.size, bool)
+    there[codes] = True
+    if there.all():
+        return codes, ids
+    return (np.cumsum(there, dtype=codes.dtype) - 1)[codes], ids.kept(np.flatnonzero(there))
 
 
 class Coordinates(Protocol):
@@ -131,6 +166,37 @@ def read_entries(
         names = ("rows", "cols", "values")
         return _named_entries(row_vector, col_vector, value_vector, known, names)
     return _matrix_entries(*_dense_entries(X, name), known, name)
+
+
+def check_not_a_list(X: Data, y: ArrayLike | None, entries: Entries) -> None:
+    """Refuse a list of entries that was given as a table: its ``entries`` are read as a matrix's.
+
+    That is a table of 2 to 4 columns, two of which hold repeated integers: ids. **Raises**
+    `InputError` if nothing is missing in it; a table where values are missing gets a warning if no
+    pair of these ids comes twice.
+    """
+    m, n = entries.row_ids.extent, entries.col_ids.extent
+    listed = y is not None or isinstance(X, Entries | Sparse | tuple)
+    if listed or m is None or n is None or not 2 <= n <= 4:
+        return
+    table = np.full((m, n), np.nan)
+    table[entries.rows, entries.cols] = entries.values
+    ids = [column for column in table.T if _repeats_integers(column)]
+    if len(ids) < 2:
+        return
+    read = (
+        f"X is read as a matrix of {m} rows and {n} columns, but two of its columns hold repeated "
+        "integers as ids do: for entries (row id, column id, value) give fit((rows, cols, values)),"
+        " or X = the pairs of ids and y = the values"
+    )
+    if len(entries) == m * n:
+        raise InputError(f"{read}.")
+    if m >= _SOME_ROWS and len(np.unique(np.column_stack(ids[:2]), axis=0)) == m:
+        warnings.warn(f"{read}, without those that are missing.", UserWarning, stacklevel=3)
+
+
+def _repeats_integers(column: np.ndarray) -> bool:
+    return bool((column == np.floor(column)).all()) and len(np.unique(column)) < len(column)
 
 
 def is_long_frame(X: Data, columns: Sequence[str], name: str = "X") -> bool:
@@ -331,6 +397,8 @@ def _matrix_entries(
     known: Known,
     name: str,
 ) -> Entries:
+    if len(values):
+        check_shape(shape)
     if known is None:
         return Entries(rows, cols, values, Ids.positions(shape[0]), Ids.positions(shape[1]))
     if not (known[0].positional and known[1].positional):
@@ -338,5 +406,7 @@ def _matrix_entries(
             f"{name} must carry ids, as the entries of the first fit did: give (rows, cols, "
             "values)."
         )
-    sides = [Ids.positions(max(ids.size, side)) for ids, side in zip(known, shape, strict=True)]
-    return Entries(rows, cols, values, sides[0], sides[1])
+    row_ids, row_codes = known[0].extended(rows, f"rows of {name}")
+    col_ids, col_codes = known[1].extended(cols, f"columns of {name}")
+    sides = row_ids.within(shape[0]), col_ids.within(shape[1])
+    return Entries(row_codes, col_codes, values, *sides)

@@ -6,6 +6,10 @@ from enum import StrEnum
 
 import numpy as np
 
+# Text is categories if its labels come again: at most this part of its entries are distinct, and at
+# most so many, or so small a part of them.
+_DISTINCT, _FEW, _RARE, _MANY = 2 / 3, 20, 1 / 20, 200
+
 
 class FeatureKind(StrEnum):
     """What the entries of a column are, and so what its missing entries may become."""
@@ -37,3 +41,15 @@ class CodedTable:
 
     values: np.ndarray
     features: tuple[Feature, ...]
+
+
+def few_labels(distinct: int, count: int) -> bool:
+    """Whether a column of text with so many distinct among its ``count`` entries is a category.
+
+    At most 20 labels (in large tables 5 % of the entries, at most 200), most of which come again;
+    and two at least: a cross in a list of crosses says that the empty cells mean no.
+
+    >>> few_labels(2, 3), few_labels(1, 50), few_labels(21, 100), few_labels(21, 1000)
+    (True, False, False, True)
+    """
+    return 2 <= distinct <= min(_DISTINCT * count, max(_FEW, min(_RARE * count, _MANY)))

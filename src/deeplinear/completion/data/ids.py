@@ -117,22 +117,23 @@ def _unhashable(name: str) -> InputError:
 
 
 class Ids:
-    """The ids of the rows or of the columns, each with its position 0 … size − 1.
+    """The ids of the rows or of the columns, each with its code 0 … size − 1.
 
-    Rows and columns of a matrix have no names: there the positions are the ids (`positions`).
+    Rows and columns of a matrix have no names: there the positions 0 … ``extent`` − 1 are the ids
+    (`positions`), and those of lines without entries may have no code (`kept`).
 
     >>> ids, codes = Ids.of(np.array(["ann", "bob", "ann"]), "users")
     >>> ids.labels.tolist(), codes.tolist(), ids.codes(["bob", "eve"], "users").tolist()
     (['ann', 'bob'], [0, 1, 0], [1, -1])
     """
 
-    def __init__(self, labels: np.ndarray | None, size: int) -> None:
-        self._labels, self.size = labels, size
+    def __init__(self, labels: np.ndarray | None, size: int, extent: int | None = None) -> None:
+        self._labels, self.size, self.extent = labels, size, extent
 
     @classmethod
     def positions(cls, size: int) -> "Ids":
         """Rows or columns of a matrix, known by their positions."""
-        return cls(None, size)
+        return cls(None, size, size)
 
     @classmethod
     def none(cls) -> "Ids":
@@ -146,26 +147,42 @@ class Ids:
 
     @property
     def positional(self) -> bool:
-        return self._labels is None
+        return self.extent is not None
 
     @property
     def labels(self) -> np.ndarray:
+        """The ids in the order of their codes."""
         return np.arange(self.size) if self._labels is None else self._labels
 
-    def label(self, position: int) -> Hashable:
-        """The id at a position, as a Python object."""
-        return (
-            position if self._labels is None else self._labels[position : position + 1].tolist()[0]
-        )
+    @property
+    def lines(self) -> np.ndarray:
+        """The ids of all lines: of a matrix every position, also those without a code."""
+        return self.labels if self.extent is None else np.arange(self.extent)
+
+    def are_positions(self, extent: int | None) -> bool:
+        """Whether these are a matrix's lines, ``extent`` of them, or the ids 0 … extent − 1."""
+        if self.positional or extent != self.size:
+            return extent == self.extent
+        return np.array_equal(self.labels, np.arange(self.size))
+
+    def label(self, code: int) -> Hashable:
+        """The id of a code, as a Python object."""
+        return code if self._labels is None else self._labels[code : code + 1].tolist()[0]
+
+    def kept(self, codes: np.ndarray) -> "Ids":
+        """The ids of these ``codes`` alone, with the codes 0, 1, … in this order."""
+        labels = codes if self._labels is None else self._labels[codes]
+        return Ids(labels, len(codes), self.extent)
 
     def codes(self, values: IdVector, name: str) -> np.ndarray:
-        """Positions of the ids ``values``, −1 where unseen.
+        """Codes of the ids ``values``, −1 where unseen.
 
         **Raises** `InputError` for positions of a matrix that are out of range: they are no ids.
         """
         ids = as_ids(values, name)
         if self.positional:
-            return self._checked_positions(ids, name)
+            self._check_positions(ids, name)
+            return ids if self._labels is None else self._integer_codes(ids)
         if self.labels.dtype == np.int64 and ids.dtype == np.int64:
             return self._integer_codes(ids)
         index = self._index
@@ -175,17 +192,17 @@ class Ids:
             raise _unhashable(name) from None
 
     def extended(self, values: IdVector, name: str) -> "tuple[Ids, np.ndarray]":
-        """(these ids with the unseen ones of ``values`` behind them, position of each id)."""
-        ids = as_ids(values, name)
-        if self.positional:
-            self._checked_positions(ids, name, grow=True)
-            return Ids.positions(max(self.size, int(ids.max(initial=-1)) + 1)), ids
+        """(these ids with the unseen ones of ``values`` behind them, code of each id)."""
+        ids, extent = as_ids(values, name), self.extent
+        if extent is not None:
+            self._check_positions(ids, name, grow=True)
+            extent = max(extent, int(ids.max(initial=-1)) + 1)
         if self.labels.dtype == np.int64 and ids.dtype == np.int64:
             known = self._integer_codes(ids)
             new = np.unique(ids[known < 0])
             if not len(new):
                 return self, known
-            larger = Ids(np.concatenate([self.labels, new]), self.size + len(new))
+            larger = Ids(np.concatenate([self.labels, new]), self.size + len(new), extent)
             return larger, larger._integer_codes(ids)
         index = dict(self._index)
         try:
@@ -196,20 +213,24 @@ class Ids:
             raise _unhashable(name) from None
         return Ids(_objects(list(index)), len(index)), codes
 
-    def _checked_positions(self, ids: np.ndarray, name: str, grow: bool = False) -> np.ndarray:
+    def within(self, extent: int) -> "Ids":
+        """The same lines of a matrix that has at least ``extent`` lines."""
+        return Ids(self._labels, self.size, max(extent, self.extent or 0))
+
+    def _check_positions(self, ids: np.ndarray, name: str, grow: bool = False) -> None:
         if ids.dtype != np.int64:
             raise InputError(
                 f"{name} must hold positions (integers from 0), for the model was fitted to a "
                 f"matrix, got {ids[0]!r}."
             )
-        bad = ids < 0 if grow else (ids < 0) | (ids >= self.size)
+        last = (self.extent or 0) - 1
+        bad = ids < 0 if grow else (ids < 0) | (ids > last)
         if bad.any():
             where = int(np.argmax(bad))
             raise InputError(
-                f"{name} must lie between 0 and {self.size - 1}, got {ids[where]} at position "
+                f"{name} must lie between 0 and {last}, got {ids[where]} at position "
                 f"{where}: the model was fitted to a matrix and knows its lines by their positions."
             )
-        return ids
 
     def _integer_codes(self, ids: np.ndarray) -> np.ndarray:
         low, table, order, ordered = self._integers
@@ -245,7 +266,8 @@ class Ids:
     def to_bytes(self, name: str) -> bytes:
         """JSON text; numbers, text, booleans, dates and times, and tuples of these."""
         if self.positional:
-            return json.dumps({"positions": self.size}).encode()
+            gaps = {} if self._labels is None else {"of": self._labels.tolist()}
+            return json.dumps({"positions": self.extent} | gaps).encode()
         try:
             labels = [_plain(x) for x in self.labels.tolist()]
             return json.dumps({"ids": labels}, ensure_ascii=False).encode(_ENCODING, _ERRORS)
@@ -259,7 +281,8 @@ class Ids:
     def from_bytes(cls, data: bytes) -> "Ids":
         content = json.loads(data.decode(_ENCODING, _ERRORS))
         if "positions" in content:
-            return cls.positions(int(content["positions"]))
+            whole = cls.positions(int(content["positions"]))
+            return whole.kept(np.array(content["of"], np.int64)) if "of" in content else whole
         labels = [_rich(label) for label in content["ids"]]
         integers = all(type(label) is int and -(2**63) <= label < 2**63 for label in labels)
         return cls(np.array(labels, dtype=np.int64) if integers else _objects(labels), len(labels))

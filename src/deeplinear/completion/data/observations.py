@@ -105,7 +105,7 @@ class Observations:
         range, values or weights that are not finite (with the first position), negative weights,
         and duplicates.
         """
-        m, n = _check_shape(shape)
+        m, n = check_shape(shape)
         i, j = check_indices(rows, m, "rows"), check_indices(cols, n, "cols")
         x = _numbers(values, dtype, "values")
         w = _weights(weights, x)
@@ -183,7 +183,8 @@ def blocks(indptr: np.ndarray) -> list[tuple[int, int]]:
     return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
 
 
-def _check_shape(shape: Sequence[int]) -> tuple[int, int]:
+def check_shape(shape: Sequence[int]) -> tuple[int, int]:
+    """``shape`` as two integers; `InputError` unless both lie between 1 and 2³² − 1."""
     try:
         m, n = (int(side) for side in shape)
     except (TypeError, ValueError):

@@ -1,8 +1,7 @@
 """What happens to a table before and after the fit: checks, and columns to a common scale."""
 
-from collections.abc import Hashable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -12,51 +11,15 @@ from ..penalty import Array
 from .observations import Compressed, Observations
 
 
-@runtime_checkable
-class _Frame(Protocol):
-    """A data frame of pandas or polars, as far as it is looked at here."""
+def check_finite(X: Array, positions: Sequence[int] | None = None) -> None:
+    """Raise `InputError` if entries are infinite, with their number and the first position.
 
-    columns: list
-    dtypes: list[Hashable]
-
-
-def check_columns(X: object) -> None:
-    """Raise `InputError` that names the columns of a data frame which do not hold numbers."""
-    if not isinstance(X, _Frame):
-        return
-    bad = [
-        str(X.columns[j])
-        for j, kind in enumerate(X.dtypes)
-        if not (_is_numeric(kind) or _converts(X, j))
-    ]
-    if bad:
-        raise InputError(
-            f"X has columns that do not hold numbers: {', '.join(bad)}; drop or encode them first."
-        )
-
-
-def _is_numeric(kind: Hashable) -> bool:
-    if hasattr(kind, "is_numeric"):  # polars; a column of nulls is an empty column of numbers
-        return bool(kind.is_numeric()) or str(kind) in ("Boolean", "Null")
-    return getattr(kind, "kind", "O") in "fiub" or getattr(kind, "_is_numeric", False)
-
-
-def _converts(X: _Frame, j: int) -> bool:
-    """Whether column j of a pandas frame, of mixed type ``object``, holds only numbers and None."""
-    if not (hasattr(X, "iloc") and X.dtypes.iloc[j] == np.dtype(object)):  # type: ignore[attr-defined]
-        return False
-    try:
-        np.asarray(X.iloc[:, j], dtype=float)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def check_finite(X: Array) -> None:
-    """Raise `InputError` if entries are infinite, with their number and the first position."""
+    ``positions`` are those of the columns in the table that they come from.
+    """
     where = np.argwhere(np.isinf(X))
     if len(where):
         row, col = where[0]
+        col = col if positions is None else positions[col]
         raise InputError(
             f"X must not contain infinity, got {len(where)} infinite value(s), the first at row "
             f"{row}, column {col} (counted from 0): replace them by NaN if they mean missing."
@@ -70,8 +33,9 @@ class ColumnScaler:
     The centre is the column mean; the scale is the fourth-moment size (mean |x − mean|⁴)^{1/4}:
     like the standard deviation it makes units irrelevant, but it does not blow up columns that are
     constant up to a few entries. Constant and empty columns take the size of the others, and empty
-    columns the mean of everything. ``means`` are the column means whether or not they are the
-    centre.
+    columns the mean of everything. The columns of a category have one scale, the size of their
+    vector, so that all together count as one column. ``means`` are the column means whether or not
+    they are the centre.
     """
 
     center: Array
@@ -79,8 +43,13 @@ class ColumnScaler:
     means: Array
 
     @classmethod
-    def of(cls, seen: Observations, *, center: bool, scale: bool) -> "ColumnScaler":
-        """From the entries of ``seen`` in float64; weights play no part."""
+    def of(
+        cls, seen: Observations, *, center: bool, scale: bool, groups: Sequence[slice] = ()
+    ) -> "ColumnScaler":
+        """From the entries of ``seen`` in float64; weights play no part.
+
+        ``groups``: columns of one category each, which are observed together.
+        """
         lines, n = seen.by_col, seen.shape[1]
         col, values = np.repeat(np.arange(n), lines.counts), lines.values.astype(float)
         count = np.maximum(lines.counts, 1)
@@ -94,6 +63,11 @@ class ColumnScaler:
         sizes = largest * (np.bincount(col, relative**4, n) / count) ** 0.25
         alive = largest > 1e-12 * np.abs(means)
         sizes = np.where(alive, sizes, root_mean_square(sizes[alive]) if alive.any() else 1.0)
+        for group in groups:
+            vectors = gaps[lines.indptr[group.start] : lines.indptr[group.stop]]
+            vectors = vectors.reshape(group.stop - group.start, -1)
+            size = np.mean(np.sum(vectors**2, axis=0) ** 2) ** 0.25 if vectors.size else 0.0
+            sizes[group] = size if size > 0 else sizes[group]
         if not scale:  # still one for the matrix, or tiny data would meet absolute constants
             sizes = np.full_like(sizes, root_mean_square(sizes))
         return cls(means if center else np.zeros_like(means), sizes, means)

@@ -43,3 +43,18 @@ def checked(
             "0 leaves an entry out."
         )
     return weights
+
+
+def cell_weights(sample_weight: ArrayLike | None, shape: tuple[int, ...]) -> np.ndarray | None:
+    """``sample_weight`` as one weight per cell."""
+    if sample_weight is None:
+        return None
+    weights = np.asarray(sample_weight)
+    if weights.shape == shape[:1]:
+        weights = weights[:, None]
+    elif weights.shape != shape:
+        raise InputError(
+            f"sample_weight must hold one weight per row {shape[:1]} or per cell {shape}, got "
+            f"shape {weights.shape}."
+        )
+    return np.broadcast_to(weights, shape)

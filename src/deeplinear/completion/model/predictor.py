@@ -133,14 +133,27 @@ class Model:
         row_codes, col_codes = self.known_rows(row_codes), _known(col_codes, self.col_counts)
         bad = (row_codes < 0) | (col_codes < 0)
         if bad.any() and unseen == "marginals":
-            warnings.warn(
+            warn_of_empty_lines(
                 f"{int(bad.sum())} of {len(bad)} entries have ids without any entry in the fit "
                 f"({int((row_codes < 0).sum())} rows, {int((col_codes < 0).sum())} columns): these "
-                "are predicted from the marginals.",
-                EmptyLineWarning,
-                stacklevel=3,
+                "are predicted from the marginals."
             )
         return row_codes, col_codes
+
+    def line_codes(self, unseen: str) -> tuple[np.ndarray, np.ndarray]:
+        """Codes of all rows and of all columns, −1 for those without any entry.
+
+        With ``unseen="marginals"`` one warning counts them.
+        """
+        rows = self.known_rows(self.row_ids.codes(self.row_ids.lines, "rows"))
+        cols = _known(self.col_ids.codes(self.col_ids.lines, "cols"), self.col_counts)
+        empty = int((rows < 0).sum()), int((cols < 0).sum())
+        if any(empty) and unseen == "marginals":
+            warn_of_empty_lines(
+                f"{empty[0]} of {len(rows)} rows and {empty[1]} of {len(cols)} columns have no "
+                "entry in the fit: these are predicted from the marginals."
+            )
+        return rows, cols
 
     def known_rows(self, codes: np.ndarray) -> np.ndarray:
         """``codes``, with −1 for rows without any entry."""
@@ -163,11 +176,11 @@ class Model:
             out[known] = self.local.deviation(rows[known], cols[known], threads)
         return out
 
-    def block(self, rows: np.ndarray) -> np.ndarray:
-        """Whole rows at codes, (len(rows), n): by matrix products, cut to `limits`."""
-        total = np.zeros((len(rows), self.right.shape[1] - 1))
+    def block(self, rows: np.ndarray, cols: np.ndarray | slice = slice(-1)) -> np.ndarray:
+        """Rows × columns at codes, by default all columns: matrix products, cut to `limits`."""
+        total = np.zeros((len(rows), len(self.right[0, cols])))
         for left, right, mean in zip(self.left, self.right, self.means, strict=True):
-            p, q = left[rows].astype(float), right[:-1].astype(float)
+            p, q = left[rows].astype(float), right[cols].astype(float)
             total += p[:, :-1] @ q[:, :-1].T + (mean + p[:, -1:]) + q[:, -1]
         return self.clip(total / self.draws)
 
@@ -208,6 +221,11 @@ class Model:
         left = np.vstack([np.where(known, lines, middle), middle])[None]
         right = _with_average(np.column_stack([fit.right, fit.col_bias]), self.col_counts)[None]
         return replace(new, left=left, right=right, means=np.array([fit.mean]))
+
+
+def warn_of_empty_lines(sentence: str) -> None:
+    """The one warning of a call about ids without any entry, which ``sentence`` counts."""
+    warnings.warn(sentence, EmptyLineWarning, stacklevel=4)
 
 
 def _known(codes: np.ndarray, counts: np.ndarray) -> np.ndarray:

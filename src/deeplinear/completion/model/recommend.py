@@ -1,19 +1,25 @@
 """The columns with the highest predictions for a row, without those it has seen."""
 
+from collections.abc import Hashable
 from numbers import Integral
 
 import numpy as np
 
 from ...errors import InputError
-from ..data.ids import IdVector
-from .predictor import MISSING_ENTRIES, Model
+from ..data.ids import IdVector, as_ids
+from .predictor import MISSING_ENTRIES, Model, warn_of_empty_lines
 
 _BLOCK = 4_000_000  # predictions at a time
 _LARGEST = 100_000_000  # places of a result that has more than there are columns
 
 
 def recommend(
-    model: Model, rows: IdVector, k: int, *, exclude_seen: bool = True
+    model: Model,
+    rows: IdVector,
+    k: int,
+    *,
+    exclude_seen: bool = True,
+    unseen: str = "marginals",
 ) -> tuple[np.ndarray, np.ndarray]:
     """(column ids, predictions), each (len(rows), k), best first.
 
@@ -28,8 +34,38 @@ def recommend(
     if k > n and len(codes) * int(k) > _LARGEST:
         raise InputError(f"k must be at most the number of columns, {n}, got {k}.")
     codes = model.known_rows(codes)
+    empty = codes < 0
+    if empty.any() and unseen == "marginals":
+        # positions count from 1 on files: only names are the same everywhere
+        first = "" if model.row_ids.positional else f", the first is {_first(rows, empty)!r}"
+        warn_of_empty_lines(
+            f"{int(empty.sum())} of {len(codes)} ids have no entry in the fit{first}: they get "
+            "what is best for the average row."
+        )
+    different, back = np.unique(codes, return_inverse=True)
+    places, scores = _best(model, different, int(k), exclude_seen)
+    places, scores = places[back], scores[back]
+    if unseen == "nan":
+        scores[empty] = -np.inf
+    labels = model.col_ids.labels[places]
+    nothing = np.isneginf(scores)
+    if nothing.any():  # rows that have fewer than k unseen columns
+        labels = labels.astype(object)
+        labels[nothing], scores[nothing] = None, np.nan
+    return labels, scores
+
+
+def _first(ids: IdVector, which: np.ndarray) -> Hashable:
+    return as_ids(ids, "ids")[which][:1].tolist()[0]
+
+
+def _best(
+    model: Model, codes: np.ndarray, k: int, exclude_seen: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """(codes of columns, predictions) for rows at ``codes``; −∞ where there is no column left."""
+    n = model.col_ids.size
     places, scores = np.zeros((len(codes), k), np.int64), np.full((len(codes), k), -np.inf)
-    there = min(int(k), n)
+    there = min(k, n)
     step = max(1, _BLOCK // n)
     for lo in range(0, len(codes), step):
         part = codes[lo : lo + step]
@@ -45,9 +81,4 @@ def recommend(
         order = np.lexsort((top, -found), axis=1)  # equal predictions: by position
         places[lo : lo + step, :there] = np.take_along_axis(top, order, axis=1)
         scores[lo : lo + step, :there] = np.take_along_axis(found, order, axis=1)
-    labels = model.col_ids.labels[places]
-    nothing = np.isneginf(scores)
-    if nothing.any():  # rows that have fewer than k unseen columns
-        labels = labels.astype(object)
-        labels[nothing], scores[nothing] = None, np.nan
-    return labels, scores
+    return places, scores

@@ -140,7 +140,7 @@ def _judge(
 ) -> tuple[FitState, Status]:
     """Score the iterate, and decide whether the fit ends here."""
     if validation is not None:
-        score = validation.rmse(problem, at.state)
+        score = validation.error(problem, at.state)
         at = replace(at, scores=(*at.scores, score))
         if score < at.best_score * (1 - 1e-5):
             at = replace(at, best=at.state.copy(), best_sweep=at.sweeps, best_score=score)

@@ -82,7 +82,7 @@ def fit(
         file = Checkpoint(checkpoint, mark)
     with open_backend(observations, threads, device) as backend:
         problem = make_problem(observations, record, backend)
-        held_out = None if validation is None else ValidationSplit.check(validation, observations)
+        held_out = held_out_entries(validation, observations, record)
         at = (FitState.load(file) if file else None) or begin(problem, record, start)
         stages = schedule(problem, record, at.tau, start is not None)
         return run(problem, record, at, stages, Watch(held_out, file, callback))
@@ -155,6 +155,15 @@ def _unknown(start: LowRankFit, lines: tuple[np.ndarray, ...]) -> tuple[np.ndarr
         return line[~known[line]]
 
     return empty(start.left, start.row_bias, lines[0]), empty(start.right, start.col_bias, lines[1])
+
+
+def held_out_entries(
+    validation: Validation | None, observations: Observations, options: FitOptions
+) -> ValidationSplit | None:
+    """``validation`` checked, if there is any."""
+    if validation is None:
+        return None
+    return ValidationSplit.check(validation, observations, options.column_noise)
 
 
 def make_problem(

@@ -10,6 +10,7 @@ from ...errors import InputError
 from ...scores import root_mean_square
 from ..data.observations import Observations, check_indices
 from .checkpoint import Checkpoint
+from .column_noise import column_error
 from .problem import FitProblem, State
 
 Validation = tuple[ArrayLike, ArrayLike, ArrayLike]
@@ -74,16 +75,20 @@ class FitState:
 class ValidationSplit:
     """Held-out entries.
 
-    A fit whose error is still above ``limit`` after `TRIAL` sweeps is given up.
+    A fit whose error is still above ``limit`` after `TRIAL` sweeps is given up. With
+    ``column_noise`` the error is the `column_error`, else the root mean square.
     """
 
     rows: np.ndarray
     cols: np.ndarray
     values: np.ndarray
     limit: float = math.inf
+    column_noise: bool = False
 
     @classmethod
-    def check(cls, validation: Validation, observations: Observations) -> "ValidationSplit":
+    def check(
+        cls, validation: Validation, observations: Observations, column_noise: bool
+    ) -> "ValidationSplit":
         """From (rows, cols, values), in the type of ``observations``."""
         rows, cols, values = (np.asarray(x) for x in validation)
         if not len(rows) == len(cols) == len(values) or not len(values):
@@ -100,9 +105,15 @@ class ValidationSplit:
             check_indices(rows, m, "validation rows"),
             check_indices(cols, n, "validation cols"),
             values.astype(observations.dtype),
+            column_noise=column_noise,
         )
 
-    def rmse(self, problem: FitProblem, state: State) -> float:
-        """Root-mean-square error of ``state`` on these entries."""
+    def error(self, problem: FitProblem, state: State) -> float:
+        """The error of ``state`` on these entries."""
         out = problem.backend.predict(self.rows, self.cols, state.Z, state.Y, state.mean)
-        return root_mean_square(out - self.values)
+        return held_out_size(out - self.values, self.cols, self.column_noise)
+
+
+def held_out_size(errors: np.ndarray, cols: np.ndarray, column_noise: bool) -> float:
+    """The size of held-out ``errors`` in columns ``cols``, by which fits are compared."""
+    return column_error(errors, cols) if column_noise else root_mean_square(errors)

@@ -13,7 +13,7 @@ from ..backends.open import Device, open_backend
 from ..data.observations import Observations
 from ..penalty import Penalty
 from .descent import Callback
-from .fit import make_problem, update
+from .fit import held_out_entries, make_problem, update
 from .fit_state import Validation, ValidationSplit
 from .flow_field import FlowField, Point, low_rank_norm
 from .options import FitOptions
@@ -133,7 +133,7 @@ def low_rank_flow(
     record = record.for_data(observations, flow=True)
     with open_backend(observations, threads, device) as backend:
         problem = make_problem(observations, record, backend)
-        held_out = None if validation is None else ValidationSplit.check(validation, observations)
+        held_out = held_out_entries(validation, observations, record)
         bias_only = additive(problem)
         U, s, V = law.start or _small(problem, record, bias_only, law.start_scale)
         course = FlowField(problem, record.depth, bias_only, float(s[-1]))
@@ -257,7 +257,7 @@ class _Run:
         self.spectra.append(at.s)
         if self.held_out is not None:
             self.scores.append(
-                self.held_out.rmse(self.flow.problem, self.flow.state(at.U, at.s, at.V))
+                self.held_out.error(self.flow.problem, self.flow.state(at.U, at.s, at.V))
             )
 
     def _at_rest(self) -> bool:

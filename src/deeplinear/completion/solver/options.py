@@ -39,6 +39,8 @@ class FitOptions:
     - ``patience``: sweeps without a better held-out error that end a fit.
     - ``steps``: conjugate-gradient steps per line and sweep (default 2, or 5 below strength 0.01).
     - ``seed``: of power iterations.
+    - ``column_noise``: judge held-out errors by a noise level of each column
+      (`column_noise.column_error`), not by their mean square.
 
     **Raises** `InputError` for values out of range.
     """
@@ -55,6 +57,7 @@ class FitOptions:
     patience: float = 3
     steps: int | None = None
     seed: int = 0
+    column_noise: bool = False
 
     def __post_init__(self) -> None:
         check_depth(self.depth, scalar=True)
@@ -87,11 +90,7 @@ class FitOptions:
         limit = min(observations.shape)
         if observations.nnz == 0:
             raise InputError("observations must hold at least one entry, got none.")
-        if self.max_rank is not None and self.max_rank > limit:
-            raise InputError(
-                f"max_rank must be at most min(m, n) = {limit}, got {self.max_rank}: lower it, or "
-                "leave it out."
-            )
+        check_rank(self.max_rank, observations.shape)
         if convex and self.max_rank not in (None, limit):
             raise InputError(
                 f"max_rank must be None below depth 2 (got depth {self.depth:g}), where every rank "
@@ -116,6 +115,16 @@ class FitOptions:
         """``max_rank``, once it is filled in."""
         assert self.max_rank is not None, "call for_data first"
         return self.max_rank
+
+
+def check_rank(max_rank: int | None, shape: tuple[int, int]) -> None:
+    """`InputError` for a cap above the rank of any matrix of this ``shape``."""
+    limit = min(shape)
+    if max_rank is not None and max_rank > limit:
+        raise InputError(
+            f"max_rank must be at most min(m, n) = {limit}, got {max_rank}: lower it, or leave it "
+            "out."
+        )
 
 
 def for_depth(options: dict[str, Any], depth: float) -> dict[str, Any]:

@@ -95,7 +95,8 @@ def path(
     }
     with open_backend(observations, threads, device) as backend:
         problem = make_problem(observations, records[2.0][0], backend)
-        held_out = ValidationSplit.check(validation, observations)
+        noise = records[2.0][0].column_noise
+        held_out = ValidationSplit.check(validation, observations, noise)
         walk = _Walk(problem, held_out, records, patience, thorough)
         return walk.down(open_depths, callback)
 
@@ -195,7 +196,7 @@ class _Walk:
     def down(self, depths: list[float], callback: Callback | None) -> PathResult:
         flat = self.records[2.0]
         bias_only = additive(self.problem)
-        self.bias_only = self.held_out.rmse(self.problem, bias_only)
+        self.bias_only = self.held_out.error(self.problem, bias_only)
         base = begin(self.problem, flat[0], None, bias_only)
         for step, flat_options in enumerate(flat):
             base = _backbone(self.problem, flat_options, base, grown=step > 0)

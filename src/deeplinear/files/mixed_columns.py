@@ -1,0 +1,200 @@
+"""From the cells of a table to the columns that are fitted and those that are carried through."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..completion.data.features import Feature, FeatureKind
+from ..errors import InputError
+from .dates import are_dates
+from .kinds import OddCell, Reading, read_column
+from .layout import Cells, find_layout
+from .markers import Markers
+from .numbers import NumberFormat, advice, shape_of
+from .selection import Positions, Selection
+from .text_options import TextOptions
+
+
+@dataclass(frozen=True)
+class MixedColumns:
+    """What was found in the cells of a table, below its ``header`` if it has one."""
+
+    header: bool
+    note: str  # what was guessed; or nothing
+    values: np.ndarray  # rows × fitted columns: numbers, codes of categories, NaN
+    features: tuple[Feature, ...]
+    fitted: list[int]  # positions of the columns of `values`
+    carried: tuple[str, ...]
+    dropped: frozenset[int]
+
+
+@dataclass(frozen=True)
+class CellSource:
+    """A file's cells, how its numbers are written, and where a cell lies.
+
+    ``place`` maps (row, column) of the cells to words such as "line 5"; ``names`` are those of the
+    columns where no heading names them.
+    """
+
+    path: Path
+    cells: Cells
+    numbers: NumberFormat
+    options: TextOptions
+    place: Callable[[int, int], str]
+    names: Sequence[str]
+
+    def read(self, selection: Selection, header: bool | None = None) -> MixedColumns:
+        """The columns; ``header`` where the file itself tells, else what the options say or looks.
+
+        **Raises** `InputError` for a cell that is neither number nor text, with the options that
+        would read it.
+        """
+        cells = self.cells
+        given = self.options.header
+        layout = find_layout(cells, header if given is None else given, self.options.labels)
+        start, width = int(layout.header), len(cells.texts)
+        count = len(cells.texts[0]) - start
+        names_only = count == 1 and not start and bool(cells.is_text.all())
+        if not count or width <= int(layout.labels) or names_only:
+            raise InputError(
+                f"INPUT: '{self.path}' has no rows of numbers below its header; give a table with "
+                "data."
+            )
+        headings = [x[0].strip() if layout.header else "" for x in cells.texts]
+        chosen = selection.positions(headings, self.path)
+        columns = _Columns(self, headings, _unique(headings, self.names), start)
+        readings = columns.readings(chosen, labels=layout.labels)
+        fitted = [k for k, reading in enumerate(readings) if reading.kind is not None]
+        carried = tuple(columns.carried(readings))
+        if all(reading.what in ("empty", "labels") for reading in readings):
+            raise InputError(
+                f"INPUT: '{self.path}' has no observed entry; there is nothing to learn from, give "
+                "some numbers."
+            )
+        if not fitted:
+            raise InputError(
+                f"INPUT: '{self.path}' has no column of numbers or categories; it has "
+                f"{', '.join(carried[:5])}: name columns with --columns or --categorical."
+            )
+        features = tuple(
+            Feature(
+                columns.names[k], readings[k].kind or FeatureKind.number, readings[k].categories
+            )
+            for k in fitted
+        )
+        values = columns.values(fitted, readings)
+        return MixedColumns(
+            layout.header, layout.note, values, features, fitted, carried, chosen.drop
+        )
+
+
+@dataclass(frozen=True)
+class _Columns:
+    source: CellSource
+    headings: list[str]  # "" where there is none
+    names: list[str]  # one for each, all different
+    start: int  # the first row of data
+
+    def readings(self, chosen: Positions, *, labels: bool) -> list[Reading]:
+        """What becomes of each column; `InputError` that names the first odd cell."""
+        readings = []
+        for k in range(len(self.names)):
+            view = self.source.cells.column(k, self.start)
+            if k in chosen.drop:
+                readings.append(Reading(None, "dropped"))
+            elif chosen.carries(k):
+                readings.append(Reading(None, "kept"))
+            elif k == 0 and labels and k not in chosen.columns | chosen.categorical:
+                dates = view.is_text.any() and are_dates(view.labels)
+                readings.append(Reading(None, "dates" if dates else "labels"))
+            else:
+                labelled = k in chosen.categorical
+                found = read_column(view, self.source.numbers, categorical=labelled)
+                if isinstance(found, OddCell):
+                    raise self._odd(k, found.row)
+                if k in chosen.columns and found.kind is None:
+                    if found.what != "empty":
+                        raise self._odd(k, int(np.argmax(view.is_text)))
+                    found = Reading(FeatureKind.number)  # from the marginals
+                readings.append(found)
+        return readings
+
+    def values(self, fitted: Sequence[int], readings: Sequence[Reading]) -> np.ndarray:
+        values = self.source.cells.values[self.start :, fitted]
+        for j, k in enumerate(fitted):
+            if readings[k].kind is FeatureKind.category:
+                view = self.source.cells.column(k, self.start)
+                codes = {label: float(code) for code, label in enumerate(readings[k].categories)}
+                values[:, j] = np.nan
+                values[view.is_text | view.is_number, j] = [codes[text] for text in view.observed]
+        return values
+
+    def carried(self, readings: Sequence[Reading]) -> list[str]:
+        """One phrase per column that is carried through, with what stays missing there."""
+        phrases = []
+        for k, reading in enumerate(readings):
+            unnamed = reading.what == "empty" and not self.headings[k]
+            if reading.kind is not None or reading.what == "dropped" or unnamed:
+                continue
+            view = self.source.cells.column(k, self.start)
+            gaps = int((~view.is_text & ~view.is_number).sum())
+            more = f", {gaps:,} missing stay" if gaps and reading.what != "empty" else ""
+            phrases.append(f"{self._named(k)} ({reading.what}{more})")
+        return phrases
+
+    def _named(self, k: int) -> str:
+        return _short(self.names[k]) if self.headings[k] else f"column {self.names[k]}"
+
+    def _odd(self, k: int, row: int) -> InputError:
+        """The message about a cell that is no number, with the options that would read it."""
+        source = self.source
+        view = source.cells.column(k, self.start)
+        text, heading = view.texts[row], self.headings[k]
+        more = int(view.is_text.sum()) - 1
+        others = f" and {more:,} more cell{'s' if more > 1 else ''} like it" if more else ""
+        markers = Markers(source.options.missing, source.numbers)
+        like = [x for x, odd in zip(view.texts, view.is_text, strict=True) if odd and shape_of(x)]
+        way = advice(text, source.numbers, like[:1000] + number_like(source.cells, markers, 100))
+        shown = "'" + text.replace("'", "'\\''") + "'"
+        word = heading if heading.isidentifier() and self.names[k] == heading else str(k + 1)
+        ways = [
+            f"mark it as missing with --missing {shown}",
+            f"carry the column through with --keep {word}",
+        ]
+        if 20 * more > len(view.texts):  # too many to be typing errors
+            ways.reverse()
+        ways = [f"read it with {way}"] * bool(way) + ways
+        return InputError(
+            f"INPUT: '{source.path}', {source.place(row + self.start, k)}: {_short(text)}{others} "
+            f"in {self._named(k)} is no number; {', '.join(ways)}, or make it labels with "
+            f"--categorical {word}."
+        )
+
+
+def number_like(cells: Cells, markers: Markers, most: int = 1000) -> list[str]:
+    """Cells of columns where most look like numbers, for the guess of their format."""
+    found: list[str] = []
+    for texts in cells.texts:
+        sample = texts[:: max(1, len(texts) // most)]
+        observed = [text for text in sample if not markers.mean_missing(text)]
+        shaped = [text for text in observed if shape_of(text)]
+        if 2 * len(shaped) >= len(observed) - 1:  # a heading is none
+            found += shaped
+    return found
+
+
+def _unique(headings: Sequence[str], numbers: Sequence[str]) -> list[str]:
+    """A name for each column: repeated headings get their number, empty ones are numbers."""
+    counts = Counter(headings)
+    return [
+        (heading if counts[heading] == 1 else f"{heading} [{number}]") if heading else number
+        for heading, number in zip(headings, numbers, strict=True)
+    ]
+
+
+def _short(text: str) -> str:
+    """A text in a message, in quotation marks."""
+    return repr(text if len(text) <= 60 else text[:57] + "…")

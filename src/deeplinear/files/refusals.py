@@ -1,0 +1,37 @@
+"""What is said where a file cannot be read: it is damaged, or an optional package is missing."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from ..errors import InputError
+
+_LONGEST = 160  # characters of a reader's own words
+
+
+@contextmanager
+def reading(path: Path, kind: str, fix: str = "save it again") -> Iterator[None]:
+    """Turn whatever a reader of ``kind`` raises for a damaged file into an `InputError`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # each reader raises many sorts, and its documentation names few
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        if len(reason) > _LONGEST:
+            reason = reason[:_LONGEST] + "…"
+        raise InputError(f"INPUT: '{path}' cannot be read as {kind} ({reason}); {fix}.") from None
+
+
+def require(module: str, extra: str, path: Path, kind: str) -> ModuleType:
+    """Import an optional package, or say how to install it."""
+    try:
+        return import_module(module)
+    except ImportError:
+        package = module.partition(".")[0]
+        raise InputError(
+            f"INPUT: reading {kind} ('{path}') needs {package}; run: pip install "
+            f"'deeplinear[{extra}]'."
+        ) from None

@@ -1,0 +1,52 @@
+"""Numbers that may stand for missing cells, such as -999: they are named, never replaced."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..completion.data.features import Feature, FeatureKind
+
+_NINES = re.compile(r"-?(9+(\.9+)?|0\.9+)")
+# A value is repeated from so many cells and this part of a column on.
+_LEAST, _PART = 3, 0.005
+
+
+def likely_markers(values: np.ndarray, features: Sequence[Feature]) -> list[str]:
+    """A line for each number such as -999, 99.9 or -1 that is repeated far from all others.
+
+    Far: further than the others of its column are from one another; of nines, or the only negative
+    number there. ``values`` is rows × features, NaN where missing.
+    """
+    numbers = [j for j, f in enumerate(features) if f.kind is not FeatureKind.category]
+    found = Counter(number for j in numbers for number in _far(values[:, j]))
+    lines = []
+    for number, _ in found.most_common(3):
+        here = values[:, numbers] == number
+        cells, columns = int(here.sum()), int(here.any(axis=0).sum())
+        where = f"{cells:,} cells of {columns} column{'s' if columns > 1 else ''}"
+        lines.append(
+            f"{number:g} ({where}) lies far from the other numbers: --missing {number:g} if it "
+            "marks missing cells"
+        )
+    return lines
+
+
+def _far(column: np.ndarray) -> list[float]:
+    """The extremes of a column that are repeated, and alone."""
+    seen = column[np.isfinite(column)]
+    if len(seen) < 2 * _LEAST:
+        return []
+    found = []
+    for extreme in (float(seen.min()), float(seen.max())):
+        others = seen[seen != extreme]
+        count = len(seen) - len(others)
+        if count < max(_LEAST, _PART * len(seen)) or len(others) < _LEAST:
+            continue
+        spread = float(np.ptp(others))
+        gap = float(np.abs(others - extreme).min())
+        negative = extreme < 0 <= others.min() and extreme.is_integer()
+        if 0 < spread < gap and (negative or _NINES.fullmatch(f"{extreme:.10g}")):
+            found.append(extreme)
+    return found
