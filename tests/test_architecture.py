@@ -116,17 +116,19 @@ TREE = {
     ],
     "completion/model": [["predictor", "file_format"], ["recommend", "serialize"]],
     "files": [
-        ["numbers", "opening", "dates", "spool", "refusals", "archives", "variables", "worksheet"],
-        ["sentinels"],
+        [
+            *("numbers", "opening", "dates", "spool", "sentinels", "refusals", "archives"),
+            *("variables", "worksheet", "hdf5_trial"),
+        ],
         ["markers"],
         ["dialect"],
         ["text_options", "selection", "layout"],
         ["records", "kinds"],
-        ["table", "columns", "long_output", "long_lines", "mixed_columns"],
+        ["table", "columns", "long_output", "long_lines", "mixed_columns", "long_matrix"],
         ["long_layout"],
         [
             *("arrays", "frames", "hdf5", "matlab", "excel", "images", "text"),
-            *("long_text", "long_parquet", "long_matrix"),
+            *("long_text", "long_parquet"),
         ],
         ["long"],
     ],

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from ..errors import InputError
-from ..files.selection import listed
 
 _HELP = "of imputed cells: a number or none; COLUMN=NUMBER for one column; repeatable."
 Minimum = Annotated[list[str] | None, typer.Option("--min-value", help=f"Lower bound {_HELP}")]
@@ -39,6 +38,8 @@ def _bounds(words: Sequence[str], option: str, names: Sequence[str]) -> list[flo
         elif column in names:
             bounds[names.index(column)] = _bound(number, option)
         else:
+            from ..files.selection import listed
+
             raise InputError(
                 f"{option}: '{column}' is no column that is fitted; these are {listed(names)}."
             )

@@ -114,9 +114,11 @@ def read_mask(path: Path, table: Table) -> np.ndarray:
         mask = read_image_mask(path)
     else:
         try:
-            mask = np.nan_to_num(_read(path).values, nan=0.0) != 0
+            mask = _flags(path, _read(path))
         except InputError as error:
             raise InputError(str(error).replace("INPUT", "--mask", 1)) from None
+    if table.unfitted and mask.shape[1] == table.mask_shape[1] + len(table.unfitted):
+        mask = np.delete(mask, table.unfitted, axis=1)
     if mask.shape != table.mask_shape:
         raise InputError(
             f"--mask: '{path}' is {_size(mask.shape)} where the input is "
@@ -124,6 +126,15 @@ def read_mask(path: Path, table: Table) -> np.ndarray:
             "give a mask of the same shape."
         )
     return mask
+
+
+def _flags(path: Path, mask: Table) -> np.ndarray:
+    for feature in mask.features:
+        if feature.categories not in ((), (False, True)):
+            raise InputError(
+                f"INPUT: '{path}' has text in column '{feature.name}'; give numbers or booleans."
+            )
+    return np.nan_to_num(mask.values, nan=0.0) != 0
 
 
 def _read(

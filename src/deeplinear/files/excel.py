@@ -48,6 +48,7 @@ class ExcelTable(Table):
     rows: list[int]  # where the rows of ``values`` lie in the sheet, from 1
     columns: list[int]
     layout: str
+    unfitted: list[int]
 
     def __post_init__(self) -> None:
         self._check_formulas()
@@ -153,6 +154,7 @@ def read_excel(
         title=title,
         rows=grid.rows[int(found.header) :],
         columns=[grid.columns[k] for k in found.fitted],
+        unfitted=found.unfitted,
         layout="header line" if found.header else "no header line",
     )
 

@@ -42,6 +42,7 @@ class FrameTable(Table):
     features: tuple[Feature, ...]
     carried: tuple[str, ...]
     dropped: list[int]
+    unfitted: list[int]
 
     def encode(self, filled: np.ndarray, suffix: str) -> bytes:
         frame, missing = self.frame, np.isnan(self.values)
@@ -99,6 +100,7 @@ def read_frame(
     for j, (_, numbers) in enumerate(found.values()):
         values[:, j] = numbers
     features = tuple(feature for feature, _ in found.values())
+    everything = [position for position in range(frame.num_columns) if position not in index]
     return FrameTable(
         frame=frame,
         values=values,
@@ -108,6 +110,7 @@ def read_frame(
         features=features,
         carried=tuple(carried),
         dropped=sorted(chosen.drop),
+        unfitted=[k for k, position in enumerate(everything) if position not in found],
     )
 
 

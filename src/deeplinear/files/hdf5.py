@@ -15,6 +15,8 @@ import numpy as np
 from ..completion.data.features import Feature
 from ..errors import InputError
 from .arrays import completed
+from .hdf5_trial import check_survival
+from .long_matrix import check_compressed
 from .refusals import reading, require
 from .table import Table
 from .variables import choose
@@ -95,6 +97,7 @@ def read_hdf5(path: Path, *, variable: str | None = None) -> Hdf5Table:
     """
     require("h5py", "hdf5", path, "HDF5")
     with reading(path, "HDF5"):
+        check_survival(path)
         content, suffix = path.read_bytes(), path.suffix.lower()
         with _open(io.BytesIO(content)) as file:
             if suffix == ".h5ad":
@@ -108,6 +111,7 @@ def read_hdf5(path: Path, *, variable: str | None = None) -> Hdf5Table:
 def read_transposed(path: Path, content: bytes, variable: str | None) -> Hdf5Table:
     """Read a MATLAB 7.3 file, whose matrices are datasets with the axes exchanged."""
     require("h5py", "hdf5", path, "MATLAB 7.3")
+    check_survival(path)
     with _open(io.BytesIO(content)) as file:
         found = matrices(
             file, lambda name, dataset: not name.startswith("#") and _is_matlab(dataset)
@@ -240,12 +244,10 @@ def _stored(group: "h5py.Group") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     shape = tuple(map(int, group.attrs["shape"]))
     by_rows = _encoding(group) == "csr_matrix"
     lines, width = shape if by_rows else shape[::-1]
-    counts = np.diff(ends.astype(np.int64))
-    if len(counts) != lines or ends[0] != 0 or (counts < 0).any() or len(minor) != len(data):
-        raise ValueError("the parts of a sparse matrix have the wrong sizes")
-    if counts.sum() != len(data) or ((minor < 0) | (minor >= width)).any():
-        raise ValueError("a sparse matrix has entries outside of its shape")
-    major = np.repeat(np.arange(lines), counts)
+    check_compressed(ends, minor, lines, width)
+    if ends[-1] != len(data) or len(minor) != len(data):
+        raise ValueError("the parts of a sparse matrix have different lengths")
+    major = np.repeat(np.arange(lines), np.diff(ends))
     if len(np.unique(major * width + minor)) < len(data):
         raise ValueError("a sparse matrix has two entries in one place")
     return (major, minor, data) if by_rows else (minor, major, data)

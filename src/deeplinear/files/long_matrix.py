@@ -34,20 +34,20 @@ def read_matrix(path: Path, dtype: DTypeLike, markers: Markers) -> Entries:
 
     market = file_type(path) == ".mtx"
     with reading(path, "a sparse matrix"):
+        if not market:
+            _check_archive(path)
         if path.suffix.lower() in COMPRESSED:
             with open_bytes(path) as file:
                 matrix = scipy_io.mmread(file)
         else:
             matrix = scipy_io.mmread(path) if market else sparse.load_npz(path)
-        if hasattr(matrix, "check_format"):  # before compiled code follows its indices
-            matrix.check_format(full_check=True)
+        coo = matrix.tocoo() if sparse.issparse(matrix) else None
     if market and "pattern" in _first_line(path):
         raise InputError(
             f"INPUT: '{path}' holds a pattern without values; there is nothing to predict, give a "
             "matrix of numbers."
         )
-    if sparse.issparse(matrix):
-        coo = matrix.tocoo()
+    if coo is not None:
         rows, cols, values = coo.row, coo.col, np.asarray(coo.data)
     else:  # MatrixMarket's dense form stores every entry
         rows, cols = (index.ravel() for index in np.indices(matrix.shape))
@@ -69,6 +69,33 @@ def read_matrix(path: Path, dtype: DTypeLike, markers: Markers) -> Entries:
         )
     m, n = matrix.shape
     return Entries(rows, cols, values.astype(dtype), Ids.positions(m), Ids.positions(n))
+
+
+def check_compressed(ends: np.ndarray, minor: np.ndarray, lines: int, width: int) -> None:
+    """ValueError unless ``ends`` and ``minor`` (`indptr` and `indices` for SciPy) describe a sparse
+    matrix of so many lines of this width: compiled code follows them unchecked.
+    """
+    if ends.dtype.kind not in "iu" or minor.dtype.kind not in "iu" or ends.ndim != 1:
+        raise ValueError("the indices of a sparse matrix are not integers")
+    if len(ends) != lines + 1 or ends[0] != 0 or (ends[1:] < ends[:-1]).any():
+        raise ValueError("the lines of a sparse matrix do not follow each other")
+    if ends[-1] > len(minor) or (minor < 0).any() or (minor >= width).any():
+        raise ValueError("a sparse matrix has entries outside of its shape")
+
+
+def _check_archive(path: Path) -> None:
+    """`check_compressed` for the formats that it concerns."""
+    with np.load(path, allow_pickle=False) as archive:
+        if "indptr" not in archive:
+            return
+        shape, form = tuple(map(int, archive["shape"])), archive["format"].item()
+        lines, width = shape
+        if form in (b"bsr", "bsr"):
+            data = archive["data"]
+            lines, width = lines // data.shape[1], width // data.shape[2]
+        elif form in (b"csc", "csc"):
+            lines, width = width, lines
+        check_compressed(archive["indptr"], archive["indices"], lines, width)
 
 
 def _first_line(path: Path) -> str:

@@ -29,6 +29,7 @@ class MixedColumns:
     fitted: list[int]  # positions of the columns of `values`
     carried: tuple[str, ...]
     dropped: frozenset[int]
+    unfitted: list[int]  # positions of the others among all columns but labels
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,10 @@ class CellSource:
             for k in fitted
         )
         values = columns.values(fitted, readings)
+        first = int(layout.labels and 0 not in fitted)
+        unfitted = [k - first for k in range(first, width) if k not in fitted]
         return MixedColumns(
-            layout.header, layout.note, values, features, fitted, carried, chosen.drop
+            layout.header, layout.note, values, features, fitted, carried, chosen.drop, unfitted
         )
 
 

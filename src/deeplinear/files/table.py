@@ -4,6 +4,7 @@ back.
 
 import tempfile
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -26,6 +27,7 @@ class Table(ABC):
     values: np.ndarray
     suffixes: tuple[str, ...]  # the types it can be written to, all of the kind it was read from
     carried: tuple[str, ...] = ()  # "'name' (text)" for each column that is carried through
+    unfitted: Sequence[int] = ()  # their positions among all columns but row labels
     notes: tuple[str, ...] = ()  # what was recognized or guessed, beside what `describe` says
 
     @abstractmethod

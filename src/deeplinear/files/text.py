@@ -36,6 +36,7 @@ class TextTable(Table):
     data: list[int]  # positions in the records' lines of the rows of `values`
     columns: list[int]  # positions in the file of the columns of `values`
     dropped: frozenset[int]
+    unfitted: list[int]
     layout: str
     percent: frozenset[int]  # columns of percentages
 
@@ -154,6 +155,7 @@ class _Reader:
             data=records.body[start - commented :],
             columns=found.fitted,
             dropped=found.dropped,
+            unfitted=found.unfitted,
             layout="header line" if found.header else "no header line",
             percent=frozenset(k for k in found.fitted if self._is_percent(k, start)),
         )
