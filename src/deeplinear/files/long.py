@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..completion.data.entries import Entries
-from ..completion.data.ids import IdEncoder
+from ..completion.data.id_encoder import IdEncoder
 from ..errors import InputError
 from . import long_matrix, long_parquet, long_text
 from .columns import Source
