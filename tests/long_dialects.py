@@ -3,7 +3,7 @@
 import gzip
 from dataclasses import dataclass, field
 
-from deeplinear.completion.data.ids import integer_of
+from deeplinear.completion.data.id_encoder import integer_of
 from deeplinear.files.text_options import TextOptions
 
 WORDS = ("ann", "bob", "éva", "Łukasz", "名前", "x-1", "O'Neil", "a.b")

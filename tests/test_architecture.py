@@ -85,6 +85,7 @@ TREE = {
         ["compress_loops"],
         ["compress"],
         ["ids", "observations", "features"],
+        ["id_encoder", "frames"],
         ["columns"],
         ["layout", "bounds", "indicators"],
         ["entries", "table", "assemble", "layout_file", "id_columns"],

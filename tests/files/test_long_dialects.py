@@ -5,7 +5,6 @@ import gzip
 import lzma
 import re
 import shlex
-import time
 import warnings
 import zipfile
 
@@ -264,6 +263,22 @@ class TestForms:
             read(tmp_path, "a,1,12%\nb,2,7%\nc,3,0.12\n")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"1,2,3\n2,3,4\x00\n", "holds zero bytes, .* or name its --encoding"),
+        (b"1,2,1e400\n2,3,4\n2,4,4\n", r"value is '1e400' .* needed; name the first line a head"),
+        (b"1;2;4,5\n2;3;4,5\n" * 200 + b"2;4;4.5\n", r"line 401: .* read it with --decimal '\.'"),
+        (b"bob 5 1,234,567\nann 6 2,345,678\n", "say which with --separator blank or --separ"),
+        (b"# one\n# two\n", "is empty"),
+        (b"1,2\n2,3\n", "--values: .* has 2 columns, and number 3 .* or the --separator of"),
+    ],
+)
+def test_other_refusals(tmp_path, content, message):
+    with pytest.raises(InputError, match=message):
+        read(tmp_path, content)
+
+
 class TestMissing:
     CONTENT = "user,item,x\nann,7,1.5\nbob,8,NA\nbob,9,-999.0\neve,7,\n"
 
@@ -340,42 +355,6 @@ def _named(message):
         convert = {"missing": lambda text: (text,), "skip_lines": int}.get(name, lambda text: text)
         given[name] = "cp1252" if name == "encoding" else convert(value)
     return given
-
-
-class TestQuotationMarks:
-    @pytest.mark.parametrize("stray", ['"u5,3,2', 'u5,"3,2', 'u5,3,"2'])
-    def test_one_that_is_not_closed_names_its_line_in_linear_time(self, tmp_path, stray):
-        seconds = []
-        for count in (20_000, 160_000):
-            lines = [f"u{k % 100},{k % 77},{k % 5}" for k in range(count)]
-            lines[99] = stray
-            path = written(tmp_path, "\n".join(lines))
-            begin = time.perf_counter()
-            with pytest.raises(InputError, match="line 100: a quotation mark is opened and not"):
-                read_long(path)
-            seconds.append(time.perf_counter() - begin)
-        assert seconds[1] < 8 * seconds[0] + 0.2
-
-    def test_two_swallow_nothing(self, tmp_path):
-        for one, other in (('"a,1,2', 'b",1,3'), ('a,1,2,"x', 'b,1,3,y"'), ('a,1,"2', 'b,1,"3')):
-            with pytest.raises(InputError, match="line 2: a quotation mark is opened"):
-                read(tmp_path, f"c,1,2{',z' * ('x' in one)}\n{one}\n{other}\n")
-
-    def test_marks_inside_a_cell_are_text(self, tmp_path):
-        assert read(tmp_path, 'a 5" b,1,2.0\n"the ""best""",2,3\n') == {
-            ('a 5" b', 1): 2.0,
-            ('the "best"', 2): 3.0,
-        }
-
-    @pytest.mark.parametrize("chunk", [1, 3, 1 << 14])
-    def test_cells_over_several_lines(self, tmp_path, monkeypatch, chunk):
-        monkeypatch.setattr(columns, "CHUNK", chunk)
-        content = 'u,i,x,note\n1,2,3,"a\nb, c\n"\n2,3,4,d\n\n4,5,6,"e"\n7,8,,f\n'
-        with pytest.raises(InputError, match="line 8: the value is ''"):
-            read(tmp_path, content)
-        assert read(tmp_path, content.replace(",,", ",9,")) == {
-            (1, 2): 3.0, (2, 3): 4.0, (4, 5): 6.0, (7, 8): 9.0,
-        }  # fmt: skip
 
 
 @pytest.mark.parametrize("mark", [",", " ", "::"])

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..completion.data.ids import Ids, integer_of
+from ..completion.data.id_encoder import integer_of
+from ..completion.data.ids import Ids
 from ..errors import EmptyLineWarning, InputError
 from ..files.long import column_names, is_text, read_long
 from ..files.text_options import TextOptions

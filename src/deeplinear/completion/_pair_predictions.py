@@ -10,7 +10,8 @@ from sklearn.utils.validation import check_is_fitted
 from ..errors import InputError
 from ..scores import root_mean_square
 from ._training import CompletionEstimator
-from .data.entries import Data, Entries, compact, is_long_frame, pairs, read_entries, two_levels
+from .data.entries import Data, Entries, compact, read_entries
+from .data.frames import is_long_frame, pairs, two_levels
 from .data.ids import IdVector
 from .model.recommend import recommend
 from .posterior.draws import RandomState, draw_entries

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..completion.data.ids import IdEncoder
+from ..completion.data.id_encoder import IdEncoder
 from ..errors import InputError
 from .selection import position
 

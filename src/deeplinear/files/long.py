@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..completion.data.entries import Entries
-from ..completion.data.ids import IdEncoder
+from ..completion.data.id_encoder import IdEncoder
 from ..errors import InputError
 from . import long_matrix, long_parquet, long_text
 from .columns import Source
@@ -22,6 +22,8 @@ from .markers import Markers
 from .opening import COMPRESSED, file_type
 from .text_options import TextOptions
 
+# Entries to begin with where their number is not known: enough that growing moves no memory.
+_COUNT = 1 << 20
 SUFFIXES = (*long_text.SUFFIXES, *long_parquet.SUFFIXES, *long_matrix.SUFFIXES)
 
 
@@ -164,8 +166,9 @@ def _kind(path: Path, text: TextOptions | None) -> str:
 
 def _gathered(source: Source, encoders: tuple[IdEncoder, IdEncoder], dtype: np.dtype) -> Entries:
     """All pieces of a file in one."""
-    rows, cols = (_Vector(np.dtype(np.uint32), source.count) for _ in encoders)
-    values = _Vector(dtype, source.count)
+    count = source.count or _COUNT
+    rows, cols = (_Vector(np.dtype(np.uint32), count) for _ in encoders)
+    values = _Vector(dtype, count)
     for row_codes, col_codes, numbers in source.pieces:
         rows.extend(row_codes)
         cols.extend(col_codes)

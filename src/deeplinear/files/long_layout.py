@@ -65,6 +65,11 @@ def look(path: Path, options: TextOptions, least: int) -> FirstLook:
     """Read the first lines. ``least`` is how many columns are needed."""
     with open_text(path, options.encoding) as file:
         raw = list(islice(file, options.skip_lines + 10 * SAMPLE))
+    if any("\0" in line for line in raw):
+        raise InputError(
+            f"INPUT: '{path}' holds zero bytes, which are no text; save it as text, or name its "
+            "--encoding."
+        )
     start = options.skip_lines
     declared = directive(raw[start]) if len(raw) > start else None
     start += declared is not None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..completion.data.ids import IdEncoder
+from ..completion.data.id_encoder import IdEncoder
 from ..errors import InputError
 from . import columns
 from .columns import ARGUMENTS, Encoders, Piece, Source, Wanted, find_columns

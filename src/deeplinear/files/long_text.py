@@ -136,7 +136,9 @@ class _Reader:
         text = text.strip()
         shown = "'" + text.replace("'", "'\\''") + "'"
         used = self.layout.numbers
-        way = "--decimal '.'" if used.decimal == "," and PLAIN.reads(text) else advice(text, used)
+        way = "" if used.reads(text) else advice(text, used)  # else it is not finite
+        if used.decimal == "," and PLAIN.reads(text):
+            way = "--decimal '.'"
         verb = "read it with" if way.startswith("--") else "write numbers with"
         ways = [f"{verb} {way}"] * bool(way) + self._if_heading(number)
         ways.append(f"leave such entries out with --missing {shown}")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from deeplinear.completion.data.entries import Entries, read_entries
-from deeplinear.completion.data.ids import IdEncoder, Ids, integer_of
+from deeplinear.completion.data.id_encoder import IdEncoder, integer_of
+from deeplinear.completion.data.ids import Ids
 from deeplinear.errors import InputError
 
 COLUMNS = ("user", "item", "rating")

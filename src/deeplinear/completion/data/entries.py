@@ -7,7 +7,7 @@ Entries whose ids a reader of files has numbered already pass as they are.
 
 import math
 import warnings
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ...errors import InputError, PrecisionError
+from .frames import Frame, is_long_frame, pairs, two_levels
 from .ids import Ids, IdVector, as_array, check_unmasked, is_missing
 from .observations import Observations, RepeatedEntriesError, check_shape
 
@@ -112,16 +113,6 @@ class Sparse(Protocol):
     def tocoo(self, copy: bool = ...) -> Coordinates: ...
 
 
-@runtime_checkable
-class Frame(Protocol):
-    """A data frame, as those of pandas and polars."""
-
-    columns: Iterable[str]
-    dtypes: Iterable[Hashable]
-
-    def __getitem__(self, column: str, /) -> ArrayLike: ...
-
-
 #: Everything that the estimators take for observed entries.
 Data = Entries | Sparse | Frame | tuple[IdVector, ...] | ArrayLike
 Known = tuple[Ids, Ids] | None
@@ -197,57 +188,6 @@ def check_not_a_list(X: Data, y: ArrayLike | None, entries: Entries) -> None:
 
 def _repeats_integers(column: np.ndarray) -> bool:
     return bool((column == np.floor(column)).all()) and len(np.unique(column)) < len(column)
-
-
-def is_long_frame(X: Data, columns: Sequence[str], name: str = "X") -> bool:
-    """Whether X is a data frame with the three ``columns``; `InputError` if it has only some."""
-    if not isinstance(X, Frame):
-        return False
-    there = [column in list(X.columns) for column in columns]
-    if any(there) and not all(there):
-        missing = [column for column, found in zip(columns, there, strict=True) if not found]
-        raise InputError(
-            f"{name} lacks the column(s) {', '.join(map(repr, missing))}: name the columns of a "
-            "long frame with columns=(row, column, value)."
-        )
-    return all(there)
-
-
-def two_levels(X: object) -> tuple[IdVector, IdVector] | None:
-    """Both levels of an index of pandas, also that of a long series or of a frame of one column."""
-    index = X if hasattr(X, "get_level_values") else getattr(X, "index", None)
-    one_column = getattr(X, "shape", ())[1:] in ((), (1,))
-    if index is None or getattr(index, "nlevels", 1) != 2 or not one_column:
-        return None
-    return index.get_level_values(0), index.get_level_values(1)
-
-
-def pairs(X: Data, columns: Sequence[str], name: str) -> tuple[IdVector, IdVector]:
-    """The two columns of X (pairs of ids): by name if they are there, else the first two.
-
-    Of an index of two levels, or what has one: the levels.
-    """
-    levels = two_levels(X)
-    if levels is not None:
-        return levels
-    if isinstance(X, Frame):
-        names = list(X.columns)
-        if columns[0] in names and columns[1] in names:
-            return X[columns[0]], X[columns[1]]
-        if len(names) != 2:
-            raise InputError(
-                f"{name} must have two columns of ids where y is given, got {len(names)}."
-            )
-        return X[names[0]], X[names[1]]
-    if isinstance(X, tuple) and len(X) == 2:
-        return X
-    X = X if isinstance(X, np.ndarray) else np.asarray(X, dtype=object)
-    if X.ndim != 2 or X.shape[1] != 2:
-        raise InputError(
-            f"{name} must be pairs (row id, column id), shape (entries, 2), where y is given, got "
-            f"shape {X.shape}."
-        )
-    return X[:, 0], X[:, 1]
 
 
 def numbers(values: IdVector, name: str) -> np.ndarray:

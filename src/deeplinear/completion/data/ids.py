@@ -1,16 +1,12 @@
-"""Names of rows and columns: any hashable ids, each with its position. The only encoder of ids.
+"""Names of rows and columns: any hashable ids, each with its position.
 
-Ids that come at once or piece by piece are numbered alike: integers in increasing order, all others
-in order of first appearance.
+Integers are numbered in increasing order, all others in order of first appearance.
 """
 
 import datetime
 import json
-import re
 from collections.abc import Collection, Hashable, Sequence
-from decimal import Decimal
 from functools import cached_property
-from itertools import islice
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,7 +22,6 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 _ENCODING, _ERRORS = "utf-8", "surrogatepass"
 # types of the standard library that write and read themselves
 _DATES = (datetime.datetime, datetime.date, datetime.time)
-_PIECE = 1 << 16  # codes that are renumbered at a time
 _TABLE = 4  # a look-up table has at most this many places per id
 
 
@@ -40,7 +35,7 @@ def as_ids(values: IdVector, name: str) -> np.ndarray:
     if isinstance(values, list | tuple) and (
         len(set(map(type, values))) > 1 or isinstance(next(iter(values), 0), tuple)
     ):
-        array = _objects(values)  # NumPy would turn 1 and "a" into texts, and tuples into rows
+        array = objects(values)  # NumPy would turn 1 and "a" into texts, and tuples into rows
     else:
         array = as_array(values)
     if (
@@ -48,7 +43,7 @@ def as_ids(values: IdVector, name: str) -> np.ndarray:
         and isinstance(values, list | tuple)
         and isinstance(next(iter(values), 0.0), int)
     ):
-        array = _objects(values)  # integers beyond 64 bits on both sides of 0
+        array = objects(values)  # integers beyond 64 bits on both sides of 0
     if array.ndim != 1:
         raise InputError(f"{name} must be a vector of ids, got shape {array.shape}.")
     if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
@@ -63,7 +58,7 @@ def as_ids(values: IdVector, name: str) -> np.ndarray:
     elif array.dtype.kind in "mM":
         missing = np.isnat(array)
     else:
-        array = array if array.dtype == object else _objects(array.tolist())
+        array = array if array.dtype == object else objects(array.tolist())
         missing = np.fromiter(map(is_missing, array), bool, len(array))
     if missing.any():
         raise InputError(
@@ -73,7 +68,7 @@ def as_ids(values: IdVector, name: str) -> np.ndarray:
     if array.dtype.kind == "f" and (array == np.floor(array)).all() and (abs(array) < 2**53).all():
         return array.astype(np.int64)  # integers that a missing value once made floats
     if array.dtype != object:
-        return _objects(list(array) if array.dtype.kind in "mM" else array.tolist())
+        return objects(list(array) if array.dtype.kind in "mM" else array.tolist())
     if all(type(x) is int and -(2**63) <= x < 2**63 for x in array):
         return array.astype(np.int64)
     return array
@@ -107,7 +102,7 @@ def is_missing(label: object) -> bool:
         return False
 
 
-def _objects(values: Collection[object]) -> np.ndarray:
+def objects(values: Collection[object]) -> np.ndarray:
     """An array with one Python object (also a tuple) per place."""
     return np.fromiter(values, dtype=object, count=len(values))
 
@@ -211,7 +206,7 @@ class Ids:
             )
         except TypeError:
             raise _unhashable(name) from None
-        return Ids(_objects(list(index)), len(index)), codes
+        return Ids(objects(list(index)), len(index)), codes
 
     def within(self, extent: int) -> "Ids":
         """The same lines of a matrix that has at least ``extent`` lines."""
@@ -285,105 +280,7 @@ class Ids:
             return whole.kept(np.array(content["of"], np.int64)) if "of" in content else whole
         labels = [_rich(label) for label in content["ids"]]
         integers = all(type(label) is int and -(2**63) <= label < 2**63 for label in labels)
-        return cls(np.array(labels, dtype=np.int64) if integers else _objects(labels), len(labels))
-
-
-class IdEncoder:
-    """Ids of a file, numbered piece by piece; `finish` renumbers them as if they had come at once.
-
-    Text that is written as integers throughout (7 or 7.0, no leading zeros, no plus) becomes
-    integers, unless ``as_text``. Blanks around an id do not count.
-
-    >>> encoder = IdEncoder()
-    >>> codes = np.concatenate([encoder.text_codes(["7", "5"]), encoder.text_codes(["7.0"])])
-    >>> encoder.finish(codes).labels.tolist(), codes.tolist()
-    ([5, 7], [1, 0, 1])
-    """
-
-    def __init__(self, *, as_text: bool = False) -> None:
-        self._texts = _Numbering()
-        self._integers = Ids.none()
-        self._as_text = as_text
-
-    def __len__(self) -> int:
-        """How many different texts there are."""
-        return len(self._texts)
-
-    def newest(self, count: int) -> list[str]:
-        """The last ``count`` texts that were new."""
-        return list(islice(reversed(self._texts), count))[::-1]
-
-    def text_codes(self, texts: Sequence[str]) -> np.ndarray:
-        """The code of each text, uint32."""
-        return np.fromiter(map(self._texts.__getitem__, texts), np.uint32, len(texts))
-
-    def integer_codes(self, ids: np.ndarray) -> np.ndarray:
-        """The code of each integer id, for columns of integers throughout."""
-        self._integers, codes = self._integers.extended(ids, "ids")
-        return codes
-
-    def are_integers(self, but: Collection[str]) -> bool:
-        """Whether all texts are integers, those apart that are in ``but`` in lower case."""
-        others = [text.strip() for text in self._texts if text.strip().lower() not in but]
-        return bool(others) and _integers(others) is not None
-
-    def finish(self, codes: np.ndarray) -> Ids:
-        """The ids; all ``codes`` handed out are renumbered in place to their positions."""
-        labels, position = np.unique(self._integers.labels, return_inverse=True)
-        if self._texts:
-            texts = [text.strip() for text in self._texts]
-            numbers = None if self._as_text else _integers(texts)
-            if numbers is not None:
-                labels, position = np.unique(numbers, return_inverse=True)
-            else:
-                index = _Numbering()
-                position = np.fromiter(map(index.__getitem__, texts), np.int64, len(texts))
-                labels = _objects(list(index))
-                if len(labels) == len(texts):
-                    return Ids(labels, len(labels))
-        position = position.astype(codes.dtype)
-        for lo in range(0, len(codes), _PIECE):  # indexing makes a copy of 8 bytes per code
-            codes[lo : lo + _PIECE] = position[codes[lo : lo + _PIECE]]
-        return Ids(labels, len(labels))
-
-
-class _Numbering(dict[str, int]):
-    """Numbers texts 0, 1, … as they are first looked up."""
-
-    def __missing__(self, text: str) -> int:
-        self[text] = number = len(self)
-        return number
-
-
-_WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))(?:\.0*)?|-?[1-9](?:\.\d+)?[eE]\+\d\d")
-
-
-def integer_of(text: str) -> int | None:
-    """The integer that a text means as programs write ids: 7, 7.0 or 1e+05; else None.
-
-    Leading zeros and a plus are parts of names.
-
-    >>> [integer_of(text) for text in ("7", "7.0", "1e+05", "007", "7.5")]
-    [7, 7, 100000, None, None]
-    """
-    found = _WHOLE.fullmatch(text)
-    if found is None or not text.isascii() or text == "-0":
-        return None
-    if found[1] is not None:
-        return int(found[1])
-    number = Decimal(text)
-    return int(number) if number == number.to_integral_value() else None
-
-
-def _integers(texts: Sequence[str]) -> np.ndarray | None:
-    """The texts as int64, or None unless `integer_of` reads each of them."""
-    numbers = []
-    for text in texts:
-        number = integer_of(text)
-        if number is None or abs(number) >= 2**63:
-            return None
-        numbers.append(number)
-    return np.array(numbers, np.int64)
+        return cls(np.array(labels, dtype=np.int64) if integers else objects(labels), len(labels))
 
 
 def _plain(label: object) -> Json:
