@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..completion.data.features import FeatureKind
 from ..errors import InputError
 from . import arrays, excel, frames, hdf5, matlab
 from .arrays import read_array
@@ -14,6 +15,7 @@ from .frames import read_frame
 from .hdf5 import read_hdf5
 from .images import read_image, read_image_mask
 from .matlab import read_matlab
+from .numbers import is_number, parse_number
 from .table import Table, check_free, check_output
 from .text import MISSING, read_text
 
@@ -60,6 +62,8 @@ def read_table(
         )
     if mask is not None:
         table.hide(read_mask(mask, table))
+    if missing and table.kind == "table":
+        table.hide(_marked(table, missing))
     infinite = np.argwhere(np.isinf(table.values))
     if len(infinite):
         row, column = infinite[0]
@@ -81,6 +85,13 @@ def read_table(
             "entries with --mask."
         )
     return table
+
+
+def _marked(table: Table, missing: frozenset[str]) -> np.ndarray:
+    """Where a number, not the code of a category, is one of the markers of missing entries."""
+    numbers = [parse_number(text) for text in missing if is_number(text)]
+    numeric = [feature.kind is not FeatureKind.category for feature in table.features]
+    return np.isin(table.values, numbers) & np.array(numeric)
 
 
 def read_mask(path: Path, table: Table) -> np.ndarray:
