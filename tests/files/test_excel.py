@@ -186,7 +186,7 @@ class TestFormulas:
     def test_results_count_and_formulas_are_kept(self, tmp_path, path):
         table = read_table(path)
         np.testing.assert_array_equal(table.values[:, 1], [3, np.nan, 5])
-        assert table.describe().endswith("; 1 formulas without a result become values")
+        assert table.describe().endswith("; formulas without a result that become values: 1")
         out = file(tmp_path, "b.xlsx", table.encode(np.full((3, 2), 4.0), ".xlsx"))
         found, cached = values(out), values(out, data_only=True)
         assert (found["B2"], found["B3"], found["B4"]) == ("=A2*2", 4, "=A4*2")

@@ -1,11 +1,13 @@
 """Where a table may be written, and which files are tables."""
 
+import numpy as np
 import pytest
+import scipy.io
 from table_files import file
 
 from deeplinear.atomic import write_atomically
 from deeplinear.errors import InputError
-from deeplinear.files import check_output, read_table
+from deeplinear.files import TextOptions, check_output, read_table
 
 
 class TestOutput:
@@ -58,3 +60,35 @@ class TestOutput:
         assert ".asc, .prn, .npy, .npz, .mat, .png" in message
         assert ".parquet, .pq, .feather, .arrow, or .xlsx, .xlsm after pip install " in message
         assert message.endswith(".h5, .hdf5, .h5ad after pip install 'deeplinear[hdf5]'.")
+
+
+class TestMarkers:
+    """A number that marks missing entries does so in every kind of file, among numbers only."""
+
+    @pytest.mark.parametrize("name", ["a.npy", "a.mat", "a.h5", "a.parquet", "a.xlsx"])
+    def test_numbers(self, tmp_path, name):
+        matrix, path = np.array([[1.5, -999], [3, 4]]), tmp_path / name
+        if name == "a.npy":
+            np.save(path, matrix)
+        elif name == "a.mat":
+            scipy.io.savemat(path, {"X": matrix})
+        elif name == "a.h5":
+            with pytest.importorskip("h5py").File(path, "w") as made:
+                made["X"] = matrix
+        elif name == "a.parquet":
+            pd = pytest.importorskip("pandas")
+            pd.DataFrame(matrix, columns=["x", "y"]).to_parquet(path)
+        else:
+            book = pytest.importorskip("openpyxl").Workbook()
+            for row in [["x", "y"], *matrix.tolist()]:
+                book.active.append(row)
+            book.save(path)
+        table = read_table(path, text=TextOptions(missing=("-999",)))
+        np.testing.assert_array_equal(table.values, [[1.5, np.nan], [3, 4]])
+
+    def test_codes_of_categories_are_no_markers(self, tmp_path):
+        pd = pytest.importorskip("pandas")
+        frame = pd.DataFrame({"c": ["u", "v"] * 2, "flag": [True, False] * 2, "x": [0, 1, 2, 3]})
+        frame.to_parquet(tmp_path / "a.parquet")
+        table = read_table(tmp_path / "a.parquet", text=TextOptions(missing=("0",)))
+        np.testing.assert_array_equal(np.argwhere(np.isnan(table.values)), [[0, 2]])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..completion.data.features import FeatureKind
 from ..errors import InputError
 from . import arrays, excel, frames, hdf5, masks, matlab
 from .arrays import read_array
@@ -13,7 +14,7 @@ from .excel import read_excel
 from .frames import read_frame
 from .hdf5 import read_hdf5
 from .images import read_image
-from .markers import MISSING
+from .markers import MISSING, Markers
 from .matlab import read_matlab
 from .opening import file_type
 from .selection import Selection
@@ -71,6 +72,8 @@ def read_table(
         )
     if mask is not None:
         table.hide(read_mask(mask, table))
+    if text is not None and text.missing and file_type(path) not in _TEXT:
+        table.hide(_marked(table, text.missing))
     infinite = np.argwhere(np.isinf(table.values))
     if len(infinite):
         row, column = infinite[0]
@@ -105,6 +108,12 @@ def _hint(table: Table, likely: list[str]) -> str:
     if table.kind == "table" and 2 < values.shape[1] < 6 and len(values) > 9 and all(repeated):
         return "; lists of entries (one line per rating or measurement) are for deeplinear ratings"
     return ""
+
+
+def _marked(table: Table, missing: tuple[str, ...]) -> np.ndarray:
+    """Where a number, not the code of a category, is one of the markers of missing entries."""
+    numeric = [feature.kind is not FeatureKind.category for feature in table.features]
+    return np.isin(table.values, list(Markers(missing).numbers)) & np.array(numeric)
 
 
 def read_mask(path: Path, table: Table) -> np.ndarray:
@@ -152,15 +161,13 @@ def _read(
 
 def _check_options(path: Path, suffix: str, text: TextOptions, selection: Selection) -> None:
     """`InputError` for an option that means nothing in files of this type: none is ignored."""
-    takes = {
-        excel.SUFFIXES: ("--missing", "--header", "--labels", "--decimal", "--thousands"),
-        frames.SUFFIXES: ("--missing",),
-    }
-    allowed = next((options for types, options in takes.items() if suffix in types), ())
+    allowed = set() if suffix in _IMAGE else {"--missing"}
+    if suffix in excel.SUFFIXES:
+        allowed |= {"--header", "--labels", "--decimal", "--thousands"}
     for option in text.given():
         if option not in allowed:
             raise InputError(f"{option}: it means nothing for '{path}', which is no text file.")
-    if not allowed and selection != Selection():
+    if suffix not in (*excel.SUFFIXES, *frames.SUFFIXES) and selection != Selection():
         raise InputError(
             f"--columns, --keep, --drop, --categorical: '{path}' is a plain matrix without "
             "columns of several kinds; leave them out."

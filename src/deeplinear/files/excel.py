@@ -72,7 +72,7 @@ class ExcelTable(Table):
 
     def describe(self) -> str:
         lost = sum(self.sheet.has_formula(*place) for place in self._missing())
-        formulas = f"; {lost} formulas without a result become values" if lost else ""
+        formulas = f"; formulas without a result that become values: {lost}" if lost else ""
         return f"{self.title}: {super().describe()}; {self.layout}{formulas}"
 
     def _missing(self) -> list[tuple[int, int]]:
