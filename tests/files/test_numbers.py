@@ -1,25 +1,121 @@
 """What counts as a number, in tables and in long data."""
 
+import re
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from deeplinear.errors import InputError
 from deeplinear.files import read_table
 from deeplinear.files.long import read_long
-from deeplinear.files.numbers import is_number, parse_numbers
+from deeplinear.files.numbers import PLAIN, NumberFormat, advice, guess_format, shape_of
 
 
 @pytest.mark.parametrize("text", ["1", " -2.5e3 ", "+.5", "inf", "nan", "1e400"])
 def test_numbers(text):
-    assert is_number(text)
-    np.testing.assert_array_equal(parse_numbers([text, "3"]), [float(text), 3.0])
+    assert PLAIN.reads(text)
+    np.testing.assert_array_equal(PLAIN.parse_all([text, "3"]), [float(text), 3.0])
 
 
-@pytest.mark.parametrize("text", ["", "x", "1_000", "１２", "0x1f", "1,5"])
+@pytest.mark.parametrize("text", ["", "x", "1_000", "１２", "0x1f", "1,5", "1 2", "5 p", "%"])
 def test_others(text):
-    assert not is_number(text)
+    assert not PLAIN.reads(text)
     with pytest.raises(ValueError):  # noqa: PT011
-        parse_numbers(["3", text])
+        PLAIN.parse_all(["3", text])
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers", "value"),
+    [
+        ("-1.234,5", NumberFormat(",", "."), -1234.5),
+        ("1 234 567,5", NumberFormat(",", " "), 1234567.5),
+        ("1\u202f234", NumberFormat(".", " "), 1234),
+        ("1'234.5", NumberFormat(".", "'"), 1234.5),
+        ("\u22123.5", PLAIN, -3.5),
+        ("12 %", PLAIN, 12),
+        ("1,5e3", NumberFormat(","), 1500),
+        ("153 p", NumberFormat(notes=True), 153),
+        ("12.5*", NumberFormat(notes=True), 12.5),
+        ("7 (e)", NumberFormat(notes=True), 7),
+        ("1e5", NumberFormat(notes=True), 1e5),
+    ],
+)
+def test_formats(text, numbers, value):
+    assert numbers.parse(text) == value
+    assert numbers.parse_all([text, "2"])[0] == value
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("1.5", NumberFormat(",")),  # a decimal point where commas are
+        ("12,34", NumberFormat(".", ",")),  # groups of three only
+        ("1,2345", NumberFormat(".", ",")),
+        (",123", NumberFormat(".", ",")),
+        ("1.234", NumberFormat(",")),
+        ("x p", NumberFormat(notes=True)),
+        ("nan p", NumberFormat(notes=True)),
+    ],
+)
+def test_what_a_format_does_not_read(text, numbers):
+    assert not numbers.reads(text)
+
+
+@given(
+    number=st.floats(-1e9, 1e9).map(lambda x: round(x, 3)),
+    decimal=st.sampled_from(".,"),
+    group=st.sampled_from(["", ",", ".", " ", "'"]),
+)
+def test_what_is_written_in_a_format_is_read_in_it(number, decimal, group):
+    """Also guessed, if it is guessed at all: never another number."""
+    if decimal == group:
+        return
+    whole, _, rest = f"{number:.3f}".partition(".")
+    sign = "-" if whole.startswith("-") else ""
+    text = sign + f"{int(whole.lstrip('-')):,}".replace(",", group) + decimal + rest
+    numbers = NumberFormat(decimal, group)
+    assert numbers.parse(text) == number
+    assert numbers.parse(numbers.write(number)) == pytest.approx(number, rel=1e-9, abs=1e-9)
+    other = sign + f"{int(whole.lstrip('-')):,}".replace(",", group) + decimal + "25"
+    guess = guess_format([text, other])
+    assert guess is None or guess.parse(text) == number
+
+
+@pytest.mark.parametrize(
+    ("texts", "guess"),
+    [
+        (["1,5", "1.234"], None),  # a thousand, or a decimal point
+        (["1,234"], None),
+        (["1,234", "1.5"], NumberFormat(".", ",")),
+        (["1.234.567", "1.234"], NumberFormat(",", ".")),
+        (["1,5", "1.5"], None),
+        (["1 234,5"], NumberFormat(",", " ")),
+        (["12", "-3"], PLAIN),
+    ],
+)
+def test_a_format_is_guessed_only_if_no_other_is_meant(texts, guess):
+    assert guess_format(texts) == guess
+
+
+@pytest.mark.parametrize(
+    "text", ["1,5", "1,234", "1.234,5", "1'234", "1 234,5", "1,234,567", "59 p", "12*"]
+)
+def test_advice_reads_what_it_is_about(text):
+    """Each way that is named reads the cell; ways are joined by "or"."""
+    for way in advice(text).split(" or "):
+        marks = dict(re.findall(r"--(\w+) [\"'](.)[\"']", way))
+        given = NumberFormat(
+            marks.get("decimal", "."), marks.get("thousands", ""), "--notes" in way
+        )
+        assert given.reads(text)
+
+
+@pytest.mark.parametrize("text", ["x", "<0.5", "2020-01-01", "01.02.2020", "1,23,456", "12 345 67"])
+def test_other_texts_have_no_shape(text):
+    assert shape_of(text) == ""
+    assert advice(text) == ""
 
 
 @pytest.mark.parametrize("text", ["1_000", "１２"])
@@ -31,3 +127,16 @@ def test_both_readers_refuse_alike(tmp_path, text):
     (tmp_path / "table.csv").write_text(f"u,x\n1,2\n,{text}\n")
     with pytest.raises(InputError, match=f"line 3: '{text}' .*the digits 0 to 9, without '_'"):
         read_table(tmp_path / "table.csv")
+
+
+@pytest.mark.parametrize(
+    ("decimal", "thousands", "message"),
+    [
+        (";", "", "--decimal: ';' is no decimal mark"),
+        (".", "x", "--thousands: 'x' is no mark of thousands"),
+        (",", ",", "--thousands: ',' is the decimal mark already"),
+    ],
+)
+def test_marks_that_cannot_be_meant(decimal, thousands, message):
+    with pytest.raises(InputError, match=message):
+        NumberFormat(decimal, thousands)

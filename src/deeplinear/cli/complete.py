@@ -35,6 +35,7 @@ from .options import (
     MaxIter,
     MaxRank,
     Missing,
+    Notes,
     Quiet,
     Regularization,
     Report,
@@ -86,6 +87,7 @@ def complete(
     separator: Separator = None,
     decimal: Decimal = None,
     thousands: Thousands = None,
+    notes: Notes = False,
     encoding: Encoding = None,
     comment: Comment = None,
     skip_lines: SkipLines = 0,
@@ -171,15 +173,16 @@ def complete(
         from ..files.spool import on_disk
 
         text = files.TextOptions(
-            tuple(missing or ()),
-            header,
-            labels,
-            separator,
-            decimal,
-            thousands,
-            encoding,
-            comment,
-            skip_lines,
+            missing=tuple(missing or ()),
+            header=header,
+            labels=labels,
+            separator=separator,
+            decimal=decimal,
+            thousands=thousands,
+            notes=notes,
+            encoding=encoding,
+            comment=comment,
+            skip_lines=skip_lines,
         )
         chosen = (columns, keep, drop, categorical)
         selection = files.Selection(*(tuple(names or ()) for names in chosen))

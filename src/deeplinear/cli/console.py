@@ -190,11 +190,14 @@ def column_summary(winner: "Candidate") -> RichTable | None:
     if count < 2:
         return None
     table = _table(f"Predicted worst, of {count} columns")
-    for name in ("column", "held-out cells", "RMSE", "R²", "right labels"):
+    names = ["column", "held-out cells", "RMSE", "R²"]
+    if winner.accuracy is not None:
+        names.append("right labels")
+    for name in names:
         table.add_column(name, justify="left" if name == "column" else "right", no_wrap=True)
     for c in worst:
-        right = "–" if math.isnan(c.accuracy) else f"{c.accuracy:.1%}"
-        table.add_row(_escape(c.name), f"{c.count:,}", _number(c.rmse), _number(c.r2, ".3f"), right)
+        cells = [_escape(c.name), f"{c.count:,}", _number(c.rmse), _number(c.r2, ".3f")]
+        table.add_row(*[*cells, _number(c.accuracy, ".1%")][: len(names)])
     return table
 
 

@@ -64,6 +64,9 @@ Decimal = Annotated[str | None, typer.Option("--decimal", help="Text: decimal ma
 Thousands = Annotated[
     str | None, typer.Option("--thousands", help="Text: mark between groups of three digits.")
 ]
+Notes = Annotated[
+    bool, typer.Option("--notes", help="Text: numbers may have a note behind them, as 153 p, 12*.")
+]
 Encoding = Annotated[
     str | None, typer.Option("--encoding", help="Text: cp1252, latin-1, …; default: UTF-8.")
 ]

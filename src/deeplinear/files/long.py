@@ -63,6 +63,9 @@ def is_text(path: Path) -> bool:
 
 def column_names(path: Path, text: TextOptions | None = None) -> list[str]:
     """The cells of the first line of a text file, the columns of a Parquet file, [] of a matrix."""
+    for option in ("--notes", "--labels"):
+        if option in text.given():
+            raise InputError(f"{option}: it means nothing in a list of entries; leave it out.")
     kind = _kind(path, text)
     if kind in long_matrix.SUFFIXES:
         return []

@@ -12,13 +12,16 @@ from ..errors import InputError
 # A mark of thousands that is a blank stands for all of these.
 BLANKS = " \u00a0\u202f\u2009"
 _MINUS = "\u2212"  # as statistics offices typeset it
+# A note behind a number, as in 153 p, 12* or 7 (e).
+_NOTE = re.compile(r"(?<=[\d.,%])(\s+[a-z]{1,3}|\s*[*†‡]+|\s*\([a-z\d]{1,3}\))$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class NumberFormat:
     """How numbers are written: the decimal mark, and what stands between groups of three digits.
 
-    A sign of percent may follow: "12 %" is 12. Both signs of minus are read.
+    A sign of percent may follow: "12 %" is 12; with ``notes`` also a short note: "153 p" is 153.
+    Both signs of minus are read.
 
     >>> NumberFormat(",", ".").parse("-1.234,5")
     -1234.5
@@ -26,6 +29,7 @@ class NumberFormat:
 
     decimal: str = "."
     thousands: str = ""
+    notes: bool = False
 
     def __post_init__(self) -> None:
         if self.decimal not in (".", ","):
@@ -47,6 +51,8 @@ class NumberFormat:
         Python takes 1_000 and digits of all scripts; other programs that read the file do not.
         """
         text = text.strip()
+        if self.notes:
+            text = _NOTE.sub("", text)
         if text.endswith("%"):
             text = text[:-1].rstrip()
         if text.startswith(_MINUS):
@@ -64,7 +70,13 @@ class NumberFormat:
     def parse_all(self, texts: Sequence[str]) -> np.ndarray:
         """`parse` of each; ValueError if one fails."""
         joined = "\n".join(texts)  # one look at all is faster than one at each
-        if not self.thousands and "_" not in joined and "%" not in joined and joined.isascii():
+        if (
+            not self.thousands
+            and not self.notes
+            and "_" not in joined
+            and "%" not in joined
+            and joined.isascii()
+        ):
             if self.decimal == ",":
                 if "." in joined:
                     raise ValueError("a decimal point")
@@ -86,7 +98,11 @@ class NumberFormat:
         return f"decimal mark '{self.decimal}'{more}"
 
     def write(self, number: float) -> str:
-        """Ten digits: more than any completion is worth, and the file stays readable."""
+        """Ten digits, more than any completion is worth, so that the file stays readable; all of a
+        whole number.
+        """
+        if number.is_integer() and abs(number) < 1e15:
+            return f"{number:.0f}"
         return format(number, ".10g").replace(".", self.decimal)
 
     @cached_property
@@ -191,7 +207,7 @@ def advice(text: str, used: NumberFormat = PLAIN, others: Iterable[str] = ()) ->
         else:
             return "the digits 0 to 9, without '_'"
     if not shape_of(text):
-        return ""
+        return "--notes" if shape_of(_NOTE.sub("", text)) else ""
     marks = ["", ",", ".", " ", "'", "’"]
     formats = [NumberFormat(d, t) for t in marks for d in ",." if d != t and (d, t) != (".", "")]
     ways = [way for way in formats if all(map(way.reads, texts))]
@@ -205,11 +221,3 @@ def _options(numbers: NumberFormat) -> str:
         quote = '"' if numbers.thousands == "'" else "'"
         words.append(f"--thousands {quote}{numbers.thousands}{quote}")
     return " ".join(words)
-
-
-# For the readers that know one format only.
-parse_number, parse_numbers, is_number = PLAIN.parse, PLAIN.parse_all, PLAIN.reads
-
-
-def spelling(text: str) -> str:
-    return f" (write numbers with {advice(text)})" if advice(text) else ""

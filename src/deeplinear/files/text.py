@@ -1,7 +1,7 @@
 """CSV and other tables in text: only the missing cells change; all other bytes come back."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -64,8 +64,6 @@ class TextTable(Table):
         feature = self.features[column]
         if feature.kind == FeatureKind.category:
             text = str(feature.categories[int(value)])
-        elif value.is_integer():  # also of more than ten digits
-            text = f"{value:.0f}"
         else:
             text = self.numbers.write(value) + "%" * (self.columns[column] in self.percent)
         if '"' in text or self.records.separator in text or any(mark in text for mark in "\r\n"):
@@ -122,13 +120,13 @@ class _Reader:
     def _look(self, rows: list[list[str]]) -> None:
         columns = [plain_cells(column) for column in zip(*rows, strict=True)]
         given, missing = self.options.numbers, self.options.missing
-        self.numbers = given or PLAIN
+        self.numbers = given or NumberFormat(notes=self.options.notes)
         self.cells = parse_cells(columns, Markers(missing, self.numbers), self.numbers)
         if given is None and _needs_marks(self.cells):
             guess = guess_format(number_like(self.cells, Markers(missing)))
             if guess is not None and guess != PLAIN:
-                self.numbers = guess
-                self.cells = parse_cells(columns, Markers(missing, guess), guess)
+                self.numbers = replace(guess, notes=self.options.notes)
+                self.cells = parse_cells(columns, Markers(missing, self.numbers), self.numbers)
 
     def table(self, selection: Selection, encoding: str, mark: str) -> TextTable:
         records, path = self.records, self.path
@@ -166,7 +164,7 @@ class _Reader:
         if self.records.heading is not None:
             shown = ", ".join(map(plain, self.records.heading[:3]))
             notes.append(f"the comment ({shown}) was taken for headings: --no-header for none")
-        if self.numbers != PLAIN and self.options.numbers is None:
+        if replace(self.numbers, notes=False) != PLAIN and self.options.numbers is None:
             notes.append(self.numbers.describe())
         return notes + [guess] * bool(guess)
 

@@ -9,10 +9,11 @@ from .opening import check_encoding
 
 @dataclass(frozen=True)
 class TextOptions:
-    """How a text file is read. ``missing`` holds markers beside the known ones.
+    """How a text file is read.
 
-    ``comment`` is what a comment line begins with ("" for no comments), ``skip_lines`` the number
-    of lines before the table.
+    ``missing`` holds markers beside the known ones. ``notes``: numbers may be followed by a short
+    note, such as 153 p. ``comment`` is what a comment line begins with ("" for no comments),
+    ``skip_lines`` the number of lines before the table.
     """
 
     missing: tuple[str, ...] = ()
@@ -21,6 +22,7 @@ class TextOptions:
     separator: str | None = None
     decimal: str | None = None
     thousands: str | None = None
+    notes: bool = False
     encoding: str | None = None
     comment: str | None = None
     skip_lines: int = 0
@@ -37,7 +39,7 @@ class TextOptions:
         """The format of numbers, if any part of it was given."""
         if self.decimal is None and self.thousands is None:
             return None
-        return NumberFormat(self.decimal or ".", self.thousands or "")
+        return NumberFormat(self.decimal or ".", self.thousands or "", self.notes)
 
     def given(self) -> list[str]:
         """The options that were set, as they are written on the command line."""

@@ -65,7 +65,8 @@ def warn_of_ids(values: np.ndarray, observed: Mask, names: Sequence[str]) -> Non
     listed = ", ".join(f"'{names[j]}' ({why})" for j, why in found.items())
     warnings.warn(
         f"Columns that look like ids or time stamps: {listed}. They tell little about the others: "
-        "drop them, or leave them out of the fit with columns.",
+        "drop them, or carry them through (columns= names those to fit; in the command line --keep "
+        "those to carry).",
         IdColumnWarning,
         stacklevel=4,
     )
