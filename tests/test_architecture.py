@@ -124,7 +124,7 @@ TREE = {
         ["markers"],
         ["dialect"],
         ["text_options", "selection", "layout"],
-        ["records", "kinds"],
+        ["records", "kinds", "doubts"],
         ["table", "columns", "long_output", "long_lines", "mixed_columns", "long_matrix"],
         ["long_layout"],
         [

@@ -138,9 +138,12 @@ def read_excel(
     def place(row: int, column: int) -> str:
         return f"cell {reference(grid.rows[row], grid.columns[column])} of {title}"
 
+    def skip(row: int) -> str:
+        return "make one line of both"
+
     names = [letters(column) for column in grid.columns]
     notes = [numbers.describe()] if numbers != (options.numbers or PLAIN) else []
-    found = CellSource(path, cells, numbers, options, place, names).read(selection)
+    found = CellSource(path, cells, numbers, options, place, skip, names).read(selection)
     if found.dropped:
         raise InputError("--drop: a workbook keeps its columns; give --keep instead.")
     return ExcelTable(
@@ -150,7 +153,7 @@ def read_excel(
             for k, feature in zip(found.fitted, found.features, strict=True)
         ),
         carried=found.carried,
-        notes=tuple(notes + [found.note] * bool(found.note)),
+        notes=(*notes, *found.notes),
         suffixes=(path.suffix.lower(),),
         content=content,
         part=part,

@@ -49,9 +49,11 @@ class Markers:
         """Whether a cell, without its quotation marks, stands for a missing entry."""
         if cell.strip().lower() in self.texts:
             return True
-        if not self.numbers or not self._format.reads(cell):
-            return False
-        return self._format.parse(cell) in self.numbers
+        return bool(self.numbers) and self.number(cell) in self.numbers
+
+    def number(self, cell: str) -> float | None:
+        """A cell as a number of the file, None if it is none."""
+        return self._format.parse(cell) if self._format.reads(cell) else None
 
     def hide(self, values: np.ndarray) -> np.ndarray:
         """``values`` with NaN where a number marks a missing entry."""

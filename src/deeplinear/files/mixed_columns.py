@@ -10,11 +10,12 @@ import numpy as np
 from ..completion.data.features import Feature, FeatureKind
 from ..errors import InputError
 from .dates import are_dates
+from .doubts import doubtful_numbers, doubtful_words, second_heading
 from .kinds import OddCell, Reading, read_column
 from .layout import Cells, find_layout
 from .markers import Markers
 from .numbers import NumberFormat, advice, shape_of
-from .selection import Positions, Selection
+from .selection import Positions, Selection, listed
 from .text_options import TextOptions
 
 
@@ -23,7 +24,7 @@ class MixedColumns:
     """What was found in the cells of a table, below its ``header`` if it has one."""
 
     header: bool
-    note: str  # what was guessed; or nothing
+    notes: tuple[str, ...]  # what was guessed
     values: np.ndarray  # rows × fitted columns: numbers, codes of categories, NaN
     features: tuple[Feature, ...]
     fitted: list[int]  # positions of the columns of `values`
@@ -36,8 +37,8 @@ class MixedColumns:
 class CellSource:
     """A file's cells, how its numbers are written, and where a cell lies.
 
-    ``place`` maps (row, column) of the cells to words such as "line 5"; ``names`` are those of the
-    columns where no heading names them.
+    ``place`` maps (row, column) of the cells to words such as "line 5", ``skip`` a row to how the
+    rows above it are left out; ``names`` are those of the columns where no heading names them.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class CellSource:
     numbers: NumberFormat
     options: TextOptions
     place: Callable[[int, int], str]
+    skip: Callable[[int], str]
     names: Sequence[str]
 
     def read(self, selection: Selection, header: bool | None = None) -> MixedColumns:
@@ -67,6 +69,7 @@ class CellSource:
         headings = [x[0].strip() if layout.header else "" for x in cells.texts]
         chosen = selection.positions(headings, self.path)
         columns = _Columns(self, headings, _unique(headings, self.names), start)
+        columns.check_heading()
         readings = columns.readings(chosen, labels=layout.labels)
         fitted = [k for k, reading in enumerate(readings) if reading.kind is not None]
         carried = tuple(columns.carried(readings))
@@ -89,8 +92,9 @@ class CellSource:
         values = columns.values(fitted, readings)
         first = int(layout.labels and 0 not in fitted)
         unfitted = [k - first for k in range(first, width) if k not in fitted]
+        notes = (*[layout.note] * bool(layout.note), *columns.doubts(fitted, readings))
         return MixedColumns(
-            layout.header, layout.note, values, features, fitted, carried, chosen.drop, unfitted
+            layout.header, notes, values, features, fitted, carried, chosen.drop, unfitted
         )
 
 
@@ -100,6 +104,21 @@ class _Columns:
     headings: list[str]  # "" where there is none
     names: list[str]  # one for each, all different
     start: int  # the first row of data
+
+    @property
+    def markers(self) -> Markers:
+        return Markers(self.source.options.missing, self.source.numbers)
+
+    def check_heading(self) -> None:
+        """`InputError` if the first row of data looks like a second heading."""
+        found, source = second_heading(self.source.cells, self.start), self.source
+        if len(found) > 1:
+            words = [source.cells.texts[k][self.start] for k in found]
+            raise InputError(
+                f"INPUT: '{source.path}', {source.place(self.start, found[0])} looks like a second "
+                f"heading, with {listed(words, 3)} over numbers; {source.skip(self.start)}, or "
+                "mark each of these as missing with --missing."
+            )
 
     def readings(self, chosen: Positions, *, labels: bool) -> list[Reading]:
         """What becomes of each column; `InputError` that names the first odd cell."""
@@ -115,6 +134,8 @@ class _Columns:
                 readings.append(Reading(None, "dates" if dates else "labels"))
             else:
                 labelled = k in chosen.categorical
+                if labelled:
+                    self._take_words(k)
                 found = read_column(view, self.source.numbers, categorical=labelled)
                 if isinstance(found, OddCell):
                     raise self._odd(k, found.row)
@@ -122,8 +143,54 @@ class _Columns:
                     if found.what != "empty":
                         raise self._odd(k, int(np.argmax(view.is_text)))
                     found = Reading(FeatureKind.number)  # from the marginals
+                if found.kind is FeatureKind.category and not labelled:
+                    found = self._settled(k, found)
                 readings.append(found)
         return readings
+
+    def _take_words(self, k: int) -> np.ndarray:
+        """Make words that may be labels labels, and say which cells they are."""
+        view = self.source.cells.column(k, self.start)
+        doubtful = doubtful_words(view, self.markers)
+        view.is_text |= doubtful  # a view: the cells change
+        return doubtful
+
+    def _settled(self, k: int, found: Reading) -> Reading:
+        """A category with its doubtful words: labels where others mark missing cells; else
+        `InputError`.
+        """
+        doubtful = self._take_words(k)
+        if not doubtful.any():
+            return found
+        view = self.source.cells.column(k, self.start)
+        if (~view.is_text).any():
+            return read_column(view, self.source.numbers, categorical=True)
+        word = view.texts[int(np.argmax(doubtful))]
+        raise InputError(
+            f"INPUT: '{self.source.path}': {_short(word)} in {self._named(k)} "
+            f"({int(doubtful.sum()):,} cells) may be one of its labels, or mark missing cells; say "
+            f"--categorical {self._word(k)}, or --missing {word}."
+        )
+
+    def doubts(self, fitted: Sequence[int], readings: Sequence[Reading]) -> list[str]:
+        """A note for each choice between two meanings."""
+        notes, markers = [], self.markers
+        for k in fitted:
+            view = self.source.cells.column(k, self.start)
+            if readings[k].kind is FeatureKind.category:
+                words = [x for x in readings[k].categories if markers.mean_missing(x)]
+                notes += [
+                    f"{_short(word)} in {self._named(k)} was read as a label: --missing {word} if "
+                    "it marks missing cells"
+                    for word in words
+                ]
+                continue
+            notes += [
+                f"{number:g} was read as missing in {self._named(k)}, too ({count:,} cells), where "
+                f"other numbers are like it: --keep {self._word(k)} if it is one of them"
+                for number, count in doubtful_numbers(view, markers)
+            ]
+        return notes
 
     def values(self, fitted: Sequence[int], readings: Sequence[Reading]) -> np.ndarray:
         values = self.source.cells.values[self.start :, fitted]
@@ -151,24 +218,31 @@ class _Columns:
     def _named(self, k: int) -> str:
         return _short(self.names[k]) if self.headings[k] else f"column {self.names[k]}"
 
+    def _word(self, k: int) -> str:
+        """What names the column in an option."""
+        heading = self.headings[k]
+        return heading if heading.isidentifier() and self.names[k] == heading else str(k + 1)
+
     def _odd(self, k: int, row: int) -> InputError:
         """The message about a cell that is no number, with the options that would read it."""
         source = self.source
         view = source.cells.column(k, self.start)
-        text, heading = view.texts[row], self.headings[k]
+        text, word = view.texts[row], self._word(k)
         more = int(view.is_text.sum()) - 1
         others = f" and {more:,} more cell{'s' if more > 1 else ''} like it" if more else ""
-        markers = Markers(source.options.missing, source.numbers)
         like = [x for x, odd in zip(view.texts, view.is_text, strict=True) if odd and shape_of(x)]
-        way = advice(text, source.numbers, like[:1000] + number_like(source.cells, markers, 100))
+        way = advice(
+            text, source.numbers, like[:1000] + number_like(source.cells, self.markers, 100)
+        )
         shown = "'" + text.replace("'", "'\\''") + "'"
-        word = heading if heading.isidentifier() and self.names[k] == heading else str(k + 1)
         ways = [
             f"mark it as missing with --missing {shown}",
             f"carry the column through with --keep {word}",
         ]
         if 20 * more > len(view.texts):  # too many to be typing errors
             ways.reverse()
+        if row == 0 and k in second_heading(source.cells, self.start):
+            ways.insert(0, f"{source.skip(self.start)} if it is a second heading")
         ways = [f"read it with {way}"] * bool(way) + ways
         return InputError(
             f"INPUT: '{source.path}', {source.place(row + self.start, k)}: {_short(text)}{others} "

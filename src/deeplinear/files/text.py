@@ -1,6 +1,7 @@
 """CSV and other tables in text: only the missing cells change; all other bytes come back."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -136,8 +137,12 @@ class _Reader:
         def place(row: int, column: int) -> str:
             return f"line {records.lines[records.body[row - commented]].number}"
 
+        def skip(row: int) -> str:
+            above = records.lines[records.body[row - commented]].number - 1
+            return f"read the table from there with --skip-lines {above}"
+
         names = [str(k + 1) for k in range(len(self.cells.texts))]
-        source = CellSource(path, self.cells, self.numbers, self.options, place, names)
+        source = CellSource(path, self.cells, self.numbers, self.options, place, skip, names)
         found = source.read(selection, header)
         start = int(found.header)
         return TextTable(
@@ -145,7 +150,7 @@ class _Reader:
             features=found.features,
             suffixes=(file_type(path) or ".csv",),
             carried=found.carried,
-            notes=tuple(self._notes(found.note)),
+            notes=tuple(self._notes(found.notes)),
             records=records,
             encoding=encoding,
             mark=mark,
@@ -158,7 +163,7 @@ class _Reader:
             percent=frozenset(k for k in found.fitted if self._is_percent(k, start)),
         )
 
-    def _notes(self, guess: str) -> list[str]:
+    def _notes(self, guesses: Sequence[str]) -> list[str]:
         """What was recognized, and what was guessed."""
         notes = self.records.notes()
         if self.records.heading is not None:
@@ -166,7 +171,7 @@ class _Reader:
             notes.append(f"the comment ({shown}) was taken for headings: --no-header for none")
         if replace(self.numbers, notes=False) != PLAIN and self.options.numbers is None:
             notes.append(self.numbers.describe())
-        return notes + [guess] * bool(guess)
+        return [*notes, *guesses]
 
     def _is_percent(self, k: int, start: int) -> bool:
         view = self.cells.column(k, start)
