@@ -21,6 +21,8 @@ _ROW_NUMBERS = ("unnamed: 0", "rownames", "row.names", "rowname", "index", "row"
 # Texts that were meant as numbers: below a detection limit, with a note or a unit, errors.
 _MEASURED = re.compile(r"[<>≤≥~≈±=*+-]*\s*[\d.,]+\s*[*†‡?!]*|#[A-Z/0!?]+|[\d.,]+\s*[^\W\d]{1,3}\.?")
 
+_READ = "the first line ({}) was read as data: --header takes it for headings"
+
 
 @dataclass
 class Cells:
@@ -171,16 +173,17 @@ def _numbers_name(
 ) -> tuple[bool, str]:
     """Whether a first line of numbers names the columns, and the note where that is a guess."""
     if not _are_names(cells, numbers):
-        return False, ""
+        strange = _is_strange(cells, below, numbers)
+        return False, _READ.format(_listed(cells, numbers)) if strange else ""
     corner = cells.texts[0][0].strip()
     empty = not corner and 0 not in numbers
     run = _is_run(cells.values[0, numbers])
     over_texts = bool(below[0].is_text.any())
     if empty and (_counts(below[0].values) or over_texts or run):
         return True, ""
-    shown = ", ".join(cells.texts[j][0] for j in numbers[:3]) + ", …" * (len(numbers) > 3)
+    shown = _listed(cells, numbers)
     yes = f"the first line ({shown}) was taken for headings: --no-header reads it as data"
-    no = f"the first line ({shown}) was read as data: --header takes it for headings"
+    no = _READ.format(shown)
     named = empty or bool(_LABELS.fullmatch(corner))
     spoken = bool(named or texts or over_texts)
     different = _look_different(cells, below, numbers, run=run, spoken=spoken)
@@ -190,6 +193,26 @@ def _numbers_name(
         return True, yes
     doubtful = empty or texts or over_texts or (len(numbers) > 1 and (run or different))
     return False, no if doubtful else ""
+
+
+def _listed(cells: Cells, columns: list[int]) -> str:
+    """The first cells of ``columns``, in a note."""
+    return ", ".join(cells.texts[j][0] for j in columns[:3]) + ", …" * (len(columns) > 3)
+
+
+def _is_strange(cells: Cells, below: list[ColumnView], columns: list[int]) -> bool:
+    """Whether most of a first line of whole numbers, such as codes of channels, lie further from
+    those below them than these from one another.
+    """
+    if len(columns) < 3 or len(cells.values) < 6:
+        return False
+    if not all(cells.texts[j][0].strip().isdigit() for j in columns):
+        return False
+    far = 0
+    for j in columns:
+        seen = below[j].values[below[j].is_number]
+        far += len(seen) > 0 and np.abs(seen - cells.values[0, j]).min() > np.ptp(seen)
+    return 2 * far > len(columns)
 
 
 def _are_names(cells: Cells, columns: list[int]) -> bool:

@@ -64,7 +64,7 @@ def is_text(path: Path) -> bool:
 def column_names(path: Path, text: TextOptions | None = None) -> list[str]:
     """The cells of the first line of a text file, the columns of a Parquet file, [] of a matrix."""
     for option in ("--notes", "--labels"):
-        if text is not None and option in text.given():
+        if option in text.given():
             raise InputError(f"{option}: it means nothing in a list of entries; leave it out.")
     kind = _kind(path, text)
     if kind in long_matrix.SUFFIXES:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -164,7 +164,7 @@ class _Columns:
             return found
         view = self.source.cells.column(k, self.start)
         if (~view.is_text).any():
-            return read_column(view, self.source.numbers, categorical=True)
+            return replace(found, categories=tuple(sorted(set(view.observed))))
         word = view.texts[int(np.argmax(doubtful))]
         raise InputError(
             f"INPUT: '{self.source.path}': {_short(word)} in {self._named(k)} "
@@ -206,10 +206,10 @@ class _Columns:
         """One phrase per column that is carried through, with what stays missing there."""
         phrases = []
         for k, reading in enumerate(readings):
-            unnamed = reading.what == "empty" and not self.headings[k]
+            view = self.source.cells.column(k, self.start)
+            unnamed = reading.what == "empty" and not self.headings[k] and not any(view.texts)
             if reading.kind is not None or reading.what == "dropped" or unnamed:
                 continue
-            view = self.source.cells.column(k, self.start)
             gaps = int((~view.is_text & ~view.is_number).sum())
             more = f", {gaps:,} missing stay" if gaps and reading.what != "empty" else ""
             phrases.append(f"{self._named(k)} ({reading.what}{more})")
