@@ -24,9 +24,10 @@ class Reading:
 
 @dataclass(frozen=True)
 class OddCell:
-    """A cell, by its row, that is no number in a column of numbers."""
+    """A cell, by its row, that is no number in a column of numbers, or not of their kind."""
 
     row: int
+    fault: str = "is no number"
 
 
 def read_column(
@@ -41,6 +42,8 @@ def read_column(
     labels = view.labels
     if not labels and not view.is_number.any():
         return Reading(None, "empty")
+    if not labels and (mixed := _odd_percentage(view)) is not None:
+        return mixed
     if not labels:
         return Reading(FeatureKind.integer if _are_whole(view, numbers) else FeatureKind.number)
     forms = {text: shape_of(text) for text in set(labels)}
@@ -57,6 +60,18 @@ def read_column(
     if known and (few_labels(len(distinct), count) or are_booleans(distinct)):
         return Reading(FeatureKind.category, "", tuple(sorted(distinct)))
     return Reading(None, "text")
+
+
+def _odd_percentage(view: ColumnView) -> OddCell | None:
+    """A percentage among plain numbers, or the reverse: whichever are fewer."""
+    if "%" not in "".join(view.texts):
+        return None
+    rows = np.flatnonzero(view.is_number).tolist()
+    marked = [view.texts[i].rstrip().endswith("%") for i in rows]
+    fewer = 2 * sum(marked) < len(marked)
+    odd = [i for i, is_percentage in zip(rows, marked, strict=True) if is_percentage == fewer]
+    fault = "is a percentage among plain numbers" if fewer else "is no percentage, as others are"
+    return OddCell(odd[0], fault) if odd else None
 
 
 def are_booleans(labels: Collection[str]) -> bool:

@@ -117,10 +117,10 @@ class _Columns:
                 labelled = k in chosen.categorical
                 found = read_column(view, self.source.numbers, categorical=labelled)
                 if isinstance(found, OddCell):
-                    raise self._odd(k, found.row)
+                    raise self._odd(k, found)
                 if k in chosen.columns and found.kind is None:
                     if found.what != "empty":
-                        raise self._odd(k, int(np.argmax(view.is_text)))
+                        raise self._odd(k, OddCell(int(np.argmax(view.is_text))))
                     found = Reading(FeatureKind.number)  # from the marginals
                 readings.append(found)
         return readings
@@ -151,12 +151,13 @@ class _Columns:
     def _named(self, k: int) -> str:
         return _short(self.names[k]) if self.headings[k] else f"column {self.names[k]}"
 
-    def _odd(self, k: int, row: int) -> InputError:
+    def _odd(self, k: int, cell: OddCell) -> InputError:
         """The message about a cell that is no number, with the options that would read it."""
         source = self.source
         view = source.cells.column(k, self.start)
+        row = cell.row
         text, heading = view.texts[row], self.headings[k]
-        more = int(view.is_text.sum()) - 1
+        more = max(int(view.is_text.sum()) - 1, 0)
         others = f" and {more:,} more cell{'s' if more > 1 else ''} like it" if more else ""
         markers = Markers(source.options.missing, source.numbers)
         like = [x for x, odd in zip(view.texts, view.is_text, strict=True) if odd and shape_of(x)]
@@ -172,7 +173,7 @@ class _Columns:
         ways = [f"read it with {way}"] * bool(way) + ways
         return InputError(
             f"INPUT: '{source.path}', {source.place(row + self.start, k)}: {_short(text)}{others} "
-            f"in {self._named(k)} is no number; {', '.join(ways)}, or make it labels with "
+            f"in {self._named(k)} {cell.fault}; {', '.join(ways)}, or make it labels with "
             f"--categorical {word}."
         )
 
