@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..completion.data.features import FeatureKind, few_labels
+from .cells import ColumnView, sampled
 from .dates import are_dates
-from .layout import ColumnView, measured
+from .layout import measured
 from .numbers import PLAIN, NumberFormat, shape_of
 
 _TRUTHS = ({"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"})
@@ -46,13 +47,14 @@ def read_column(
         return mixed
     if not labels:
         return Reading(FeatureKind.integer if _are_whole(view, numbers) else FeatureKind.number)
-    forms = {text: shape_of(text) for text in set(labels)}
-    shaped = sum(bool(forms[text]) for text in labels)  # numbers in a format not the file's
+    some = labels if view.is_number.any() else sampled(labels)
+    forms = {text: shape_of(text) for text in set(some)}
+    shaped = sum(bool(forms[text]) for text in some)  # numbers in a format not the file's
     odd = {text for text, form in forms.items() if form or measured(text)}
-    if 2 * shaped > len(labels) or (view.is_number.any() and (view.is_numeric or odd)):
+    if 2 * shaped > len(some) or (view.is_number.any() and (view.is_numeric or odd)):
         rows = np.flatnonzero(view.is_text).tolist()
         return OddCell(next((i for i in rows if view.texts[i] in odd), rows[0]))
-    if are_dates(labels):
+    if are_dates(some):
         return Reading(None, "dates")
     distinct, count = set(view.observed), len(view.observed)
     # where most cells are empty, that is an answer too: a comment, a box that was not ticked
@@ -64,7 +66,7 @@ def read_column(
 
 def _odd_percentage(view: ColumnView) -> OddCell | None:
     """A percentage among plain numbers, or the reverse: whichever are fewer."""
-    if "%" not in "".join(view.texts):
+    if view.cells.simple or "%" not in "".join(view.texts):
         return None
     rows = np.flatnonzero(view.is_number).tolist()
     marked = [view.texts[i].rstrip().endswith("%") for i in rows]

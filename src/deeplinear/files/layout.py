@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .cells import Cells, ColumnView, sampled
 from .dates import are_dates
-from .markers import Markers
-from .numbers import NumberFormat, shape_of
+from .numbers import shape_of
 
 # Headings that announce labels or numbers of rows.
 _LABELS = re.compile(
@@ -22,44 +22,6 @@ _ROW_NUMBERS = ("unnamed: 0", "rownames", "row.names", "rowname", "index", "row"
 _MEASURED = re.compile(r"[<>≤≥~≈±=*+-]*\s*[\d.,]+\s*[*†‡?!]*|#[A-Z/0!?]+|[\d.,]+\s*[^\W\d]{1,3}\.?")
 
 
-@dataclass
-class Cells:
-    """The cells of a table as they are read: three disjoint kinds, number, text and missing."""
-
-    texts: list[list[str]]  # by column, without quotation marks
-    values: np.ndarray  # rows × columns, NaN where a cell is no number
-    is_text: np.ndarray
-
-    def column(self, j: int, start: int) -> "ColumnView":
-        return ColumnView(self.texts[j][start:], self.values[start:, j], self.is_text[start:, j])
-
-
-@dataclass
-class ColumnView:
-    """The cells of a column below the heading."""
-
-    texts: list[str]
-    values: np.ndarray
-    is_text: np.ndarray
-
-    @property
-    def is_number(self) -> np.ndarray:
-        return ~np.isnan(self.values)
-
-    @property
-    def is_numeric(self) -> bool:
-        """Whether numbers prevail, or nothing is observed."""
-        return int(self.is_text.sum()) <= int(self.is_number.sum())
-
-    @property
-    def labels(self) -> list[str]:
-        return [self.texts[i] for i in np.flatnonzero(self.is_text).tolist()]
-
-    @property
-    def observed(self) -> list[str]:
-        return [self.texts[i] for i in np.flatnonzero(self.is_text | self.is_number).tolist()]
-
-
 @dataclass(frozen=True)
 class Layout:
     """``note`` is what was guessed and how to say otherwise; empty where nothing is in doubt."""
@@ -67,38 +29,6 @@ class Layout:
     header: bool
     labels: bool
     note: str = ""
-
-
-def parse_cells(columns: Sequence[list[str]], markers: Markers, numbers: NumberFormat) -> Cells:
-    """Every cell as number, text or missing entry."""
-    count = len(columns[0]) if columns else 0
-    values = np.full((count, len(columns)), np.nan)
-    is_text = np.zeros(values.shape, bool)
-    known = {form for text in markers.texts for form in (text, text.upper(), text.title())}
-    for j, texts in enumerate(columns):
-        # the first cell may be a heading
-        values[:1, j], is_text[:1, j] = _parsed(texts[:1], markers, numbers)
-        try:
-            rest = ["nan" if text in known else text for text in texts[1:]]
-            values[1:, j] = numbers.parse_all(rest)
-        except ValueError:
-            values[1:, j], is_text[1:, j] = _parsed(texts[1:], markers, numbers)
-    return Cells(list(columns), markers.hide(values), is_text)
-
-
-def _parsed(
-    texts: list[str], markers: Markers, numbers: NumberFormat
-) -> tuple[np.ndarray, np.ndarray]:
-    """(numbers, whether a cell is text) of cells one by one."""
-    values, is_text = np.full(len(texts), np.nan), np.zeros(len(texts), bool)
-    for i, text in enumerate(texts):
-        if text.strip().lower() in markers.texts:
-            continue
-        try:
-            values[i] = numbers.parse(text)
-        except ValueError:
-            is_text[i] = True
-    return values, is_text
 
 
 def find_layout(cells: Cells, header: bool | None = None, labels: bool | None = None) -> Layout:
@@ -111,7 +41,7 @@ def find_layout(cells: Cells, header: bool | None = None, labels: bool | None = 
     if header is None:
         header, note = _find_header(cells, labels)
     if labels is None:
-        labels = len(cells.texts) > 1 and _has_labels(cells, header)
+        labels = len(cells.first) > 1 and _has_labels(cells, header)
     return Layout(header, labels, note)
 
 
@@ -125,7 +55,7 @@ def _find_header(cells: Cells, labels: bool | None) -> tuple[bool, str]:
     if count < 2:
         return False, ""
     below = [cells.column(j, 1) for j in range(width)]
-    first = [texts[0] for texts in cells.texts]
+    first = cells.first
     numeric = [j for j in range(width) if below[j].is_numeric and not (labels and j == 0)]
     texts = [j for j in numeric if cells.is_text[0, j]]
     numbers = [j for j in numeric if not np.isnan(cells.values[0, j])]
@@ -172,13 +102,13 @@ def _numbers_name(
     """Whether a first line of numbers names the columns, and the note where that is a guess."""
     if not _are_names(cells, numbers):
         return False, ""
-    corner = cells.texts[0][0].strip()
+    corner = cells.first[0].strip()
     empty = not corner and 0 not in numbers
     run = _is_run(cells.values[0, numbers])
     over_texts = bool(below[0].is_text.any())
     if empty and (_counts(below[0].values) or over_texts or run):
         return True, ""
-    shown = ", ".join(cells.texts[j][0] for j in numbers[:3]) + ", …" * (len(numbers) > 3)
+    shown = ", ".join(cells.first[j] for j in numbers[:3]) + ", …" * (len(numbers) > 3)
     yes = f"the first line ({shown}) was taken for headings: --no-header reads it as data"
     no = f"the first line ({shown}) was read as data: --header takes it for headings"
     named = empty or bool(_LABELS.fullmatch(corner))
@@ -196,7 +126,7 @@ def _are_names(cells: Cells, columns: list[int]) -> bool:
     """Whether the first cells of ``columns`` are distinct whole numbers, written as such."""
     names = cells.values[0, columns]
     return len(set(names.tolist())) == len(names) and all(
-        re.fullmatch(r"\d+", cells.texts[j][0].strip()) for j in columns
+        re.fullmatch(r"\d+", cells.first[j].strip()) for j in columns
     )
 
 
@@ -250,7 +180,7 @@ def _counts(values: np.ndarray) -> bool:
     return bool(len(values)) and values[0] in (0, 1) and bool((np.diff(values) == 1).all())
 
 
-def _repeats(first: list[str], below: list[ColumnView]) -> bool:
+def _repeats(first: Sequence[str], below: list[ColumnView]) -> bool:
     return any(
         cell in set(view.texts) for cell, view in zip(first, below, strict=True) if cell.strip()
     )
@@ -258,10 +188,11 @@ def _repeats(first: list[str], below: list[ColumnView]) -> bool:
 
 def _has_labels(cells: Cells, header: bool) -> bool:
     view = cells.column(0, int(header))
-    corner = cells.texts[0][0].strip() if header else None
+    corner = cells.first[0].strip() if header else None
     if view.is_number.any() and any(map(measured, view.labels)):
         return False
-    if 2 * sum(map(bool, map(shape_of, view.labels))) > len(view.labels) > 0:
+    some = sampled(view.labels)
+    if 2 * sum(map(bool, map(shape_of, some))) > len(some) > 0:
         return False  # numbers in a format that is not the file's: they are named later
     if not view.is_numeric:
         return corner == "" or 2 * len(set(view.labels)) > len(view.labels)

@@ -9,9 +9,10 @@ import numpy as np
 
 from ..completion.data.features import Feature, FeatureKind
 from ..errors import InputError
+from .cells import Cells
 from .dates import are_dates
 from .kinds import OddCell, Reading, read_column
-from .layout import Cells, find_layout
+from .layout import find_layout
 from .markers import Markers
 from .numbers import NumberFormat, advice, shape_of
 from .selection import Positions, Selection
@@ -56,15 +57,15 @@ class CellSource:
         cells = self.cells
         given = self.options.header
         layout = find_layout(cells, header if given is None else given, self.options.labels)
-        start, width = int(layout.header), len(cells.texts)
-        count = len(cells.texts[0]) - start
+        start, width = int(layout.header), len(cells.first)
+        count = len(cells.rows) - start
         names_only = count == 1 and not start and bool(cells.is_text.all())
         if not count or width <= int(layout.labels) or names_only:
             raise InputError(
                 f"INPUT: '{self.path}' has no rows of numbers below its header; give a table with "
                 "data."
             )
-        headings = [x[0].strip() if layout.header else "" for x in cells.texts]
+        headings = [x.strip() if layout.header else "" for x in cells.first]
         chosen = selection.positions(headings, self.path)
         columns = _Columns(self, headings, _unique(headings, self.names), start)
         readings = columns.readings(chosen, labels=layout.labels)
@@ -181,8 +182,8 @@ class _Columns:
 def number_like(cells: Cells, markers: Markers, most: int = 1000) -> list[str]:
     """Cells of columns where most look like numbers, for the guess of their format."""
     found: list[str] = []
-    for texts in cells.texts:
-        sample = texts[:: max(1, len(texts) // most)]
+    for j in range(len(cells.first)):
+        sample = cells.texts(j, step=max(1, len(cells.rows) // most))
         observed = [text for text in sample if not markers.mean_missing(text)]
         shaped = [text for text in observed if shape_of(text)]
         if 2 * len(shaped) >= len(observed) - 1:  # a heading is none
