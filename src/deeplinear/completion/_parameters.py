@@ -57,7 +57,7 @@ class CompletionParameters(SavedEstimator):
 
     @property
     def _column_noise(self) -> bool:
-        """Whether columns differ in how well they can be predicted, and are judged each by itself."""
+        """Whether columns differ in what can be predicted, and are judged each by itself."""
         return False
 
     @property
