@@ -122,7 +122,7 @@ TREE = {
             *("variables", "worksheet", "hdf5_trial"),
         ],
         ["markers"],
-        ["dialect"],
+        ["dialect", "cells"],
         ["text_options", "selection", "layout"],
         ["records", "kinds", "doubts"],
         ["table", "columns", "long_output", "long_lines", "mixed_columns", "long_matrix"],

@@ -81,6 +81,19 @@ def test_percentages_stay_percentages(tmp_path):
     assert table.encode(np.full((3, 2), 7.5), ".csv") == b"a,b\n12%,7.5%\n7.5%,3 %\n5%,4.5%\n"
 
 
+@pytest.mark.parametrize(
+    ("cells", "line", "fault"),
+    [
+        (["12%", "0.5", "3%", ""], 3, "'0.5' in 'a' is no percentage, as others are"),
+        (["12", "0.5%", "3", ""], 3, "'0.5%' in 'a' is a percentage among plain numbers"),
+    ],
+)
+def test_percentages_among_plain_numbers_are_refused(tmp_path, cells, line, fault):
+    content = "a,b\n" + "".join(f"{cell},{i}\n" for i, cell in enumerate(cells))
+    with pytest.raises(InputError, match=f"line {line}: {fault}; .*--keep a"):
+        read_table(file(tmp_path, "t.csv", content))
+
+
 class TestSelection:
     CONTENT = "2,1,x,x\n1.5,,a,5\n,2.5,b,6\n3.5,4.5,a,\n5,6,b,8\n"
 

@@ -49,12 +49,16 @@ class CompletionParameters(SavedEstimator):
         "callback": [callable, None],
     }
     _thorough: ClassVar[bool] = False  # whether choices take their time, as tables can afford
-    _column_noise: ClassVar[bool] = False  # whether columns differ in what can be predicted
     implicit_feedback = False  # a parameter of those that have it
 
     @abstractmethod
     def _strength_path(self) -> Sequence[float]:
         """The strengths among which held-out entries choose, unless they are given."""
+
+    @property
+    def _column_noise(self) -> bool:
+        """Whether columns differ in what can be predicted, and are judged each by itself."""
+        return False
 
     @property
     def _is_implicit(self) -> bool:

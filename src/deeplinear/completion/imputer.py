@@ -41,7 +41,9 @@ class DeepLinearImputer(TableTraining):
     center : bool, default True
         Centre the columns, and learn a mean, row and column biases jointly with W.
     scale : bool, default True
-        Divide the columns by their fourth-moment size, so that their units do not matter.
+        Divide the columns by their fourth-moment size, so that their units do not matter, and let
+        each have a noise level of its own where held-out errors are compared; else they have one
+        unit and one noise.
     weighted_trace_norm : float in [0, 1], default 0
         The penalty acts on (count_i count_j)^{α/2} W_ij (counts relative to their means). Explicit
         only.
@@ -171,7 +173,10 @@ class DeepLinearImputer(TableTraining):
     }
 
     _thorough = True
-    _column_noise = True
+
+    @property
+    def _column_noise(self) -> bool:
+        return bool(self.scale)
 
     def __init__(
         self,

@@ -6,7 +6,8 @@ import re
 
 import numpy as np
 
-from .layout import Cells, ColumnView, measured
+from .cells import Cells, ColumnView
+from .layout import measured
 from .markers import Markers
 
 _ANSWERS = ("none", "nil")
@@ -58,7 +59,7 @@ def second_heading(cells: Cells, start: int) -> list[int]:
     words = np.flatnonzero(cells.is_text[start]).tolist()
     below = {j: cells.column(j, start + 1) for j in words}
     found = [j for j in words if below[j].is_number.any() and not below[j].is_text.any()]
-    if any(measured(cells.texts[j][start]) for j in found):
-        widths = all(_WIDTH.fullmatch(cells.texts[j][start]) for j in words)
+    if any(measured(cells.rows[start][j]) for j in found):
+        widths = all(_WIDTH.fullmatch(cells.rows[start][j]) for j in words)
         return found if widths else []
     return found

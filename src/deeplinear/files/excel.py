@@ -15,7 +15,7 @@ import numpy as np
 from ..completion.data.features import Feature, FeatureKind
 from ..errors import InputError
 from .archives import open_archive
-from .layout import Cells, parse_cells
+from .cells import Cells, parse_cells
 from .markers import Markers
 from .mixed_columns import CellSource
 from .numbers import PLAIN, NumberFormat, guess_format, shape_of
@@ -203,16 +203,15 @@ def _grid(sheet: "Worksheet") -> _Grid:
 
 def _cells(grid: _Grid, options: TextOptions) -> tuple[Cells, NumberFormat]:
     """The cells as those of a text file, but that numbers are numbers already."""
-    columns = [list(column) for column in zip(*grid.cells, strict=True)]
-    texts = [[_shown(cell) for cell in column] for column in columns]
+    texts = [[_shown(cell) for cell in row] for row in grid.cells]
     markers, numbers = Markers(options.missing), options.numbers
     if numbers is None:
-        stored = [_shown(cell) for column in columns for cell in column if _number(cell) is None]
+        stored = [_shown(cell) for row in grid.cells for cell in row if _number(cell) is None]
         shaped = [text for text in stored if shape_of(text) and not markers.mean_missing(text)]
         numbers = guess_format(shaped) or PLAIN
     cells = parse_cells(texts, Markers(options.missing, numbers), numbers)
-    for k, column in enumerate(columns):
-        for i, cell in enumerate(column):
+    for i, row in enumerate(grid.cells):
+        for k, cell in enumerate(row):
             if (number := _number(cell)) is not None:
                 cells.values[i, k], cells.is_text[i, k] = number, False
     cells.values[:] = markers.hide(cells.values)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..completion.data.features import FeatureKind, few_labels
+from .cells import ColumnView, sampled
 from .dates import are_dates
-from .layout import ColumnView, measured
+from .layout import measured
 from .numbers import PLAIN, NumberFormat, shape_of
 
 _TRUTHS = ({"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"})
@@ -24,9 +25,10 @@ class Reading:
 
 @dataclass(frozen=True)
 class OddCell:
-    """A cell, by its row, that is no number in a column of numbers."""
+    """A cell, by its row, that is no number in a column of numbers, or not of their kind."""
 
     row: int
+    fault: str = "is no number"
 
 
 def read_column(
@@ -41,15 +43,18 @@ def read_column(
     labels = view.labels
     if not labels and not view.is_number.any():
         return Reading(None, "empty")
+    if not labels and (mixed := _odd_percentage(view)) is not None:
+        return mixed
     if not labels:
         return Reading(FeatureKind.integer if _are_whole(view, numbers) else FeatureKind.number)
-    forms = {text: shape_of(text) for text in set(labels)}
-    shaped = sum(bool(forms[text]) for text in labels)  # numbers in a format not the file's
+    some = labels if view.is_number.any() else sampled(labels)
+    forms = {text: shape_of(text) for text in set(some)}
+    shaped = sum(bool(forms[text]) for text in some)  # numbers in a format not the file's
     odd = {text for text, form in forms.items() if form or measured(text)}
-    if 2 * shaped > len(labels) or (view.is_number.any() and (view.is_numeric or odd)):
+    if 2 * shaped > len(some) or (view.is_number.any() and (view.is_numeric or odd)):
         rows = np.flatnonzero(view.is_text).tolist()
         return OddCell(next((i for i in rows if view.texts[i] in odd), rows[0]))
-    if are_dates(labels):
+    if are_dates(some):
         return Reading(None, "dates")
     distinct, count = set(view.observed), len(view.observed)
     # where most cells are empty, that is an answer too: a comment, a box that was not ticked
@@ -57,6 +62,18 @@ def read_column(
     if known and (few_labels(len(distinct), count) or are_booleans(distinct)):
         return Reading(FeatureKind.category, "", tuple(sorted(distinct)))
     return Reading(None, "text")
+
+
+def _odd_percentage(view: ColumnView) -> OddCell | None:
+    """A percentage among plain numbers, or the reverse: whichever are fewer."""
+    if view.cells.simple or "%" not in "".join(view.texts):
+        return None
+    rows = np.flatnonzero(view.is_number).tolist()
+    marked = [view.texts[i].rstrip().endswith("%") for i in rows]
+    fewer = 2 * sum(marked) < len(marked)
+    odd = [i for i, is_percentage in zip(rows, marked, strict=True) if is_percentage == fewer]
+    fault = "is a percentage among plain numbers" if fewer else "is no percentage, as others are"
+    return OddCell(odd[0], fault) if odd else None
 
 
 def are_booleans(labels: Collection[str]) -> bool:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .cells import Cells, ColumnView, sampled
 from .dates import are_dates
-from .markers import Markers
-from .numbers import NumberFormat, shape_of
+from .numbers import shape_of
 
 # Headings that announce labels or numbers of rows.
 _LABELS = re.compile(
@@ -24,44 +24,6 @@ _MEASURED = re.compile(r"[<>≤≥~≈±=*+-]*\s*[\d.,]+\s*[*†‡?!]*|#[A-Z/0!
 _READ = "the first line ({}) was read as data: --header takes it for headings"
 
 
-@dataclass
-class Cells:
-    """The cells of a table as they are read: three disjoint kinds, number, text and missing."""
-
-    texts: list[list[str]]  # by column, without quotation marks
-    values: np.ndarray  # rows × columns, NaN where a cell is no number
-    is_text: np.ndarray
-
-    def column(self, j: int, start: int) -> "ColumnView":
-        return ColumnView(self.texts[j][start:], self.values[start:, j], self.is_text[start:, j])
-
-
-@dataclass
-class ColumnView:
-    """The cells of a column below the heading."""
-
-    texts: list[str]
-    values: np.ndarray
-    is_text: np.ndarray
-
-    @property
-    def is_number(self) -> np.ndarray:
-        return ~np.isnan(self.values)
-
-    @property
-    def is_numeric(self) -> bool:
-        """Whether numbers prevail, or nothing is observed."""
-        return int(self.is_text.sum()) <= int(self.is_number.sum())
-
-    @property
-    def labels(self) -> list[str]:
-        return [self.texts[i] for i in np.flatnonzero(self.is_text).tolist()]
-
-    @property
-    def observed(self) -> list[str]:
-        return [self.texts[i] for i in np.flatnonzero(self.is_text | self.is_number).tolist()]
-
-
 @dataclass(frozen=True)
 class Layout:
     """``note`` is what was guessed and how to say otherwise; empty where nothing is in doubt."""
@@ -69,38 +31,6 @@ class Layout:
     header: bool
     labels: bool
     note: str = ""
-
-
-def parse_cells(columns: Sequence[list[str]], markers: Markers, numbers: NumberFormat) -> Cells:
-    """Every cell as number, text or missing entry."""
-    count = len(columns[0]) if columns else 0
-    values = np.full((count, len(columns)), np.nan)
-    is_text = np.zeros(values.shape, bool)
-    known = {form for text in markers.texts for form in (text, text.upper(), text.title())}
-    for j, texts in enumerate(columns):
-        # the first cell may be a heading
-        values[:1, j], is_text[:1, j] = _parsed(texts[:1], markers, numbers)
-        try:
-            rest = ["nan" if text in known else text for text in texts[1:]]
-            values[1:, j] = numbers.parse_all(rest)
-        except ValueError:
-            values[1:, j], is_text[1:, j] = _parsed(texts[1:], markers, numbers)
-    return Cells(list(columns), markers.hide(values), is_text)
-
-
-def _parsed(
-    texts: list[str], markers: Markers, numbers: NumberFormat
-) -> tuple[np.ndarray, np.ndarray]:
-    """(numbers, whether a cell is text) of cells one by one."""
-    values, is_text = np.full(len(texts), np.nan), np.zeros(len(texts), bool)
-    for i, text in enumerate(texts):
-        if text.strip().lower() in markers.texts:
-            continue
-        try:
-            values[i] = numbers.parse(text)
-        except ValueError:
-            is_text[i] = True
-    return values, is_text
 
 
 def find_layout(cells: Cells, header: bool | None = None, labels: bool | None = None) -> Layout:
@@ -113,7 +43,7 @@ def find_layout(cells: Cells, header: bool | None = None, labels: bool | None = 
     if header is None:
         header, note = _find_header(cells, labels)
     if labels is None:
-        labels = len(cells.texts) > 1 and _has_labels(cells, header)
+        labels = len(cells.first) > 1 and _has_labels(cells, header)
     return Layout(header, labels, note)
 
 
@@ -127,7 +57,7 @@ def _find_header(cells: Cells, labels: bool | None) -> tuple[bool, str]:
     if count < 2:
         return False, ""
     below = [cells.column(j, 1) for j in range(width)]
-    first = [texts[0] for texts in cells.texts]
+    first = cells.first
     numeric = [j for j in range(width) if below[j].is_numeric and not (labels and j == 0)]
     texts = [j for j in numeric if cells.is_text[0, j]]
     numbers = [j for j in numeric if not np.isnan(cells.values[0, j])]
@@ -175,7 +105,7 @@ def _numbers_name(
     if not _are_names(cells, numbers):
         strange = _is_strange(cells, below, numbers)
         return False, _READ.format(_listed(cells, numbers)) if strange else ""
-    corner = cells.texts[0][0].strip()
+    corner = cells.first[0].strip()
     empty = not corner and 0 not in numbers
     run = _is_run(cells.values[0, numbers])
     over_texts = bool(below[0].is_text.any())
@@ -197,7 +127,7 @@ def _numbers_name(
 
 def _listed(cells: Cells, columns: list[int]) -> str:
     """The first cells of ``columns``, in a note."""
-    return ", ".join(cells.texts[j][0] for j in columns[:3]) + ", …" * (len(columns) > 3)
+    return ", ".join(cells.first[j] for j in columns[:3]) + ", …" * (len(columns) > 3)
 
 
 def _is_strange(cells: Cells, below: list[ColumnView], columns: list[int]) -> bool:
@@ -206,7 +136,7 @@ def _is_strange(cells: Cells, below: list[ColumnView], columns: list[int]) -> bo
     """
     if len(columns) < 3 or len(cells.values) < 6:
         return False
-    if not all(cells.texts[j][0].strip().isdigit() for j in columns):
+    if not all(cells.first[j].strip().isdigit() for j in columns):
         return False
     far = 0
     for j in columns:
@@ -219,7 +149,7 @@ def _are_names(cells: Cells, columns: list[int]) -> bool:
     """Whether the first cells of ``columns`` are distinct whole numbers, written as such."""
     names = cells.values[0, columns]
     return len(set(names.tolist())) == len(names) and all(
-        re.fullmatch(r"\d+", cells.texts[j][0].strip()) for j in columns
+        re.fullmatch(r"\d+", cells.first[j].strip()) for j in columns
     )
 
 
@@ -273,7 +203,7 @@ def _counts(values: np.ndarray) -> bool:
     return bool(len(values)) and values[0] in (0, 1) and bool((np.diff(values) == 1).all())
 
 
-def _repeats(first: list[str], below: list[ColumnView]) -> bool:
+def _repeats(first: Sequence[str], below: list[ColumnView]) -> bool:
     return any(
         cell in set(view.texts) for cell, view in zip(first, below, strict=True) if cell.strip()
     )
@@ -281,10 +211,11 @@ def _repeats(first: list[str], below: list[ColumnView]) -> bool:
 
 def _has_labels(cells: Cells, header: bool) -> bool:
     view = cells.column(0, int(header))
-    corner = cells.texts[0][0].strip() if header else None
+    corner = cells.first[0].strip() if header else None
     if view.is_number.any() and any(map(measured, view.labels)):
         return False
-    if 2 * sum(map(bool, map(shape_of, view.labels))) > len(view.labels) > 0:
+    some = sampled(view.labels)
+    if 2 * sum(map(bool, map(shape_of, some))) > len(some) > 0:
         return False  # numbers in a format that is not the file's: they are named later
     if not view.is_numeric:
         return corner == "" or 2 * len(set(view.labels)) > len(view.labels)

@@ -63,9 +63,6 @@ def is_text(path: Path) -> bool:
 
 def column_names(path: Path, text: TextOptions | None = None) -> list[str]:
     """The cells of the first line of a text file, the columns of a Parquet file, [] of a matrix."""
-    for option in ("--notes", "--labels"):
-        if option in text.given():
-            raise InputError(f"{option}: it means nothing in a list of entries; leave it out.")
     kind = _kind(path, text)
     if kind in long_matrix.SUFFIXES:
         return []
@@ -114,9 +111,12 @@ def read_long(
     >>> found.row_ids.labels.tolist(), found.rows.tolist(), found.values.tolist(), found.names
     ([7, 9], [1, 0], [1.0, 2.5], ('who', 'what', 'stars'))
     """
-    path, dtype, text = Path(path), np.dtype(dtype), text or TextOptions()
+    path, dtype = Path(path), np.dtype(dtype)
+    text = text or TextOptions()
     if dtype not in (np.float32, np.float64):
         raise InputError(f"dtype must be float32 or float64, got {dtype}.")
+    for option in {"--notes", "--labels"}.intersection(text.given()):
+        raise InputError(f"{option}: it means nothing in a list of entries; leave it out.")
     kind = _kind(path, text)
     markers = Markers(text.missing, known=frozenset())
     names: tuple[str, ...] = ("row", "column", "value")

@@ -9,10 +9,11 @@ import numpy as np
 
 from ..completion.data.features import Feature, FeatureKind
 from ..errors import InputError
+from .cells import Cells
 from .dates import are_dates
 from .doubts import doubtful_numbers, doubtful_words, second_heading
 from .kinds import OddCell, Reading, read_column
-from .layout import Cells, find_layout
+from .layout import find_layout
 from .markers import Markers
 from .numbers import NumberFormat, advice, shape_of
 from .selection import Positions, Selection, listed
@@ -58,15 +59,15 @@ class CellSource:
         cells = self.cells
         given = self.options.header
         layout = find_layout(cells, header if given is None else given, self.options.labels)
-        start, width = int(layout.header), len(cells.texts)
-        count = len(cells.texts[0]) - start
+        start, width = int(layout.header), len(cells.first)
+        count = len(cells.rows) - start
         names_only = count == 1 and not start and bool(cells.is_text.all())
         if not count or width <= int(layout.labels) or names_only:
             raise InputError(
                 f"INPUT: '{self.path}' has no rows of numbers below its header; give a table with "
                 "data."
             )
-        headings = [x[0].strip() if layout.header else "" for x in cells.texts]
+        headings = [x.strip() if layout.header else "" for x in cells.first]
         chosen = selection.positions(headings, self.path)
         columns = _Columns(self, headings, _unique(headings, self.names), start)
         columns.check_heading()
@@ -113,7 +114,7 @@ class _Columns:
         """`InputError` if the first row of data looks like a second heading."""
         found, source = second_heading(self.source.cells, self.start), self.source
         if len(found) > 1:
-            words = [source.cells.texts[k][self.start] for k in found]
+            words = [source.cells.rows[self.start][k] for k in found]
             raise InputError(
                 f"INPUT: '{source.path}', {source.place(self.start, found[0])} looks like a second "
                 f"heading, with {listed(words, 3)} over numbers; {source.skip(self.start)}, or "
@@ -138,10 +139,10 @@ class _Columns:
                     self._take_words(k)
                 found = read_column(view, self.source.numbers, categorical=labelled)
                 if isinstance(found, OddCell):
-                    raise self._odd(k, found.row)
+                    raise self._odd(k, found)
                 if k in chosen.columns and found.kind is None:
                     if found.what != "empty":
-                        raise self._odd(k, int(np.argmax(view.is_text)))
+                        raise self._odd(k, OddCell(int(np.argmax(view.is_text))))
                     found = Reading(FeatureKind.number)  # from the marginals
                 if found.kind is FeatureKind.category and not labelled:
                     found = self._settled(k, found)
@@ -152,7 +153,8 @@ class _Columns:
         """Make words that may be labels labels, and say which cells they are."""
         view = self.source.cells.column(k, self.start)
         doubtful = doubtful_words(view, self.markers)
-        view.is_text |= doubtful  # a view: the cells change
+        is_text = view.is_text
+        is_text |= doubtful  # a view: the cells change
         return doubtful
 
     def _settled(self, k: int, found: Reading) -> Reading:
@@ -223,12 +225,13 @@ class _Columns:
         heading = self.headings[k]
         return heading if heading.isidentifier() and self.names[k] == heading else str(k + 1)
 
-    def _odd(self, k: int, row: int) -> InputError:
+    def _odd(self, k: int, cell: OddCell) -> InputError:
         """The message about a cell that is no number, with the options that would read it."""
         source = self.source
         view = source.cells.column(k, self.start)
-        text, word = view.texts[row], self._word(k)
-        more = int(view.is_text.sum()) - 1
+        row, word = cell.row, self._word(k)
+        text = view.texts[row]
+        more = max(int(view.is_text.sum()) - 1, 0)
         others = f" and {more:,} more cell{'s' if more > 1 else ''} like it" if more else ""
         like = [x for x, odd in zip(view.texts, view.is_text, strict=True) if odd and shape_of(x)]
         way = advice(
@@ -246,7 +249,7 @@ class _Columns:
         ways = [f"read it with {way}"] * bool(way) + ways
         return InputError(
             f"INPUT: '{source.path}', {source.place(row + self.start, k)}: {_short(text)}{others} "
-            f"in {self._named(k)} is no number; {', '.join(ways)}, or make it labels with "
+            f"in {self._named(k)} {cell.fault}; {', '.join(ways)}, or make it labels with "
             f"--categorical {word}."
         )
 
@@ -254,8 +257,8 @@ class _Columns:
 def number_like(cells: Cells, markers: Markers, most: int = 1000) -> list[str]:
     """Cells of columns where most look like numbers, for the guess of their format."""
     found: list[str] = []
-    for texts in cells.texts:
-        sample = texts[:: max(1, len(texts) // most)]
+    for j in range(len(cells.first)):
+        sample = cells.texts(j, step=max(1, len(cells.rows) // most))
         observed = [text for text in sample if not markers.mean_missing(text)]
         shaped = [text for text in observed if shape_of(text)]
         if 2 * len(shaped) >= len(observed) - 1:  # a heading is none

@@ -67,22 +67,19 @@ class NumberFormat:
             raise ValueError(text)
         return float(text)
 
-    def parse_all(self, texts: Sequence[str]) -> np.ndarray:
-        """`parse` of each; ValueError if one fails."""
-        joined = "\n".join(texts)  # one look at all is faster than one at each
-        if (
-            not self.thousands
-            and not self.notes
-            and "_" not in joined
-            and "%" not in joined
-            and joined.isascii()
-        ):
-            if self.decimal == ",":
-                if "." in joined:
-                    raise ValueError("a decimal point")
-                texts = joined.replace(",", ".").split("\n") if texts else []
+    def parse_all(self, texts: Sequence[str], *, simple: bool = False) -> np.ndarray:
+        """`parse` of each; ValueError if one fails. ``simple``: all are ASCII without _ and %."""
+        if simple and self == PLAIN:
             return np.fromiter(map(float, texts), float, len(texts))
-        return np.fromiter(map(self.parse, texts), float, len(texts))
+        joined = "\n".join(texts)  # one look at all is faster than one at each
+        odd = "_" in joined or "%" in joined or not joined.isascii()
+        if self.thousands or self.notes or odd:
+            return np.fromiter(map(self.parse, texts), float, len(texts))
+        if self.decimal == ",":
+            if "." in joined:
+                raise ValueError("a decimal point")
+            texts = joined.replace(",", ".").split("\n") if texts else []
+        return np.fromiter(map(float, texts), float, len(texts))
 
     def reads(self, text: str) -> bool:
         """Whether ``text`` is a number."""

@@ -43,6 +43,8 @@ class Records:
     heading: list[str] | None  # cells of a comment that may name the columns
     comment: str  # what comments begin with; "" where there are none
     empty: int  # records of empty cells, which are left out
+    bare: bool  # whether no cell has quotation marks or blanks around it
+    simple: bool  # whether all is ASCII, without _ and %
 
     def rows(self) -> list[list[str]]:
         return [self.lines[i].cells for i in self.body]
@@ -70,7 +72,9 @@ def read_records(text: str, suffix: str, options: TextOptions) -> Records:
     lines += _lines(parts, first, separator, comment)
     body = [i for i, line in enumerate(lines) if i >= first and not line.comment]
     empty = _without_gaps(lines, body)
-    records = Records(lines, separator, body, None, comment, empty)
+    bare = separator != BLANK and not any(m in text for m in '" \t\u00a0' if m != separator)
+    simple = text.isascii() and "_" not in text and "%" not in text
+    records = Records(lines, separator, body, None, comment, empty, bare, simple)
     if comment:
         records.heading = _commented_heading(records)
     return records

@@ -9,8 +9,9 @@ import numpy as np
 
 from ..completion.data.features import Feature, FeatureKind
 from ..errors import InputError
+from .cells import Cells, parse_cells, sampled
 from .dialect import BLANK, plain, plain_cells
-from .layout import Cells, find_layout, parse_cells
+from .layout import find_layout
 from .markers import Markers
 from .mixed_columns import CellSource, number_like
 from .numbers import PLAIN, NumberFormat, guess_format, shape_of
@@ -119,15 +120,17 @@ class _Reader:
                 self._look([records.heading, *records.rows()])
 
     def _look(self, rows: list[list[str]]) -> None:
-        columns = [plain_cells(column) for column in zip(*rows, strict=True)]
+        if not self.records.bare:
+            rows = [plain_cells(row) for row in rows]
         given, missing = self.options.numbers, self.options.missing
         self.numbers = given or NumberFormat(notes=self.options.notes)
-        self.cells = parse_cells(columns, Markers(missing, self.numbers), self.numbers)
+        markers, simple = Markers(missing, self.numbers), self.records.simple
+        self.cells = parse_cells(rows, markers, self.numbers, simple=simple)
         if given is None and _needs_marks(self.cells):
             guess = guess_format(number_like(self.cells, Markers(missing)))
             if guess is not None and guess != PLAIN:
                 self.numbers = replace(guess, notes=self.options.notes)
-                self.cells = parse_cells(columns, Markers(missing, self.numbers), self.numbers)
+                self.cells = parse_cells(rows, Markers(missing, self.numbers), self.numbers)
 
     def table(self, selection: Selection, encoding: str, mark: str) -> TextTable:
         records, path = self.records, self.path
@@ -141,7 +144,7 @@ class _Reader:
             above = records.lines[records.body[row - commented]].number - 1
             return f"read the table from there with --skip-lines {above}"
 
-        names = [str(k + 1) for k in range(len(self.cells.texts))]
+        names = [str(k + 1) for k in range(len(self.cells.first))]
         source = CellSource(path, self.cells, self.numbers, self.options, place, skip, names)
         found = source.read(selection, header)
         start = int(found.header)
@@ -182,17 +185,16 @@ class _Reader:
 def _is_quoted_heading(rows: list[list[str]]) -> bool:
     """Whether the first line is quoted where numbers below it are not, as R writes headings."""
     first, below = rows[0], rows[1:50]
-    quoted = [cell.strip().startswith('"') for cell in first]
+    if not all(cell.strip().startswith('"') for cell in first):
+        return False
     numbers = [cell for row in below for cell in row if shape_of(plain(cell))]
-    return all(quoted) and bool(numbers) and not any('"' in cell for cell in numbers)
+    return bool(numbers) and not any('"' in cell for cell in numbers)
 
 
 def _needs_marks(cells: Cells) -> bool:
     """Whether some text is a number in another format than the plain one."""
     columns = np.flatnonzero(cells.is_text.any(axis=0)).tolist()
-    return any(
-        shape_of(cells.texts[j][i]) for j in columns for i in np.flatnonzero(cells.is_text[:, j])
-    )
+    return any(any(map(shape_of, sampled(cells.column(j, 0).labels))) for j in columns)
 
 
 def _decode(path: Path, options: TextOptions) -> tuple[str, str]:

@@ -4,16 +4,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from deeplinear.completion.solver.column_noise import PRIOR, column_error
+from deeplinear.completion.solver.column_noise import column_error
 from deeplinear.scores import root_mean_square
 
 
 def likelihood(errors, cols, v):
-    """Σ log of the multivariate t laws (Σ = v 1, PRIOR degrees of freedom), up to constants."""
+    """Σ log of multivariate t laws with as many degrees of freedom as a column has entries."""
+    columns, counts = np.unique(cols, return_counts=True)
     return sum(
-        stats.multivariate_t(shape=v * np.eye(n), df=PRIOR).logpdf(errors[cols == j])
-        - stats.multivariate_t(shape=np.eye(n), df=PRIOR).logpdf(np.ones(n))
-        for j, n in zip(*np.unique(cols, return_counts=True), strict=True)
+        stats.multivariate_t(shape=v * np.eye(n), df=counts.mean()).logpdf(errors[cols == j])
+        - stats.multivariate_t(shape=np.eye(n), df=counts.mean()).logpdf(np.ones(n))
+        for j, n in zip(columns, counts, strict=True)
     )
 
 
@@ -72,6 +73,13 @@ def test_ends(errors, value):
     cols = np.arange(len(errors)) // 2
     assert column_error(np.array(errors), cols) == value
     assert np.isnan(column_error(np.array([np.nan, 1.0]), np.array([0, 0])))
+
+
+def test_few_entries_cannot_tell_noise_levels_apart():
+    rng = np.random.default_rng(4)
+    cols = np.repeat(np.arange(9), 3)
+    errors = rng.normal(size=27) * (1 + 10 * (cols == 0))
+    assert column_error(errors, cols) == root_mean_square(errors)
 
 
 def test_columns_without_any_error_do_not_hide_the_others():

@@ -177,7 +177,7 @@ def finish(
         result = _result(problem, options, penalty, chosen)
         result = result.with_implied_ridge(problem) if certified else result
     else:
-        ridge = implied_ridge(problem, at.state, seen)
+        ridge = implied_ridge(problem, at.state, seen, options.depth)
         result = _result(problem, options, penalty, at, ridge)
         if certified:
             result = replace(result, certificate=certify(problem, penalty, at.state))

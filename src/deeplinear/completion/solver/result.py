@@ -165,7 +165,7 @@ class LowRankFit:
     def with_implied_ridge(self, problem: FitProblem) -> "LowRankFit":
         """The same fit to ``problem``, with the `implied_ridge` measured by one pass."""
         state = self.state()
-        return replace(self, ridge=implied_ridge(problem, state, look(problem, state)))
+        return replace(self, ridge=implied_ridge(problem, state, look(problem, state), self.depth))
 
     def matrix(self) -> np.ndarray:
         """W + mean + row_bias 1ᵀ + 1 col_biasᵀ, (m, n)."""
@@ -186,13 +186,20 @@ class LowRankFit:
         return at(rows, cols, *self._sides, self.mean)
 
 
-def implied_ridge(problem: FitProblem, state: State, seen: Pass) -> np.ndarray:
+def implied_ridge(problem: FitProblem, state: State, seen: Pass, depth: float) -> np.ndarray:
     """The weights d_k = u_kᵀ R̃ v_k under which ``state`` is stationary along each component (r,).
 
-    ``seen`` is what a pass over its rows saw.
+    ``seen`` is what a pass over its rows saw. From depth 2 on the slope of the penalty does not
+    fall from a component to a weaker one; nor may the weights of an iterate that was stopped early:
+    a row of few entries would be explained by the weakest components, which are mostly noise.
     """
     pull = seen.pull[: state.rank] / state.s
-    return np.maximum(pull, LEAST_RIDGE * problem.density * state.s)
+    ridge = np.maximum(pull, LEAST_RIDGE * problem.density * state.s)
+    if depth < 2:
+        return ridge
+    order = np.argsort(-state.s)
+    ridge[order] = np.maximum.accumulate(ridge[order])
+    return ridge
 
 
 def fold_in(

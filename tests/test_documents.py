@@ -1,0 +1,34 @@
+"""What the documents say about other files is true: links lead somewhere, named tests are there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_documents(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        name, _, anchor = target.partition("#")
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        found = page if not name else page.parent / name
+        assert found.exists(), target
+        if anchor and found.suffix == ".md":
+            headings = re.findall(r"^#+ (.*)$", found.read_text(encoding="utf-8"), re.MULTILINE)
+            slugs = {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+            assert anchor in slugs, target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tests_that_are_named_exist(page):
+    files = {path.name: path for path in (ROOT / "tests").rglob("test_*.py")}
+    text = page.read_text(encoding="utf-8")
+    for name in re.findall(r"test_\w+\.py", text):
+        assert name in files, name
+    whole = "\n".join(path.read_text(encoding="utf-8") for path in files.values())
+    for name in re.findall(r"`[^`]*?(?:::|`)?\b(Test[A-Z]\w+|test_\w+)(?!\w*\.py)`", text):
+        assert re.search(rf"(class|def) {name}\b", whole), name
