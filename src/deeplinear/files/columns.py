@@ -42,9 +42,9 @@ def find_columns(wanted: Wanted, header: Sequence[str], path: Path) -> list[int]
     is the first columns, or the first that have a heading. ``header`` holds empty texts where
     there are no headings.
     """
-    _check_values(wanted, header, path)
     default = [c for c, name in enumerate(header) if name.strip()] or list(range(len(header)))
     found = [_position(name, default[k : k + 1], k, header, path) for k, name in enumerate(wanted)]
+    _check_values(wanted, header, path)
     if len(set(found)) < len(found):
         raise InputError(
             f"--rows, --cols, --values: '{path}': different columns are needed, got numbers "
