@@ -164,6 +164,7 @@ def _check_options(path: Path, suffix: str, text: TextOptions, selection: Select
     allowed = set() if suffix in _IMAGE else {"--missing"}
     if suffix in excel.SUFFIXES:
         allowed |= {"--header", "--labels", "--decimal", "--thousands"}
+        allowed |= {"--present", "--notes", "--skip-lines"}
     for option in text.given():
         if option not in allowed:
             raise InputError(f"{option}: it means nothing for '{path}', which is no text file.")

@@ -160,7 +160,7 @@ class _Columns:
         text, heading = view.texts[row], self.headings[k]
         more = max(int(view.is_text.sum()) - 1, 0)
         others = f" and {more:,} more cell{'s' if more > 1 else ''} like it" if more else ""
-        markers = Markers(source.options.missing, source.numbers)
+        markers = source.options.markers(source.numbers)
         like = [x for x, odd in zip(view.texts, view.is_text, strict=True) if odd and shape_of(x)]
         way = advice(text, source.numbers, like[:1000] + number_like(source.cells, markers, 100))
         shown = "'" + text.replace("'", "'\\''") + "'"
