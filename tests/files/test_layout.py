@@ -123,6 +123,20 @@ LAYOUTS = {
         ["'USA' (labels)"],
         "the first line (331, 21, 9800) was taken for headings: --no-header",
     ),
+    "units below the headings": (
+        "a,b,c\nkg,m,\n1.5,2,3\n,4,5\n2,,6\n",
+        [[1.5, 2, 3], [NAN, 4, 5], [2, NAN, 6]],
+        ["a", "b", "c"],
+        [],
+        "a second line of text above the data ('kg, m') is left as it is",
+    ),
+    "a title above the headings, padded with separators": (
+        "Results,of 2020,,\nx0,x1,x2,x3\n1,2,3,4\n,5,6,7\n1,2,,4\n",
+        [[1, 2, 3, 4], [NAN, 5, 6, 7], [1, 2, NAN, 4]],
+        ["x0", "x1", "x2", "x3"],
+        [],
+        "a second line of text above the data ('Results, of 2020') is left as it is",
+    ),
     "quoted headings that are numbers": (
         '"1","2"\n37,5\n,27\n8,9\n',
         [[37, 5], [NAN, 27], [8, 9]],

@@ -103,6 +103,9 @@ def _hint(table: Table, likely: list[str]) -> str:
     """What a table without missing entries may be, for the message about it."""
     if likely:
         return "; " + "; ".join(likely)
+    empty = [phrase.removesuffix(" (empty)") for phrase in table.carried if "(empty)" in phrase]
+    if empty:
+        return f"; {', '.join(empty[:5])} without any entry is carried through, unless in --columns"
     values = table.values
     repeated = [len(np.unique(x)) < len(x) and bool((x == np.rint(x)).all()) for x in values.T[:2]]
     if table.kind == "table" and 2 < values.shape[1] < 6 and len(values) > 9 and all(repeated):

@@ -150,16 +150,16 @@ def read_excel(
             for k, feature in zip(found.fitted, found.features, strict=True)
         ),
         carried=found.carried,
-        notes=tuple(notes + [found.note] * bool(found.note)),
+        notes=(*notes, *found.notes),
         suffixes=(path.suffix.lower(),),
         content=content,
         part=part,
         sheet=xml,
         title=title,
-        rows=grid.rows[int(found.header) :],
+        rows=grid.rows[found.start :],
         columns=[grid.columns[k] for k in found.fitted],
         unfitted=found.unfitted,
-        layout="header line" if found.header else "no header line",
+        layout="header line" if found.start else "no header line",
     )
 
 

@@ -12,19 +12,21 @@ from ..errors import InputError
 from .cells import Cells
 from .dates import are_dates
 from .kinds import OddCell, Reading, read_column
-from .layout import find_layout
+from .layout import find_layout, measured
 from .markers import Markers
-from .numbers import NumberFormat, advice, shape_of
+from .numbers import PLAIN, NumberFormat, advice, shape_of
 from .selection import Positions, Selection
 from .text_options import TextOptions
+
+_LONGEST = 60  # characters of a cell in a message
 
 
 @dataclass(frozen=True)
 class MixedColumns:
     """What was found in the cells of a table, below its ``header`` if it has one."""
 
-    header: bool
-    note: str  # what was guessed; or nothing
+    start: int  # the first row of data: those above name the columns
+    notes: list[str]  # what was guessed
     values: np.ndarray  # rows × fitted columns: numbers, codes of categories, NaN
     features: tuple[Feature, ...]
     fitted: list[int]  # positions of the columns of `values`
@@ -58,6 +60,13 @@ class CellSource:
         given = self.options.header
         layout = find_layout(cells, header if given is None else given, self.options.labels)
         start, width = int(layout.header), len(cells.first)
+        notes, named = [layout.note] * bool(layout.note), 0
+        if start and given is None and self._is_second_heading():
+            start, second = 2, cells.rows[1]
+            # a title above the headings has cells for some columns only
+            named = int(sum(map(bool, second)) > sum(map(bool, cells.first)))
+            shown = ", ".join(x for x in cells.rows[1 - named] if x)
+            notes.append(f"a second line of text above the data ({_short(shown)}) is left as it is")
         count = len(cells.rows) - start
         names_only = count == 1 and not start and bool(cells.is_text.all())
         if not count or width <= int(layout.labels) or names_only:
@@ -65,21 +74,26 @@ class CellSource:
                 f"INPUT: '{self.path}' has no rows of numbers below its header; give a table with "
                 "data."
             )
-        headings = [x.strip() if layout.header else "" for x in cells.first]
+        headings = [x.strip() if layout.header else "" for x in cells.rows[named]]
         chosen = selection.positions(headings, self.path)
         columns = _Columns(self, headings, _unique(headings, self.names), start)
         readings = columns.readings(chosen, labels=layout.labels)
         fitted = [k for k, reading in enumerate(readings) if reading.kind is not None]
         carried = tuple(columns.carried(readings))
+        notes += columns.words_for_missing(readings)
         if all(reading.what in ("empty", "labels") for reading in readings):
             raise InputError(
                 f"INPUT: '{self.path}' has no observed entry; there is nothing to learn from, give "
                 "some numbers."
             )
         if not fitted:
+            chosen_away = bool(chosen.drop or chosen.keep)
+            way = "keep fewer of them out" if chosen_away else "name columns with --categorical"
+            if width == 1:
+                way += ", or the --separator of its cells"
             raise InputError(
-                f"INPUT: '{self.path}' has no column of numbers or categories; it has "
-                f"{', '.join(carried[:5])}: name columns with --columns or --categorical."
+                f"INPUT: '{self.path}' has no column of numbers or categories to fit; it has "
+                f"{', '.join(carried[:5]) or 'none that is left'}: {way}."
             )
         features = tuple(
             Feature(
@@ -90,9 +104,20 @@ class CellSource:
         values = columns.values(fitted, readings)
         first = int(layout.labels and 0 not in fitted)
         unfitted = [k - first for k in range(first, width) if k not in fitted]
-        return MixedColumns(
-            layout.header, layout.note, values, features, fitted, carried, chosen.drop, unfitted
-        )
+        return MixedColumns(start, notes, values, features, fitted, carried, chosen.drop, unfitted)
+
+    def _is_second_heading(self) -> bool:
+        """Whether the line below the headings is text over at least two columns of numbers, and
+        all of them: units, or the headings themselves below a title.
+        """
+        cells = self.cells
+        if len(cells.rows) < 4:
+            return False
+        numeric = [k for k in range(len(cells.first)) if cells.column(k, 2).is_number.any()]
+        numeric = [k for k in numeric if cells.column(k, 2).is_numeric]
+        texts = [k for k in numeric if cells.is_text[1, k] and not measured(cells.rows[1][k])]
+        empty = [k for k in numeric if not cells.rows[1][k].strip()]
+        return len(texts) > 1 and len(texts) + len(empty) == len(numeric)
 
 
 @dataclass(frozen=True)
@@ -149,6 +174,24 @@ class _Columns:
             phrases.append(f"{self._named(k)} ({reading.what}{more})")
         return phrases
 
+    def words_for_missing(self, readings: Sequence[Reading]) -> list[str]:
+        """A line for each column of text with words that are read as missing, and may be labels."""
+        lines = []
+        for k, reading in enumerate(readings):
+            if reading.kind is not FeatureKind.category and reading.what not in ("text", "labels"):
+                continue
+            view = self.source.cells.column(k, self.start)
+            gaps = np.flatnonzero(~view.is_text & ~view.is_number).tolist()
+            words = Counter(view.texts[i] for i in gaps if view.texts[i].isalpha())
+            given = self.source.options.missing
+            lines += [
+                f"'{word}' ({count:,}) in {self._named(k)} is read as missing: --present {word} if "
+                "it is a value"
+                for word, count in words.most_common(3)
+                if word not in given
+            ]
+        return lines
+
     def _named(self, k: int) -> str:
         return _short(self.names[k]) if self.headings[k] else f"column {self.names[k]}"
 
@@ -163,15 +206,17 @@ class _Columns:
         markers = source.options.markers(source.numbers)
         like = [x for x, odd in zip(view.texts, view.is_text, strict=True) if odd and shape_of(x)]
         way = advice(text, source.numbers, like[:1000] + number_like(source.cells, markers, 100))
+        if source.options.numbers is not None and PLAIN.reads(text):
+            way = "--decimal and --thousands left out"
         shown = "'" + text.replace("'", "'\\''") + "'"
         word = heading if heading.isidentifier() and self.names[k] == heading else str(k + 1)
-        ways = [
-            f"mark it as missing with --missing {shown}",
-            f"carry the column through with --keep {word}",
-        ]
+        ways = [f"mark it as missing with --missing {shown}"] * (len(text) <= _LONGEST)
+        ways.append(f"carry the column through with --keep {word}")
         if 20 * more > len(view.texts):  # too many to be typing errors
             ways.reverse()
         ways = [f"read it with {way}"] * bool(way) + ways
+        if row + self.start == 0:
+            ways.insert(0, "take the first line for headings with --header")
         return InputError(
             f"INPUT: '{source.path}', {source.place(row + self.start, k)}: {_short(text)}{others} "
             f"in {self._named(k)} {cell.fault}; {', '.join(ways)}, or make it labels with "
@@ -202,4 +247,4 @@ def _unique(headings: Sequence[str], numbers: Sequence[str]) -> list[str]:
 
 def _short(text: str) -> str:
     """A text in a message, in quotation marks."""
-    return repr(text if len(text) <= 60 else text[:57] + "…")
+    return repr(text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…")

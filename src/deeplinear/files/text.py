@@ -145,14 +145,14 @@ class _Reader:
         names = [str(k + 1) for k in range(len(self.cells.first))]
         source = CellSource(path, self.cells, self.numbers, self.options, place, names)
         found = source.read(selection, header)
-        start = int(found.header)
+        start = found.start
         data = records.body[start - commented :]
         return TextTable(
             values=found.values,
             features=found.features,
             suffixes=(file_type(path) or ".csv",),
             carried=found.carried,
-            notes=tuple(self._notes(found.note)),
+            notes=tuple([*self._notes(), *found.notes]),
             records=records,
             encoding=encoding,
             mark=mark,
@@ -162,12 +162,12 @@ class _Reader:
             dropped=found.dropped,
             unfitted=found.unfitted,
             left_out=[bisect(data, i) + k for k, i in enumerate(records.empty)],
-            layout="header line" if found.header else "no header line",
+            layout="header line" if found.start else "no header line",
             percent=frozenset(k for k in found.fitted if self._is_percent(k, start)),
         )
 
-    def _notes(self, guess: str) -> list[str]:
-        """What was recognized, and what was guessed."""
+    def _notes(self) -> list[str]:
+        """What was recognized."""
         notes = self.records.notes()
         if self.records.heading is not None:
             shown = ", ".join(map(plain, self.records.heading[:3]))
@@ -178,7 +178,7 @@ class _Reader:
             found = Counter(self.numbers.note(text) for row in self.cells.rows for text in row)
             kinds = [f"'{note}' ({count:,})" for note, count in found.most_common(9) if note]
             notes.append(f"notes behind numbers: {', '.join(kinds) or 'none'}")
-        return notes + [guess] * bool(guess)
+        return notes
 
     def _is_percent(self, k: int, start: int) -> bool:
         view = self.cells.column(k, start)
