@@ -246,3 +246,9 @@ def test_without_pyarrow_the_error_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(InputError, match=r"needs pyarrow; run: pip install 'deeplinear\[frames\]'"):
         read_table(file(tmp_path, "a.parquet", b"PAR1"))
+
+
+def test_parquet_under_another_name(tmp_path):
+    pq.write_table(pa.table({"x": [1.0, None]}), tmp_path / "t.parquet.gzip")
+    with pytest.raises(InputError, match=r"'\.gzip'; its content is Parquet: let its name end in"):
+        read_table(tmp_path / "t.parquet.gzip")

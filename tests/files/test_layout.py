@@ -320,3 +320,34 @@ def test_one_stray_quotation_mark_costs_no_more_than_its_lines(tmp_path):
         read_table(file(tmp_path, "t.csv", "\n".join(lines)))
     inches = 'size,x\n5" pipe,1\n6" pipe,\n'
     assert read_table(file(tmp_path, "t.csv", inches)).carried == ("'size' (labels)",)
+
+
+CODES = "94255 2018 1000 0 2010 0\n"  # of a station, the year, channels and their flags
+MINUTES = "".join(f"1 {k} {x} 12 {x + 2} 12\n" for k, x in enumerate([3, 5, 8, 13, 5, 3, 2]))
+
+
+class TestAFirstLineOfCodes:
+    """Solar stations of Oregon: the heading is numbers, of which some repeat."""
+
+    def read(self, tmp_path, content, **options):
+        content = content.replace(" 13 ", " NaN ", 1)
+        return read_table(file(tmp_path, "t.txt", content), text=TextOptions(**options))
+
+    def test_it_is_read_as_data_and_a_note_says_so(self, tmp_path):
+        table = self.read(tmp_path, CODES + MINUTES)
+        assert len(table.values) == 8
+        assert "first line (94255, 2018, 1000, …) was read as data: --header" in table.notes[0]
+        table = self.read(tmp_path, CODES + MINUTES, header=True)
+        assert (len(table.values), table.notes) == (7, ())
+
+    @pytest.mark.parametrize(
+        "first",
+        [
+            "1 7 4 12 6 12\n",
+            "2 7 4 12 6 12\n",
+            "1 7 400 12 600 12\n",
+            "94255.5 2018 1e3 0 2010 0\n",
+        ],
+    )
+    def test_ordinary_first_lines_have_no_note(self, tmp_path, first):
+        assert self.read(tmp_path, first + MINUTES).notes == ()

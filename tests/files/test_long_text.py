@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from long_files import ITEMS, TRUTH, USERS, VALUES, entries, triples
+from table_files import file
 
 from deeplinear.errors import InputError
 from deeplinear.files import columns
@@ -153,3 +154,33 @@ class TestLines:
         found = read_long(tmp_path / "r.dat")
         assert triples(found)[0].tolist() == [7, 8]
         assert found.values.tolist() == [2.5, 3.5]
+
+
+class TestValuesThatAreNotThird:
+    """Without options the first three columns are taken, unless a heading contradicts."""
+
+    @pytest.mark.parametrize(
+        ("heading", "third", "values"),
+        [
+            ("date,film_id,user_id,rate", "user_id", "rate"),  # Netflix, by Kafka
+            ("userId,movieId,timestamp,rating", "timestamp", "rating"),
+            ("Country,Unit,Indicator,Value", "Indicator", "Value"),
+            ("User-ID,ISBN,Year,Book-Rating", "Year", "Book-Rating"),
+        ],
+    )
+    def test_it_is_refused(self, tmp_path, heading, third, values):
+        path = file(tmp_path, "r.csv", f"{heading}\n1,2,3,4.5\n1,3,4,2.5\n2,2,5,1.5\n")
+        with pytest.raises(InputError, match=f"third column .* is '{third}', and '{values}'"):
+            read_long(path)
+        rows, cols = heading.split(",")[:2]
+        assert read_long(path, rows, cols, values).values.tolist() == [4.5, 2.5, 1.5]
+
+    @pytest.mark.parametrize(
+        "heading", ["userId,movieId,rating,timestamp", "a,b,c,d", "u,i,score,value", "u,i,stars"]
+    )
+    def test_the_third_is_taken(self, tmp_path, heading):
+        rows = [[1, 2, 4.5, 7], [1, 3, 2.5, 8], [2, 2, 1.5, 9]]
+        width = heading.count(",") + 1
+        lines = [",".join(map(str, row[:width])) for row in rows]
+        path = file(tmp_path, "r.csv", "\n".join([heading, *lines]) + "\n")
+        assert read_long(path).values.tolist() == [4.5, 2.5, 1.5]

@@ -24,9 +24,19 @@ def test_repeated_and_far(rng, marker):
     assert f"--missing {marker:g}" in line
 
 
+@pytest.mark.parametrize("top", [5, 31])  # answers; days of a month, as in Mauna Loa's CO2
+def test_the_only_negative_number_may_be_near(rng, top):
+    x = rng.integers(1, top + 1, size=300)
+    x[rng.permutation(300)[:90]] = -1
+    (line,) = lines(x)
+    assert line.startswith("-1 (90 cells of 1 column)")
+
+
 @pytest.mark.parametrize(
     "column",
     [
+        np.r_[np.full(3, -1.0), np.zeros(9), np.arange(1, 60)],  # the cold days of a winter
+        np.repeat([-1.0, 0, 1], [30, 5, 5]),  # no, perhaps, yes
         np.r_[np.zeros(50), np.arange(500, 550)],  # zero is a number like others
         np.r_[np.full(50, 3.0), np.arange(500, 550)],
         np.r_[np.full(50, -9.0), np.arange(-8, 42)],  # not far

@@ -49,6 +49,14 @@ BAD_TEXT = {
     "text alone": ("id,city\nA,Oslo\nB,Bern\nC,Rome\n", r"no column of numbers or categories"),
     "infinite": ("x,y\n1,2\n,-inf\n", "1 infinite entry, the first at line 3, column 'y'"),
     "nothing observed": ("x,y\n,NA\n?,\n", "no observed entry"),
+    "nothing missing but an empty column": (
+        "x,y,z\n1,,2\n3,,4\n",
+        "no missing entry but in 1 column without any number, which stay empty",
+    ),
+    "nothing missing but columns of markers": (
+        "1 NaN 2 NaN\n3 NaN 4 NaN\n",
+        "no missing entry but in 2 columns without any number, which stay empty",
+    ),
     "nothing missing": ("x,y\n1,2\n3,4\n", "no missing entry"),
     "open quote": ('x,y\n1,"2\n,3\n', "opened in line 2"),
     "binary": (b"x,y\n\0,1\n", "not a plain text table"),

@@ -91,9 +91,11 @@ def read_table(
         )
     likely = likely_markers(table.values, table.features) if table.kind == "table" else []
     if not unknown.any():
+        empty = sum(phrase.endswith("(empty)") for phrase in table.carried)
+        but = f" but in {empty} column{'s' * (empty > 1)} without any number, which stay empty"
         raise InputError(
-            f"INPUT: '{path}' has no missing entry; name its markers with --missing, or mark "
-            f"entries with --mask{_hint(table, likely)}."
+            f"INPUT: '{path}' has no missing entry{but * bool(empty)}; name its markers "
+            f"with --missing, or mark entries with --mask{_hint(table, likely)}."
         )
     table.notes = (*table.notes, *likely)
     return table
@@ -188,6 +190,9 @@ def _unknown(path: Path, suffix: str) -> InputError:
         else:
             more.append(f"{', '.join(suffixes)} after pip install 'deeplinear[{extra}]'")
     fix = "save it as .xlsx, or give" if suffix in (".xls", ".xlsb", ".ods") else "give"
+    with path.open("rb") as file:
+        if file.read(4) == b"PAR1":
+            fix = "its content is Parquet: let its name end in .parquet, or give"
     return InputError(
         f"INPUT: '{path}' is of the unknown type '{suffix}'; {fix} one of {', '.join(known)}"
         f"{', or ' if more else ''}{', or '.join(more)}."

@@ -1,5 +1,6 @@
 """Which columns of a long file hold the row ids, the column ids and the values."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ Wanted = tuple[str | None, ...]
 Encoders = tuple[IdEncoder, IdEncoder]
 #: Codes of rows, codes of columns, values.
 Piece = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+# Headings of values, such as Book-Rating.
+_VALUES = re.compile(r"(.*[\W_])?(ratings?|rate|scores?|stars?|values?)", re.IGNORECASE)
 
 ARGUMENTS = ("--rows", "--cols", "--values")
 
@@ -38,6 +42,7 @@ def find_columns(wanted: Wanted, header: Sequence[str], path: Path) -> list[int]
     is the first columns, or the first that have a heading. ``header`` holds empty texts where
     there are no headings.
     """
+    _check_values(wanted, header, path)
     default = [c for c, name in enumerate(header) if name.strip()] or list(range(len(header)))
     found = [_position(name, default[k : k + 1], k, header, path) for k, name in enumerate(wanted)]
     if len(set(found)) < len(found):
@@ -46,6 +51,19 @@ def find_columns(wanted: Wanted, header: Sequence[str], path: Path) -> list[int]
             f"{', '.join(str(k + 1) for k in found)}."
         )
     return found
+
+
+def _check_values(wanted: Wanted, header: Sequence[str], path: Path) -> None:
+    """`InputError` if by default another column would be the values than the one called so."""
+    named = [name.strip() for name in header if name.strip()]
+    if wanted[2:] != (None,) or len(named) < 4 or _VALUES.fullmatch(named[2]):
+        return
+    likely = next((name for name in named if _VALUES.fullmatch(name)), None)
+    if likely is not None:
+        raise InputError(
+            f"--values: the third column of '{path}' is '{named[2]}', and '{likely}' another one; "
+            "name the columns with --rows, --cols and --values."
+        )
 
 
 def _position(

@@ -112,7 +112,8 @@ def _numbers_name(
         if known or ((empty or texts) and _is_rising(names)):
             return True, yes
         table = np.stack([below[j].values for j in numbers], axis=1)
-        return False, no if empty or texts or _is_alone(names, table) else ""
+        strange = _is_alone(names, table) or _is_strange(cells, below, numbers)
+        return False, no if empty or texts or strange else ""
     if empty and (_counts(below[0].values) or over_texts or run):
         return True, ""
     spoken = bool(empty or known or texts or over_texts)
@@ -123,6 +124,21 @@ def _numbers_name(
         return True, yes
     doubtful = empty or over_texts or (len(numbers) > 1 and (run or different))
     return False, no if doubtful else ""
+
+
+def _is_strange(cells: Cells, below: list[ColumnView], columns: list[int]) -> bool:
+    """Whether most of a first line of whole numbers, such as codes of channels, lie further from
+    those below them than these from one another.
+    """
+    if len(columns) < 3 or len(cells.values) < 6:
+        return False
+    if not all(cells.first[j].strip().isdigit() for j in columns):
+        return False
+    far = 0
+    for j in columns:
+        seen = below[j].values[below[j].is_number]
+        far += len(seen) > 0 and np.abs(seen - cells.values[0, j]).min() > np.ptp(seen)
+    return 2 * far > len(columns)
 
 
 def _are_names(cells: Cells, columns: list[int]) -> bool:

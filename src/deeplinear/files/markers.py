@@ -51,9 +51,11 @@ class Markers:
         """Whether a cell, without its quotation marks, stands for a missing entry."""
         if self.are_words(cell):
             return True
-        if not self.numbers or not self._format.reads(cell):
-            return False
-        return self._format.parse(cell) in self.numbers
+        return bool(self.numbers) and self.number(cell) in self.numbers
+
+    def number(self, cell: str) -> float | None:
+        """A cell as a number of the file, None if it is none."""
+        return self._format.parse(cell) if self._format.reads(cell) else None
 
     def are_words(self, cell: str) -> bool:
         """Whether a cell is one of the markers as a text."""

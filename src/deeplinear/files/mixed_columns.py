@@ -1,5 +1,6 @@
 """From the cells of a table to the columns that are fitted and those that are carried through."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,15 +10,18 @@ import numpy as np
 
 from ..completion.data.features import Feature, FeatureKind
 from ..errors import InputError
-from .cells import Cells
+from .cells import Cells, ColumnView
 from .dates import are_dates
 from .kinds import OddCell, Reading, read_column
 from .layout import find_layout, measured
-from .markers import Markers
+from .markers import MISSING, Markers
 from .numbers import PLAIN, NumberFormat, advice, shape_of
 from .selection import Positions, Selection
+from .sentinels import doubtful_numbers
 from .text_options import TextOptions
 
+_CODE = re.compile(r"[A-Z]{2}")  # as countries and continents have, Namibia and North America too
+_WIDTH = re.compile(r"\d+[sdn]")  # of USGS: 15s for text, 20d for dates, 14n for numbers
 _LONGEST = 60  # characters of a cell in a message
 
 
@@ -104,6 +108,7 @@ class CellSource:
         values = columns.values(fitted, readings)
         first = int(layout.labels and 0 not in fitted)
         unfitted = [k - first for k in range(first, width) if k not in fitted]
+        notes += columns.numbers_for_missing(fitted)
         return MixedColumns(start, notes, values, features, fitted, carried, chosen.drop, unfitted)
 
     def _is_second_heading(self) -> bool:
@@ -115,8 +120,11 @@ class CellSource:
             return False
         numeric = [k for k in range(len(cells.first)) if cells.column(k, 2).is_number.any()]
         numeric = [k for k in numeric if cells.column(k, 2).is_numeric]
-        texts = [k for k in numeric if cells.is_text[1, k] and not measured(cells.rows[1][k])]
-        empty = [k for k in numeric if not cells.rows[1][k].strip()]
+        second = cells.rows[1]
+        widths = all(map(_WIDTH.fullmatch, filter(None, second)))
+        words = [k for k in numeric if widths or not measured(second[k])]
+        texts = [k for k in words if cells.is_text[1, k]]
+        empty = [k for k in numeric if not second[k].strip()]
         return len(texts) > 1 and len(texts) + len(empty) == len(numeric)
 
 
@@ -126,6 +134,10 @@ class _Columns:
     headings: list[str]  # "" where there is none
     names: list[str]  # one for each, all different
     start: int  # the first row of data
+
+    @property
+    def markers(self) -> Markers:
+        return self.source.options.markers(self.source.numbers)
 
     def readings(self, chosen: Positions, *, labels: bool) -> list[Reading]:
         """What becomes of each column; `InputError` that names the first odd cell."""
@@ -144,12 +156,27 @@ class _Columns:
                 found = read_column(view, self.source.numbers, categorical=labelled)
                 if isinstance(found, OddCell):
                     raise self._odd(k, found)
+                if found.kind is FeatureKind.category and self._takes_answers(view):
+                    fresh = self.source.cells.column(k, self.start)
+                    found = read_column(fresh, self.source.numbers, categorical=True)
+                    assert isinstance(found, Reading)
                 if k in chosen.columns and found.kind is None:
                     if found.what != "empty":
                         raise self._odd(k, OddCell(int(np.argmax(view.is_text))))
                     found = Reading(FeatureKind.number)  # from the marginals
                 readings.append(found)
         return readings
+
+    def numbers_for_missing(self, fitted: Sequence[int]) -> list[str]:
+        """A line for each marker of the user's that lies among the other numbers of a column."""
+        return [
+            f"{number:g} was read as missing in {self._named(k)}, too ({count:,} cells), where "
+            f"other numbers are like it: --keep {self._word(k)} if it is one of them"
+            for k in fitted
+            for number, count in doubtful_numbers(
+                self.source.cells.column(k, self.start), self.markers
+            )
+        ]
 
     def values(self, fitted: Sequence[int], readings: Sequence[Reading]) -> np.ndarray:
         values = self.source.cells.values[self.start :, fitted]
@@ -165,14 +192,29 @@ class _Columns:
         """One phrase per column that is carried through, with what stays missing there."""
         phrases = []
         for k, reading in enumerate(readings):
-            unnamed = reading.what == "empty" and not self.headings[k]
+            view = self.source.cells.column(k, self.start)
+            unnamed = reading.what == "empty" and not self.headings[k] and not any(view.texts)
             if reading.kind is not None or reading.what == "dropped" or unnamed:
                 continue
-            view = self.source.cells.column(k, self.start)
             gaps = int((~view.is_text & ~view.is_number).sum())
             more = f", {gaps:,} missing stay" if gaps and reading.what != "empty" else ""
             phrases.append(f"{self._named(k)} ({reading.what}{more})")
         return phrases
+
+    def _takes_answers(self, view: ColumnView) -> bool:
+        """Make words that may be missing or labels labels, where other cells are missing.
+
+        ``None`` beside empty cells is an answer, and ``NA`` among codes of two letters is one.
+        """
+        gaps = np.flatnonzero(~view.is_text & ~view.is_number).tolist()
+        words = {"none", "nil"} - {text.lower() for text in self.source.options.missing}
+        answers = [i for i in gaps if view.texts[i].strip().lower() in words]
+        if all(map(_CODE.fullmatch, view.labels)) and "NA" not in self.source.options.missing:
+            answers += [i for i in gaps if view.texts[i].strip() == "NA"]
+        if not answers or len(answers) == len(gaps):
+            return False
+        view.is_text[answers] = True  # of the cells, which others look at, too
+        return True
 
     def words_for_missing(self, readings: Sequence[Reading]) -> list[str]:
         """A line for each column of text with words that are read as missing, and may be labels."""
@@ -183,33 +225,43 @@ class _Columns:
             view = self.source.cells.column(k, self.start)
             gaps = np.flatnonzero(~view.is_text & ~view.is_number).tolist()
             words = Counter(view.texts[i] for i in gaps if view.texts[i].isalpha())
-            given = self.source.options.missing
+            given = {text.lower() for text in self.source.options.missing}
             lines += [
                 f"'{word}' ({count:,}) in {self._named(k)} is read as missing: --present {word} if "
                 "it is a value"
                 for word, count in words.most_common(3)
-                if word not in given
+                if word.lower() not in given
+            ]
+            lines += [
+                f"{word!r} in {self._named(k)} is read as a label: --missing {word} if it marks "
+                "missing cells"
+                for word in reading.categories
+                if word.lower() in MISSING and word not in self.source.options.present
             ]
         return lines
 
     def _named(self, k: int) -> str:
         return _short(self.names[k]) if self.headings[k] else f"column {self.names[k]}"
 
+    def _word(self, k: int) -> str:
+        """What names the column in an option."""
+        heading = self.headings[k]
+        return heading if heading.isidentifier() and self.names[k] == heading else str(k + 1)
+
     def _odd(self, k: int, cell: OddCell) -> InputError:
         """The message about a cell that is no number, with the options that would read it."""
         source = self.source
         view = source.cells.column(k, self.start)
-        row = cell.row
-        text, heading = view.texts[row], self.headings[k]
+        row, word = cell.row, self._word(k)
+        text = view.texts[row]
         more = max(int(view.is_text.sum()) - 1, 0)
         others = f" and {more:,} more cell{'s' if more > 1 else ''} like it" if more else ""
-        markers = source.options.markers(source.numbers)
         like = [x for x, odd in zip(view.texts, view.is_text, strict=True) if odd and shape_of(x)]
-        way = advice(text, source.numbers, like[:1000] + number_like(source.cells, markers, 100))
+        some = like[:1000] + number_like(source.cells, self.markers, 100)
+        way = advice(text, source.numbers, some)
         if source.options.numbers is not None and PLAIN.reads(text):
             way = "--decimal and --thousands left out"
         shown = "'" + text.replace("'", "'\\''") + "'"
-        word = heading if heading.isidentifier() and self.names[k] == heading else str(k + 1)
         ways = [f"mark it as missing with --missing {shown}"] * (len(text) <= _LONGEST)
         ways.append(f"carry the column through with --keep {word}")
         if 20 * more > len(view.texts):  # too many to be typing errors
