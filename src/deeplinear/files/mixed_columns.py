@@ -206,15 +206,19 @@ class _Columns:
 
         ``None`` beside empty cells is an answer, and ``NA`` among codes of two letters is one.
         """
-        gaps = np.flatnonzero(~view.is_text & ~view.is_number).tolist()
-        words = {"none", "nil"} - {text.lower() for text in self.source.options.missing}
-        answers = [i for i in gaps if view.texts[i].strip().lower() in words]
-        if all(map(_CODE.fullmatch, view.labels)) and "NA" not in self.source.options.missing:
-            answers += [i for i in gaps if view.texts[i].strip() == "NA"]
+        gaps, words = np.flatnonzero(~view.is_text & ~view.is_number).tolist(), self._answers(view)
+        answers = [i for i in gaps if words(view.texts[i].strip())]
         if not answers or len(answers) == len(gaps):
             return False
         view.is_text[answers] = True  # of the cells, which others look at, too
         return True
+
+    def _answers(self, view: ColumnView) -> Callable[[str], bool]:
+        """Which words that often mark missing cells may be labels of a column."""
+        given = {text.lower() for text in self.source.options.missing}
+        words = {"none", "nil"} - given
+        codes = {"NA"} if all(map(_CODE.fullmatch, view.labels)) and "na" not in given else set()
+        return lambda word: word.lower() in words or word in codes
 
     def words_for_missing(self, readings: Sequence[Reading]) -> list[str]:
         """A line for each column of text with words that are read as missing, and may be labels."""
@@ -224,13 +228,12 @@ class _Columns:
                 continue
             view = self.source.cells.column(k, self.start)
             gaps = np.flatnonzero(~view.is_text & ~view.is_number).tolist()
-            words = Counter(view.texts[i] for i in gaps if view.texts[i].isalpha())
-            given = {text.lower() for text in self.source.options.missing}
+            may_be = self._answers(view)
+            words = Counter(view.texts[i] for i in gaps if may_be(view.texts[i].strip()))
             lines += [
                 f"'{word}' ({count:,}) in {self._named(k)} is read as missing: --present {word} if "
                 "it is a value"
                 for word, count in words.most_common(3)
-                if word.lower() not in given
             ]
             lines += [
                 f"{word!r} in {self._named(k)} is read as a label: --missing {word} if it marks "
