@@ -8,6 +8,7 @@ import numpy as np
 
 from ..completion.data.features import FeatureKind
 from ..errors import InputError
+from ..extras import EXTRAS
 from . import arrays, excel, frames, hdf5, masks, matlab
 from .arrays import read_array
 from .excel import read_excel
@@ -36,7 +37,7 @@ __all__ = [
 
 _IMAGE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 _TEXT = (".csv", ".tsv", ".txt", ".dat", ".data", ".tab", ".asc", ".prn")
-#: File types that need an optional package, with its extra.
+#: File types that need an optional package.
 _OPTIONAL = {
     "frames": ("pyarrow", frames.SUFFIXES),
     "excel": ("openpyxl", excel.SUFFIXES),
@@ -184,11 +185,11 @@ def _unknown(path: Path, suffix: str) -> InputError:
     """What can be read, and which extra reads more."""
     known = [*_TEXT, *arrays.SUFFIXES, *matlab.SUFFIXES, *_IMAGE]
     more = []
-    for extra, (module, suffixes) in _OPTIONAL.items():
-        if find_spec(module) is not None:
+    for package, suffixes in _OPTIONAL.items():
+        if find_spec(package) is not None:
             known += suffixes
         else:
-            more.append(f"{', '.join(suffixes)} after pip install 'deeplinear[{extra}]'")
+            more.append(f"{', '.join(suffixes)} after pip install 'deeplinear[{EXTRAS[package]}]'")
     fix = "save it as .xlsx, or give" if suffix in (".xls", ".xlsb", ".ods") else "give"
     with path.open("rb") as file:
         if file.read(4) == b"PAR1":

@@ -111,7 +111,7 @@ def read_excel(
     Formulas count by the values they had when the file was saved. Numbers that are stored as text
     are read as in CSV; ``options`` and ``selection`` are those of `read_text`.
     """
-    require("openpyxl", "excel", path, "Excel")
+    require("openpyxl", path, "reading Excel")
     options, selection = options or TextOptions(), selection or Selection()
     content = path.read_bytes()
     if content.startswith(b"\xd0\xcf\x11\xe0"):
