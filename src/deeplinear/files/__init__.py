@@ -38,11 +38,7 @@ __all__ = [
 _IMAGE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 _TEXT = (".csv", ".tsv", ".txt", ".dat", ".data", ".tab", ".asc", ".prn")
 #: File types that need an optional package.
-_OPTIONAL = {
-    "frames": ("pyarrow", frames.SUFFIXES),
-    "excel": ("openpyxl", excel.SUFFIXES),
-    "hdf5": ("h5py", hdf5.SUFFIXES),
-}
+_OPTIONAL = {"pyarrow": frames.SUFFIXES, "openpyxl": excel.SUFFIXES, "h5py": hdf5.SUFFIXES}
 #: File types that hold several tables, of which these options name one.
 _CHOICES = {"--sheet": excel.SUFFIXES, "--variable": (".npz", *hdf5.SUFFIXES, *matlab.SUFFIXES)}
 
