@@ -118,13 +118,13 @@ TREE = {
     "completion/model": [["predictor", "file_format"], ["recommend", "serialize"]],
     "files": [
         [
-            *("numbers", "opening", "dates", "spool", "sentinels", "refusals", "archives"),
+            *("numbers", "opening", "dates", "spool", "refusals", "archives"),
             *("variables", "worksheet", "hdf5_trial"),
         ],
         ["markers"],
         ["dialect", "cells"],
         ["text_options", "selection", "layout"],
-        ["records", "kinds", "doubts"],
+        ["records", "kinds", "sentinels"],
         ["table", "columns", "long_output", "long_lines", "mixed_columns", "long_matrix"],
         ["long_layout"],
         [

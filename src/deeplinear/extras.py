@@ -10,6 +10,8 @@ EXTRAS = {
     "pandas": "frames",
     "polars": "frames",
     "pyarrow": "frames",
+    "openpyxl": "excel",
+    "h5py": "hdf5",
     "dask": "experiments",
     "distributed": "experiments",
     "xarray": "experiments",

@@ -134,7 +134,10 @@ class TestMixed:
         ("options", "message"),
         [
             (["--min-value", "low"], "--min-value: 'low' is no number"),
-            (["--max-value", "age=3"], "--max-value: 'age' is no column that is fitted"),
+            (["--max-value", "age=3"], "--max-value: 'age' is no column of numbers"),
+            (["--min-value", "ok=0"], "--min-value: 'ok' is no column of numbers"),
+            (["--min-value", "1", "--min-value", "2"], "--min-value: it is given twice"),
+            (["--min-value", "inf"], "--min-value: 'inf' is no number"),
             (["--integers", "floor"], "--integers: 'floor' is none of round, keep"),
             (["--keep", "age"], "--keep: .* has no column 'age'"),
             (["--min-value", "a=3", "--max-value", "a=1"], "min_value must be at most max_value"),

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import deeplinear as dl
-from deeplinear.report.compare import best, compare_depths
+from deeplinear.completion.data.features import CodedTable, Feature
+from deeplinear.report.compare import Comparison, best, compare_depths
 
 
 def low_rank(m, n, rank, noise, seed):
@@ -97,6 +98,8 @@ def test_the_depth_does_not_depend_on_the_units_of_a_column():
     chosen = []
     for unit in (1e-6, 1.0, 1e9):
         scaled = table * np.r_[unit, np.ones(X.shape[1])]
-        networks, _ = compare_depths(scaled, [2, 3, math.inf], random_state=0)
+        features = tuple(Feature(str(j)) for j in range(scaled.shape[1]))
+        comparison = Comparison(CodedTable(scaled, features))
+        networks, _ = compare_depths(comparison, [2, 3, math.inf], random_state=0)
         chosen.append((best(networks).depth, best(networks).strength))
     assert len(set(chosen)) == 1

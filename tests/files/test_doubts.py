@@ -33,7 +33,7 @@ class TestWordsThatMayBeLabels:
         found, notes = labels(table_of(tmp_path, self.SAUCE))
         assert found == [word or None for word in self.SAUCE] + [None]
         assert notes == (
-            "'None' in 'kind' was read as a label: --missing None if it marks missing cells",
+            "'None' in 'kind' is read as a label: --missing None if it marks missing cells",
         )
 
     def test_its_cells_come_back_byte_for_byte(self, tmp_path):
@@ -58,16 +58,13 @@ class TestWordsThatMayBeLabels:
             (CONTINENTS, "NA"),
         ],
     )
-    def test_alone_it_is_asked(self, tmp_path, words, word):
+    def test_alone_it_is_missing_and_said(self, tmp_path, words, word):
         rows = "".join(f"{k}.5,{w}\n" for k, w in enumerate(words))
-        path = file(tmp_path, "t.csv", "x,kind\n,yes\n".replace("yes", words[0]) + rows)
-        with pytest.raises(
-            InputError, match=f"'{word}' in 'kind' .* --categorical kind, or --missing {word}"
-        ):
-            read_table(path)
-        assert labels(path, categorical=("kind",))[0] == [words[0], *words]
-        expected = [None if w == word else w for w in [words[0], *words]]
-        assert labels(path, missing=(word,))[0] == expected
+        path = file(tmp_path, "t.csv", "x,kind\n" + rows)
+        found, notes = labels(path)
+        assert found == [None if w == word else w for w in words]
+        assert any(f"--present {word} if it is a value" in note for note in notes)
+        assert labels(path, present=(word,), missing=("0.5",))[0] == list(words)
 
     @pytest.mark.parametrize(
         "words",
@@ -82,7 +79,7 @@ class TestWordsThatMayBeLabels:
         found, notes = labels(table_of(tmp_path, words))
         gone = ("na", "n/a", "null")
         assert found == [None if w.lower() in gone else w for w in words] + [None]
-        assert notes == ()
+        assert not any("label" in note for note in notes)
 
     def test_among_numbers_none_is_missing(self, tmp_path):
         table = read_table(file(tmp_path, "t.csv", "a,b\n1,2\nNone,3\n4,nil\n"))
@@ -135,27 +132,17 @@ USGS = (
 
 class TestSecondHeadings:
     @pytest.mark.parametrize(
-        ("content", "way"), [(SURVEY, 1), (UNITS, 1), (USGS, 2)], ids=["survey", "units", "usgs"]
+        ("content", "first"),
+        [(SURVEY, 2), (UNITS, 2), (USGS, 3)],
+        ids=["survey", "units", "usgs"],
     )
-    def test_the_way_reads_the_table(self, tmp_path, content, way):
-        path = file(tmp_path, "t.txt", content)
-        with pytest.raises(InputError, match=f"second heading.* --skip-lines {way}"):
-            read_table(path)
-        table = read_table(path, text=TextOptions(skip_lines=way))
+    def test_it_stays_as_it_is_and_is_said(self, tmp_path, content, first):
+        table = read_table(file(tmp_path, "t.txt", content))
         lines = content.splitlines()
-        assert len(table.values) == len(lines) - way - 1
+        assert len(table.values) == len(lines) - first
+        assert any("a second line of text above the data" in note for note in table.notes)
         filled = np.where(np.isnan(table.values), 1, table.values)
-        assert table.encode(filled, ".txt").decode().splitlines()[: way + 1] == lines[: way + 1]
-
-    def test_it_is_refused_whatever_is_kept(self, tmp_path):
-        """Else its words would be labels, and its empty cells be filled."""
-        with pytest.raises(InputError, match="second heading"):
-            read_table(file(tmp_path, "t.csv", SURVEY), selection=Selection(keep=("2", "3")))
-
-    def test_one_word_over_one_column(self, tmp_path):
-        path = file(tmp_path, "t.csv", "when,dose\nISO,mg\n2024-01-05,1.5\n2024-01-06,\n")
-        with pytest.raises(InputError, match="--skip-lines 1 if it is a second heading"):
-            read_table(path)
+        assert table.encode(filled, ".txt").decode().splitlines()[:first] == lines[:first]
 
     @pytest.mark.parametrize(
         "content",

@@ -126,7 +126,7 @@ class TestKinds:
     def test_a_marker_of_missing_text(self, tmp_path):
         frame = pa.table({"c": ["u", "unknown", "u", "v", "v"], "x": [1.0, 2, 3, 4, 5]})
         path = save(frame, tmp_path / "a.parquet")
-        table = read_table(path, text=TextOptions(missing=("Unknown",)))
+        table = read_table(path, text=TextOptions(missing=("unknown",)))
         found = load(write_back(table, tmp_path / "b.parquet"))
         assert found["c"].to_pylist() == ["u", "u", "u", "v", "v"]
 

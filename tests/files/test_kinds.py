@@ -5,7 +5,7 @@ import pytest
 from table_files import file
 
 from deeplinear.errors import InputError
-from deeplinear.files import Selection, read_table
+from deeplinear.files import Selection, TextOptions, read_table
 
 MIXED = """name,when,ok,city,dose,n
 ann,2024-01-05,yes,Oslo,0.5,3
@@ -79,6 +79,47 @@ def test_percentages_stay_percentages(tmp_path):
     table = read_table(file(tmp_path, "t.csv", "a,b\n12%,\n,3 %\n5%,4.5%\n"))
     np.testing.assert_array_equal(table.values, [[12, np.nan], [np.nan, 3], [5, 4.5]])
     assert table.encode(np.full((3, 2), 7.5), ".csv") == b"a,b\n12%,7.5%\n7.5%,3 %\n5%,4.5%\n"
+
+
+def test_words_that_may_be_labels_are_named_and_can_be_kept(tmp_path):
+    rows = ["none,1", "mild,", "severe,3", "none,4", "mild,5", "severe,"]
+    path = file(tmp_path, "t.csv", "pain,x\n" + "\n".join(rows) + "\n")
+    table = read_table(path)
+    assert table.features[0].categories == ("mild", "severe")
+    assert "'none' (2) in 'pain' is read as missing: --present none if it is a value" in table.notes
+    table = read_table(path, text=TextOptions(present=("none",)))
+    assert table.features[0].categories == ("mild", "none", "severe")
+    assert not any("present" in note for note in table.notes)
+
+
+def test_codes_with_leading_zeros_are_labels(tmp_path):
+    rows = [f"{'00501' if i % 2 else '01210'},{i if i % 3 else ''}" for i in range(1, 9)]
+    table = read_table(file(tmp_path, "t.csv", "zip,x\n" + "\n".join(rows) + "\n"))
+    assert table.features[0].categories == ("00501", "01210")
+    rows = [f"{i:05d},{i if i % 3 else ''}" for i in range(1, 9)]
+    table = read_table(file(tmp_path, "u.csv", "zip,x\n" + "\n".join(rows) + "\n"))
+    assert table.carried == ("'zip' (codes)",)
+
+
+@pytest.mark.parametrize("marker", ["M", "-999"])
+def test_markers_of_ones_own_are_as_they_are_written(tmp_path, marker):
+    rows = [f"{'mMf'[i % 3]},{-999.0 if i == 4 else i}" for i in range(9)]
+    path = file(tmp_path, "t.csv", "s,x\n" + "\n".join(rows) + "\n")
+    values = read_table(path, text=TextOptions(missing=(marker,))).values
+    assert np.isnan(values).sum() == (3 if marker == "M" else 1)
+
+
+def test_units_are_no_notes(tmp_path):
+    path = file(tmp_path, "t.csv", "a;b\n1 k;1\n2;\n3 M;3\n7;5\n")
+    with pytest.raises(InputError, match="line 2: '1 k'") as caught:
+        read_table(path)
+    assert "--notes" not in str(caught.value)
+    with pytest.raises(InputError, match="line 2: '1 k'"):
+        read_table(path, text=TextOptions(notes=True))
+    flags = file(tmp_path, "u.csv", "a;b\n153 p;1\n12*;\n3;3\n")
+    table = read_table(flags, text=TextOptions(notes=True))
+    np.testing.assert_array_equal(table.values[:, 0], [153, 12, 3])
+    assert "notes behind numbers: 'p' (1), '*' (1)" in table.notes
 
 
 @pytest.mark.parametrize(

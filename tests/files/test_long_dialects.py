@@ -286,7 +286,7 @@ class TestMissing:
         with pytest.raises(InputError, match=r"line 3: the value is 'NA' .* --missing 'NA'\."):
             read(tmp_path, self.CONTENT)
         with pytest.raises(InputError, match=r"line 5: the value is '' .* --missing ''\."):
-            read(tmp_path, self.CONTENT, missing=("na",))
+            read(tmp_path, self.CONTENT, missing=("NA",))
         with pytest.warns(UserWarning, match=r"2 entries of .* left out, .*--missing 'NA', ''"):
             found = read(tmp_path, self.CONTENT, missing=("NA", ""))
         assert found == {("ann", 7): 1.5, ("bob", 9): -999.0}

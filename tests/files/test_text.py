@@ -51,11 +51,11 @@ BAD_TEXT = {
     "nothing observed": ("x,y\n,NA\n?,\n", "no observed entry"),
     "nothing missing but an empty column": (
         "x,y,z\n1,,2\n3,,4\n",
-        "no missing entry but in 1 column without any number, which stay empty",
+        "no missing entry; .*; 'y' without any entry is carried through, unless in --columns",
     ),
     "nothing missing but columns of markers": (
         "1 NaN 2 NaN\n3 NaN 4 NaN\n",
-        "no missing entry but in 2 columns without any number, which stay empty",
+        "no missing entry; .*; column 2, column 4 without any entry is carried through",
     ),
     "nothing missing": ("x,y\n1,2\n3,4\n", "no missing entry"),
     "open quote": ('x,y\n1,"2\n,3\n', "opened in line 2"),

@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..completion.data.features import Feature
 
 _HELP = "of imputed cells: a number or none; COLUMN=NUMBER for one column; repeatable."
 Minimum = Annotated[list[str] | None, typer.Option("--min-value", help=f"Lower bound {_HELP}")]
@@ -14,23 +17,32 @@ Maximum = Annotated[list[str] | None, typer.Option("--max-value", help=f"Upper b
 
 
 def parse_bounds(
-    low: Sequence[str] | None, high: Sequence[str] | None, names: Sequence[str]
+    low: Sequence[str] | None, high: Sequence[str] | None, features: Sequence["Feature"]
 ) -> dict[str, list[float | str | None] | str]:
     """``min_value`` and ``max_value`` of the estimator; "auto" where nothing is said.
 
     COLUMN is a heading, or a number where there are none; columns that no word names keep "auto".
 
-    >>> parse_bounds(["0", "x=none"], None, ["x", "y"])
+    >>> from deeplinear.completion.data.features import Feature
+    >>> parse_bounds(["0", "x=none"], None, [Feature("x"), Feature("y")])
     {'min_value': [None, 0.0], 'max_value': 'auto'}
     """
     both = (("min_value", "--min-value", low), ("max_value", "--max-value", high))
+    names = [feature.name if not feature.categories else None for feature in features]
     return {
         name: _bounds(words, option, names) if words else "auto" for name, option, words in both
     }
 
 
-def _bounds(words: Sequence[str], option: str, names: Sequence[str]) -> list[float | str | None]:
+def _bounds(
+    words: Sequence[str], option: str, names: Sequence[str | None]
+) -> list[float | str | None]:
     bounds: list[float | str | None] = ["auto"] * len(names)
+    said = [word.rpartition("=")[0] for word in words]
+    for column in said:
+        if said.count(column) > 1:
+            where = f"for '{column}'" if column else "for all columns"
+            raise InputError(f"{option}: it is given twice {where}; give it once.")
     for word in sorted(words, key=lambda word: "=" in word):  # what holds for all comes first
         column, _, number = word.rpartition("=")
         if not column:
@@ -41,7 +53,8 @@ def _bounds(words: Sequence[str], option: str, names: Sequence[str]) -> list[flo
             from ..files.selection import listed
 
             raise InputError(
-                f"{option}: '{column}' is no column that is fitted; these are {listed(names)}."
+                f"{option}: '{column}' is no column of numbers that is fitted; these are "
+                f"{listed(name for name in names if name is not None)}."
             )
     return bounds
 
@@ -53,6 +66,6 @@ def _bound(text: str, option: str) -> float | None:
         number = float(text)
     except ValueError:
         number = math.nan
-    if math.isnan(number):
+    if not math.isfinite(number):
         raise InputError(f"{option}: '{text}' is no number; give a number, or none for no bound.")
     return number

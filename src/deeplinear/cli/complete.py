@@ -36,6 +36,7 @@ from .options import (
     MaxRank,
     Missing,
     Notes,
+    Present,
     Quiet,
     Regularization,
     Report,
@@ -80,6 +81,7 @@ def complete(
         Path | None, typer.Option(help="File of INPUT's shape; non-zero (white) is missing.")
     ] = None,
     missing: Missing = None,
+    present: Present = None,
     header: Header = None,
     labels: Annotated[
         bool | None, typer.Option(help="Text: the first column holds row labels, or not.")
@@ -174,6 +176,7 @@ def complete(
 
         text = files.TextOptions(
             missing=tuple(missing or ()),
+            present=tuple(present or ()),
             header=header,
             labels=labels,
             separator=separator,
@@ -186,15 +189,12 @@ def complete(
         )
         chosen = (columns, keep, drop, categorical)
         selection = files.Selection(*(tuple(names or ()) for names in chosen))
-        table = files.read_table(
-            stack.enter_context(on_disk(source)),
-            mask=mask,
-            text=text,
-            selection=selection,
-            sheet=sheet,
-            variable=variable,
-        )
-        options |= parse_bounds(min_value, max_value, [f.name for f in table.coded.features])
+        local = stack.enter_context(on_disk(source))
+        with gathered_warnings(errors):
+            table = files.read_table(
+                local, mask=mask, text=text, selection=selection, sheet=sheet, variable=variable
+            )
+        options |= parse_bounds(min_value, max_value, table.coded.features)
         if output != STANDARD:
             files.check_output(output, table, force=force, argument="--output")
         if checkpoint is not None:

@@ -1,6 +1,7 @@
 """What the command line shows: one-sentence errors, progress, warnings and the summary table."""
 
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ def tidy_exit(errors: Console) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        errors.print(f"[bold red]Error:[/] {_escape(str(error))}", soft_wrap=True)
+        errors.print(f"[bold red]Error:[/] {_escape(_in_options(str(error)))}", soft_wrap=True)
         raise typer.Exit(2) from None
     except Interrupted as stop:
         errors.print(_escape(str(stop)), soft_wrap=True)
@@ -42,6 +43,17 @@ def tidy_exit(errors: Console) -> Iterator[None]:
     except KeyboardInterrupt:
         errors.print("Interrupted: nothing was written.", soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
+
+
+def _in_options(message: str) -> str:
+    """A message about a parameter of the estimators in the words of the command line."""
+    options = {"random_state": "--seed", "n_draws": "--draws", "strength": "--strength"}
+    names = ("max_rank", "max_iter", "validation_fraction", "min_value", "max_value", "device")
+    options |= {name: "--" + name.replace("_", "-") for name in names}
+    found = re.match(r"(?:The ')?(\w+)(?:' parameter of \w+)?(?= must)", message)
+    if found is None or found.group(1) not in options:
+        return message
+    return options[found.group(1)] + message[found.end() :].replace(" an instance of 'float'", "")
 
 
 @contextmanager

@@ -54,6 +54,10 @@ Missing = Annotated[
     list[str] | None,
     typer.Option("--missing", help="A text or number that marks a missing value; repeatable."),
 ]
+Present = Annotated[
+    list[str] | None,
+    typer.Option("--present", help="Text: a value here, though it often means missing (none, NA)."),
+]
 Header = Annotated[
     bool | None, typer.Option(help="Text: the first line is a heading, or not; default: by looks.")
 ]

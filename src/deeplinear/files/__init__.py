@@ -8,6 +8,7 @@ import numpy as np
 
 from ..completion.data.features import FeatureKind
 from ..errors import InputError
+from ..extras import EXTRAS
 from . import arrays, excel, frames, hdf5, masks, matlab
 from .arrays import read_array
 from .excel import read_excel
@@ -36,12 +37,8 @@ __all__ = [
 
 _IMAGE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 _TEXT = (".csv", ".tsv", ".txt", ".dat", ".data", ".tab", ".asc", ".prn")
-#: File types that need an optional package, with its extra.
-_OPTIONAL = {
-    "frames": ("pyarrow", frames.SUFFIXES),
-    "excel": ("openpyxl", excel.SUFFIXES),
-    "hdf5": ("h5py", hdf5.SUFFIXES),
-}
+#: File types that need an optional package.
+_OPTIONAL = {"pyarrow": frames.SUFFIXES, "openpyxl": excel.SUFFIXES, "h5py": hdf5.SUFFIXES}
 #: File types that hold several tables, of which these options name one.
 _CHOICES = {"--sheet": excel.SUFFIXES, "--variable": (".npz", *hdf5.SUFFIXES, *matlab.SUFFIXES)}
 
@@ -91,11 +88,9 @@ def read_table(
         )
     likely = likely_markers(table.values, table.features) if table.kind == "table" else []
     if not unknown.any():
-        empty = sum(phrase.endswith("(empty)") for phrase in table.carried)
-        but = f" but in {empty} column{'s' * (empty > 1)} without any number, which stay empty"
         raise InputError(
-            f"INPUT: '{path}' has no missing entry{but * bool(empty)}; name its markers "
-            f"with --missing, or mark entries with --mask{_hint(table, likely)}."
+            f"INPUT: '{path}' has no missing entry; name its markers with --missing, or mark "
+            f"entries with --mask{_hint(table, likely)}."
         )
     table.notes = (*table.notes, *likely)
     return table
@@ -105,6 +100,9 @@ def _hint(table: Table, likely: list[str]) -> str:
     """What a table without missing entries may be, for the message about it."""
     if likely:
         return "; " + "; ".join(likely)
+    empty = [phrase.removesuffix(" (empty)") for phrase in table.carried if "(empty)" in phrase]
+    if empty:
+        return f"; {', '.join(empty[:5])} without any entry is carried through, unless in --columns"
     values = table.values
     repeated = [len(np.unique(x)) < len(x) and bool((x == np.rint(x)).all()) for x in values.T[:2]]
     if table.kind == "table" and 2 < values.shape[1] < 6 and len(values) > 9 and all(repeated):
@@ -166,6 +164,7 @@ def _check_options(path: Path, suffix: str, text: TextOptions, selection: Select
     allowed = set() if suffix in _IMAGE else {"--missing"}
     if suffix in excel.SUFFIXES:
         allowed |= {"--header", "--labels", "--decimal", "--thousands"}
+        allowed |= {"--present", "--notes", "--skip-lines"}
     for option in text.given():
         if option not in allowed:
             raise InputError(f"{option}: it means nothing for '{path}', which is no text file.")
@@ -180,11 +179,11 @@ def _unknown(path: Path, suffix: str) -> InputError:
     """What can be read, and which extra reads more."""
     known = [*_TEXT, *arrays.SUFFIXES, *matlab.SUFFIXES, *_IMAGE]
     more = []
-    for extra, (module, suffixes) in _OPTIONAL.items():
-        if find_spec(module) is not None:
+    for package, suffixes in _OPTIONAL.items():
+        if find_spec(package) is not None:
             known += suffixes
         else:
-            more.append(f"{', '.join(suffixes)} after pip install 'deeplinear[{extra}]'")
+            more.append(f"{', '.join(suffixes)} after pip install 'deeplinear[{EXTRAS[package]}]'")
     fix = "save it as .xlsx, or give" if suffix in (".xls", ".xlsb", ".ods") else "give"
     with path.open("rb") as file:
         if file.read(4) == b"PAR1":

@@ -94,8 +94,7 @@ def parse_cells(
     width = len(rows[0])
     values = np.full((len(rows), width), np.nan)
     is_text = np.zeros(values.shape, bool)
-    forms = (form for text in markers.texts for form in (text, text.upper(), text.title()))
-    known = dict.fromkeys(forms, "nan")
+    known = dict.fromkeys(markers.forms(), "nan")
 
     def parsed(texts: Sequence[str]) -> np.ndarray:  # the fastest way to replace some by nan
         return numbers.parse_all(list(map(known.get, texts, texts)), simple=simple)
@@ -138,7 +137,7 @@ def _parsed(
     """(numbers, whether a cell is text) of cells one by one."""
     values, is_text = np.full(len(texts), np.nan), np.zeros(len(texts), bool)
     for i, text in enumerate(texts):
-        if text.strip().lower() in markers.texts:
+        if markers.are_words(text):
             continue
         try:
             values[i] = numbers.parse(text)

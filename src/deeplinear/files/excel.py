@@ -5,6 +5,7 @@ The output is a copy of the workbook in which only the missing cells get values.
 
 import io
 import warnings
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,6 @@ from ..completion.data.features import Feature, FeatureKind
 from ..errors import InputError
 from .archives import open_archive
 from .cells import Cells, parse_cells
-from .markers import Markers
 from .mixed_columns import CellSource
 from .numbers import PLAIN, NumberFormat, guess_format, shape_of
 from .refusals import reading, require
@@ -111,7 +111,7 @@ def read_excel(
     Formulas count by the values they had when the file was saved. Numbers that are stored as text
     are read as in CSV; ``options`` and ``selection`` are those of `read_text`.
     """
-    require("openpyxl", "excel", path, "Excel")
+    require("openpyxl", path, "reading Excel")
     options, selection = options or TextOptions(), selection or Selection()
     content = path.read_bytes()
     if content.startswith(b"\xd0\xcf\x11\xe0"):
@@ -129,7 +129,7 @@ def read_excel(
                 f"INPUT: '{path}' has formulas without a value in {title}, such as cell {cell}; "
                 "open it in Excel or LibreOffice and save it, which calculates them."
             )
-        grid = _grid(worksheet)
+        grid = _grid(worksheet, options.skip_lines)
         _check_merged(path, title, worksheet, grid)
     if not grid.rows:
         raise InputError(f"INPUT: '{path}' has no cells with data in {title}; give a table.")
@@ -138,18 +138,15 @@ def read_excel(
     def place(row: int, column: int) -> str:
         return f"cell {reference(grid.rows[row], grid.columns[column])} of {title}"
 
-    def skip(row: int) -> str:
-        return "make one line of both"
-
     names = [letters(column) for column in grid.columns]
-    notes = [numbers.describe()] if numbers != (options.numbers or PLAIN) else []
-    found = CellSource(path, cells, numbers, options, place, skip, names).read(selection)
+    notes = [numbers.describe()] if options.numbers is None and numbers.marks else []
+    found = CellSource(path, cells, numbers, options, place, names).read(selection)
     if found.dropped:
         raise InputError("--drop: a workbook keeps its columns; give --keep instead.")
     return ExcelTable(
         values=found.values,
         features=tuple(
-            replace(feature, categories=(False, True)) if _are_booleans(grid, k) else feature
+            replace(feature, categories=_as_stored(grid, k, feature.categories))
             for k, feature in zip(found.fitted, found.features, strict=True)
         ),
         carried=found.carried,
@@ -159,10 +156,10 @@ def read_excel(
         part=part,
         sheet=xml,
         title=title,
-        rows=grid.rows[int(found.header) :],
+        rows=grid.rows[found.start :],
         columns=[grid.columns[k] for k in found.fitted],
         unfitted=found.unfitted,
-        layout="header line" if found.header else "no header line",
+        layout="header line" if found.start else "no header line",
     )
 
 
@@ -192,9 +189,10 @@ def _is_filled(cell: "Cell") -> bool:
     return cell.value is not None and str(cell.value).strip() != ""
 
 
-def _grid(sheet: "Worksheet") -> _Grid:
-    """The rows and columns that are not empty."""
-    cells = sheet._cells  # by (row, column); only those that the file has
+def _grid(sheet: "Worksheet", skipped: int) -> _Grid:
+    """The rows and columns that are not empty, below so many rows."""
+    # by (row, column); only those that the file has
+    cells = {place: cell for place, cell in sheet._cells.items() if place[0] > skipped}
     filled = [place for place, cell in cells.items() if _is_filled(cell)]
     rows = sorted({row for row, _ in filled})
     columns = sorted({column for _, column in filled})
@@ -204,12 +202,12 @@ def _grid(sheet: "Worksheet") -> _Grid:
 def _cells(grid: _Grid, options: TextOptions) -> tuple[Cells, NumberFormat]:
     """The cells as those of a text file, but that numbers are numbers already."""
     texts = [[_shown(cell) for cell in row] for row in grid.cells]
-    markers, numbers = Markers(options.missing), options.numbers
+    markers, numbers = options.markers(), options.numbers
     if numbers is None:
         stored = [_shown(cell) for row in grid.cells for cell in row if _number(cell) is None]
         shaped = [text for text in stored if shape_of(text) and not markers.mean_missing(text)]
-        numbers = guess_format(shaped) or PLAIN
-    cells = parse_cells(texts, Markers(options.missing, numbers), numbers)
+        numbers = replace(guess_format(shaped) or PLAIN, notes=options.notes)
+    cells = parse_cells(texts, options.markers(numbers), numbers)
     for i, row in enumerate(grid.cells):
         for k, cell in enumerate(row):
             if (number := _number(cell)) is not None:
@@ -218,11 +216,11 @@ def _cells(grid: _Grid, options: TextOptions) -> tuple[Cells, NumberFormat]:
     return cells, numbers
 
 
-def _are_booleans(grid: _Grid, k: int) -> bool:
-    """Whether a column has cells that are true or false, and no others below its heading."""
-    filled = [row[k] for row in grid.cells[1:] if row[k] is not None]
-    values = [cell.value for cell in filled if cell is not None and _is_filled(cell)]
-    return bool(values) and all(isinstance(value, bool) for value in values)
+def _as_stored(grid: _Grid, k: int, labels: Sequence[Hashable]) -> tuple[Hashable, ...]:
+    """Labels as the cells of a column hold them: texts, truth values, numbers."""
+    cells = (row[k] for row in grid.cells)
+    stored = {_shown(cell): cell.value for cell in cells if cell is not None}
+    return tuple(stored.get(str(label), label) for label in labels)
 
 
 def _number(cell: "Cell | None") -> float | None:
@@ -259,5 +257,5 @@ def _check_merged(path: Path, title: str, sheet: "Worksheet", grid: _Grid) -> No
 def _cell_value(number: float, feature: Feature) -> CellValue:
     if feature.kind is FeatureKind.category:
         label = feature.categories[int(number)]
-        return label if isinstance(label, bool) else str(label)
+        return label if isinstance(label, bool | int | float) else str(label)
     return round(number) if float(number).is_integer() else float(number)

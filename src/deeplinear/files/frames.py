@@ -72,7 +72,7 @@ def read_frame(
     """
     suffixes = PARQUET if path.suffix.lower() in PARQUET else ARROW
     kind = "Parquet" if suffixes == PARQUET else "Arrow"
-    require("pyarrow", "frames", path, kind)
+    require("pyarrow", path, f"reading {kind}")
     with reading(path, kind):
         frame = _read_parquet(path) if suffixes == PARQUET else _read_arrow(path)
         frame.validate(full=True)

@@ -95,7 +95,7 @@ def read_hdf5(path: Path, *, variable: str | None = None) -> Hdf5Table:
 
     Of an ``.h5ad`` file it is ``X`` by default, and ``layers/counts``, say, can be named.
     """
-    require("h5py", "hdf5", path, "HDF5")
+    require("h5py", path, "reading HDF5")
     with reading(path, "HDF5"):
         check_survival(path)
         content, suffix = path.read_bytes(), path.suffix.lower()
@@ -110,7 +110,7 @@ def read_hdf5(path: Path, *, variable: str | None = None) -> Hdf5Table:
 
 def read_transposed(path: Path, content: bytes, variable: str | None) -> Hdf5Table:
     """Read a MATLAB 7.3 file, whose matrices are datasets with the axes exchanged."""
-    require("h5py", "hdf5", path, "MATLAB 7.3")
+    require("h5py", path, "reading MATLAB 7.3")
     check_survival(path)
     with _open(io.BytesIO(content)) as file:
         found = matrices(

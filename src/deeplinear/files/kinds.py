@@ -38,13 +38,15 @@ def read_column(
 
     ``categorical``: the user says that all that is written there are labels of categories.
     """
-    if categorical:
+    if categorical and view.observed:
         return Reading(FeatureKind.category, "", tuple(sorted(set(view.observed))))
     labels = view.labels
     if not labels and not view.is_number.any():
         return Reading(None, "empty")
     if not labels and (mixed := _odd_percentage(view)) is not None:
         return mixed
+    if not labels and _are_codes(view, numbers):
+        return _labels_or(view, "codes")
     if not labels:
         return Reading(FeatureKind.integer if _are_whole(view, numbers) else FeatureKind.number)
     some = labels if view.is_number.any() else sampled(labels)
@@ -56,12 +58,24 @@ def read_column(
         return OddCell(next((i for i in rows if view.texts[i] in odd), rows[0]))
     if are_dates(some):
         return Reading(None, "dates")
+    return _labels_or(view, "text")
+
+
+def _labels_or(view: ColumnView, what: str) -> Reading:
+    """Categories where the texts are few and come again, else carried through as ``what``."""
     distinct, count = set(view.observed), len(view.observed)
     # where most cells are empty, that is an answer too: a comment, a box that was not ticked
     known = 2 * count > len(view.texts)
     if known and (few_labels(len(distinct), count) or are_booleans(distinct)):
         return Reading(FeatureKind.category, "", tuple(sorted(distinct)))
-    return Reading(None, "text")
+    return Reading(None, what)
+
+
+def _are_codes(view: ColumnView, numbers: NumberFormat) -> bool:
+    """Whether whole numbers are codes, such as 00501: digits after a zero that counts nothing."""
+    if not _are_whole(view, numbers):
+        return False
+    return any(len(text) > 1 and text[0] == "0" and text.isdigit() for text in view.observed)
 
 
 def _odd_percentage(view: ColumnView) -> OddCell | None:

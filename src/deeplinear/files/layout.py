@@ -21,8 +21,6 @@ _ROW_NUMBERS = ("unnamed: 0", "rownames", "row.names", "rowname", "index", "row"
 # Texts that were meant as numbers: below a detection limit, with a note or a unit, errors.
 _MEASURED = re.compile(r"[<>≤≥~≈±=*+-]*\s*[\d.,]+\s*[*†‡?!]*|#[A-Z/0!?]+|[\d.,]+\s*[^\W\d]{1,3}\.?")
 
-_READ = "the first line ({}) was read as data: --header takes it for headings"
-
 
 @dataclass(frozen=True)
 class Layout:
@@ -65,15 +63,14 @@ def _find_header(cells: Cells, labels: bool | None) -> tuple[bool, str]:
         return len(texts) > 1 or not measured(first[texts[0]]), ""
     if numbers and all(map(measured, (first[j] for j in texts))) and texts:
         return False, ""  # odd cells: they are named later
-    if texts and not _are_names(cells, numbers):
+    if texts and not _are_names(cells, numbers) and not _is_rising(cells.values[0, numbers]):
         return sum(not measured(first[j]) for j in texts) > len(numbers), ""
     if any(_is_alike(first[j], below[j]) for j in range(width)):
         return False, ""
     if numbers:
         texts += [j for j in range(width) if _heads_texts(first[j], below[j])]
         return _numbers_name(cells, below, numbers, texts)
-    named = any(map(str.strip, first)) if not numeric else bool(cells.is_text[0, 0])
-    return named and not _repeats(first, below), ""
+    return bool(cells.is_text[0].any()) and not _repeats(first, below), ""
 
 
 def _is_alike(cell: str, below: ColumnView) -> bool:
@@ -102,32 +99,31 @@ def _numbers_name(
     cells: Cells, below: list[ColumnView], numbers: list[int], texts: list[int]
 ) -> tuple[bool, str]:
     """Whether a first line of numbers names the columns, and the note where that is a guess."""
-    if not _are_names(cells, numbers):
-        strange = _is_strange(cells, below, numbers)
-        return False, _READ.format(_listed(cells, numbers)) if strange else ""
+    names = cells.values[0, numbers]
     corner = cells.first[0].strip()
     empty = not corner and 0 not in numbers
-    run = _is_run(cells.values[0, numbers])
     over_texts = bool(below[0].is_text.any())
+    known = bool(_LABELS.fullmatch(corner)) and 0 not in numbers
+    shown = ", ".join(cells.first[j] for j in numbers[:3]) + ", …" * (len(numbers) > 3)
+    yes = f"the first line ({shown}) was taken for headings: --no-header reads it as data"
+    no = f"the first line ({shown}) was read as data: --header takes it for headings"
+    run = _is_run(names)
+    if not _are_names(cells, numbers):  # decimals, negative, repeated
+        if known or ((empty or texts) and _is_rising(names)):
+            return True, yes
+        table = np.stack([below[j].values for j in numbers], axis=1)
+        strange = _is_alone(names, table) or _is_strange(cells, below, numbers)
+        return False, no if empty or texts or strange else ""
     if empty and (_counts(below[0].values) or over_texts or run):
         return True, ""
-    shown = _listed(cells, numbers)
-    yes = f"the first line ({shown}) was taken for headings: --no-header reads it as data"
-    no = _READ.format(shown)
-    named = empty or bool(_LABELS.fullmatch(corner))
-    spoken = bool(named or texts or over_texts)
+    spoken = bool(empty or known or texts or over_texts)
     different = _look_different(cells, below, numbers, run=run, spoken=spoken)
-    if different and (named or texts or run or len(numbers) > 1):
-        return True, "" if named or over_texts else yes
-    if texts or (named and (over_texts or run)):
+    if different and (empty or known or texts or run or len(numbers) > 1):
+        return True, "" if empty or known else yes
+    if texts or known or (empty and run):
         return True, yes
-    doubtful = empty or texts or over_texts or (len(numbers) > 1 and (run or different))
+    doubtful = empty or over_texts or (len(numbers) > 1 and (run or different))
     return False, no if doubtful else ""
-
-
-def _listed(cells: Cells, columns: list[int]) -> str:
-    """The first cells of ``columns``, in a note."""
-    return ", ".join(cells.first[j] for j in columns[:3]) + ", …" * (len(columns) > 3)
 
 
 def _is_strange(cells: Cells, below: list[ColumnView], columns: list[int]) -> bool:
@@ -167,12 +163,12 @@ def _look_different(
     if not len(pooled):
         return False
     beyond = names.min() > pooled.max() or (count > 1 and names.max() < pooled.min())
-    if beyond and (spoken or (_steps(names) and not any(map(_steps, table)))):
+    if beyond and (spoken or _is_alone(names, table)):
         return True
     chances = [_chance(name, below[j]) for name, j in zip(names, columns, strict=True)]
     if count > 1 and np.prod(chances) < (0.5 if run else 0.05):
         return True
-    rising = bool((np.diff(names) > 0).all())
+    rising = _is_rising(names)
     alike = [len(set(row)) == count and (not rising or (np.diff(row) > 0).all()) for row in table]
     return spoken and count > 3 and (sum(alike) + 0.5) / (len(alike) + 1) < 0.05
 
@@ -184,6 +180,16 @@ def _chance(name: float, view: ColumnView) -> float:
     if name >= 10 and written and name > 10 * np.nanmax(np.abs(view.values), initial=0.0):
         whole = 0
     return (whole + 0.5) / (len(written) + 0.5)
+
+
+def _is_rising(names: np.ndarray) -> bool:
+    """Whether numbers increase from one to the next."""
+    return len(names) > 1 and bool((np.diff(names) > 0).all())
+
+
+def _is_alone(names: np.ndarray, table: np.ndarray) -> bool:
+    """Whether the names go up in equal steps, as no line below them does."""
+    return _steps(names) and not any(map(_steps, table))
 
 
 def _steps(row: np.ndarray) -> bool:

@@ -115,8 +115,6 @@ def read_long(
     text = text or TextOptions()
     if dtype not in (np.float32, np.float64):
         raise InputError(f"dtype must be float32 or float64, got {dtype}.")
-    for option in {"--notes", "--labels"}.intersection(text.given()):
-        raise InputError(f"{option}: it means nothing in a list of entries; leave it out.")
     kind = _kind(path, text)
     markers = Markers(text.missing, known=frozenset())
     names: tuple[str, ...] = ("row", "column", "value")
@@ -158,7 +156,8 @@ def _kind(path: Path, text: TextOptions | None) -> str:
         )
     if text is not None:
         only_text = kind not in long_text.SUFFIXES
-        idle = [x for x in text.given() if x == "--labels" or (only_text and x != "--missing")]
+        never = ("--labels", "--notes", "--present")
+        idle = [x for x in text.given() if x in never or (only_text and x != "--missing")]
         if idle:
             raise InputError(
                 f"{idle[0]}: it has no meaning for '{path}', which is a list of entries"

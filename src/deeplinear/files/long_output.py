@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import InputError
 from .opening import compress, file_type
+from .refusals import require
 
 _TEXT, _FRAME = (".csv", ".tsv"), (".parquet", ".pq")
 
@@ -35,14 +36,10 @@ def write_long(path: Path, columns: dict[str, np.ndarray]) -> bytes:
 
 
 def _parquet(path: Path, columns: dict[str, np.ndarray]) -> bytes:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise InputError(
-            f"--output: writing Parquet ('{path}') needs pyarrow; run: pip install "
-            "'deeplinear[frames]'."
-        ) from None
+    require("pyarrow", path, "writing Parquet", "--output")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     buffer = io.BytesIO()
     arrays = {name: pa.array(_one_type(column)) for name, column in columns.items()}
     pq.write_table(pa.table(arrays), buffer)

@@ -11,6 +11,7 @@ from ..errors import InputError
 from . import columns
 from .columns import ARGUMENTS, Encoders, Piece, Source, Wanted, find_columns
 from .markers import NO_ID, Markers
+from .refusals import require
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,14 +60,10 @@ def parquet_columns(path: Path) -> list[str]:
 
 
 def _open(path: Path) -> "pq.ParquetFile":
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise InputError(
-            f"INPUT: reading Parquet ('{path}') needs pyarrow; run: pip install "
-            "'deeplinear[frames]'."
-        ) from None
+    require("pyarrow", path, "reading Parquet")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         return pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:

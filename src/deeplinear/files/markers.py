@@ -24,7 +24,9 @@ NO_ID = frozenset(text for text in MISSING if text in ("", "\\n") or text.strip(
 
 
 class Markers:
-    """The ``known`` markers and some more; those that are numbers compare as numbers.
+    """The ``known`` markers, in any case of letters, and some more, as they are written.
+
+    Those that are numbers compare as numbers.
 
     >>> markers = Markers(["-999"])
     >>> [markers.mean_missing(cell) for cell in ("-9.99e2", "n/a", "-99")]
@@ -38,7 +40,7 @@ class Markers:
         known: frozenset[str] = MISSING,
     ) -> None:
         self.given = more = list(more)
-        self.texts = known | {text.strip().lower() for text in more}
+        self.known, self.exact = known, frozenset(text.strip() for text in more)
         read = (next((f for f in (numbers, PLAIN) if f.reads(text)), None) for text in more)
         self.numbers = frozenset(
             f.parse(text) for text, f in zip(more, read, strict=True) if f is not None
@@ -47,13 +49,23 @@ class Markers:
 
     def mean_missing(self, cell: str) -> bool:
         """Whether a cell, without its quotation marks, stands for a missing entry."""
-        if cell.strip().lower() in self.texts:
+        if self.are_words(cell):
             return True
         return bool(self.numbers) and self.number(cell) in self.numbers
 
     def number(self, cell: str) -> float | None:
         """A cell as a number of the file, None if it is none."""
         return self._format.parse(cell) if self._format.reads(cell) else None
+
+    def are_words(self, cell: str) -> bool:
+        """Whether a cell is one of the markers as a text."""
+        cell = cell.strip()
+        return cell in self.exact or cell.lower() in self.known
+
+    def forms(self) -> set[str]:
+        """The markers in all usual spellings, for a quick look."""
+        known = {form for text in self.known for form in (text, text.upper(), text.title())}
+        return known | self.exact
 
     def hide(self, values: np.ndarray) -> np.ndarray:
         """``values`` with NaN where a number marks a missing entry."""
@@ -64,7 +76,7 @@ class Markers:
     def kept(self, values: np.ndarray) -> np.ndarray:
         """Which of the numbers mark no missing entry, NaN being one by the markers of texts."""
         gone = np.isin(values, list(self.numbers))
-        return ~(gone | np.isnan(values)) if "nan" in self.texts else ~gone
+        return ~(gone | np.isnan(values)) if self.are_words("nan") else ~gone
 
     def tell(self, path: Path, count: int) -> None:
         """A `UserWarning` that ``count`` entries of a file were left out, if any."""

@@ -8,12 +8,15 @@ import numpy as np
 from ..errors import InputError
 from .dialect import plain
 from .images import read_image_mask
+from .numbers import PLAIN
 from .opening import file_type, open_text
 from .records import read_records
 from .table import Table
 from .text_options import TextOptions
 
 _WORDS = {"": False, "false": False, "f": False, "no": False, "true": True, "t": True, "yes": True}
+
+_FLAGS = {*_WORDS, "0", "1", "0.0", "1.0"}
 
 Reader = Callable[[Path], Table]
 
@@ -53,32 +56,62 @@ def _of_table(path: Path, mask: Table) -> np.ndarray:
 
 
 def _of_text(path: Path, table: Table) -> np.ndarray:
-    """All cells, or those without the first line or column where only so the shape fits."""
-    with open_text(path) as file:
-        records = read_records(file.read(), file_type(path), TextOptions())
-    cells = [[plain(cell) for cell in row] for row in records.rows()]
+    """The cells below a header line and beside row labels, if there are any.
+
+    Its lines are those of the table: with its empty ones, or without.
+    """
+    cells = _cells(path)
+    names = [feature.name for feature in table.features]
+    headed = not all(map(_is_flag, cells[0])) or len(set(names) & set(cells[0])) == len(names) > 1
+    numbered = not all(row[0].lower() in _FLAGS for row in cells[headed:])
+    labelled = numbered and len(cells[0]) > 1 and len(cells[0]) != table.mask_shape[1]
+    if headed and set(names) <= set(cells[0]):
+        order = [name for name in cells[0] if name in names]
+        if order != names:
+            raise InputError(
+                f"INPUT: '{path}' has the columns of the table in another order; give them in its "
+                "own."
+            )
+    rows = cells[headed:]
+    height, gaps = table.mask_shape[0], list(table.left_out)
+    if gaps and len(rows) == height + len(gaps):
+        rows = [row for i, row in enumerate(rows) if i not in gaps]
+    kept = [row[labelled:] for row in rows]
+    if not kept or not kept[0]:
+        raise InputError(f"INPUT: '{path}' has no flags; give 1 for missing and 0 for others.")
+    return np.array([[_flag(cell, path) for cell in row] for row in kept])
+
+
+def _cells(path: Path) -> list[list[str]]:
+    """The cells of all lines, those of empty cells included."""
+    try:
+        with open_text(path) as file:
+            text = file.read()
+    except UnicodeDecodeError:  # names in another encoding; flags are ASCII
+        with open_text(path, "latin-1") as file:
+            text = file.read()
+    records = read_records(text, file_type(path), TextOptions())
+    lines = [records.lines[i] for i in sorted([*records.body, *records.empty])]
+    cells = [[plain(cell) for cell in line.cells] for line in lines]
     if not cells or len({len(row) for row in cells}) > 1:
         raise InputError(f"INPUT: '{path}' is no table; give lines of the same number of cells.")
-    height, width = table.mask_shape
-    widths = (width, width + len(table.unfitted))
-    down = int(len(cells) == height + 1)
-    right = int(len(cells[0]) not in widths and len(cells[0]) - 1 in widths)
-    if len(cells) - down != height or len(cells[0]) - right not in widths:
-        down = right = 0  # it does not fit, and is shown as it is
-    return np.array([[_flag(cell, path) for cell in row[right:]] for row in cells[down:]])
+    return cells
+
+
+def _is_flag(cell: str) -> bool:
+    return cell.lower() in _WORDS or PLAIN.reads(cell)
 
 
 def _flag(cell: str, path: Path) -> bool:
     word = _WORDS.get(cell.lower())
     if word is not None:
         return word
-    try:
-        return float(cell) != 0
-    except ValueError:
+    if not PLAIN.reads(cell):
         raise InputError(
             f"INPUT: '{path}' holds {cell!r}; give numbers, of which 0 is not missing, or true and "
             "false."
-        ) from None
+        )
+    return PLAIN.parse(cell) != 0
 
 
 def _size(shape: tuple[int, ...]) -> str:

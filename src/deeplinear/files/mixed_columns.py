@@ -1,31 +1,36 @@
 """From the cells of a table to the columns that are fitted and those that are carried through."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ..completion.data.features import Feature, FeatureKind
 from ..errors import InputError
-from .cells import Cells
+from .cells import Cells, ColumnView
 from .dates import are_dates
-from .doubts import doubtful_numbers, doubtful_words, second_heading
 from .kinds import OddCell, Reading, read_column
-from .layout import find_layout
-from .markers import Markers
-from .numbers import NumberFormat, advice, shape_of
-from .selection import Positions, Selection, listed
+from .layout import find_layout, measured
+from .markers import MISSING, Markers
+from .numbers import PLAIN, NumberFormat, advice, shape_of
+from .selection import Positions, Selection
+from .sentinels import doubtful_numbers
 from .text_options import TextOptions
+
+_CODE = re.compile(r"[A-Z]{2}")  # as countries and continents have, Namibia and North America too
+_WIDTH = re.compile(r"\d+[sdn]")  # of USGS: 15s for text, 20d for dates, 14n for numbers
+_LONGEST = 60  # characters of a cell in a message
 
 
 @dataclass(frozen=True)
 class MixedColumns:
     """What was found in the cells of a table, below its ``header`` if it has one."""
 
-    header: bool
-    notes: tuple[str, ...]  # what was guessed
+    start: int  # the first row of data: those above name the columns
+    notes: list[str]  # what was guessed
     values: np.ndarray  # rows × fitted columns: numbers, codes of categories, NaN
     features: tuple[Feature, ...]
     fitted: list[int]  # positions of the columns of `values`
@@ -38,8 +43,8 @@ class MixedColumns:
 class CellSource:
     """A file's cells, how its numbers are written, and where a cell lies.
 
-    ``place`` maps (row, column) of the cells to words such as "line 5", ``skip`` a row to how the
-    rows above it are left out; ``names`` are those of the columns where no heading names them.
+    ``place`` maps (row, column) of the cells to words such as "line 5"; ``names`` are those of the
+    columns where no heading names them.
     """
 
     path: Path
@@ -47,7 +52,6 @@ class CellSource:
     numbers: NumberFormat
     options: TextOptions
     place: Callable[[int, int], str]
-    skip: Callable[[int], str]
     names: Sequence[str]
 
     def read(self, selection: Selection, header: bool | None = None) -> MixedColumns:
@@ -60,6 +64,13 @@ class CellSource:
         given = self.options.header
         layout = find_layout(cells, header if given is None else given, self.options.labels)
         start, width = int(layout.header), len(cells.first)
+        notes, named = [layout.note] * bool(layout.note), 0
+        if start and given is None and self._is_second_heading():
+            start, second = 2, cells.rows[1]
+            # a title above the headings has cells for some columns only
+            named = int(sum(map(bool, second)) > sum(map(bool, cells.first)))
+            shown = ", ".join(x for x in cells.rows[1 - named] if x)
+            notes.append(f"a second line of text above the data ({_short(shown)}) is left as it is")
         count = len(cells.rows) - start
         names_only = count == 1 and not start and bool(cells.is_text.all())
         if not count or width <= int(layout.labels) or names_only:
@@ -67,22 +78,26 @@ class CellSource:
                 f"INPUT: '{self.path}' has no rows of numbers below its header; give a table with "
                 "data."
             )
-        headings = [x.strip() if layout.header else "" for x in cells.first]
+        headings = [x.strip() if layout.header else "" for x in cells.rows[named]]
         chosen = selection.positions(headings, self.path)
         columns = _Columns(self, headings, _unique(headings, self.names), start)
-        columns.check_heading()
         readings = columns.readings(chosen, labels=layout.labels)
         fitted = [k for k, reading in enumerate(readings) if reading.kind is not None]
         carried = tuple(columns.carried(readings))
+        notes += columns.words_for_missing(readings)
         if all(reading.what in ("empty", "labels") for reading in readings):
             raise InputError(
                 f"INPUT: '{self.path}' has no observed entry; there is nothing to learn from, give "
                 "some numbers."
             )
         if not fitted:
+            chosen_away = bool(chosen.drop or chosen.keep)
+            way = "keep fewer of them out" if chosen_away else "name columns with --categorical"
+            if width == 1:
+                way += ", or the --separator of its cells"
             raise InputError(
-                f"INPUT: '{self.path}' has no column of numbers or categories; it has "
-                f"{', '.join(carried[:5])}: name columns with --columns or --categorical."
+                f"INPUT: '{self.path}' has no column of numbers or categories to fit; it has "
+                f"{', '.join(carried[:5]) or 'none that is left'}: {way}."
             )
         features = tuple(
             Feature(
@@ -93,10 +108,24 @@ class CellSource:
         values = columns.values(fitted, readings)
         first = int(layout.labels and 0 not in fitted)
         unfitted = [k - first for k in range(first, width) if k not in fitted]
-        notes = (*[layout.note] * bool(layout.note), *columns.doubts(fitted, readings))
-        return MixedColumns(
-            layout.header, notes, values, features, fitted, carried, chosen.drop, unfitted
-        )
+        notes += columns.numbers_for_missing(fitted)
+        return MixedColumns(start, notes, values, features, fitted, carried, chosen.drop, unfitted)
+
+    def _is_second_heading(self) -> bool:
+        """Whether the line below the headings is text over at least two columns of numbers, and
+        all of them: units, or the headings themselves below a title.
+        """
+        cells = self.cells
+        if len(cells.rows) < 4:
+            return False
+        numeric = [k for k in range(len(cells.first)) if cells.column(k, 2).is_number.any()]
+        numeric = [k for k in numeric if cells.column(k, 2).is_numeric]
+        second = cells.rows[1]
+        widths = all(map(_WIDTH.fullmatch, filter(None, second)))
+        words = [k for k in numeric if widths or not measured(second[k])]
+        texts = [k for k in words if cells.is_text[1, k]]
+        empty = [k for k in numeric if not second[k].strip()]
+        return len(texts) > 1 and len(texts) + len(empty) == len(numeric)
 
 
 @dataclass(frozen=True)
@@ -108,18 +137,7 @@ class _Columns:
 
     @property
     def markers(self) -> Markers:
-        return Markers(self.source.options.missing, self.source.numbers)
-
-    def check_heading(self) -> None:
-        """`InputError` if the first row of data looks like a second heading."""
-        found, source = second_heading(self.source.cells, self.start), self.source
-        if len(found) > 1:
-            words = [source.cells.rows[self.start][k] for k in found]
-            raise InputError(
-                f"INPUT: '{source.path}', {source.place(self.start, found[0])} looks like a second "
-                f"heading, with {listed(words, 3)} over numbers; {source.skip(self.start)}, or "
-                "mark each of these as missing with --missing."
-            )
+        return self.source.options.markers(self.source.numbers)
 
     def readings(self, chosen: Positions, *, labels: bool) -> list[Reading]:
         """What becomes of each column; `InputError` that names the first odd cell."""
@@ -135,64 +153,30 @@ class _Columns:
                 readings.append(Reading(None, "dates" if dates else "labels"))
             else:
                 labelled = k in chosen.categorical
-                if labelled:
-                    self._take_words(k)
                 found = read_column(view, self.source.numbers, categorical=labelled)
                 if isinstance(found, OddCell):
                     raise self._odd(k, found)
+                if found.kind is FeatureKind.category and self._takes_answers(view):
+                    fresh = self.source.cells.column(k, self.start)
+                    found = read_column(fresh, self.source.numbers, categorical=True)
+                    assert isinstance(found, Reading)
                 if k in chosen.columns and found.kind is None:
                     if found.what != "empty":
                         raise self._odd(k, OddCell(int(np.argmax(view.is_text))))
                     found = Reading(FeatureKind.number)  # from the marginals
-                if found.kind is FeatureKind.category and not labelled:
-                    found = self._settled(k, found)
                 readings.append(found)
         return readings
 
-    def _take_words(self, k: int) -> np.ndarray:
-        """Make words that may be labels labels, and say which cells they are."""
-        view = self.source.cells.column(k, self.start)
-        doubtful = doubtful_words(view, self.markers)
-        is_text = view.is_text
-        is_text |= doubtful  # a view: the cells change
-        return doubtful
-
-    def _settled(self, k: int, found: Reading) -> Reading:
-        """A category with its doubtful words: labels where others mark missing cells; else
-        `InputError`.
-        """
-        doubtful = self._take_words(k)
-        if not doubtful.any():
-            return found
-        view = self.source.cells.column(k, self.start)
-        if (~view.is_text).any():
-            return replace(found, categories=tuple(sorted(set(view.observed))))
-        word = view.texts[int(np.argmax(doubtful))]
-        raise InputError(
-            f"INPUT: '{self.source.path}': {_short(word)} in {self._named(k)} "
-            f"({int(doubtful.sum()):,} cells) may be one of its labels, or mark missing cells; say "
-            f"--categorical {self._word(k)}, or --missing {word}."
-        )
-
-    def doubts(self, fitted: Sequence[int], readings: Sequence[Reading]) -> list[str]:
-        """A note for each choice between two meanings."""
-        notes, markers = [], self.markers
-        for k in fitted:
-            view = self.source.cells.column(k, self.start)
-            if readings[k].kind is FeatureKind.category:
-                words = [x for x in readings[k].categories if markers.mean_missing(x)]
-                notes += [
-                    f"{_short(word)} in {self._named(k)} was read as a label: --missing {word} if "
-                    "it marks missing cells"
-                    for word in words
-                ]
-                continue
-            notes += [
-                f"{number:g} was read as missing in {self._named(k)}, too ({count:,} cells), where "
-                f"other numbers are like it: --keep {self._word(k)} if it is one of them"
-                for number, count in doubtful_numbers(view, markers)
-            ]
-        return notes
+    def numbers_for_missing(self, fitted: Sequence[int]) -> list[str]:
+        """A line for each marker of the user's that lies among the other numbers of a column."""
+        return [
+            f"{number:g} was read as missing in {self._named(k)}, too ({count:,} cells), where "
+            f"other numbers are like it: --keep {self._word(k)} if it is one of them"
+            for k in fitted
+            for number, count in doubtful_numbers(
+                self.source.cells.column(k, self.start), self.markers
+            )
+        ]
 
     def values(self, fitted: Sequence[int], readings: Sequence[Reading]) -> np.ndarray:
         values = self.source.cells.values[self.start :, fitted]
@@ -217,6 +201,48 @@ class _Columns:
             phrases.append(f"{self._named(k)} ({reading.what}{more})")
         return phrases
 
+    def _takes_answers(self, view: ColumnView) -> bool:
+        """Make words that may be missing or labels labels, where other cells are missing.
+
+        ``None`` beside empty cells is an answer, and ``NA`` among codes of two letters is one.
+        """
+        gaps, words = np.flatnonzero(~view.is_text & ~view.is_number).tolist(), self._answers(view)
+        answers = [i for i in gaps if words(view.texts[i].strip())]
+        if not answers or len(answers) == len(gaps):
+            return False
+        view.is_text[answers] = True  # of the cells, which others look at, too
+        return True
+
+    def _answers(self, view: ColumnView) -> Callable[[str], bool]:
+        """Which words that often mark missing cells may be labels of a column."""
+        given = {text.lower() for text in self.source.options.missing}
+        words = {"none", "nil"} - given
+        codes = {"NA"} if all(map(_CODE.fullmatch, view.labels)) and "na" not in given else set()
+        return lambda word: word.lower() in words or word in codes
+
+    def words_for_missing(self, readings: Sequence[Reading]) -> list[str]:
+        """A line for each column of text with words that are read as missing, and may be labels."""
+        lines = []
+        for k, reading in enumerate(readings):
+            if reading.kind is not FeatureKind.category and reading.what not in ("text", "labels"):
+                continue
+            view = self.source.cells.column(k, self.start)
+            gaps = np.flatnonzero(~view.is_text & ~view.is_number).tolist()
+            may_be = self._answers(view)
+            words = Counter(view.texts[i] for i in gaps if may_be(view.texts[i].strip()))
+            lines += [
+                f"'{word}' ({count:,}) in {self._named(k)} is read as missing: --present {word} if "
+                "it is a value"
+                for word, count in words.most_common(3)
+            ]
+            lines += [
+                f"{word!r} in {self._named(k)} is read as a label: --missing {word} if it marks "
+                "missing cells"
+                for word in reading.categories
+                if word.lower() in MISSING and word not in self.source.options.present
+            ]
+        return lines
+
     def _named(self, k: int) -> str:
         return _short(self.names[k]) if self.headings[k] else f"column {self.names[k]}"
 
@@ -234,19 +260,18 @@ class _Columns:
         more = max(int(view.is_text.sum()) - 1, 0)
         others = f" and {more:,} more cell{'s' if more > 1 else ''} like it" if more else ""
         like = [x for x, odd in zip(view.texts, view.is_text, strict=True) if odd and shape_of(x)]
-        way = advice(
-            text, source.numbers, like[:1000] + number_like(source.cells, self.markers, 100)
-        )
+        some = like[:1000] + number_like(source.cells, self.markers, 100)
+        way = advice(text, source.numbers, some)
+        if source.options.numbers is not None and PLAIN.reads(text):
+            way = "--decimal and --thousands left out"
         shown = "'" + text.replace("'", "'\\''") + "'"
-        ways = [
-            f"mark it as missing with --missing {shown}",
-            f"carry the column through with --keep {word}",
-        ]
+        ways = [f"mark it as missing with --missing {shown}"] * (len(text) <= _LONGEST)
+        ways.append(f"carry the column through with --keep {word}")
         if 20 * more > len(view.texts):  # too many to be typing errors
             ways.reverse()
-        if row == 0 and k in second_heading(source.cells, self.start):
-            ways.insert(0, f"{source.skip(self.start)} if it is a second heading")
         ways = [f"read it with {way}"] * bool(way) + ways
+        if row + self.start == 0:
+            ways.insert(0, "take the first line for headings with --header")
         return InputError(
             f"INPUT: '{source.path}', {source.place(row + self.start, k)}: {_short(text)}{others} "
             f"in {self._named(k)} {cell.fault}; {', '.join(ways)}, or make it labels with "
@@ -277,4 +302,4 @@ def _unique(headings: Sequence[str], numbers: Sequence[str]) -> list[str]:
 
 def _short(text: str) -> str:
     """A text in a message, in quotation marks."""
-    return repr(text if len(text) <= 60 else text[:57] + "…")
+    return repr(text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…")

@@ -12,8 +12,11 @@ from ..errors import InputError
 # A mark of thousands that is a blank stands for all of these.
 BLANKS = " \u00a0\u202f\u2009"
 _MINUS = "\u2212"  # as statistics offices typeset it
-# A note behind a number, as in 153 p, 12* or 7 (e).
-_NOTE = re.compile(r"(?<=[\d.,%])(\s+[a-z]{1,3}|\s*[*†‡]+|\s*\([a-z\d]{1,3}\))$", re.IGNORECASE)
+# A note behind a number: the flags of statistics offices, as 153 p, and marks, as 12* or 7 (e). No
+# letters that may be units or magnitudes: 1 k is not 1.
+_NOTE = re.compile(
+    r"(?<=[\d.,%])(\s+[bcdefinprsuz]{1,2}|\s*[*†‡]+|\s*\([a-z\d]{1,2}\))$", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,11 @@ class NumberFormat:
             texts = joined.replace(",", ".").split("\n") if texts else []
         return np.fromiter(map(float, texts), float, len(texts))
 
+    def note(self, text: str) -> str:
+        """The note behind a number, or nothing."""
+        found = _NOTE.search(text.strip()) if self.notes else None
+        return found.group(0).strip() if found else ""
+
     def reads(self, text: str) -> bool:
         """Whether ``text`` is a number."""
         try:
@@ -88,6 +96,11 @@ class NumberFormat:
         except ValueError:
             return False
         return True
+
+    @property
+    def marks(self) -> bool:
+        """Whether numbers are written with other marks than a decimal point."""
+        return self.decimal != "." or bool(self.thousands)
 
     def describe(self) -> str:
         """The marks, for a line that says what was recognized."""

@@ -17,6 +17,7 @@ from ..errors import InputError
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
 
 _OPEN = {".gz": gzip.GzipFile, ".bz2": bz2.BZ2File, ".xz": lzma.LZMAFile}
+_NO_TEXT = ("unicode_escape", "raw_unicode_escape", "idna", "punycode", "utf-7")
 _DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError)
 # Longer marks first: that of UTF-32 begins with that of UTF-16.
 _MARKS = (
@@ -94,11 +95,13 @@ def encoding_of(head: bytes) -> str:
 def check_encoding(name: str) -> None:
     """`InputError` unless Python knows a text encoding of this name."""
     try:
-        "".encode(name)
-    except LookupError:
+        known = "1,\n".encode(name).decode(name) == "1,\n" and name not in _NO_TEXT
+    except (LookupError, UnicodeError):
+        known = False
+    if not known:
         raise InputError(
             f"--encoding: '{name}' is no known encoding; give utf-8, latin-1, cp1252, utf-16, say."
-        ) from None
+        )
 
 
 def compress(data: bytes, path: Path) -> bytes:

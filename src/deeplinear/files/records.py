@@ -42,7 +42,7 @@ class Records:
     body: list[int]  # positions of the records in `lines`
     heading: list[str] | None  # cells of a comment that may name the columns
     comment: str  # what comments begin with; "" where there are none
-    empty: int  # records of empty cells, which are left out
+    empty: list[int]  # positions of records of empty cells, which are left out
     bare: bool  # whether no cell has quotation marks or blanks around it
     simple: bool  # whether all is ASCII, without _ and %
 
@@ -53,7 +53,7 @@ class Records:
         """What was left out."""
         comments = sum(line.comment for line in self.lines) - (self.heading is not None)
         counts = {f"comment line(s), which begin with {self.comment}": comments}
-        counts["empty line(s)"] = self.empty
+        counts["empty line(s)"] = len(self.empty)
         return [f"left out: {count} {what}" for what, count in counts.items() if count]
 
 
@@ -80,17 +80,17 @@ def read_records(text: str, suffix: str, options: TextOptions) -> Records:
     return records
 
 
-def _without_gaps(lines: Sequence[Line], body: list[int]) -> int:
-    """Take empty lines out of ``body``, and records of empty cells, which are counted."""
+def _without_gaps(lines: Sequence[Line], body: list[int]) -> list[int]:
+    """Take empty lines and records of empty cells out of ``body``; the latter are returned."""
     widths = Counter(len(lines[i].cells) for i in body)
     if widths and widths.most_common(1)[0][0] > 1:  # of one column, an empty line is a gap
         body[:] = [i for i in body if len(lines[i].cells) > 1 or plain(lines[i].cells[0])]
-        full = [i for i in body if any(map(plain, lines[i].cells))]
-        count, body[:] = len(body) - len(full), full
-        return count
+        empty = [i for i in body if not any(map(plain, lines[i].cells))]
+        body[:] = [i for i in body if any(map(plain, lines[i].cells))] if empty else body
+        return empty
     while body and not plain(lines[body[-1]].cells[0]):
         body.pop()
-    return 0
+    return []
 
 
 def _comment(parts: Sequence[str], options: TextOptions) -> str:

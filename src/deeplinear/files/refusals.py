@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import InputError
+from ..extras import EXTRAS
 
 _LONGEST = 160  # characters of a reader's own words
 
@@ -25,13 +26,13 @@ def reading(path: Path, kind: str, fix: str = "save it again") -> Iterator[None]
         raise InputError(f"INPUT: '{path}' cannot be read as {kind} ({reason}); {fix}.") from None
 
 
-def require(module: str, extra: str, path: Path, kind: str) -> ModuleType:
-    """Import an optional package, or say how to install it."""
+def require(module: str, path: Path, what: str, argument: str = "INPUT") -> ModuleType:
+    """Import an optional package, or say how to install it; ``what`` is as "reading Excel"."""
     try:
         return import_module(module)
     except ImportError:
         package = module.partition(".")[0]
         raise InputError(
-            f"INPUT: reading {kind} ('{path}') needs {package}; run: pip install "
-            f"'deeplinear[{extra}]'."
+            f"{argument}: {what} ('{path}') needs {package}; run: pip install "
+            f"'deeplinear[{EXTRAS[package]}]'."
         ) from None

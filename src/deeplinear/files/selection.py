@@ -1,5 +1,6 @@
 """Which columns of a table are fitted, carried through or left out, by heading or number."""
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,9 @@ class Selection:
             )
             for name in ("columns", "keep", "drop", "categorical")
         }
+        for name in found:
+            for word in getattr(self, name):
+                _tell(word, headings, f"--{name}", path)
         for one, other in (("columns", "keep"), ("columns", "drop"), ("keep", "drop")):
             both = found[one] & found[other]
             if both:
@@ -70,6 +74,18 @@ def position(word: str, headings: Sequence[str], argument: str, path: object) ->
             f"{headings.index(word) + 1}."
         )
     raise InputError(f"{argument}: '{path}' has no column '{word}'; it has {listed(headings)}.")
+
+
+def _tell(word: str, headings: Sequence[str], argument: str, path: object) -> None:
+    """A warning where a number is the position of one column and the heading of another."""
+    j = position(word, headings, argument, path)
+    if word in headings and headings.index(word) != j and word == str(j + 1):
+        warnings.warn(
+            f"{argument} {word} is column number {word} of '{path}', which is called "
+            f"'{headings[j]}', not the one that is called '{word}'.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:

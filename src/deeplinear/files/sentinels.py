@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..completion.data.features import Feature, FeatureKind
+from .cells import ColumnView
+from .markers import Markers
 
 _NINES = re.compile(r"-?(9+(\.9+)?|0\.9+)")
 # A value is repeated from so many cells and this part of a column on.
@@ -58,3 +60,18 @@ def _far(column: np.ndarray) -> list[float]:
         if far or (negative and spread > 1 and count > np.sum(others == others.min())):
             found.append(extreme)
     return found
+
+
+def doubtful_numbers(view: ColumnView, markers: Markers) -> list[tuple[float, int]]:
+    """(number, how many cells it has) of the numbers that the user named as markers and that lie
+    among the others of a column, where they may be values.
+    """
+    seen = view.values[view.is_number]
+    if not markers.numbers or len(seen) < 2:
+        return []
+    gaps = [view.texts[i] for i in np.flatnonzero(~view.is_number & ~view.is_text).tolist()]
+    counts = {number: 0 for number in markers.numbers if seen.min() <= number <= seen.max()}
+    for text in gaps if counts else []:
+        if (number := markers.number(text)) in counts:
+            counts[number] += 1
+    return [(number, count) for number, count in sorted(counts.items()) if count]

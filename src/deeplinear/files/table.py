@@ -28,6 +28,7 @@ class Table(ABC):
     suffixes: tuple[str, ...]  # the types it can be written to, all of the kind it was read from
     carried: tuple[str, ...] = ()  # "'name' (text)" for each column that is carried through
     unfitted: Sequence[int] = ()  # their positions among all columns but row labels
+    left_out: Sequence[int] = ()  # empty records: where they are among all rows
     notes: tuple[str, ...] = ()  # what was recognized or guessed, beside what `describe` says
 
     @abstractmethod

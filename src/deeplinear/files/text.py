@@ -1,7 +1,7 @@
 """CSV and other tables in text: only the missing cells change; all other bytes come back."""
 
+from bisect import bisect
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from ..errors import InputError
 from .cells import Cells, parse_cells, sampled
 from .dialect import BLANK, plain, plain_cells
 from .layout import find_layout
-from .markers import Markers
 from .mixed_columns import CellSource, number_like
 from .numbers import PLAIN, NumberFormat, guess_format, shape_of
 from .opening import compress, encoding_of, file_type, open_bytes
@@ -39,6 +38,7 @@ class TextTable(Table):
     columns: list[int]  # positions in the file of the columns of `values`
     dropped: frozenset[int]
     unfitted: list[int]
+    left_out: list[int]
     layout: str
     percent: frozenset[int]  # columns of percentages
 
@@ -67,8 +67,11 @@ class TextTable(Table):
         if feature.kind == FeatureKind.category:
             text = str(feature.categories[int(value)])
         else:
-            text = self.numbers.write(value) + "%" * (self.columns[column] in self.percent)
-        if '"' in text or self.records.separator in text or any(mark in text for mark in "\r\n"):
+            whole = feature.kind is FeatureKind.integer and value.is_integer()
+            text = f"{value:.0f}" if whole else self.numbers.write(value)
+            text += "%" * (self.columns[column] in self.percent)
+        marks = ('"', self.records.separator, "\r", "\n")
+        if any(mark in text for mark in marks) or text != text.strip() or text.startswith("#"):
             text = '"' + text.replace('"', '""') + '"'
         return text
 
@@ -122,15 +125,14 @@ class _Reader:
     def _look(self, rows: list[list[str]]) -> None:
         if not self.records.bare:
             rows = [plain_cells(row) for row in rows]
-        given, missing = self.options.numbers, self.options.missing
-        self.numbers = given or NumberFormat(notes=self.options.notes)
-        markers, simple = Markers(missing, self.numbers), self.records.simple
-        self.cells = parse_cells(rows, markers, self.numbers, simple=simple)
-        if given is None and _needs_marks(self.cells):
-            guess = guess_format(number_like(self.cells, Markers(missing)))
+        options, simple = self.options, self.records.simple
+        self.numbers = options.numbers or NumberFormat(notes=options.notes)
+        self.cells = parse_cells(rows, options.markers(self.numbers), self.numbers, simple=simple)
+        if options.numbers is None and _needs_marks(self.cells):
+            guess = guess_format(number_like(self.cells, options.markers()))
             if guess is not None and guess != PLAIN:
-                self.numbers = replace(guess, notes=self.options.notes)
-                self.cells = parse_cells(rows, Markers(missing, self.numbers), self.numbers)
+                self.numbers = replace(guess, notes=options.notes)
+                self.cells = parse_cells(rows, options.markers(self.numbers), self.numbers)
 
     def table(self, selection: Selection, encoding: str, mark: str) -> TextTable:
         records, path = self.records, self.path
@@ -140,41 +142,43 @@ class _Reader:
         def place(row: int, column: int) -> str:
             return f"line {records.lines[records.body[row - commented]].number}"
 
-        def skip(row: int) -> str:
-            above = records.lines[records.body[row - commented]].number - 1
-            return f"read the table from there with --skip-lines {above}"
-
         names = [str(k + 1) for k in range(len(self.cells.first))]
-        source = CellSource(path, self.cells, self.numbers, self.options, place, skip, names)
+        source = CellSource(path, self.cells, self.numbers, self.options, place, names)
         found = source.read(selection, header)
-        start = int(found.header)
+        start = found.start
+        data = records.body[start - commented :]
         return TextTable(
             values=found.values,
             features=found.features,
             suffixes=(file_type(path) or ".csv",),
             carried=found.carried,
-            notes=tuple(self._notes(found.notes)),
+            notes=tuple([*self._notes(), *found.notes]),
             records=records,
             encoding=encoding,
             mark=mark,
             numbers=self.numbers,
-            data=records.body[start - commented :],
+            data=data,
             columns=found.fitted,
             dropped=found.dropped,
             unfitted=found.unfitted,
-            layout="header line" if found.header else "no header line",
+            left_out=[bisect(data, i) + k for k, i in enumerate(records.empty)],
+            layout="header line" if found.start else "no header line",
             percent=frozenset(k for k in found.fitted if self._is_percent(k, start)),
         )
 
-    def _notes(self, guesses: Sequence[str]) -> list[str]:
-        """What was recognized, and what was guessed."""
+    def _notes(self) -> list[str]:
+        """What was recognized."""
         notes = self.records.notes()
         if self.records.heading is not None:
             shown = ", ".join(map(plain, self.records.heading[:3]))
             notes.append(f"the comment ({shown}) was taken for headings: --no-header for none")
-        if replace(self.numbers, notes=False) != PLAIN and self.options.numbers is None:
+        if self.numbers.marks and self.options.numbers is None:
             notes.append(self.numbers.describe())
-        return [*notes, *guesses]
+        if self.options.notes:
+            found = Counter(self.numbers.note(text) for row in self.cells.rows for text in row)
+            kinds = [f"'{note}' ({count:,})" for note, count in found.most_common(9) if note]
+            notes.append(f"notes behind numbers: {', '.join(kinds) or 'none'}")
+        return notes
 
     def _is_percent(self, k: int, start: int) -> bool:
         view = self.cells.column(k, start)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from .dialect import named_separator
-from .numbers import NumberFormat
+from .markers import MISSING, Markers
+from .numbers import PLAIN, NumberFormat
 from .opening import check_encoding
 
 
@@ -11,12 +12,13 @@ from .opening import check_encoding
 class TextOptions:
     """How a text file is read.
 
-    ``missing`` holds markers beside the known ones. ``notes``: numbers may be followed by a short
-    note, such as 153 p. ``comment`` is what a comment line begins with ("" for no comments),
-    ``skip_lines`` the number of lines before the table.
+    ``missing`` holds markers beside the known ones, ``present`` known ones that are values here.
+    ``notes``: numbers may be followed by a short note, such as 153 p. ``comment`` is what a comment
+    line begins with ("" for no comments), ``skip_lines`` the number of lines before the table.
     """
 
     missing: tuple[str, ...] = ()
+    present: tuple[str, ...] = ()
     header: bool | None = None
     labels: bool | None = None
     separator: str | None = None
@@ -40,6 +42,11 @@ class TextOptions:
         if self.decimal is None and self.thousands is None:
             return None
         return NumberFormat(self.decimal or ".", self.thousands or "", self.notes)
+
+    def markers(self, numbers: NumberFormat = PLAIN) -> Markers:
+        """What marks missing cells."""
+        known = MISSING - {text.strip().lower() for text in self.present}
+        return Markers(self.missing, numbers, known)
 
     def given(self) -> list[str]:
         """The options that were set, as they are written on the command line."""

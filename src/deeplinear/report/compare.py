@@ -83,12 +83,12 @@ def relative_error(columns: Sequence[ColumnScore], table: CodedTable) -> float:
     who guesses by the frequencies p. Columns that do not vary do not count.
     """
     errors, counts = [], []
-    for score, feature, x in zip(columns, table.features, table.values.T, strict=True):
-        spread = variance(x[~np.isnan(x)], feature)
-        if score.count and spread > 0:
+    scores = {score.name: score for score in columns}
+    for feature, x in zip(table.features, table.values.T, strict=True):
+        score, size = scores.get(feature.name), spread(x[~np.isnan(x)], feature)
+        if score is not None and score.count and size > 0:
             wrong = feature.kind is FeatureKind.category
-            square = 1 - score.accuracy if wrong else score.rmse**2
-            errors.append(math.sqrt(square / spread))
+            errors.append((math.sqrt(1 - score.accuracy) if wrong else score.rmse) / size)
             counts.append(score.count)
     if not counts:
         return math.nan
@@ -96,14 +96,14 @@ def relative_error(columns: Sequence[ColumnScore], table: CodedTable) -> float:
     return column_error(np.array(errors)[cols], cols)
 
 
-def variance(observed: np.ndarray, feature: Feature) -> float:
-    """That of a column, without overflow; of a category 1 − Σ p²."""
+def spread(observed: np.ndarray, feature: Feature) -> float:
+    """The standard deviation of a column; of a category √(1 − Σ p²)."""
     if not len(observed):
         return 0.0
     if feature.kind is FeatureKind.category:
         shares = np.bincount(observed.astype(int)) / len(observed)
-        return float(1 - np.sum(shares**2))
-    return root_mean_square(observed - observed.mean()) ** 2
+        return math.sqrt(1 - float(np.sum(shares**2)))
+    return root_mean_square(observed - observed.mean())
 
 
 def rmse(prediction: np.ndarray, truth: np.ndarray, where: np.ndarray) -> float:

@@ -140,8 +140,9 @@ def methods(regularization: str) -> str:
         )
     terms = (
         "<ul><li><b>Held-out error</b>: root mean squared error on observed entries that were "
-        "hidden from training; of a table in standard deviations of each column, so that units do "
-        "not matter (of categories the share of wrong cells, relative to guessing by frequency). "
+        "hidden from training; of a table the typical error of a cell in standard deviations of "
+        "its column, in which units do not matter and a column that nothing predicts decides "
+        "nothing (of categories the share of wrong cells, relative to guessing by frequency). "
         "The same entries for every depth and baseline; they choose the strength, when to stop "
         "training, and the best depth.</li>"
         "<li><b>R²</b> of a column: 1 − mean squared error / mean squared distance from the "

@@ -101,6 +101,8 @@ def given_bounds(bound: Bound, name: str, width: int) -> np.ndarray:
     listed = [bound] * width if one else list(bound)  # type: ignore[arg-type]
     if any(isinstance(x, Real) and math.isnan(x) for x in listed):
         raise InputError(f"{name} must not be NaN: give None where there is no bound.")
+    if any(isinstance(x, Real) and float(x) == -unbounded for x in listed):
+        raise InputError(f"{name} must leave some number, got {bound!r}: give None for no bound.")
     if not all(x is None or x == "auto" or isinstance(x, Real) for x in listed):
         raise InputError(
             f'{name} must be "auto", None, a number, or one of them per column, got {bound!r}.'
