@@ -155,6 +155,14 @@ def complete_list(data: Triples) -> Score:
     return Score(error, of_means, int(r2 < 0.1), 1, np.nan, np.nan)
 
 
+def contents(table: Table) -> str:
+    """How many columns are numbers, categories and carried through."""
+    labels = sum(feature.kind is FeatureKind.category for feature in table.features)
+    counts = {"numbers": len(table.features) - labels, "labels": labels}
+    counts["carried"] = len(table.carried)
+    return ", ".join(f"{what} {count:,}" for what, count in counts.items() if count)
+
+
 def measure(file: RealFile, folder: Path | None) -> str:
     """Print what was understood; the file's line of the table."""
     found = file.read(folder)
@@ -163,9 +171,11 @@ def measure(file: RealFile, folder: Path | None) -> str:
     with warnings.catch_warnings():  # ids and empty rows, which the command line tells
         warnings.simplefilter("ignore", UserWarning)
         if isinstance(found, Triples):
+            made = "a list of entries"
             print(f"  {found.describe()}")
             (m, n), observed, score = found.shape, len(found), complete_list(found)
         else:
+            made = contents(found)
             print("\n".join(f"  {line}" for line in found.understood()))
             (m, n), observed = found.values.shape, int(np.isfinite(found.values).sum())
             score = complete_table(found.coded)
@@ -174,6 +184,7 @@ def measure(file: RealFile, folder: Path | None) -> str:
         file.origin,
         f"{m:,} × {n:,}",
         f"{1 - observed / (m * n):.1%}",
+        made,
         f"`{file.options}`" if file.options else "",
         f"{score.error:.3f} / {score.means:.2f}" if score.numbers else "",
         f"{score.unlearned} of {score.numbers}" if score.numbers else "",
@@ -194,8 +205,8 @@ def main() -> None:
     lines = [
         measure(file, arguments.folder) for file in listed_files() if file.name.startswith(names)
     ]
-    heads = ("file", "from", "rows × columns", "missing", "options", "error / of column means")
-    heads = (*heads, "R² < 0.1", "right labels / most frequent", "s")
+    heads = ("file", "from", "rows × columns", "missing", "what was made of it", "options")
+    heads = (*heads, "error / of column means", "R² < 0.1", "right labels / most frequent", "s")
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}", *lines, sep="\n")
 
 
