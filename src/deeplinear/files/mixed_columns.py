@@ -27,7 +27,7 @@ _LONGEST = 60  # characters of a cell in a message
 
 @dataclass(frozen=True)
 class MixedColumns:
-    """What was found in the cells of a table, below its ``header`` if it has one."""
+    """What was found in the cells of a table."""
 
     start: int  # the first row of data: those above name the columns
     notes: list[str]  # what was guessed
@@ -65,7 +65,7 @@ class CellSource:
         layout = find_layout(cells, header if given is None else given, self.options.labels)
         start, width = int(layout.header), len(cells.first)
         notes, named = [layout.note] * bool(layout.note), 0
-        if start and given is None and self._is_second_heading():
+        if start and self._is_second_heading():
             start, second = 2, cells.rows[1]
             # a title above the headings has cells for some columns only
             named = int(sum(map(bool, second)) > sum(map(bool, cells.first)))
