@@ -124,7 +124,7 @@ def test_a_report(source, tmp_path):
         ([*COLUMNS, "--model", "OUT.dln", "--at", "x.csv"], "--at: the predictions need a file"),
         ([*COLUMNS, "-o", "OUT.csv", "--depth", "0.5"], "--depth: 0.5 is not a depth"),
         ([*COLUMNS, "-o", "OUT.csv", "--implicit-feedback"], "--implicit-feedback: it informs"),
-        ([*COLUMNS, "-o", "OUT.csv", "--max-rank", "99"], "max_rank must be at most"),
+        ([*COLUMNS, "-o", "OUT.csv", "--max-rank", "99"], "--max-rank must be at most"),
         ([*COLUMNS, "-o", "OUT.csv", "--strength", "-1"], "--strength: -1 is no strength"),
         (["--rows", "who", "-o", "OUT.csv"], "--rows: .* has no column 'who'"),
     ],

@@ -101,6 +101,16 @@ def test_codes_with_leading_zeros_are_labels(tmp_path):
     assert table.carried == ("'zip' (codes)",)
 
 
+def test_short_numbers_with_zeros_before_keep_their_width(tmp_path):
+    path = file(tmp_path, "t.csv", "wind,x\n080,1\n,2\n120,\n005,4\n300,5\n")
+    table = read_table(path)
+    np.testing.assert_array_equal(table.values[:, 0], [80, np.nan, 120, 5, 300])
+    filled = np.where(np.isnan(table.values), [[35.0, 3.0]], table.values)
+    assert table.encode(filled, ".csv") == path.read_bytes().replace(b"\n,2", b"\n035,2").replace(
+        b"120,", b"120,3"
+    )
+
+
 @pytest.mark.parametrize("marker", ["M", "-999"])
 def test_markers_of_ones_own_are_as_they_are_written(tmp_path, marker):
     rows = [f"{'mMf'[i % 3]},{-999.0 if i == 4 else i}" for i in range(9)]

@@ -72,10 +72,19 @@ def _labels_or(view: ColumnView, what: str) -> Reading:
 
 
 def _are_codes(view: ColumnView, numbers: NumberFormat) -> bool:
-    """Whether whole numbers are codes, such as 00501: digits after a zero that counts nothing."""
-    if not _are_whole(view, numbers):
-        return False
-    return any(len(text) > 1 and text[0] == "0" and text.isdigit() for text in view.observed)
+    """Whether whole numbers are codes, such as 00501: five digits or more, with zeros before.
+
+    Shorter ones are months, hours, angles (080), which are numbers that keep their width.
+    """
+    return padded_width(view) > 4 and _are_whole(view, numbers)
+
+
+def padded_width(view: ColumnView) -> int:
+    """The largest number of digits in a column where zeros stand before some; 0 elsewhere."""
+    texts = view.observed
+    if not any(len(text) > 1 and text[0] == "0" and text.isdigit() for text in texts):
+        return 0
+    return max(len(text) for text in texts if text.isdigit())
 
 
 def _odd_percentage(view: ColumnView) -> OddCell | None:

@@ -11,6 +11,7 @@ from ..completion.data.features import Feature, FeatureKind
 from ..errors import InputError
 from .cells import Cells, parse_cells, sampled
 from .dialect import BLANK, plain, plain_cells
+from .kinds import padded_width
 from .layout import find_layout
 from .mixed_columns import CellSource, number_like
 from .numbers import PLAIN, NumberFormat, guess_format, shape_of
@@ -41,6 +42,7 @@ class TextTable(Table):
     left_out: list[int]
     layout: str
     percent: frozenset[int]  # columns of percentages
+    widths: dict[int, int]  # digits of columns whose whole numbers have zeros before them
 
     def encode(self, filled: np.ndarray, suffix: str) -> bytes:
         rows = {line: row for row, line in enumerate(self.data)}
@@ -68,7 +70,8 @@ class TextTable(Table):
             text = str(feature.categories[int(value)])
         else:
             whole = feature.kind is FeatureKind.integer and value.is_integer()
-            text = f"{value:.0f}" if whole else self.numbers.write(value)
+            width = self.widths.get(self.columns[column], 0)
+            text = f"{value:0{width}.0f}" if whole else self.numbers.write(value)
             text += "%" * (self.columns[column] in self.percent)
         marks = ('"', self.records.separator, "\r", "\n")
         if any(mark in text for mark in marks) or text != text.strip() or text.startswith("#"):
@@ -164,6 +167,11 @@ class _Reader:
             left_out=[bisect(data, i) + k for k, i in enumerate(records.empty)],
             layout="header line" if found.start else "no header line",
             percent=frozenset(k for k in found.fitted if self._is_percent(k, start)),
+            widths={
+                k: padded_width(self.cells.column(k, start))
+                for k, feature in zip(found.fitted, found.features, strict=True)
+                if feature.kind is FeatureKind.integer
+            },
         )
 
     def _notes(self) -> list[str]:
