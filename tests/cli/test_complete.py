@@ -122,7 +122,7 @@ class TestRefusals:
             ("a,b\n1,\n,2\n", ["--strength", "much"], "--strength: 'much' is not a number"),
             ("a,b\n1,\n,2\n", ["--strength", "-1"], "--strength: -1 is no strength"),
             ("a,b\n1,\n,2\n", ["--regularization", "none"], "--regularization: 'none' is none of"),
-            ("a,b\n1,\n,2\n", ["--validation-fraction", "1.5"], "'validation_fraction' parameter"),
+            ("a,b\n1,\n,2\n", ["--validation-fraction", "1.5"], "--validation-fraction must be"),
             ("a,b\n1,\n,2\n", ["--device", "tpu"], "--device: 'tpu' is none of cpu, gpu, jax"),
             ("a,b\n1,\n,2\n", ["--draws", "-1"], "--draws: -1 is too small; give 0 or more"),
             ("a,b\n1,\n,2\n", ["--max-iter", "0"], "--max-iter: 0 is too small"),

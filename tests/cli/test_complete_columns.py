@@ -140,7 +140,7 @@ class TestMixed:
             (["--min-value", "inf"], "--min-value: 'inf' is no number"),
             (["--integers", "floor"], "--integers: 'floor' is none of round, keep"),
             (["--keep", "age"], "--keep: .* has no column 'age'"),
-            (["--min-value", "a=3", "--max-value", "a=1"], "min_value must be at most max_value"),
+            (["--min-value", "a=3", "--max-value", "a=1"], "--min-value must be at most"),
             (["--sheet", "1"], "--sheet: it chooses in files of the types .xlsx"),
             (["--variable", "x"], "--variable: it chooses in files of the types .npz"),
             (["--separator", "ab"], "--separator: 'ab' is no separator"),
