@@ -76,7 +76,7 @@ def _are_codes(view: ColumnView, numbers: NumberFormat) -> bool:
 
     Shorter ones are months, hours, angles (080), which are numbers that keep their width.
     """
-    return padded_width(view) > 4 and _are_whole(view, numbers)
+    return _are_whole(view, numbers) and padded_width(view) > 4
 
 
 def padded_width(view: ColumnView) -> int:
