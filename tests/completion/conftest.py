@@ -1,7 +1,27 @@
-"""Fits on a chosen backend, whatever the data."""
+"""What tests of fits share: a chosen backend, and silence about what they do not test."""
+
+import warnings
 
 import pytest
 from completion_data import choose_backend
+
+import deeplinear as dl
+
+
+@pytest.fixture
+def quiet_fits():
+    """Without the warnings of fits that are stopped early, to save time."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dl.errors.NotConvergedWarning)
+        yield
+
+
+@pytest.fixture
+def quiet_empty_lines():
+    """Without the warnings of rows and columns that hold no entry."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dl.errors.EmptyLineWarning)
+        yield
 
 
 @pytest.fixture(params=["dense", "loops"])

@@ -16,11 +16,7 @@ ROWS, COLS = np.array([1, 2, 5, 7, 11, 17, 23, 30, 31, 36, 38]), np.array([0, 3,
 FIXED = {"strength": 0.2, "validation_fraction": 0, "random_state": 0, "threads": 1}
 
 
-@pytest.fixture(autouse=True)
-def _quiet():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dl.errors.NotConvergedWarning)
-        yield
+pytestmark = pytest.mark.usefixtures("quiet_fits")
 
 
 @pytest.fixture(scope="module")

@@ -20,11 +20,7 @@ ESTIMATORS = (dl.DeepLinearImputer, dl.DeepMatrixCompletion)
 SAME = {"random_state": 0, "strength": (0.7, 0.3, 0.1), "weighted_trace_norm": 0.0}
 
 
-@pytest.fixture(autouse=True)
-def _quiet():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dl.errors.NotConvergedWarning)
-        yield
+pytestmark = pytest.mark.usefixtures("quiet_fits")
 
 
 @pytest.fixture(scope="module")

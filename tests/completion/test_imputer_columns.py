@@ -18,15 +18,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 import deeplinear as dl
-from deeplinear.errors import EmptyLineWarning, IdColumnWarning, InputError
+from deeplinear.errors import IdColumnWarning, InputError
 
-
-@pytest.fixture(autouse=True)
-def _quiet():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dl.errors.NotConvergedWarning)
-        warnings.simplefilter("ignore", EmptyLineWarning)
-        yield
+pytestmark = pytest.mark.usefixtures("quiet_fits", "quiet_empty_lines")
 
 
 @pytest.fixture(scope="module")

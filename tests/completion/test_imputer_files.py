@@ -5,7 +5,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -27,11 +26,7 @@ VARIANTS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _quiet():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dl.errors.NotConvergedWarning)
-        yield
+pytestmark = pytest.mark.usefixtures("quiet_fits")
 
 
 @pytest.fixture(scope="module")

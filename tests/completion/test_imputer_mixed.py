@@ -2,7 +2,6 @@
 
 import decimal
 import pickle
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -20,12 +19,7 @@ FITTED = ["a", "b", "positive", "c", "count", "flag", "color", "size"]
 LABELS = ["flag", "color", "size"]
 
 
-@pytest.fixture(autouse=True)
-def _quiet():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dl.errors.NotConvergedWarning)
-        warnings.simplefilter("ignore", EmptyLineWarning)
-        yield
+pytestmark = pytest.mark.usefixtures("quiet_fits", "quiet_empty_lines")
 
 
 @pytest.fixture(scope="module")

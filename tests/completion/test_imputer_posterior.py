@@ -1,7 +1,5 @@
 """Deviations, intervals, draws and averages of the imputer: statistical laws on hidden cells."""
 
-import warnings
-
 import numpy as np
 import pytest
 from completion_tables import noisy_table
@@ -18,11 +16,7 @@ def unbounded(*args, **options):
     return dl.DeepLinearImputer(*args, min_value=None, max_value=None, **options)
 
 
-@pytest.fixture(autouse=True)
-def _quiet():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dl.errors.NotConvergedWarning)
-        yield
+pytestmark = pytest.mark.usefixtures("quiet_fits")
 
 
 @pytest.fixture(scope="module")

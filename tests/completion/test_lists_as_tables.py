@@ -15,11 +15,7 @@ FIXED = {"strength": 0.3, "validation_fraction": 0, "random_state": 0, "max_iter
 ADVICE = r"X is read as a matrix .* give fit\(\(rows, cols, values\)\), or X = the pairs"
 
 
-@pytest.fixture(autouse=True)
-def _quiet():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dl.errors.NotConvergedWarning)
-        yield
+pytestmark = pytest.mark.usefixtures("quiet_fits")
 
 
 @pytest.fixture(scope="module")

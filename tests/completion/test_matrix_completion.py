@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV
 
 import deeplinear as dl
 from deeplinear.completion.model import file_format
-from deeplinear.errors import EmptyLineWarning, InputError, NotConvergedWarning
+from deeplinear.errors import EmptyLineWarning, InputError
 
 QUICK = {
     "strength": 0.1,
@@ -27,11 +27,7 @@ QUICK = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _quiet():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotConvergedWarning)
-        yield
+pytestmark = pytest.mark.usefixtures("quiet_fits")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import datetime
 import math
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -14,11 +13,7 @@ from deeplinear.errors import InputError
 FIXED = {"strength": 0.3, "validation_fraction": 0, "random_state": 0, "threads": 1}
 
 
-@pytest.fixture(autouse=True)
-def _quiet():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dl.errors.NotConvergedWarning)
-        yield
+pytestmark = pytest.mark.usefixtures("quiet_fits")
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,7 @@ def _bounds(
         elif column in names:
             bounds[names.index(column)] = _bound(number, option)
         else:
-            from ..files.selection import listed
+            from ..files.refusals import listed
 
             raise InputError(
                 f"{option}: '{column}' is no column of numbers that is fitted; these are "

@@ -284,7 +284,9 @@ class _Fits:
     def _saved(self, watch: Watch, checkpoint: Path) -> Interrupted:
         if watch.complete is None:
             return Interrupted("Interrupted before the first iterate: nothing was written.")
-        data = self.table.encode(watch.complete(), checkpoint.suffix.lower())
+        from ..files import file_type
+
+        data = self.table.encode(watch.complete(), file_type(checkpoint))
         write_atomically(checkpoint, self.table.pack(data, checkpoint))
         return Interrupted(
             f"Interrupted: the best iterate so far (held-out RMSE {watch.rmse:.4g}) is in "

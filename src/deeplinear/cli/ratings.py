@@ -13,7 +13,7 @@ from rich.console import Console
 from ..atomic import write_atomically
 from ..errors import InputError
 from ..labels import depth_label
-from .console import BarFollower, gathered_warnings, progress_bar, tidy_exit
+from .console import BarFollower, gathered_warnings, progress_bar, say, tidy_exit
 from .options import (
     STANDARD,
     Comment,
@@ -267,7 +267,7 @@ def _run(job: Job, parameters: dict[str, object], out: Console, errors: Console)
     with gathered_warnings(errors):
         data = read_long(job.source, *job.columns, text=job.text)
         wanted = _wanted(job, data)
-    _say(out, f"{job.source.name}: {data.describe()}")
+    say(out, f"{job.source.name}: {data.describe()}")
     begin = time.perf_counter()
     with gathered_warnings(errors), progress_bar(errors, quiet=job.quiet) as bar:
         estimator = _fit(job, data, parameters, bar)
@@ -281,10 +281,10 @@ def _run(job: Job, parameters: dict[str, object], out: Console, errors: Console)
             else:
                 write_atomically(job.output, write_long(job.output, columns))
     for line in _summary(estimator, seconds):
-        _say(out, line)
+        say(out, line)
     for path in (job.output, job.model):
         if path is not None and path != STANDARD:
-            _say(out, f"Wrote {path}")
+            say(out, f"Wrote {path}")
     if job.report is not None:
         from ..report.long_report import write_long_report
 
@@ -292,7 +292,7 @@ def _run(job: Job, parameters: dict[str, object], out: Console, errors: Console)
         page, _ = write_long_report(
             job.report, estimator, name=job.source.name, about=about, command=command_line()
         )
-        _say(out, f"Report: {page}")
+        say(out, f"Report: {page}")
 
 
 def _wanted(job: Job, data: "Triples") -> "Pairs | None":
@@ -356,7 +356,3 @@ def _summary(estimator: "DeepMatrixCompletion", seconds: float) -> list[str]:
         f"{estimator.train_score_:.4f}, {seconds:.1f} s"
     )
     return lines
-
-
-def _say(out: Console, line: str) -> None:
-    out.print(line, highlight=False, soft_wrap=True, markup=False)

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, TextIO, cast
 
 from ..errors import InputError
+from .refusals import listed
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
 
@@ -128,10 +129,9 @@ def _member(archive: zipfile.ZipFile, path: Path) -> str:
         if not name.endswith("/") and not name.startswith("__MACOSX/")
     ]
     if len(names) != 1:
-        shown = ", ".join(map(repr, names[:5])) + (", …" if len(names) > 5 else "")
         raise InputError(
-            f"INPUT: '{path}' holds {len(names)} files ({shown or 'none'}); unpack it and give one "
-            "of them."
+            f"INPUT: '{path}' holds {len(names)} files ({listed(names, 5) or 'none'}); unpack it "
+            "and give one of them."
         )
     return names[0]
 

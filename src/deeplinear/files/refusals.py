@@ -1,6 +1,6 @@
 """What is said where a file cannot be read: it is damaged, or an optional package is missing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -36,3 +36,9 @@ def require(module: str, path: Path, what: str, argument: str = "INPUT") -> Modu
             f"{argument}: {what} ('{path}') needs {package}; run: pip install "
             f"'deeplinear[{EXTRAS[package]}]'."
         ) from None
+
+
+def listed(names: Iterable[str], most: int = 8) -> str:
+    """Names in a message, the first few of many."""
+    names = list(names)
+    return ", ".join(map(repr, names[:most])) + (", …" if len(names) > most else "")

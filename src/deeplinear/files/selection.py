@@ -1,10 +1,11 @@
 """Which columns of a table are fitted, carried through or left out, by heading or number."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import InputError
+from .refusals import listed
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,3 @@ def _tell(word: str, headings: Sequence[str], argument: str, path: object) -> No
             UserWarning,
             stacklevel=3,
         )
-
-
-def listed(names: Iterable[str], most: int = 8) -> str:
-    """Names in a message, the first few of many."""
-    names = list(names)
-    return ", ".join(map(repr, names[:most])) + (", …" if len(names) > most else "")

@@ -4,8 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ..errors import InputError
-
-_SHOWN = 8
+from .refusals import listed
 
 
 def choose(
@@ -16,7 +15,7 @@ def choose(
     `InputError` that names ``--variable`` where there is no such array, or no single one.
     """
     names = list(matrices)
-    shown = ", ".join(map(repr, names[:_SHOWN])) + (", …" if len(names) > _SHOWN else "")
+    shown = listed(names)
     if variable is not None:
         found = variable.strip("/")
         if found not in names:

@@ -1,7 +1,5 @@
 """The forms of observed entries: masked, of other types, with ids that are missing or repeated."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,11 +10,7 @@ from deeplinear.errors import InputError
 FIXED = {"strength": 0.3, "validation_fraction": 0, "random_state": 0, "threads": 1}
 
 
-@pytest.fixture(autouse=True)
-def _quiet():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dl.errors.NotConvergedWarning)
-        yield
+pytestmark = pytest.mark.usefixtures("quiet_fits")
 
 
 class TestForms:
