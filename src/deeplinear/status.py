@@ -137,6 +137,18 @@ class Status(enum.IntEnum, metaclass=_Sentences):
         "The standard error is too large for its own estimate: take more samples.",
     )
 
+    # Ensembles.
+    unbounded = (
+        30,
+        "W or the time left the range of floating-point numbers: the energy has no minimizer on "
+        "this way, or one at infinity.",
+    )
+    undetermined = (
+        31,
+        "The limit still depends on the tolerance of the steps, at the finest that the arithmetic "
+        "allows: saddles on the way amplify rounding errors (see error).",
+    )
+
     def __str__(self) -> str:
         return self.sentence
 

@@ -12,7 +12,8 @@ from typing import Protocol
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+import numpy as np
+from jaxtyping import Array, Float
 
 from ...geometry.kernel import shrink
 
@@ -40,6 +41,14 @@ def dot(X: Matrix, Y: Matrix) -> Float[Array, " L"]:
     return jnp.sum(X * Y, (0, 1))
 
 
+def norm(X: Matrix) -> Float[Array, " L"]:
+    """‖X‖_F in every lane; of entries of any size, for squares would underflow."""
+    largest = jnp.max(jnp.abs(join(X)), (0, 1))
+    safe = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1.0)
+    scaled = jax.tree.map(lambda x: x / safe, X)
+    return safe * jnp.sqrt(dot(scaled, scaled))
+
+
 def sign_of_determinant(W: Matrix) -> Float[Array, " L"]:
     """sign det W in every lane; 1 where W is not square."""
     if isinstance(W, tuple):
@@ -56,15 +65,6 @@ class Frame(Protocol):
 
     def power(self, Z: Matrix, q: float) -> Matrix:
         """A^q(Z)."""
-        ...
-
-    def length(self, Z: Matrix, floor: ArrayLike) -> Float[Array, " L"]:
-        """√⟨Z, A_{∞,W}^{−1}Z⟩, the length of Z in the metric of infinite depth.
-
-        It measures a change relative to each singular value.
-
-        Singular values below ``floor`` · σ_1 count as that large.
-        """
         ...
 
     @property
@@ -136,25 +136,14 @@ class PlanarFrame(eqx.Module):
         p0, p1, q0, q1 = x * cp - y * sp, x * sp + y * cp, v * cq - w * sq, v * sq + w * cq
         return p0 + q0, q1 - p1, p1 + q1, p0 - q0
 
-    def length(self, Z: Matrix, floor: ArrayLike) -> Array:
-        first, second, y, w = self._turn(Z)
-        z = jnp.minimum(self.gap, -2 * jnp.log(floor))
-        squares = (
-            first**2
-            + second**2 * jnp.exp(z)
-            + 2 * (y**2 + w**2) / shrink(z, jnp.zeros_like(self.largest[0]))
-        )
-        return jnp.sqrt(squares) / self.largest
-
     @property
     def full(self) -> Array:
         return jnp.isfinite(self.gap)
 
     def seen(self, Z: Matrix) -> Array:
         first, second, y, w = self._turn(Z)
-        return jnp.sqrt(
-            first**2 + jnp.where(self.full | ~self.finite, second**2, 0.0) + 2 * (y**2 + w**2)
-        )
+        second = jnp.where(self.full | ~self.finite, second, 0.0)
+        return jnp.hypot(jnp.hypot(first, second), np.sqrt(2) * jnp.hypot(y, w))
 
     def least(self, X: Matrix) -> Array:
         first, second, _, _ = self._turn(X)
@@ -174,7 +163,7 @@ def _phase(x: Array, y: Array, r: Array) -> tuple[Array, Array]:
     return jnp.where(r > 0, x / safe, 1.0), y / safe
 
 
-def _pair(log_a: Array, log_b: Array, nu: Array) -> Array:
+def pair(log_a: Array, log_b: Array, nu: Array) -> Array:
     """λ_N from two logarithms, without derivative rules: nothing is differentiated here."""
     big = jnp.maximum(log_a, log_b)
     z = jnp.where(jnp.isneginf(big), 0.0, 2 * (big - jnp.minimum(log_a, log_b)))
@@ -204,8 +193,8 @@ class ThinFrame(eqx.Module):
         if not complete:
             self.U = jnp.where(s > 0, U, 0.0)  # what it would span is left to the edges
         log_s = jnp.log(s)
-        self.core = _pair(log_s[:, None], log_s[None, :], nu)
-        self.edge = _pair(log_s, jnp.full_like(log_s, -jnp.inf), nu)
+        self.core = pair(log_s[:, None], log_s[None, :], nu)
+        self.edge = pair(log_s, jnp.full_like(log_s, -jnp.inf), nu)
         self.log_s, self.largest, self.finite = log_s, largest, nu > 0
 
     def _turn(self, Z: Matrix) -> tuple[Array, Array]:
@@ -224,27 +213,16 @@ class ThinFrame(eqx.Module):
         out = product(inside, jnp.swapaxes(self.V, 0, 1))
         return jnp.swapaxes(out, 0, 1) if self.wide else out
 
-    def length(self, Z: Matrix, floor: ArrayLike) -> Array:
-        C, outside = self._turn(Z)
-        least = jnp.log(self.largest * floor)
-        log_s, infinite = jnp.maximum(self.log_s, least), jnp.zeros_like(self.largest[0])
-        squares = jnp.sum(C**2 / _pair(log_s[:, None], log_s[None, :], infinite), (0, 1))
-        if not self.complete:
-            squares = squares + jnp.sum(
-                outside**2 / _pair(log_s, jnp.broadcast_to(least, log_s.shape), infinite), (0, 1)
-            )
-        return jnp.sqrt(squares)
-
     @property
     def full(self) -> Array:
         return jnp.all(jnp.isfinite(self.log_s), 0)
 
     def seen(self, Z: Matrix) -> Array:
         C, outside = self._turn(Z)
-        squares = jnp.sum(jnp.where((self.core > 0) | ~self.finite, C**2, 0.0), (0, 1))
-        if not self.complete:
-            squares = squares + jnp.sum(jnp.where(self.edge > 0, outside**2, 0.0), (0, 1))
-        return jnp.sqrt(squares)
+        inside = norm(jnp.where((self.core > 0) | ~self.finite, C, 0.0))
+        if self.complete:
+            return inside
+        return jnp.hypot(inside, norm(jnp.where(self.edge > 0, outside, 0.0)))
 
     def least(self, X: Matrix) -> Array:
         diagonal = jnp.einsum("iil->il", self._turn(X)[0])

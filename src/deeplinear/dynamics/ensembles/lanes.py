@@ -6,16 +6,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from ...status import Status
-from .frames import Matrix, dot, join, split
+from .frames import Matrix, join, norm, split
 from .linear import where
 from .steppers import AbstractStepper, EnsembleProblem, first_step, jump
 
 
 class Starts(eqx.Module):
-    """The queue: where each run starts and at which time; the first ``count`` of them are run."""
+    """The queue: where each run starts; the first ``count`` of them are run."""
 
     W: Float[Array, "m n Q"]
-    times: Float[Array, " Q"]
     count: Array
 
 
@@ -67,7 +66,6 @@ class Lanes(eqx.Module):
     problem: EnsembleProblem
     stepper: AbstractStepper
     ts: Float[Array, " T"]
-    accuracy: Array
     max_steps: Array
     to_limit: bool = eqx.field(static=True)
     lanes: int = eqx.field(static=True)
@@ -110,7 +108,7 @@ class Lanes(eqx.Module):
     def fresh(self, starts: Starts, run: Array) -> Flows:
         """The given runs at their starts, one in each lane."""
         m, n, _ = starts.W.shape
-        W, t = split(starts.W[..., jnp.maximum(run, 0)]), starts.times[jnp.maximum(run, 0)]
+        W = split(starts.W[..., jnp.maximum(run, 0)])
         state = self.stepper.start(self.problem, W)
         whole = jnp.zeros(self.lanes, int)
         h = first_step(self.problem, W)
@@ -119,7 +117,7 @@ class Lanes(eqx.Module):
         unknown = jnp.full((m, n, self.ts.size, self.lanes), jnp.nan, starts.W.dtype)
         path = jnp.where(stays, join(W)[:, :, None], unknown)
         rate = self.stepper.rate(self.problem, state)
-        return Flows(run, state, rate, t, h, whole, whole, path)
+        return Flows(run, state, rate, jnp.zeros_like(h), h, whole, whole, path)
 
     def advance(self, c: Flows) -> Flows:
         """One step tried in every lane that has somewhere to go."""
@@ -161,20 +159,23 @@ class Lanes(eqx.Module):
 
         # The first reason that holds counts.
         at_rest = jnp.isinf(c.h) & (c.steps == 0)
-        ending = say(~jnp.isfinite(dot(W, W)) | jnp.isnan(c.h), Status.not_finite)
+        finite = jnp.isfinite(norm(W))
+        ending = say((~finite & (c.steps == 0)) | jnp.isnan(c.h), Status.not_finite)
         ending = say(at_rest, Status.limit)
         if T:
             ending = say(jnp.asarray(not self.to_limit) & (c.saved >= T), Status.reached_t1)
         if self.to_limit:
             end, error = jump(self.problem, W)
-            near = error <= self.accuracy * jnp.sqrt(dot(end, end))
+            # The jump's own error is about the square of its estimate.
+            near = (error <= 0.03 * jnp.sqrt(self.problem.tol) * norm(end)) & jnp.isfinite(c.t)
             there = near & (c.saved >= T) & (c.steps > 0)
             ending = say(there, Status.limit)
             W = where(there, end, W)
         error = jnp.where(at_rest, 0.0, error)
         ending = say((c.h == 0) & (c.steps == 0), Status.critical)
         ending = say(c.steps >= self.max_steps, Status.max_steps)
-        ending = say(~(c.h > 0) | jnp.isinf(c.h) | (c.t + c.h == c.t), Status.step_too_small)
+        ending = say(~finite | jnp.isinf(c.t + c.h), Status.unbounded)
+        ending = say(~(c.h > 0) | (c.t + c.h == c.t), Status.step_too_small)
         return Verdict(jnp.where(c.run >= 0, ending, Status.running), join(W), error)
 
     def exchange(self, starts: Starts, carry: Carry) -> Carry:

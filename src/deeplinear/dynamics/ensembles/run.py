@@ -17,19 +17,19 @@ from ...energies import Energy
 from ...errors import InputError
 from ...geometry.kernel import inverse_depth
 from ...status import Status
+from .agreement import BatchPlan
 from .frames import SMALL
-from .lanes import Lanes, Outcome, Starts
+from .rosenbrock import ImplicitStepper, RosenbrockStepper
 from .sampler import Sampler, checked_starts, draw_starts, sampled_shape
 from .steppers import (
-    RESOLVED,
     AbstractStepper,
-    EnsembleProblem,
+    DenseStepper,
     ExplicitStepper,
     FactorStepper,
-    ImplicitStepper,
+    PlanarStepper,
 )
 
-METHODS = ("auto", "explicit", "implicit", "factors")
+METHODS = ("auto", "explicit", "rosenbrock", "implicit", "factors")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +162,7 @@ def ensemble(
     if not isinstance(seed, int | np.integer):
         raise InputError(f"seed must be an integer, got {seed!r}.")
     key = jax.random.key(seed)
-    plan = _BatchPlan(energy, inverse_depth(depth, dtype), stages, accuracy, ts, to_limit, queue)
+    plan = BatchPlan(energy, inverse_depth(depth, dtype), stages, accuracy, ts, to_limit, queue)
     found = {
         "W": np.empty((runs, *shape), dtype),
         "start": np.empty((runs, *shape), dtype),
@@ -200,88 +200,9 @@ def _spread(work: Callable[[int], int], jobs: range, workers: int) -> Iterator[i
         yield from pool.map(work, jobs)
 
 
-@dataclasses.dataclass(frozen=True)
-class _BatchPlan:
-    """How a batch is integrated: by one stepper after the other, each on what the last one left."""
-
-    energy: Energy
-    nu: Array
-    stages: tuple[tuple[AbstractStepper, int], ...]  # a stepper, and how many steps it may try
-    accuracy: float
-    ts: np.ndarray
-    to_limit: bool
-    queue: int
-
-    def __call__(self, W0: np.ndarray) -> dict[str, np.ndarray]:
-        out = self._pass(*self.stages[0], W0, np.zeros(len(W0), W0.dtype))
-        for stepper, cap in self.stages[1:]:
-            left = np.flatnonzero(out["ending"] == Status.max_steps)
-            if left.size:
-                more = self._pass(stepper, cap, out["W"][left], out["time"][left])
-                more["steps"] = more["steps"] + out["steps"][left]
-                for name in out:
-                    out[name][left] = more[name]
-        # Implicit steps follow singular values down to a fraction of the largest only: below it a
-        # sign says nothing.
-        least = max(
-            self.accuracy, RESOLVED if isinstance(self.stages[0][0], ImplicitStepper) else 0.0
-        )
-        out["ending"][_crossed(W0, out["W"], least) & (out["ending"] == Status.limit)] = (
-            Status.crossed
-        )
-        return out
-
-    def _pass(
-        self, stepper: AbstractStepper, cap: int, W0: np.ndarray, t0: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        dtype = W0.dtype
-        m, n = W0.shape[1:]
-        problem = EnsembleProblem(
-            self.energy, self.nu, jnp.asarray(10 * self.accuracy, dtype), cg=min(m * n + 2, 200)
-        )
-        padded = np.zeros((m, n, self.queue), dtype)
-        padded[..., : len(W0)] = np.moveaxis(W0, 0, -1)
-        times = np.zeros(self.queue, dtype)
-        times[: len(W0)] = t0
-        lanes = Lanes(
-            problem,
-            stepper,
-            jnp.asarray(self.ts),
-            jnp.asarray(self.accuracy, dtype),
-            jnp.asarray(cap),
-            to_limit=self.to_limit,
-            lanes=_lanes(m, n),
-            stride=8 if max(m, n) <= SMALL else 4,
-        )
-        starts = Starts(jnp.asarray(padded), jnp.asarray(times), jnp.asarray(len(W0)))
-        out: Outcome = lanes.integrate(starts)
-        return {
-            field.name: np.moveaxis(np.asarray(getattr(out, field.name)), -1, 0)[: len(W0)].copy()
-            for field in dataclasses.fields(out)
-        } | {"path": np.moveaxis(np.asarray(out.path), (2, 3), (1, 0))[: len(W0)].copy()}
-
-
-def _crossed(start: np.ndarray, end: np.ndarray, least: float) -> np.ndarray:
-    """Which runs changed the sign of det W, with σ_k > least · σ_1 at the end, so not a zero."""
-    if start.shape[1] != start.shape[2]:
-        return np.zeros(len(start), bool)
-    with np.errstate(invalid="ignore"):  # runs that are not finite
-        flipped = np.linalg.slogdet(start)[0] * np.linalg.slogdet(end)[0] == -1
-    s = np.linalg.svd(end[flipped], compute_uv=False)
-    flipped[flipped] = s[:, -1] > least * s[:, 0]
-    return flipped
-
-
 def _usual(shape: tuple[int, int], dtype: DTypeLike) -> float:
     """The accuracy where none is asked for."""
     return 3e-3 if max(shape) > SMALL else 1e-6 if dtype == np.float64 else 1e-4
-
-
-# The number of lanes depends on the size of W alone: as part of the program it could change the
-# last bit of a result.
-def _lanes(m: int, n: int) -> int:
-    size = max(m, n)
-    return 128 if size <= 2 else 64 if size <= SMALL else 8 if size <= 40 else 1
 
 
 def _queue(runs: int, shape: tuple[int, int], times: int, batch_size: int | None) -> int:
@@ -309,27 +230,25 @@ def _stages(
         raise InputError(
             f"method must be one of {', '.join(METHODS)}, or an AbstractStepper, got {method!r}."
         )
-    if method == "auto":
-        small = max(shape) <= SMALL
-        first: AbstractStepper = ImplicitStepper()
-        if small:
-            first = ExplicitStepper()
-        elif depth in (2, 3):
-            first = FactorStepper(depth=int(depth))
-        # Where explicit steps go on for long, the problem is stiff (at 2×2, where they cost least,
-        # they may go on longer).
-        cap = min(4096 if max(shape) == 2 else 256, max_steps)
-        if isinstance(first, ImplicitStepper) or not chained or cap == max_steps:
-            return ((first, max_steps),)
-        return (first, cap), (ImplicitStepper(), max_steps - cap)
+    if method == "factors" and depth not in (2, 3, 4):
+        raise InputError(
+            f'depth must be 2, 3 or 4 for method="factors", got {depth!r}: use '
+            'method="implicit".'
+        )
+    planar = shape == (2, 2)
+    explicit: AbstractStepper = PlanarStepper() if planar else ExplicitStepper()
+    if depth < 2:
+        explicit = DenseStepper()
+    first = explicit
     if method == "factors":
-        if depth not in (2, 3, 4):
-            raise InputError(
-                f'depth must be 2, 3 or 4 for method="factors", got {depth!r}: use '
-                'method="implicit".'
-            )
-        return ((FactorStepper(depth=int(depth)), max_steps),)
-    return (((ExplicitStepper() if method == "explicit" else ImplicitStepper()), max_steps),)
+        first = FactorStepper(depth=int(depth))
+    elif method == "rosenbrock":
+        first = RosenbrockStepper()
+    elif method == "implicit":
+        first = ImplicitStepper()
+    elif method == "auto" and depth >= 2 and not planar:
+        first = RosenbrockStepper() if max(shape) <= SMALL else ImplicitStepper()
+    return ((first, max_steps),)
 
 
 def _runs(starts: np.ndarray | None, runs: int | None) -> int:

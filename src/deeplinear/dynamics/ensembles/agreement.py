@@ -1,0 +1,141 @@
+"""Each run at two tolerances, then finer ones, until its limit no longer depends on them.
+
+The steps' own error estimate says nothing about the limit: every saddle on the way amplifies what
+the steps before it left, by its own factor. The distance of two limits at different tolerances
+measures all of that at once, and a wrong jump with it.
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from ...energies import Energy
+from ...status import Status
+from .frames import SMALL
+from .lanes import Lanes, Outcome, Starts
+from .steppers import AbstractStepper, DenseStepper, EnsembleProblem
+
+# The tolerance of the steps falls by this from pass to pass; the errors of limits by 4 to 40.
+REFINEMENT = 32.0
+# The last tolerance that is tried, in units of the rounding error, and the first at most.
+FINEST, COARSEST = 200.0, 1e-2
+# No error is stated below this fraction of the accuracy asked for: two limits may agree by chance.
+LEAST = 0.1
+
+Fields = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchPlan:
+    """How a batch of starts is integrated, and how exactly.
+
+    ``stages``: steppers, each with the number of steps that it may try; a run that the first one
+    does not bring to its end is given to the next one, from its start.
+    """
+
+    energy: Energy
+    nu: Array
+    stages: tuple[tuple[AbstractStepper, int], ...]
+    accuracy: float
+    ts: np.ndarray
+    to_limit: bool
+    queue: int
+
+    def __call__(self, W0: np.ndarray) -> Fields:
+        """Where each run ends, to the accuracy asked for or with the reason why not."""
+        finest = FINEST * float(np.finfo(W0.dtype).eps)
+        tol = min(COARSEST, REFINEMENT * self.accuracy)
+        out = self._pass(W0, tol)
+        out["error"] = np.where(out["error"] == 0, 0.0, np.inf).astype(W0.dtype)  # at rest: exact
+        open_ = self._unsure(out)
+        while open_.size and tol > finest:
+            tol = max(tol / REFINEMENT, finest)
+            finer = self._pass(W0[open_], tol)
+            finer["error"] = self._distance({k: x[open_] for k, x in out.items()}, finer)
+            finer["steps"] = finer["steps"] + out["steps"][open_]
+            for name, values in finer.items():
+                out[name][open_] = values
+            open_ = self._unsure(out)
+        reached = Status.succeeded(out["ending"][open_])
+        out["ending"][open_[reached]] = Status.undetermined
+        return out
+
+    def _unsure(self, out: Fields) -> np.ndarray:
+        """The runs that ended as asked, or may at a finer tolerance, but not to the accuracy."""
+        scale = np.linalg.norm(out["W"], axis=(1, 2))
+        inexact = ~(out["error"] <= self.accuracy * scale)
+        return np.flatnonzero(inexact & (Status.succeeded(out["ending"]) | _crossed(out)))
+
+    def _distance(self, coarse: Fields, fine: Fields) -> np.ndarray:
+        """The estimated error of the finer pass, ∞ unless both ended the same way."""
+        same = (coarse["ending"] == fine["ending"]) & Status.succeeded(fine["ending"])
+        with np.errstate(invalid="ignore"):
+            apart = np.linalg.norm(fine["W"] - coarse["W"], axis=(1, 2))
+            along = np.linalg.norm(fine["path"] - coarse["path"], axis=(2, 3))
+        apart = np.max(np.concatenate([apart[:, None], along], 1), axis=1)
+        least = LEAST * self.accuracy * np.linalg.norm(fine["W"], axis=(1, 2))
+        return np.where(same & np.isfinite(apart), np.maximum(apart, least), np.inf)
+
+    def _pass(self, W0: np.ndarray, tol: float) -> Fields:
+        out = self._stage(*self.stages[0], W0, tol)
+        for stepper, cap in self.stages[1:]:
+            left = np.flatnonzero(out["ending"] == Status.max_steps)
+            if left.size:
+                more = self._stage(stepper, cap, W0[left], tol)
+                more["steps"] = more["steps"] + out["steps"][left]
+                for name in out:
+                    out[name][left] = more[name]
+        if self.nu <= 0.5 and isinstance(self.stages[0][0], DenseStepper):
+            flipped = _changed_sign(W0, out["W"], tol) & Status.succeeded(out["ending"])
+            out["ending"][flipped] = Status.crossed
+        return out
+
+    def _stage(self, stepper: AbstractStepper, cap: int, W0: np.ndarray, tol: float) -> Fields:
+        dtype = W0.dtype
+        m, n = W0.shape[1:]
+        problem = EnsembleProblem(
+            self.energy,
+            self.nu,
+            jnp.asarray(tol, dtype),
+            cg=min(m * n + 2, 200),
+        )
+        padded = np.zeros((m, n, self.queue), dtype)
+        padded[..., : len(W0)] = np.moveaxis(W0, 0, -1)
+        lanes = Lanes(
+            problem,
+            stepper,
+            jnp.asarray(self.ts),
+            jnp.asarray(cap),
+            to_limit=self.to_limit,
+            lanes=min(_lanes(m, n), stepper.lanes),
+            stride=stepper.stride,
+        )
+        out: Outcome = lanes.integrate(Starts(jnp.asarray(padded), jnp.asarray(len(W0))))
+        return {
+            field.name: np.moveaxis(np.asarray(getattr(out, field.name)), -1, 0)[: len(W0)].copy()
+            for field in dataclasses.fields(out)
+        } | {"path": np.moveaxis(np.asarray(out.path), (2, 3), (1, 0))[: len(W0)].copy()}
+
+
+def _crossed(out: Fields) -> np.ndarray:
+    return out["ending"] == Status.crossed
+
+
+def _changed_sign(start: np.ndarray, end: np.ndarray, least: float) -> np.ndarray:
+    """Which runs changed the sign of det W, with σ_k > least · σ_1 at the end, so not a zero."""
+    if start.shape[1] != start.shape[2]:
+        return np.zeros(len(start), bool)
+    with np.errstate(invalid="ignore"):  # runs that are not finite
+        flipped = np.linalg.slogdet(start)[0] * np.linalg.slogdet(end)[0] == -1
+    s = np.linalg.svd(end[flipped], compute_uv=False)
+    flipped[flipped] = s[:, -1] > least * s[:, 0]
+    return flipped
+
+
+# The number of lanes depends on the size of W alone: as part of the program it could change the
+# last bit of a result.
+def _lanes(m: int, n: int) -> int:
+    size = max(m, n)
+    return 128 if size <= 2 else 64 if size <= SMALL else 8 if size <= 40 else 1

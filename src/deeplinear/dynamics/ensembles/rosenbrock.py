@@ -1,0 +1,247 @@
+"""Linearly implicit steps in the coordinates (U, log σ, V): stiff problems, small singular values.
+
+Observed entries of large singular values relax fast, small singular values grow slowly: explicit
+steps would be as short as the fast ones for as long as the slow ones need.
+"""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from .frames import Matrix, product
+from .linear import axpy, solve
+from .singular import (
+    SingularFrame,
+    SingularPoint,
+    compose,
+    decompose,
+    displacement,
+    length,
+    orthonormal,
+    transpose,
+    velocity,
+)
+from .steppers import (
+    AbstractStepper,
+    EnsembleProblem,
+    StepTrial,
+    empty,
+    put,
+    singular_rate,
+    weighted_sum,
+)
+
+
+class AbstractSingularStepper(AbstractStepper[SingularPoint]):
+    """What the linearly implicit steps share: their state, and that they hand nothing on."""
+
+    def start(self, problem: EnsembleProblem, W: Matrix) -> SingularPoint:
+        return decompose(W)
+
+    def matrix(self, state: SingularPoint) -> Matrix:
+        return compose(orthonormal(state))
+
+    def rate(self, problem: EnsembleProblem, state: SingularPoint) -> tuple[()]:
+        return ()
+
+
+def _lower(rows: list[list[float]]) -> np.ndarray:
+    """The strictly lower triangular matrix with these rows."""
+    out = np.zeros((len(rows), len(rows)))
+    for i, row in enumerate(rows):
+        out[i, : len(row)] = row
+    return out
+
+
+# Rodas5P (Steinebach, BIT 63:27, 2023): order 5, embedded order 4, stiffly accurate and L-stable;
+# in the unknowns u of (1 − hγJ) u_i = hγ f(y + Σ_j a_ij u_j) + γ Σ_j c_ij u_j.
+GAMMA_5 = 0.21193756319429014
+_LAST = [-7.502846399306121, 2.561846144803919, -11.627539656261098, -0.18268767659942256]
+_LAST = [*_LAST, 0.030198172008377946]
+_A_5 = _lower(
+    [
+        [],
+        [3.0],
+        [2.849394379747939, 0.45842242204463923],
+        [-6.954028509809101, 2.489845061869568, -10.358996098473584],
+        [2.8029986275628964, 0.5072464736228206, -0.3988312541770524, -0.04721187230404641],
+        _LAST,
+        [*_LAST, 1.0],
+        [*_LAST, 1.0, 1.0],
+    ]
+)
+_C_5 = _lower(
+    [
+        [],
+        [-14.155112264123755],
+        [-17.97296035885952, -2.859693295451294],
+        [147.12150275711716, -1.41221402718213, 71.68940251302358],
+        [165.43517024871676, -0.4592823456491126, 42.90938336958603, -5.961986721573306],
+        [
+            *[24.854864614690072, -3.0009227002832186, 47.4931110020768, 5.5814197821558125],
+            *[-0.6610691825249471],
+        ],
+        [
+            *[30.91273214028599, -3.1208243349937974, 77.79954646070892, 34.28646028294783],
+            *[-19.097331116725623, -28.087943162872662],
+        ],
+        [
+            *[37.80277123390563, -3.2571969029072276, 112.26918849496327, 66.9347231244047],
+            *[-40.06618937091002, -54.66780262877968, -9.48861652309627],
+        ],
+    ]
+)
+
+
+class RosenbrockStepper(AbstractSingularStepper):
+    """Rodas5P with the exact Jacobian, by one LU factorization of size mn in each lane and step."""
+
+    order: int = 5
+    stride: ClassVar[int] = 8
+    lanes: ClassVar[int] = 16
+
+    def step(
+        self, problem: EnsembleProblem, state: SingularPoint, rate: PyTree[Array], h: Array
+    ) -> StepTrial[SingularPoint]:
+        solved = self._solver(problem, state, h * GAMMA_5)
+
+        def stage(i: Array, carry: tuple[SingularPoint, ...]) -> tuple[SingularPoint, ...]:
+            stages, _, _ = carry
+            end = axpy(1.0, weighted_sum(jnp.asarray(_A_5)[i], stages), state)
+            b = axpy(h, singular_rate(problem, end), weighted_sum(jnp.asarray(_C_5)[i], stages))
+            last = solved(jax.tree.map(lambda x: GAMMA_5 * x, b))
+            return put(stages, i, last), end, last
+
+        first = (empty(state, 8), state, state)
+        _, end, last = jax.lax.fori_loop(0, 8, stage, first)
+        return StepTrial(orthonormal(axpy(1.0, last, end)), (), length(last) / problem.tol)
+
+    def _solver(
+        self, problem: EnsembleProblem, point: SingularPoint, c: Array
+    ) -> Callable[[SingularPoint], SingularPoint]:
+        """b ↦ (1 − cJ)^{-1} b, J the derivative of the flow at the point.
+
+        J sees of a tangent vector only its mn coordinates ξ: J = K P with P the coordinates and K
+        the derivatives along them. So x = b + c K ξ where (1 − c P K) ξ = P b.
+        """
+        spread, coordinates = _coordinates(point)
+        count, L = point.U.shape[0] * point.V.shape[0], point.log_s.shape[-1]
+
+        def along(direction: Array) -> SingularPoint:
+            tangent = spread(jnp.broadcast_to(direction[:, None], (count, L)))
+            return jax.jvp(lambda y: singular_rate(problem, y), (point,), (tangent,))[1]
+
+        eye = jnp.eye(count, dtype=point.log_s.dtype)
+        K = jax.vmap(along)(eye)
+        system = eye - c[:, None, None] * jnp.transpose(jax.vmap(coordinates)(K), (2, 1, 0))
+        factors = jax.scipy.linalg.lu_factor(system)
+
+        def solved(b: SingularPoint) -> SingularPoint:
+            xi = jax.scipy.linalg.lu_solve(factors, coordinates(b).T[..., None])[..., 0].T
+            return jax.tree.map(lambda y, k: y + c * jnp.sum(_along(xi, k) * k, 0), b, K)
+
+        return solved
+
+
+def _along(xi: Array, like: Array) -> Array:
+    """The coordinates, with axes for those of a tangent vector between them and the lanes."""
+    return xi.reshape(xi.shape[0], *[1] * (like.ndim - 2), xi.shape[-1])
+
+
+def _coordinates(
+    point: SingularPoint,
+) -> tuple[Callable[[Array], SingularPoint], Callable[[SingularPoint], Array]]:
+    """The tangent vector of given coordinates, and the coordinates of a tangent vector.
+
+    The mn coordinates are the rotations of U and V (pairs of two zeros do not count: no rotation of
+    them moves W) and the changes of log σ.
+    """
+    k = point.log_s.shape[0]
+
+    def pairs(size: int) -> tuple[np.ndarray, np.ndarray]:
+        i, j = np.triu_indices(size, 1)
+        return i[i < k], j[i < k]
+
+    def skew(entries: Array, size: int) -> Array:
+        i, j = pairs(size)
+        X = jnp.zeros((size, size, entries.shape[-1]), entries.dtype)
+        return X.at[i, j].set(entries).at[j, i].set(-entries)
+
+    m, n = point.U.shape[0], point.V.shape[0]
+    p = len(pairs(m)[0])
+
+    def spread(xi: Array) -> SingularPoint:
+        U, V = product(point.U, skew(xi[:p], m)), product(point.V, skew(xi[p + k :], n))
+        return SingularPoint(U, xi[p : p + k], V)
+
+    def rotation(Q: Array, change: Array) -> Array:
+        X = product(transpose(Q), change)
+        return ((X - transpose(X)) / 2)[pairs(Q.shape[0])]
+
+    def coordinates(tangent: SingularPoint) -> Array:
+        left, right = rotation(point.U, tangent.U), rotation(point.V, tangent.V)
+        return jnp.concatenate([left, tangent.log_s, right])
+
+    return spread, coordinates
+
+
+# ROS34PW2 (Rang and Angermann, BIT 45, 2005): order 3 whatever matrix stands for the Jacobian,
+# stiffly accurate, embedded order 2.
+GAMMA_3 = 4.3586652150845900e-01
+_ALPHA = _lower(
+    [
+        [],
+        [0.87173304301691801],
+        [0.84457060015369423, -0.11299064236484185],
+        [0, 0, 1],
+    ]
+)
+_COUPLING = GAMMA_3 * np.eye(4) + _lower(
+    [
+        [],
+        [-0.87173304301691801],
+        [-0.90338057013044082, 0.054180672388095326],
+        [0.24212380706095346, -1.2232505839045147, 0.54526025533510214],
+    ]
+)
+_B = np.array([0.24212380706095346, -1.2232505839045147, 1.5452602553351020, 0.43586652150845900])
+_B_LOW = np.array([0.37810903145819369, -0.096042292212423178, 0.5, 0.21793326075422950])
+# In the unknowns U = Γk no stage multiplies by the Jacobian (Hairer and Wanner, vol. II, IV.7).
+_INVERSE = np.linalg.inv(_COUPLING)
+_A_3, _C_3 = _ALPHA @ _INVERSE, np.eye(4) / GAMMA_3 - _INVERSE
+_M, _M_ERROR = _B @ _INVERSE, (_B - _B_LOW) @ _INVERSE
+
+
+class ImplicitStepper(AbstractSingularStepper):
+    """ROS34PW2 with the kernel frozen over a step: no matrix, four solves by conjugate gradients.
+
+    In place of the Jacobian stands −A_W E″(W), its stiff part, carried over to (U, log σ, V).
+    """
+
+    order: int = 3
+    stride: ClassVar[int] = 4
+    lanes: ClassVar[int] = 8
+
+    def step(
+        self, problem: EnsembleProblem, state: SingularPoint, rate: PyTree[Array], h: Array
+    ) -> StepTrial[SingularPoint]:
+        c = h * GAMMA_3
+        frame = SingularFrame(state, problem.nu)
+        hessian = problem.hessian(compose(state))
+        rtol = 1e-2 * problem.tol
+
+        def stage(i: Array, stages: SingularPoint) -> SingularPoint:
+            end = axpy(1.0, weighted_sum(jnp.asarray(_A_3)[i], stages), state)
+            coupled = weighted_sum(jnp.asarray(GAMMA_3 * _C_3)[i], stages)
+            b = axpy(c, singular_rate(problem, end), coupled)
+            dW = displacement(state, b)
+            dW, _ = solve(frame, hessian, c, dW, shift=1, rtol=rtol, max_steps=problem.cg)
+            return put(stages, i, axpy(c, velocity(state, hessian(dW), problem.nu, problem.tol), b))
+
+        stages = jax.lax.fori_loop(0, 4, stage, empty(state, 4))
+        end, error = axpy(1.0, weighted_sum(_M, stages), state), weighted_sum(_M_ERROR, stages)
+        return StepTrial(orthonormal(end), (), length(error) / problem.tol)
