@@ -39,11 +39,12 @@ class EnsembleResult:
     - ``W`` (runs, m, n): where each run ended: the limit t → ∞, or the point at the last time.
     - ``start`` (runs, m, n), ``depth``.
     - ``energy`` (runs,): E at ``W``.
-    - ``error`` (runs,): the estimated distance ‖W − W∞‖_F that the jump to the limit left; ∞ or NaN
-      if there was none. The error of the steps before it comes on top: it is governed by
-      ``accuracy``.
+    - ``error`` (runs,): the estimated distance of ``W`` (and of ``path``, whichever is larger) from
+      the exact flow's, in ‖·‖_F: the distance of two results whose steps had tolerances that differ
+      by a factor of 32, of which ``W`` is the finer, and at least a tenth of the accuracy asked
+      for; 0 where the start is the limit, ∞ where there is nothing to compare.
     - ``time`` (runs,): the time at which the steps ended, [CMV]'s. ``steps`` (runs,): how many were
-      tried.
+      tried, at all tolerances together.
     - ``ending`` (runs,): why, a code of `Status`; ``ok``: whether the run came to what was asked
       for; ``counts`` of each.
     - ``ts`` (T,), ``path`` (runs, T, m, n): the trajectory at the times asked for; NaN where a run
@@ -88,17 +89,20 @@ def ensemble(
     times: ArrayLike | None = None,
     accuracy: float | None = None,
     method: str | AbstractStepper = "auto",
-    max_steps: int = 20_000,
+    max_steps: int = 5_000,
     batch_size: int | None = None,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> EnsembleResult:
     """Many Riemannian gradient flows Ẇ = −A_{N,W}(E′(W)) at once, each to its limit t → ∞.
 
-    Near its end a flow is finished by a jump: the kernel A is frozen, and the linear problem that
-    is left is solved, twice; the difference is the error estimate on which the jump is accepted. A
-    run has its own step size, and does not wait for others. The result of a run depends on its
-    start alone: it is the same, bit for bit, for any ``batch_size`` and ``workers``.
+    The steps are taken in the coordinates (U, log σ, V), in which small singular values keep their
+    relative digits: saddles on the way amplify just these. Near its end a flow is finished by a
+    jump: the kernel A is frozen, and the linear problem that is left is solved. Each run is
+    integrated at two tolerances, and at finer ones until two results agree to the accuracy asked
+    for; so ``error`` covers the steps, the saddles and the jump. A run has its own step size, and
+    does not wait for others. The result of a run depends on its start alone: it is the same, bit
+    for bit, for any ``batch_size`` and ``workers``.
 
     **Arguments**
 
@@ -108,14 +112,15 @@ def ensemble(
     - ``depth``: real N ≥ 1 or ``math.inf``.
     - ``times``: increasing times at which to keep W (``path``). The run ends at the last one; add
       ``math.inf`` for the limit.
-    - ``accuracy``: relative, of the jump's estimate; the steps are taken to ten times this. By
-      default 1e−6 (float32: 1e−4) up to 6×6, and 3e−3 for larger W.
-    - ``method``: "explicit" (orders 5 and 4), "implicit" (order 3, linearly implicit with conjugate
-      gradients on the frozen kernel: for stiff problems), "factors" (explicit on W_1 … W_N, integer
-      N ≤ 4), or "auto": explicit up to 6×6, for larger W the factors at N = 2, 3, and implicit
-      steps at other depths and for every run that takes long (without ``times``). Others are
-      instances of `AbstractStepper`.
-    - ``max_steps``: tried per run. ``batch_size``: starts handed over at a time, which bounds the
+    - ``accuracy``: of the results, relative to ‖W‖_F. By default 1e−6 (float32: 1e−4) up to 6×6,
+      and 3e−3 for larger W.
+    - ``method``: "explicit" (orders 5 and 4), "rosenbrock" (order 5, linearly implicit with the
+      exact Jacobian, of size mn: for stiff problems up to about 10×10), "implicit" (order 3,
+      linearly implicit with conjugate gradients on the frozen kernel: for larger ones), "factors"
+      (explicit on W_1 … W_N, N = 2, 3, 4), or "auto": explicit at 2×2 and at N < 2 (there on W
+      itself: singular values do reach zero), rosenbrock up to 6×6, implicit for larger W. Others
+      are instances of `AbstractStepper`.
+    - ``max_steps``: tried per run and tolerance. ``batch_size``: starts handed over at a time, which bounds the
       memory. ``workers``: threads.
     - ``progress``: called with (runs done, runs).
 
@@ -125,12 +130,11 @@ def ensemble(
 
     **Normalization**: time as in [CMV].
 
-    **Accuracy**: every saddle that a run passes amplifies the errors of its steps. Measured
-    relative errors of the limits at the defaults: 2×2 from 1e−3, N ≥ 5: median 2e−7, 99 % below
-    4e−6; 4×4 of rank 2: median 4e−5 to 1e−4, worst 8e−3; 10×10 and larger: 1e−3 to 1e−2. Arithmetic
-    is dense: the sign of det W is kept as long as σ_k > 1e−9 σ_1 (else a run may end as
-    ``crossed``), and a rank below the full one only to rounding; see `gradient_flow` with
-    ``chart="svd"`` for more. A run whose norm diverges has no limit, and ends by ``max_steps``.
+    **Accuracy**: a run that is ``ok`` meets the accuracy, as far as two tolerances can tell; one
+    whose limit depends on the rounding errors themselves (saddles amplify them by the inverse of
+    the start's size, each) ends as ``undetermined``, with ``error`` as what was reached. Rank and
+    the sign of det W are kept exactly from N = 2 on. A flow without a limit ends as ``unbounded``
+    where W or t leave the floating-point numbers, or by ``max_steps``.
 
     **Source**: Cohen, Menon, Veraszto 2023, §5 (the ensembles); the jump and the steps are our own.
 
