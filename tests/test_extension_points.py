@@ -12,6 +12,7 @@ import deeplinear as dl
 from deeplinear.completion.backends.base import AbstractBackend, Pass, total
 from deeplinear.completion.backends.dense import random_signs
 from deeplinear.dynamics.coordinates import AbstractCoordinates
+from deeplinear.dynamics.ensembles.frames import norm
 from deeplinear.dynamics.ensembles.linear import axpy
 from deeplinear.dynamics.ensembles.steppers import AbstractStepper, StepTrial
 from deeplinear.dynamics.langevin_process import AbstractProcess, sign_of_det
@@ -179,7 +180,7 @@ class TestStepper:
             half = axpy(1.0, rate, last)
             end = axpy(h / 2, half, state)
             error = axpy(h / 2, axpy(-1.0, rate, last), jax.tree.map(jnp.zeros_like, state))
-            size = problem.length(problem.frame(state), error)
+            size = norm(error) / norm(end) / problem.tol
             return StepTrial(end, self.rate(problem, end), size)
 
     @pytest.mark.parametrize("depth", [3, math.inf])

@@ -48,7 +48,8 @@ class BatchPlan:
         finest = FINEST * float(np.finfo(W0.dtype).eps)
         tol = min(COARSEST, REFINEMENT * self.accuracy)
         out = self._pass(W0, tol)
-        out["error"] = np.where(out["error"] == 0, 0.0, np.inf).astype(W0.dtype)  # at rest: exact
+        at_rest = (out["ending"] == Status.limit) & (out["steps"] == 0)
+        out["error"] = np.where(at_rest, 0.0, np.inf).astype(W0.dtype)
         open_ = self._unsure(out)
         while open_.size and tol > finest:
             tol = max(tol / REFINEMENT, finest)

@@ -6,13 +6,13 @@ has converged untouched, bit for bit.
 """
 
 import functools
+import math
 import operator
 from typing import Protocol
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from ...geometry.kernel import shrink
@@ -143,7 +143,7 @@ class PlanarFrame(eqx.Module):
     def seen(self, Z: Matrix) -> Array:
         first, second, y, w = self._turn(Z)
         second = jnp.where(self.full | ~self.finite, second, 0.0)
-        return jnp.hypot(jnp.hypot(first, second), np.sqrt(2) * jnp.hypot(y, w))
+        return jnp.hypot(jnp.hypot(first, second), math.sqrt(2) * jnp.hypot(y, w))
 
     def least(self, X: Matrix) -> Array:
         first, second, _, _ = self._turn(X)

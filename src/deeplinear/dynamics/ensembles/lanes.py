@@ -159,22 +159,24 @@ class Lanes(eqx.Module):
 
         # The first reason that holds counts.
         at_rest = jnp.isinf(c.h) & (c.steps == 0)
-        finite = jnp.isfinite(norm(W))
-        ending = say((~finite & (c.steps == 0)) | jnp.isnan(c.h), Status.not_finite)
+        ending = say(~jnp.isfinite(norm(W)) & (c.steps == 0), Status.not_finite)
+        ending = say(jnp.isnan(c.h), Status.not_finite)
         ending = say(at_rest, Status.limit)
+        # Where squares overflow, or times at which the gradient is about to underflow.
+        most = jnp.sqrt(jnp.finfo(c.t.dtype).max)
+        ending = say(~(norm(W) < most) | ~(c.t + c.h < most), Status.unbounded)
         if T:
             ending = say(jnp.asarray(not self.to_limit) & (c.saved >= T), Status.reached_t1)
         if self.to_limit:
             end, error = jump(self.problem, W)
             # The jump's own error is about the square of its estimate.
-            near = (error <= 0.03 * jnp.sqrt(self.problem.tol) * norm(end)) & jnp.isfinite(c.t)
+            near = (error <= 0.03 * jnp.sqrt(self.problem.tol) * norm(end)) & jnp.isfinite(error)
             there = near & (c.saved >= T) & (c.steps > 0)
             ending = say(there, Status.limit)
             W = where(there, end, W)
         error = jnp.where(at_rest, 0.0, error)
         ending = say((c.h == 0) & (c.steps == 0), Status.critical)
         ending = say(c.steps >= self.max_steps, Status.max_steps)
-        ending = say(~finite | jnp.isinf(c.t + c.h), Status.unbounded)
         ending = say(~(c.h > 0) | (c.t + c.h == c.t), Status.step_too_small)
         return Verdict(jnp.where(c.run >= 0, ending, Status.running), join(W), error)
 

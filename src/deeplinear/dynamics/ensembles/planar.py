@@ -59,7 +59,8 @@ class PlanarPoint(NamedTuple):
         m11, m12 = top[0] * cr + top[1] * sr, sign * (top[1] * cr - top[0] * sr)
         m21, m22 = bottom[0] * cr + bottom[1] * sr, sign * (bottom[1] * cr - bottom[0] * sr)
         s1, s2 = jnp.exp(log_s1), jnp.exp(log_s2)
-        q1, q2 = jnp.exp(-2 * nu * log_s1), jnp.exp(-2 * nu * log_s2)
+        # −∞ is a lost rank: 0 · ∞ would be NaN at N = ∞
+        q1, q2 = (jnp.exp(-2 * nu * jnp.maximum(x, -1e30)) for x in (log_s1, log_s2))
         # as in `singular.turning`
         gap = jnp.where(log_s1 == log_s2, 1.0, log_s1 - log_s2)
         z, safe = 2 * jnp.abs(gap), jnp.where(nu > 0, nu, 1.0)

@@ -29,6 +29,8 @@ from .steppers import (
     PlanarStepper,
 )
 
+# Where explicit steps at 2×2 go on for longer, the problem is stiff.
+PLANAR_STEPS = 512
 METHODS = ("auto", "explicit", "rosenbrock", "implicit", "factors")
 
 
@@ -84,7 +86,6 @@ def ensemble(
     start: ArrayLike | Callable[[Array], Array],
     depth: float,
     runs: int | None = None,
-    *,
     seed: int = 0,
     times: ArrayLike | None = None,
     accuracy: float | None = None,
@@ -153,7 +154,7 @@ def ensemble(
         shape, dtype = starts.shape[1:], starts.dtype
     _check_energy(energy, shape, dtype)
     ts, to_limit = _times(times, dtype)
-    stages = _stages(method, depth, shape, max_steps, chained=to_limit and ts.size == 0)
+    stages = _stages(method, depth, shape, max_steps)
     _positive(
         max_steps=max_steps,
         workers=workers,
@@ -225,8 +226,6 @@ def _stages(
     depth: float,
     shape: tuple[int, int],
     max_steps: int,
-    *,
-    chained: bool,
 ) -> tuple[tuple[AbstractStepper, int], ...]:
     if isinstance(method, AbstractStepper):
         return ((method, max_steps),)
@@ -239,20 +238,24 @@ def _stages(
             f'depth must be 2, 3 or 4 for method="factors", got {depth!r}: use '
             'method="implicit".'
         )
+    if method in ("rosenbrock", "implicit") and depth < 2:
+        raise InputError(
+            f'depth must be ≥ 2 for method="{method}", got {depth!r}: below 2 singular values reach '
+            'zero; use method="explicit".'
+        )
     planar = shape == (2, 2)
     explicit: AbstractStepper = PlanarStepper() if planar else ExplicitStepper()
     if depth < 2:
         explicit = DenseStepper()
-    first = explicit
+    if method == "explicit" or (method == "auto" and depth < 2):
+        return ((explicit, max_steps),)
     if method == "factors":
-        first = FactorStepper(depth=int(depth))
-    elif method == "rosenbrock":
-        first = RosenbrockStepper()
-    elif method == "implicit":
-        first = ImplicitStepper()
-    elif method == "auto" and depth >= 2 and not planar:
-        first = RosenbrockStepper() if max(shape) <= SMALL else ImplicitStepper()
-    return ((first, max_steps),)
+        return ((FactorStepper(depth=int(depth)), max_steps),)
+    if method == "implicit" or (method == "auto" and max(shape) > SMALL):
+        return ((ImplicitStepper(), max_steps),)
+    if method == "auto" and planar and max_steps > PLANAR_STEPS:
+        return (explicit, PLANAR_STEPS), (RosenbrockStepper(), max_steps)
+    return ((RosenbrockStepper(), max_steps),)
 
 
 def _runs(starts: np.ndarray | None, runs: int | None) -> int:

@@ -312,11 +312,12 @@ def jump(problem: EnsembleProblem, W: Matrix) -> tuple[Matrix, Float[Array, " L"
     # Not at a saddle: the gradient that is left must be small by itself, beside E″(W)W.
     curved = problem.hessian(end)(end)
     still = here.seen(problem.gradient(end)) <= accuracy * norm(curved)
-    # Not beyond a singular matrix, seen from W, and with the sign of det W.
+    # Not beyond a singular matrix, seen from W, and with the sign of det W (at N < 2 flows do).
     inside = here.least(end) >= -1e-3 * accuracy
     inside &= ~here.full | (
         sign_of_determinant(jax.lax.optimization_barrier(end)) == sign_of_determinant(W)
     )
+    inside |= problem.nu > 0.5
     # Not uphill, by more than rounding.
     noise = 100 * jnp.finfo(error.dtype).eps * jnp.abs(dot(curved, end))
     lower = problem.value(end) <= problem.value(W) + noise
