@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from cases import DEPTHS
 from oracles import flow, operator_matrix
+from scipy.integrate import solve_ivp
 
 import deeplinear as dl
 from deeplinear.dynamics.ensembles.frames import frame, join, split
@@ -320,6 +321,7 @@ DIAGONAL32 = dl.Completion([0, 1], [0, 1], np.array([0.92, 0.92], np.float32), (
         ({"start": np.ones((3, 2, 2)), "runs": 4}, InputError, "does not match the 3 starts"),
         ({"start": lambda key: jnp.ones(3)}, InputError, "start must draw real matrices"),
         ({"method": "euler"}, InputError, "method must be one of"),
+        ({"method": "implicit", "depth": 1.5}, InputError, "depth must be ≥ 2"),
         ({"method": "factors", "depth": 5}, InputError, "depth must be 2, 3 or 4"),
         ({"times": [2.0, 1.0]}, InputError, "times must be positive and increasing"),
         (
@@ -443,3 +445,134 @@ def test_times_with_a_limit_end_for_stiff_runs_too():
     np.testing.assert_allclose(found.W, dl.ensemble(energy, starts, 4).W, atol=3e-6)
     stiff = dl.ensemble(energy, starts, 4, method="explicit", max_steps=300)
     assert stiff.counts == {"max_steps": 1}
+
+
+def chart_flow(W0, gradient, N, t_end):
+    """W(t_end) by SciPy's LSODA on (U, log σ, V) in NumPy: another method, at tolerance 1e−12."""
+    d = len(W0)
+    U, s, Vt = np.linalg.svd(W0)
+    nu = 1 / N  # 0 at N = ∞
+
+    def parts(y):
+        U, V = y[: d * d].reshape(d, d), y[d * d : 2 * d * d].reshape(d, d)
+        return (1.5 * U - 0.5 * U @ U.T @ U), y[2 * d * d :], (1.5 * V - 0.5 * V @ V.T @ V)
+
+    def field(t, y):
+        U, log_s, V = parts(y)
+        s = np.exp(log_s)
+        M = U.T @ gradient((U * s) @ V.T) @ V
+        gap = log_s[:, None] - log_s + np.eye(d)
+        c = 1 / (np.expm1(2 * nu * gap) * s ** (2 * nu) / nu if nu else 2 * gap)
+        np.fill_diagonal(c, 0)
+        omega = c * (s * M + s[:, None] * M.T)
+        theta = c * (s[:, None] * M + s * M.T)
+        growth = -np.exp((1 - 2 * nu) * log_s) * np.diag(M)
+        return np.concatenate([(U @ omega).ravel(), (V @ theta).ravel(), growth])
+
+    y0 = np.concatenate([U.ravel(), Vt.T.ravel(), np.log(s)])
+    found = solve_ivp(field, (0, t_end), y0, method="LSODA", rtol=1e-12, atol=1e-13)
+    U, log_s, V = parts(found.y[:, -1])
+    return (U * np.exp(log_s)) @ V.T
+
+
+@pytest.mark.parametrize(
+    ("d", "entries", "N", "scale"),
+    [(3, 6, math.inf, 1e-3), (4, 9, 10, 1e-3), (4, 12, 3, 1e-1), (5, 18, 4, 1e-2)],
+)
+def test_the_error_of_a_limit_is_stated(d, entries, N, scale):
+    """Saddles on the way amplify the errors of the steps: the estimate has to cover them."""
+    rng = np.random.default_rng(1)
+    truth = rng.standard_normal((d, 2)) @ rng.standard_normal((2, d))
+    rows, cols = np.divmod(rng.permutation(d * d)[:entries], d)
+    energy = dl.Completion(rows, cols, truth[rows, cols], (d, d))
+    mask = np.asarray(energy.weights)
+    found = dl.ensemble(energy, scale * rng.standard_normal((6, d, d)), N)
+    assert found.ok.sum() >= 4
+    for i in np.flatnonzero(found.ok)[:3]:
+        exact = chart_flow(found.start[i], lambda W: mask * (W - truth), N, 200 * found.time[i])
+        error = np.linalg.norm(found.W[i] - exact)
+        assert error < 3 * found.error[i]
+        assert found.error[i] <= 1e-6 * np.linalg.norm(found.W[i])
+
+
+def test_the_error_shrinks_with_the_accuracy(rng):
+    truth = rng.standard_normal((4, 2)) @ rng.standard_normal((2, 4))
+    energy = dl.Completion.from_dense(np.where(rng.random((4, 4)) < 0.7, truth, np.nan))
+    starts = 1e-2 * rng.standard_normal((8, 4, 4))
+    fine = dl.ensemble(energy, starts, 3, accuracy=1e-9)
+    for accuracy in (1e-3, 1e-5, 1e-7):
+        found = dl.ensemble(energy, starts, 3, accuracy=accuracy)
+        both = found.ok & fine.ok
+        assert both.sum() >= 6
+        error = np.linalg.norm(found.W - fine.W, axis=(1, 2))
+        assert (error <= 3 * found.error)[both].all()
+        assert (found.error <= accuracy * np.linalg.norm(found.W, axis=(1, 2)))[both].all()
+
+
+@pytest.mark.parametrize("N", [2, 3, 10])
+def test_a_flow_that_diverges_on_a_lost_rank_has_no_limit(N):
+    """On rank 1 w12 w21 = 1 and w22 = 0 need w11 = ∞: a dense W drifts off that rank instead."""
+    energy = dl.Completion([0, 1, 1], [1, 0, 1], [1.0, 1.0, 0.0], (2, 2))
+    found = dl.ensemble(energy, np.array([[[1.0, 2.0], [0.5, 1.0]]]), N, max_steps=1000)
+    assert found.counts == {"max_steps": 1}
+    s = np.linalg.svd(found.W[0], compute_uv=False)
+    assert s[1] < 1e-13 * s[0]
+
+
+@pytest.mark.parametrize("N", [1, 1.5, 2, 3, math.inf])
+@pytest.mark.parametrize(
+    "energy", [lambda W: jnp.exp(-W[0, 0]), lambda W: jnp.exp(-jnp.sum(W**2))], ids=["exp", "bell"]
+)
+def test_a_minimum_at_infinity_is_no_limit(energy, N):
+    found = dl.ensemble(energy, np.array([[[0.5, 0.2], [-0.1, 0.4]]]), N)
+    assert not found.ok.any()
+
+
+@pytest.mark.parametrize("N", [1, 2, math.inf])
+def test_where_the_gradient_ends_at_a_wall_it_is_a_limit(N):
+    hinge = lambda W: jnp.maximum(0.0, 1 - W[0, 0]) ** 2  # noqa: E731
+    found = dl.ensemble(hinge, np.array([[[0.5, 0.2], [-0.1, 0.4]]]), N)
+    assert found.counts == {"limit": 1}
+    np.testing.assert_allclose(found.W[0, 0, 0], 1, atol=1e-6)
+
+
+def test_below_depth_two_the_determinant_may_change_its_sign(rng):
+    target = rng.standard_normal((2, 2))
+    energy = dl.Completion.from_dense(target)
+    starts = 0.1 * rng.standard_normal((20, 2, 2))
+    flipped = np.sign(np.linalg.det(starts)) != np.sign(np.linalg.det(target))
+    assert 3 < flipped.sum() < 17
+    found = dl.ensemble(energy, starts, 1)
+    assert found.counts == {"limit": 20}
+    np.testing.assert_allclose(found.W, np.broadcast_to(target, found.W.shape), atol=1e-6)
+
+
+def test_tied_starts_follow_their_neighbours(rng):
+    truth = rng.standard_normal((3, 2)) @ rng.standard_normal((2, 3))
+    energy = dl.Completion.from_dense(np.where(rng.random((3, 3)) < 0.8, truth, np.nan))
+    near = 1 + 1e-7 * np.arange(3)
+    for start in (0.01 * np.eye(3), 0.01 * np.linalg.qr(rng.standard_normal((3, 3)))[0]):
+        for N in (2, math.inf):
+            found = dl.ensemble(energy, np.stack([start, start * near]), N)
+            assert found.ok.all()
+            np.testing.assert_allclose(found.W[0], found.W[1], atol=2e-5)
+
+
+def test_a_limit_that_rounding_decides_is_undetermined():
+    """In single precision and from a small start the saddles amplify rounding beyond 1e−4."""
+    rng = np.random.default_rng(0)
+    truth = (rng.standard_normal((4, 2)) @ rng.standard_normal((2, 4))).astype(np.float32)
+    rows, cols = np.divmod(rng.permutation(16)[:9], 4)
+    energy = dl.Completion(rows, cols, truth[rows, cols], (4, 4))
+    starts = (1e-5 * rng.standard_normal((8, 4, 4))).astype(np.float32)
+    found = dl.ensemble(energy, starts, math.inf, max_steps=1000)
+    wide = dl.ensemble(
+        dl.Completion(rows, cols, truth[rows, cols].astype(float), (4, 4)),
+        starts.astype(float),
+        math.inf,
+        max_steps=2000,
+    )
+    assert found.counts.get("undetermined", 0) > 0
+    both = found.ok & wide.ok
+    error = np.linalg.norm(found.W - wide.W, axis=(1, 2))
+    assert (error <= 3 * found.error)[both].all()

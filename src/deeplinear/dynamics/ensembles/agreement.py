@@ -15,7 +15,7 @@ from ...energies import Energy
 from ...status import Status
 from .frames import SMALL
 from .lanes import Lanes, Outcome, Starts
-from .steppers import AbstractStepper, DenseStepper, EnsembleProblem
+from .steppers import AbstractStepper, EnsembleProblem
 
 # The tolerance of the steps falls by this from pass to pass; the errors of limits by 4 to 40.
 REFINEMENT = 32.0
@@ -88,7 +88,7 @@ class BatchPlan:
                 more["steps"] = more["steps"] + out["steps"][left]
                 for name in out:
                     out[name][left] = more[name]
-        if self.nu <= 0.5 and isinstance(self.stages[0][0], DenseStepper):
+        if self.nu <= 0.5:  # below N = 2 the sign does change
             flipped = _changed_sign(W0, out["W"], tol) & Status.succeeded(out["ending"])
             out["ending"][flipped] = Status.crossed
         return out

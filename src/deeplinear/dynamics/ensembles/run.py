@@ -121,8 +121,8 @@ def ensemble(
       (explicit on W_1 … W_N, N = 2, 3, 4), or "auto": explicit at 2×2 and at N < 2 (there on W
       itself: singular values do reach zero), rosenbrock up to 6×6, implicit for larger W. Others
       are instances of `AbstractStepper`.
-    - ``max_steps``: tried per run and tolerance. ``batch_size``: starts handed over at a time, which bounds the
-      memory. ``workers``: threads.
+    - ``max_steps``: tried per run and tolerance. ``batch_size``: starts handed over at a time,
+      which bounds the memory. ``workers``: threads.
     - ``progress``: called with (runs done, runs).
 
     **Returns** an `EnsembleResult`: a run without an end says why, in ``ending``.
@@ -235,13 +235,11 @@ def _stages(
         )
     if method == "factors" and depth not in (2, 3, 4):
         raise InputError(
-            f'depth must be 2, 3 or 4 for method="factors", got {depth!r}: use '
-            'method="implicit".'
+            f'depth must be 2, 3 or 4 for method="factors", got {depth!r}: use method="implicit".'
         )
     if method in ("rosenbrock", "implicit") and depth < 2:
         raise InputError(
-            f'depth must be ≥ 2 for method="{method}", got {depth!r}: below 2 singular values reach '
-            'zero; use method="explicit".'
+            f'depth must be ≥ 2 for method="{method}", got {depth!r}: use method="explicit".'
         )
     planar = shape == (2, 2)
     explicit: AbstractStepper = PlanarStepper() if planar else ExplicitStepper()

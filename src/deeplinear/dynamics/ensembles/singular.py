@@ -8,11 +8,10 @@ have still to grow, of which a dense W has only the digits that its largest sing
 from typing import NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .frames import Matrix, pair, join, product, split
+from .frames import Matrix, join, pair, product, split
 
 
 class SingularPoint(NamedTuple):

@@ -17,7 +17,18 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from ...energies import Energy
-from .frames import Frame, Matrix, dot, frame, join, lapack, norm, product, sign_of_determinant, split
+from .frames import (
+    Frame,
+    Matrix,
+    dot,
+    frame,
+    join,
+    lapack,
+    norm,
+    product,
+    sign_of_determinant,
+    split,
+)
 from .linear import axpy, solve
 from .planar import PlanarPoint, planar
 from .singular import SingularPoint, compose, decompose, length, orthonormal, velocity
