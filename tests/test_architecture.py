@@ -64,7 +64,14 @@ TREE = {
         ["langevin_solve"],
         ["langevin"],
     ],
-    "dynamics/ensembles": [["frames"], ["linear"], ["steppers"], ["lanes", "sampler"], ["run"]],
+    "dynamics/ensembles": [
+        ["frames"],
+        ["linear", "singular", "planar"],
+        ["steppers"],
+        ["rosenbrock", "lanes", "sampler"],
+        ["agreement"],
+        ["run"],
+    ],
     "completion": [
         ["penalty", "compiled"],
         ["linalg"],

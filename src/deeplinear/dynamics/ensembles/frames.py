@@ -58,14 +58,18 @@ def sign_of_determinant(W: Matrix) -> Float[Array, " L"]:
     return jnp.linalg.slogdet(jnp.moveaxis(W, -1, 0))[0]
 
 
-class Frame(Protocol):
-    """A_{N,W} in the singular frame of W."""
-
-    largest: Array  # σ_1 of each lane
+class Powers(Protocol):
+    """A_{N,W} and its powers."""
 
     def power(self, Z: Matrix, q: float) -> Matrix:
         """A^q(Z)."""
         ...
+
+
+class Frame(Powers, Protocol):
+    """A_{N,W} in the singular frame of W."""
+
+    largest: Array  # σ_1 of each lane
 
     @property
     def full(self) -> Array:

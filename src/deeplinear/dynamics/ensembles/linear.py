@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .frames import Frame, Matrix, dot
+from .frames import Matrix, Powers, dot
 
 Tree = TypeVar("Tree")
 
@@ -22,7 +22,7 @@ def axpy(a: Array | float, X: Tree, Y: Tree) -> Tree:
 
 
 def solve(
-    frame: Frame,
+    frame: Powers,
     hessian: Callable[[Matrix], Matrix],
     c: Array,
     b: Matrix,

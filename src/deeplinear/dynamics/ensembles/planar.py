@@ -95,6 +95,6 @@ def planar(W: Matrix) -> PlanarPoint:
     left, right = (flip + turn) / 2, (flip - turn) / 2
     log_s1 = jnp.log(largest)
     log_s2 = jnp.where(ratio > 0, log_s1 + jnp.log(ratio), -jnp.inf)
-    sign = jnp.where(det < 0, -1.0, 1.0)
+    sign = jnp.where(det < 0, -1.0, 1.0).astype(det.dtype)
     turns = (jnp.cos(left), jnp.sin(left), jnp.cos(right), jnp.sin(right))
     return PlanarPoint(*turns, log_s1, log_s2, sign)
