@@ -7,9 +7,10 @@ where σ_i = σ_j. *Thin*: two frames and a full core, for W of low rank. *Facto
 All treat E with weight decay λ: Ẇ = −A_{N,W}(E′(W)) − λ W, time as in [CMV].
 """
 
+import math
 from abc import abstractmethod
 from functools import reduce
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
@@ -19,7 +20,7 @@ from jaxtyping import Array, ArrayLike
 from ..energies import Energy
 from ..geometry.kernel import log_kernel
 from ..geometry.operator import Operator
-from ..geometry.point import LogSVD
+from ..geometry.point import LogSVD, log_singular_values
 
 
 class FlowProblem(eqx.Module):
@@ -39,31 +40,83 @@ class FlowProblem(eqx.Module):
     def depth(self) -> Array:
         return 1 / self.nu
 
+    def value(self, W: Array) -> Array:
+        """E(W), of shape ()."""
+        return jnp.reshape(self.energy(W), ()).astype(W.dtype)
+
     def gradient(self, W: Array) -> Array:
         """E′(W), Euclidean."""
-        return jax.grad(lambda X: jnp.reshape(self.energy(X), ()))(W)
+        return jax.grad(self.value)(W)
 
 
-def _squared_norm(M: Array, GV: Array, GtU: Array, log_s: Array, problem: FlowProblem) -> Array:
-    """‖grad E_λ‖²_g for E_λ = E + (λN/2) Σ σ^{2/N}, with M = UᵀGV:
+class SingularFrame(NamedTuple):
+    """The gradient G = E′(W) in the singular frame of W = U Σ Vᵀ."""
+
+    M: Array  # UᵀGV, k×k
+    GV: Array
+    GtU: Array
+    log_s: Array  # −∞ where a singular value is zero
+
+
+class Motion(NamedTuple):
+    """How fast W moves along −grad E_λ, for E_λ = E + (λN/2) Σ σ^{2/N}.
+
+    ``slope`` is ‖grad E_λ‖²_g = −dE_λ/dt, without the singular values that have died;
+    ``relative`` is its root beside ‖W‖_F^{1−1/N}, in which a singular value that grows counts as if
+    it were as large as W.
+    """
+
+    slope: Array
+    relative: Array
+
+
+def motion(frame: SingularFrame, problem: FlowProblem, floor: ArrayLike = -jnp.inf) -> Motion:
+    """‖grad E_λ‖²_g in the singular frame,
 
         Σ_{i≠j} λ_N(σ_i, σ_j) M_ij² + Σ_i (σ_i^{1−1/N} M_ii + λ σ_i^{1/N})² + the edges,
 
     a sum of squares, so that nothing cancels near a minimizer.
+
+    ``floor``: log of a size below which W has vanished. A singular value that falls and lies below
+    the rounding of W (or, once W has vanished, of the floor) has died: its share of the slope does
+    not change W, nor E, and fades out. Without that a flow with weight decay at N = ∞, where each
+    σ → 0 has the slope λ² for ever, would never end.
     """
-    nu = problem.nu
+    M, GV, GtU, log_s = frame
+    nu, rounding = problem.nu, max(GV.shape[0], GtU.shape[0]) * float(jnp.finfo(M.dtype).eps)
+    size = jnp.maximum(_log_norm(log_s), floor)
+    size = jnp.where(jnp.isneginf(size), 0.0, size)  # W = 0, which moves at N = 1
+    x = log_s - size
     # the pairs within the k singular spaces; the diagonal is taken out, since λ acts on it too
-    inside = jnp.exp(log_kernel(log_s[:, None], log_s, nu)) * M**2
+    inside = jnp.exp(log_kernel(x[:, None], x, nu)) * M**2
     # a singular value that is zero does not decay, also at N = ∞, where σ^{1/N} is 1
-    decay = problem.weight_decay * jnp.where(jnp.isneginf(log_s), 0.0, _power(log_s, nu))
-    diagonal = _power(log_s, 1 - nu) * jnp.diagonal(M) + decay
+    there = ~jnp.isneginf(log_s)
+    safe = jnp.where(there, log_s, 0.0)
+    decay = problem.weight_decay * jnp.where(there, jnp.exp(nu * safe - (1 - nu) * size), 0.0)
+    diagonal = _power(x, 1 - nu) * jnp.diagonal(M) + decay
+    # −d log σ/dt without its power σ^{1−2/N}; the clip keeps it finite, and changes no sign
+    power = jnp.exp(jnp.minimum((2 * nu - 1) * safe, 80.0))
+    push = jnp.diagonal(M) + problem.weight_decay * power
+    grows = there & (push < 0)
+    alive = jnp.exp(jnp.minimum(x - math.log(rounding), 0.0))
+    diagonal = diagonal * jnp.where(grows | jnp.isneginf(floor), 1.0, alive)
     total = jnp.sum(inside) - jnp.sum(jnp.diagonal(inside)) + jnp.sum(diagonal**2)
     if GV.shape[0] + GtU.shape[0] > 2 * log_s.size:
         # the pairs (σ_i, 0): of GV and GᵀU what lies outside U and V, by Pythagoras
-        edge = jnp.exp(log_kernel(log_s, problem.log_bulk, nu))
+        edge = jnp.exp(log_kernel(x, problem.log_bulk - size, nu))
         outside = jnp.sum(GV**2, 0) + jnp.sum(GtU**2, 0) - jnp.sum(M**2, 0) - jnp.sum(M**2, 1)
         total = total + jnp.sum(edge * outside)
-    return total
+    weighted = total + jnp.sum(jnp.where(grows, push**2 - diagonal**2, 0.0))
+    unit = jnp.exp((2 - 2 * nu) * size)
+    return Motion(unit * total, jnp.sqrt(jnp.maximum(weighted, 0.0)))
+
+
+def _log_norm(log_s: Array) -> Array:
+    """log ‖W‖_F, which neither overflows nor underflows; −∞ for W = 0."""
+    top = jnp.max(log_s)
+    safe = jnp.where(jnp.isneginf(top), 0.0, top)
+    total = jnp.sum(jnp.exp(2 * (log_s - safe)))
+    return jnp.where(jnp.isneginf(top), -jnp.inf, safe + 0.5 * jnp.log(jnp.where(total > 0, total, 1)))
 
 
 State = TypeVar("State")
@@ -83,8 +136,8 @@ class AbstractCoordinates(eqx.Module, Generic[State]):
     - ``matrix(y)``: W;
     - ``scale(y)``: the size that the absolute tolerance is relative to.
 
-    The other methods have defaults by way of W; overwrite them where the coordinates know log σ or
-    ‖grad E‖_g better than a dense SVD does. All of them are traced by JAX. An instance is passed as
+    The other methods have defaults by way of W; overwrite them where the coordinates know log σ and
+    the gradient in the singular frame better than a dense SVD does. All of them are traced by JAX. An instance is passed as
     ``dl.gradient_flow(energy, W0, depth, chart=MyCoordinates())``.
     """
 
@@ -114,16 +167,16 @@ class AbstractCoordinates(eqx.Module, Generic[State]):
         """W by its SVD, singular values descending."""
         return LogSVD.of(self.matrix(y))
 
-    def slope(self, y: State, problem: FlowProblem) -> Array:
-        """‖grad E_λ‖²_g, for E_λ = E + (λN/2) Σ σ^{2/N}."""
+    def frame(self, y: State, problem: FlowProblem) -> SingularFrame:
+        """E′(W) in the singular frame of W; singular values that are rounding noise are zero."""
         W = self.matrix(y)
-        op, G = Operator(W, problem.depth), problem.gradient(W)
-        GV, GtU = G @ op.Vt.T, G.T @ op.U
-        return _squared_norm(op.U.T @ GV, GV, GtU, jnp.log(op.s), problem)
+        op, G = Operator.unchecked(W, problem.depth), problem.gradient(W)
+        GV = G @ op.Vt.T
+        return SingularFrame(op.U.T @ GV, GV, G.T @ op.U, log_singular_values(op.s))
 
-    def size(self, y: State, problem: FlowProblem) -> Array:
-        """‖W‖_F^{1−1/N}: ``stop_gradient`` bounds ‖grad E_λ‖_g relative to it."""
-        return jnp.linalg.norm(self.matrix(y)) ** (1 - problem.nu)
+    def motion(self, y: State, problem: FlowProblem, floor: ArrayLike = -jnp.inf) -> Motion:
+        """‖grad E_λ‖_g, to which ``stop_gradient`` refers: see the function `motion`."""
+        return motion(self.frame(y, problem), problem, floor)
 
     def factors(self, y: State) -> tuple[Array, ...] | None:
         """(W_1, …, W_N), where the state has them."""
@@ -143,7 +196,9 @@ class DenseCoordinates(AbstractCoordinates[Array]):
 
     def field(self, t: ArrayLike, y: Array, problem: FlowProblem) -> Array:
         """Ẇ = −A_{N,W}(G) − λ W."""
-        return -Operator(y, problem.depth)(problem.gradient(y)) - problem.weight_decay * y
+        # a trial step may overflow: it is NaN then, and rejected
+        velocity = Operator.unchecked(y, problem.depth)(problem.gradient(y))
+        return -velocity - problem.weight_decay * y
 
     def matrix(self, y: Array) -> Array:
         return y
@@ -199,10 +254,9 @@ class SvdCoordinates(AbstractCoordinates[Frames]):
         order = jnp.argsort(-y[1])
         return LogSVD(_orthonormal(y[0])[:, order], y[1][order], _orthonormal(y[2])[:, order].T)
 
-    def slope(self, y: Frames, problem: FlowProblem) -> Array:
-        """‖grad E_λ‖²_g."""
+    def frame(self, y: Frames, problem: FlowProblem) -> SingularFrame:
         _, log_s, _, GV, GtU, M = self.parts(y, problem)
-        return _squared_norm(M, GV, GtU, log_s, problem)
+        return SingularFrame(M, GV, GtU, log_s)
 
 
 class ThinCoordinates(AbstractCoordinates[Frames]):
@@ -253,10 +307,12 @@ class ThinCoordinates(AbstractCoordinates[Frames]):
         P, s, Qt = jnp.linalg.svd(y[1])
         return LogSVD(_orthonormal(y[0]) @ P, jnp.log(s), Qt @ _orthonormal(y[2]).T)
 
-    def slope(self, y: Frames, problem: FlowProblem) -> Array:
-        """‖grad E_λ‖²_g."""
+    def frame(self, y: Frames, problem: FlowProblem) -> SingularFrame:
         _, _, P, log_s, Q, GV, GtU, core = self.parts(y, problem)
-        return _squared_norm(P.T @ core @ Q, GV @ Q, GtU @ P, log_s, problem)
+        noise = log_s.size * float(jnp.finfo(log_s.dtype).eps)
+        return SingularFrame(
+            P.T @ core @ Q, GV @ Q, GtU @ P, log_singular_values(jnp.exp(log_s), noise)
+        )
 
 
 def _power(log_s: Array, p: Array) -> Array:
@@ -335,10 +391,16 @@ class FactorCoordinates(AbstractCoordinates[tuple[Array, ...]]):
     def factors(self, y: tuple[Array, ...]) -> tuple[Array, ...]:
         return y
 
-    def size(self, y: tuple[Array, ...], problem: FlowProblem) -> Array:
-        """(mean ‖W_p‖_F)^{N−1}: the product may vanish where the factors do not."""
-        return jnp.mean(jnp.stack([jnp.linalg.norm(W) for W in y])) ** (len(y) - 1)
+    def motion(
+        self, y: tuple[Array, ...], problem: FlowProblem, floor: ArrayLike = -jnp.inf
+    ) -> Motion:
+        """−dE_λ/dt = N Σ_p ‖Ẇ_p‖², which is ‖grad E_λ‖²_g when balanced.
 
-    def slope(self, y: tuple[Array, ...], problem: FlowProblem) -> Array:
-        """−dE_λ/dt = N Σ_p ‖Ẇ_p‖², which is ‖grad E_λ‖²_g when balanced."""
-        return sum((jnp.sum(v**2) for v in self.field(0.0, y, problem)), jnp.zeros(())) / problem.nu
+        Its root is taken beside (mean ‖W_p‖_F)^{N−1}: the product may vanish where the factors do
+        not. What grows is known by the product.
+        """
+        slope = sum(jnp.sum(v**2) for v in self.field(0.0, y, problem)) / problem.nu
+        size = jnp.mean(jnp.stack([jnp.linalg.norm(W) for W in y])) ** (len(y) - 1)
+        least = jnp.exp((1 - problem.nu) * jnp.asarray(floor, slope.dtype))
+        relative = jnp.sqrt(slope) / jnp.maximum(size, least)
+        return Motion(slope, jnp.maximum(relative, super().motion(y, problem, floor).relative))

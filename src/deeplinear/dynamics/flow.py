@@ -9,13 +9,14 @@ import warnings
 from collections.abc import Sequence
 
 import diffrax as dfx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike
 
 from ..checks import check_depth, check_matrix, is_traced
-from ..energies import Energy
+from ..energies import Energy, check_energy
 from ..errors import CriticalPointError, ImbalanceWarning, InputError
 from ..geometry.kernel import inverse_depth
 from ..geometry.point import LogSVD
@@ -30,7 +31,8 @@ from .coordinates import (
 )
 from .factors import check_factors, imbalance
 from .flow_options import FlowOptions, make_options
-from .solve import FlowResult, Stops, finish, integrate, join, stationarity
+from .solve import FlowResult, finish, integrate, join
+from .stops import Stops, gauge
 
 
 def gradient_flow(
@@ -115,7 +117,10 @@ def gradient_flow(
     else:
         W = check_matrix(W0, "W0")
         point = factored(W)
-    dtype = point.log_s.dtype
+    dtype = check_energy(energy, point.shape, point.log_s.dtype)
+    if dtype != point.log_s.dtype:
+        W = W if W is None else W.astype(dtype)
+        point = jax.tree.map(lambda x: x.astype(dtype), point) if W is None else factored(W)
     options = make_options(
         energy,
         (W0, depth, t0, t1, saveat, stop_energy, stop_gradient, weight_decay),
@@ -142,8 +147,11 @@ def gradient_flow(
         return finish(integrate(first, problem, y0, stops, options), options)
     # Two legs: dense until the singular values have separated, then from its end in the SVD chart.
     rank = trimmed(point).log_s.size
-    separating = Stops(
-        stops.energy, stops.gradient, rank, separation(point), smallest_dense(options.rtol)
+    separating = dataclasses.replace(
+        stops,
+        leave_dense=rank,
+        separation=separation(point),
+        smallest_dense=smallest_dense(options.rtol),
     )
     leg = integrate(first, problem, y0, separating, options, last=False)
     if leg.status != Status.chart and not leg.converged:
@@ -203,7 +211,9 @@ def factor_flow(
     (3, True)
     """
     y0 = check_factors(factors)
-    dtype = jnp.result_type(*y0)
+    shape = y0[-1].shape[0], y0[0].shape[1]
+    dtype = check_energy(energy, shape, y0[0].dtype)
+    y0 = tuple(W.astype(dtype) for W in y0)
     if not is_traced(y0):
         if sum(not np.any(W) for W in y0) > 1:
             raise CriticalPointError(
@@ -249,11 +259,6 @@ def _problem(
     tie: float,
     dtype: DTypeLike,
 ) -> FlowProblem:
-    if not callable(energy):
-        raise InputError(
-            "energy must be a function of W, such as dl.Completion(...), got "
-            f"{type(energy).__name__}."
-        )
     for name, value in (("weight_decay", weight_decay), ("bulk", bulk)):
         if not is_traced(value) and not 0 <= float(np.asarray(value)) < math.inf:
             raise InputError(f"{name} must be finite and ≥ 0, got {value!r}.")
@@ -284,14 +289,13 @@ def _stops(
     for name, value in (("stop_energy", energy), ("stop_gradient", gradient)):
         if value is not None and not is_traced(value) and not np.asarray(value) > 0:
             raise InputError(f"{name} must be positive, got {value!r}.")
-    if energy is None and gradient is None and not is_traced(options.t1) and math.isinf(options.t1):
-        # not below the rounding of the gradient, for a start that is a minimizer already
-        noise = 100 * jnp.finfo(problem.nu.dtype).eps * jnp.linalg.norm(chart.matrix(y0))
-        gradient = jnp.maximum(10 * options.rtol * stationarity(chart, y0, problem), noise)
-        if not (is_traced(gradient) or jnp.isfinite(gradient)):
-            raise InputError(
-                "energy must have a finite value and gradient at the start, got NaN or infinity "
-                "there."
-            )
+    start = gauge(chart, y0, problem)
+    if not is_traced(start) and not (jnp.isfinite(start.energy) and jnp.isfinite(start.motion)):
+        raise InputError(
+            "energy must have a finite value and gradient at the start, got NaN or infinity there."
+        )
+    endless = not is_traced(options.t1) and math.isinf(options.t1)
     as_array = lambda x: None if x is None else jnp.asarray(x, problem.nu.dtype)  # noqa: E731
-    return Stops(as_array(energy), as_array(gradient))
+    return Stops(
+        as_array(energy), as_array(gradient), start.slope, start.floor, endless, options.rtol
+    )

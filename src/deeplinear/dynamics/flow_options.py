@@ -10,7 +10,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, PyTree
 
-from ..checks import check_tolerance, is_traced
+from ..checks import check_integer, check_tolerance, is_traced
 from ..energies import Energy
 from ..errors import InputError
 from .coordinates import AbstractCoordinates, State
@@ -22,6 +22,23 @@ SMALL = 64
 def is_small(y: PyTree[Array]) -> bool:
     """Whether a state is small enough for implicit steps."""
     return sum(x.size for x in jax.tree.leaves(y)) <= SMALL
+
+
+class StepControl(dfx.PIDController):
+    """diffrax's PID controller, which ends where the steps no longer change the time.
+
+    Where the velocity is not finite every step is rejected, and they would shrink until the last of
+    ``max_steps``.
+    """
+
+    def adapt_step_size(self, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state):  # type: ignore[no-untyped-def]
+        keep, next_t0, next_t1, jump, state, result = super().adapt_step_size(
+            t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state
+        )
+        moves = next_t1 - next_t0 > 4 * jnp.finfo(next_t0.dtype).eps * jnp.abs(next_t0)
+        vanished = ~keep & ~moves
+        result = dfx.RESULTS.where(vanished, dfx.RESULTS.dt_min_reached, result)
+        return keep, next_t0, next_t1, jump, state, result
 
 
 class Wanted(TypedDict):
@@ -60,7 +77,7 @@ class FlowOptions(eqx.Module):
         if self.controller is not None:
             return self.controller
         atol = self.rtol * chart.scale(y0) if self.atol is None else self.atol
-        return dfx.PIDController(rtol=self.rtol, atol=atol)
+        return StepControl(rtol=self.rtol, atol=atol)
 
     def stepper(self, chart: AbstractCoordinates[State], y0: State) -> dfx.AbstractSolver:
         """The user's solver, or an implicit one where the coordinates say so and it is cheap."""
@@ -127,8 +144,7 @@ def make_options(
         raise InputError(
             f"saveat must hold increasing times between t0 = {float(t0):g} and t1 = {float(t1):g}."
         )
-    if not isinstance(max_steps, int) or max_steps < 1:
-        raise InputError(f"max_steps must be a positive integer, got {max_steps!r}.")
+    max_steps = check_integer(max_steps, "max_steps")
     if adjoint is None:
         # What nobody can differentiate needs no checkpoints, and compiles faster. A plain function
         # may close over a tracer.

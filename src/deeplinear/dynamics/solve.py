@@ -16,6 +16,7 @@ from ..geometry.point import LogSVD
 from ..status import Status
 from .coordinates import AbstractCoordinates, FlowProblem, State
 from .flow_options import FlowOptions
+from .stops import Stops
 
 
 class FlowResult(eqx.Module):
@@ -54,54 +55,6 @@ class FlowResult(eqx.Module):
         return Status.succeeded(self.status)
 
 
-class Stops(eqx.Module):
-    """The thresholds of the stops that were asked for.
-
-    And how many singular values must separate before the dense chart is left.
-    """
-
-    energy: Array | None
-    gradient: Array | None
-    leave_dense: int = eqx.field(static=True, default=0)
-    separation: float = eqx.field(static=True, default=0.0)
-    smallest_dense: float = eqx.field(static=True, default=0.0)
-
-    @property
-    def watched(self) -> bool:
-        """Whether there is any stop."""
-        return self.energy is not None or self.gradient is not None or self.leave_dense > 0
-
-    def distances(self, chart: AbstractCoordinates[State], y: State, problem: FlowProblem) -> Array:
-        """(energy, gradient, chart): positive before the stop, zero at it.
-
-        Infinite for a stop that was not asked for.
-        """
-        out: list[ArrayLike] = [jnp.inf, jnp.inf, jnp.inf]
-        if self.energy is not None:
-            out[0] = problem.energy(chart.matrix(y)).reshape(()) / self.energy - 1
-        if self.gradient is not None:
-            out[1] = stationarity(chart, y, problem) / self.gradient - 1
-        if self.leave_dense:
-            s = jnp.linalg.svd(chart.matrix(y), compute_uv=False)
-            # only the singular values that the start has; the others are rounding noise
-            log_s = jnp.log(s)[: self.leave_dense]
-            small = log_s[-1] - log_s[0] - jnp.log(self.smallest_dense)
-            # positive while some pair is too close and none is too small for dense arithmetic
-            out[2] = jnp.minimum(self.separation - smallest_gap(log_s), small)
-        return jnp.stack([jnp.asarray(x, problem.nu.dtype) for x in out])
-
-
-def smallest_gap(log_s: Array) -> Array:
-    """Smallest relative gap of neighbours in a descending spectrum; ∞ for one singular value."""
-    return jnp.min(log_s[:-1] - log_s[1:], initial=jnp.inf)
-
-
-def stationarity(chart: AbstractCoordinates[State], y: State, problem: FlowProblem) -> Array:
-    """‖grad E_λ‖_g relative to `AbstractCoordinates.size`: ``stop_gradient`` bounds it."""
-    slope = chart.slope(y, problem)
-    return jnp.sqrt(jnp.maximum(slope, 0.0)) / chart.size(y, problem)
-
-
 @eqx.filter_jit
 def integrate(
     chart: AbstractCoordinates[State],
@@ -118,12 +71,13 @@ def integrate(
     observe = _observer(chart)
 
     def distance(t: ArrayLike, y: State, args: FlowProblem, **_: object) -> Array:
-        return jnp.min(stops.distances(chart, y, args))
+        return jnp.min(stops.distances(chart, t - options.t0, y, args))
 
     event, t1 = None, options.t1
     if stops.watched:
+        last_digits = 4 * float(jnp.finfo(problem.nu.dtype).eps)
         # flip=True: the distance goes from positive to negative.
-        event = dfx.Event(distance, optx.Bisection(rtol=1e-8, atol=1e-8, flip=True))  # type: ignore[call-arg]
+        event = dfx.Event(distance, optx.Bisection(last_digits, last_digits, flip=True))
         # The start may meet a stop already.
         t1 = jnp.where(distance(options.t0, y0, problem) <= 0, options.t0, t1)
     wanted = options.wanted(last)
@@ -159,7 +113,7 @@ def integrate(
         log_singular_values=log_s,
         end=chart.to_svd(y_end),
         t_end=t_end,
-        status=_status(solution, stops.distances(chart, y_end, problem), stops.watched),
+        status=_status(solution, chart, t_end - options.t0, y_end, problem, stops, energy),
         stats={"steps": steps, chart.name: steps},
         factors=chart.factors(y_end),
     )
@@ -177,26 +131,42 @@ def _observer(
         W, log_s = chart.matrix(y), chart.to_svd(y).log_s
         missing = min(W.shape) - log_s.size
         log_s = jnp.concatenate([log_s, jnp.full(missing, args.log_bulk, log_s.dtype)])
-        return W, args.energy(W).reshape(()), log_s
+        return W, args.value(W), log_s
 
     return observe
 
 
-def _status(solution: dfx.Solution, distances: Array, watched: bool) -> Array:
-    """Why the solve ended, from diffrax's word and the distances from the stops at the end."""
+def _status(
+    solution: dfx.Solution,
+    chart: AbstractCoordinates[State],
+    elapsed: Array,
+    y: State,
+    problem: FlowProblem,
+    stops: Stops,
+    saved: Array,
+) -> Array:
+    """Why the solve ended at y: by diffrax's word, and by the distances from the stops there."""
     status = jnp.asarray(Status.failed, jnp.int32)
-    out_of_steps = solution.result == dfx.RESULTS.max_steps_reached
-    status = jnp.where(out_of_steps, Status.max_steps, status)
-    status = jnp.where(solution.result == dfx.RESULTS.successful, Status.reached_t1, status)
-    if not watched or solution.event_mask is None:
-        return status
-    # The event says so even where rounding of E keeps the root find from its last digits.
-    stopped = solution.event_mask | (jnp.min(distances) <= 0)
-    reason = jnp.argmin(distances)
-    for i, stop in enumerate((Status.energy, Status.gradient, Status.chart)):
-        status = jnp.where(stopped & (reason == i), stop, status)
-    # NaN is no stop, though a sign change.
-    return jnp.where(jnp.any(jnp.isnan(distances)), Status.failed, status)
+    for result, ending in (
+        (dfx.RESULTS.max_steps_reached, Status.max_steps),
+        (dfx.RESULTS.dt_min_reached, Status.step_too_small),
+        (dfx.RESULTS.successful, Status.reached_t1),
+    ):
+        status = jnp.where(solution.result == result, ending, status)
+    if stops.watched and solution.event_mask is not None:
+        distances = stops.distances(chart, elapsed, y, problem)
+        stopped = solution.event_mask | (jnp.min(distances) <= 0)
+        # an event that is not met at its own root: the stop lies below rounding
+        status = jnp.where(stopped, Status.at_rest, status)
+        for i in reversed(range(distances.size)):
+            status = jnp.where(stopped & (distances[i] <= 1e-3), Stops.ENDINGS[i], status)
+        # NaN is no stop, though a sign change
+        status = jnp.where(jnp.any(jnp.isnan(distances)), Status.failed, status)
+        if stops.endless:
+            resting = stops.unrest(chart, elapsed, y, problem) <= 0
+            status = jnp.where((status == Status.max_steps) & resting, Status.at_rest, status)
+    finite = jnp.isfinite(problem.value(chart.matrix(y))) & ~jnp.any(jnp.isnan(saved))
+    return jnp.where(finite, status, Status.not_finite)
 
 
 def join(first: FlowResult, second: FlowResult) -> FlowResult:
