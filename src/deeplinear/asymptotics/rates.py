@@ -10,8 +10,8 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from ..checks import check_depth, check_matrix, is_traced
-from ..energies import Completion, Energy, Sensing
+from ..checks import check_depth, check_integer, check_matrix, check_tolerance, is_traced
+from ..energies import Completion, Energy, Sensing, check_energy
 from ..errors import InputError
 from ..geometry.kernel import inverse_depth, log_kernel
 from ..geometry.operator import Operator
@@ -141,6 +141,9 @@ def _kernel(
     check_depth(depth, scalar=True)
     if not isinstance(W, LogSVD):
         W = check_matrix(W)
+    if callable(energy):
+        dtype = check_energy(energy, W.shape, jax.tree.leaves(W)[0].dtype)
+        W = jax.tree.map(lambda x: x.astype(dtype), W)
     point = eqx.filter_jit(_Point.at)(W, depth, rank_rtol)
     if callable(energy) and not isinstance(energy, Completion | Sensing):
         return _Curvature(point, energy, W.dense() if isinstance(W, LogSVD) else W)
@@ -151,7 +154,9 @@ def _kernel(
         )
     if isinstance(energy, Sensing):
         _check_shape(point, energy.shape)
-        return _Measurements(point, energy.A, jnp.asarray(np.sqrt(energy.weights)))
+        dtype = point.s.dtype
+        root = jnp.asarray(np.sqrt(energy.weights), dtype)
+        return _Measurements(point, energy.A.astype(dtype), root)
     weights = _weights(energy)
     _check_shape(point, weights.shape)
     rows, cols = np.nonzero(weights)
@@ -292,7 +297,8 @@ def predicted_rate(
     (1.0, 'dense')
     """
     kernel = _kernel(energy, W, depth, rank_rtol)
-    if kernel.size <= dense_limit:
+    check_tolerance(tol, kernel.point.s.dtype, "tol")
+    if kernel.size <= check_integer(dense_limit, "dense_limit", 0):
         value, v, residual, frozen, status = _slowest(kernel)
         return PredictedRate(value, kernel.matrix(v), residual, frozen, status, "dense")
     if isinstance(kernel, _Curvature):

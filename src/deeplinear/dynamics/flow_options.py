@@ -1,5 +1,7 @@
 """Times, tolerances, solver and step control of a flow, as diffrax takes them; checked here."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TypedDict
 
 import diffrax as dfx
@@ -25,15 +27,21 @@ def is_small(y: PyTree[Array]) -> bool:
 
 
 class StepControl(dfx.PIDController):
-    """diffrax's PID controller, which ends where the steps no longer change the time.
+    """diffrax's PID controller, with errors relative to where the flow is, and an end.
 
-    Where the velocity is not finite every step is rejected, and they would shrink until the last of
-    ``max_steps``.
+    ``size``: of a state, which the absolute tolerance is ``rtol`` times, at each step anew: W may
+    end far smaller than it starts. None: ``atol`` as it is.
+
+    It ends where the steps no longer change the time. Where the velocity is not finite every step
+    is rejected, and they would shrink until the last of ``max_steps``.
     """
 
-    def adapt_step_size(self, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state):  # type: ignore[no-untyped-def]
-        keep, next_t0, next_t1, jump, state, result = super().adapt_step_size(
-            t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state
+    size: Callable[[State], Array | float] | None = eqx.field(static=True, default=None)
+
+    def adapt_step_size(self, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state):
+        here = self if self.size is None else replace(self, atol=self.rtol * self.size(y0))
+        keep, next_t0, next_t1, jump, state, result = dfx.PIDController.adapt_step_size(
+            here, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state
         )
         moves = next_t1 - next_t0 > 4 * jnp.finfo(next_t0.dtype).eps * jnp.abs(next_t0)
         vanished = ~keep & ~moves
@@ -76,8 +84,9 @@ class FlowOptions(eqx.Module):
     ) -> dfx.AbstractStepSizeController:
         if self.controller is not None:
             return self.controller
-        atol = self.rtol * chart.scale(y0) if self.atol is None else self.atol
-        return StepControl(rtol=self.rtol, atol=atol)
+        if self.atol is not None:
+            return StepControl(rtol=self.rtol, atol=self.atol)
+        return StepControl(rtol=self.rtol, atol=self.rtol * chart.scale(y0), size=chart.scale)
 
     def stepper(self, chart: AbstractCoordinates[State], y0: State) -> dfx.AbstractSolver:
         """The user's solver, or an implicit one where the coordinates say so and it is cheap."""

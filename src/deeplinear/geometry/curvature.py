@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from ..checks import check_depth, check_matrix, raise_if
+from ..checks import check_depth, check_matrix, one_precision, raise_if
 from ..errors import InputError, PrecisionError
 from .derivatives import Jet
 from .kernel import inverse_depth, kernel
@@ -191,6 +191,7 @@ def _at(
                 f"a direction must have the shape {W.shape[-2:]} of W in its last two axes, got "
                 f"{Z.shape}."
             )
+    W, checked = one_precision(W, checked)
     value, singular, imprecise = _on_batch(
         function, result, W, checked, jnp.asarray(depth, W.dtype)
     )

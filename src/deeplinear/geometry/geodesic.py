@@ -9,7 +9,15 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float
 
-from ..checks import check_depth, check_matrix, check_tolerance, is_traced, raise_if
+from ..checks import (
+    check_depth,
+    check_integer,
+    check_matrix,
+    check_tolerance,
+    is_traced,
+    one_precision,
+    raise_if,
+)
 from ..errors import InputError, NotConvergedWarning
 from ..status import Status
 from .derivatives import guard, operator_power
@@ -117,7 +125,7 @@ def exp(
     ):
         raise InputError(f"t must hold finite, increasing times ≥ 0, got {t!r}: for t < 0 take −Z.")
     args = W, Z, jnp.asarray(depth, W.dtype), jnp.atleast_1d(times), jnp.asarray(rtol, W.dtype)
-    result, singular = _exp(*args, max_steps)
+    result, singular = _exp(*args, check_integer(max_steps, "max_steps"))
     result = raise_if(result, singular, singular_error())
     if times.ndim == 0:
         return Geodesic(times, result.W[0], result.velocity[0], result.length[0], result.status)
@@ -167,6 +175,7 @@ def log(
             )
     untracked = "the logarithm is not differentiable: differentiate geodesic.distance, or exp"
     W0, W1 = W0 + guard(W0, untracked), W1 + guard(W1, untracked)
+    max_steps = check_integer(max_steps, "max_steps")
     result, singular = _log(W0, W1, N, jnp.asarray(rtol, W0.dtype), max_steps)
     return raise_if(result, singular, singular_error())
 
@@ -239,8 +248,7 @@ def _pair(A: ArrayLike, B: ArrayLike, name_a: str, name_b: str) -> tuple[Array, 
     A, B = check_matrix(A, name_a), check_matrix(B, name_b)
     if A.shape != B.shape:
         raise InputError(f"{name_b} must have the shape {A.shape} of {name_a}, got {B.shape}.")
-    dtype = jnp.result_type(A, B)
-    return A.astype(dtype), B.astype(dtype)
+    return one_precision(A, B)
 
 
 def _tolerance(rtol: float | None, dtype: DTypeLike) -> float:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, PRNGKeyArray
 
-from ..checks import check_depth, check_matrix
+from ..checks import check_depth, check_integer, check_key, check_matrix
 from ..dynamics.factors import balanced_factors, imbalance
 from ..dynamics.flow import factor_flow, gradient_flow
 from ..energies import Energy
@@ -42,7 +42,7 @@ def upstairs_downstairs(
     depth: int,
     t1: float,
     *,
-    key: PRNGKeyArray | None = None,
+    key: PRNGKeyArray | int | None = None,
     factors: Sequence[Array | np.ndarray] | None = None,
     tol: float | None = None,
     rtol: float | None = None,
@@ -70,10 +70,10 @@ def upstairs_downstairs(
     True
     """
     W0 = check_matrix(W0)
-    frames = jax.random.key(0) if key is None else key
+    frames = check_key(0 if key is None else key)
     start = balanced_factors(W0, depth, frames) if factors is None else factors
     tol, rtol = tolerance(tol, W0.dtype, 1e-6), tolerance(rtol, W0.dtype, 1e-9)
-    ts = np.linspace(0, t1, saves + 1)[1:]
+    ts = np.linspace(0, t1, check_integer(saves, "saves") + 1)[1:]
     down = gradient_flow(energy, W0, depth, t1=t1, saveat=ts, rtol=rtol)
     up = factor_flow(energy, start, t1=t1, saveat=ts, rtol=rtol)
     if not (bool(up.converged) and bool(down.converged)):
@@ -219,7 +219,7 @@ def all_checks(
     depth: ArrayLike,
     t1: float = 1.0,
     *,
-    key: PRNGKeyArray | None = None,
+    key: PRNGKeyArray | int | None = None,
     rtol: float | None = None,
 ) -> Checks:
     """Every check that applies to an energy, a start and a depth.
@@ -238,7 +238,7 @@ def all_checks(
     """
     W0 = check_matrix(W0)
     N = float(np.asarray(check_depth(depth, scalar=True)))
-    keys = jax.random.split(jax.random.key(0) if key is None else key, 4)
+    keys = jax.random.split(check_key(0 if key is None else key), 4)
     results = [gradient_check(energy, W0, key=keys[0]), hessian_check(energy, W0, key=keys[1])]
     results.append(conservation(energy, W0, depth, t1, rtol=rtol))
     regular = not bool(Operator(W0, depth).is_singular)
