@@ -187,7 +187,9 @@ def distance(
 
     NaN, with a `NotConvergedWarning`, where it finds none.
 
-    Differentiable (once) in both matrices, by the formula of first variation. **Normalization**:
+    Differentiable (once) in both matrices, by the formula of first variation; at W_0 = W_1, where
+    the distance has a cone's tip, the derivative is the subgradient 0, and it is NaN for points so
+    near that their direction is lost in rounding. **Normalization**:
     [CMV], √N times the distance of the metric induced by the factors: at N = 1 ‖W_1 − W_0‖_F, along
     common singular vectors N ‖Σ_1^{1/N} − Σ_0^{1/N}‖_F (N = ∞: ‖log Σ_1 − log Σ_0‖_F), at N = 2 on
     positive definite matrices twice the Bures–Wasserstein distance.
@@ -200,9 +202,13 @@ def distance(
     """
     W0, W1 = _pair(W0, W1, "W0", "W1")
     found = log(jax.lax.stop_gradient(W0), jax.lax.stop_gradient(W1), depth, rtol=rtol)
-    value = _first_variation(
-        W0, W1, jnp.where(found.converged, found.distance, jnp.nan), *found.momenta
-    )
+    value = jnp.where(found.converged, found.distance, jnp.nan)
+    # points so near that their direction is rounding have no derivative, but a point and itself 0
+    known = found.error <= 0.01 * found.distance
+    momenta = [jnp.where(known, P, jnp.nan) for P in found.momenta]
+    same = jnp.all(W0 == W1)
+    value, *momenta = (jnp.where(same, jnp.zeros_like(x), x) for x in (value, *momenta))
+    value = _first_variation(W0, W1, value, *momenta)
     if not is_traced(value) and not found.converged:
         why = Status(int(found.status)).sentence
         warnings.warn(f"The distance is not known. {why}", NotConvergedWarning, stacklevel=2)
@@ -240,7 +246,7 @@ def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     dW0, dW1, *_ = tangents
     once = "the distance can be differentiated once only"
     # First variation: the momenta at the ends, in unit time, are those of distance²/2.
-    slope = (jnp.sum(P1 * dW1) - jnp.sum(P0 * dW0)) / value
+    slope = (jnp.sum(P1 * dW1) - jnp.sum(P0 * dW0)) / jnp.where(value == 0, 1.0, value)
     return value, slope + guard(W0, once) + guard(W1, once)
 
 
@@ -283,10 +289,7 @@ def _log(W0: Array, W1: Array, N: Array, rtol: Array, max_steps: int) -> tuple[L
     nu = inverse_depth(N, W0.dtype)
     scale = jnp.linalg.norm(W0)
     W0, W1 = W0 / scale, W1 / scale
-    # the largest miss that counts as a hit, in units of the distance: the error of the steps, and
-    # rounding
-    enough = 30 * rtol + 300 * jnp.finfo(W0.dtype).eps
-    x, error, P1, size, bound = shoot(W0, W1, N, nu, rtol, enough, max_steps)
+    x, error, P1, size, bound, enough = shoot(W0, W1, N, nu, rtol, max_steps)
     Z = operator_power(W0, size * x, N, 0.5)
     P0 = operator_power(W0, size * x, N, -0.5)
     unit = scale**nu  # of lengths, in W's own scale
