@@ -59,64 +59,64 @@ class SingularFrame(NamedTuple):
 
 
 class Motion(NamedTuple):
-    """How fast W moves along −grad E_λ, for E_λ = E + (λN/2) Σ σ^{2/N}.
+    """How fast W moves.
 
-    ``slope`` is ‖grad E_λ‖²_g = −dE_λ/dt, without the singular values that have died;
-    ``relative`` is its root beside ‖W‖_F^{1−1/N}, in which a singular value that grows counts as if
-    it were as large as W.
+    - ``gradient``: what of E′(W) moves W, at any size of W (see `motion`); 0 at the limit.
+    - ``slope``: |dE/dt|, or more.
     """
 
+    gradient: Array
     slope: Array
-    relative: Array
 
 
-def motion(frame: SingularFrame, problem: FlowProblem, floor: ArrayLike = -jnp.inf) -> Motion:
-    """‖grad E_λ‖²_g in the singular frame,
+def motion(frame: SingularFrame, problem: FlowProblem, curvature: Array) -> Motion:
+    """The part of the gradient that moves W along −grad E − λ W,
 
-        Σ_{i≠j} λ_N(σ_i, σ_j) M_ij² + Σ_i (σ_i^{1−1/N} M_ii + λ σ_i^{1/N})² + the edges,
+        (Σ_ij r_ij²)^{1/2},  r_ij = φ_ij M_ij (i ≠ j),  r_ii = M_ii + λ σ_i^{2/N − 1},
 
-    a sum of squares, so that nothing cancels near a minimizer.
-
-    ``floor``: log of a size below which W has vanished. A singular value that falls and lies below
-    the rounding of W (or, once W has vanished, of the floor) has died: its share of the slope does
-    not change W, nor E, and fades out. Without that a flow with weight decay at N = ∞, where each
-    σ → 0 has the slope λ² for ever, would never end.
+    with φ_ij = (λ_N(σ_i, σ_j)/max(σ_i, σ_j)^{2−2/N})^{1/2} in [N^{−1/2}, 1] (N = ∞: > 0), and the
+    edges. At N = 1 and λ = 0 it is ‖E′(W)‖_F. Small singular values count like large ones, since
+    they may grow. Two things do not stay: a singular value that falls (N ≥ 2) counts with no more
+    than it still contributes to the gradient, κσ_i with the ``curvature`` κ of E, and so does a
+    pair that turns where weight decay would keep it from growing.
     """
     M, GV, GtU, log_s = frame
-    nu, rounding = problem.nu, max(GV.shape[0], GtU.shape[0]) * float(jnp.finfo(M.dtype).eps)
-    size = jnp.maximum(_log_norm(log_s), floor)
-    size = jnp.where(jnp.isneginf(size), 0.0, size)  # W = 0, which moves at N = 1
-    x = log_s - size
-    # the pairs within the k singular spaces; the diagonal is taken out, since λ acts on it too
-    inside = jnp.exp(log_kernel(x[:, None], x, nu)) * M**2
-    # a singular value that is zero does not decay, also at N = ∞, where σ^{1/N} is 1
-    there = ~jnp.isneginf(log_s)
+    nu, decay = problem.nu, problem.weight_decay
+    there = ~jnp.isneginf(log_s)  # a singular value that is zero stays zero
     safe = jnp.where(there, log_s, 0.0)
-    decay = problem.weight_decay * jnp.where(there, jnp.exp(nu * safe - (1 - nu) * size), 0.0)
-    diagonal = _power(x, 1 - nu) * jnp.diagonal(M) + decay
-    # −d log σ/dt without its power σ^{1−2/N}; the clip keeps it finite, and changes no sign
-    power = jnp.exp(jnp.minimum((2 * nu - 1) * safe, 80.0))
-    push = jnp.diagonal(M) + problem.weight_decay * power
-    grows = there & (push < 0)
-    alive = jnp.exp(jnp.minimum(x - math.log(rounding), 0.0))
-    diagonal = diagonal * jnp.where(grows | jnp.isneginf(floor), 1.0, alive)
-    total = jnp.sum(inside) - jnp.sum(jnp.diagonal(inside)) + jnp.sum(diagonal**2)
+    # λ σ^{2/N − 1}, from logarithms; the clip keeps it finite, and changes no sign
+    drag = jnp.where(there, decay * jnp.exp(jnp.minimum((2 * nu - 1) * safe, 80.0)), 0.0)
+    seen = curvature * jnp.exp(log_s)
+
+    def counted(r: Array, seen: Array, drag: Array) -> Array:
+        r = jnp.abs(r)
+        return jnp.maximum(jnp.where(decay > 0, jnp.minimum(r, seen), r), r - drag)
+
+    larger = jnp.maximum(log_s[:, None], log_s)
+    ratio = _turning(log_s[:, None], log_s, larger, nu)
+    pairs = ratio * counted(M, curvature * jnp.exp(larger), jnp.minimum(drag[:, None], drag)) ** 2
+    push = jnp.diagonal(M) + drag
+    falling = jnp.where(nu > 0.5, push, jnp.minimum(push, seen))
+    diagonal = jnp.where(push < 0, push, falling) * jnp.where(there, 1.0, _power(log_s, 1 - nu))
+    total = jnp.sum(pairs) - jnp.sum(jnp.diagonal(pairs)) + jnp.sum(diagonal**2)
+    slope = jnp.exp(log_kernel(log_s[:, None], log_s, nu)) * M**2
+    slope = jnp.sum(slope) + decay * jnp.sum(jnp.exp(log_s) * jnp.abs(jnp.diagonal(M)))
     if GV.shape[0] + GtU.shape[0] > 2 * log_s.size:
         # the pairs (σ_i, 0): of GV and GᵀU what lies outside U and V, by Pythagoras
-        edge = jnp.exp(log_kernel(x, problem.log_bulk - size, nu))
         outside = jnp.sum(GV**2, 0) + jnp.sum(GtU**2, 0) - jnp.sum(M**2, 0) - jnp.sum(M**2, 1)
-        total = total + jnp.sum(edge * outside)
-    weighted = total + jnp.sum(jnp.where(grows, push**2 - diagonal**2, 0.0))
-    unit = jnp.exp((2 - 2 * nu) * size)
-    return Motion(unit * total, jnp.sqrt(jnp.maximum(weighted, 0.0)))
+        outside = jnp.maximum(outside, 0.0)
+        ratio = _turning(log_s, problem.log_bulk, log_s, nu)
+        root = jnp.sqrt(jnp.where(outside > 0, outside, 1.0))
+        edges = jnp.where(outside > 0, counted(root, seen, drag), 0.0)
+        total = total + jnp.sum(ratio * edges**2)
+        slope = slope + jnp.sum(jnp.exp(log_kernel(log_s, problem.log_bulk, nu)) * outside)
+    return Motion(jnp.sqrt(jnp.where(total > 0, total, 0.0)), slope)
 
 
-def _log_norm(log_s: Array) -> Array:
-    """log ‖W‖_F, which neither overflows nor underflows; −∞ for W = 0."""
-    top = jnp.max(log_s)
-    safe = jnp.where(jnp.isneginf(top), 0.0, top)
-    total = jnp.sum(jnp.exp(2 * (log_s - safe)))
-    return jnp.where(jnp.isneginf(top), -jnp.inf, safe + 0.5 * jnp.log(jnp.where(total > 0, total, 1)))
+def _turning(log_a: Array, log_b: Array, larger: Array, nu: Array) -> Array:
+    """λ_N(a, b)/max(a, b)^{2−2/N}; where both are zero, 1 at N = 1 and else 0."""
+    value = log_kernel(log_a, log_b, nu) - (2 - 2 * nu) * jnp.where(nu == 1, 0.0, larger)
+    return jnp.where(jnp.isneginf(larger) & (nu < 1), 0.0, jnp.exp(jnp.where(nu == 1, 0.0, value)))
 
 
 State = TypeVar("State")
@@ -174,9 +174,9 @@ class AbstractCoordinates(eqx.Module, Generic[State]):
         GV = G @ op.Vt.T
         return SingularFrame(op.U.T @ GV, GV, G.T @ op.U, log_singular_values(op.s))
 
-    def motion(self, y: State, problem: FlowProblem, floor: ArrayLike = -jnp.inf) -> Motion:
-        """‖grad E_λ‖_g, to which ``stop_gradient`` refers: see the function `motion`."""
-        return motion(self.frame(y, problem), problem, floor)
+    def motion(self, y: State, problem: FlowProblem, curvature: Array) -> Motion:
+        """How fast W moves, to which ``stop_gradient`` refers: see the function `motion`."""
+        return motion(self.frame(y, problem), problem, curvature)
 
     def factors(self, y: State) -> tuple[Array, ...] | None:
         """(W_1, …, W_N), where the state has them."""
@@ -391,16 +391,16 @@ class FactorCoordinates(AbstractCoordinates[tuple[Array, ...]]):
     def factors(self, y: tuple[Array, ...]) -> tuple[Array, ...]:
         return y
 
-    def motion(
-        self, y: tuple[Array, ...], problem: FlowProblem, floor: ArrayLike = -jnp.inf
-    ) -> Motion:
-        """−dE_λ/dt = N Σ_p ‖Ẇ_p‖², which is ‖grad E_λ‖²_g when balanced.
+    def motion(self, y: tuple[Array, ...], problem: FlowProblem, curvature: Array) -> Motion:
+        """Of the product, and of the factors themselves.
 
-        Its root is taken beside (mean ‖W_p‖_F)^{N−1}: the product may vanish where the factors do
-        not. What grows is known by the product.
+        The product may stand still where they do not: (N Σ_p ‖Ẇ_p‖²)^{1/2}/m^{N−1}, m the mean
+        ‖W_p‖_F, counts too, with no more than κ m^N.
         """
-        slope = sum(jnp.sum(v**2) for v in self.field(0.0, y, problem)) / problem.nu
-        size = jnp.mean(jnp.stack([jnp.linalg.norm(W) for W in y])) ** (len(y) - 1)
-        least = jnp.exp((1 - problem.nu) * jnp.asarray(floor, slope.dtype))
-        relative = jnp.sqrt(slope) / jnp.maximum(size, least)
-        return Motion(slope, jnp.maximum(relative, super().motion(y, problem, floor).relative))
+        product = super().motion(y, problem, curvature)
+        speed = sum(jnp.sum(v**2) for v in self.field(0.0, y, problem)) / problem.nu
+        size = jnp.mean(jnp.stack([jnp.linalg.norm(W) for W in y]))
+        own = jnp.sqrt(jnp.where(speed > 0, speed, 1.0)) / size ** (len(y) - 1)
+        own = jnp.where(speed > 0, jnp.minimum(own, curvature * size ** len(y)), 0.0)
+        own = own if self.depth > 1 else 0.0 * own
+        return Motion(jnp.maximum(product.gradient, own), jnp.maximum(product.slope, speed))

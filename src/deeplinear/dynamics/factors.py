@@ -43,7 +43,11 @@ def check_factors(factors: Sequence[Array | np.ndarray]) -> tuple[Array, ...]:
 
 
 def balanced_factors(
-    W: ArrayLike, depth: int | float, key: PRNGKeyArray | int | None = None, *, width: int | None = None
+    W: ArrayLike,
+    depth: int | float,
+    key: PRNGKeyArray | int | None = None,
+    *,
+    width: int | None = None,
 ) -> tuple[Array, ...]:
     """Balanced factors of W = U Σ Vᵀ at an integer depth N:
 

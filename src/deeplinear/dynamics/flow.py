@@ -31,7 +31,7 @@ from .coordinates import (
 )
 from .factors import check_factors, imbalance
 from .flow_options import FlowOptions, make_options
-from .solve import FlowResult, finish, integrate, join
+from .solve import FlowResult, finish, follow
 from .stops import Stops, gauge
 
 
@@ -84,13 +84,15 @@ def gradient_flow(
       are instances of `AbstractCoordinates`.
     - ``rtol``, ``atol``: of the adaptive steps; ``rtol`` is 1e−6 by default (float32: 1e−4). In the
       SVD chart they bound the errors of log σ and of the frames; there ``atol`` is ``rtol`` by
-      default, in the dense chart ``rtol`` times ‖W0‖.
+      default, in the dense chart ``rtol`` times the mean entry of W at each step.
     - ``bulk``: in the charts "svd" and "thin", the singular value of every direction outside the k
       that W0 has (0: they are zero, exactly; else to first order, and a W that is not square counts
       as padded to one that is).
     - ``solver``, ``stepsize_controller``, ``max_steps``, ``adjoint``: diffrax's; by default a PID
-      controller with Tsit5, or, in the SVD chart of a small W (up to 64 numbers), with Kvaerno3 or
-      5: completion problems are stiff.
+      controller with Tsit5. In the SVD chart of a small W (up to 400 numbers in U, σ, V) implicit
+      steps take over after 1,000 explicit ones: the flow is stiff then (completion problems are,
+      from large starts above all). Inside ``jit``, ``vmap`` and ``grad`` of a small W (up to 64)
+      all steps are implicit, by Kvaerno5.
 
     **Returns** a `FlowResult`, always with a ``status``: a flow that did not reach a stop says so
     and gives its last point.
@@ -142,28 +144,15 @@ def gradient_flow(
         point = trimmed(point)
     y0 = W if dense and W is not None else first.start(point)
     problem = _problem(energy, inverse_depth(depth, dtype), weight_decay, bulk, options.rtol, dtype)
-    stops = _stops(first, problem, y0, stop_energy, stop_gradient, options)
-    if then is None:
-        return finish(integrate(first, problem, y0, stops, options), options)
-    # Two legs: dense until the singular values have separated, then from its end in the SVD chart.
-    rank = trimmed(point).log_s.size
-    separating = dataclasses.replace(
-        stops,
-        leave_dense=rank,
-        separation=separation(point),
-        smallest_dense=smallest_dense(options.rtol),
-    )
-    leg = integrate(first, problem, y0, separating, options, last=False)
-    if leg.status != Status.chart and not leg.converged:
-        # It gave up, and so does the rest: one step, to have a second leg of the right shapes.
-        options = dataclasses.replace(options, max_steps=1)
-    if leg.status != Status.chart:
-        then = first  # it ended in the first chart, and only its end has to be saved
-    rest = integrate(then, problem, then.start(trimmed(leg.end)), stops, _after(options, leg))
-    whole = join(leg, rest)
-    if leg.status != Status.chart:
-        whole = dataclasses.replace(whole, status=leg.status)
-    return finish(whole, options)
+    stops, traced = _stops(first, problem, y0, stop_energy, stop_gradient, options)
+    charts = [(first, stops)]
+    if then is not None and not traced:
+        # dense until the singular values have separated
+        leave = {"separation": separation(point), "smallest_dense": smallest_dense(options.rtol)}
+        rank = trimmed(point).log_s.size
+        separating = dataclasses.replace(stops, leave_dense=rank, **leave)
+        charts = [(first, separating), (then, stops)]
+    return finish(follow(charts, problem, y0, options, traced), options)
 
 
 def factor_flow(
@@ -247,8 +236,8 @@ def factor_flow(
     nu = inverse_depth(len(y0), dtype)
     problem = _problem(energy, nu, weight_decay, 0.0, options.rtol, dtype)
     chart = FactorCoordinates(len(y0))
-    stops = _stops(chart, problem, y0, stop_energy, stop_gradient, options)
-    return finish(integrate(chart, problem, y0, stops, options), options)
+    stops, traced = _stops(chart, problem, y0, stop_energy, stop_gradient, options)
+    return finish(follow([(chart, stops)], problem, y0, options, traced), options)
 
 
 def _problem(
@@ -266,18 +255,6 @@ def _problem(
     return FlowProblem(energy, nu, as_array(weight_decay), jnp.log(as_array(bulk)), as_array(tie))
 
 
-def _after(options: FlowOptions, first: FlowResult) -> FlowOptions:
-    """The options of the second leg."""
-    saveat = options.saveat
-    if saveat is not None:
-        subs = saveat.subs
-        ts = None if subs.ts is None else subs.ts[subs.ts > first.t_end]
-        saveat = dfx.SaveAt(
-            t0=False, t1=subs.t1, ts=None if ts is None or not ts.size else ts, steps=subs.steps
-        )
-    return dataclasses.replace(options, t0=first.t_end, saveat=saveat)
-
-
 def _stops(
     chart: AbstractCoordinates[State],
     problem: FlowProblem,
@@ -285,17 +262,18 @@ def _stops(
     energy: ArrayLike | None,
     gradient: ArrayLike | None,
     options: FlowOptions,
-) -> Stops:
+) -> tuple[Stops, bool]:
+    """The stops, and whether anything is traced (an energy may close over a tracer)."""
     for name, value in (("stop_energy", energy), ("stop_gradient", gradient)):
         if value is not None and not is_traced(value) and not np.asarray(value) > 0:
             raise InputError(f"{name} must be positive, got {value!r}.")
     start = gauge(chart, y0, problem)
-    if not is_traced(start) and not (jnp.isfinite(start.energy) and jnp.isfinite(start.motion)):
+    traced = is_traced(start)
+    if not traced and not (jnp.isfinite(start.energy) and jnp.isfinite(start.motion)):
         raise InputError(
             "energy must have a finite value and gradient at the start, got NaN or infinity there."
         )
     endless = not is_traced(options.t1) and math.isinf(options.t1)
     as_array = lambda x: None if x is None else jnp.asarray(x, problem.nu.dtype)  # noqa: E731
-    return Stops(
-        as_array(energy), as_array(gradient), start.slope, start.floor, endless, options.rtol
-    )
+    stops = Stops(as_array(energy), as_array(gradient), start.slope, endless, options.rtol)
+    return stops, traced

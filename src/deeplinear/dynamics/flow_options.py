@@ -17,13 +17,16 @@ from ..energies import Energy
 from ..errors import InputError
 from .coordinates import AbstractCoordinates, State
 
-# States of at most this size are stepped implicitly in the SVD chart (the Jacobian is dense).
-SMALL = 64
+# States of at most SMALL numbers are stepped implicitly in the SVD chart where nobody can look how
+# the explicit steps go; up to MODERATE implicit steps are worth their dense Jacobian where the
+# first EXPLICIT ones have not arrived. (Measured: from starts of the size of the data or smaller
+# explicit steps are fewer by a factor of five and more accurate; from larger ones they never end.)
+SMALL, MODERATE, EXPLICIT = 64, 400, 1000
 
 
-def is_small(y: PyTree[Array]) -> bool:
-    """Whether a state is small enough for implicit steps."""
-    return sum(x.size for x in jax.tree.leaves(y)) <= SMALL
+def is_small(y: PyTree[Array], limit: int = SMALL) -> bool:
+    """Whether a state has at most ``limit`` numbers."""
+    return sum(x.size for x in jax.tree.leaves(y)) <= limit
 
 
 class StepControl(dfx.PIDController):
@@ -38,7 +41,9 @@ class StepControl(dfx.PIDController):
 
     size: Callable[[State], Array | float] | None = eqx.field(static=True, default=None)
 
-    def adapt_step_size(self, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state):
+    def adapt_step_size(
+        self, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state
+    ):
         here = self if self.size is None else replace(self, atol=self.rtol * self.size(y0))
         keep, next_t0, next_t1, jump, state, result = dfx.PIDController.adapt_step_size(
             here, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state
@@ -88,24 +93,33 @@ class FlowOptions(eqx.Module):
             return StepControl(rtol=self.rtol, atol=self.atol)
         return StepControl(rtol=self.rtol, atol=self.rtol * chart.scale(y0), size=chart.scale)
 
-    def stepper(self, chart: AbstractCoordinates[State], y0: State) -> dfx.AbstractSolver:
-        """The user's solver, or an implicit one where the coordinates say so and it is cheap."""
-        if self.solver is not None:
-            return self.solver
-        if self.rtol < 1e-8:
-            return dfx.Dopri8()
-        if chart.implicit and is_small(y0):
-            return dfx.Kvaerno3() if self.rtol >= 1e-6 else dfx.Kvaerno5()
-        return dfx.Tsit5()
+    def solvers(
+        self, chart: AbstractCoordinates[State], y0: State, traced: bool
+    ) -> list[tuple[dfx.AbstractSolver, int]]:
+        """The solvers in turn, each with its share of the steps: the user's, or explicit ones.
 
-    def wanted(self, last: bool) -> Wanted:
-        """The times that the user's SaveAt asks for, by default the end alone.
-
-        ``last``: whether t1 belongs to them.
+        Then implicit ones, where the coordinates say that they are safe and their Jacobian is
+        small.
         """
-        wanted = saved_times(self.saveat)
-        wanted["t1"] = wanted["t1"] and last
-        return wanted
+        if self.solver is not None:
+            return [(self.solver, self.max_steps)]
+        explicit = dfx.Dopri8() if self.rtol < 1e-8 else dfx.Tsit5()
+        if chart.implicit and traced and is_small(y0) and self.rtol >= 1e-8:
+            return [(dfx.Kvaerno5(), self.max_steps)]
+        if not chart.implicit or traced or not is_small(y0, MODERATE) or self.max_steps <= EXPLICIT:
+            return [(explicit, self.max_steps)]
+        implicit = dfx.Kvaerno3() if self.rtol >= 1e-6 else dfx.Kvaerno5()
+        return [(explicit, EXPLICIT), (implicit, self.max_steps - EXPLICIT)]
+
+    def after(self, t: Array) -> "FlowOptions":
+        """The options from time t on."""
+        saveat = self.saveat
+        if saveat is not None:
+            subs = saveat.subs
+            ts = None if subs.ts is None else subs.ts[subs.ts > t]
+            ts = None if ts is None or not ts.size else ts
+            saveat = dfx.SaveAt(t0=False, t1=subs.t1, ts=ts, steps=subs.steps)
+        return replace(self, t0=t, saveat=saveat)
 
 
 def make_options(

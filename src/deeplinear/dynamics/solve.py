@@ -15,7 +15,8 @@ from ..checks import is_traced
 from ..geometry.point import LogSVD
 from ..status import Status
 from .coordinates import AbstractCoordinates, FlowProblem, State
-from .flow_options import FlowOptions
+from .charts import trimmed
+from .flow_options import FlowOptions, saved_times
 from .stops import Stops
 
 
@@ -62,12 +63,8 @@ def integrate(
     y0: State,
     stops: Stops,
     options: FlowOptions,
-    last: bool = True,
 ) -> FlowResult:
-    """Follow one chart from y0 to t1, a stop, or the step limit.
-
-    ``last``: whether t1 is saved.
-    """
+    """Follow one chart from y0 to t1, a stop, or the step limit."""
     observe = _observer(chart)
 
     def distance(t: ArrayLike, y: State, args: FlowProblem, **_: object) -> Array:
@@ -80,13 +77,13 @@ def integrate(
         event = dfx.Event(distance, optx.Bisection(last_digits, last_digits, flip=True))
         # The start may meet a stop already.
         t1 = jnp.where(distance(options.t0, y0, problem) <= 0, options.t0, t1)
-    wanted = options.wanted(last)
+    wanted = saved_times(options.saveat)
     asked = wanted["ts"] is not None or wanted["t0"] or wanted["t1"] or wanted["steps"]
     saved = [dfx.SubSaveAt(fn=observe, **wanted)] if asked else []
     solution = dfx.diffeqsolve(
         # jit within jit: the field is traced once, and not for each stage and Jacobian
         dfx.ODETerm(eqx.filter_jit(chart.field)),
-        options.stepper(chart, y0),
+        options.solver,
         options.t0,
         t1,
         None,
@@ -167,6 +164,50 @@ def _status(
             status = jnp.where((status == Status.max_steps) & resting, Status.at_rest, status)
     finite = jnp.isfinite(problem.value(chart.matrix(y))) & ~jnp.any(jnp.isnan(saved))
     return jnp.where(finite, status, Status.not_finite)
+
+
+def follow(
+    charts: list[tuple[AbstractCoordinates, Stops]],
+    problem: FlowProblem,
+    y0: State,
+    options: FlowOptions,
+    traced: bool,
+) -> FlowResult:
+    """Follow the flow from y0 through the charts, each until its stops, and by its solvers in turn.
+
+    A chart is followed by the next where `Status.chart` ended it, a solver by the next where its
+    share of the steps did.
+    """
+    whole: FlowResult | None = None
+    for chart, stops in charts:
+        y = y0 if whole is None else chart.start(trimmed(whole.end))
+        for solver, steps in options.solvers(chart, y, traced):
+            if whole is not None:
+                whole, options = without_end(whole, options), options.after(whole.t_end)
+            leg = integrate(
+                chart,
+                problem,
+                y,
+                stops,
+                dataclasses.replace(options, solver=solver, max_steps=steps),
+            )
+            whole = leg if whole is None else join(whole, leg)
+            if traced or leg.status != Status.max_steps:
+                break
+            y = chart.start(leg.end)
+        if traced or leg.status != Status.chart:
+            break
+    assert whole is not None
+    return whole
+
+
+def without_end(leg: FlowResult, options: FlowOptions) -> FlowResult:
+    """The leg without the point that was saved because it ended there: another one follows."""
+    if not saved_times(options.saveat)["t1"]:
+        return leg
+    kept = np.flatnonzero(np.isfinite(leg.ts))[:-1]
+    names = ("ts", "W", "energy", "log_singular_values")
+    return dataclasses.replace(leg, **{name: getattr(leg, name)[kept] for name in names})
 
 
 def join(first: FlowResult, second: FlowResult) -> FlowResult:

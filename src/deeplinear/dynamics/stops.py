@@ -1,6 +1,7 @@
 """Where a flow stops: at an energy, at a gradient, at rest, or where the dense chart is left."""
 
-from typing import ClassVar
+import math
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -15,41 +16,51 @@ from .coordinates import AbstractCoordinates, FlowProblem, State
 _ROUNDING = 100
 
 
-class Gauge(eqx.Module):
-    """What the start of a flow says about sizes.
+class Sizes(NamedTuple):
+    """Sizes at a point, which say what is small.
 
-    - ``energy``, ``motion``: E(W0), and ‖grad E_λ‖_g as ``stop_gradient`` takes it.
-    - ``slope``: the size of a gradient far from the limit. ``floor``: log of the size of a W that
-      has vanished beside W0.
+    - ``terms``: of the terms of E′(W), to which its zero is relative: max(‖E′(W)‖, ‖E″(W) W‖).
+    - ``curvature``: ‖E″(W) Z‖/‖Z‖ in the mean over Z.
+
+    By the change of E′ under small changes of the entries of W: of each in proportion to itself, and
+    of all alike.
+    """
+
+    terms: Array
+    curvature: Array
+
+
+def sizes(W: Array, problem: FlowProblem) -> Sizes:
+    """The sizes at W."""
+    step = float(jnp.finfo(W.dtype).eps) ** 0.5
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], W.shape).astype(W.dtype)
+    G, norm = problem.gradient(W), jnp.linalg.norm
+    length = jnp.where(norm(W) > 0, norm(W), 1.0)
+    even = step * length * signs / math.sqrt(W.size)
+    change = norm(problem.gradient(W * (1 + step * signs)) - G) / step
+    curvature = norm(problem.gradient(W + even) - G) / norm(even)
+    return Sizes(*jax.lax.stop_gradient((jnp.fmax(norm(G), change), curvature)))
+
+
+class Gauge(eqx.Module):
+    """What the start of a flow says: E(W0), what moves W0 (as ``stop_gradient`` takes it), and the
+    size ``slope`` of a gradient far from the limit.
     """
 
     energy: Array
     motion: Array
     slope: Array
-    floor: Array
 
 
 @eqx.filter_jit
 def gauge(chart: AbstractCoordinates[State], y0: State, problem: FlowProblem) -> Gauge:
     """The sizes at the start y0."""
     W = chart.matrix(y0)
-    floor = jnp.log(max(W.shape) * jnp.finfo(W.dtype).eps * jnp.linalg.norm(W))
     here, origin = (jnp.linalg.norm(problem.gradient(X)) for X in (W, 0 * W))
     # a start far out has a gradient that says nothing about the limit; but E″ may vanish at 0
     slope = jnp.fmin(here, jnp.fmax(origin, 1e-12 * here))
-    return Gauge(problem.value(W), chart.motion(y0, problem, floor).relative, slope, floor)
-
-
-def gradient_terms(W: Array, problem: FlowProblem) -> Array:
-    """The size of the terms of E′(W), to which its zero is relative: max(‖E′(W)‖, ‖E″(W) W‖).
-
-    The latter by the change of E′ under small relative changes of the entries of W.
-    """
-    step = float(jnp.finfo(W.dtype).eps) ** 0.5
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], W.shape).astype(W.dtype)
-    G = problem.gradient(W)
-    change = jnp.linalg.norm(problem.gradient(W * (1 + step * signs)) - G) / step
-    return jnp.fmax(jnp.linalg.norm(G), change)
+    moving = chart.motion(y0, problem, sizes(W, problem).curvature)
+    return Gauge(problem.value(W), moving.gradient, slope)
 
 
 class Stops(eqx.Module):
@@ -58,14 +69,13 @@ class Stops(eqx.Module):
     - ``energy``, ``gradient``: what was asked for, or None.
     - ``endless``: whether t1 is infinite; then the flow may come to rest. ``rtol``: to what part of
       its terms the gradient falls then, and of what is left to the stop the change of E.
-    - ``slope``, ``floor``: of the `Gauge`.
+    - ``slope``: of the `Gauge`.
     - ``leave_dense``: how many singular values must separate before the dense chart is left.
     """
 
     energy: Array | None
     gradient: Array | None
     slope: Array
-    floor: Array
     endless: bool = eqx.field(static=True)
     rtol: float = eqx.field(static=True)
     leave_dense: int = eqx.field(static=True, default=0)
@@ -91,20 +101,20 @@ class Stops(eqx.Module):
     ) -> Array:
         """Of `ENDINGS`: positive before the stop, zero at it, infinite where there is none."""
         out: list[ArrayLike] = [jnp.inf] * 4
+        W = chart.matrix(y)
         if self.energy is not None:
-            out[0] = problem.value(chart.matrix(y)) / self.energy - 1
+            out[0] = problem.value(W) / self.energy - 1
             if self.endless and self.gradient is None:
                 out[3] = self.unrest(chart, elapsed, y, problem)
-        if self.gradient is not None:
-            motion = chart.motion(y, problem, self.floor).relative
-            out[1] = motion / self.gradient - 1
-            if self.endless:
-                out[3] = motion / self.still(chart, y, problem, rounding=True) - 1
-        if self.stationary:
-            motion = chart.motion(y, problem, self.floor).relative
-            out[1] = motion / self.still(chart, y, problem) - 1
+        if self.gradient is not None or self.stationary:
+            here = sizes(W, problem)
+            moving = chart.motion(y, problem, here.curvature).gradient
+            out[1] = moving / (self.still(here) if self.gradient is None else self.gradient) - 1
+            if self.endless and self.gradient is not None:
+                rounding = _ROUNDING * float(jnp.finfo(W.dtype).eps) * here.terms
+                out[3] = moving / rounding - 1
         if self.leave_dense:
-            s = jnp.linalg.svd(chart.matrix(y), compute_uv=False)
+            s = jnp.linalg.svd(W, compute_uv=False)
             # only the singular values that the start has; the others are rounding noise
             log_s = jnp.log(s)[: self.leave_dense]
             small = log_s[-1] - log_s[0] - jnp.log(self.smallest_dense)
@@ -112,17 +122,9 @@ class Stops(eqx.Module):
             out[2] = jnp.minimum(self.separation - smallest_gap(log_s), small)
         return jnp.stack([jnp.asarray(x, problem.nu.dtype) for x in out])
 
-    def still(
-        self,
-        chart: AbstractCoordinates[State],
-        y: State,
-        problem: FlowProblem,
-        rounding: bool = False,
-    ) -> Array:
-        """The gradient of a flow that is stationary: ten times ``rtol``, or rounding, of its terms."""
-        W = chart.matrix(y)
-        part = _ROUNDING * float(jnp.finfo(W.dtype).eps) if rounding else 10 * self.rtol
-        return part * jax.lax.stop_gradient(jnp.fmax(gradient_terms(W, problem), self.slope))
+    def still(self, here: Sizes) -> Array:
+        """The gradient of a flow that is stationary: ten times ``rtol`` of its terms."""
+        return 10 * self.rtol * jnp.fmax(here.terms, self.slope)
 
     def unrest(
         self, chart: AbstractCoordinates[State], elapsed: Array, y: State, problem: FlowProblem
@@ -132,10 +134,12 @@ class Stops(eqx.Module):
         It does where it is stationary, nothing grows, and going on as long again would, at the
         present rate, change the energy by less than ``rtol`` of what is left to the stop.
         """
-        moving, energy = chart.motion(y, problem, self.floor), problem.value(chart.matrix(y))
+        W = chart.matrix(y)
+        here, energy = sizes(W, problem), problem.value(W)
+        moving = chart.motion(y, problem, here.curvature)
         left = jnp.abs(energy if self.energy is None else energy - self.energy)
         change = elapsed * moving.slope / jnp.where(left == 0, 1.0, self.rtol * left) - 1
-        return jnp.maximum(moving.relative / self.still(chart, y, problem) - 1, change)
+        return jnp.maximum(moving.gradient / self.still(here) - 1, change)
 
 
 def smallest_gap(log_s: Array) -> Array:

@@ -132,7 +132,11 @@ class PymanoptManifold:
         # pymanopt asks for an instance of its class, which a registered one is
         with suppress(ImportError):
             import_module("pymanopt.manifolds.manifold").Manifold.register(PymanoptManifold)
-        self.metric, self.d, self._random = metric, check_integer(d, "d"), np.random.default_rng(seed)
+        self.metric, self.d, self._random = (
+            metric,
+            check_integer(d, "d"),
+            np.random.default_rng(seed),
+        )
         self.dim, self.num_values, self.point_layout = self.d**2, self.d**2, 1
 
     def __str__(self) -> str:

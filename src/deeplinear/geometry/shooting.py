@@ -75,9 +75,7 @@ class _Stage(NamedTuple):
     momentum: Array  # and its momentum there
 
 
-def shoot(
-    W0: Array, W1: Array, N: Array, nu: Array, rtol: Array, max_steps: int
-) -> Shot:
+def shoot(W0: Array, W1: Array, N: Array, nu: Array, rtol: Array, max_steps: int) -> Shot:
     """The velocity at W_0 of a geodesic to W_1, by Newton's method along the leading path."""
     leading, bound = _leading_path(W0, W1, N, nu)
     size = jnp.where(bound > 0, bound, 1.0)

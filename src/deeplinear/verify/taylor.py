@@ -162,7 +162,12 @@ def _agreement(
     """Whether the derivative agrees with the differences; the difference, and what is resolved."""
     forth, back = sampled.values[:, 0], sampled.back
     if order == 2:
-        value, size, quotient, noise = sampled.first, sampled.size, (forth - back) / (2 * h), noise / h
+        value, size, quotient, noise = (
+            sampled.first,
+            sampled.size,
+            (forth - back) / (2 * h),
+            noise / h,
+        )
     else:
         curve = (forth - sampled.E) + (back - sampled.E)
         value, size, quotient, noise = sampled.second, 0.0, curve / h**2, 4 * noise / h**2
@@ -179,7 +184,11 @@ def _agreement(
     if finer.size:
         best = int(finer[np.argmin(error[finer])])
     unit = max(float(size), float(abs(value)), float(scale[best])) or 1.0
-    return bool(gap[best] <= 10 * error[best]), float(gap[best] / unit), float(10 * error[best] / unit)
+    return (
+        bool(gap[best] <= 10 * error[best]),
+        float(gap[best] / unit),
+        float(10 * error[best] / unit),
+    )
 
 
 def _taylor(
