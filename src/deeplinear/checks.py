@@ -90,7 +90,7 @@ def check_key(key: object, name: str = "key") -> PRNGKeyArray:
             return jax.random.key(int(key))
     elif isinstance(key, Array | np.ndarray):
         if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ():
-            return key
+            return jnp.asarray(key)
         if key.dtype == np.uint32 and key.shape == jax.random.key_data(jax.random.key(0)).shape:
             return jax.random.wrap_key_data(jnp.asarray(key))
     raise InputError(
@@ -99,8 +99,8 @@ def check_key(key: object, name: str = "key") -> PRNGKeyArray:
     )
 
 
-def one_precision(*arrays: T) -> tuple[T, ...]:
-    """The arrays (or pytrees of arrays) in the widest floating type among all of them."""
+def one_precision(arrays: T) -> T:
+    """A pytree of arrays with all of them in the widest floating type among them."""
     leaves = jax.tree.leaves(arrays)
     dtype = jnp.result_type(*leaves)
     if all(x.dtype == dtype for x in leaves):

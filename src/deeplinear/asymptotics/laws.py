@@ -15,6 +15,7 @@ from jaxtyping import Array, ArrayLike, Float
 from ..checks import check_depth, is_traced
 from ..errors import InputError
 from ..geometry.kernel import inverse_depth
+from ..status import Status
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
@@ -176,7 +177,8 @@ class DecayFit(eqx.Module):
       power within 0.01 or three standard errors of 0).
     - ``misfit``: the root mean square of the residuals of log σ, of the exponential law and of the
       fitted one.
-    - ``reliable``: whether the fit converged and follows log σ to 2 per cent of its fall.
+    - ``status``: a `Status`; ``reliable``: whether the fit converged and follows log σ to 2 per
+      cent of its fall.
     """
 
     exponent: float
@@ -187,7 +189,12 @@ class DecayFit(eqx.Module):
     push_error: float
     law: str
     misfit: dict[str, float]
-    reliable: bool
+    status: Status
+
+    @property
+    def reliable(self) -> bool:
+        """Whether the fit converged and follows log σ to 2 per cent of its fall."""
+        return self.status == Status.converged
 
     @property
     def depth(self) -> float:
@@ -237,7 +244,13 @@ def fit_decay(ts: ArrayLike, sigma: ArrayLike, depth: float | None = None) -> De
         push_error=push * math.sqrt(direction @ covariance @ direction),
         law=law,
         misfit=misfit,
-        reliable=bool(best.success and misfit["fitted"] < 0.02 * fall),
+        status=(
+            Status.not_converged
+            if not best.success
+            else Status.converged
+            if misfit["fitted"] < 0.02 * fall
+            else Status.misfit
+        ),
     )
 
 

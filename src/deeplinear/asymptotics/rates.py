@@ -139,14 +139,13 @@ def _kernel(
 ) -> _TangentKernel:
     """The K of an energy at W, as one of the three modules."""
     check_depth(depth, scalar=True)
-    if not isinstance(W, LogSVD):
-        W = check_matrix(W)
+    at: Array | LogSVD = W if isinstance(W, LogSVD) else check_matrix(W)
     if callable(energy):
-        dtype = check_energy(energy, W.shape, jax.tree.leaves(W)[0].dtype)
-        W = jax.tree.map(lambda x: x.astype(dtype), W)
-    point = eqx.filter_jit(_Point.at)(W, depth, rank_rtol)
+        dtype = check_energy(energy, at.shape, jax.tree.leaves(at)[0].dtype)
+        at = jax.tree.map(lambda x: x.astype(dtype), at)
+    point = eqx.filter_jit(_Point.at)(at, depth, rank_rtol)
     if callable(energy) and not isinstance(energy, Completion | Sensing):
-        return _Curvature(point, energy, W.dense() if isinstance(W, LogSVD) else W)
+        return _Curvature(point, energy, at.dense() if isinstance(at, LogSVD) else at)
     if is_traced(energy):
         raise InputError(
             "energy must be concrete here, which entries are observed decides the shape: close "

@@ -39,7 +39,7 @@ def check_factors(factors: Sequence[Array | np.ndarray]) -> tuple[Array, ...]:
                 f"{A.shape}: "
                 "the order is (W_1, …, W_N) and the product W_N ⋯ W_1."
             )
-    return one_precision(*checked)
+    return one_precision(checked)
 
 
 def balanced_factors(
@@ -55,9 +55,9 @@ def balanced_factors(
 
     so that W_{p+1}ᵀ W_{p+1} = W_p W_pᵀ and W_N ⋯ W_1 = W.
 
-    **Arguments**: ``W`` is m×n. ``key``, a JAX random key or an integer seed, draws Q_1 … Q_{N−1} from the
-    Haar measure (None: identities). ``width`` is the number of hidden units, at least min(m, n), which is the
-    default.
+    **Arguments**: ``W`` is m×n. ``key``, a JAX random key or an integer seed, draws
+    Q_1 … Q_{N−1} from the Haar measure (None: identities). ``width`` is the number of hidden units,
+    at least min(m, n), which is the default.
 
     **Raises** `DepthError` where depth is not an integer ≥ 1, `InputError` for a width too small to
     hold W.

@@ -20,7 +20,6 @@ from ..energies import Energy, check_energy
 from ..errors import CriticalPointError, ImbalanceWarning, InputError
 from ..geometry.kernel import inverse_depth
 from ..geometry.point import LogSVD
-from ..status import Status
 from .charts import checked, choose_charts, factored, separation, smallest_dense, trimmed
 from .coordinates import (
     AbstractCoordinates,
@@ -31,7 +30,7 @@ from .coordinates import (
 )
 from .factors import check_factors, imbalance
 from .flow_options import FlowOptions, make_options
-from .solve import FlowResult, finish, follow
+from .solve import FlowResult, estimated
 from .stops import Stops, gauge
 
 
@@ -70,10 +69,13 @@ def gradient_flow(
     - ``t1``: where to end; infinity by default, which needs a stop.
     - ``saveat``: times, or a `diffrax.SaveAt` (its ``ts``, ``t0``, ``t1``, ``steps``); by default
       the end alone.
-    - ``stop_energy``: stop where E falls to this. ``stop_gradient``: stop where ‖grad E‖_g falls to
-      this times ‖W‖_F^{1−1/N} (at N = 1 the Euclidean gradient norm; the power makes up for the
-      slow start from a small W0). If t1 is infinite and neither is given, ``stop_gradient`` is
-      ``10 rtol`` times its value at W0.
+    - ``stop_energy``: stop where E falls to this. ``stop_gradient``: stop where what of the
+      gradient moves W falls to this: (Σ_ij φ_ij² M_ij²)^{1/2} with M = UᵀE′(W)V and
+      φ_ij² = λ_N(σ_i, σ_j)/max(σ_i, σ_j)^{2−2/N}, at N = 1 ‖E′(W)‖_F. A small singular value that
+      grows counts in full, so that a plateau is no limit; one that falls with no more than it still
+      contributes to E′. If t1 is infinite and neither is given, the flow stops where this is 10
+      ``rtol`` of the terms of E′, max(‖E′(W)‖, ‖E″(W) W‖). A stop that lies below the limit, or
+      below rounding, ends as `Status.at_rest`.
     - ``weight_decay``: λ ≥ 0; the flow descends E + (λN/2) Σ σ_i^{2/N} (N = ∞: E + λ Σ log σ_i).
     - ``chart``: "auto", "dense", "svd" or "thin". "svd" integrates (U, log σ, V): it keeps rank and
       the sign of det W exactly, and needs N ≥ 2 and distinct singular values. "auto" starts dense
@@ -137,7 +139,7 @@ def gradient_flow(
         max_steps,
         adjoint,
     )
-    first, then = choose_charts(point, W, depth, chart, options.rtol)
+    first, then = choose_charts(point, W, depth, chart, options.asked)
     # Dense steps start from W itself, not from the product of its factorization.
     dense = isinstance(first, DenseCoordinates)
     if not dense and W is not None and not is_traced(W):
@@ -148,11 +150,14 @@ def gradient_flow(
     charts = [(first, stops)]
     if then is not None and not traced:
         # dense until the singular values have separated
-        leave = {"separation": separation(point), "smallest_dense": smallest_dense(options.rtol)}
-        rank = trimmed(point).log_s.size
-        separating = dataclasses.replace(stops, leave_dense=rank, **leave)
+        separating = dataclasses.replace(
+            stops,
+            leave_dense=trimmed(point).log_s.size,
+            separation=separation(point),
+            smallest_dense=smallest_dense(options.asked),
+        )
         charts = [(first, separating), (then, stops)]
-    return finish(follow(charts, problem, y0, options, traced), options)
+    return estimated(charts, problem, y0, options, traced)
 
 
 def factor_flow(
@@ -237,7 +242,7 @@ def factor_flow(
     problem = _problem(energy, nu, weight_decay, 0.0, options.rtol, dtype)
     chart = FactorCoordinates(len(y0))
     stops, traced = _stops(chart, problem, y0, stop_energy, stop_gradient, options)
-    return finish(follow([(chart, stops)], problem, y0, options, traced), options)
+    return estimated([(chart, stops)], problem, y0, options, traced)
 
 
 def _problem(
@@ -245,7 +250,7 @@ def _problem(
     nu: Array,
     weight_decay: ArrayLike,
     bulk: ArrayLike,
-    tie: float,
+    tie: Array,
     dtype: DTypeLike,
 ) -> FlowProblem:
     for name, value in (("weight_decay", weight_decay), ("bulk", bulk)):

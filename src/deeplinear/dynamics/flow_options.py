@@ -39,7 +39,7 @@ class StepControl(dfx.PIDController):
     is rejected, and they would shrink until the last of ``max_steps``.
     """
 
-    size: Callable[[State], Array | float] | None = eqx.field(static=True, default=None)
+    size: Callable[..., Array | float] | None = eqx.field(static=True, default=None)
 
     def adapt_step_size(
         self, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state
@@ -48,7 +48,7 @@ class StepControl(dfx.PIDController):
         keep, next_t0, next_t1, jump, state, result = dfx.PIDController.adapt_step_size(
             here, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state
         )
-        moves = next_t1 - next_t0 > 4 * jnp.finfo(next_t0.dtype).eps * jnp.abs(next_t0)
+        moves = next_t1 - next_t0 > 4 * jnp.finfo(jnp.result_type(next_t0)).eps * jnp.abs(next_t0)
         vanished = ~keep & ~moves
         result = dfx.RESULTS.where(vanished, dfx.RESULTS.dt_min_reached, result)
         return keep, next_t0, next_t1, jump, state, result
@@ -72,13 +72,17 @@ def saved_times(saveat: dfx.SaveAt | None) -> Wanted:
 
 
 class FlowOptions(eqx.Module):
-    """Everything that is handed to diffrax. A tolerance that is None is the chart's own."""
+    """Everything that is handed to diffrax. A tolerance that is None is the chart's own.
+
+    ``asked``: the ``rtol`` that was asked for, which chooses the solvers.
+    """
 
     t0: Array
     t1: Array
     saveat: dfx.SaveAt | None
-    rtol: float = eqx.field(static=True)
-    atol: float | None
+    rtol: Array
+    asked: float = eqx.field(static=True)
+    atol: float | Array | None
     solver: dfx.AbstractSolver | None
     controller: dfx.AbstractStepSizeController | None
     max_steps: int = eqx.field(static=True)
@@ -89,6 +93,10 @@ class FlowOptions(eqx.Module):
     ) -> dfx.AbstractStepSizeController:
         if self.controller is not None:
             return self.controller
+        if chart.absolute:
+            # a hundredth of it relative: log σ of −10⁹ has no six digits after the point
+            atol = self.rtol * chart.scale(y0) if self.atol is None else self.atol
+            return StepControl(rtol=self.rtol / 100, atol=atol)
         if self.atol is not None:
             return StepControl(rtol=self.rtol, atol=self.atol)
         return StepControl(rtol=self.rtol, atol=self.rtol * chart.scale(y0), size=chart.scale)
@@ -103,13 +111,22 @@ class FlowOptions(eqx.Module):
         """
         if self.solver is not None:
             return [(self.solver, self.max_steps)]
-        explicit = dfx.Dopri8() if self.rtol < 1e-8 else dfx.Tsit5()
-        if chart.implicit and traced and is_small(y0) and self.rtol >= 1e-8:
+        explicit = dfx.Dopri8() if self.asked < 1e-8 else dfx.Tsit5()
+        if chart.implicit and traced and is_small(y0) and self.asked >= 1e-8:
             return [(dfx.Kvaerno5(), self.max_steps)]
         if not chart.implicit or traced or not is_small(y0, MODERATE) or self.max_steps <= EXPLICIT:
             return [(explicit, self.max_steps)]
-        implicit = dfx.Kvaerno3() if self.rtol >= 1e-6 else dfx.Kvaerno5()
+        implicit = dfx.Kvaerno3() if self.asked >= 1e-6 else dfx.Kvaerno5()
         return [(explicit, EXPLICIT), (implicit, self.max_steps - EXPLICIT)]
+
+    def coarser(self, t1: Array) -> "FlowOptions":
+        """The options of the same flow up to t1 with ten times the tolerance."""
+        saveat = self.saveat
+        if saveat is not None and saveat.subs.ts is not None:
+            ts = jnp.minimum(saveat.subs.ts, t1)
+            saveat = eqx.tree_at(lambda s: s.subs.ts, saveat, ts)
+        atol = None if self.atol is None else 10 * self.atol
+        return replace(self, t1=t1, rtol=10 * self.rtol, atol=atol, saveat=saveat)
 
     def after(self, t: Array) -> "FlowOptions":
         """The options from time t on."""
@@ -177,6 +194,7 @@ def make_options(
         t0,
         t1,
         saveat,
+        jnp.asarray(rtol, dtype),
         rtol,
         atol,
         solver,

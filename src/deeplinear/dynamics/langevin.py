@@ -233,13 +233,15 @@ def _langevin(
             "the step."
         )
     key = check_key(key)
-    start, single = _checked_start(W0, chains, not is_traced(depth) and depth == 1)
+    start, single = _checked_start(
+        W0, chains, not is_traced(depth) and bool(np.asarray(depth) == 1)
+    )
     if energy is not None:
         start = start.astype(check_energy(energy, start.shape[1:], start.dtype))
     dtype = start.dtype
     reflect = at_zero == "reflect"
     # At depth 1 Euler's step of the Brownian motion is exact.
-    flat = not is_traced(depth) and depth == 1 and not reflect
+    flat = euclidean and not reflect
     turning = plan.solver is None and not flat
     process = RootProcess(
         energy,

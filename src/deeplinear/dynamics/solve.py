@@ -14,8 +14,8 @@ from jaxtyping import Array, ArrayLike, Float
 from ..checks import is_traced
 from ..geometry.point import LogSVD
 from ..status import Status
-from .coordinates import AbstractCoordinates, FlowProblem, State
 from .charts import trimmed
+from .coordinates import AbstractCoordinates, FlowProblem, State
 from .flow_options import FlowOptions, saved_times
 from .stops import Stops
 
@@ -33,6 +33,10 @@ class FlowResult(eqx.Module):
     - ``factors``: the last factors (upstairs only).
     - ``status``: a code of `Status`; ``converged``: whether the flow ended as asked, at t1 or at a
       stop.
+    - ``error``: an estimate of ‖δW‖_F/‖W‖_F at each saved time: the difference from the same flow
+      with ten times the tolerance (so rather too large). NaN where there is none: inside ``jit``,
+      ``vmap`` and ``grad``, with a step size controller of one's own, and for saved steps. How far
+      the end is from the limit t → ∞ is another question, which the stop answers.
     - ``stats``: the numbers of steps, in all and in each chart.
     """
 
@@ -45,6 +49,7 @@ class FlowResult(eqx.Module):
     status: Array
     stats: dict[str, Array | int]
     factors: tuple[Array, ...] | None = None
+    error: Float[Array, "*t"] | None = None
 
     @property
     def singular_values(self) -> Float[Array, "*t k"]:
@@ -74,7 +79,7 @@ def integrate(
     if stops.watched:
         last_digits = 4 * float(jnp.finfo(problem.nu.dtype).eps)
         # flip=True: the distance goes from positive to negative.
-        event = dfx.Event(distance, optx.Bisection(last_digits, last_digits, flip=True))
+        event = dfx.Event(distance, optx.Bisection(last_digits, last_digits, flip=True))  # type: ignore[call-arg]
         # The start may meet a stop already.
         t1 = jnp.where(distance(options.t0, y0, problem) <= 0, options.t0, t1)
     wanted = saved_times(options.saveat)
@@ -199,6 +204,33 @@ def follow(
             break
     assert whole is not None
     return whole
+
+
+def estimated(
+    charts: list[tuple[AbstractCoordinates, Stops]],
+    problem: FlowProblem,
+    y0: State,
+    options: FlowOptions,
+    traced: bool,
+) -> FlowResult:
+    """The flow, as `follow` has it, with the estimate of its error."""
+    whole = follow(charts, problem, y0, options, traced)
+    result = finish(whole, options)
+    unknown = jnp.full_like(result.ts, jnp.nan)
+    if traced or options.controller is not None or saved_times(options.saveat)["steps"]:
+        return dataclasses.replace(result, error=unknown)
+    muted = [(chart, stops.never()) for chart, stops in charts]
+    coarser = options.coarser(whole.t_end)
+    other = finish(follow(muted, problem, y0, coarser, traced), coarser)
+    if other.status != Status.reached_t1:
+        return dataclasses.replace(result, error=unknown + jnp.inf)
+    # times beyond the end of the flow are its end in the other one
+    W, V = np.asarray(result.W), np.asarray(other.W)
+    V = V if options.saveat is None else V[: len(W)]
+    size = lambda X: np.linalg.norm(X, axis=(-2, -1))  # noqa: E731
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.where(size(W - V) == 0, 0.0, size(W - V) / size(W))
+    return dataclasses.replace(result, error=jnp.asarray(error, W.dtype))
 
 
 def without_end(leg: FlowResult, options: FlowOptions) -> FlowResult:

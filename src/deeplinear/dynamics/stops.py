@@ -1,5 +1,6 @@
 """Where a flow stops: at an energy, at a gradient, at rest, or where the dense chart is left."""
 
+import dataclasses
 import math
 from typing import ClassVar, NamedTuple
 
@@ -22,8 +23,8 @@ class Sizes(NamedTuple):
     - ``terms``: of the terms of E′(W), to which its zero is relative: max(‖E′(W)‖, ‖E″(W) W‖).
     - ``curvature``: ‖E″(W) Z‖/‖Z‖ in the mean over Z.
 
-    By the change of E′ under small changes of the entries of W: of each in proportion to itself, and
-    of all alike.
+    By the change of E′ under small changes of the entries of W: of each in proportion to itself,
+    and of all alike.
     """
 
     terms: Array
@@ -77,7 +78,7 @@ class Stops(eqx.Module):
     gradient: Array | None
     slope: Array
     endless: bool = eqx.field(static=True)
-    rtol: float = eqx.field(static=True)
+    rtol: Array
     leave_dense: int = eqx.field(static=True, default=0)
     separation: float = eqx.field(static=True, default=0.0)
     smallest_dense: float = eqx.field(static=True, default=0.0)
@@ -96,8 +97,17 @@ class Stops(eqx.Module):
         asked = self.energy is not None or self.gradient is not None
         return self.stationary or asked or self.leave_dense > 0
 
+    def never(self) -> "Stops":
+        """The same stops, where no flow meets them."""
+        tiny = jnp.finfo(self.slope.dtype).tiny
+        out = lambda x: None if x is None else jnp.full_like(x, tiny)  # noqa: E731
+        never = jnp.full_like(self.rtol, tiny)
+        return dataclasses.replace(
+            self, energy=out(self.energy), gradient=out(self.gradient), rtol=never
+        )
+
     def distances(
-        self, chart: AbstractCoordinates[State], elapsed: Array, y: State, problem: FlowProblem
+        self, chart: AbstractCoordinates[State], elapsed: ArrayLike, y: State, problem: FlowProblem
     ) -> Array:
         """Of `ENDINGS`: positive before the stop, zero at it, infinite where there is none."""
         out: list[ArrayLike] = [jnp.inf] * 4
@@ -127,7 +137,7 @@ class Stops(eqx.Module):
         return 10 * self.rtol * jnp.fmax(here.terms, self.slope)
 
     def unrest(
-        self, chart: AbstractCoordinates[State], elapsed: Array, y: State, problem: FlowProblem
+        self, chart: AbstractCoordinates[State], elapsed: ArrayLike, y: State, problem: FlowProblem
     ) -> Array:
         """Positive until the flow rests.
 

@@ -47,6 +47,7 @@ class Geodesic(eqx.Module):
     - ``W``, ``velocity``: m×n each, with the leading axis of ``t`` where several times were asked
       for.
     - ``length``: the g^N-length from t = 0 to each t (times that were not reached: infinite, as W).
+      ``error``: by how much the speed ‖Ẇ‖_g, which a geodesic keeps, has drifted there, relatively.
     - ``status``: a code of `Status`; ``converged``: whether it is as asked.
     """
 
@@ -55,6 +56,7 @@ class Geodesic(eqx.Module):
     velocity: Float[Array, "*t m n"]
     length: Float[Array, "*t"]
     status: Array
+    error: Float[Array, "*t"]
 
     @property
     def converged(self) -> Array:
@@ -128,7 +130,10 @@ def exp(
     result, singular = _exp(*args, check_integer(max_steps, "max_steps"))
     result = raise_if(result, singular, singular_error())
     if times.ndim == 0:
-        return Geodesic(times, result.W[0], result.velocity[0], result.length[0], result.status)
+        W, velocity, length, error = (
+            x[0] for x in (result.W, result.velocity, result.length, result.error)
+        )
+        return Geodesic(times, W, velocity, length, result.status, error)
     return result
 
 
@@ -254,7 +259,7 @@ def _pair(A: ArrayLike, B: ArrayLike, name_a: str, name_b: str) -> tuple[Array, 
     A, B = check_matrix(A, name_a), check_matrix(B, name_b)
     if A.shape != B.shape:
         raise InputError(f"{name_b} must have the shape {A.shape} of {name_a}, got {B.shape}.")
-    return one_precision(A, B)
+    return one_precision((A, B))
 
 
 def _tolerance(rtol: float | None, dtype: DTypeLike) -> float:
@@ -281,7 +286,12 @@ def _exp(
     status = jnp.where(ok, Status.converged, jnp.asarray(Status.left_full_rank, jnp.int32))
     reached = jnp.isfinite(ends).all((1, 2))
     length = jnp.where(reached, speed * times, jnp.inf)
-    return Geodesic(times, scale * ends, scale * velocity, length, status), _is_singular(W, N)
+    speeds = jax.vmap(lambda W, P: jnp.linalg.norm(operator_power(W, P, N, 0.5)))(ends, momenta)
+    speeds = speeds * scale ** inverse_depth(N, W.dtype)
+    drift = jnp.abs(speeds - speed) / jnp.where(speed > 0, speed, 1.0)
+    error = jnp.where(reached, drift, jnp.inf)
+    result = Geodesic(times, scale * ends, scale * velocity, length, status, error)
+    return result, _is_singular(W, N)
 
 
 @eqx.filter_jit

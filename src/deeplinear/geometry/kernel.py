@@ -53,7 +53,7 @@ def shrink(z: ArrayT, nu: ArrayT | float, xp: ModuleType = jnp) -> ArrayT:
 def log_kernel_of(log_a: ArrayT, log_b: ArrayT, nu: ArrayT | float, xp: ModuleType = jnp) -> ArrayT:
     """The formula of `log_kernel` for JAX or NumPy arrays (``xp``), without derivative rules."""
     infinite = xp.isposinf(log_a) | xp.isposinf(log_b)
-    big, z = _difference(*(xp.where(infinite, 0.0, x) for x in (log_a, log_b)), xp)
+    big, z = _difference(xp.where(infinite, 0.0, log_a), xp.where(infinite, 0.0, log_b), xp)
     # At N = 1 the head is 0 also where both singular values are, 0 · (−∞).
     head = xp.where(nu == 1, 0.0, (2 - 2 * nu) * big)
     value = head + xp.log(shrink(z, nu, xp))

@@ -133,18 +133,17 @@ def _batched(
 ) -> Array:
     """``function(apply, *directions)``, apply(Z, q) = A^q(Z), over the leading axes of all."""
     check_depth(depth, scalar=True)
-    if not isinstance(W, LogSVD):
-        W = check_matrix(W, batch=True)
-    shape = W.shape if isinstance(W, LogSVD) else W.shape[-2:]
+    at: Array | LogSVD = W if isinstance(W, LogSVD) else check_matrix(W, batch=True)
+    shape = at.shape[-2:]
     checked = tuple(check_matrix(Z, "Z", batch=True) for Z in directions)
-    W, checked = one_precision(W, checked)
-    dtype = jax.tree.leaves(W)[0].dtype
+    at, checked = one_precision((at, checked))
+    dtype = jax.tree.leaves(at)[0].dtype
     for Z in checked:
         if Z.shape[-2:] != shape:
             raise InputError(
                 f"Z must have the shape {shape} of W in its last two axes, got {Z.shape}."
             )
-    value = _on_batch(function, W, checked, jnp.asarray(depth, dtype))
+    value = _on_batch(function, at, checked, jnp.asarray(depth, dtype))
     return raise_if(value, (jnp if is_traced(value) else np).isnan(value), singular_error())
 
 

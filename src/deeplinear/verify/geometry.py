@@ -120,7 +120,7 @@ def submersion(
         raise DepthError(f"depth must be an integer for factors, got {depth!r}.")
     frames, direction = jax.random.split(check_key(0 if key is None else key))
     Z = jax.random.normal(direction, W.shape, W.dtype) if Z is None else check_matrix(Z, "Z")
-    W, Z = one_precision(W, Z)
+    W, Z = one_precision((W, Z))
     if Z.shape != W.shape:
         raise InputError(f"Z must have the shape {W.shape} of W, got {Z.shape}.")
     given = balanced_factors(W, depth, frames) if factors is None else check_factors(factors)

@@ -48,13 +48,13 @@ def gradient_check(
     which r stands clear, a hundred times, of rounding. Where it nowhere does (an energy linear
     along Z), there is no slope to judge. An error too small for that shows beside the symmetric
     differences (E(W + hZ) − E(W − hZ))/2h, extrapolated to h = 0 from the scale at which they are
-    most accurate: ⟨G, Z⟩ must agree with them to ten times their own error. What this ``resolution``
-    is, relative to the slope of E, the result says; a check that resolves less than 1e−2 (an energy
-    that is rounded too much, or varies faster than W is known) fails.
+    most accurate: ⟨G, Z⟩ must agree with them to ten times their own error. What this
+    ``resolution`` is, relative to the slope of E, the result says; a check that resolves less than
+    1e−2 (an energy that is rounded too much, or varies faster than W is known) fails.
 
     **Arguments**: ``W`` m×n; ``Z`` a direction, scaled to the length of W; by default random
-    (``key``, a JAX random key or an integer seed). Steps h lie in 1e−14 … 1 (float32: 1e−6 … 1), and
-    further up to a length of 1 where W is smaller.
+    (``key``, a JAX random key or an integer seed). Steps h lie in 1e−14 … 1 (float32: 1e−6 … 1),
+    and further up to a length of 1 where W is smaller.
 
     **Figures**: ``slope``, ``h``, ``remainder``, ``noise`` (the rounding of r), ``window`` (the
     first and last h of the fit); ``difference`` (of ⟨G, Z⟩ and the extrapolated differences) and
@@ -102,16 +102,16 @@ def hessian_check(
 class _Samples(NamedTuple):
     """E along a line: at W, its derivatives there as JAX has them, and at the steps h."""
 
-    E: Array
-    first: Array  # ⟨G, Z⟩
-    second: Array  # ⟨Z, H Z⟩, where it was asked for
-    size: Array  # ‖G‖ ‖Z‖
-    values: Array  # E(W + h (1 + i/1000) Z), i = 0 … 6
-    back: Array  # E(W − h Z)
+    E: np.ndarray
+    first: np.ndarray  # ⟨G, Z⟩
+    second: np.ndarray  # ⟨Z, H Z⟩, where it was asked for
+    size: np.ndarray  # ‖G‖ ‖Z‖
+    values: np.ndarray  # E(W + h (1 + i/1000) Z), i = 0 … 6
+    back: np.ndarray  # E(W − h Z)
 
 
 @eqx.filter_jit
-def _samples(energy: Energy, W: Array, Z: Array, h: Array, order: int) -> _Samples:
+def _samples(energy: Energy, W: Array, Z: Array, h: Array, order: int) -> tuple[Array, ...]:
     scalar = lambda X: jnp.reshape(energy(X), ())  # noqa: E731
     E, G = jax.value_and_grad(scalar)(W)
     second = jnp.sum(Z * jax.jvp(jax.grad(scalar), (W,), (Z,))[1]) if order == 3 else 0 * E
@@ -119,7 +119,7 @@ def _samples(energy: Energy, W: Array, Z: Array, h: Array, order: int) -> _Sampl
     values = jax.lax.map(lambda t: scalar(W + t * Z), steps.ravel()).reshape(steps.shape)
     back = jax.lax.map(lambda t: scalar(W - t * Z), h)
     size = jnp.linalg.norm(G) * jnp.linalg.norm(Z)
-    return _Samples(E, jnp.sum(G * Z), second, size, values, back)
+    return E, jnp.sum(G * Z), second, size, values, back
 
 
 def _noise(values: np.ndarray) -> np.ndarray:
@@ -161,20 +161,16 @@ def _agreement(
 ) -> tuple[bool, float, float]:
     """Whether the derivative agrees with the differences; the difference, and what is resolved."""
     forth, back = sampled.values[:, 0], sampled.back
+    power = order - 1
     if order == 2:
-        value, size, quotient, noise = (
-            sampled.first,
-            sampled.size,
-            (forth - back) / (2 * h),
-            noise / h,
-        )
+        value, size, difference = sampled.first, float(sampled.size), (forth - back) / 2
     else:
-        curve = (forth - sampled.E) + (back - sampled.E)
-        value, size, quotient, noise = sampled.second, 0.0, curve / h**2, 4 * noise / h**2
-    limit, error = _extrapolated(h, quotient, noise)
+        value, size = sampled.second, 0.0
+        difference, noise = (forth - sampled.E) + (back - sampled.E), 4 * noise
+    limit, error = _extrapolated(h, difference / h**power, noise / h**power)
     gap = np.abs(limit - value)
     rise = np.maximum(np.abs(forth - sampled.E), np.abs(back - sampled.E))[_NODES[-1] :]
-    scale = rise / h[_NODES[-1] :] ** (order - 1)
+    scale = rise / h[_NODES[-1] :] ** power
     # Where E varies faster than the steps its differences say nothing about its derivative.
     error = np.where((error <= _BLIND / 10 * scale) | (rise == 0), error, np.inf)
     best = int(np.argmin(error))
@@ -183,12 +179,9 @@ def _agreement(
     finer = np.flatnonzero((gap[:best] <= 10 * error[:best]) & (100 * error[:best] < gap[best]))
     if finer.size:
         best = int(finer[np.argmin(error[finer])])
-    unit = max(float(size), float(abs(value)), float(scale[best])) or 1.0
-    return (
-        bool(gap[best] <= 10 * error[best]),
-        float(gap[best] / unit),
-        float(10 * error[best] / unit),
-    )
+    unit = max(size, float(abs(value)), float(scale[best])) or 1.0
+    resolution = float(10 * error[best] / unit)
+    return bool(gap[best] <= 10 * error[best]), float(gap[best] / unit), resolution
 
 
 def _taylor(
@@ -259,7 +252,7 @@ def _line(
             f"Z must be a direction of the shape {W.shape} of W and not vanish, got shape "
             f"{Z.shape}."
         )
-    W, Z = one_precision(W, Z)
+    W, Z = one_precision((W, Z))
     W = W.astype(check_energy(energy, W.shape, W.dtype))
     return W, (Z * ((float(np.linalg.norm(W)) or 1.0) / length)).astype(W.dtype)
 

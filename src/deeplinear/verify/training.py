@@ -16,7 +16,7 @@ from jaxtyping import Array, ArrayLike, PRNGKeyArray
 from ..checks import check_depth, check_integer, check_key, check_matrix
 from ..dynamics.factors import balanced_factors, imbalance
 from ..dynamics.flow import factor_flow, gradient_flow
-from ..energies import Energy
+from ..energies import Energy, check_energy
 from ..errors import InputError
 from ..geometry.operator import Operator
 from .geometry import submersion, volume
@@ -70,6 +70,7 @@ def upstairs_downstairs(
     True
     """
     W0 = check_matrix(W0)
+    W0 = W0.astype(check_energy(energy, W0.shape, W0.dtype))
     frames = check_key(0 if key is None else key)
     start = balanced_factors(W0, depth, frames) if factors is None else factors
     tol, rtol = tolerance(tol, W0.dtype, 1e-6), tolerance(rtol, W0.dtype, 1e-9)
@@ -129,6 +130,7 @@ def conservation(
     (True, ['energy', 'imbalance', 'sign'])
     """
     W0 = check_matrix(W0)
+    W0 = W0.astype(check_energy(energy, W0.shape, W0.dtype))
     N = float(np.asarray(check_depth(depth, scalar=True)))
     tol, rtol = tolerance(tol, W0.dtype, 1e-4), tolerance(rtol, W0.dtype, 1e-9)
     if flow is None:
@@ -163,7 +165,7 @@ def conservation(
 def _energies_and_slopes(energy: Energy, W: Array, depth: Array) -> tuple[Array, Array]:
     def one(X: Array) -> tuple[Array, Array]:
         E, G = jax.value_and_grad(lambda Y: jnp.reshape(energy(Y), ()))(X)
-        return E, jnp.sum(G * Operator(X, depth)(G))
+        return E, jnp.sum(G * Operator.unchecked(X, depth)(G))
 
     return jax.lax.map(one, W)
 
@@ -237,6 +239,7 @@ def all_checks(
     4 of 4 checks passed.
     """
     W0 = check_matrix(W0)
+    W0 = W0.astype(check_energy(energy, W0.shape, W0.dtype))
     N = float(np.asarray(check_depth(depth, scalar=True)))
     keys = jax.random.split(check_key(0 if key is None else key), 4)
     results = [gradient_check(energy, W0, key=keys[0]), hessian_check(energy, W0, key=keys[1])]
