@@ -55,9 +55,11 @@ TREE = {
     ],
     "geometry/ball_volume": [["space"], ["density"], ["chords"], ["ball"]],
     "dynamics": [
-        ["factors", "coordinates"],
+        ["factors", "motion"],
+        ["coordinates"],
         ["flow_options"],
-        ["charts", "solve"],
+        ["charts", "stops"],
+        ["solve"],
         ["flow", "ensembles"],
         ["langevin_process"],
         ["langevin_factors"],

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, ArrayLike, PyTree
+from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 
 from .depths import check_depth as check_depth  # beside the other checks
 from .errors import InputError, PrecisionError
@@ -73,3 +73,36 @@ def check_tolerance(value: float, dtype: DTypeLike, name: str) -> float:
             "(jax.config.update('jax_enable_x64', True) before the arrays are made)."
         )
     return value
+
+
+def check_integer(value: object, name: str, least: int = 1) -> int:
+    """``value`` as an int if it is an integer ≥ ``least``, and no boolean."""
+    integral = isinstance(value, int | np.integer) and not isinstance(value, bool | np.bool_)
+    if not integral or value < least:  # type: ignore[operator]
+        raise InputError(f"{name} must be an integer ≥ {least}, got {value!r}.")
+    return int(value)  # type: ignore[call-overload]
+
+
+def check_key(key: object, name: str = "key") -> PRNGKeyArray:
+    """``key`` as one JAX random key: itself, or that of an integer seed 0 … 2⁶³ − 1."""
+    if isinstance(key, int | np.integer) and not isinstance(key, bool | np.bool_):
+        if 0 <= key < 2**63:
+            return jax.random.key(int(key))
+    elif isinstance(key, Array | np.ndarray):
+        if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ():
+            return jnp.asarray(key)
+        if key.dtype == np.uint32 and key.shape == jax.random.key_data(jax.random.key(0)).shape:
+            return jax.random.wrap_key_data(jnp.asarray(key))
+    raise InputError(
+        f"{name} must be one JAX random key, such as jax.random.key(0), or an integer seed "
+        f"0 … 2⁶³ − 1, got {key!r}."
+    )
+
+
+def one_precision(arrays: T) -> T:
+    """A pytree of arrays with all of them in the widest floating type among them."""
+    leaves = jax.tree.leaves(arrays)
+    dtype = jnp.result_type(*leaves)
+    if all(x.dtype == dtype for x in leaves):
+        return arrays
+    return jax.tree.map(lambda x: x.astype(dtype), arrays)

@@ -30,6 +30,8 @@ def check_depth(depth: Depth, name: str = "depth", *, scalar: bool = False) -> D
     if jax is not None and isinstance(depth, jax.core.Tracer):
         return depth
     try:
+        if np.asarray(depth).dtype == bool:
+            raise TypeError
         values = np.asarray(depth, dtype=float)
     except (TypeError, ValueError):
         raise DepthError(f"{name} must be a real number ≥ 1 or math.inf, got {depth!r}.") from None

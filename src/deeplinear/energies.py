@@ -9,15 +9,50 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
-from .errors import InputError
+from .errors import InputError, PrecisionError
 
 # What functions of the library accept as an energy: an `AbstractEnergy` is one.
 Energy: TypeAlias = Callable[[Float[Array, "m n"]], Float[Array, ""]]
+
+
+def check_energy(energy: object, shape: tuple[int, ...], dtype: DTypeLike) -> np.dtype:
+    """The precision to compute in, if ``energy`` is a real function of m×n matrices.
+
+    That of W (``dtype``), or the wider one that the energy itself computes in. `InputError` where
+    it is no function, does not return one real number or is not written in JAX operations;
+    `PrecisionError` where it rounds to fewer digits than W has.
+    """
+    if not callable(energy):
+        raise InputError(
+            "energy must be a function of W, such as dl.Completion(...), got "
+            f"{type(energy).__name__}."
+        )
+    dtype = jnp.dtype(dtype)
+    try:
+        value = jax.eval_shape(lambda W: jnp.asarray(energy(W)), jax.ShapeDtypeStruct(shape, dtype))
+    except jax.errors.JAXTypeError as error:
+        raise InputError(
+            "energy must be written in JAX operations (jax.numpy, without branches on values of "
+            f"W), and is not: {str(error).splitlines()[0]}"
+        ) from error
+    if value.size != 1 or not jnp.issubdtype(value.dtype, jnp.floating):
+        raise InputError(
+            f"energy must return one real number, got shape {value.shape} and dtype {value.dtype}: "
+            "sum the terms, or take real parts."
+        )
+    if value.dtype.itemsize < dtype.itemsize:
+        raise PrecisionError(
+            f"energy must compute in the precision of W, {dtype}, and returns {value.dtype}: "
+            "convert its data and its result, or W."
+        )
+    return value.dtype
 
 
 class AbstractEnergy(eqx.Module):

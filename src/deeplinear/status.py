@@ -61,8 +61,8 @@ class Status(enum.IntEnum, metaclass=_Sentences):
     callback = 7, "A callback ended it."
     max_steps = (
         8,
-        "max_steps (of a fit: max_sweeps) was reached first: raise it, loosen the tolerance, or "
-        "take another solver.",
+        "max_steps (of a fit: max_sweeps) was reached first: raise it, or take another solver or "
+        "tolerance.",
     )
     chart = 9, "The dense chart was left."  # internal: `gradient_flow` goes on in the SVD chart
 
@@ -85,6 +85,19 @@ class Status(enum.IntEnum, metaclass=_Sentences):
         16,
         "The iteration did not converge: this is its best attempt. Loosen the tolerance (for a "
         "rate, or raise dense_limit).",
+    )
+
+    # Flows.
+    at_rest = (
+        27,
+        "It came to rest before the stop asked for, which lies below the limit, or below what the "
+        "arithmetic or the tolerance resolve: ask for a larger one.",
+    )
+
+    # Fits of a law.
+    misfit = (
+        28,
+        "The law does not follow the data to 2 per cent of their fall: give another part of them.",
     )
 
     # Geodesics.

@@ -15,6 +15,7 @@ from jaxtyping import Array, ArrayLike, Float
 from ..checks import check_depth, is_traced
 from ..errors import InputError
 from ..geometry.kernel import inverse_depth
+from ..status import Status
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
@@ -54,9 +55,13 @@ def _arrays(depth: ArrayLike, *values: ArrayLike) -> tuple[Array, ...]:
 
 
 def _check_positive(**values: ArrayLike) -> None:
+    least = float(np.finfo(float).tiny)  # below it JAX takes numbers for 0
     for name, value in values.items():
-        if not is_traced(value) and not np.all(np.asarray(value) > 0):
-            raise InputError(f"{name} must be positive, got {value!r}.")
+        if is_traced(value):
+            continue
+        x = np.asarray(value)
+        if not np.all((x >= least) & (x < math.inf)):
+            raise InputError(f"{name} must be positive and finite, got {value!r}.")
 
 
 def exponent(depth: ArrayLike) -> Float[Array, "..."]:
@@ -85,9 +90,11 @@ def predict_decay(
     It is the law of a singular value σ_i while c = M_ii = u_iᵀ E′(W) v_i does not change. For N < 2
     the same formula reaches zero at t = σ_0^{−q}/(−q c): from there on the result is 0 (the flow
     itself crosses zero, and the sign of det W with it). A negative push is growth, (N > 2) to
-    infinity at t = σ_0^{−q}/(−q c): from there on the result is infinite.
+    infinity at t = σ_0^{−q}/(−q c): from there on the result is infinite. At t = ∞ it is the limit;
+    no product of the arguments overflows before the result does.
 
-    **Shapes**: the arguments broadcast; differentiable in all, also at N = 2. **Normalization**:
+    **Shapes**: the arguments broadcast; differentiable in all, also at N = 2, where they and the
+    result are finite. **Normalization**:
     time as in [CMV].
     **Raises** `DepthError`; `InputError` for sigma0 ≤ 0. **Source**: the SVD chart of the flow,
     Cohen, Menon, Veraszto 2023.
@@ -103,12 +110,22 @@ def predict_decay(
 
 @jax.jit
 def _decay(t: Array, sigma0: Array, push: Array, q: Array) -> Array:
-    x = push * t * jnp.power(sigma0, q)
-    alive = q * x > -1  # else the law reaches 0 (or ∞, if it grows) before t
-    value = sigma0 * jnp.exp(-x * _log1p_ratio(jnp.where(alive, q * x, 0.0)))
-    return jnp.where(
-        alive, value, jnp.where(jnp.isnan(x), jnp.nan, jnp.where(push > 0, 0.0, jnp.inf))
-    )
+    log_s = jnp.log(sigma0)
+    half = jnp.exp(q * log_s / 2)
+    # x = c t σ_0^q; nothing moves in an infinite time without a push, nor in no time by any
+    still = (push == 0) & jnp.isinf(t * half) | (t == 0) & jnp.isinf(push * half)
+    x = jnp.where(still, 0.0, (push * half) * (t * half))
+    y = jnp.where(q == 0, 0.0, jnp.where(q == 0, 1.0, q) * x)
+    alive = y > -1  # else the law reaches 0 (or ∞, if it grows) before t
+    far = y > 0.5
+    near = log_s - x * _log1p_ratio(jnp.where(alive & ~far, y, 0.0))
+    # −log(σ_0^{−q} + q c t)/q, of logarithms
+    safe = lambda z, default: jnp.where(far, z, default)  # noqa: E731
+    rate = jnp.log(safe(jnp.abs(push), 1.0)) + jnp.log(safe(jnp.abs(t), 1.0))
+    total = jnp.logaddexp(safe(-q * log_s, 0.0), rate + jnp.log(safe(jnp.abs(q), 1.0)))
+    value = jnp.exp(jnp.where(far, -total / safe(q, 1.0), near))
+    ended = jnp.where(q < 0, 0.0, jnp.inf)
+    return jnp.where(alive, value, jnp.where(jnp.isnan(y), jnp.nan, ended))
 
 
 def escape_time(
@@ -160,7 +177,8 @@ class DecayFit(eqx.Module):
       power within 0.01 or three standard errors of 0).
     - ``misfit``: the root mean square of the residuals of log σ, of the exponential law and of the
       fitted one.
-    - ``reliable``: whether the fit converged and follows log σ to 2 per cent of its fall.
+    - ``status``: a `Status`; ``reliable``: whether the fit converged and follows log σ to 2 per
+      cent of its fall.
     """
 
     exponent: float
@@ -171,7 +189,12 @@ class DecayFit(eqx.Module):
     push_error: float
     law: str
     misfit: dict[str, float]
-    reliable: bool
+    status: Status
+
+    @property
+    def reliable(self) -> bool:
+        """Whether the fit converged and follows log σ to 2 per cent of its fall."""
+        return self.status == Status.converged
 
     @property
     def depth(self) -> float:
@@ -221,7 +244,13 @@ def fit_decay(ts: ArrayLike, sigma: ArrayLike, depth: float | None = None) -> De
         push_error=push * math.sqrt(direction @ covariance @ direction),
         law=law,
         misfit=misfit,
-        reliable=bool(best.success and misfit["fitted"] < 0.02 * fall),
+        status=(
+            Status.not_converged
+            if not best.success
+            else Status.converged
+            if misfit["fitted"] < 0.02 * fall
+            else Status.misfit
+        ),
     )
 
 

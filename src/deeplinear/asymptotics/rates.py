@@ -10,8 +10,8 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from ..checks import check_depth, check_matrix, is_traced
-from ..energies import Completion, Energy, Sensing
+from ..checks import check_depth, check_integer, check_matrix, check_tolerance, is_traced
+from ..energies import Completion, Energy, Sensing, check_energy
 from ..errors import InputError
 from ..geometry.kernel import inverse_depth, log_kernel
 from ..geometry.operator import Operator
@@ -139,11 +139,13 @@ def _kernel(
 ) -> _TangentKernel:
     """The K of an energy at W, as one of the three modules."""
     check_depth(depth, scalar=True)
-    if not isinstance(W, LogSVD):
-        W = check_matrix(W)
-    point = eqx.filter_jit(_Point.at)(W, depth, rank_rtol)
+    at: Array | LogSVD = W if isinstance(W, LogSVD) else check_matrix(W)
+    if callable(energy):
+        dtype = check_energy(energy, at.shape, jax.tree.leaves(at)[0].dtype)
+        at = jax.tree.map(lambda x: x.astype(dtype), at)
+    point = eqx.filter_jit(_Point.at)(at, depth, rank_rtol)
     if callable(energy) and not isinstance(energy, Completion | Sensing):
-        return _Curvature(point, energy, W.dense() if isinstance(W, LogSVD) else W)
+        return _Curvature(point, energy, at.dense() if isinstance(at, LogSVD) else at)
     if is_traced(energy):
         raise InputError(
             "energy must be concrete here, which entries are observed decides the shape: close "
@@ -151,7 +153,9 @@ def _kernel(
         )
     if isinstance(energy, Sensing):
         _check_shape(point, energy.shape)
-        return _Measurements(point, energy.A, jnp.asarray(np.sqrt(energy.weights)))
+        dtype = point.s.dtype
+        root = jnp.asarray(np.sqrt(energy.weights), dtype)
+        return _Measurements(point, energy.A.astype(dtype), root)
     weights = _weights(energy)
     _check_shape(point, weights.shape)
     rows, cols = np.nonzero(weights)
@@ -292,7 +296,8 @@ def predicted_rate(
     (1.0, 'dense')
     """
     kernel = _kernel(energy, W, depth, rank_rtol)
-    if kernel.size <= dense_limit:
+    check_tolerance(tol, kernel.point.s.dtype, "tol")
+    if kernel.size <= check_integer(dense_limit, "dense_limit", 0):
         value, v, residual, frozen, status = _slowest(kernel)
         return PredictedRate(value, kernel.matrix(v), residual, frozen, status, "dense")
     if isinstance(kernel, _Curvature):

@@ -53,11 +53,7 @@ def checked(point: LogSVD) -> LogSVD:
     ):
         raise InputError("W0 must be finite, got NaN or infinite entries in its LogSVD.")
     keep = np.flatnonzero(np.asarray(log_s) > -math.inf)
-    if keep.size == 0:
-        raise CriticalPointError(
-            "W0 must not vanish: W = 0 is critical at every depth > 1; start from small random "
-            "entries."
-        )
+    keep = keep if keep.size else np.array([0])  # W0 = 0, for `choose_charts` to judge
     return LogSVD(U[:, keep], log_s[keep], Vt[keep])
 
 

@@ -12,59 +12,13 @@ from functools import reduce
 from typing import ClassVar, Generic, TypeVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
-from ..energies import Energy
 from ..geometry.kernel import log_kernel
 from ..geometry.operator import Operator
-from ..geometry.point import LogSVD
-
-
-class FlowProblem(eqx.Module):
-    """The energy and the constants of a flow: all that its vector field needs besides the state.
-
-    ν = 1/N, the weight decay λ, the log of the bulk (or −∞), and the gap of log σ below which the
-    SVD chart takes two singular values for tied.
-    """
-
-    energy: Energy
-    nu: Array
-    weight_decay: Array
-    log_bulk: Array
-    tie: Array
-
-    @property
-    def depth(self) -> Array:
-        return 1 / self.nu
-
-    def gradient(self, W: Array) -> Array:
-        """E′(W), Euclidean."""
-        return jax.grad(lambda X: jnp.reshape(self.energy(X), ()))(W)
-
-
-def _squared_norm(M: Array, GV: Array, GtU: Array, log_s: Array, problem: FlowProblem) -> Array:
-    """‖grad E_λ‖²_g for E_λ = E + (λN/2) Σ σ^{2/N}, with M = UᵀGV:
-
-        Σ_{i≠j} λ_N(σ_i, σ_j) M_ij² + Σ_i (σ_i^{1−1/N} M_ii + λ σ_i^{1/N})² + the edges,
-
-    a sum of squares, so that nothing cancels near a minimizer.
-    """
-    nu = problem.nu
-    # the pairs within the k singular spaces; the diagonal is taken out, since λ acts on it too
-    inside = jnp.exp(log_kernel(log_s[:, None], log_s, nu)) * M**2
-    # a singular value that is zero does not decay, also at N = ∞, where σ^{1/N} is 1
-    decay = problem.weight_decay * jnp.where(jnp.isneginf(log_s), 0.0, _power(log_s, nu))
-    diagonal = _power(log_s, 1 - nu) * jnp.diagonal(M) + decay
-    total = jnp.sum(inside) - jnp.sum(jnp.diagonal(inside)) + jnp.sum(diagonal**2)
-    if GV.shape[0] + GtU.shape[0] > 2 * log_s.size:
-        # the pairs (σ_i, 0): of GV and GᵀU what lies outside U and V, by Pythagoras
-        edge = jnp.exp(log_kernel(log_s, problem.log_bulk, nu))
-        outside = jnp.sum(GV**2, 0) + jnp.sum(GtU**2, 0) - jnp.sum(M**2, 0) - jnp.sum(M**2, 1)
-        total = total + jnp.sum(edge * outside)
-    return total
-
+from ..geometry.point import LogSVD, log_singular_values
+from .motion import FlowProblem, Motion, SingularFrame, motion
 
 State = TypeVar("State")
 
@@ -83,9 +37,9 @@ class AbstractCoordinates(eqx.Module, Generic[State]):
     - ``matrix(y)``: W;
     - ``scale(y)``: the size that the absolute tolerance is relative to.
 
-    The other methods have defaults by way of W; overwrite them where the coordinates know log σ or
-    ‖grad E‖_g better than a dense SVD does. All of them are traced by JAX. An instance is passed as
-    ``dl.gradient_flow(energy, W0, depth, chart=MyCoordinates())``.
+    The other methods have defaults by way of W; overwrite them where the coordinates know log σ and
+    the gradient in the singular frame better than a dense SVD does. All of them are traced by JAX.
+    An instance is passed as ``dl.gradient_flow(energy, W0, depth, chart=MyCoordinates())``.
     """
 
     name: eqx.AbstractClassVar[str]
@@ -93,6 +47,9 @@ class AbstractCoordinates(eqx.Module, Generic[State]):
     # Whether the field is stiff where W is small, so that implicit steps pay, and its Jacobian safe
     # (not through an SVD).
     implicit: ClassVar[bool] = False
+
+    # Whether the absolute errors of the state are what counts (logarithms, frames), at any size.
+    absolute: ClassVar[bool] = False
 
     @abstractmethod
     def start(self, point: LogSVD) -> State:
@@ -114,16 +71,16 @@ class AbstractCoordinates(eqx.Module, Generic[State]):
         """W by its SVD, singular values descending."""
         return LogSVD.of(self.matrix(y))
 
-    def slope(self, y: State, problem: FlowProblem) -> Array:
-        """‖grad E_λ‖²_g, for E_λ = E + (λN/2) Σ σ^{2/N}."""
+    def frame(self, y: State, problem: FlowProblem) -> SingularFrame:
+        """E′(W) in the singular frame of W; singular values that are rounding noise are zero."""
         W = self.matrix(y)
-        op, G = Operator(W, problem.depth), problem.gradient(W)
-        GV, GtU = G @ op.Vt.T, G.T @ op.U
-        return _squared_norm(op.U.T @ GV, GV, GtU, jnp.log(op.s), problem)
+        op, G = Operator.unchecked(W, problem.depth), problem.gradient(W)
+        GV = G @ op.Vt.T
+        return SingularFrame(op.U.T @ GV, GV, G.T @ op.U, log_singular_values(op.s))
 
-    def size(self, y: State, problem: FlowProblem) -> Array:
-        """‖W‖_F^{1−1/N}: ``stop_gradient`` bounds ‖grad E_λ‖_g relative to it."""
-        return jnp.linalg.norm(self.matrix(y)) ** (1 - problem.nu)
+    def motion(self, y: State, problem: FlowProblem, curvature: Array) -> Motion:
+        """How fast W moves, to which ``stop_gradient`` refers: see the function `motion`."""
+        return motion(self.frame(y, problem), problem, curvature)
 
     def factors(self, y: State) -> tuple[Array, ...] | None:
         """(W_1, …, W_N), where the state has them."""
@@ -143,7 +100,9 @@ class DenseCoordinates(AbstractCoordinates[Array]):
 
     def field(self, t: ArrayLike, y: Array, problem: FlowProblem) -> Array:
         """Ẇ = −A_{N,W}(G) − λ W."""
-        return -Operator(y, problem.depth)(problem.gradient(y)) - problem.weight_decay * y
+        # a trial step may overflow: it is NaN then, and rejected
+        velocity = Operator.unchecked(y, problem.depth)(problem.gradient(y))
+        return -velocity - problem.weight_decay * y
 
     def matrix(self, y: Array) -> Array:
         return y
@@ -161,6 +120,7 @@ class SvdCoordinates(AbstractCoordinates[Frames]):
 
     name = "svd"
     implicit = True
+    absolute = True
 
     def start(self, point: LogSVD) -> Frames:
         return point.U, point.log_s, point.Vt.T
@@ -199,10 +159,9 @@ class SvdCoordinates(AbstractCoordinates[Frames]):
         order = jnp.argsort(-y[1])
         return LogSVD(_orthonormal(y[0])[:, order], y[1][order], _orthonormal(y[2])[:, order].T)
 
-    def slope(self, y: Frames, problem: FlowProblem) -> Array:
-        """‖grad E_λ‖²_g."""
+    def frame(self, y: Frames, problem: FlowProblem) -> SingularFrame:
         _, log_s, _, GV, GtU, M = self.parts(y, problem)
-        return _squared_norm(M, GV, GtU, log_s, problem)
+        return SingularFrame(M, GV, GtU, log_s)
 
 
 class ThinCoordinates(AbstractCoordinates[Frames]):
@@ -253,15 +212,12 @@ class ThinCoordinates(AbstractCoordinates[Frames]):
         P, s, Qt = jnp.linalg.svd(y[1])
         return LogSVD(_orthonormal(y[0]) @ P, jnp.log(s), Qt @ _orthonormal(y[2]).T)
 
-    def slope(self, y: Frames, problem: FlowProblem) -> Array:
-        """‖grad E_λ‖²_g."""
+    def frame(self, y: Frames, problem: FlowProblem) -> SingularFrame:
         _, _, P, log_s, Q, GV, GtU, core = self.parts(y, problem)
-        return _squared_norm(P.T @ core @ Q, GV @ Q, GtU @ P, log_s, problem)
-
-
-def _power(log_s: Array, p: Array) -> Array:
-    """σ^p for p ≥ 0, with 0^0 = 1."""
-    return jnp.where(p == 0, 1.0, jnp.exp(jnp.where(p == 0, 1.0, p) * log_s))
+        noise = log_s.size * float(jnp.finfo(log_s.dtype).eps)
+        return SingularFrame(
+            P.T @ core @ Q, GV @ Q, GtU @ P, log_singular_values(jnp.exp(log_s), noise)
+        )
 
 
 def _orthonormal(U: Array) -> Array:
@@ -335,10 +291,16 @@ class FactorCoordinates(AbstractCoordinates[tuple[Array, ...]]):
     def factors(self, y: tuple[Array, ...]) -> tuple[Array, ...]:
         return y
 
-    def size(self, y: tuple[Array, ...], problem: FlowProblem) -> Array:
-        """(mean ‖W_p‖_F)^{N−1}: the product may vanish where the factors do not."""
-        return jnp.mean(jnp.stack([jnp.linalg.norm(W) for W in y])) ** (len(y) - 1)
+    def motion(self, y: tuple[Array, ...], problem: FlowProblem, curvature: Array) -> Motion:
+        """Of the product, and of the factors themselves.
 
-    def slope(self, y: tuple[Array, ...], problem: FlowProblem) -> Array:
-        """−dE_λ/dt = N Σ_p ‖Ẇ_p‖², which is ‖grad E_λ‖²_g when balanced."""
-        return sum((jnp.sum(v**2) for v in self.field(0.0, y, problem)), jnp.zeros(())) / problem.nu
+        The product may stand still where they do not: (N Σ_p ‖Ẇ_p‖²)^{1/2}/m^{N−1}, m the mean
+        ‖W_p‖_F, counts too, with no more than κ m^N.
+        """
+        product = super().motion(y, problem, curvature)
+        speed = sum(jnp.sum(v**2) for v in self.field(0.0, y, problem)) / problem.nu
+        size = jnp.mean(jnp.stack([jnp.linalg.norm(W) for W in y]))
+        own = jnp.sqrt(jnp.where(speed > 0, speed, 1.0)) / size ** (len(y) - 1)
+        own = jnp.where(speed > 0, jnp.minimum(own, curvature * size ** len(y)), 0.0)
+        own = own if self.depth > 1 else 0.0 * own
+        return Motion(jnp.maximum(product.gradient, own), jnp.maximum(product.slope, speed))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
-from ..checks import check_matrix
+from ..checks import check_integer, check_key, check_matrix, one_precision
 from ..errors import DepthError, InputError
 
 
@@ -39,11 +39,15 @@ def check_factors(factors: Sequence[Array | np.ndarray]) -> tuple[Array, ...]:
                 f"{A.shape}: "
                 "the order is (W_1, …, W_N) and the product W_N ⋯ W_1."
             )
-    return checked
+    return one_precision(checked)
 
 
 def balanced_factors(
-    W: ArrayLike, depth: int | float, key: PRNGKeyArray | None = None, *, width: int | None = None
+    W: ArrayLike,
+    depth: int | float,
+    key: PRNGKeyArray | int | None = None,
+    *,
+    width: int | None = None,
 ) -> tuple[Array, ...]:
     """Balanced factors of W = U Σ Vᵀ at an integer depth N:
 
@@ -51,9 +55,9 @@ def balanced_factors(
 
     so that W_{p+1}ᵀ W_{p+1} = W_p W_pᵀ and W_N ⋯ W_1 = W.
 
-    **Arguments**: ``W`` is m×n. ``key`` draws Q_1 … Q_{N−1} from the Haar measure
-    (None: identities). ``width`` is the number of hidden units, at least min(m, n), which is the
-    default.
+    **Arguments**: ``W`` is m×n. ``key``, a JAX random key or an integer seed, draws
+    Q_1 … Q_{N−1} from the Haar measure (None: identities). ``width`` is the number of hidden units,
+    at least min(m, n), which is the default.
 
     **Raises** `DepthError` where depth is not an integer ≥ 1, `InputError` for a width too small to
     hold W.
@@ -67,7 +71,7 @@ def balanced_factors(
     ([(2, 3), (2, 2), (2, 2)], True)
     """
     W = check_matrix(W)
-    if not float(depth).is_integer() or depth < 1:
+    if isinstance(depth, bool) or not float(depth).is_integer() or depth < 1:
         raise DepthError(
             f"depth must be an integer ≥ 1 for factors, got {depth!r}: use gradient_flow for other "
             "depths."
@@ -75,9 +79,10 @@ def balanced_factors(
     N = int(depth)
     U, s, Vt = jnp.linalg.svd(W, full_matrices=False)
     k = s.size
-    h = k if width is None else width
+    h = k if width is None else check_integer(width, "width")
     if h < k:
         raise InputError(f"width must be at least min(m, n) = {k}, got {width}.")
+    key = None if key is None else check_key(key)
     # Q_0 = V, Q_1 … Q_{N−1} orthogonal (first k columns of h×h), Q_N = U
     frames = [Vt.T]
     for p in range(N - 1):

@@ -9,17 +9,17 @@ import warnings
 from collections.abc import Sequence
 
 import diffrax as dfx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike
 
 from ..checks import check_depth, check_matrix, is_traced
-from ..energies import Energy
+from ..energies import Energy, check_energy
 from ..errors import CriticalPointError, ImbalanceWarning, InputError
 from ..geometry.kernel import inverse_depth
 from ..geometry.point import LogSVD
-from ..status import Status
 from .charts import checked, choose_charts, factored, separation, smallest_dense, trimmed
 from .coordinates import (
     AbstractCoordinates,
@@ -30,7 +30,8 @@ from .coordinates import (
 )
 from .factors import check_factors, imbalance
 from .flow_options import FlowOptions, make_options
-from .solve import FlowResult, Stops, finish, integrate, join, stationarity
+from .solve import FlowResult, estimated
+from .stops import Stops, gauge
 
 
 def gradient_flow(
@@ -68,10 +69,13 @@ def gradient_flow(
     - ``t1``: where to end; infinity by default, which needs a stop.
     - ``saveat``: times, or a `diffrax.SaveAt` (its ``ts``, ``t0``, ``t1``, ``steps``); by default
       the end alone.
-    - ``stop_energy``: stop where E falls to this. ``stop_gradient``: stop where ‖grad E‖_g falls to
-      this times ‖W‖_F^{1−1/N} (at N = 1 the Euclidean gradient norm; the power makes up for the
-      slow start from a small W0). If t1 is infinite and neither is given, ``stop_gradient`` is
-      ``10 rtol`` times its value at W0.
+    - ``stop_energy``: stop where E falls to this. ``stop_gradient``: stop where what of the
+      gradient moves W falls to this: (Σ_ij φ_ij² M_ij²)^{1/2} with M = UᵀE′(W)V and
+      φ_ij² = λ_N(σ_i, σ_j)/max(σ_i, σ_j)^{2−2/N}, at N = 1 ‖E′(W)‖_F. A small singular value that
+      grows counts in full, so that a plateau is no limit; one that falls with no more than it still
+      contributes to E′. If t1 is infinite and neither is given, the flow stops where this is 10
+      ``rtol`` of the terms of E′, max(‖E′(W)‖, ‖E″(W) W‖). A stop that lies below the limit, or
+      below rounding, ends as `Status.at_rest`.
     - ``weight_decay``: λ ≥ 0; the flow descends E + (λN/2) Σ σ_i^{2/N} (N = ∞: E + λ Σ log σ_i).
     - ``chart``: "auto", "dense", "svd" or "thin". "svd" integrates (U, log σ, V): it keeps rank and
       the sign of det W exactly, and needs N ≥ 2 and distinct singular values. "auto" starts dense
@@ -82,13 +86,15 @@ def gradient_flow(
       are instances of `AbstractCoordinates`.
     - ``rtol``, ``atol``: of the adaptive steps; ``rtol`` is 1e−6 by default (float32: 1e−4). In the
       SVD chart they bound the errors of log σ and of the frames; there ``atol`` is ``rtol`` by
-      default, in the dense chart ``rtol`` times ‖W0‖.
+      default, in the dense chart ``rtol`` times the mean entry of W at each step.
     - ``bulk``: in the charts "svd" and "thin", the singular value of every direction outside the k
       that W0 has (0: they are zero, exactly; else to first order, and a W that is not square counts
       as padded to one that is).
     - ``solver``, ``stepsize_controller``, ``max_steps``, ``adjoint``: diffrax's; by default a PID
-      controller with Tsit5, or, in the SVD chart of a small W (up to 64 numbers), with Kvaerno3 or
-      5: completion problems are stiff.
+      controller with Tsit5. In the SVD chart of a small W (up to 400 numbers in U, σ, V) implicit
+      steps take over after 1,000 explicit ones: the flow is stiff then (completion problems are,
+      from large starts above all). Inside ``jit``, ``vmap`` and ``grad`` of a small W (up to 64)
+      all steps are implicit, by Kvaerno5.
 
     **Returns** a `FlowResult`, always with a ``status``: a flow that did not reach a stop says so
     and gives its last point.
@@ -115,7 +121,10 @@ def gradient_flow(
     else:
         W = check_matrix(W0, "W0")
         point = factored(W)
-    dtype = point.log_s.dtype
+    dtype = check_energy(energy, point.shape, point.log_s.dtype)
+    if dtype != point.log_s.dtype:
+        W = W if W is None else W.astype(dtype)
+        point = jax.tree.map(lambda x: x.astype(dtype), point) if W is None else factored(W)
     options = make_options(
         energy,
         (W0, depth, t0, t1, saveat, stop_energy, stop_gradient, weight_decay),
@@ -130,32 +139,25 @@ def gradient_flow(
         max_steps,
         adjoint,
     )
-    first, then = choose_charts(point, W, depth, chart, options.rtol)
+    first, then = choose_charts(point, W, depth, chart, options.asked)
     # Dense steps start from W itself, not from the product of its factorization.
     dense = isinstance(first, DenseCoordinates)
     if not dense and W is not None and not is_traced(W):
         point = trimmed(point)
     y0 = W if dense and W is not None else first.start(point)
     problem = _problem(energy, inverse_depth(depth, dtype), weight_decay, bulk, options.rtol, dtype)
-    stops = _stops(first, problem, y0, stop_energy, stop_gradient, options)
-    if then is None:
-        return finish(integrate(first, problem, y0, stops, options), options)
-    # Two legs: dense until the singular values have separated, then from its end in the SVD chart.
-    rank = trimmed(point).log_s.size
-    separating = Stops(
-        stops.energy, stops.gradient, rank, separation(point), smallest_dense(options.rtol)
-    )
-    leg = integrate(first, problem, y0, separating, options, last=False)
-    if leg.status != Status.chart and not leg.converged:
-        # It gave up, and so does the rest: one step, to have a second leg of the right shapes.
-        options = dataclasses.replace(options, max_steps=1)
-    if leg.status != Status.chart:
-        then = first  # it ended in the first chart, and only its end has to be saved
-    rest = integrate(then, problem, then.start(trimmed(leg.end)), stops, _after(options, leg))
-    whole = join(leg, rest)
-    if leg.status != Status.chart:
-        whole = dataclasses.replace(whole, status=leg.status)
-    return finish(whole, options)
+    stops, traced = _stops(first, problem, y0, stop_energy, stop_gradient, options)
+    charts = [(first, stops)]
+    if then is not None and not traced:
+        # dense until the singular values have separated
+        separating = dataclasses.replace(
+            stops,
+            leave_dense=trimmed(point).log_s.size,
+            separation=separation(point),
+            smallest_dense=smallest_dense(options.asked),
+        )
+        charts = [(first, separating), (then, stops)]
+    return estimated(charts, problem, y0, options, traced)
 
 
 def factor_flow(
@@ -203,7 +205,9 @@ def factor_flow(
     (3, True)
     """
     y0 = check_factors(factors)
-    dtype = jnp.result_type(*y0)
+    shape = y0[-1].shape[0], y0[0].shape[1]
+    dtype = check_energy(energy, shape, y0[0].dtype)
+    y0 = tuple(W.astype(dtype) for W in y0)
     if not is_traced(y0):
         if sum(not np.any(W) for W in y0) > 1:
             raise CriticalPointError(
@@ -237,8 +241,8 @@ def factor_flow(
     nu = inverse_depth(len(y0), dtype)
     problem = _problem(energy, nu, weight_decay, 0.0, options.rtol, dtype)
     chart = FactorCoordinates(len(y0))
-    stops = _stops(chart, problem, y0, stop_energy, stop_gradient, options)
-    return finish(integrate(chart, problem, y0, stops, options), options)
+    stops, traced = _stops(chart, problem, y0, stop_energy, stop_gradient, options)
+    return estimated([(chart, stops)], problem, y0, options, traced)
 
 
 def _problem(
@@ -246,31 +250,14 @@ def _problem(
     nu: Array,
     weight_decay: ArrayLike,
     bulk: ArrayLike,
-    tie: float,
+    tie: Array,
     dtype: DTypeLike,
 ) -> FlowProblem:
-    if not callable(energy):
-        raise InputError(
-            "energy must be a function of W, such as dl.Completion(...), got "
-            f"{type(energy).__name__}."
-        )
     for name, value in (("weight_decay", weight_decay), ("bulk", bulk)):
         if not is_traced(value) and not 0 <= float(np.asarray(value)) < math.inf:
             raise InputError(f"{name} must be finite and ≥ 0, got {value!r}.")
     as_array = lambda x: jnp.asarray(x, dtype)  # noqa: E731
     return FlowProblem(energy, nu, as_array(weight_decay), jnp.log(as_array(bulk)), as_array(tie))
-
-
-def _after(options: FlowOptions, first: FlowResult) -> FlowOptions:
-    """The options of the second leg."""
-    saveat = options.saveat
-    if saveat is not None:
-        subs = saveat.subs
-        ts = None if subs.ts is None else subs.ts[subs.ts > first.t_end]
-        saveat = dfx.SaveAt(
-            t0=False, t1=subs.t1, ts=None if ts is None or not ts.size else ts, steps=subs.steps
-        )
-    return dataclasses.replace(options, t0=first.t_end, saveat=saveat)
 
 
 def _stops(
@@ -280,18 +267,18 @@ def _stops(
     energy: ArrayLike | None,
     gradient: ArrayLike | None,
     options: FlowOptions,
-) -> Stops:
+) -> tuple[Stops, bool]:
+    """The stops, and whether anything is traced (an energy may close over a tracer)."""
     for name, value in (("stop_energy", energy), ("stop_gradient", gradient)):
         if value is not None and not is_traced(value) and not np.asarray(value) > 0:
             raise InputError(f"{name} must be positive, got {value!r}.")
-    if energy is None and gradient is None and not is_traced(options.t1) and math.isinf(options.t1):
-        # not below the rounding of the gradient, for a start that is a minimizer already
-        noise = 100 * jnp.finfo(problem.nu.dtype).eps * jnp.linalg.norm(chart.matrix(y0))
-        gradient = jnp.maximum(10 * options.rtol * stationarity(chart, y0, problem), noise)
-        if not (is_traced(gradient) or jnp.isfinite(gradient)):
-            raise InputError(
-                "energy must have a finite value and gradient at the start, got NaN or infinity "
-                "there."
-            )
+    start = gauge(chart, y0, problem)
+    traced = is_traced(start)
+    if not traced and not (jnp.isfinite(start.energy) and jnp.isfinite(start.motion)):
+        raise InputError(
+            "energy must have a finite value and gradient at the start, got NaN or infinity there."
+        )
+    endless = not is_traced(options.t1) and math.isinf(options.t1)
     as_array = lambda x: None if x is None else jnp.asarray(x, problem.nu.dtype)  # noqa: E731
-    return Stops(as_array(energy), as_array(gradient))
+    stops = Stops(as_array(energy), as_array(gradient), start.slope, endless, options.rtol)
+    return stops, traced

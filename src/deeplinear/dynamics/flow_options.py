@@ -1,5 +1,7 @@
 """Times, tolerances, solver and step control of a flow, as diffrax takes them; checked here."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TypedDict
 
 import diffrax as dfx
@@ -10,18 +12,46 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, PyTree
 
-from ..checks import check_tolerance, is_traced
+from ..checks import check_integer, check_tolerance, is_traced
 from ..energies import Energy
 from ..errors import InputError
 from .coordinates import AbstractCoordinates, State
 
-# States of at most this size are stepped implicitly in the SVD chart (the Jacobian is dense).
-SMALL = 64
+# States of at most SMALL numbers are stepped implicitly in the SVD chart where nobody can look how
+# the explicit steps go; up to MODERATE implicit steps are worth their dense Jacobian where the
+# first EXPLICIT ones have not arrived. (Measured: from starts of the size of the data or smaller
+# explicit steps are fewer by a factor of five and more accurate; from larger ones they never end.)
+SMALL, MODERATE, EXPLICIT = 64, 400, 1000
 
 
-def is_small(y: PyTree[Array]) -> bool:
-    """Whether a state is small enough for implicit steps."""
-    return sum(x.size for x in jax.tree.leaves(y)) <= SMALL
+def is_small(y: PyTree[Array], limit: int = SMALL) -> bool:
+    """Whether a state has at most ``limit`` numbers."""
+    return sum(x.size for x in jax.tree.leaves(y)) <= limit
+
+
+class StepControl(dfx.PIDController):
+    """diffrax's PID controller, with errors relative to where the flow is, and an end.
+
+    ``size``: of a state, which the absolute tolerance is ``rtol`` times, at each step anew: W may
+    end far smaller than it starts. None: ``atol`` as it is.
+
+    It ends where the steps no longer change the time. Where the velocity is not finite every step
+    is rejected, and they would shrink until the last of ``max_steps``.
+    """
+
+    size: Callable[..., Array | float] | None = eqx.field(static=True, default=None)
+
+    def adapt_step_size(
+        self, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state
+    ):
+        here = self if self.size is None else replace(self, atol=self.rtol * self.size(y0))
+        keep, next_t0, next_t1, jump, state, result = dfx.PIDController.adapt_step_size(
+            here, t0, t1, y0, y1_candidate, args, y_error, error_order, controller_state
+        )
+        moves = next_t1 - next_t0 > 4 * jnp.finfo(jnp.result_type(next_t0)).eps * jnp.abs(next_t0)
+        vanished = ~keep & ~moves
+        result = dfx.RESULTS.where(vanished, dfx.RESULTS.dt_min_reached, result)
+        return keep, next_t0, next_t1, jump, state, result
 
 
 class Wanted(TypedDict):
@@ -42,13 +72,17 @@ def saved_times(saveat: dfx.SaveAt | None) -> Wanted:
 
 
 class FlowOptions(eqx.Module):
-    """Everything that is handed to diffrax. A tolerance that is None is the chart's own."""
+    """Everything that is handed to diffrax. A tolerance that is None is the chart's own.
+
+    ``asked``: the ``rtol`` that was asked for, which chooses the solvers.
+    """
 
     t0: Array
     t1: Array
     saveat: dfx.SaveAt | None
-    rtol: float = eqx.field(static=True)
-    atol: float | None
+    rtol: Array
+    asked: float = eqx.field(static=True)
+    atol: float | Array | None
     solver: dfx.AbstractSolver | None
     controller: dfx.AbstractStepSizeController | None
     max_steps: int = eqx.field(static=True)
@@ -59,27 +93,50 @@ class FlowOptions(eqx.Module):
     ) -> dfx.AbstractStepSizeController:
         if self.controller is not None:
             return self.controller
-        atol = self.rtol * chart.scale(y0) if self.atol is None else self.atol
-        return dfx.PIDController(rtol=self.rtol, atol=atol)
+        if chart.absolute:
+            # a hundredth of it relative: log σ of −10⁹ has no six digits after the point
+            atol = self.rtol * chart.scale(y0) if self.atol is None else self.atol
+            return StepControl(rtol=self.rtol / 100, atol=atol)
+        if self.atol is not None:
+            return StepControl(rtol=self.rtol, atol=self.atol)
+        return StepControl(rtol=self.rtol, atol=self.rtol * chart.scale(y0), size=chart.scale)
 
-    def stepper(self, chart: AbstractCoordinates[State], y0: State) -> dfx.AbstractSolver:
-        """The user's solver, or an implicit one where the coordinates say so and it is cheap."""
-        if self.solver is not None:
-            return self.solver
-        if self.rtol < 1e-8:
-            return dfx.Dopri8()
-        if chart.implicit and is_small(y0):
-            return dfx.Kvaerno3() if self.rtol >= 1e-6 else dfx.Kvaerno5()
-        return dfx.Tsit5()
+    def solvers(
+        self, chart: AbstractCoordinates[State], y0: State, traced: bool
+    ) -> list[tuple[dfx.AbstractSolver, int]]:
+        """The solvers in turn, each with its share of the steps: the user's, or explicit ones.
 
-    def wanted(self, last: bool) -> Wanted:
-        """The times that the user's SaveAt asks for, by default the end alone.
-
-        ``last``: whether t1 belongs to them.
+        Then implicit ones, where the coordinates say that they are safe and their Jacobian is
+        small.
         """
-        wanted = saved_times(self.saveat)
-        wanted["t1"] = wanted["t1"] and last
-        return wanted
+        if self.solver is not None:
+            return [(self.solver, self.max_steps)]
+        explicit = dfx.Dopri8() if self.asked < 1e-8 else dfx.Tsit5()
+        if chart.implicit and traced and is_small(y0) and self.asked >= 1e-8:
+            return [(dfx.Kvaerno5(), self.max_steps)]
+        if not chart.implicit or traced or not is_small(y0, MODERATE) or self.max_steps <= EXPLICIT:
+            return [(explicit, self.max_steps)]
+        implicit = dfx.Kvaerno3() if self.asked >= 1e-6 else dfx.Kvaerno5()
+        return [(explicit, EXPLICIT), (implicit, self.max_steps - EXPLICIT)]
+
+    def coarser(self, t1: Array) -> "FlowOptions":
+        """The options of the same flow up to t1 with ten times the tolerance."""
+        saveat = self.saveat
+        if saveat is not None and saveat.subs.ts is not None:
+            ts = jnp.minimum(saveat.subs.ts, t1)
+            saveat = eqx.tree_at(lambda s: s.subs.ts, saveat, ts)
+        atol = None if self.atol is None else 10 * self.atol
+        return replace(self, t1=t1, rtol=10 * self.rtol, atol=atol, saveat=saveat)
+
+    def after(self, t: Array) -> "FlowOptions":
+        """The options from time t on."""
+        saveat = self.saveat
+        if saveat is not None:
+            subs = saveat.subs
+            ts = None if subs.ts is None else subs.ts[subs.ts > t]
+            ts = None if ts is None or not ts.size else ts
+            saveat = dfx.SaveAt(t0=False, t1=subs.t1, ts=ts, steps=subs.steps)
+        return replace(self, t0=t, saveat=saveat)
 
 
 def make_options(
@@ -127,8 +184,7 @@ def make_options(
         raise InputError(
             f"saveat must hold increasing times between t0 = {float(t0):g} and t1 = {float(t1):g}."
         )
-    if not isinstance(max_steps, int) or max_steps < 1:
-        raise InputError(f"max_steps must be a positive integer, got {max_steps!r}.")
+    max_steps = check_integer(max_steps, "max_steps")
     if adjoint is None:
         # What nobody can differentiate needs no checkpoints, and compiles faster. A plain function
         # may close over a tracer.
@@ -138,6 +194,7 @@ def make_options(
         t0,
         t1,
         saveat,
+        jnp.asarray(rtol, dtype),
         rtol,
         atol,
         solver,

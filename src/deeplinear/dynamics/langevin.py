@@ -13,8 +13,8 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
-from ..checks import check_depth, check_matrix, is_traced
-from ..energies import Energy
+from ..checks import check_depth, check_integer, check_key, check_matrix, is_traced
+from ..energies import Energy, check_energy
 from ..errors import InputError
 from ..geometry.kernel import inverse_depth
 from .factors import check_factors, imbalance
@@ -55,7 +55,7 @@ def brownian(
     *,
     t1: ArrayLike,
     dt: ArrayLike,
-    key: PRNGKeyArray,
+    key: PRNGKeyArray | int,
     t0: ArrayLike = 0.0,
     chains: int | None = None,
     at_zero: str = "cross",
@@ -93,7 +93,7 @@ def langevin(
     *,
     t1: ArrayLike,
     dt: ArrayLike,
-    key: PRNGKeyArray,
+    key: PRNGKeyArray | int,
     kappa: ArrayLike = 1.0,
     entropic: bool = False,
     t0: ArrayLike = 0.0,
@@ -126,7 +126,7 @@ def langevin(
       noise.
     - ``t1``, ``dt``: the end, and the longest step; between the saved times steps are equal. Weak
       order 1.
-    - ``key``: of the noise.
+    - ``key``: of the noise, a JAX random key or an integer seed.
     - ``at_zero``: for N < ∞ a singular value reaches 0 in finite time. "cross": W goes straight
       through and takes both signs of det; "reflect": it keeps the sign it started with. At N = ∞
       neither: a chain that does has ``status`` "crossed".
@@ -151,7 +151,6 @@ def langevin(
     >>> run.W.shape, run.energy.shape, bool(run.converged.all())
     ((3, 2, 2, 2), (3, 2), True)
     """
-    _check_energy(energy)
     noisy = is_traced(kappa) or bool(np.asarray(kappa) != 0)
     plan = DiffusionPlan.of(
         t0, t1, dt, saveat, solver, stepsize_controller, max_steps, adjoint, noisy, energy
@@ -166,7 +165,7 @@ def factor_langevin(
     *,
     t1: ArrayLike,
     dt: ArrayLike,
-    key: PRNGKeyArray,
+    key: PRNGKeyArray | int,
     t0: ArrayLike = 0.0,
     chains: int | None = None,
     saveat: ArrayLike | dfx.SaveAt | None = None,
@@ -202,11 +201,13 @@ def factor_langevin(
     >>> run.W.shape, len(run.factors), bool(dl.imbalance(run.factors) < 1e-5)
     ((2, 2), 3, True)
     """
-    _check_energy(energy)
-    y0 = _checked_factors(factors)
+    y0 = check_factors(factors)
+    dtype = check_energy(energy, y0[0].shape, y0[0].dtype)
+    y0 = _checked_factors(tuple(W.astype(dtype) for W in y0))
+    key = check_key(key)
     plan = DiffusionPlan.of(t0, t1, dt, saveat, adjoint=adjoint, energy=energy)
     process = BalancedProcess(energy, _check_number("beta", beta, y0[0].dtype))
-    copies = 1 if chains is None else _check_count("chains", chains)
+    copies = 1 if chains is None else check_integer(chains, "chains")
     start = jax.tree.map(lambda x: jnp.broadcast_to(x, (copies, *x.shape)), y0)
     return finish(sample(process, start, key, plan.settled(y0[0].dtype)), chains is None, plan)
 
@@ -219,7 +220,7 @@ def _langevin(
     kappa: ArrayLike,
     entropic: bool,
     at_zero: str,
-    key: PRNGKeyArray,
+    key: PRNGKeyArray | int,
     chains: int | None,
     plan: DiffusionPlan,
 ) -> DiffusionResult:
@@ -231,11 +232,16 @@ def _langevin(
             "solver must be left at its default with at_zero='reflect': the reflection is part of "
             "the step."
         )
-    start, single = _checked_start(W0, chains)
+    key = check_key(key)
+    start, single = _checked_start(
+        W0, chains, not is_traced(depth) and bool(np.asarray(depth) == 1)
+    )
+    if energy is not None:
+        start = start.astype(check_energy(energy, start.shape[1:], start.dtype))
     dtype = start.dtype
     reflect = at_zero == "reflect"
     # At depth 1 Euler's step of the Brownian motion is exact.
-    flat = not is_traced(depth) and depth == 1 and not reflect
+    flat = euclidean and not reflect
     turning = plan.solver is None and not flat
     process = RootProcess(
         energy,
@@ -251,8 +257,11 @@ def _langevin(
     return finish(sample(process, start, key, plan.settled(dtype)), single, plan)
 
 
-def _checked_start(W0: ArrayLike, chains: int | None) -> tuple[Array, bool]:
-    """The starts, one for each chain along the leading axis, and whether one chain is meant."""
+def _checked_start(W0: ArrayLike, chains: int | None, flat: bool) -> tuple[Array, bool]:
+    """The starts, one for each chain along the leading axis, and whether one chain is meant.
+
+    ``flat``: the metric is Euclidean, and singular starts are as good as others.
+    """
     shape = np.shape(W0)
     if len(shape) not in (2, 3) or 0 in shape or shape[-1] != shape[-2]:
         raise InputError(
@@ -266,14 +275,14 @@ def _checked_start(W0: ArrayLike, chains: int | None) -> tuple[Array, bool]:
     W = check_matrix((jnp if is_traced(W0) else np).reshape(W0, (-1, shape[-1])), "W0").reshape(
         -1, *shape[-2:]
     )
-    if not is_traced(W):
+    if not is_traced(W) and not flat:
         s = np.linalg.svd(W, compute_uv=False)
         if not (s[:, -1] > shape[-1] * np.finfo(s.dtype).eps * s[:, 0]).all():
             raise InputError(
                 "W0 must be invertible (to working precision), got a singular matrix: take one "
                 "nearby."
             )
-    copies = W.shape[0] if chains is None else _check_count("chains", chains)
+    copies = W.shape[0] if chains is None else check_integer(chains, "chains")
     return jnp.broadcast_to(W, (copies, *W.shape[1:])), chains is None and len(shape) == 2
 
 
@@ -302,14 +311,6 @@ def _checked_factors(factors: Sequence[Array | np.ndarray]) -> tuple[Array, ...]
     return tuple(jnp.asarray(W, dtype) for W in y0)
 
 
-def _check_energy(energy: object) -> None:
-    if not callable(energy):
-        raise InputError(
-            "energy must be a function of W, such as dl.Completion(...), got "
-            f"{type(energy).__name__}."
-        )
-
-
 def _check_number(name: str, value: ArrayLike, dtype: DTypeLike, or_zero: bool = False) -> Array:
     """``value`` as an array, if it is one finite number, positive (or zero)."""
     bad = not is_traced(value) and np.ndim(value) != 0
@@ -321,9 +322,3 @@ def _check_number(name: str, value: ArrayLike, dtype: DTypeLike, or_zero: bool =
             f"{name} must be one finite number {'≥' if or_zero else '>'} 0, got {value!r}."
         )
     return jnp.asarray(value, dtype)
-
-
-def _check_count(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise InputError(f"{name} must be a positive integer, got {value!r}.")
-    return int(value)

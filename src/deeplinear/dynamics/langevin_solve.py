@@ -16,7 +16,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
-from ..checks import is_traced
+from ..checks import check_integer, is_traced
 from ..energies import Energy
 from ..errors import InputError, PrecisionError
 from ..status import Status
@@ -104,8 +104,8 @@ class DiffusionPlan(eqx.Module):
                 "solver must converge to the Itô solution (diffrax.Euler, …), got "
                 f"{type(solver).__name__}."
             )
-        if max_steps is not None and not (isinstance(max_steps, int) and max_steps > 0):
-            raise InputError(f"max_steps must be a positive integer, got {max_steps!r}.")
+        if max_steps is not None:
+            max_steps = check_integer(max_steps, "max_steps")
         if controller is None:
             grid = _grid(ends, None if ts is None else np.asarray(ts, float), float(np.asarray(dt)))
             with jax.ensure_compile_time_eval():  # the grid is known, also where the call is traced

@@ -14,8 +14,10 @@ from jaxtyping import Array, ArrayLike, Float
 from ..checks import is_traced
 from ..geometry.point import LogSVD
 from ..status import Status
+from .charts import trimmed
 from .coordinates import AbstractCoordinates, FlowProblem, State
-from .flow_options import FlowOptions
+from .flow_options import FlowOptions, saved_times
+from .stops import Stops
 
 
 class FlowResult(eqx.Module):
@@ -31,6 +33,10 @@ class FlowResult(eqx.Module):
     - ``factors``: the last factors (upstairs only).
     - ``status``: a code of `Status`; ``converged``: whether the flow ended as asked, at t1 or at a
       stop.
+    - ``error``: an estimate of ‖δW‖_F/‖W‖_F at each saved time: the difference from the same flow
+      with ten times the tolerance (so rather too large). NaN where there is none: inside ``jit``,
+      ``vmap`` and ``grad``, with a step size controller of one's own, and for saved steps. How far
+      the end is from the limit t → ∞ is another question, which the stop answers.
     - ``stats``: the numbers of steps, in all and in each chart.
     """
 
@@ -43,6 +49,7 @@ class FlowResult(eqx.Module):
     status: Array
     stats: dict[str, Array | int]
     factors: tuple[Array, ...] | None = None
+    error: Float[Array, "*t"] | None = None
 
     @property
     def singular_values(self) -> Float[Array, "*t k"]:
@@ -54,54 +61,6 @@ class FlowResult(eqx.Module):
         return Status.succeeded(self.status)
 
 
-class Stops(eqx.Module):
-    """The thresholds of the stops that were asked for.
-
-    And how many singular values must separate before the dense chart is left.
-    """
-
-    energy: Array | None
-    gradient: Array | None
-    leave_dense: int = eqx.field(static=True, default=0)
-    separation: float = eqx.field(static=True, default=0.0)
-    smallest_dense: float = eqx.field(static=True, default=0.0)
-
-    @property
-    def watched(self) -> bool:
-        """Whether there is any stop."""
-        return self.energy is not None or self.gradient is not None or self.leave_dense > 0
-
-    def distances(self, chart: AbstractCoordinates[State], y: State, problem: FlowProblem) -> Array:
-        """(energy, gradient, chart): positive before the stop, zero at it.
-
-        Infinite for a stop that was not asked for.
-        """
-        out: list[ArrayLike] = [jnp.inf, jnp.inf, jnp.inf]
-        if self.energy is not None:
-            out[0] = problem.energy(chart.matrix(y)).reshape(()) / self.energy - 1
-        if self.gradient is not None:
-            out[1] = stationarity(chart, y, problem) / self.gradient - 1
-        if self.leave_dense:
-            s = jnp.linalg.svd(chart.matrix(y), compute_uv=False)
-            # only the singular values that the start has; the others are rounding noise
-            log_s = jnp.log(s)[: self.leave_dense]
-            small = log_s[-1] - log_s[0] - jnp.log(self.smallest_dense)
-            # positive while some pair is too close and none is too small for dense arithmetic
-            out[2] = jnp.minimum(self.separation - smallest_gap(log_s), small)
-        return jnp.stack([jnp.asarray(x, problem.nu.dtype) for x in out])
-
-
-def smallest_gap(log_s: Array) -> Array:
-    """Smallest relative gap of neighbours in a descending spectrum; ∞ for one singular value."""
-    return jnp.min(log_s[:-1] - log_s[1:], initial=jnp.inf)
-
-
-def stationarity(chart: AbstractCoordinates[State], y: State, problem: FlowProblem) -> Array:
-    """‖grad E_λ‖_g relative to `AbstractCoordinates.size`: ``stop_gradient`` bounds it."""
-    slope = chart.slope(y, problem)
-    return jnp.sqrt(jnp.maximum(slope, 0.0)) / chart.size(y, problem)
-
-
 @eqx.filter_jit
 def integrate(
     chart: AbstractCoordinates[State],
@@ -109,30 +68,27 @@ def integrate(
     y0: State,
     stops: Stops,
     options: FlowOptions,
-    last: bool = True,
 ) -> FlowResult:
-    """Follow one chart from y0 to t1, a stop, or the step limit.
-
-    ``last``: whether t1 is saved.
-    """
+    """Follow one chart from y0 to t1, a stop, or the step limit."""
     observe = _observer(chart)
 
     def distance(t: ArrayLike, y: State, args: FlowProblem, **_: object) -> Array:
-        return jnp.min(stops.distances(chart, y, args))
+        return jnp.min(stops.distances(chart, t - options.t0, y, args))
 
     event, t1 = None, options.t1
     if stops.watched:
+        last_digits = 4 * float(jnp.finfo(problem.nu.dtype).eps)
         # flip=True: the distance goes from positive to negative.
-        event = dfx.Event(distance, optx.Bisection(rtol=1e-8, atol=1e-8, flip=True))  # type: ignore[call-arg]
+        event = dfx.Event(distance, optx.Bisection(last_digits, last_digits, flip=True))  # type: ignore[call-arg]
         # The start may meet a stop already.
         t1 = jnp.where(distance(options.t0, y0, problem) <= 0, options.t0, t1)
-    wanted = options.wanted(last)
+    wanted = saved_times(options.saveat)
     asked = wanted["ts"] is not None or wanted["t0"] or wanted["t1"] or wanted["steps"]
     saved = [dfx.SubSaveAt(fn=observe, **wanted)] if asked else []
     solution = dfx.diffeqsolve(
         # jit within jit: the field is traced once, and not for each stage and Jacobian
         dfx.ODETerm(eqx.filter_jit(chart.field)),
-        options.stepper(chart, y0),
+        options.solver,
         options.t0,
         t1,
         None,
@@ -159,7 +115,7 @@ def integrate(
         log_singular_values=log_s,
         end=chart.to_svd(y_end),
         t_end=t_end,
-        status=_status(solution, stops.distances(chart, y_end, problem), stops.watched),
+        status=_status(solution, chart, t_end - options.t0, y_end, problem, stops, energy),
         stats={"steps": steps, chart.name: steps},
         factors=chart.factors(y_end),
     )
@@ -177,26 +133,113 @@ def _observer(
         W, log_s = chart.matrix(y), chart.to_svd(y).log_s
         missing = min(W.shape) - log_s.size
         log_s = jnp.concatenate([log_s, jnp.full(missing, args.log_bulk, log_s.dtype)])
-        return W, args.energy(W).reshape(()), log_s
+        return W, args.value(W), log_s
 
     return observe
 
 
-def _status(solution: dfx.Solution, distances: Array, watched: bool) -> Array:
-    """Why the solve ended, from diffrax's word and the distances from the stops at the end."""
+def _status(
+    solution: dfx.Solution,
+    chart: AbstractCoordinates[State],
+    elapsed: Array,
+    y: State,
+    problem: FlowProblem,
+    stops: Stops,
+    saved: Array,
+) -> Array:
+    """Why the solve ended at y: by diffrax's word, and by the distances from the stops there."""
     status = jnp.asarray(Status.failed, jnp.int32)
-    out_of_steps = solution.result == dfx.RESULTS.max_steps_reached
-    status = jnp.where(out_of_steps, Status.max_steps, status)
-    status = jnp.where(solution.result == dfx.RESULTS.successful, Status.reached_t1, status)
-    if not watched or solution.event_mask is None:
-        return status
-    # The event says so even where rounding of E keeps the root find from its last digits.
-    stopped = solution.event_mask | (jnp.min(distances) <= 0)
-    reason = jnp.argmin(distances)
-    for i, stop in enumerate((Status.energy, Status.gradient, Status.chart)):
-        status = jnp.where(stopped & (reason == i), stop, status)
-    # NaN is no stop, though a sign change.
-    return jnp.where(jnp.any(jnp.isnan(distances)), Status.failed, status)
+    for result, ending in (
+        (dfx.RESULTS.max_steps_reached, Status.max_steps),
+        (dfx.RESULTS.dt_min_reached, Status.step_too_small),
+        (dfx.RESULTS.successful, Status.reached_t1),
+    ):
+        status = jnp.where(solution.result == result, ending, status)
+    if stops.watched and solution.event_mask is not None:
+        distances = stops.distances(chart, elapsed, y, problem)
+        stopped = solution.event_mask | (jnp.min(distances) <= 0)
+        # an event that is not met at its own root: the stop lies below rounding
+        status = jnp.where(stopped, Status.at_rest, status)
+        for i in reversed(range(distances.size)):
+            status = jnp.where(stopped & (distances[i] <= 1e-3), Stops.ENDINGS[i], status)
+        # NaN is no stop, though a sign change
+        status = jnp.where(jnp.any(jnp.isnan(distances)), Status.failed, status)
+        if stops.endless:
+            resting = stops.unrest(chart, elapsed, y, problem) <= 0
+            status = jnp.where((status == Status.max_steps) & resting, Status.at_rest, status)
+    finite = jnp.isfinite(problem.value(chart.matrix(y))) & ~jnp.any(jnp.isnan(saved))
+    return jnp.where(finite, status, Status.not_finite)
+
+
+def follow(
+    charts: list[tuple[AbstractCoordinates, Stops]],
+    problem: FlowProblem,
+    y0: State,
+    options: FlowOptions,
+    traced: bool,
+) -> FlowResult:
+    """Follow the flow from y0 through the charts, each until its stops, and by its solvers in turn.
+
+    A chart is followed by the next where `Status.chart` ended it, a solver by the next where its
+    share of the steps did.
+    """
+    whole: FlowResult | None = None
+    for chart, stops in charts:
+        y = y0 if whole is None else chart.start(trimmed(whole.end))
+        for solver, steps in options.solvers(chart, y, traced):
+            if whole is not None:
+                whole, options = without_end(whole, options), options.after(whole.t_end)
+            leg = integrate(
+                chart,
+                problem,
+                y,
+                stops,
+                dataclasses.replace(options, solver=solver, max_steps=steps),
+            )
+            whole = leg if whole is None else join(whole, leg)
+            if traced or leg.status != Status.max_steps:
+                break
+            y = chart.start(leg.end)
+        if traced or leg.status != Status.chart:
+            break
+    assert whole is not None
+    return whole
+
+
+def estimated(
+    charts: list[tuple[AbstractCoordinates, Stops]],
+    problem: FlowProblem,
+    y0: State,
+    options: FlowOptions,
+    traced: bool,
+) -> FlowResult:
+    """The flow, as `follow` has it, with the estimate of its error."""
+    whole = follow(charts, problem, y0, options, traced)
+    result = finish(whole, options)
+    unknown = jnp.full_like(result.ts, jnp.nan)
+    if traced or options.controller is not None or saved_times(options.saveat)["steps"]:
+        return dataclasses.replace(result, error=unknown)
+    muted = [(chart, stops.never()) for chart, stops in charts]
+    coarser = options.coarser(whole.t_end)
+    other = finish(follow(muted, problem, y0, coarser, traced), coarser)
+    if other.status != Status.reached_t1:
+        return dataclasses.replace(result, error=unknown + jnp.inf)
+    # times beyond the end of the flow are its end in the other one
+    W, V = np.asarray(result.W), np.asarray(other.W)
+    V = V if options.saveat is None else V[: len(W)]
+    size = lambda X: np.linalg.norm(X, axis=(-2, -1))  # noqa: E731
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.where(size(W - V) == 0, 0.0, size(W - V) / size(W))
+    return dataclasses.replace(result, error=jnp.asarray(error, W.dtype))
+
+
+def without_end(leg: FlowResult, options: FlowOptions) -> FlowResult:
+    """The leg without the point that was saved because it ended there: another one follows."""
+    if not saved_times(options.saveat)["t1"]:
+        return leg
+    kept = np.flatnonzero(np.isfinite(leg.ts))[:-1]
+    names = ("ts", "W", "energy", "log_singular_values")
+    return dataclasses.replace(leg, **{name: getattr(leg, name)[kept] for name in names})
 
 
 def join(first: FlowResult, second: FlowResult) -> FlowResult:

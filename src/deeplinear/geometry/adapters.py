@@ -8,9 +8,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, ArrayLike, PRNGKeyArray
 
-from ..checks import check_depth
+from ..checks import check_depth, check_integer
 from ..energies import Energy
-from ..errors import InputError
 from . import curvature, geodesic, volume
 from . import metric as geometry
 from .operator import Operator
@@ -52,7 +51,7 @@ class Metric(eqx.Module):
         """grad E(W) = A_{N,W}(E′(W))."""
         return geometry.gradient(energy, W, self.depth)
 
-    def random_tangent(self, key: PRNGKeyArray, W: ArrayLike, *, unit: bool = False) -> Array:
+    def random_tangent(self, key: PRNGKeyArray | int, W: ArrayLike, *, unit: bool = False) -> Array:
         """A standard normal direction of g^N_W, or a uniform one on its unit sphere."""
         return geometry.random_tangent(key, W, self.depth, unit=unit)
 
@@ -115,12 +114,6 @@ class Metric(eqx.Module):
         return GeomstatsMetric(self, d)
 
 
-def _check_dimension(d: int) -> int:
-    if not (isinstance(d, int | np.integer) and d >= 1):
-        raise InputError(f"d must be an integer ≥ 1, got {d!r}.")
-    return int(d)
-
-
 class PymanoptManifold:
     """(GL_d, g^N) under the method names of ``pymanopt.manifolds.manifold.Manifold``.
 
@@ -139,7 +132,11 @@ class PymanoptManifold:
         # pymanopt asks for an instance of its class, which a registered one is
         with suppress(ImportError):
             import_module("pymanopt.manifolds.manifold").Manifold.register(PymanoptManifold)
-        self.metric, self.d, self._random = metric, _check_dimension(d), np.random.default_rng(seed)
+        self.metric, self.d, self._random = (
+            metric,
+            check_integer(d, "d"),
+            np.random.default_rng(seed),
+        )
         self.dim, self.num_values, self.point_layout = self.d**2, self.d**2, 1
 
     def __str__(self) -> str:
@@ -214,7 +211,7 @@ class GeomstatsMetric:
     """
 
     def __init__(self, metric: Metric, d: int):
-        self.metric, self.d = metric, _check_dimension(d)
+        self.metric, self.d = metric, check_integer(d, "d")
 
     def inner_product(
         self, tangent_vec_a: np.ndarray, tangent_vec_b: np.ndarray, base_point: np.ndarray

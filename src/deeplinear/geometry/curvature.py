@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from ..checks import check_depth, check_matrix, raise_if
+from ..checks import check_depth, check_matrix, one_precision, raise_if
 from ..errors import InputError, PrecisionError
 from .derivatives import Jet
 from .kernel import inverse_depth, kernel
@@ -183,22 +183,23 @@ def _at(
     result: str = "()",
 ) -> Array:
     check_depth(depth, scalar=True)
-    W = check_matrix(W, batch=True)
+    at = check_matrix(W, batch=True)
     checked = tuple(check_matrix(Z, "a direction", batch=True) for Z in directions)
     for Z in checked:
-        if Z.shape[-2:] != W.shape[-2:]:
+        if Z.shape[-2:] != at.shape[-2:]:
             raise InputError(
-                f"a direction must have the shape {W.shape[-2:]} of W in its last two axes, got "
+                f"a direction must have the shape {at.shape[-2:]} of W in its last two axes, got "
                 f"{Z.shape}."
             )
+    at, checked = one_precision((at, checked))
     value, singular, imprecise = _on_batch(
-        function, result, W, checked, jnp.asarray(depth, W.dtype)
+        function, result, at, checked, jnp.asarray(depth, at.dtype)
     )
     value = raise_if(value, singular, singular_error())
     if function is _christoffel:
         return value
     error = PrecisionError(
-        f"W is too ill-conditioned for its curvature in {W.dtype}, which loses digits like "
+        f"W is too ill-conditioned for its curvature in {at.dtype}, which loses digits like "
         "(σ_1/σ_k)²: use float64, or a W whose singular values are closer."
     )
     return raise_if(value, imprecise, error)

@@ -9,7 +9,15 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float
 
-from ..checks import check_depth, check_matrix, check_tolerance, is_traced, raise_if
+from ..checks import (
+    check_depth,
+    check_integer,
+    check_matrix,
+    check_tolerance,
+    is_traced,
+    one_precision,
+    raise_if,
+)
 from ..errors import InputError, NotConvergedWarning
 from ..status import Status
 from .derivatives import guard, operator_power
@@ -39,6 +47,7 @@ class Geodesic(eqx.Module):
     - ``W``, ``velocity``: m×n each, with the leading axis of ``t`` where several times were asked
       for.
     - ``length``: the g^N-length from t = 0 to each t (times that were not reached: infinite, as W).
+      ``error``: by how much the speed ‖Ẇ‖_g, which a geodesic keeps, has drifted there, relatively.
     - ``status``: a code of `Status`; ``converged``: whether it is as asked.
     """
 
@@ -47,6 +56,7 @@ class Geodesic(eqx.Module):
     velocity: Float[Array, "*t m n"]
     length: Float[Array, "*t"]
     status: Array
+    error: Float[Array, "*t"]
 
     @property
     def converged(self) -> Array:
@@ -117,10 +127,13 @@ def exp(
     ):
         raise InputError(f"t must hold finite, increasing times ≥ 0, got {t!r}: for t < 0 take −Z.")
     args = W, Z, jnp.asarray(depth, W.dtype), jnp.atleast_1d(times), jnp.asarray(rtol, W.dtype)
-    result, singular = _exp(*args, max_steps)
+    result, singular = _exp(*args, check_integer(max_steps, "max_steps"))
     result = raise_if(result, singular, singular_error())
     if times.ndim == 0:
-        return Geodesic(times, result.W[0], result.velocity[0], result.length[0], result.status)
+        W, velocity, length, error = (
+            x[0] for x in (result.W, result.velocity, result.length, result.error)
+        )
+        return Geodesic(times, W, velocity, length, result.status, error)
     return result
 
 
@@ -167,6 +180,7 @@ def log(
             )
     untracked = "the logarithm is not differentiable: differentiate geodesic.distance, or exp"
     W0, W1 = W0 + guard(W0, untracked), W1 + guard(W1, untracked)
+    max_steps = check_integer(max_steps, "max_steps")
     result, singular = _log(W0, W1, N, jnp.asarray(rtol, W0.dtype), max_steps)
     return raise_if(result, singular, singular_error())
 
@@ -178,7 +192,9 @@ def distance(
 
     NaN, with a `NotConvergedWarning`, where it finds none.
 
-    Differentiable (once) in both matrices, by the formula of first variation. **Normalization**:
+    Differentiable (once) in both matrices, by the formula of first variation; at W_0 = W_1, where
+    the distance has a cone's tip, the derivative is the subgradient 0, and it is NaN for points so
+    near that their direction is lost in rounding. **Normalization**:
     [CMV], √N times the distance of the metric induced by the factors: at N = 1 ‖W_1 − W_0‖_F, along
     common singular vectors N ‖Σ_1^{1/N} − Σ_0^{1/N}‖_F (N = ∞: ‖log Σ_1 − log Σ_0‖_F), at N = 2 on
     positive definite matrices twice the Bures–Wasserstein distance.
@@ -191,9 +207,13 @@ def distance(
     """
     W0, W1 = _pair(W0, W1, "W0", "W1")
     found = log(jax.lax.stop_gradient(W0), jax.lax.stop_gradient(W1), depth, rtol=rtol)
-    value = _first_variation(
-        W0, W1, jnp.where(found.converged, found.distance, jnp.nan), *found.momenta
-    )
+    value = jnp.where(found.converged, found.distance, jnp.nan)
+    # points so near that their direction is rounding have no derivative, but a point and itself 0
+    known = found.error <= 0.01 * found.distance
+    momenta = [jnp.where(known, P, jnp.nan) for P in found.momenta]
+    same = jnp.all(W0 == W1)
+    value, *momenta = (jnp.where(same, jnp.zeros_like(x), x) for x in (value, *momenta))
+    value = _first_variation(W0, W1, value, *momenta)
     if not is_traced(value) and not found.converged:
         why = Status(int(found.status)).sentence
         warnings.warn(f"The distance is not known. {why}", NotConvergedWarning, stacklevel=2)
@@ -231,7 +251,7 @@ def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     dW0, dW1, *_ = tangents
     once = "the distance can be differentiated once only"
     # First variation: the momenta at the ends, in unit time, are those of distance²/2.
-    slope = (jnp.sum(P1 * dW1) - jnp.sum(P0 * dW0)) / value
+    slope = (jnp.sum(P1 * dW1) - jnp.sum(P0 * dW0)) / jnp.where(value == 0, 1.0, value)
     return value, slope + guard(W0, once) + guard(W1, once)
 
 
@@ -239,8 +259,7 @@ def _pair(A: ArrayLike, B: ArrayLike, name_a: str, name_b: str) -> tuple[Array, 
     A, B = check_matrix(A, name_a), check_matrix(B, name_b)
     if A.shape != B.shape:
         raise InputError(f"{name_b} must have the shape {A.shape} of {name_a}, got {B.shape}.")
-    dtype = jnp.result_type(A, B)
-    return A.astype(dtype), B.astype(dtype)
+    return one_precision((A, B))
 
 
 def _tolerance(rtol: float | None, dtype: DTypeLike) -> float:
@@ -267,7 +286,12 @@ def _exp(
     status = jnp.where(ok, Status.converged, jnp.asarray(Status.left_full_rank, jnp.int32))
     reached = jnp.isfinite(ends).all((1, 2))
     length = jnp.where(reached, speed * times, jnp.inf)
-    return Geodesic(times, scale * ends, scale * velocity, length, status), _is_singular(W, N)
+    speeds = jax.vmap(lambda W, P: jnp.linalg.norm(operator_power(W, P, N, 0.5)))(ends, momenta)
+    speeds = speeds * scale ** inverse_depth(N, W.dtype)
+    drift = jnp.abs(speeds - speed) / jnp.where(speed > 0, speed, 1.0)
+    error = jnp.where(reached, drift, jnp.inf)
+    result = Geodesic(times, scale * ends, scale * velocity, length, status, error)
+    return result, _is_singular(W, N)
 
 
 @eqx.filter_jit
@@ -275,10 +299,7 @@ def _log(W0: Array, W1: Array, N: Array, rtol: Array, max_steps: int) -> tuple[L
     nu = inverse_depth(N, W0.dtype)
     scale = jnp.linalg.norm(W0)
     W0, W1 = W0 / scale, W1 / scale
-    # the largest miss that counts as a hit, in units of the distance: the error of the steps, and
-    # rounding
-    enough = 30 * rtol + 300 * jnp.finfo(W0.dtype).eps
-    x, error, P1, size, bound = shoot(W0, W1, N, nu, rtol, enough, max_steps)
+    x, error, P1, size, bound, enough = shoot(W0, W1, N, nu, rtol, max_steps)
     Z = operator_power(W0, size * x, N, 0.5)
     P0 = operator_power(W0, size * x, N, -0.5)
     unit = scale**nu  # of lengths, in W's own scale

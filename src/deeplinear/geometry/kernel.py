@@ -52,10 +52,12 @@ def shrink(z: ArrayT, nu: ArrayT | float, xp: ModuleType = jnp) -> ArrayT:
 
 def log_kernel_of(log_a: ArrayT, log_b: ArrayT, nu: ArrayT | float, xp: ModuleType = jnp) -> ArrayT:
     """The formula of `log_kernel` for JAX or NumPy arrays (``xp``), without derivative rules."""
-    big, z = _difference(log_a, log_b, xp)
+    infinite = xp.isposinf(log_a) | xp.isposinf(log_b)
+    big, z = _difference(xp.where(infinite, 0.0, log_a), xp.where(infinite, 0.0, log_b), xp)
     # At N = 1 the head is 0 also where both singular values are, 0 · (−∞).
     head = xp.where(nu == 1, 0.0, (2 - 2 * nu) * big)
     value = head + xp.log(shrink(z, nu, xp))
+    value = xp.where(infinite, xp.where(nu == 1, 0.0, xp.inf), value)
     return xp.where(xp.isnan(log_a) | xp.isnan(log_b), xp.nan, value)
 
 
@@ -137,18 +139,26 @@ def _log_gap(a: Array, b: Array) -> tuple[Array, Array]:
     return big, jnp.where(small > 0, z, jnp.where(big > 0, jnp.inf, 0.0))
 
 
-@jax.custom_jvp
-def _kernel(a: Array, b: Array, N: Array) -> Array:
+def _factored_kernel(a: Array, b: Array, N: Array) -> tuple[Array, Array]:
+    """(p, r) with λ_N(a, b) = p r p, p = max(a, b)^{1−1/N}."""
     nu = inverse_depth(N, N.dtype)
     big, z = _log_gap(a, b)
-    log_big = jnp.log(jnp.where(big > 0, big, 1.0))
+    log_big = jnp.log(jnp.where((big > 0) & jnp.isfinite(big), big, 1.0))
     # big^{2−2ν} in two factors that neither overflow nor underflow before the result does; the
     # exponential repairs the rounding of the exponent, which |log big| ≤ 708 would otherwise
     # amplify to 1e−13.
     q = 1 - nu
     rounding = ((1 - q) - nu) - _rounding_of_inverse(N, nu)
-    power = jnp.power(big, q) * jnp.exp(rounding * log_big)
-    return jnp.where((a >= 0) & (b >= 0), power * shrink(z, nu) * power, jnp.nan)
+    return jnp.power(big, q) * jnp.exp(rounding * log_big), shrink(z, nu)
+
+
+@jax.custom_jvp
+def _kernel(a: Array, b: Array, N: Array) -> Array:
+    power, ratio = _factored_kernel(a, b, N)
+    value = power * ratio * power
+    infinite = jnp.where(N > 1, jnp.inf, 1.0)
+    value = jnp.where(jnp.isposinf(a) | jnp.isposinf(b), infinite, value)
+    return jnp.where((a >= 0) & (b >= 0) & (N >= 1), value, jnp.nan)
 
 
 @_kernel.defjvp
@@ -161,8 +171,9 @@ def _kernel_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tupl
     slope_a, slope_b = _log_slopes(a >= b, z, nu)
     # A zero singular value stays zero along every flow: the derivative in it is defined as 0 (the
     # true one-sided derivative of λ_N(a, b) at b = 0 is infinite for N > 2).
-    in_a = jnp.where(a > 0, value / jnp.where(a > 0, a, 1.0), 0.0) * slope_a
-    in_b = jnp.where(b > 0, value / jnp.where(b > 0, b, 1.0), 0.0) * slope_b
+    power, ratio = _factored_kernel(a, b, N)
+    in_a = jnp.where(a == 0, 0.0, power * (ratio * (power / jnp.where(a == 0, 1.0, a)))) * slope_a
+    in_b = jnp.where(b == 0, 0.0, power * (ratio * (power / jnp.where(b == 0, 1.0, b)))) * slope_b
     in_nu = value * _log_slope_nu(z, nu, jnp.log(jnp.where(big > 0, big, 1.0)))
     in_N = jnp.where(jnp.isinf(N), 0.0, -in_nu / jnp.where(jnp.isinf(N), 1.0, N) ** 2)
     return value, in_a * da + in_b * db + in_N * dN
@@ -206,7 +217,7 @@ def kernel(a: ArrayLike, b: ArrayLike, depth: ArrayLike) -> Float[Array, "..."]:
     argument that is exactly 0 is defined as 0 (a zero singular value stays zero).
 
     **Raises** `DepthError` for a depth below 1 or NaN (traced: the result is NaN). A negative or
-    NaN argument gives NaN.
+    NaN argument gives NaN, an infinite one the limit (∞, at N = 1 it is 1) with derivatives NaN.
 
     **Source**: Cohen, Menon, Veraszto (SIADS 2023), the metric in Theorem 1.1.
 

@@ -12,8 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
-from ..checks import check_depth, check_matrix, is_traced, raise_if
-from ..energies import Energy
+from ..checks import (
+    check_depth,
+    check_key,
+    check_matrix,
+    is_traced,
+    one_precision,
+    raise_if,
+)
+from ..energies import Energy, check_energy
 from ..errors import InputError
 from .derivatives import operator_power
 from .operator import Operator, singular_error
@@ -70,11 +77,12 @@ def gradient(energy: Energy, W: ArrayLike, depth: ArrayLike) -> Float[Array, "*b
     """
     check_depth(depth, scalar=True)
     W = check_matrix(W, batch=True)
+    W = W.astype(check_energy(energy, W.shape[-2:], W.dtype))
     return _gradient(energy, W, jnp.asarray(depth, W.dtype))
 
 
 def random_tangent(
-    key: PRNGKeyArray, W: ArrayLike | LogSVD, depth: ArrayLike, *, unit: bool = False
+    key: PRNGKeyArray | int, W: ArrayLike | LogSVD, depth: ArrayLike, *, unit: bool = False
 ) -> Float[Array, "*batch m n"]:
     """A random direction at W, normal with covariance A_{N,W}.
 
@@ -92,7 +100,7 @@ def random_tangent(
     """
     shape = (*W.U.shape[:-2], *W.shape) if isinstance(W, LogSVD) else np.shape(W)
     dtype = W.log_s.dtype if isinstance(W, LogSVD) else check_matrix(W, batch=True).dtype
-    xi = jax.random.normal(key, shape, dtype)
+    xi = jax.random.normal(check_key(key), shape, dtype)
     if unit:
         xi = xi / jnp.linalg.norm(xi, axis=(-2, -1), keepdims=True)
     return _batched(_root, W, (xi,), depth)
@@ -125,18 +133,17 @@ def _batched(
 ) -> Array:
     """``function(apply, *directions)``, apply(Z, q) = A^q(Z), over the leading axes of all."""
     check_depth(depth, scalar=True)
-    if not isinstance(W, LogSVD):
-        W = check_matrix(W, batch=True)
-        shape, dtype = W.shape[-2:], W.dtype
-    else:
-        shape, dtype = W.shape, W.log_s.dtype
+    at: Array | LogSVD = W if isinstance(W, LogSVD) else check_matrix(W, batch=True)
+    shape = at.shape[-2:]
     checked = tuple(check_matrix(Z, "Z", batch=True) for Z in directions)
+    at, checked = one_precision((at, checked))
+    dtype = jax.tree.leaves(at)[0].dtype
     for Z in checked:
         if Z.shape[-2:] != shape:
             raise InputError(
                 f"Z must have the shape {shape} of W in its last two axes, got {Z.shape}."
             )
-    value = _on_batch(function, W, checked, jnp.asarray(depth, dtype))
+    value = _on_batch(function, at, checked, jnp.asarray(depth, dtype))
     return raise_if(value, (jnp if is_traced(value) else np).isnan(value), singular_error())
 
 

@@ -46,12 +46,25 @@ class Operator(lx.AbstractLinearOperator):
     depth: Array
 
     def __init__(self, W: ArrayLike, depth: ArrayLike, *, rank_rtol: float | None = None):
-        W = check_matrix(W)
+        self._factor(check_matrix(W), check_depth(depth, scalar=True), rank_rtol)
+
+    def _factor(self, W: Array, depth: ArrayLike, rank_rtol: float | None) -> None:
         U, s, Vt = jnp.linalg.svd(W, full_matrices=False)
         if rank_rtol is None:
             rank_rtol = max(W.shape) * float(jnp.finfo(W.dtype).eps)
-        self.U, self.s, self.Vt = U, jnp.where(s > rank_rtol * s[0], s, 0.0), Vt
-        self.depth = jnp.asarray(check_depth(depth, scalar=True), s.dtype)
+        s = jnp.where(s > rank_rtol * s[0], s, jnp.where(jnp.isnan(s), s, 0.0))
+        self._set(U=U, s=s, Vt=Vt, depth=jnp.asarray(depth, s.dtype))
+
+    def _set(self, **fields: Array) -> None:
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def unchecked(cls, W: Array, depth: Array) -> "Operator":
+        """The operator at a W that may be infinite or NaN, as a trial step is: it is NaN then."""
+        self = object.__new__(cls)  # past __init__, which would raise
+        self._factor(W, depth, None)
+        return self
 
     @classmethod
     def from_svd(cls, U: ArrayLike, s: ArrayLike, Vt: ArrayLike, depth: ArrayLike) -> "Operator":
@@ -67,8 +80,7 @@ class Operator(lx.AbstractLinearOperator):
             )
         depth = check_depth(depth, scalar=True)
         self = object.__new__(cls)  # past __init__, which would factor W again
-        for name, value in {"U": U, "s": s, "Vt": Vt, "depth": jnp.asarray(depth, s.dtype)}.items():
-            object.__setattr__(self, name, value)
+        self._set(U=U, s=s, Vt=Vt, depth=jnp.asarray(depth, s.dtype))
         return self
 
     @property

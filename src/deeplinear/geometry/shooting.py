@@ -61,6 +61,7 @@ class Shot(NamedTuple):
     momentum: Array  # at the end, in units of W
     size: Array  # the length of the leading path (1 where it is 0)
     bound: Array  # the same; no shortest geodesic is longer
+    enough: Array  # a miss up to here counts as a hit
 
 
 class _Stage(NamedTuple):
@@ -74,15 +75,13 @@ class _Stage(NamedTuple):
     momentum: Array  # and its momentum there
 
 
-def shoot(
-    W0: Array, W1: Array, N: Array, nu: Array, rtol: Array, enough: Array, max_steps: int
-) -> Shot:
-    """The velocity at W_0 of a geodesic to W_1, by Newton's method along the leading path.
-
-    ``enough``: a last miss up to here counts as a hit.
-    """
+def shoot(W0: Array, W1: Array, N: Array, nu: Array, rtol: Array, max_steps: int) -> Shot:
+    """The velocity at W_0 of a geodesic to W_1, by Newton's method along the leading path."""
     leading, bound = _leading_path(W0, W1, N, nu)
     size = jnp.where(bound > 0, bound, 1.0)
+    # the error of the steps, and rounding: of the computation, and of W_1 itself where it is near
+    own = jnp.linalg.norm(operator_power(W1, W1, N, -0.5))
+    enough = 30 * rtol + 300 * jnp.finfo(W0.dtype).eps * jnp.maximum(1.0, own / size)
 
     def aim(x: Array, to: Array, rtol: Array) -> tuple[Array, Array, Array]:
         """Newton's method from x on the end point; the velocity, its miss, the momentum there."""
@@ -128,7 +127,7 @@ def shoot(
     zero = jnp.zeros((), W0.dtype)
     state = _Stage(zero, zero + 1, start, start, zero + jnp.inf, jnp.full_like(W0, jnp.nan))
     y = jax.lax.while_loop(lambda y: (y.s < 2) & (y.ds >= _SMALLEST_STAGE), stage, state)
-    return Shot(y.best, y.error, y.momentum, size, bound)
+    return Shot(y.best, y.error, y.momentum, size, bound, enough)
 
 
 def _leading_path(

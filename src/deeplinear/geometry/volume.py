@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 from scipy.special import gammaln
 
-from ..checks import check_depth, check_matrix, is_traced, raise_if
-from ..energies import Energy
+from ..checks import check_depth, check_integer, check_matrix, is_traced, raise_if
+from ..energies import Energy, check_energy
 from ..errors import DepthError, InputError, SingularOperatorError
 from .kernel import inverse_depth, log_kernel
 from .operator import log_determinant
@@ -103,7 +103,8 @@ def log_stratum_volume(
                 f"{ranks.tolist()}."
             )
         rank = int(ranks[0])
-    if not (isinstance(rank, int | np.integer) and 1 <= rank <= k):
+    rank = check_integer(rank, "rank")
+    if rank > k:
         raise InputError(
             f"rank must be an integer from 1 to the number {k} of singular values of W, got "
             f"{rank!r}."
@@ -188,6 +189,7 @@ def free_energy(
     """
     beta = check_beta(beta)
     W = check_matrix(W, batch=True)
+    W = W.astype(check_energy(energy, W.shape[-2:], W.dtype))
     value = jnp.vectorize(lambda X: jnp.reshape(energy(X), ()), signature="(m,n)->()")(W)
     beta = jnp.asarray(beta, W.dtype)
     return value - jnp.where(jnp.isinf(beta), 0.0, entropy(W, depth, constant=constant) / beta)

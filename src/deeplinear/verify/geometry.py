@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, PRNGKeyArray
 
-from ..checks import check_depth, check_matrix
+from ..checks import check_depth, check_key, check_matrix, one_precision
 from ..dynamics.coordinates import FactorCoordinates, partial_products
 from ..dynamics.factors import balanced_factors, check_factors
 from ..errors import DepthError, InputError
@@ -82,7 +82,7 @@ def submersion(
     depth: int,
     Z: ArrayLike | None = None,
     *,
-    key: PRNGKeyArray | None = None,
+    key: PRNGKeyArray | int | None = None,
     factors: Sequence[Array | np.ndarray] | None = None,
     metric: Callable[[Array, Array], Array] | None = None,
     tol: float | None = None,
@@ -116,10 +116,11 @@ def submersion(
     True
     """
     W = check_matrix(W)
-    if not float(depth).is_integer():
+    if isinstance(depth, bool) or not float(depth).is_integer():
         raise DepthError(f"depth must be an integer for factors, got {depth!r}.")
-    frames, direction = jax.random.split(jax.random.key(0) if key is None else key)
+    frames, direction = jax.random.split(check_key(0 if key is None else key))
     Z = jax.random.normal(direction, W.shape, W.dtype) if Z is None else check_matrix(Z, "Z")
+    W, Z = one_precision((W, Z))
     if Z.shape != W.shape:
         raise InputError(f"Z must have the shape {W.shape} of W, got {Z.shape}.")
     given = balanced_factors(W, depth, frames) if factors is None else check_factors(factors)

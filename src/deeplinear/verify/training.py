@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, PRNGKeyArray
 
-from ..checks import check_depth, check_matrix
+from ..checks import check_depth, check_integer, check_key, check_matrix
 from ..dynamics.factors import balanced_factors, imbalance
 from ..dynamics.flow import factor_flow, gradient_flow
-from ..energies import Energy
+from ..energies import Energy, check_energy
 from ..errors import InputError
 from ..geometry.operator import Operator
 from .geometry import submersion, volume
@@ -42,7 +42,7 @@ def upstairs_downstairs(
     depth: int,
     t1: float,
     *,
-    key: PRNGKeyArray | None = None,
+    key: PRNGKeyArray | int | None = None,
     factors: Sequence[Array | np.ndarray] | None = None,
     tol: float | None = None,
     rtol: float | None = None,
@@ -70,10 +70,11 @@ def upstairs_downstairs(
     True
     """
     W0 = check_matrix(W0)
-    frames = jax.random.key(0) if key is None else key
+    W0 = W0.astype(check_energy(energy, W0.shape, W0.dtype))
+    frames = check_key(0 if key is None else key)
     start = balanced_factors(W0, depth, frames) if factors is None else factors
     tol, rtol = tolerance(tol, W0.dtype, 1e-6), tolerance(rtol, W0.dtype, 1e-9)
-    ts = np.linspace(0, t1, saves + 1)[1:]
+    ts = np.linspace(0, t1, check_integer(saves, "saves") + 1)[1:]
     down = gradient_flow(energy, W0, depth, t1=t1, saveat=ts, rtol=rtol)
     up = factor_flow(energy, start, t1=t1, saveat=ts, rtol=rtol)
     if not (bool(up.converged) and bool(down.converged)):
@@ -129,6 +130,7 @@ def conservation(
     (True, ['energy', 'imbalance', 'sign'])
     """
     W0 = check_matrix(W0)
+    W0 = W0.astype(check_energy(energy, W0.shape, W0.dtype))
     N = float(np.asarray(check_depth(depth, scalar=True)))
     tol, rtol = tolerance(tol, W0.dtype, 1e-4), tolerance(rtol, W0.dtype, 1e-9)
     if flow is None:
@@ -163,7 +165,7 @@ def conservation(
 def _energies_and_slopes(energy: Energy, W: Array, depth: Array) -> tuple[Array, Array]:
     def one(X: Array) -> tuple[Array, Array]:
         E, G = jax.value_and_grad(lambda Y: jnp.reshape(energy(Y), ()))(X)
-        return E, jnp.sum(G * Operator(X, depth)(G))
+        return E, jnp.sum(G * Operator.unchecked(X, depth)(G))
 
     return jax.lax.map(one, W)
 
@@ -219,7 +221,7 @@ def all_checks(
     depth: ArrayLike,
     t1: float = 1.0,
     *,
-    key: PRNGKeyArray | None = None,
+    key: PRNGKeyArray | int | None = None,
     rtol: float | None = None,
 ) -> Checks:
     """Every check that applies to an energy, a start and a depth.
@@ -237,8 +239,9 @@ def all_checks(
     4 of 4 checks passed.
     """
     W0 = check_matrix(W0)
+    W0 = W0.astype(check_energy(energy, W0.shape, W0.dtype))
     N = float(np.asarray(check_depth(depth, scalar=True)))
-    keys = jax.random.split(jax.random.key(0) if key is None else key, 4)
+    keys = jax.random.split(check_key(0 if key is None else key), 4)
     results = [gradient_check(energy, W0, key=keys[0]), hessian_check(energy, W0, key=keys[1])]
     results.append(conservation(energy, W0, depth, t1, rtol=rtol))
     regular = not bool(Operator(W0, depth).is_singular)

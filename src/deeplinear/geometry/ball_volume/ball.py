@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import ArrayLike, PRNGKeyArray
 from numpy.typing import NDArray
 
-from ...checks import check_depth, check_matrix
+from ...checks import check_depth, check_integer, check_key, check_matrix
 from ...energies import Completion, Sensing
 from ...errors import InputError
 from ...status import Status
@@ -63,7 +63,7 @@ def ball_volume(
     radius: float,
     *,
     constraint: Completion | Sensing | ArrayLike | None = None,
-    key: PRNGKeyArray | None = None,
+    key: PRNGKeyArray | int | None = None,
     samples: int = 10_000,
     measure: str = "ambient",
 ) -> BallVolume:
@@ -86,7 +86,7 @@ def ball_volume(
     - ``measure``: "ambient" is the formula above, the density in R^{m×n} restricted to S, which
       Cohen, Menon and Veraszto plot; "induced" is √det of g^N restricted to the tangent space of S,
       the volume of S as a submanifold. Without constraint they agree.
-    - ``key``: a JAX random key (None: ``jax.random.key(0)``). ``samples``: the number of chords.
+    - ``key``: a JAX random key or an integer seed (None: 0). ``samples``: the number of chords.
 
     **Normalization**: g^N as in [CMV], with the factor 1/N in A_N. Under W → cW, radius → c·radius
     the volume is multiplied by c^{p − mn(1−1/N)} (ambient) or c^{p/N} (induced), p = dim S.
@@ -121,7 +121,7 @@ def ball_volume(
     if nu == 1:  # flat
         return _result(np.array([log_ball(len(basis), radius)]), 0)
     check_finite(space)
-    seed = np.asarray(jax.random.key_data(jax.random.key(0) if key is None else key)).ravel()
+    seed = np.asarray(jax.random.key_data(check_key(0 if key is None else key))).ravel()
     rng = np.random.default_rng(seed)
     if nu == 0:
         check_full_rank(space, rng)
@@ -134,8 +134,7 @@ def ball_volume(
 def _check_arguments(radius: float, samples: int, measure: str) -> None:
     if np.ndim(radius) != 0 or not 0 < float(radius) < math.inf:
         raise InputError(f"radius must be a positive finite number, got {radius!r}.")
-    if not (isinstance(samples, int | np.integer) and samples >= 2):
-        raise InputError(f"samples must be an integer ≥ 2, got {samples!r}.")
+    check_integer(samples, "samples", 2)
     if measure not in ("ambient", "induced"):
         raise InputError(f'measure must be "ambient" or "induced", got {measure!r}.')
 
