@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import plots
+from ..atomic import write_atomically
 from ..labels import depth_label
 from .report import figure_tag, html_page
 from .text import methods
@@ -37,7 +38,7 @@ def write_long_report(
     pictures, tags = [], []
     for slug, figure, caption in _pictures(estimator):
         path = folder / f"{slug}.png"
-        figure.savefig(path, dpi=150)
+        write_atomically(path, plots.encoded(figure, "png"))
         pictures.append(path)
         tags.append(figure_tag(path.name, caption))
     section = "\n".join(
@@ -51,7 +52,7 @@ def write_long_report(
     )
     page = folder / "index.html"
     text = html_page(f"Prediction of {name}", command, [section], _theory(estimator))
-    page.write_text(text, encoding="utf-8")
+    write_atomically(page, text.encode(errors="replace"))
     return page, pictures
 
 
