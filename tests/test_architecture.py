@@ -66,7 +66,7 @@ TREE = {
     ],
     "dynamics/ensembles": [["frames"], ["linear"], ["steppers"], ["lanes", "sampler"], ["run"]],
     "completion": [
-        ["penalty", "compiled"],
+        ["penalty", "compiled", "schema", "file_format"],
         ["linalg"],
         ["data"],
         ["backends"],
@@ -84,7 +84,7 @@ TREE = {
     "completion/data": [
         ["compress_loops"],
         ["compress"],
-        ["ids", "observations", "features"],
+        ["ids", "observations", "features", "sparse"],
         ["id_encoder", "frames"],
         ["columns"],
         ["layout", "bounds", "indicators"],
@@ -115,7 +115,7 @@ TREE = {
         ["gibbs"],
         ["draws"],
     ],
-    "completion/model": [["predictor", "file_format"], ["recommend", "serialize"]],
+    "completion/model": [["predictor"], ["recommend", "serialize"]],
     "files": [
         [
             *("numbers", "opening", "dates", "spool", "refusals", "archives"),

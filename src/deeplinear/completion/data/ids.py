@@ -123,6 +123,8 @@ class Ids:
     """
 
     def __init__(self, labels: np.ndarray | None, size: int, extent: int | None = None) -> None:
+        if size != (extent if labels is None else len(labels)):
+            raise InputError(f"size must be the number of labels, got {size}: use Ids.of.")
         self._labels, self.size, self.extent = labels, size, extent
 
     @classmethod
@@ -210,7 +212,8 @@ class Ids:
 
     def within(self, extent: int) -> "Ids":
         """The same lines of a matrix that has at least ``extent`` lines."""
-        return Ids(self._labels, self.size, max(extent, self.extent or 0))
+        extent = max(extent, self.extent or 0)
+        return Ids(self.labels if extent > self.size else self._labels, self.size, extent)
 
     def _check_positions(self, ids: np.ndarray, name: str, grow: bool = False) -> None:
         if ids.dtype != np.int64:
