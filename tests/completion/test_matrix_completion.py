@@ -14,7 +14,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 import deeplinear as dl
-from deeplinear.completion.model import file_format
+from deeplinear.completion import file_format
 from deeplinear.errors import EmptyLineWarning, InputError
 
 QUICK = {

@@ -53,7 +53,8 @@ def check_arrays(
         if name not in arrays:
             raise InputError(f"{name} is missing: give all arrays of one fit.")
         array = _as_array(name, arrays[name])
-        _check_kind(name, field, array)
+        if array.size or isinstance(arrays[name], np.ndarray):  # an empty list is of any kind
+            _check_kind(name, field, array)
         if not (field.may_be_empty and array.size == 0):
             _check_shape(name, field, array, found)
         if entries:
@@ -65,7 +66,9 @@ def _as_array(name: str, value: object) -> np.ndarray:
     try:
         return np.asarray(value)
     except (ValueError, OverflowError):  # lists of different lengths
-        raise InputError(f"{name} must be an array of numbers, got {type(value).__name__}.") from None
+        raise InputError(
+            f"{name} must be an array of numbers, got {type(value).__name__}."
+        ) from None
 
 
 def _check_kind(name: str, field: Field, array: np.ndarray) -> None:
@@ -99,3 +102,11 @@ def _check_entries(name: str, field: Field, array: np.ndarray) -> None:
         raise InputError(f"{name} must be finite, got NaN or infinity.")
     if array.size and (array < field.least).any():
         raise InputError(f"{name} must be ≥ {field.least:g}, got {np.nanmin(array):g}.")
+
+
+def check_optional(
+    schema: Schema, arrays: Mapping[str, object], sizes: Mapping[str, int] | None = None
+) -> None:
+    """`check_arrays` without the fields that are None."""
+    given = {name: field for name, field in schema.items() if arrays.get(name, 0) is not None}
+    check_arrays(given, arrays, sizes)

@@ -78,8 +78,8 @@ def _check_archive(path: Path) -> None:
         if "indptr" in archive:
             form = archive["format"].item()
             form = form.decode() if isinstance(form, bytes) else form
-            parts = (archive[part] for part in ("data", "indices", "indptr"))
-            check_lines(form, *parts, tuple(map(int, archive["shape"])))
+            shape = tuple(map(int, archive["shape"]))
+            check_lines(form, shape, archive["data"], archive["indices"], archive["indptr"])
 
 
 def _first_line(path: Path) -> str:

@@ -123,10 +123,7 @@ def read_entries(
         X = _inside(X, name)
         return X if known is None else _renumbered(X, known, name)
     if isinstance(X, Sparse):
-        rows, cols, data, shape = stored_entries(X, name)
-        sides = Ids.positions(shape[0]), Ids.positions(shape[1])
-        stored = _inside(Entries(rows, cols, numbers(data, f"the data of {name}"), *sides), name)
-        return _matrix_entries(stored.rows, stored.cols, stored.values, shape, known, name)
+        return _sparse_entries(X, known, name)
     if y is not None:
         rows, cols = pairs(X, columns, name)
         return _named_entries(rows, cols, y, known, (f"rows of {name}", f"columns of {name}", "y"))
@@ -252,6 +249,14 @@ def _named_entries(
     return Entries(row_codes, col_codes, checked, row_ids, col_ids)
 
 
+def _sparse_entries(X: Sparse, known: Known, name: str) -> Entries:
+    """Stored entries: what is not stored is not observed."""
+    rows, cols, data, shape = stored_entries(X, name)
+    sides = Ids.positions(shape[0]), Ids.positions(shape[1])
+    stored = _inside(Entries(rows, cols, numbers(data, f"the data of {name}"), *sides), name)
+    return _matrix_entries(stored.rows, stored.cols, stored.values, shape, known, name)
+
+
 def _inside(X: Entries, name: str) -> Entries:
     """``X``, if each of its entries has a row, a column and a value.
 
@@ -270,7 +275,8 @@ def _inside(X: Entries, name: str) -> Entries:
             f"rows, cols and values of {name} must have one length, got {len(rows)}, {len(cols)} "
             f"and {len(values)}."
         )
-    return replace(X, rows=rows, cols=cols, values=values)
+    same = rows is X.rows and cols is X.cols and values is X.values
+    return X if same else replace(X, rows=rows, cols=cols, values=values)
 
 
 def _renumbered(X: Entries, known: tuple[Ids, Ids], name: str) -> Entries:

@@ -34,8 +34,8 @@ def stored_entries(
         raise InputError(f"{name} must be a matrix, got {len(shape)} axes.")
     try:
         if getattr(X, "format", None) in ("csr", "csc", "bsr"):
-            parts = (getattr(X, part) for part in ("format", "data", "indices", "indptr"))
-            check_lines(*parts, shape)
+            data, indices, indptr = (getattr(X, part) for part in ("data", "indices", "indptr"))
+            check_lines(X.format, shape, data, indices, indptr)  # type: ignore[attr-defined]
         coo = X.tocoo(copy=False)
     except (ValueError, TypeError, IndexError, OverflowError) as error:
         raise InputError(
@@ -46,16 +46,17 @@ def stored_entries(
 
 
 def check_lines(
-    form: str, data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, shape: tuple[int, ...]
+    form: str, shape: tuple[int, ...], data: np.ndarray, indices: np.ndarray, indptr: np.ndarray
 ) -> None:
     """`check_compressed` for a matrix in SciPy's form "csr", "csc" or "bsr" (of blocks)."""
     lines, width = shape
     if form == "csc":
         lines, width = width, lines
     if form == "bsr":
-        if data.ndim != 3 or not all(data.shape[1:]) or lines % data.shape[1] or width % data.shape[2]:
+        height, breadth = data.shape[1:]
+        if not height or not breadth or lines % height or width % breadth:
             raise ValueError("the blocks of a sparse matrix do not fill its shape")
-        lines, width = lines // data.shape[1], width // data.shape[2]
+        lines, width = lines // height, width // breadth
     elif data.ndim != 1:
         raise ValueError("the data of a sparse matrix are no vector")
     check_compressed(indptr, indices, lines, width)

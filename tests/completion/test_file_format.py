@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from deeplinear.completion.model import file_format
+from deeplinear.completion import file_format
 from deeplinear.errors import InputError
 
 META = {
