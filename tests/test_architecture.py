@@ -107,6 +107,7 @@ TREE = {
         ["growth"],
         ["descent"],
         ["fit"],
+        ["backbone"],
         ["path", "flow"],
         ["selection"],
     ],

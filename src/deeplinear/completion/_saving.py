@@ -16,7 +16,7 @@ from .file_format import Arrays, Meta
 from .model.predictor import MISSING_ENTRIES, Model
 from .model.serialize import dump, restore
 from .schema import NUMBER, TRUTH, WHOLE, Field, Schema, check_arrays
-from .solver.selection import Trial
+from .solver.path import TRIAL, Trial
 
 PathLike = str | os.PathLike[str]
 # Attributes that are not read off the model.
@@ -25,13 +25,6 @@ _STATE: Schema = {
     "standardized_score_": Field(NUMBER, least=0, finite=False),
     "converged_": Field(TRUTH),
     "n_iter_": Field(WHOLE, least=0),
-}
-_TRIAL: Schema = {
-    "depth": Field(NUMBER, least=1, finite=False),
-    "strength": Field(NUMBER, least=0, finite=False),
-    "validation_rmse": Field(NUMBER, least=0, finite=False),
-    "rank": Field(WHOLE, least=0),
-    "sweeps": Field(WHOLE, least=0),
 }
 _UNSAVED = "checkpoint"  # a place of this machine
 
@@ -92,7 +85,7 @@ class SavedEstimator(BaseEstimator):
             estimator._restore_more(meta, arrays)
             estimator.trials_ = tuple(Trial(*trial) for trial in meta["trials"])
             for trial in estimator.trials_:
-                check_arrays(_TRIAL, vars(trial))
+                check_arrays(TRIAL, vars(trial))
             state = {name: meta["state"][name] for name in _STATE if name in meta["state"]}
             check_arrays({name: _STATE[name] for name in state}, state)
             for name, value in state.items():

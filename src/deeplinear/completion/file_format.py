@@ -139,6 +139,16 @@ def unreadable(
     )
 
 
+def named(arrays: Arrays, prefix: str) -> Arrays:
+    """The arrays with ``prefix`` before each name."""
+    return {prefix + name: array for name, array in arrays.items()}
+
+
+def grouped(arrays: Arrays, prefix: str) -> Arrays:
+    """The arrays whose names begin with ``prefix``, without it."""
+    return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+
+
 def kind_of(path: str | os.PathLike[str]) -> str | None:
     """What kind a file says it holds, from its header alone; None where that is unreadable.
 

@@ -75,8 +75,9 @@ def _check_kind(name: str, field: Field, array: np.ndarray) -> None:
     kind, size = array.dtype.kind, array.dtype.itemsize
     right = kind in field.kinds and array.dtype.isnative and (kind != "f" or size in (4, 8))
     if not right or (field.kinds == BYTES and size != 1):
-        words = {REAL: "float32 or float64", WHOLE: "whole numbers", TRUTH: "truth values"}
-        words |= {NUMBER: "a real number" if field.shape == () else "real numbers", BYTES: "bytes"}
+        number = "a real number" if field.shape == () else "real numbers"
+        words = {REAL: "float32 or float64", NUMBER: number, WHOLE: "whole numbers"}
+        words |= {TRUTH: "truth values", BYTES: "bytes"}
         raise InputError(f"{name} must be {words[field.kinds]}, got {array.dtype}.")
 
 

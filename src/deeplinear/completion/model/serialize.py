@@ -7,7 +7,7 @@ import numpy as np
 
 from ..data.ids import Ids
 from ..data.observations import Observations
-from ..file_format import Arrays, Meta
+from ..file_format import Arrays, Meta, grouped, named
 from ..posterior.conformal import Calibration
 from ..posterior.gibbs import POSTERIOR, RowPosterior
 from ..schema import BYTES, REAL, WHOLE, Field, Schema, check_arrays, check_optional
@@ -34,18 +34,18 @@ def dump(model: Model, *, entries: bool) -> tuple[Meta, Arrays]:
     **Raises** `InputError` where `restore` would: the model has numbers that are not finite.
     """
     fit_numbers, fit_arrays = model.fit.dump()
-    arrays = {name: getattr(model, name) for name in ARRAYS} | _named("fit", fit_arrays)
+    arrays = {name: getattr(model, name) for name in ARRAYS} | named(fit_arrays, "fit.")
     arrays["calibration"] = model.calibration.scores
     for side, ids in (("row_ids", model.row_ids), ("col_ids", model.col_ids)):
         arrays[side] = np.frombuffer(ids.to_bytes(side), np.uint8)
     if model.posterior is not None:
         posterior = {name: getattr(model.posterior, name) for name in POSTERIOR}
-        arrays |= _named("posterior", posterior)
+        arrays |= named(posterior, "posterior.")
     if entries and model.seen is not None:
         rows, cols, values = model.seen.triples()
         weights = model.seen.by_row.weights
         seen = {"rows": rows, "cols": cols, "values": values, "weights": weights}
-        arrays |= _named("seen", seen)
+        arrays |= named(seen, "seen.")
     meta = {"fit": fit_numbers} | {name: getattr(model, name) for name in NUMBERS}
     _check(meta, arrays, model.sizes)
     return meta, arrays
@@ -56,10 +56,10 @@ def restore(meta: Meta, arrays: Arrays) -> Model:
 
     **Raises** `InputError` for what `dump` would not have written.
     """
-    fit = LowRankFit.restore(meta["fit"], _group(arrays, "fit"))
+    fit = LowRankFit.restore(meta["fit"], grouped(arrays, "fit."))
     (m, n), r = fit.shape, fit.rank
     _check(meta, arrays, {"m": m, "n": n, "r": r})
-    posterior = _group(arrays, "posterior")
+    posterior = grouped(arrays, "posterior.")
     own: Meta = {name: arrays[name] for name in ARRAYS} | {name: meta[name] for name in NUMBERS}
     return Model(
         fit=fit,
@@ -67,7 +67,7 @@ def restore(meta: Meta, arrays: Arrays) -> Model:
         row_ids=Ids.from_bytes(arrays["row_ids"].tobytes()),
         col_ids=Ids.from_bytes(arrays["col_ids"].tobytes()),
         calibration=Calibration(arrays["calibration"]),
-        seen=_entries(_group(arrays, "seen"), fit.shape),
+        seen=_entries(grouped(arrays, "seen."), fit.shape),
         posterior=RowPosterior(**posterior) if posterior else None,
     )
 
@@ -76,19 +76,9 @@ def _check(meta: Meta, arrays: Arrays, sizes: dict[str, int]) -> None:
     sizes = check_arrays({**ARRAYS, **_OTHERS}, arrays, sizes)
     check_optional(NUMBERS, meta)
     for name, schema in (("posterior", POSTERIOR), ("seen", _SEEN)):
-        group = _group(arrays, name)
+        group = grouped(arrays, f"{name}.")
         if group:
             check_arrays(schema, group, sizes)
-
-
-def _named(name: str, arrays: Arrays) -> Arrays:
-    return {f"{name}.{key}": array for key, array in arrays.items()}
-
-
-def _group(arrays: Arrays, name: str) -> Arrays:
-    """The arrays whose names begin with ``name`` and a dot, without these."""
-    prefix = f"{name}."
-    return {key[len(prefix) :]: a for key, a in arrays.items() if key.startswith(prefix)}
 
 
 def _entries(stored: Arrays, shape: tuple[int, int]) -> Observations | None:

@@ -123,6 +123,13 @@ class LowRankFit:
             **rest,
         )
 
+    def check(self, name: str) -> None:
+        """`InputError` unless the arrays of the fit that the argument ``name`` is are finite."""
+        try:
+            check_arrays(ARRAYS, vars(self))
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
+
     def dump(self) -> tuple[Meta, Arrays]:
         """(numbers, arrays) for a file. **Raises** `InputError` if they are not finite."""
         meta = {name: getattr(self, name) for name in NUMBERS}
