@@ -437,7 +437,7 @@ class TestFiles:
         fitted.save(path)
         monkeypatch.undo()
         with pytest.raises(
-            InputError, match="has the format version 2, and this deeplinear reads up to 1: update"
+            InputError, match="has the format version 2, and this deeplinear reads up to 1; update"
         ):
             dl.DeepMatrixCompletion.load(path)
         fitted.save(path)

@@ -83,7 +83,7 @@ def _check_kind(name: str, field: Field, array: np.ndarray) -> None:
 
 def _check_shape(name: str, field: Field, array: np.ndarray, sizes: dict[str, int]) -> None:
     right = array.ndim == len(field.shape)
-    for side, length in zip(field.shape, array.shape, strict=False):
+    for side, length in zip(field.shape, array.shape, strict=True) if right else ():
         if isinstance(side, str):
             size, _, more = side.partition("+")
             right &= sizes.setdefault(size, length - int(more or 0)) == length - int(more or 0) >= 0

@@ -1,9 +1,11 @@
 """A `Layout` in a model file, and back."""
 
+from collections.abc import Hashable
+
 import numpy as np
 
 from ..file_format import Arrays, Meta
-from ..schema import TRUTH, WHOLE, Field, Schema, check_arrays
+from ..schema import BYTES, TRUTH, WHOLE, Field, Schema, check_arrays
 from .features import Feature, FeatureKind
 from .ids import Ids
 from .layout import Layout
@@ -44,8 +46,11 @@ def restore_layout(meta: Meta, arrays: Arrays) -> Layout:
     features = []
     names = named(kept["names"], len(fitted))
     for j, (name, kind) in enumerate(zip(names, kept["kinds"], strict=True)):
-        text = arrays.get(f"categories.{j}")
-        labels = () if text is None else tuple(Ids.from_bytes(text.tobytes()).labels.tolist())
+        place = f"categories.{j}"
+        labels: tuple[Hashable, ...] = ()
+        if place in arrays:
+            check_arrays({place: Field(BYTES, (None,))}, arrays)
+            labels = tuple(Ids.from_bytes(arrays[place].tobytes()).labels.tolist())
         features.append(Feature(name, FeatureKind(kind), labels))
     return Layout(width, fitted, tuple(features), dropped, kept["coded"])
 
