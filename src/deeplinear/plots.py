@@ -2,7 +2,6 @@
 was given.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -38,15 +37,6 @@ def new_figure(width: float, height: float) -> Figure:
         figsize=(width, height),
         layout=ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.05, wspace=0.02, hspace=0.02),
     )
-
-
-def encoded(figure: Figure, suffix: str) -> bytes:
-    """The figure as a file: the same for the same figure, without date or random identifiers."""
-    buffer = io.BytesIO()
-    metadata = {"Date": None} if suffix == "svg" else {"Software": None}
-    with mpl.rc_context({"svg.hashsalt": "deeplinear"}):
-        figure.savefig(buffer, format=suffix, dpi=150, metadata=metadata)
-    return buffer.getvalue()
 
 
 def house_style() -> AbstractContextManager[None]:

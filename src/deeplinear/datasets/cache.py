@@ -28,17 +28,21 @@ def cache_folder(folder: str | os.PathLike[str] | None = None) -> Path:
     """``folder``, else ``$DEEPLINEAR_DATA``, else ``~/.cache/deeplinear`` (``$XDG_CACHE_HOME`` is
     respected); it is created.
     """
-    if folder is None:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        folder = os.environ.get("DEEPLINEAR_DATA") or Path(home) / "deeplinear"
     try:
-        path = Path(folder).expanduser()
+        path = cache_place() if folder is None else Path(folder).expanduser()
         path.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError, ValueError) as error:  # also no home, or a name with a NUL
         raise DownloadError(
-            f"folder: '{folder}' cannot be made ({_reason(error)}); give another folder."
+            f"folder: '{folder or 'the default'}' cannot be made ({_reason(error)}); give another "
+            "folder."
         ) from None
     return path
+
+
+def cache_place() -> Path:
+    """Where downloads are kept by default; it need not exist yet."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("DEEPLINEAR_DATA") or Path(home) / "deeplinear").expanduser()
 
 
 def fetch_archive(url: str, path: Path, checksum: str | None) -> Path:

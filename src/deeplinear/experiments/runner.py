@@ -1,7 +1,9 @@
 """Run an experiment and lay out its folder: dataset, pictures, manifest and page."""
 
+import io
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..atomic import write_atomically
 from ..errors import InputError
@@ -12,6 +14,9 @@ from ..results.schema import label
 from ..results.store import load_dataset, open_dataset, save_dataset
 from .page import experiment_page
 from .registry import Experiment
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DATA, MANIFEST, PAGE = "data.zarr", "manifest.json", "index.html"
 
@@ -66,14 +71,12 @@ def run_experiment(
 
 def draw_experiment(experiment: Experiment, folder: Path) -> list[Path]:
     """Draw PNG, SVG and page from the dataset in ``folder``; returns their paths."""
-    from .. import plots  # which loads matplotlib
-
     ds = load_dataset(folder / DATA)
     if ds.attrs["name"] != experiment.name:
         raise InputError(
             f"NAME: '{folder}' holds the experiment '{ds.attrs['name']}', not '{experiment.name}'."
         )
-    pictures = {suffix: plots.encoded(experiment.draw(ds), suffix) for suffix in ("png", "svg")}
+    pictures = {suffix: picture(experiment.draw(ds), suffix) for suffix in ("png", "svg")}
     paths = [folder / f"{experiment.name}.{suffix}" for suffix in pictures]
     for path, data in zip(paths, pictures.values(), strict=True):
         write_atomically(path, data)
@@ -82,3 +85,14 @@ def draw_experiment(experiment: Experiment, folder: Path) -> list[Path]:
     )
     write_atomically(folder / PAGE, page.encode())
     return [*paths, folder / PAGE]
+
+
+def picture(figure: "Figure", suffix: str) -> bytes:
+    """The figure as bytes: the same for the same figure, without date or random identifiers."""
+    import matplotlib as mpl
+
+    buffer = io.BytesIO()
+    metadata = {"Date": None} if suffix == "svg" else {"Software": None}
+    with mpl.rc_context({"svg.hashsalt": "deeplinear"}):
+        figure.savefig(buffer, format=suffix, dpi=150, metadata=metadata)
+    return buffer.getvalue()

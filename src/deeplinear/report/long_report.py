@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import plots
-from ..atomic import write_atomically
 from ..labels import depth_label
 from .report import figure_tag, html_page
 from .text import methods
@@ -38,7 +37,7 @@ def write_long_report(
     pictures, tags = [], []
     for slug, figure, caption in _pictures(estimator):
         path = folder / f"{slug}.png"
-        write_atomically(path, plots.encoded(figure, "png"))
+        figure.savefig(path, dpi=150)
         pictures.append(path)
         tags.append(figure_tag(path.name, caption))
     section = "\n".join(
@@ -52,7 +51,7 @@ def write_long_report(
     )
     page = folder / "index.html"
     text = html_page(f"Prediction of {name}", command, [section], _theory(estimator))
-    write_atomically(page, text.encode(errors="replace"))
+    page.write_text(text, encoding="utf-8")
     return page, pictures
 
 

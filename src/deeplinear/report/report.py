@@ -13,7 +13,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from .. import plots
-from ..atomic import write_atomically
 from ..files import Table
 from ..labels import depth_label
 from .compare import Candidate, best, worst_columns
@@ -141,7 +140,7 @@ def write_report(
         shown = []
         for name, figure, caption in _figures(study):
             path = folder / f"{study.slug}-{name}.png"
-            write_atomically(path, plots.encoded(figure, "png"))
+            figure.savefig(path, dpi=150)
             pictures.append(path)
             shown.append(figure_tag(path.name, caption))
         sections.append(_section(study, shown))
@@ -157,7 +156,7 @@ def write_report(
     theory = ""
     if depths and any(study.regularization == "explicit" for study in studies):
         path = folder / "shrinkage.png"
-        write_atomically(path, plots.encoded(shrinkage_figure(depths), "png"))
+        shrinkage_figure(depths).savefig(path, dpi=150)
         pictures.append(path)
         theory = figure_tag(
             path.name,
@@ -167,8 +166,10 @@ def write_report(
             "are.",
         )
     page = folder / "index.html"
-    text = html_page(title, command, sections, methods(studies[0].regularization) + theory)
-    write_atomically(page, text.encode(errors="replace"))
+    page.write_text(
+        html_page(title, command, sections, methods(studies[0].regularization) + theory),
+        encoding="utf-8",
+    )
     return page, pictures
 
 
