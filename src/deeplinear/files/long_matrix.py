@@ -43,6 +43,8 @@ def read_matrix(path: Path, dtype: DTypeLike, markers: Markers) -> Entries:
         else:
             matrix = scipy_io.mmread(path) if market else sparse.load_npz(path)
         coo = matrix.tocoo() if sparse.issparse(matrix) else None
+        if matrix.ndim != 2:
+            raise ValueError(f"it has {matrix.ndim} axes")
     if market and "pattern" in _first_line(path):
         raise InputError(
             f"INPUT: '{path}' holds a pattern without values; there is nothing to predict, give a "
@@ -73,8 +75,11 @@ def read_matrix(path: Path, dtype: DTypeLike, markers: Markers) -> Entries:
 
 
 def _check_archive(path: Path) -> None:
-    """`check_lines` for the formats that it concerns."""
+    """ValueError for indices that are none, and what `check_lines` refuses."""
     with np.load(path, allow_pickle=False) as archive:
+        for name in {"row", "col", "offsets", "coords"} & set(archive.files):
+            if archive[name].dtype.kind not in "iu":  # SciPy would cut fractions off
+                raise ValueError("the indices of a sparse matrix are not integers")
         if "indptr" in archive:
             form = archive["format"].item()
             form = form.decode() if isinstance(form, bytes) else form
