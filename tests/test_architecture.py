@@ -75,7 +75,7 @@ TREE = {
         ["run"],
     ],
     "completion": [
-        ["penalty", "compiled"],
+        ["penalty", "compiled", "schema", "file_format"],
         ["linalg"],
         ["data"],
         ["backends"],
@@ -93,7 +93,7 @@ TREE = {
     "completion/data": [
         ["compress_loops"],
         ["compress"],
-        ["ids", "observations", "features"],
+        ["ids", "observations", "features", "sparse"],
         ["id_encoder", "frames"],
         ["columns"],
         ["layout", "bounds", "indicators"],
@@ -116,6 +116,7 @@ TREE = {
         ["growth"],
         ["descent"],
         ["fit"],
+        ["backbone"],
         ["path", "flow"],
         ["selection"],
     ],
@@ -124,7 +125,7 @@ TREE = {
         ["gibbs"],
         ["draws"],
     ],
-    "completion/model": [["predictor", "file_format"], ["recommend", "serialize"]],
+    "completion/model": [["predictor"], ["recommend", "serialize"]],
     "files": [
         [
             *("numbers", "opening", "dates", "spool", "refusals", "archives"),

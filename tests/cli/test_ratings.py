@@ -153,6 +153,8 @@ def test_bad_lines_and_duplicates_are_told(source, tmp_path):
 CHILD = """
 import sys, time
 import deeplinear as dl
+from deeplinear.completion.solver import checkpoint
+checkpoint.SHARE = 1e9  # every state is written
 ratings = dl.datasets.make_ratings(300, 200, 12000, seed=6)
 slow = float(sys.argv[2])
 def watch(state):

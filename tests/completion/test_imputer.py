@@ -395,7 +395,7 @@ class TestBadInput:
             dl.DeepLinearImputer(**options).fit(low_rank()[0])
 
     def test_sparse(self):
-        with pytest.raises(TypeError, match=r"[Ss]parse"):
+        with pytest.raises(InputError, match="X must be dense, got a sparse matrix"):
             dl.DeepLinearImputer().fit(sp.csr_array(np.eye(3)))
 
     def test_transform_before_fit_and_with_other_columns(self):

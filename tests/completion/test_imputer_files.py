@@ -118,6 +118,9 @@ import sys, time
 import numpy as np
 import deeplinear as dl
 from completion_tables import noisy_table
+from deeplinear.completion.solver import checkpoint
+
+checkpoint.SHARE = 1e9  # every state is written
 
 def slow(state):
     if len(sys.argv) > 2 and "fitting all" in state.stage:

@@ -14,7 +14,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 import deeplinear as dl
-from deeplinear.completion.model import file_format
+from deeplinear.completion import file_format
 from deeplinear.errors import EmptyLineWarning, InputError
 
 QUICK = {
@@ -437,7 +437,7 @@ class TestFiles:
         fitted.save(path)
         monkeypatch.undo()
         with pytest.raises(
-            InputError, match="has the format version 2, and this deeplinear reads up to 1: update"
+            InputError, match="has the format version 2, and this deeplinear reads up to 1; update"
         ):
             dl.DeepMatrixCompletion.load(path)
         fitted.save(path)

@@ -2,11 +2,14 @@
 interface.
 """
 
+import contextlib
 import hashlib
 import http.server
 import io
+import socketserver
 import threading
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +54,8 @@ class Server:
                 self.send_response(206 if start else 200)
                 self.send_header("Content-Length", str(len(data) - start))
                 self.send_header("ETag", outer.version)
+                if start:
+                    self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
                 self.end_headers()
                 stop = len(data) if outer.break_after is None else start + outer.break_after
                 outer.break_after = None
@@ -168,6 +173,7 @@ class TestDownloads:
         server.files["/j.zip"] = b"<html>moved</html>"
         with pytest.raises(DownloadError, match="not the expected archive"):
             dl.datasets.fetch_jester(folder=tmp_path, url=f"{server.url}/j.zip")
+        assert list(tmp_path.iterdir()) == []  # nothing of it is taken for the file from now on
 
     def test_an_unknown_size(self):
         with pytest.raises(InputError, match="size must be one of 100k, 1m"):
@@ -184,6 +190,182 @@ class TestDownloads:
         (tmp_path / "file").touch()
         with pytest.raises(DownloadError, match="cannot be made"):
             cache_folder(tmp_path / "file" / "c")
+
+
+WHOLE = archive("jester_ratings.dat", "".join(f"{k}\t\t3\t\t1.5\n" for k in range(400)))
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+def chunks(data, step=1000):
+    parts = [data[k : k + step] for k in range(0, len(data), step)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
+
+
+# What a server, a proxy, or a broken line may answer.
+ANSWERS = {
+    "nothing": b"",
+    "no status": b"hello\r\n\r\n",
+    "half a status": b"HTTP/1.1 2",
+    "a strange status": b"HTTP/1.1 abc OK\r\n\r\n",
+    "a strange version": b"HTTP/9 200 OK\r\n\r\n",
+    "an endless status": b"HTTP/1.1 200 " + b"x" * 100_000,
+    "too many headers": OK + b"".join(b"X-%d: 1\r\n" % k for k in range(200)) + b"\r\n",
+    "a strange length": OK + b"Content-Length: many\r\n\r\n" + WHOLE,
+    "a length below": OK + b"Content-Length: 300\r\n\r\n" + WHOLE,
+    "a length beyond": OK + b"Content-Length: 99999\r\n\r\n" + WHOLE,
+    "no length, cut short": OK + b"\r\n" + WHOLE[:-100],
+    "no length, empty": OK + b"\r\n",
+    "chunks, cut short": CHUNKED + chunks(WHOLE)[:-200],
+    "chunks without an end": CHUNKED + chunks(WHOLE),
+    "a strange chunk": CHUNKED + b"zz\r\nabc\r\n",
+    "a negative chunk": CHUNKED + b"-5\r\nabc\r\n",
+    "a part of a file": b"HTTP/1.1 206 Partial\r\nContent-Length: 9\r\n\r\n" + WHOLE[:9],
+    "always out of range": b"HTTP/1.1 416 No\r\nContent-Length: 0\r\n\r\n",
+    "moved in a circle": b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n",
+    "moved to nowhere": b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\n\r\n",
+    "a page": OK + b"Content-Length: 18\r\n\r\n<html>log in</html>"[:-1],
+}
+
+
+@pytest.fixture
+def raw():
+    """A server that answers with given bytes, and closes the connection."""
+    answers = [b""]
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self):
+            while self.rfile.readline().strip():
+                pass
+            with contextlib.suppress(OSError):
+                self.wfile.write(answers[0])
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield answers, f"http://127.0.0.1:{server.server_address[1]}/"
+    server.shutdown()
+    server.server_close()
+
+
+class TestStrangeAnswers:
+    @pytest.mark.parametrize("name", ANSWERS)
+    def test_one_error_and_nothing_is_pinned(self, raw, tmp_path, name):
+        answers, url = raw
+        answers[0] = ANSWERS[name]
+        with pytest.raises(DownloadError) as raised:
+            dl.datasets.fetch_jester(folder=tmp_path, url=url)
+        assert "\n" not in str(raised.value)
+        assert len(str(raised.value)) < 500
+        answers[0] = OK + b"Content-Length: %d\r\n\r\n" % len(WHOLE) + WHOLE
+        assert len(dl.datasets.fetch_jester(folder=tmp_path, url=url)) == 400
+
+    def test_a_whole_body_in_any_form(self, raw, tmp_path):
+        answers, url = raw
+        forms = [OK + b"\r\n" + WHOLE, CHUNKED + chunks(WHOLE) + b"0\r\n\r\n"]
+        for k, answers[0] in enumerate(forms):
+            (tmp_path / str(k)).mkdir()
+            assert len(dl.datasets.fetch_jester(folder=tmp_path / str(k), url=url)) == 400
+
+    def test_another_part_than_was_asked_for(self, raw, tmp_path):
+        answers, url = raw
+        name = "jester_dataset_2.zip.part"
+        (tmp_path / name).write_bytes(WHOLE[:300])
+        (tmp_path / f"{name}.version").write_text('"one"')
+        head = (
+            b"HTTP/1.1 206 Partial Content\r\nContent-Length: %d\r\nContent-Range: bytes %d-/*\r\n"
+        )
+        answers[0] = head % (len(WHOLE) - 200, 200) + b"\r\n" + WHOLE[200:]
+        with pytest.raises(DownloadError, match="another part than was asked for"):
+            dl.datasets.fetch_jester(folder=tmp_path, url=url)
+        answers[0] = head % (len(WHOLE) - 300, 300) + b"\r\n" + WHOLE[300:]
+        assert len(dl.datasets.fetch_jester(folder=tmp_path, url=url)) == 400
+
+    @pytest.mark.parametrize("version", [b"\xff\xfe", b"a\nb: c", b""])
+    def test_a_damaged_note_starts_from_the_beginning(self, server, tmp_path, version):
+        server.files["/j.zip"] = WHOLE
+        name = "jester_dataset_2.zip.part"
+        (tmp_path / name).write_bytes(b"other")
+        (tmp_path / f"{name}.version").write_bytes(version)
+        assert len(dl.datasets.fetch_jester(folder=tmp_path, url=f"{server.url}/j.zip")) == 400
+
+    @pytest.mark.parametrize(
+        "url", ["http://", "nonsense", "http://a b/", "ftp2://x/", "http://127.0.0.1:99999/", ""]
+    )
+    def test_strange_addresses(self, tmp_path, url):
+        with pytest.raises(DownloadError):
+            dl.datasets.fetch_jester(folder=tmp_path, url=url)
+
+    def test_a_full_disk_is_not_the_network(self, server, tmp_path, monkeypatch):
+        server.files["/j.zip"] = WHOLE
+
+        class Full(io.BytesIO):
+            def write(self, _):
+                raise OSError(28, "No space left on device")
+
+        opened = Path.open
+
+        def full(path, mode="r", *rest, **options):
+            return Full() if mode in ("wb", "ab") else opened(path, mode, *rest, **options)
+
+        monkeypatch.setattr(Path, "open", full)
+        with pytest.raises(DownloadError, match=r"cannot hold .*No space left.*make room"):
+            dl.datasets.fetch_jester(folder=tmp_path, url=f"{server.url}/j.zip")
+
+    def test_a_damaged_checksum_note(self, server, tmp_path):
+        server.files["/j.zip"] = WHOLE
+        dl.datasets.fetch_jester(folder=tmp_path, url=f"{server.url}/j.zip")
+        (tmp_path / "jester_dataset_2.zip.sha256").write_bytes(b"sha512:\xff")
+        with pytest.raises(DownloadError, match="holds no checksum; delete it"):
+            dl.datasets.fetch_jester(folder=tmp_path, url=f"{server.url}/j.zip")
+
+    @pytest.mark.parametrize(
+        "checksum", ["md4:0", "sha256:xyz", "0e33842e24a9c977be4e0107933c0723"]
+    )
+    def test_a_checksum_of_another_form(self, tmp_path, checksum):
+        with pytest.raises(InputError, match="checksum must be"):
+            dl.datasets.fetch_movielens(folder=tmp_path, checksum=checksum)
+
+
+def with_flag(data):
+    """As if its member were encrypted."""
+    changed = bytearray(data)
+    changed[6] |= 1
+    changed[data.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(changed)
+
+
+def with_method(data, method):
+    changed = bytearray(data)
+    changed[8:10] = changed[(at := data.index(b"PK\x01\x02") + 10) : at + 2] = method.to_bytes(
+        2, "little"
+    )
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        archive("another.dat", "1\t\t2\t\t3\n"),
+        archive("jester_ratings.dat", "1\t\t2\n"),
+        archive("jester_ratings.dat", "1\t\t2\t\tx\n"),
+        archive("jester_ratings.dat", "1\t\t2\t\tnan\n"),
+        archive("jester_ratings.dat", "1.5\t\t2\t\t3\n"),
+        archive("jester_ratings.dat", "1\t\t2\t\t3\n1\t\t2\n"),
+        archive("jester_ratings.dat", "\n1\t\t2\t\t3\n"),
+        archive("jester_ratings.dat", "\x00\xff"),
+        with_flag(WHOLE),
+        with_method(WHOLE, 8),
+        with_method(WHOLE, 12),
+        with_method(WHOLE, 14),
+        with_method(WHOLE, 99),
+    ],
+)
+def test_archives_of_something_else(tmp_path, data):
+    """Also one that somebody has put there by hand."""
+    (tmp_path / "jester_dataset_2.zip").write_bytes(data)
+    with pytest.raises(DownloadError, match=r"is not the expected archive \(.*\); delete"):
+        dl.datasets.fetch_jester(folder=tmp_path)
 
 
 class TestLowRank:

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+import scipy.sparse
 from damaged_files import FORMATS, damages, sparse_archive
 
 from deeplinear.errors import InputError
@@ -93,4 +94,33 @@ def test_indptr(tmp_path, form, indptr):
         arrays = dict(archive)
     np.savez(path, **{**arrays, "indptr": np.array(indptr)})
     with pytest.raises(InputError, match="cannot be read as a sparse matrix"):
+        read_long(path)
+
+
+@pytest.mark.parametrize("form", ["coo", "dia", "bsr"])
+@pytest.mark.parametrize("change", ["real", "one axis", "few", "table"])
+def test_parts_of_other_kinds_and_shapes(tmp_path, form, change):
+    """SciPy would cut fractions off, and put an entry elsewhere."""
+    path = tmp_path / "a.npz"
+    sparse_archive(path, form)
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    name = {"coo": "row", "dia": "offsets", "bsr": "indices"}[form]
+    if change == "real":
+        arrays[name] = arrays[name] + 0.25
+    elif change == "one axis":
+        arrays["shape"] = arrays["shape"][:1]
+    elif change == "few":
+        arrays[name] = arrays[name][:-1]
+    else:
+        arrays[name] = arrays[name][None, None]
+    np.savez(path, **arrays)
+    with pytest.raises(InputError, match="cannot be read as a sparse matrix"):
+        read_long(path)
+
+
+def test_a_sparse_vector(tmp_path):
+    path = tmp_path / "a.npz"
+    scipy.sparse.save_npz(path, scipy.sparse.coo_array(np.array([1.0, 0.0, 2.0])))
+    with pytest.raises(InputError, match=r"cannot be read as a sparse matrix \(it has 1 axes\)"):
         read_long(path)

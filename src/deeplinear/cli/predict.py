@@ -101,9 +101,9 @@ def recommend(
 
 def load_model(path: Path) -> "DeepMatrixCompletion":
     """The saved estimator of long data."""
+    from ..completion import file_format
     from ..completion.imputer import DeepLinearImputer
     from ..completion.matrix_completion import DeepMatrixCompletion
-    from ..completion.model import file_format
 
     if file_format.kind_of(path) == DeepLinearImputer.__name__:
         raise InputError(

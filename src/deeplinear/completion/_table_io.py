@@ -35,6 +35,7 @@ from .data.ids import is_missing
 from .data.indicators import Indicators
 from .data.layout import Layout, check_coded, feature_of, positions
 from .data.observations import Observations
+from .data.sparse import Sparse
 from .data.table import check_finite
 from .data.weights import checked
 
@@ -333,6 +334,11 @@ def check_names(X: Frame) -> None:
 
 def as_matrix(X: Any) -> Any:
     """X, but lists with text as an array of objects, and masked entries as missing ones."""
+    if isinstance(X, Sparse):
+        raise InputError(
+            "X must be dense, got a sparse matrix: give X.toarray(), with NaN where an entry is "
+            "missing, or use DeepMatrixCompletion."
+        )
     if isinstance(X, np.ma.MaskedArray):
         masked = np.ma.getmaskarray(X)
         return np.where(masked, np.nan, X.data) if masked.any() else X.data

@@ -20,13 +20,14 @@ from .data.features import FeatureKind
 from .data.id_columns import warn_of_ids
 from .data.ids import Ids
 from .data.indicators import Indicators
-from .data.layout_file import dump_layout, restore_layout
+from .data.layout_file import dump_layout, named, restore_layout
 from .data.observations import Observations
 from .data.table import ColumnScaler
 from .data.weights import cell_weights
+from .file_format import Arrays, Meta
 from .model.predictor import Model
-from .model.serialize import Arrays, Meta
 from .posterior.labels import LabelLaw
+from .schema import NUMBER, REAL, TRUTH, WHOLE, Field, Schema, check_arrays
 from .solver.fit import LowRankFit, fold_in
 from .solver.fit_state import held_out_size
 from .solver.path import TABLE_STRENGTHS
@@ -35,6 +36,24 @@ from .solver.selection import HoldOut
 # Tried for the ridge of new rows, and the conjugate-gradient steps that tell them apart.
 _RIDGE_FACTORS = (1.0, 2.0**0.5, 2.0, 2.0**1.5, 4.0)
 _FEW_STEPS = 40
+
+
+# The arrays of a table's model: n columns of the fit, of the features.
+_TABLE: Schema = {
+    "center": Field(REAL, ("n",)),
+    "scale": Field(REAL, ("n",), least=0),
+    "column_means": Field(REAL, ("n",)),
+    "low": Field(REAL, ("features",), finite=False),
+    "high": Field(REAL, ("features",), finite=False),
+    "whole": Field(TRUTH, ("features",)),
+    "empty": Field(TRUTH, ("n",)),
+    "indicated": Field(WHOLE, (None,), least=0),
+}
+_LABELS: Schema = {
+    "labels": Field(WHOLE, ("seen",), least=0),
+    "prior": Field(REAL, ("seen",), least=0),
+    "slope": Field(NUMBER, least=0),
+}
 
 
 class TableTraining(TablePredictions):
@@ -220,11 +239,17 @@ class TableTraining(TablePredictions):
         super()._describe()
         self.components_ = self.model_.fit.V.T
 
+    @property
+    def _sizes(self) -> dict[str, int]:
+        return self.model_.sizes | {"features": len(self._layout.features)}
+
     def _dump_more(self, meta: Meta, arrays: Arrays) -> None:
         scaler, limits = self._scaler, self._bounds
-        arrays |= {"center": scaler.center, "scale": scaler.scale, "column_means": scaler.means}
-        arrays |= {"low": limits.low, "high": limits.high, "whole": limits.whole}
-        arrays |= {"empty": self._empty, "indicated": self._indicated}
+        own: Arrays = {"center": scaler.center, "scale": scaler.scale, "column_means": scaler.means}
+        own |= {"low": limits.low, "high": limits.high, "whole": limits.whole}
+        own |= {"empty": self._empty, "indicated": self._indicated}
+        check_arrays(_TABLE, own, self._sizes)
+        arrays |= own
         dump_layout(self._layout, meta, arrays)
         for j, law in self._laws.items():
             arrays |= {f"labels.{j}": self._indicators.seen(j), f"prior.{j}": law.prior}
@@ -234,20 +259,30 @@ class TableTraining(TablePredictions):
             meta["names"] = [str(name) for name in self.feature_names_in_]
 
     def _restore_more(self, meta: Meta, arrays: Arrays) -> None:
-        def taken(*names: str) -> list[np.ndarray]:
-            return [arrays.pop(name) for name in names]
-
-        self._scaler = ColumnScaler(*taken("center", "scale", "column_means"))
-        self._bounds = Limits(*taken("low", "high", "whole"))
-        self._empty, self._indicated = taken("empty", "indicated")
         self._layout = restore_layout(meta, arrays)
         self.n_features_in_, self.features_ = self._layout.width, self._layout.features
+        check_arrays(_TABLE, arrays, self._sizes)
+        self._scaler = ColumnScaler(*(arrays[x] for x in ("center", "scale", "column_means")))
+        self._bounds = Limits(*(arrays[x] for x in ("low", "high", "whole")))
+        self._empty, self._indicated = arrays["empty"], arrays["indicated"]
         if "names" in meta:
-            self.feature_names_in_ = np.array(meta["names"], dtype=object)
-        seen = {int(j): taken(f"labels.{j}", f"prior.{j}") for j in meta["slopes"]}
-        self._laws = {j: LabelLaw(p, meta["slopes"][str(j)]) for j, (_, p) in seen.items()}
-        self._indicators = Indicators(
-            tuple(seen[j][0] if j in seen else None for j in range(len(self.features_)))
-        )
+            names = named(meta["names"], self.n_features_in_)
+            self.feature_names_in_ = np.array(names, dtype=object)
+        seen = {int(j): arrays[f"labels.{j}"] for j in meta["slopes"]}
+        self._laws = {}
+        for j, labels in seen.items():
+            law = LabelLaw(arrays[f"prior.{j}"], meta["slopes"][str(j)])
+            check_arrays(_LABELS, {"labels": labels} | vars(law))
+            if labels.max() >= len(self.features_[j].categories):
+                raise ValueError(f"labels.{j} are not those of '{self.features_[j].name}'")
+            self._laws[j] = law
+        self._indicators = Indicators(tuple(seen.get(j) for j in range(len(self.features_))))
+        kinds = [f.kind is FeatureKind.category for f in self.features_]
+        if np.flatnonzero(kinds).tolist() != self._indicators.categories:
+            raise ValueError("the labels are of other columns than those of categories")
+        if len(self._indicators.owner) != self.model_.fit.shape[1]:
+            raise ValueError("the features have other columns than the fit")
+        if self._indicated.max(initial=0) >= len(self.features_):
+            raise ValueError("a column is indicated that is not there")
         scores = [ColumnScore(**s | {"kind": FeatureKind(s["kind"])}) for s in meta["scores"]]
         self.column_scores_ = self._keyed(scores)

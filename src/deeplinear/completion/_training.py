@@ -145,9 +145,9 @@ class CompletionEstimator(CompletionParameters):
         state = check_random_state(self.random_state)
         options = self._options(raw) | {"seed": int(state.randint(2**31))}
         draw_seed = int(state.randint(2**31))
-        last = options | {"callback": self._swept if self._callback else None}
         if not self._is_implicit:
-            last |= {"checkpoint": self.checkpoint}
+            options["checkpoint"] = self.checkpoint
+        last = options | {"callback": self._swept if self._callback else None}
         method = self._method()
         self._held_out = np.zeros(0, int), np.zeros(0, int)  # codes of rows and columns
         out = self._held_out_mask(raw, state)

@@ -2,7 +2,7 @@
 
 import os
 
-from .cache import cache_folder, fetch
+from .cache import cache_folder, fetch_archive
 from .movielens import read_member
 from .ratings import Ratings
 
@@ -16,7 +16,8 @@ def fetch_jester(
     thousand readers.
 
     Downloaded to a cache on first use. Its makers publish no checksum: unless you give one
-    (``"sha256:…"``), that of the first download is kept and every later use is checked against it.
+    (``"sha256:…"``), the first download is checked by the sums within the archive, its own is kept,
+    and every later use is checked against it.
 
     Parameters
     ----------
@@ -38,5 +39,5 @@ def fetch_jester(
     Source: Goldberg, Roeder, Gupta, Perkins, Eigentaste, Information Retrieval 4(2), 2001. Free for
     research with this citation; nothing of the data is part of this package.
     """
-    archive = fetch(url, cache_folder(folder) / "jester_dataset_2.zip", checksum)
+    archive = fetch_archive(url, cache_folder(folder) / "jester_dataset_2.zip", checksum)
     return Ratings("Jester 2", *read_member(archive, "jester_ratings.dat", "\t"))

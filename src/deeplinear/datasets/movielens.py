@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DownloadError, InputError
-from .cache import cache_folder, fetch
+from .cache import cache_folder, fetch_archive
 from .ratings import Ratings
 
 HOST = "https://files.grouplens.org/datasets/movielens"
@@ -79,7 +79,7 @@ def fetch_movielens(
     if size not in RELEASES:
         raise InputError(f"size must be one of {', '.join(RELEASES)}, got {size!r}.")
     release = RELEASES[size]
-    archive = fetch(
+    archive = fetch_archive(
         f"{host.rstrip('/')}/{release.archive}",
         cache_folder(folder) / release.archive,
         checksum or release.checksum,
@@ -93,22 +93,33 @@ def fetch_movielens(
 def read_member(
     archive: Path, member: str, separator: str, *, skip: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The first three columns (integer, integer, number) of a text file in a zip archive."""
-    blocks: list[np.ndarray] = []
+    """The first three columns (integer, integer, number) of a text file in a zip archive.
+
+    **Raises** `DownloadError` for an archive that holds anything else.
+    """
     try:
         with zipfile.ZipFile(archive) as outer, outer.open(member) as file:
             for _ in range(skip):
                 file.readline()
+            blocks = [np.zeros((0, 3))]
             while lines := file.readlines(1 << 24):
-                text = b"".join(lines).replace(separator.encode(), b" ")
-                width = len(lines[0].replace(separator.encode(), b" ").split())
-                cells = np.array(text.split(), dtype=np.float64)
-                if cells.size % width:
-                    raise ValueError("lines of different lengths")
-                blocks.append(cells.reshape(-1, width)[:, :3])
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+                blocks.append(_three_columns(lines, separator.encode()))
+        table = np.concatenate(blocks)
+    except Exception as error:  # zipfile and what it decompresses with raise many sorts
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise DownloadError(
-            f"'{archive}' is not the expected archive ({error}); delete it and call again."
+            f"'{archive}' is not the expected archive ({reason}); delete it and call again."
         ) from None
-    table = np.concatenate(blocks) if blocks else np.zeros((0, 3))
     return table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), table[:, 2].copy()
+
+
+def _three_columns(lines: list[bytes], separator: bytes) -> np.ndarray:
+    text = b"".join(lines).replace(separator, b" ")
+    width = len(lines[0].replace(separator, b" ").split())
+    cells = np.array(text.split(), dtype=np.float64)
+    if width < 3 or cells.size != width * sum(not line.isspace() for line in lines):
+        raise ValueError("lines of different lengths")
+    table = cells.reshape(-1, width)[:, :3]
+    if not np.isfinite(table).all() or (table[:, :2] != np.floor(table[:, :2])).any():
+        raise ValueError("an id that is no integer, or a rating that is no number")
+    return table

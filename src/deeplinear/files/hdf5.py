@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..completion.data.features import Feature
+from ..completion.data.sparse import check_compressed
 from ..errors import InputError
 from .arrays import completed
 from .hdf5_trial import check_survival
-from .long_matrix import check_compressed
 from .refusals import reading, require
 from .table import Table
 from .variables import choose

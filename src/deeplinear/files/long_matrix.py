@@ -7,6 +7,7 @@ from numpy.typing import DTypeLike
 
 from ..completion.data.entries import Entries
 from ..completion.data.ids import Ids
+from ..completion.data.sparse import check_lines
 from ..errors import InputError
 from .markers import Markers
 from .opening import COMPRESSED, file_type, open_bytes
@@ -42,6 +43,8 @@ def read_matrix(path: Path, dtype: DTypeLike, markers: Markers) -> Entries:
         else:
             matrix = scipy_io.mmread(path) if market else sparse.load_npz(path)
         coo = matrix.tocoo() if sparse.issparse(matrix) else None
+        if matrix.ndim != 2:
+            raise ValueError(f"it has {matrix.ndim} axes")
     if market and "pattern" in _first_line(path):
         raise InputError(
             f"INPUT: '{path}' holds a pattern without values; there is nothing to predict, give a "
@@ -71,31 +74,17 @@ def read_matrix(path: Path, dtype: DTypeLike, markers: Markers) -> Entries:
     return Entries(rows, cols, values.astype(dtype), Ids.positions(m), Ids.positions(n))
 
 
-def check_compressed(ends: np.ndarray, minor: np.ndarray, lines: int, width: int) -> None:
-    """ValueError unless ``ends`` and ``minor`` (`indptr` and `indices` for SciPy) describe a sparse
-    matrix of so many lines of this width: compiled code follows them unchecked.
-    """
-    if ends.dtype.kind not in "iu" or minor.dtype.kind not in "iu" or ends.ndim != 1:
-        raise ValueError("the indices of a sparse matrix are not integers")
-    if len(ends) != lines + 1 or ends[0] != 0 or (ends[1:] < ends[:-1]).any():
-        raise ValueError("the lines of a sparse matrix do not follow each other")
-    if ends[-1] > len(minor) or (minor < 0).any() or (minor >= width).any():
-        raise ValueError("a sparse matrix has entries outside of its shape")
-
-
 def _check_archive(path: Path) -> None:
-    """`check_compressed` for the formats that it concerns."""
+    """ValueError for indices that are none, and what `check_lines` refuses."""
     with np.load(path, allow_pickle=False) as archive:
-        if "indptr" not in archive:
-            return
-        shape, form = tuple(map(int, archive["shape"])), archive["format"].item()
-        lines, width = shape
-        if form in (b"bsr", "bsr"):
-            data = archive["data"]
-            lines, width = lines // data.shape[1], width // data.shape[2]
-        elif form in (b"csc", "csc"):
-            lines, width = width, lines
-        check_compressed(archive["indptr"], archive["indices"], lines, width)
+        for name in {"row", "col", "offsets", "coords"} & set(archive.files):
+            if archive[name].dtype.kind not in "iu":  # SciPy would cut fractions off
+                raise ValueError("the indices of a sparse matrix are not integers")
+        if "indptr" in archive:
+            form = archive["format"].item()
+            form = form.decode() if isinstance(form, bytes) else form
+            shape = tuple(map(int, archive["shape"]))
+            check_lines(form, shape, archive["data"], archive["indices"], archive["indptr"])
 
 
 def _first_line(path: Path) -> str:

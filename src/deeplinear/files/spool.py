@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..atomic import temporary_folder
 from ..errors import InputError
 
 STANDARD = Path("-")  # standard input, or standard output
@@ -28,8 +29,8 @@ def on_disk(path: Path) -> Iterator[Path]:
     if path != STANDARD:
         yield path
         return
-    with tempfile.TemporaryDirectory() as folder:
-        spooled = Path(folder) / "stdin"
+    with temporary_folder(Path(tempfile.gettempdir())) as folder:
+        spooled = folder / "stdin"
         with spooled.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
         with spooled.open("rb") as file:

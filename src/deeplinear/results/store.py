@@ -1,7 +1,5 @@
 """Datasets on disk: zarr stores, whole or not there, checked when written and when read."""
 
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..atomic import build_atomically
 from ..errors import InputError
 from ..extras import needed_by
 from .schema import check_version, validate
@@ -103,14 +102,7 @@ def build(path: Path, write: Callable[[Path], object], *, force: bool = False) -
             "another name."
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        write(temporary / "new")
-        if path.exists():
-            path.rename(temporary / "old")
-        (temporary / "new").rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    build_atomically(path, write)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,18 +1,22 @@
 """Checkpoints: a killed fit resumes to the same numbers; files of other fits are refused."""
 
+import math
 import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 from completion_data import half_observed, same, table
 
+import deeplinear as dl
 from deeplinear import InputError
+from deeplinear.completion import file_format
 from deeplinear.completion.data.observations import Observations
+from deeplinear.completion.solver import checkpoint
 from deeplinear.completion.solver.fit import fit
+from deeplinear.completion.solver.path import path
 
 SCRIPT = """
 import sys, time, numpy as np
@@ -61,9 +65,8 @@ def test_a_killed_fit_resumes_to_the_same_numbers(tmp_path):
             break
     process.wait()
     assert file.exists()
-    with np.load(file) as saved:
-        text = bytes(saved["scalars"]).decode()
-    assert '"total": 63' not in text
+    stages, _ = file_format.unpack(file, "Checkpoint")
+    assert 20 <= stages["fit"]["content"]["total"] < 63
     assert finished(str(file)) == undisturbed
 
 
@@ -74,17 +77,20 @@ def test_another_problem_or_a_damaged_file_is_refused(rng, tmp_path):
     with pytest.raises(InputError, match="belongs to other data or other options"):
         fit(seen, checkpoint=file, max_sweeps=3, strength=0.3)
     file.write_bytes(file.read_bytes()[:500])
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is damaged or cut short"):
         fit(seen, checkpoint=file, max_sweeps=3)
 
 
-def test_finished_fits_end_at_once(rng, tmp_path):
+def test_finished_fits_end_at_once(rng, tmp_path, monkeypatch):
     *_, seen = table(rng)
-    first = fit(seen, checkpoint=tmp_path / "fit", strength=0.2)
-    begin = time.perf_counter()
-    again = fit(seen, checkpoint=tmp_path / "fit", strength=0.2)
-    assert time.perf_counter() - begin < 5
-    assert same(first, again)
+    monkeypatch.setattr(checkpoint, "SHARE", math.inf)
+    sweeps: list[int] = []
+    options = {"checkpoint": tmp_path / "fit", "strength": 0.2, "threads": 1}
+    options["callback"] = lambda found: sweeps.append(found.n_sweeps)
+    first = fit(seen, **options)
+    count = len(sweeps)
+    assert same(first, fit(seen, **options))
+    assert len(sweeps) == count > 2  # only the last sweep, which is not reported, is made again
 
 
 def test_a_checkpoint_belongs_to_its_validation(tmp_path):
@@ -106,3 +112,213 @@ def test_a_checkpoint_belongs_to_its_validation(tmp_path):
     resumed = fit(seen, validation=first, **options)
     whole = fit(seen, validation=first, strength=0.3, threads=1)
     np.testing.assert_array_equal(resumed.left, whole.left)
+
+
+class Killed(BaseException):
+    """At the end of a write, where a process may be killed."""
+
+
+@pytest.fixture
+def kills(monkeypatch):
+    """Every state is written; the process ends after the number of writes that is asked for."""
+    left = [math.inf]
+    write = checkpoint.write_atomically
+
+    def counted(where, data):
+        write(where, data)
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+
+    monkeypatch.setattr(checkpoint, "SHARE", math.inf)
+    monkeypatch.setattr(checkpoint, "write_atomically", counted)
+    return left
+
+
+def through_kills(kills, every, compute):
+    """The result of ``compute``, called until it ends; and how often it was killed."""
+    for count in range(1000):
+        kills[0] = every
+        try:
+            return compute(), count
+        except Killed:
+            pass
+    raise AssertionError("it does not get on")
+
+
+def ratings():
+    return dl.datasets.make_ratings(60, 40, 900, seed=3).triples
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"depth": (2, 3, math.inf)},
+        {"depth": (1.5, 2), "strength": (0.5, 0.2, 0.1)},
+        {"depth": (2.5, 4), "strength": (0.1, 5e-3, 1e-3), "early_stopping": False, "max_iter": 6},
+        {"depth": (2, 3), "strength": 1e-3, "max_iter": 9},
+        {"depth": 3, "strength": 0.3, "validation_fraction": 0.0, "tol": 0.0, "max_iter": 20},
+        {"depth": 2, "n_draws": 3},
+    ],
+    ids=["choice", "convex", "chained", "each depth alone", "no choice", "draws"],
+)
+@pytest.mark.filterwarnings("ignore:The fit stopped")
+def test_a_choice_and_its_fit_go_on_after_any_kill(kills, tmp_path, options):
+    """Bit for bit, wherever they were killed, in the choice or in the last fit."""
+    common = {"max_rank": 5, "random_state": 0, "threads": 1} | options
+    if min(np.atleast_1d(options["depth"])) < 2:
+        del common["max_rank"]
+    whole = dl.DeepMatrixCompletion(**common).fit(ratings())
+    file = tmp_path / "checkpoint"
+
+    def compute():
+        return dl.DeepMatrixCompletion(**common, checkpoint=file).fit(ratings())
+
+    resumed, count = through_kills(kills, 5, compute)
+    assert count > 2
+    assert resumed.trials_ == whole.trials_
+    assert resumed.validation_score_ == whole.validation_score_ or not whole.trials_
+    assert resumed.status_ == whole.status_
+    for name in ("left", "right", "row_counts"):
+        np.testing.assert_array_equal(
+            getattr(resumed.model_, name), getattr(whole.model_, name), name
+        )
+    assert same(resumed.model_.fit, whole.model_.fit)
+    assert not list(tmp_path.iterdir())
+
+
+def test_tables_too(kills, tmp_path, rng):
+    X = table(rng)[0]
+    X = np.where(rng.random(X.shape) < 0.3, np.nan, X)
+    common = {"depth": (2, 3), "random_state": 0, "threads": 1}
+    whole = dl.DeepLinearImputer(**common).fit_transform(X)
+    file = tmp_path / "checkpoint"
+
+    def compute():
+        return dl.DeepLinearImputer(**common, checkpoint=file).fit_transform(X)
+
+    resumed, count = through_kills(kills, 40, compute)
+    assert count > 2
+    np.testing.assert_array_equal(resumed, whole)
+
+
+def test_the_first_state_is_written_before_the_first_fit_ends(kills, tmp_path):
+    file = tmp_path / "checkpoint"
+    kills[0] = 2
+    with pytest.raises(Killed):
+        dl.DeepMatrixCompletion(random_state=0, checkpoint=file).fit(ratings())
+    stages, _ = file_format.unpack(file, "Checkpoint")
+    assert list(stages) == ["choice"]
+    assert stages["choice"]["content"]["trials"] == []
+    assert "hand" in stages["choice"]["content"]
+
+
+def test_a_choice_belongs_to_its_data(kills, tmp_path):
+    rows, cols, values = ratings()
+    file = tmp_path / "checkpoint"
+    kills[0] = 12
+    with pytest.raises(Killed):
+        dl.DeepMatrixCompletion(random_state=0, checkpoint=file).fit((rows, cols, values))
+    before = file.read_bytes()
+    others = [
+        (dl.DeepMatrixCompletion(random_state=0, checkpoint=file), values + 1),
+        (dl.DeepMatrixCompletion(random_state=1, checkpoint=file), values),
+        (dl.DeepMatrixCompletion((2, 3), random_state=0, checkpoint=file), values),
+        # no choice: what is there is not of a stage before
+        (dl.DeepMatrixCompletion(strength=0.1, validation_fraction=0, checkpoint=file), values),
+    ]
+    for model, x in others:
+        with pytest.raises(InputError, match="belongs to other data or other options"):
+            model.fit((rows, cols, x))
+    assert file.read_bytes() == before
+
+
+def test_a_checkpoint_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
+    def full(where, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "write_atomically", full)
+    with pytest.raises(InputError, match=r"checkpoint: '.*' cannot be written \(No space left"):
+        dl.DeepMatrixCompletion(checkpoint=tmp_path / "a").fit(ratings())
+
+
+def reread(file, change):
+    """The file with something else in it, and a right checksum."""
+    stages, arrays = file_format.unpack(file, "Checkpoint")
+    change(stages, arrays)
+    file_format.write(file, "Checkpoint", stages, arrays)
+
+
+def cut(name):
+    return lambda stages, arrays: arrays.update({name: arrays[name][:-1]})
+
+
+def put(name, value):
+    def change(stages, arrays):
+        arrays[name] = arrays[name].copy()
+        arrays[name].flat[0] = value
+
+    return change
+
+
+def said(key, value):
+    return lambda stages, arrays: stages["fit"]["content"].update({key: value})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(cut(f"fit/state.{name}") for name in "ZYs"),
+        *(put(f"fit/state.{name}", math.nan) for name in "ZYs"),
+        put("fit/state.s", -1.0),
+        lambda stages, arrays: arrays.update({"fit/state.Z": arrays["fit/state.Z"].astype("f4")}),
+        lambda stages, arrays: arrays.update({"fit/state.Z": arrays["fit/state.Z"].astype(int)}),
+        lambda stages, arrays: arrays.pop("fit/state.Y"),
+        said("phase", -1),
+        said("phase", 10**6),
+        said("sweeps", "many"),
+        said("trace", [[1.0], 2.0]),
+        said("mean", math.inf),
+        said("tau", None),
+        lambda stages, arrays: stages["fit"].pop("content"),
+        lambda stages, arrays: stages.update(fit=3),
+    ],
+)
+def test_states_that_no_fit_has_are_refused(kills, tmp_path, rng, change):
+    """Compiled loops would follow short arrays out of their memory."""
+    *_, seen = table(rng)
+    file = tmp_path / "fit"
+    kills[0] = 4
+    with pytest.raises(Killed):
+        fit(seen, checkpoint=file)
+    kills[0] = math.inf
+    reread(file, change)
+    with pytest.raises(InputError, match=r"checkpoint: '.*' holds what .* remove it to start over"):
+        fit(seen, checkpoint=file)
+
+
+@pytest.mark.parametrize("writes", [0, 5, 20])
+def test_paths_that_no_walk_has_are_refused(kills, tmp_path, writes):
+    """Every array cut short in turn, and every number of the walk replaced by a text."""
+    rows, cols, values = ratings()
+    seen = Observations.from_triples(rows, cols, values, (rows.max() + 1, cols.max() + 1))
+    held = rows[:50], cols[:50], values[:50]
+    options = {"depths": [1.5, 3], "strengths": (0.3, 5e-3), "validation": held, "max_sweeps": 8}
+    kills[0] = writes
+    with pytest.raises(Killed):
+        path(seen, **options, checkpoint=tmp_path / "path")
+    kills[0] = math.inf
+    stages, arrays = file_format.unpack(tmp_path / "path", "Checkpoint")
+    content = stages["fit"]["content"]
+    changes = [cut(name) for name in arrays if arrays[name].ndim]
+    changes += [said(key, "text") for key in content]
+    changes += [
+        lambda stages, arrays, key=key: stages["fit"]["content"].pop(key)
+        for key in content
+        if key != "hand"
+    ]
+    for change in changes:
+        file_format.write(tmp_path / "path", "Checkpoint", stages, arrays)
+        reread(tmp_path / "path", change)
+        with pytest.raises(InputError, match="holds what this deeplinear does not write"):
+            path(seen, **options, checkpoint=tmp_path / "path")

@@ -23,34 +23,42 @@ def test_a_path_is_as_good_as_its_best_fit_alone(rng, where):
     train, held = split(rng, m=200, n=150, noise=0.7, seen=0.3)
     given = {"validation": held, "max_rank": 20, **where}
     found = path(train, [2, 3], **given)
-    assert {one.depth for one in found.fits} == {2.0, 3.0}
-    assert found.best.depth == 3.0
-    assert found.of_depth(2).best.depth == 2.0
+    assert {trial.depth for trial in found.trials} == {2.0, 3.0}
+    assert found.best.depth == found.best_trial.depth == 3.0
     alone = fit(train, depth=3, strength=found.best.strength, **given)
-    assert min(found.scores) < 1.01 * min(alone.validation)
-    assert min(found.scores) < 0.97 * np.std(held[2])
+    assert found.best_trial.validation_rmse < 1.01 * min(alone.validation)
+    assert found.best_trial.validation_rmse < 0.97 * np.std(held[2])
 
 
 def test_scores_are_the_errors_of_the_fits(rng):
     train, held = split(rng)
     for early in (True, False):
-        found = path(train, [1.5, 2, math.inf], (0.5, 0.2), held, early_stopping=early)
-        assert len(found.fits) == 6
-        for one, score in zip(found.fits, found.scores, strict=True):
+        fits = []
+        how = {"early_stopping": early, "callback": fits.append}
+        found = path(train, [1.5, 2, math.inf], (0.5, 0.2), held, **how)
+        assert len(fits) == 6
+        for one, trial in zip(fits, found.trials, strict=True):
+            score = trial.validation_rmse
             assert rmse(one.predict(*held[:2]), held[2]) == pytest.approx(score, rel=1e-12)
             assert held_out_error(one) == score
+            assert (one.depth, one.strength) == (trial.depth, trial.strength)
+            assert (one.rank, one.sweep) == (trial.rank, trial.sweeps)
+        best = min(fits, key=held_out_error)
+        np.testing.assert_array_equal(found.best.left, best.left)
         if not early:
-            assert all(one.sweep == one.n_sweeps for one in found.fits)
+            assert all(one.sweep == one.n_sweeps for one in fits)
 
 
 def test_retracing_makes_the_last_fit_again(rng):
     """On the same entries, with as many sweeps as it had."""
     train, held = split(rng)
     for depth in (1.5, 3, math.inf):
-        found = path(train, [depth], (0.5, 0.3, 0.2), held, early_stopping=False, threads=1)
-        way = {one.strength: one.sweep for one in found.fits}
+        fits = []
+        how = {"early_stopping": False, "threads": 1, "callback": fits.append}
+        path(train, [depth], (0.5, 0.3, 0.2), held, **how)
+        way = {one.strength: one.sweep for one in fits}
         again = retrace(train, depth, way, threads=1)
-        np.testing.assert_allclose(again.matrix(), found.fits[-1].matrix(), atol=1e-10)
+        np.testing.assert_allclose(again.matrix(), fits[-1].matrix(), atol=1e-10)
 
 
 def test_a_killed_way_down_resumes_to_the_same_numbers(rng, tmp_path):
@@ -78,7 +86,7 @@ def test_a_callback_ends_a_path(rng):
         return len(fits) == 3
 
     found = path(train, [2, 3], validation=held, callback=third)
-    asked = [[(fit.depth, fit.strength) for fit in several] for several in (found.fits, fits)]
+    asked = [[(one.depth, one.strength) for one in several] for several in (found.trials, fits)]
     assert asked[0] == asked[1]
     assert len(fits) == 3
 

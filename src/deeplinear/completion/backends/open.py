@@ -74,7 +74,10 @@ def open_backend(
     ``device`` "cpu": `dense.Dense` for tables and anything small, else `threads.Loops`; "gpu" or
     "jax": `devices.Devices`; a backend of your own is taken as it is. BLAS keeps to one thread: its
     threads would wait in a busy loop, and its sums would depend on how many there are.
+
+    **Raises** `InputError` for observations whose arrays compiled loops could not follow.
     """
+    observations.check()
     if isinstance(device, AbstractBackend):
         with _one_thread:
             yield device

@@ -13,6 +13,13 @@ def _is_table(rows: np.ndarray, m: int, n: int) -> bool:
     return m * n <= min(_CELLS, 10 * len(rows))
 
 
+def check_inside(index: np.ndarray, size: int) -> None:
+    """IndexError for positions beyond ``size`` lines, as NumPy raises; compiled loops do not."""
+    if len(index) and not -size <= int(index.min()) <= int(index.max()) < size:
+        bad = index[np.argmax((index < -size) | (index >= size))]
+        raise IndexError(f"index {bad} is out of bounds for {size} lines")
+
+
 def at(rows: np.ndarray, cols: np.ndarray, Z: np.ndarray, Y: np.ndarray, mean: float) -> np.ndarray:
     """mean + z_{rows_t} · y_{cols_t}, in the type of Z."""
     out = np.empty(len(rows), Z.dtype)
@@ -22,6 +29,8 @@ def at(rows: np.ndarray, cols: np.ndarray, Z: np.ndarray, Y: np.ndarray, mean: f
     if len(rows) * Z.shape[1] >= COMPILED_FROM:
         from . import loops
 
+        check_inside(rows, len(Z))
+        check_inside(cols, len(Y))
         loops.at(0, len(rows), rows, cols, mean, Z, Y, out)
         return out
     for lo in range(0, len(rows), _CHUNK):
@@ -47,6 +56,8 @@ def average(
     if len(rows) * left.shape[0] * left.shape[2] >= COMPILED_FROM:
         from . import loops
 
+        check_inside(rows, left.shape[1])
+        check_inside(cols, right.shape[1])
         loops.average(rows, cols, left, right, means, out)
         return out
     for lo in range(0, len(rows), _CHUNK):

@@ -5,7 +5,15 @@ The blocks depend on the data alone, so that sums come out the same whatever the
 
 import numpy as np
 
+from ..data.observations import Compressed
 from .base import AbstractBackend, Pass, total
+from .pairs import check_inside
+
+
+def _check(lines: Compressed, mine: np.ndarray, *others: np.ndarray) -> None:
+    """IndexError unless there is a row of ``mine`` per line, and one of ``others`` per index."""
+    if len(mine) != len(lines.indptr) - 1 or min(map(len, others)) < lines.span:
+        raise IndexError("the sides have other lengths than the lines of the entries")
 
 
 class Loops(AbstractBackend):
@@ -13,6 +21,8 @@ class Loops(AbstractBackend):
 
     def solve(self, lines, Z, Y, mean, ridge, extra, scale, free, steps) -> Pass:
         from . import loops
+
+        _check(lines, Z, Y)
 
         how = ridge, extra, scale, free
 
@@ -26,6 +36,8 @@ class Loops(AbstractBackend):
     def residual_matmul(self, lines, Z, Y, X, mean, seed) -> np.ndarray:
         from . import loops
 
+        _check(lines, Z, Y, X)
+
         out = np.empty((len(Z), X.shape[1]), Z.dtype)
         self.run(
             lines.blocks,
@@ -35,6 +47,8 @@ class Loops(AbstractBackend):
 
     def draw(self, lines, other, mean, precision, prior, pull, shift, noise):
         from . import loops_posterior
+
+        _check(lines, noise, other)
 
         out, centres = np.empty_like(noise), np.empty_like(noise)
         common = mean, other, (prior, pull, shift, noise), precision, out, centres
@@ -46,6 +60,10 @@ class Loops(AbstractBackend):
 
     def leverage(self, lines, mine, theirs, other, ridge, scale, asked) -> np.ndarray:
         from . import loops_posterior
+
+        _check(lines, scale, other)
+        check_inside(mine, len(scale))
+        check_inside(theirs, len(asked))
 
         # the questions of a line together: its matrix is factored once
         order = np.argsort(mine, kind="stable")
@@ -64,6 +82,8 @@ class Loops(AbstractBackend):
     def predict(self, rows, cols, Z, Y, mean) -> np.ndarray:
         from . import loops
 
+        check_inside(rows, len(Z))
+        check_inside(cols, len(Y))
         out = np.empty(len(rows), Z.dtype)
         loops.at(0, len(rows), rows, cols, Z.dtype.type(mean), Z, Y, out)
         return out

@@ -8,8 +8,8 @@ Entries whose ids a reader of files has numbered already pass as they are.
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike
 from ...errors import InputError, PrecisionError
 from .frames import Frame, is_long_frame, pairs, two_levels
 from .ids import Ids, IdVector, as_array, check_unmasked, is_missing
-from .observations import Observations, RepeatedEntriesError, check_shape
+from .observations import Observations, RepeatedEntriesError, check_indices, check_shape
+from .sparse import Sparse, stored_entries
 
 # A table of fewer rows has pairs of integers that differ by chance.
 _SOME_ROWS = 20
@@ -98,21 +99,6 @@ def compact(codes: np.ndarray, ids: Ids) -> tuple[np.ndarray, Ids]:
     return (np.cumsum(there, dtype=codes.dtype) - 1)[codes], ids.kept(np.flatnonzero(there))
 
 
-class Coordinates(Protocol):
-    """A sparse matrix as its stored entries, in SciPy's names."""
-
-    row: np.ndarray
-    col: np.ndarray
-    data: np.ndarray
-
-
-@runtime_checkable
-class Sparse(Protocol):
-    """A sparse matrix, as SciPy's."""
-
-    def tocoo(self, copy: bool = ...) -> Coordinates: ...
-
-
 #: Everything that the estimators take for observed entries.
 Data = Entries | Sparse | Frame | tuple[IdVector, ...] | ArrayLike
 Known = tuple[Ids, Ids] | None
@@ -134,9 +120,10 @@ def read_entries(
     if isinstance(X, Entries):
         if y is not None:
             raise InputError(f"y must be None where {name} holds values already, got both.")
+        X = _inside(X, name)
         return X if known is None else _renumbered(X, known, name)
     if isinstance(X, Sparse):
-        return _matrix_entries(*_sparse_entries(X, name), known, name)
+        return _sparse_entries(X, known, name)
     if y is not None:
         rows, cols = pairs(X, columns, name)
         return _named_entries(rows, cols, y, known, (f"rows of {name}", f"columns of {name}", "y"))
@@ -262,6 +249,36 @@ def _named_entries(
     return Entries(row_codes, col_codes, checked, row_ids, col_ids)
 
 
+def _sparse_entries(X: Sparse, known: Known, name: str) -> Entries:
+    """Stored entries: what is not stored is not observed."""
+    rows, cols, data, shape = stored_entries(X, name)
+    sides = Ids.positions(shape[0]), Ids.positions(shape[1])
+    stored = _inside(Entries(rows, cols, numbers(data, f"the data of {name}"), *sides), name)
+    return _matrix_entries(stored.rows, stored.cols, stored.values, shape, known, name)
+
+
+def _inside(X: Entries, name: str) -> Entries:
+    """``X``, if each of its entries has a row, a column and a value.
+
+    **Raises** `InputError` otherwise: positions are used unchecked from here on.
+    """
+    rows = check_indices(X.rows, X.row_ids.size, f"the rows of {name}")
+    cols = check_indices(X.cols, X.col_ids.size, f"the columns of {name}")
+    values = np.asarray(X.values)
+    if values.ndim != 1 or values.dtype.kind not in "fiub":
+        raise InputError(
+            f"the values of {name} must be a vector of real numbers, got dtype {values.dtype} and "
+            f"shape {values.shape}."
+        )
+    if not len(rows) == len(cols) == len(values):
+        raise InputError(
+            f"rows, cols and values of {name} must have one length, got {len(rows)}, {len(cols)} "
+            f"and {len(values)}."
+        )
+    same = rows is X.rows and cols is X.cols and values is X.values
+    return X if same else replace(X, rows=rows, cols=cols, values=values)
+
+
 def _renumbered(X: Entries, known: tuple[Ids, Ids], name: str) -> Entries:
     """Numbered entries with the positions that ``known`` and the new ids behind them give."""
     if X.row_ids.positional and X.col_ids.positional:
@@ -269,20 +286,6 @@ def _renumbered(X: Entries, known: tuple[Ids, Ids], name: str) -> Entries:
     row_ids, row_codes = known[0].extended(X.row_ids.labels, f"rows of {name}")
     col_ids, col_codes = known[1].extended(X.col_ids.labels, f"columns of {name}")
     return Entries(row_codes[X.rows], col_codes[X.cols], X.values, row_ids, col_ids)
-
-
-def _sparse_entries(
-    X: Sparse, name: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
-    """Stored entries, **stored zeros included**: what is not stored is not observed."""
-    shape = tuple(X.shape)  # type: ignore[attr-defined]
-    if len(shape) != 2:
-        raise InputError(f"{name} must be a matrix, got {len(shape)} axes.")
-    try:
-        coo = X.tocoo(copy=False)
-    except ValueError as error:
-        raise InputError(f"{name} is not a valid sparse matrix ({error}).") from None
-    return coo.row, coo.col, numbers(coo.data, f"the data of {name}"), shape
 
 
 def _dense_entries(

@@ -123,6 +123,8 @@ class Ids:
     """
 
     def __init__(self, labels: np.ndarray | None, size: int, extent: int | None = None) -> None:
+        if size != (extent if labels is None else len(labels)):
+            raise InputError(f"size must be the number of labels, got {size}: use Ids.of.")
         self._labels, self.size, self.extent = labels, size, extent
 
     @classmethod
@@ -210,7 +212,8 @@ class Ids:
 
     def within(self, extent: int) -> "Ids":
         """The same lines of a matrix that has at least ``extent`` lines."""
-        return Ids(self._labels, self.size, max(extent, self.extent or 0))
+        extent = max(extent, self.extent or 0)
+        return Ids(self.labels if extent > self.size else self._labels, self.size, extent)
 
     def _check_positions(self, ids: np.ndarray, name: str, grow: bool = False) -> None:
         if ids.dtype != np.int64:
@@ -274,13 +277,27 @@ class Ids:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Ids":
+        """What `to_bytes` gave. **Raises** `InputError` or ValueError for anything else."""
         content = json.loads(data.decode(_ENCODING, _ERRORS))
         if "positions" in content:
-            whole = cls.positions(int(content["positions"]))
-            return whole.kept(np.array(content["of"], np.int64)) if "of" in content else whole
+            extent, kept = content["positions"], content.get("of")
+            if type(extent) is not int or not 0 <= extent < 2**63:
+                raise ValueError(f"{extent!r} positions")
+            return cls.positions(extent) if kept is None else _positions(kept, extent)
         labels = [_rich(label) for label in content["ids"]]
+        if len(set(labels)) < len(labels):
+            raise ValueError("an id comes twice")
         integers = all(type(label) is int and -(2**63) <= label < 2**63 for label in labels)
         return cls(np.array(labels, dtype=np.int64) if integers else objects(labels), len(labels))
+
+
+def _positions(kept: list[int], extent: int) -> Ids:
+    """Some positions of a matrix of ``extent`` lines, as a model file lists them."""
+    codes = np.array(kept, np.int64)
+    inside = codes.ndim == 1 and (not codes.size or 0 <= codes.min() <= codes.max() < extent)
+    if not inside or len(np.unique(codes)) < len(codes):
+        raise ValueError("positions come twice, or are outside of the matrix")
+    return Ids(codes, len(codes), extent)
 
 
 def _plain(label: object) -> Json:

@@ -1,17 +1,24 @@
 """A `Layout` in a model file, and back."""
 
-from typing import Any
+from collections.abc import Hashable
 
 import numpy as np
 
+from ..file_format import Arrays, Meta
+from ..schema import BYTES, TRUTH, WHOLE, Field, Schema, check_arrays
 from .features import Feature, FeatureKind
 from .ids import Ids
 from .layout import Layout
 
-Arrays = dict[str, np.ndarray]
+_LAYOUT: Schema = {
+    "width": Field(WHOLE, least=1),
+    "fitted": Field(WHOLE, ("features",), least=0),
+    "dropped": Field(WHOLE, (None,), least=0),
+    "coded": Field(TRUTH),
+}
 
 
-def dump_layout(layout: Layout, meta: dict[str, Any], arrays: Arrays) -> None:
+def dump_layout(layout: Layout, meta: Meta, arrays: Arrays) -> None:
     """Add a layout to the header and the arrays of a model file."""
     features = layout.features
     meta["layout"] = {
@@ -29,14 +36,29 @@ def dump_layout(layout: Layout, meta: dict[str, Any], arrays: Arrays) -> None:
             arrays[f"categories.{j}"] = np.frombuffer(text, np.uint8)
 
 
-def restore_layout(meta: dict[str, Any], arrays: Arrays) -> Layout:
-    """The layout of `dump_layout`, taken out of ``arrays``."""
+def restore_layout(meta: Meta, arrays: Arrays) -> Layout:
+    """The layout of `dump_layout`. **Raises** `InputError` or ValueError for anything else."""
     kept = meta["layout"]
+    check_arrays(_LAYOUT, kept)
+    width, fitted, dropped = kept["width"], tuple(kept["fitted"]), tuple(kept["dropped"])
+    if len({*fitted, *dropped}) < len(fitted + dropped) or max(fitted + dropped) >= width:
+        raise ValueError("the layout has columns twice, or outside of the table")
     features = []
-    for j, (name, kind) in enumerate(zip(kept["names"], kept["kinds"], strict=True)):
-        text = arrays.pop(f"categories.{j}", None)
-        labels = () if text is None else tuple(Ids.from_bytes(text.tobytes()).labels.tolist())
+    names = named(kept["names"], len(fitted))
+    for j, (name, kind) in enumerate(zip(names, kept["kinds"], strict=True)):
+        place = f"categories.{j}"
+        labels: tuple[Hashable, ...] = ()
+        if place in arrays:
+            check_arrays({place: Field(BYTES, (None,))}, arrays)
+            labels = tuple(Ids.from_bytes(arrays[place].tobytes()).labels.tolist())
         features.append(Feature(name, FeatureKind(kind), labels))
-    return Layout(
-        kept["width"], tuple(kept["fitted"]), tuple(features), tuple(kept["dropped"]), kept["coded"]
-    )
+    return Layout(width, fitted, tuple(features), dropped, kept["coded"])
+
+
+def named(names: object, count: int) -> list[str]:
+    """``names``, if these are so many texts; ValueError otherwise."""
+    if not (isinstance(names, list) and len(names) == count):
+        raise ValueError(f"there are not {count} names of columns")
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("a name of a column is no text")
+    return names

@@ -9,10 +9,21 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from ...errors import InputError
+from ..schema import REAL, WHOLE, Field, Schema, check_arrays
 from . import compress
+from .sparse import check_compressed
 
 # Entries per block: enough to forget the cost of a call, few enough to share out evenly.
 BLOCK = 1 << 17
+
+
+# The arrays of `Compressed`; no weights where all are 1.
+_LINES: Schema = {
+    "indptr": Field(WHOLE, ("lines+1",)),
+    "indices": Field(WHOLE, ("entries",)),
+    "values": Field(REAL, ("entries",)),
+    "weights": Field(REAL, ("entries",), may_be_empty=True),
+}
 
 
 class RepeatedEntriesError(InputError):
@@ -57,6 +68,29 @@ class Compressed:
     @cached_property
     def blocks(self) -> list[tuple[int, int]]:
         return blocks(self.indptr)
+
+    @cached_property
+    def span(self) -> int:
+        """The largest index + 1: of how many lines of the other side there must be.
+
+        **Raises** `InputError` for lines that compiled loops would follow out of their memory, and
+        for values or weights that are not finite; what `Observations.from_triples` makes has none.
+        """
+        count = len(self.indptr) - 1
+        sizes = check_arrays(_LINES, vars(self), {"lines": count}, entries=False)
+        for name in ("values", "weights"):
+            _check_finite(getattr(self, name), name)
+        span = int(self.indices.max(initial=0)) + 1
+        try:
+            check_compressed(self.indptr, self.indices, count, span)
+        except ValueError as error:
+            raise InputError(f"observations: {error}: make them with from_triples.") from None
+        if self.indptr[-1] != sizes["entries"] or self.weights.min(initial=1) <= 0:
+            raise InputError(
+                "observations must have as many entries as their lines, of positive weights: make "
+                "them with from_triples."
+            )
+        return span
 
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:
@@ -126,6 +160,14 @@ class Observations:
             raise RepeatedEntriesError(count, *first)
         by_col = compress.transposed(by_row, n)
         return cls(Compressed(*by_row), Compressed(*by_col), (m, n))
+
+    def check(self) -> None:
+        """`InputError` unless both orders of the entries fit the shape: looked at once."""
+        for lines, (mine, others) in ((self.by_row, self.shape), (self.by_col, self.shape[::-1])):
+            if len(lines.indptr) != mine + 1 or (lines.span > others and len(lines.indices)):
+                raise InputError(
+                    f"observations must fit the shape {self.shape}: make them with from_triples."
+                )
 
     @property
     def nnz(self) -> int:
@@ -236,25 +278,27 @@ def _numbers(values: ArrayLike, dtype: DTypeLike | None, name: str) -> np.ndarra
     )
     if wanted not in (np.float32, np.float64):
         raise InputError(f"dtype must be float32 or float64, got {wanted}.")
+    _check_finite(values, name)
+    if values.dtype.itemsize > wanted.itemsize and values.size and wanted == np.float32:
+        largest = max(abs(float(values.max())), abs(float(values.min())))
+        if largest > np.finfo(np.float32).max:
+            raise InputError(
+                f"{name} must fit into float32, got {largest:g}: use dtype=float64 or scale them."
+            )
+    return values.astype(wanted, copy=False)
+
+
+def _check_finite(values: np.ndarray, name: str) -> None:
     # a sum is finite unless an entry is not, or it overflows: only then look at each
     with np.errstate(over="ignore", invalid="ignore"):
-        finite = values.dtype.kind != "f" or np.isfinite(values.sum(dtype=float))
-        if not finite:
-            bad = ~np.isfinite(values)
-            if bad.any():
-                first = int(np.argmax(bad))
-                raise InputError(
-                    f"{name} must be finite, got {int(bad.sum())} NaN or infinite value(s), the "
-                    f"first at position {first}: leave missing entries out."
-                )
-        if values.dtype.itemsize > wanted.itemsize and values.size and wanted == np.float32:
-            largest = max(abs(float(values.max())), abs(float(values.min())))
-            if largest > np.finfo(np.float32).max:
-                raise InputError(
-                    f"{name} must fit into float32, got {largest:g}: use dtype=float64 or scale "
-                    "them."
-                )
-    return values.astype(wanted, copy=False)
+        if values.dtype.kind != "f" or np.isfinite(values.sum(dtype=float)):
+            return
+    bad = ~np.isfinite(values)
+    if bad.any():
+        raise InputError(
+            f"{name} must be finite, got {int(bad.sum())} NaN or infinite value(s), the first at "
+            f"position {int(np.argmax(bad))}: leave missing entries out."
+        )
 
 
 def _weights(weights: ArrayLike | None, values: np.ndarray) -> np.ndarray:

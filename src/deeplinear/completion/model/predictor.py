@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -13,10 +14,26 @@ from ..backends.pairs import average
 from ..data.ids import Ids, IdVector
 from ..data.observations import Observations
 from ..posterior.conformal import Calibration
-from ..posterior.gibbs import RowPosterior, Sample
+from ..posterior.gibbs import POSTERIOR, RowPosterior, Sample
 from ..posterior.laplace import LocalPosterior
+from ..schema import NUMBER, REAL, TRUTH, WHOLE, Field, Schema, check_arrays
 from ..solver.fit import LowRankFit, fold_in
 
+#: The arrays of a model beside those of its fit, and its numbers; ``limits`` may be None.
+ARRAYS: Schema = {
+    "left": Field(REAL, ("draws", "m+1", "r+1")),
+    "right": Field(REAL, ("draws", "n+1", "r+1")),
+    "means": Field(REAL, ("draws",)),
+    "row_counts": Field(WHOLE, ("m",), least=0),
+    "col_counts": Field(WHOLE, ("n",), least=0),
+}
+NUMBERS: Schema = {
+    "noise": Field(NUMBER, least=0, finite=False),
+    "spread": Field(NUMBER, least=0, finite=False),
+    "train_rmse": Field(NUMBER, least=0, finite=False),
+    "limits": Field(NUMBER, (2,), finite=False),
+    "is_folded": Field(TRUTH),
+}
 MISSING_ENTRIES = (
     "the model was saved without its entries, which {what} needs: save it with entries=True, or "
     "fit it again."
@@ -51,6 +68,24 @@ class Model:
     posterior: RowPosterior | None = None
     is_folded: bool = False  # whether the rows were folded in, given the columns
     columns: LocalPosterior | None = None  # of folded rows: what the columns were learned from
+
+    def __post_init__(self) -> None:
+        sizes = check_arrays(ARRAYS, vars(self), self.sizes, entries=False)
+        if self.posterior is not None:
+            check_arrays(POSTERIOR, vars(self.posterior), sizes, entries=False)
+        ids, shape = (self.row_ids.size, self.col_ids.size), self.fit.shape
+        seen = shape if self.seen is None else self.seen.shape
+        if not (ids == seen == shape and self.draws):
+            raise InputError(
+                f"a model of {shape} must have as many ids and lines of entries, got {ids} and "
+                f"{seen}, and a draw or more, got {self.draws}."
+            )
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The sizes that the arrays share, by the names that the schemas have for them."""
+        (m, n), r = self.fit.shape, self.fit.rank
+        return {"m": m, "n": n, "r": r}
 
     @classmethod
     def of(
@@ -196,15 +231,15 @@ class Model:
         With draws the rows are solved for each draw of the columns, and averaged as the others are.
         """
         fit = fold_in(self.fit, seen, threads=threads, device=device)
-        new = replace(
-            self,
-            fit=fit,
-            row_ids=row_ids,
-            row_counts=seen.by_row.counts,
-            seen=seen,
-            is_folded=True,
-            columns=self.columns if self.is_folded else None if self.seen is None else self.local,
-        )
+        new: dict[str, Any] = {
+            "fit": fit,
+            "row_ids": row_ids,
+            "row_counts": seen.by_row.counts,
+            "seen": seen,
+            "is_folded": True,
+        }
+        if not self.is_folded:
+            new["columns"] = None if self.seen is None else self.local
         known = seen.by_row.counts[:, None] > 0
         if self.posterior is not None:
             cols = self.right[:, :-1]
@@ -215,12 +250,12 @@ class Model:
                     for lines, middle in zip(centres, self.left, strict=True)
                 ]
             ).astype(np.float32)
-            return replace(new, left=left)
+            return replace(self, left=left, **new)
         middle = np.append(self.fit.left.mean(axis=0), self.fit.row_bias.mean())
         lines = np.column_stack([fit.left, fit.row_bias])
         left = np.vstack([np.where(known, lines, middle), middle])[None]
         right = _with_average(np.column_stack([fit.right, fit.col_bias]), self.col_counts)[None]
-        return replace(new, left=left, right=right, means=np.array([fit.mean]))
+        return replace(self, left=left, right=right, means=np.array([fit.mean]), **new)
 
 
 def warn_of_empty_lines(sentence: str) -> None:

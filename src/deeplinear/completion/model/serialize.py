@@ -1,76 +1,84 @@
-"""A `Model` as the header and the arrays of a model file, and back."""
+"""A `Model` as the header and the arrays of a model file, and back.
 
-import dataclasses
-from typing import Any
+Both ways are checked by the same schemas, since the arrays of a file end in compiled loops.
+"""
 
 import numpy as np
 
-from ...status import Status
 from ..data.ids import Ids
 from ..data.observations import Observations
-from ..penalty import Certificate
+from ..file_format import Arrays, Meta, grouped, named
 from ..posterior.conformal import Calibration
-from ..posterior.gibbs import RowPosterior
+from ..posterior.gibbs import POSTERIOR, RowPosterior
+from ..schema import BYTES, REAL, WHOLE, Field, Schema, check_arrays, check_optional
 from ..solver.fit import LowRankFit
-from .predictor import Model
+from .predictor import ARRAYS, NUMBERS, Model
 
-Arrays = dict[str, np.ndarray]
-Meta = dict[str, Any]  # what JSON carries
-
-# Arrays and numbers of a `Model` that are stored as they are.
-_ARRAYS = ("left", "right", "means", "row_counts", "col_counts")
-_NUMBERS = ("noise", "spread", "train_rmse", "limits", "is_folded")
+_OTHERS: Schema = {
+    "calibration": Field(REAL, (None,), least=0, finite=False),
+    "row_ids": Field(BYTES, (None,)),
+    "col_ids": Field(BYTES, (None,)),
+}
+#: The training entries; no weights where all are 1.
+_SEEN: Schema = {
+    "rows": Field(WHOLE, ("entries",), least=0),
+    "cols": Field(WHOLE, ("entries",), least=0),
+    "values": Field(REAL, ("entries",)),
+    "weights": Field(REAL, ("entries",), least=0, may_be_empty=True),
+}
 
 
 def dump(model: Model, *, entries: bool) -> tuple[Meta, Arrays]:
-    """(meta, arrays) of a model; ``entries``: with the training entries."""
-    scalars: Meta = {}
-    arrays = {name: getattr(model, name) for name in _ARRAYS}
-    for field in dataclasses.fields(LowRankFit):
-        value = getattr(model.fit, field.name)
-        if isinstance(value, np.ndarray):
-            arrays[f"fit.{field.name}"] = value
-        elif isinstance(value, Certificate):
-            scalars[field.name] = list(dataclasses.astuple(value))
-        else:
-            scalars[field.name] = int(value) if isinstance(value, Status) else value
+    """(meta, arrays) of a model; ``entries``: with the training entries.
+
+    **Raises** `InputError` where `restore` would: the model has numbers that are not finite.
+    """
+    fit_numbers, fit_arrays = model.fit.dump()
+    arrays = {name: getattr(model, name) for name in ARRAYS} | named(fit_arrays, "fit.")
     arrays["calibration"] = model.calibration.scores
     for side, ids in (("row_ids", model.row_ids), ("col_ids", model.col_ids)):
         arrays[side] = np.frombuffer(ids.to_bytes(side), np.uint8)
     if model.posterior is not None:
-        for field in dataclasses.fields(RowPosterior):
-            arrays[f"posterior.{field.name}"] = getattr(model.posterior, field.name)
+        posterior = {name: getattr(model.posterior, name) for name in POSTERIOR}
+        arrays |= named(posterior, "posterior.")
     if entries and model.seen is not None:
         rows, cols, values = model.seen.triples()
         weights = model.seen.by_row.weights
         seen = {"rows": rows, "cols": cols, "values": values, "weights": weights}
-        arrays |= {f"seen.{name}": array for name, array in seen.items()}
-    return {"fit": scalars} | {name: getattr(model, name) for name in _NUMBERS}, arrays
+        arrays |= named(seen, "seen.")
+    meta = {"fit": fit_numbers} | {name: getattr(model, name) for name in NUMBERS}
+    _check(meta, arrays, model.sizes)
+    return meta, arrays
 
 
 def restore(meta: Meta, arrays: Arrays) -> Model:
-    """The model of `dump`; its predictions are equal bit for bit."""
-    scalars = dict(meta["fit"])
-    scalars["certificate"] = Certificate(*scalars["certificate"])
-    scalars["status"] = Status(scalars["status"])
-    fit = LowRankFit(**_group(arrays, "fit"), **scalars)
-    posterior, own = _group(arrays, "posterior"), {name: arrays[name] for name in _ARRAYS}
-    numbers: Meta = own | {name: meta[name] for name in _NUMBERS}
+    """The model of `dump`; its predictions are equal bit for bit.
+
+    **Raises** `InputError` for what `dump` would not have written.
+    """
+    fit = LowRankFit.restore(meta["fit"], grouped(arrays, "fit."))
+    (m, n), r = fit.shape, fit.rank
+    _check(meta, arrays, {"m": m, "n": n, "r": r})
+    posterior = grouped(arrays, "posterior.")
+    own: Meta = {name: arrays[name] for name in ARRAYS} | {name: meta[name] for name in NUMBERS}
     return Model(
         fit=fit,
-        **numbers,
+        **own,
         row_ids=Ids.from_bytes(arrays["row_ids"].tobytes()),
         col_ids=Ids.from_bytes(arrays["col_ids"].tobytes()),
         calibration=Calibration(arrays["calibration"]),
-        seen=_entries(_group(arrays, "seen"), fit.shape),
+        seen=_entries(grouped(arrays, "seen."), fit.shape),
         posterior=RowPosterior(**posterior) if posterior else None,
     )
 
 
-def _group(arrays: Arrays, name: str) -> Any:
-    """The arrays whose names begin with ``name`` and a dot, without these."""
-    prefix = f"{name}."
-    return {key[len(prefix) :]: a for key, a in arrays.items() if key.startswith(prefix)}
+def _check(meta: Meta, arrays: Arrays, sizes: dict[str, int]) -> None:
+    sizes = check_arrays({**ARRAYS, **_OTHERS}, arrays, sizes)
+    check_optional(NUMBERS, meta)
+    for name, schema in (("posterior", POSTERIOR), ("seen", _SEEN)):
+        group = grouped(arrays, f"{name}.")
+        if group:
+            check_arrays(schema, group, sizes)
 
 
 def _entries(stored: Arrays, shape: tuple[int, int]) -> Observations | None:

@@ -23,9 +23,16 @@ import numpy as np
 from ..backends.base import AbstractBackend
 from ..backends.open import open_backend
 from ..data.observations import Compressed, Observations
+from ..schema import REAL, Field, Schema
 from ..solver.fit import LowRankFit
 from .implicit_feedback import Pattern, patterns
 
+#: What `RowPosterior` holds of draws at rank r.
+POSTERIOR: Schema = {
+    "precision": Field(REAL, ("draws",), least=0),
+    "priors": Field(REAL, ("draws", "r+1", "r+1")),
+    "pulls": Field(REAL, ("draws", "r+1")),
+}
 Prior = tuple[np.ndarray, np.ndarray]  # (Λ, Λm)
 
 

@@ -1,13 +1,16 @@
-"""A running fit on disk: everything the next sweep depends on, written whole or not at all."""
+"""A running computation on disk: everything the next sweep depends on, written whole or not at all.
+
+A computation that has several stages (a choice, then the fit of all entries) has one file for all
+of them.
+"""
 
 import hashlib
-import io
-import json
 import os
 import time
-import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,10 +18,13 @@ from numpy.typing import ArrayLike
 from ...atomic import write_atomically
 from ...errors import InputError
 from ..data.observations import Observations
+from ..file_format import Arrays, Meta, grouped, named, pack, unpack, unreadable
 
+T = TypeVar("T")
 PathLike = str | os.PathLike[str]
 # Writing may take this part of the time.
 SHARE = 0.05
+_KIND = "Checkpoint"
 
 
 def fingerprint(observations: Observations, options: dict[str, Any], *arrays: ArrayLike) -> str:
@@ -35,51 +41,75 @@ def fingerprint(observations: Observations, options: dict[str, Any], *arrays: Ar
     return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a stage is kept: the file, its name there, and those of the stages before it."""
+
+    path: PathLike
+    stage: str = "fit"
+    before: tuple[str, ...] = ()
+
+    def then(self, stage: str) -> "Place":
+        """The place of the next stage."""
+        return Place(self.path, stage, (*self.before, self.stage))
+
+
 class Checkpoint:
-    """The file ``path`` of one fit.
+    """One stage in the file of a computation: `save` writes now and then, `load` reads.
 
-    `save` writes now and then, `load` gives back what was written or None.
-
-    The format is NumPy's ``.npz`` without pickled objects; the scalars are one JSON text.
+    The format is that of `file_format`. ``mark`` says which computation it is (`fingerprint`).
     """
 
-    def __init__(self, path: PathLike, mark: str) -> None:
-        self.path, self.mark = Path(path), mark
+    def __init__(self, place: PathLike | Place, mark: str) -> None:
+        self.place = place if isinstance(place, Place) else Place(place)
+        self.path, self.mark = Path(self.place.path), mark
+        self._others: tuple[Meta, Arrays] = {}, {}  # what the file holds of other stages
         self._next = 0.0
 
-    def load(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """(arrays, scalars), or None where there is no file.
+    def load(self, read: Callable[[Meta, Arrays], T]) -> T | None:
+        """What ``read`` makes of (numbers, arrays) that were saved; None where nothing was.
 
-        `InputError` if it belongs to another fit or is damaged.
+        `InputError` if the file belongs to another computation or is damaged.
         """
         if not self.path.exists():
             return None
-        try:
-            with np.load(self.path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            scalars = json.loads(bytes(arrays.pop("scalars")).decode())
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(
-                f"checkpoint {self.path} cannot be read ({error}): remove it to start over."
-            ) from None
-        if scalars.pop("mark", None) != self.mark:
-            raise InputError(
-                f"checkpoint {self.path} belongs to other data or other options: remove it, or "
-                "name another file."
-            )
-        return arrays, scalars
+        how: dict[str, Any] = {"name": "checkpoint", "fix": "remove it to start over"}
+        stages, arrays = unpack(self.path, _KIND, **how)
+        with unreadable(self.path, **how):
+            mine = stages.pop(self.place.stage, None)
+            if not (stages.keys() <= set(self.place.before) if mine is None else self._owns(mine)):
+                raise InputError(
+                    f"checkpoint: '{self.path}' belongs to other data or other options; remove it, "
+                    "or name another file."
+                )
+            others = {key: a for key, a in arrays.items() if key.partition("/")[0] in stages}
+            self._others = stages, others
+            return None if mine is None else read(mine["content"], grouped(arrays, self._prefix))
 
-    def save(self, arrays: dict[str, np.ndarray], scalars: dict[str, Any]) -> None:
-        """Write, unless the last time was very recent.
+    def save(self, meta: Meta, arrays: Arrays, *, now: bool = False) -> None:
+        """Write, unless the last time was very recent; or ``now``.
 
         Writing takes at most the part `SHARE` of the time.
         """
         begin = time.monotonic()
-        if begin < self._next:
+        if begin < self._next and not now:
             return
-        text = json.dumps({**scalars, "mark": self.mark})
-        buffer = io.BytesIO()
-        np.savez(buffer, scalars=np.frombuffer(text.encode(), np.uint8), **arrays)  # type: ignore[arg-type]
-        write_atomically(self.path, buffer.getbuffer())
+        mine = {"mark": self.mark, "content": meta}
+        stages = self._others[0] | {self.place.stage: mine}
+        data = pack(_KIND, stages, self._others[1] | named(arrays, self._prefix))
+        try:
+            write_atomically(self.path, data)
+        except OSError as error:
+            raise InputError(
+                f"checkpoint: '{self.path}' cannot be written ({error.strerror}); make room, or "
+                "give another place."
+            ) from None
         end = time.monotonic()
         self._next = end + (end - begin) / SHARE
+
+    @property
+    def _prefix(self) -> str:
+        return f"{self.place.stage}/"
+
+    def _owns(self, stage: Meta) -> bool:
+        return bool(stage["mark"] == self.mark)

@@ -9,7 +9,6 @@ import numpy as np
 from ...status import Status
 from ..penalty import Penalty
 from .certificate import certify
-from .checkpoint import Checkpoint
 from .convex import convex_sweep
 from .fit_state import TRIAL, FitState, ValidationSplit
 from .growth import add_significant_components, enlarge, grow
@@ -47,10 +46,10 @@ def begin(
 
 @dataclass(frozen=True)
 class Watch:
-    """What looks on while a fit runs: held-out entries, a checkpoint file, a callback."""
+    """What looks on while a fit runs: held-out entries, who keeps its state, a callback."""
 
     validation: ValidationSplit | None = None
-    file: Checkpoint | None = None
+    save: Callable[[FitState], None] | None = None
     callback: Callback | None = None
     certified: bool = True  # whether the result gets a certificate
 
@@ -80,8 +79,8 @@ def run(
         if status != Status.running:
             break
         # not at the end: a finished fit that is run again makes its last sweep again
-        if watch.file is not None:
-            at.save(watch.file)
+        if watch.save is not None:
+            watch.save(at)
         report = watch.callback
         if report is not None and report(_result(problem, options, stage.penalty, at)):
             status = Status.callback

@@ -1,6 +1,7 @@
 """Matrix completion with weight decay at depth N, for tables and for 10⁵ … 10⁸ entries."""
 
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ from ...errors import PrecisionError
 from ..backends.base import AbstractBackend
 from ..backends.open import Device, open_backend
 from ..data.observations import Observations
-from .checkpoint import Checkpoint, PathLike, fingerprint
+from ..file_format import Arrays, Meta
+from ..schema import NUMBER, Field, check_arrays
+from .checkpoint import Checkpoint, PathLike, Place, fingerprint
 from .descent import Callback, Watch, begin, finish, run
 from .fit_state import FitState, Validation, ValidationSplit
 from .growth import add_significant_components, enlarge, update_lines
@@ -32,7 +35,7 @@ def fit(
     *,
     validation: Validation | None = None,
     start: LowRankFit | None = None,
-    checkpoint: PathLike | None = None,
+    checkpoint: PathLike | Place | None = None,
     threads: int | None = None,
     device: Device = "cpu",
     callback: Callback | None = None,
@@ -75,17 +78,30 @@ def fit(
     (2, True)
     """
     record = FitOptions(**options).for_data(observations)
+    if start is not None:
+        start.check("start")
     file = None
     if checkpoint is not None:
-        begun = None if start is None else (start.rank, float(start.left.sum()))
-        mark = fingerprint(observations, asdict(record) | {"start": begun}, *(validation or ()))
+        begun = () if start is None else tuple(start.dump()[1].values())
+        mark = fingerprint(observations, asdict(record), *(validation or ()), *begun)
         file = Checkpoint(checkpoint, mark)
     with open_backend(observations, threads, device) as backend:
         problem = make_problem(observations, record, backend)
         held_out = held_out_entries(validation, observations, record)
-        at = (FitState.load(file) if file else None) or begin(problem, record, start)
+        at = file.load(partial(_resumed, problem, record, start)) if file else None
+        at = at or begin(problem, record, start)
         stages = schedule(problem, record, at.tau, start is not None)
-        return run(problem, record, at, stages, Watch(held_out, file, callback))
+        save = None if file is None else lambda at: file.save(*at.dump())
+        return run(problem, record, at, stages, Watch(held_out, save, callback))
+
+
+def _resumed(
+    problem: FitProblem, options: FitOptions, start: LowRankFit | None, meta: Meta, arrays: Arrays
+) -> FitState:
+    """The state of a fit that was saved."""
+    check_arrays({"tau": Field(NUMBER, least=0)}, meta)
+    phases = len(schedule(problem, options, meta["tau"], start is not None))
+    return FitState.restore(problem.observations, meta, arrays, phases)
 
 
 def update(

@@ -12,6 +12,7 @@ from ...status import Status
 from ..backends.open import Device, open_backend
 from ..data.observations import Observations
 from ..penalty import Penalty
+from ..schema import REAL, Field, check_arrays
 from .descent import Callback
 from .fit import held_out_entries, make_problem, update
 from .fit_state import Validation, ValidationSplit
@@ -45,6 +46,9 @@ _FALLEN, _GROWN, _FIRST = 1e-3, 0.05, 200
 _LEAST_DECAY = 1e-6
 
 
+Start = tuple[np.ndarray, np.ndarray, np.ndarray]  # (U, s, V)
+
+
 @dataclass(frozen=True)
 class FlowLaw:
     """How a flow starts, steps and ends.
@@ -61,7 +65,7 @@ class FlowLaw:
     t1: float = math.inf
     rtol: float = 1e-3
     max_steps: int = MAX_STEPS
-    start: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+    start: Start | None = None
 
     def __post_init__(self) -> None:
         for name in ("start_scale", "rtol", "t1", "stop"):
@@ -135,7 +139,9 @@ def low_rank_flow(
         problem = make_problem(observations, record, backend)
         held_out = held_out_entries(validation, observations, record)
         bias_only = additive(problem)
-        U, s, V = law.start or _small(problem, record, bias_only, law.start_scale)
+        U, s, V = _given(law.start, observations) or _small(
+            problem, record, bias_only, law.start_scale
+        )
         course = FlowField(problem, record.depth, bias_only, float(s[-1]))
         return _Run(course, record, held_out, law, callback).integrate(U, s, V)
 
@@ -169,6 +175,21 @@ def fold_in_new_lines(
         "ridge": ridge,
     }
     return replace(found, tau=math.nan, **own)
+
+
+def _given(start: Start | None, observations: Observations) -> Start | None:
+    """``start``, if it is one."""
+    if start is None:
+        return None
+    m, n = observations.shape
+    fields = {"U": Field(REAL, ("m", "r")), "s": Field(REAL, ("r",)), "V": Field(REAL, ("n", "r"))}
+    try:
+        check_arrays(fields, dict(zip(fields, start, strict=True)), {"m": m, "n": n})
+        if not (start[1] > 0).all():
+            raise InputError("s must be positive.")
+    except ValueError as error:
+        raise InputError(f"start must be (U, s, V) for {m} × {n} entries: {error}") from None
+    return start
 
 
 def _small(

@@ -2,30 +2,28 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from typing import Any
 
 from ...errors import InputError
 from ..backends.open import Device, open_backend
 from ..data.observations import Observations
-from .checkpoint import Checkpoint, PathLike, fingerprint
-from .descent import Callback, Watch, begin, run
+from ..file_format import Arrays, Meta, grouped, named
+from ..schema import NUMBER, TRUTH, WHOLE, Field, Schema, check_arrays
+from .backbone import Backbone
+from .checkpoint import Checkpoint, PathLike, Place, fingerprint
+from .descent import Callback
 from .fit import make_problem
 from .fit_state import FitState, Validation, ValidationSplit
-from .growth import enlarge, grow
-from .options import EXACT, FitOptions, for_depth
-from .problem import FitProblem
+from .options import FitOptions, for_depth
 from .result import LowRankFit
-from .schedule import penalty_at, schedule
 from .start import additive
-from .sweep import sweep
 
 # From strong to weak: finely where ratings have their best, then in factors of 4 for data that are
 # nearly exact.
 STRENGTHS = (0.7, 0.5, 0.4, 0.32, 0.25, 0.18, *(0.1 * 4.0**-k for k in range(9)))
 # Half-octaves, for tables: where much is observed, the best strength is sharper.
 TABLE_STRENGTHS = (*(2.0 ** (-k / 2) for k in range(15)), *(2.0**-8 * 4.0**-k for k in range(7)))
-BACKBONE_SWEEPS = 2
 # A held-out error this much above the best after three sweeps ends the fit, and with it the depth.
 WORSE = 1.005
 # Relative gains of the held-out error: of one strength over another, of W over the biases alone.
@@ -33,23 +31,41 @@ _BETTER, _SOMETHING = 1e-4, 1e-3
 
 
 @dataclass(frozen=True)
-class PathResult:
-    """All fits of a path in the order they were made, and their held-out errors."""
+class Trial:
+    """One fit of a path: what was asked for, the held-out error, rank and sweeps there."""
 
-    fits: tuple[LowRankFit, ...]
-    scores: tuple[float, ...]
+    depth: float
+    strength: float
+    validation_rmse: float
+    rank: int
+    sweeps: int
+
+    @classmethod
+    def of(cls, fit: LowRankFit) -> "Trial":
+        return cls(fit.depth, fit.strength, held_out_error(fit), fit.rank, fit.sweep)
+
+
+#: What a `Trial` holds.
+TRIAL: Schema = {
+    "depth": Field(NUMBER, least=1, finite=False),
+    "strength": Field(NUMBER, least=0, finite=False),
+    "validation_rmse": Field(NUMBER, least=0, finite=False),
+    "rank": Field(WHOLE, least=0),
+    "sweeps": Field(WHOLE, least=0),
+}
+
+
+@dataclass(frozen=True)
+class PathResult:
+    """The fit with the smallest held-out error, and what became of all, in the order of fitting."""
+
+    best: LowRankFit
+    trials: tuple[Trial, ...]
 
     @property
-    def best(self) -> LowRankFit:
-        """The fit with the smallest held-out error."""
-        return self.fits[self.scores.index(min(self.scores))]
-
-    def of_depth(self, depth: float) -> "PathResult":
-        """The part of one depth."""
-        chosen = [k for k, fit in enumerate(self.fits) if fit.depth == depth]
-        return PathResult(
-            tuple(self.fits[k] for k in chosen), tuple(self.scores[k] for k in chosen)
-        )
+    def best_trial(self) -> Trial:
+        """That of the best fit."""
+        return min(self.trials, key=lambda trial: trial.validation_rmse)
 
 
 def path(
@@ -63,6 +79,7 @@ def path(
     early_stopping: bool = True,
     threads: int | None = None,
     device: Device = "cpu",
+    checkpoint: PathLike | Place | None = None,
     callback: Callback | None = None,
     **options: Any,
 ) -> PathResult:
@@ -75,17 +92,20 @@ def path(
     ``patience`` strengths without a better held-out error. A fit is given up when its error is
     0.5 % above the best after three sweeps, unless the path is ``thorough``. Without
     ``early_stopping`` every fit goes on to its ``tol``, and is scored there. Biases, τ and the
-    first singular triples are computed once; the fits come without certificate, and the best one
-    alone with its implied ridge. ``callback`` gets
-    every fit and ends the path by returning True; ``options`` are the fields of `FitOptions`.
+    first singular triples are computed once; the fits come without certificate, and the best one,
+    which alone is kept, with its implied ridge. ``callback`` gets every fit and ends the path by
+    returning True; ``options`` are the fields of `FitOptions`. ``checkpoint``: a file; a path that
+    was killed goes on there, in the middle of a fit, and ends with the same numbers (``callback``
+    gets the fits from there on).
 
-    **Raises** `InputError` without ``validation`` = (rows, cols, values).
+    **Raises** `InputError` without ``validation`` = (rows, cols, values), and for a checkpoint of
+    another path.
     """
     if validation is None:
         raise InputError(
             "validation must be given as (rows, cols, values): a path needs entries to choose by."
         )
-    order, open_depths = sorted(strengths, reverse=True), list(dict.fromkeys(depths))
+    order, open_depths = sorted(set(strengths), reverse=True), list(dict.fromkeys(depths))
     if not order or not open_depths:
         raise InputError("depths and strengths must hold at least one number each.")
     options = {"patience": 2 if early_stopping else math.inf, **options}
@@ -93,12 +113,28 @@ def path(
         depth: [_record(observations, depth, c, options) for c in order]
         for depth in (2.0, *open_depths)
     }
+    file = None
+    if checkpoint is not None:
+        how = {"patience": patience, "thorough": thorough, "depths": open_depths}
+        marks = {f"{depth}": [asdict(x) for x in record] for depth, record in records.items()}
+        file = Checkpoint(checkpoint, fingerprint(observations, marks | how, *validation))
     with open_backend(observations, threads, device) as backend:
         problem = make_problem(observations, records[2.0][0], backend)
         noise = records[2.0][0].column_noise
         held_out = ValidationSplit.check(validation, observations, noise)
-        walk = _Walk(problem, held_out, records, patience, thorough)
-        return walk.down(open_depths, callback)
+        walk = _Walk(
+            problem,
+            records[2.0],
+            thorough,
+            file,
+            held_out=held_out,
+            records={depth: records[depth] for depth in open_depths},
+            patience=patience,
+            bias_only=held_out.error(problem, additive(problem)),
+        )
+        if file is not None:
+            file.load(walk.restore)
+        return walk.down(callback)
 
 
 def retrace(
@@ -109,14 +145,15 @@ def retrace(
     thorough: bool = False,
     threads: int | None = None,
     device: Device = "cpu",
-    checkpoint: PathLike | None = None,
+    checkpoint: PathLike | Place | None = None,
     callback: Callback | None = None,
     **options: Any,
 ) -> LowRankFit:
     """The last fit of a `path` on other entries: the same way down, with as many sweeps at each.
 
     ``sweeps`` {strength: sweeps} holds all strengths of the path down to the one that was best; the
-    result is the fit there. ``checkpoint`` and ``callback`` are those of `fit`, for this last fit.
+    result is the fit there. ``checkpoint`` is that of `fit`, and covers the way down; ``callback``
+    is called in this last fit.
     """
     order = sorted(sweeps, reverse=True)
     flat = [_record(observations, 2.0, c, options) for c in order]
@@ -124,14 +161,17 @@ def retrace(
     file = None
     if checkpoint is not None:
         marks = {str(c): asdict(record) for c, record in zip(order, records, strict=True)}
-        file = Checkpoint(checkpoint, fingerprint(observations, marks))
+        file = Checkpoint(checkpoint, fingerprint(observations, marks | {"thorough": thorough}))
     with open_backend(observations, threads, device) as backend:
-        problem = make_problem(observations, flat[0], backend)
-        at = FitState.load(file) if file else None
-        if at is None:
-            at = _way_down(problem, flat, records, thorough)
-        stages = schedule(problem, records[-1], at.tau, warm=True)
-        return run(problem, records[-1], at, stages, Watch(file=file, callback=callback))
+        way = Backbone(make_problem(observations, flat[0], backend), flat, thorough, file)
+        if file is not None:
+            file.load(way.restore)
+        for step in range(max(way.step, 0), len(records) - 1):
+            way.down_to(step)
+            if way.is_chained(records[step + 1]):
+                way.fit(records[step], records[step + 1])
+        way.down_to(len(records) - 1)
+        return way.fit(records[-1], None, callback=callback, certified=True)
 
 
 def _record(
@@ -141,111 +181,95 @@ def _record(
     return FitOptions(**given).for_data(observations)
 
 
-def _way_down(
-    problem: FitProblem, flat: list[FitOptions], records: list[FitOptions], thorough: bool
-) -> FitState:
-    """Where the last fit of a path departs from, after the fits that it needs."""
-    last: LowRankFit | None = None
-    base = begin(problem, flat[0], None)
-    at = base
-    for step, (flat_options, options) in enumerate(zip(flat, records, strict=True)):
-        base = _backbone(problem, flat_options, base, grown=step > 0)
-        at = _departure(problem, options, base, last if _chained(options, thorough) else None)
-        if step + 1 < len(records) and _chained(records[step + 1], thorough):
-            stages = schedule(problem, options, base.tau, warm=True)
-            last = run(problem, options, at, stages, Watch(certified=False))
-    return at
+@dataclass(kw_only=True)
+class _Walk(Backbone):
+    """A path on its way down: the best fit so far, and what became of all of them.
 
-
-def _chained(options: FitOptions, thorough: bool) -> bool:
-    """Whether each fit departs from the one before.
-
-    As in `schedule` where data are nearly exact, for the noise that depth 2 lets in would stay (on
-    a ``thorough`` path the fits have the time to remove it, and may gain rank instead); and below
-    depth 2, where the penalty is convex and the way down is short from there.
+    ``least`` is the best held-out error of each depth, ``stale`` how many strengths have not
+    bettered it since; both follow from the trials.
     """
-    return options.convex or (not thorough and options.strength < EXACT and options.depth > 2)
 
-
-def _departure(
-    problem: FitProblem, options: FitOptions, base: FitState, last: LowRankFit | None
-) -> FitState:
-    """The state at which a fit begins: that of ``last``, if it is given, or of the backbone."""
-    if last is not None:
-        return replace(base, state=enlarge(last, problem))
-    if options.convex:
-        return FitState(additive(problem), base.tau)
-    return replace(base, state=base.state.copy())
-
-
-@dataclass
-class _Walk:
-    """A path on its way down: the best score of each depth, and how long there was none better."""
-
-    problem: FitProblem
     held_out: ValidationSplit
     records: dict[float, list[FitOptions]]
     patience: int
-    thorough: bool
-    fits: list[LowRankFit] = field(default_factory=list)
-    last: dict[float, LowRankFit] = field(default_factory=dict)
-    best: dict[float, float] = field(default_factory=dict)
+    bias_only: float  # the held-out error of the biases alone
+    trials: list[Trial] = field(default_factory=list)
+    best: LowRankFit | None = None
+    least: dict[float, float] = field(default_factory=dict)
     stale: dict[float, int] = field(default_factory=dict)
-    bias_only: float = math.inf  # the held-out error of the biases alone
+    ended: bool = False
 
-    def down(self, depths: list[float], callback: Callback | None) -> PathResult:
-        flat = self.records[2.0]
-        bias_only = additive(self.problem)
-        self.bias_only = self.held_out.error(self.problem, bias_only)
-        base = begin(self.problem, flat[0], None, bias_only)
-        for step, flat_options in enumerate(flat):
-            base = _backbone(self.problem, flat_options, base, grown=step > 0)
-            for depth in [d for d in depths if self.stale.get(d, 0) < self.patience]:
-                result = self._fit(depth, step, base)
+    def down(self, callback: Callback | None) -> PathResult:
+        step = max(self.step, 0)
+        while not self.ended:
+            self.down_to(step)
+            for depth in self._open(step):
+                result = self._fit(depth, step)
                 if callback is not None and callback(result):
-                    return self._result()
-            if min(self.stale.values()) >= self.patience:
-                break
-        return self._result()
+                    self.ended = True
+                    break
+            step += 1
+            self.ended |= step == len(self.flat) or min(self.stale.values()) >= self.patience
+        self.step, self.base, self.last = -1, None, {}
+        self.save(now=True)
+        assert self.best is not None, "every depth has a fit"
+        best = self.best.with_implied_ridge(self.problem)  # new rows will need it
+        return PathResult(best, tuple(self.trials))
 
-    def _fit(self, depth: float, step: int, base: FitState) -> LowRankFit:
-        options, best = self.records[depth][step], self.best.get(depth, math.inf)
+    def _open(self, step: int) -> list[float]:
+        """The depths with something to fit at this strength."""
+        strength = self.flat[step].strength
+        done = {trial.depth for trial in self.trials if trial.strength == strength}
+        return [
+            depth
+            for depth in self.records
+            if depth not in done and self.stale.get(depth, 0) < self.patience
+        ]
+
+    def _fit(self, depth: float, step: int) -> LowRankFit:
+        options, *later = self.records[depth][step : step + 2]
         judge = self.held_out
         # with early stopping a hopeless fit is given up; proximal gradient steps begin slowly
         hasty = not (self.thorough or options.convex)
         if options.patience < math.inf and hasty:
-            judge = replace(judge, limit=WORSE * best)
-        stages = schedule(self.problem, options, base.tau, warm=True)
-        last = self.last.get(depth) if _chained(options, self.thorough) else None
-        at = _departure(self.problem, options, base, last)
-        watch = Watch(judge, certified=False)
-        self.last[depth] = result = run(self.problem, options, at, stages, watch)
-        self.fits.append(result)
-        score = held_out_error(result)
-        if score < best * (1 - _BETTER):
-            self.best[depth], self.stale[depth] = score, 0
-        else:  # counted once something is there to lose: weak signals need weak penalties
-            something = best < (1 - _SOMETHING) * self.bias_only
-            self.stale[depth] = self.stale.get(depth, 0) + something
+            judge = replace(judge, limit=WORSE * self.least.get(depth, math.inf))
+        result = self.fit(options, later[0] if later else None, judge=judge)
+        if self.best is None or held_out_error(result) < held_out_error(self.best):
+            self.best = result
+        self._count(Trial.of(result))
+        self.save()
         return result
 
-    def _result(self) -> PathResult:
-        result = PathResult(tuple(self.fits), tuple(map(held_out_error, self.fits)))
-        best = result.scores.index(min(result.scores))
-        self.fits[best] = result.best.with_implied_ridge(self.problem)  # new rows will need it
-        return replace(result, fits=tuple(self.fits))
+    def _count(self, trial: Trial) -> None:
+        """Take note of one fit."""
+        self.trials.append(trial)
+        best = self.least.get(trial.depth, math.inf)
+        if trial.validation_rmse < best * (1 - _BETTER):
+            self.least[trial.depth], self.stale[trial.depth] = trial.validation_rmse, 0
+        else:  # counted once something is there to lose: weak signals need weak penalties
+            something = best < (1 - _SOMETHING) * self.bias_only
+            self.stale[trial.depth] = self.stale.get(trial.depth, 0) + something
+
+    def dump(self, hand: tuple[float, FitState] | None) -> tuple[Meta, Arrays]:
+        meta, arrays = super().dump(hand)
+        meta |= {"ended": self.ended, "trials": [list(astuple(trial)) for trial in self.trials]}
+        if self.best is not None:
+            meta["best"], own = self.best.dump()
+            arrays |= named(own, "best.")
+        return meta, arrays
+
+    def restore(self, meta: Meta, arrays: Arrays) -> None:
+        super().restore(meta, arrays)
+        for values in meta["trials"]:
+            trial = Trial(*values)
+            check_arrays(TRIAL, vars(trial))
+            self._count(trial)
+        check_arrays({"ended": Field(TRUTH)}, meta)
+        self.ended = meta["ended"]
+        if self.trials or self.ended:
+            self.best = LowRankFit.restore(meta["best"], grouped(arrays, "best."))
 
 
 def held_out_error(fit: LowRankFit) -> float:
     """The held-out error of the iterate that ``fit`` is: of the best one, or of the last."""
     return min(fit.validation) if fit.flowed else fit.validation[fit.sweep - 1]
-
-
-def _backbone(problem: FitProblem, options: FitOptions, base: FitState, *, grown: bool) -> FitState:
-    """A few sweeps at depth 2 with the components that the strength of ``options`` allows."""
-    penalty, state = penalty_at(problem, options, base.tau, 2.0), base.state
-    if grown:
-        state = grow(problem, penalty, state, options.rank_cap, slack=0.0, steps=3)
-    for _ in range(BACKBONE_SWEEPS):
-        state = sweep(problem, penalty, state)[1]
-    return replace(base, state=state)

@@ -1,7 +1,7 @@
 """What a fit returns: `LowRankFit`, its predictions, and `fold_in` for lines it has not seen."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,10 +14,41 @@ from ..backends.base import Pass
 from ..backends.open import Device, open_backend
 from ..backends.pairs import at
 from ..data.observations import Observations, check_indices
+from ..file_format import Arrays, Meta
 from ..linalg import thin_svd
 from ..penalty import Certificate, Penalty
+from ..schema import NUMBER, REAL, WHOLE, Field, Schema, check_arrays, check_optional
 from .problem import FitProblem, State, assemble, look, solve_lines
 
+#: The arrays of a fit of m rows, n columns and rank r.
+ARRAYS: Schema = {
+    "left": Field(REAL, ("m", "r")),
+    "right": Field(REAL, ("n", "r")),
+    "spectrum": Field(REAL, ("r",), least=0),
+    "ridge": Field(REAL, ("r",), least=0, finite=False),
+    "row_bias": Field(REAL, ("m",)),
+    "col_bias": Field(REAL, ("n",)),
+    "row_scale": Field(REAL, ("m",), least=0),
+    "col_scale": Field(REAL, ("n",), least=0),
+}
+#: Its numbers; `bias_ridge` may be None.
+NUMBERS: Schema = {
+    "mean": Field(NUMBER),
+    "depth": Field(NUMBER, least=1, finite=False),
+    "strength": Field(NUMBER, least=0, finite=False),
+    "decay": Field(NUMBER, least=0, finite=False),
+    "floor": Field(NUMBER, least=0, finite=False),
+    "tau": Field(NUMBER, least=0, finite=False),
+    "bias_ridge": Field(NUMBER, least=0),
+    "weighted_trace_norm": Field(NUMBER, least=0),
+    "mean_counts": Field(NUMBER, (2,), least=0),
+    "objective": Field(NUMBER, (None,), finite=False),
+    "validation": Field(NUMBER, (None,), finite=False),
+    "sweep": Field(WHOLE, least=0),
+    "n_sweeps": Field(WHOLE, least=0),
+    "status": Field(WHOLE, least=0),
+    "certificate": Field(NUMBER, (3,), finite=False),
+}
 # The least implied ridge, in units of density times the singular value.
 LEAST_RIDGE = 1e-6
 
@@ -67,6 +98,9 @@ class LowRankFit:
         default_factory=lambda: Certificate(math.nan, math.nan, math.nan)
     )
 
+    def __post_init__(self) -> None:
+        check_arrays(ARRAYS, vars(self), entries=False)
+
     @classmethod
     def of(cls, problem: FitProblem, state: State, ridge: np.ndarray, **rest: Any) -> "LowRankFit":
         """From the iterate ``state``, whose arrays are copied; ``rest``: the other fields."""
@@ -88,6 +122,28 @@ class LowRankFit:
             mean_counts=(rows, cols),
             **rest,
         )
+
+    def check(self, name: str) -> None:
+        """`InputError` unless the arrays of the fit that the argument ``name`` is are finite."""
+        try:
+            check_arrays(ARRAYS, vars(self))
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
+
+    def dump(self) -> tuple[Meta, Arrays]:
+        """(numbers, arrays) for a file. **Raises** `InputError` if they are not finite."""
+        meta = {name: getattr(self, name) for name in NUMBERS}
+        meta |= {"status": int(self.status), "certificate": astuple(self.certificate)}
+        arrays = {name: getattr(self, name) for name in ARRAYS}
+        return meta, _checked(meta, arrays)
+
+    @classmethod
+    def restore(cls, meta: Meta, arrays: Arrays) -> "LowRankFit":
+        """What `dump` gave. **Raises** `InputError` for anything else."""
+        _checked(meta, arrays)
+        own: dict[str, Any] = {name: meta[name] for name in NUMBERS}
+        own |= {"status": Status(meta["status"]), "certificate": Certificate(*meta["certificate"])}
+        return cls(**own | {name: arrays[name] for name in ARRAYS})
 
     @property
     def converged(self) -> bool:
@@ -184,6 +240,12 @@ class LowRankFit:
         rows, cols = (np.atleast_1d(np.asarray(x)) for x in (rows, cols))
         rows, cols = check_indices(rows, m, "rows"), check_indices(cols, n, "cols")
         return at(rows, cols, *self._sides, self.mean)
+
+
+def _checked(meta: Meta, arrays: Arrays) -> Arrays:
+    check_arrays(ARRAYS, arrays)
+    check_optional(NUMBERS, meta)
+    return arrays
 
 
 def implied_ridge(problem: FitProblem, state: State, seen: Pass, depth: float) -> np.ndarray:

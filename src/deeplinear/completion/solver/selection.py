@@ -7,14 +7,17 @@ from typing import Any
 import numpy as np
 
 from ..data.observations import Observations
+from .checkpoint import PathLike, Place
 from .fit import LowRankFit, fit
 from .fit_state import Validation
 from .flow import FlowLaw, low_rank_flow
 from .options import EXACT, for_depth
-from .path import held_out_error, path, retrace
+from .path import Trial, path, retrace
 
 # Strengths without a better held-out error that end a path, and a thorough one.
 PATIENCE, THOROUGH_PATIENCE = 2, 3
+
+_CHOICE = "choice"  # its name in a checkpoint
 
 Told = Callable[[LowRankFit], bool | None]
 
@@ -59,17 +62,6 @@ def hold_out(observations: Observations, out: np.ndarray) -> HoldOut:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One fit of a path: what was asked for, the held-out error, rank and sweeps there."""
-
-    depth: float
-    strength: float
-    validation_rmse: float
-    rank: int
-    sweeps: int
-
-
-@dataclass(frozen=True)
 class Choice:
     """The best fit of all trials, and the trials."""
 
@@ -92,24 +84,41 @@ class Explicit:
         strengths: Sequence[float],
         *,
         callback: Told | None = None,
+        checkpoint: PathLike | None = None,
         **options: Any,
     ) -> Choice:
-        """The best fit by the held-out error, every fit stopped early by it."""
+        """The best fit by the held-out error, every fit stopped early by it.
+
+        ``checkpoint``: a file, which `repeat` may go on with.
+        """
+        place = None if checkpoint is None else Place(checkpoint, _CHOICE)
         if len(strengths) == 1 and strengths[0] < EXACT:  # reached in stages only
             fits = []
             for depth in depths:
-                fits.append(self._single(held, depth, strengths[0], options))
+                how = options | {"checkpoint": place}
+                fits.append(self._single(held, depth, strengths[0], how))
+                place = None if place is None else place.then(f"{_CHOICE} after {depth}")
                 if callback is not None and callback(fits[-1]):
                     break
             return _choice(fits)
-        options = {"early_stopping": self.early_stopping, "thorough": self.thorough, **options}
+        options |= {"early_stopping": self.early_stopping, "thorough": self.thorough}
+        options["checkpoint"] = place
         options["patience"] = THOROUGH_PATIENCE if self.thorough else PATIENCE
         result = path(held.training, depths, strengths, held.triples, callback=callback, **options)
-        return _choice(result.fits)
+        return Choice(result.best, result.best_trial, result.trials)
 
-    def repeat(self, observations: Observations, choice: Choice, **options: Any) -> LowRankFit:
+    def repeat(
+        self,
+        observations: Observations,
+        choice: Choice,
+        *,
+        checkpoint: PathLike | None = None,
+        **options: Any,
+    ) -> LowRankFit:
         """The best fit on all entries: the same way down, with the sweeps that were best there."""
         best = choice.best
+        if checkpoint is not None:
+            options["checkpoint"] = Place(checkpoint, "fit", _stages(choice))
         if best.strength < EXACT and len(choice.trials) == len({t.depth for t in choice.trials}):
             options |= {"max_sweeps": best.sweeps} if self.early_stopping else {}
             return self.fit(observations, best.depth, best.strength, **options)
@@ -172,10 +181,14 @@ class Implicit:
         return low_rank_flow(observations, law=law, depth=depth, **options)
 
 
+def _stages(choice: Choice) -> tuple[str, ...]:
+    """The stages of a choice in its checkpoint: one, or one for each depth fitted alone."""
+    depths = [trial.depth for trial in choice.trials]
+    return (_CHOICE, *(f"{_CHOICE} after {depth}" for depth in depths))
+
+
 def _choice(fits: Sequence[LowRankFit]) -> Choice:
     """The first of the fits with the smallest held-out error."""
-    trials = tuple(
-        Trial(fit.depth, fit.strength, held_out_error(fit), fit.rank, fit.sweep) for fit in fits
-    )
+    trials = tuple(map(Trial.of, fits))
     best = min(range(len(fits)), key=lambda k: trials[k].validation_rmse)
     return Choice(fits[best], trials[best], trials)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from deeplinear.completion.model import file_format
+from deeplinear.completion import file_format
 from deeplinear.errors import InputError
 
 META = {
@@ -105,3 +105,96 @@ def test_places_that_cannot_be_written_or_read(tmp_path):
         assert file_format.kind_of(tmp_path / "b") is None
         with pytest.raises(InputError, match=r"not a deeplinear model file|cut short"):
             file_format.unpack(tmp_path / "b", "Kind")
+
+
+def signed(header, body=b"", version=1, length=None):
+    """A file with this header, whatever it is, and a right checksum."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    fixed = version.to_bytes(4, "little") + (length or len(text)).to_bytes(8, "little")
+    data = file_format.SIGNATURE + fixed + text + body
+    return data + hashlib.sha256(data).digest()
+
+
+def listed(*arrays, kind="Kind", meta=None):
+    keys = ("name", "dtype", "shape")
+    named = [dict(zip(keys, array, strict=True)) for array in arrays]
+    return {"kind": kind, "meta": {} if meta is None else meta, "arrays": named}
+
+
+EIGHT = bytes(8)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        signed(b"not JSON"),
+        signed(b"\xff\xfe"),
+        signed(b"[" * 100_000),
+        signed(b'{"kind": "Kind", "meta": {}, "arrays": [], "x": NaN}'),
+        signed(b'{"kind": "Kind", "meta": {"x": 1' + b"0" * 5000 + b'}, "arrays": []}'),
+        signed([]),
+        signed({"kind": "Kind", "meta": {}}),
+        signed(listed(kind=3)),
+        signed(listed(kind="a\nb")),
+        signed(listed(kind="x" * 10 + "; rm -rf /")),
+        signed(listed(meta=[1])),
+        signed(listed(meta={"x": {"float": "eval"}})),
+        signed(listed(meta={"x": {"float": 3}})),
+        signed(listed(), EIGHT),
+        signed(listed(), length=10**6),
+        signed(listed(), length=2**63),
+        signed(listed(("x", "<f8", [2])), EIGHT),
+        signed(listed(("x", "<f8", [1])), EIGHT + EIGHT),
+        signed(listed(("x", "<f8", [1]), ("x", "<f8", [1])), EIGHT + EIGHT),
+        signed(listed(("x", "<f8", [-1, -1])), EIGHT),
+        signed(listed(("x", "<f8", [1.0])), EIGHT),
+        signed(listed(("x", "<f8", [True])), EIGHT),
+        signed(listed(("x", "<f8", ["1"])), EIGHT),
+        signed(listed(("x", "<f8", 1)), EIGHT),
+        signed(listed(("x", "<f8", [2**62, 4])), EIGHT),
+        signed(listed((3, "<f8", [1])), EIGHT),
+        signed(listed(("x", ">f8", [1])), EIGHT),
+        signed(listed(("x", "|O", [1])), EIGHT),
+        signed(listed(("x", "<f16", [0])), b""),
+        signed(listed(("x", "<c8", [1])), EIGHT),
+        signed(listed(("x", "<M8[s]", [1])), EIGHT),
+        signed(listed(("x", ["a", "b"], [1])), EIGHT),
+        signed(listed(("x", "|b1", [8])), bytes(range(8))),
+    ],
+)
+def test_headers_that_are_not_written_here(tmp_path, data):
+    path = tmp_path / "a"
+    path.write_bytes(data)
+    with pytest.raises(InputError) as raised:
+        file_format.unpack(path, "Kind")
+    message = str(raised.value)
+    assert message.startswith(f"path: '{path}' holds what this deeplinear does not write (")
+    assert message.endswith("); save it again.")
+    assert "\n" not in message
+    assert len(message) < 260 + len(str(path))
+    assert file_format.kind_of(path) in (None, "Kind")
+
+
+@pytest.mark.parametrize("version", [0, 2, 2**32 - 1])
+def test_other_versions(tmp_path, version):
+    (tmp_path / "a").write_bytes(signed(listed(), version=version))
+    with pytest.raises(InputError, match=f"has the format version {version}, and this deeplinear"):
+        file_format.unpack(tmp_path / "a", "Kind")
+
+
+def test_what_has_no_end_is_no_model():
+    with pytest.raises(InputError, match="is not a deeplinear model file"):
+        file_format.unpack("/dev/zero", "Kind")
+
+
+def test_every_byte_counts(tmp_path):
+    """A changed byte is refused wherever it is, and so is every beginning of a file."""
+    path = tmp_path / "a"
+    whole = file_format.pack("Kind", {"x": 1}, {"a": np.arange(4.0)})
+    for place in range(len(whole)):
+        changed = bytearray(whole)
+        changed[place] ^= 64
+        for damaged in (whole[:place], bytes(changed)):
+            path.write_bytes(damaged)
+            with pytest.raises(InputError):
+                file_format.unpack(path, "Kind")

@@ -1,0 +1,143 @@
+"""The way down a path: the depth-2 iterate from which fits depart, and the fit in hand.
+
+All of it can be saved, so that a computation that was killed goes on where it was.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from ...errors import InputError
+from ..file_format import Arrays, Meta, grouped, named
+from ..schema import NUMBER, WHOLE, Field, Schema, check_arrays
+from .checkpoint import Checkpoint
+from .descent import Callback, Watch, begin, run
+from .fit_state import FitState, ValidationSplit
+from .growth import enlarge, grow
+from .options import EXACT, FitOptions
+from .problem import FitProblem
+from .result import LowRankFit
+from .schedule import penalty_at, schedule
+from .start import additive
+from .sweep import sweep
+
+SWEEPS = 2
+_NUMBERS: Schema = {
+    "step": Field(WHOLE, least=-1),
+    "hand": Field(NUMBER, (), least=1, finite=False),
+    "last": Field(NUMBER, (None,), least=1, finite=False),
+}
+
+
+@dataclass
+class Backbone:
+    """One depth-2 iterate that walks down the strengths of ``flat``, two sweeps at each.
+
+    ``step`` is the strength where it stands (−1: not yet begun), ``base`` the iterate; ``hand`` is
+    the depth and state of a fit that was interrupted; ``last`` holds, by depth, the fits at which
+    the next ones begin.
+    """
+
+    problem: FitProblem
+    flat: Sequence[FitOptions]
+    thorough: bool
+    file: Checkpoint | None = None
+    step: int = -1
+    base: FitState | None = None
+    hand: tuple[float, FitState] | None = None
+    last: dict[float, LowRankFit] = field(default_factory=dict)
+
+    def down_to(self, step: int) -> None:
+        """Go on to the strength of this number, with the components that it allows."""
+        while self.step < step:
+            base = begin(self.problem, self.flat[0], None) if self.base is None else self.base
+            self.step += 1
+            options = self.flat[self.step]
+            penalty, state = penalty_at(self.problem, options, base.tau, 2.0), base.state
+            if self.step > 0:
+                state = grow(self.problem, penalty, state, options.rank_cap, slack=0.0, steps=3)
+            for _ in range(SWEEPS):
+                state = sweep(self.problem, penalty, state)[1]
+            self.base = replace(base, state=state)
+            self.save()
+
+    def fit(
+        self,
+        options: FitOptions,
+        following: FitOptions | None,
+        *,
+        judge: ValidationSplit | None = None,
+        callback: Callback | None = None,
+        certified: bool = False,
+    ) -> LowRankFit:
+        """The fit of these ``options`` at this strength; ``following``: those at the next one."""
+        depth, base = options.depth, self.base
+        assert base is not None, "call down_to first"
+        at = self._departure(options, base)
+        if self.hand is not None and self.hand[0] == depth:
+            at = self.hand[1]
+        self.hand = None
+        self.last.pop(depth, None)
+        stages = schedule(self.problem, options, base.tau, warm=True)
+        save = None if self.file is None else lambda at: self.save((depth, at))
+        result = run(self.problem, options, at, stages, Watch(judge, save, callback, certified))
+        if following is not None and self.is_chained(following):
+            self.last[depth] = result
+        return result
+
+    def _departure(self, options: FitOptions, base: FitState) -> FitState:
+        """The state at which a fit begins: that of the fit before, or of the backbone."""
+        if self.is_chained(options) and options.depth in self.last:
+            return replace(base, state=enlarge(self.last[options.depth], self.problem))
+        if options.convex:
+            return FitState(additive(self.problem), base.tau)
+        return replace(base, state=base.state.copy())
+
+    def is_chained(self, options: FitOptions) -> bool:
+        """Whether each fit departs from the one before.
+
+        As in `schedule` where data are nearly exact, for the noise that depth 2 lets in would stay
+        (on a ``thorough`` path the fits have the time to remove it, and may gain rank instead); and
+        below depth 2, where the penalty is convex and the way down is short from there.
+        """
+        nearly_exact = options.strength < EXACT and options.depth > 2
+        return options.convex or (not self.thorough and nearly_exact)
+
+    # On disk
+
+    def save(self, hand: tuple[float, FitState] | None = None, *, now: bool = False) -> None:
+        """Write everything, with the fit in ``hand``, to the checkpoint if there is one."""
+        if self.file is not None:
+            self.file.save(*self.dump(hand), now=now)
+
+    def dump(self, hand: tuple[float, FitState] | None) -> tuple[Meta, Arrays]:
+        """(numbers, arrays) for a file."""
+        meta: Meta = {"step": self.step, "last": list(self.last)}
+        arrays: Arrays = {}
+        parts = {f"last {depth}": fit.dump() for depth, fit in self.last.items()}
+        if self.base is not None:
+            parts["base"] = self.base.dump()
+        if hand is not None:
+            meta["hand"], parts["at"] = hand[0], hand[1].dump()
+        for name, (numbers, own) in parts.items():
+            meta[name] = numbers
+            arrays |= named(own, f"{name}.")
+        return meta, arrays
+
+    def restore(self, meta: Meta, arrays: Arrays) -> None:
+        """Take up what `dump` gave. **Raises** `InputError` for anything else."""
+        given = {name: _NUMBERS[name] for name in _NUMBERS if name != "hand" or name in meta}
+        check_arrays(given, meta)
+        if not meta["step"] < len(self.flat) or ("base" in meta) != (meta["step"] >= 0):
+            raise InputError(f"step {meta['step']} is not one of {len(self.flat)}.")
+        self.step = meta["step"]
+        if "base" in meta:
+            self.base = self._state(meta["base"], grouped(arrays, "base."))
+        if "hand" in meta:
+            self.hand = meta["hand"], self._state(meta["at"], grouped(arrays, "at."))
+        for depth in meta["last"]:
+            own = grouped(arrays, f"last {depth}.")
+            self.last[depth] = LowRankFit.restore(meta[f"last {depth}"], own)
+
+    def _state(self, meta: Meta, arrays: Arrays) -> FitState:
+        # every fit has a warm start: one phase
+        return FitState.restore(self.problem.observations, meta, arrays, phases=1)
