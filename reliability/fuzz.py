@@ -26,7 +26,7 @@ from .fuzz_readers import find_fault, readers
 
 CORPUS = Path(__file__).parent / "corpus"
 _MEMORY_LIMIT = 4096  # MiB, of the process with all libraries
-_HANG = 30  # seconds after which a process is ended; slower than `SLOW` is a fault before that
+_HANG = 120  # seconds after which a process is ended; slower than `SLOW` is a fault before that
 
 
 @dataclass

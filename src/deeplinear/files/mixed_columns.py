@@ -107,7 +107,7 @@ class CellSource:
         )
         values = columns.values(fitted, readings)
         first = int(layout.labels and 0 not in fitted)
-        unfitted = [k - first for k in range(first, width) if k not in fitted]
+        unfitted = [k - first for k in sorted({*range(first, width)} - {*fitted})]
         notes += columns.numbers_for_missing(fitted)
         return MixedColumns(start, notes, values, features, fitted, carried, chosen.drop, unfitted)
 
