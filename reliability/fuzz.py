@@ -4,10 +4,10 @@
 
 Each READER (all by default) is given files for so many seconds: those of `corpus/READER`, changed
 by libFuzzer towards lines of the reader that no file has reached yet. A file must end with a result
-or with one sentence; what does not (another exception, a signal, more than 5 s for less than 100 kB,
-more than 1 GiB of memory) is saved in WORK/findings/READER with its story. WORK/corpus keeps what
-was reached, so that the next call goes on. ``--replay`` only reads the kept corpus, without
-libFuzzer, as a test does.
+or with one sentence; what does not (another exception, a signal, more than 5 s for less than
+100 kB, more than 1 GiB of memory) is saved in WORK/findings/READER with its story. WORK/corpus
+keeps what was reached, so that the next call goes on. ``--replay`` only reads the kept corpus,
+without libFuzzer, as a test does.
 
 It needs Atheris: ``pip install 'deeplinear[fuzz]'`` (Linux).
 """
@@ -85,7 +85,9 @@ def files(name: str) -> list[Path]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("readers", nargs="*", metavar="READER", help=", ".join(readers()))
     parser.add_argument("--seconds", type=float, default=60.0, help="for each reader")
     parser.add_argument("--work", type=Path, default=Path(".fuzz"))

@@ -37,8 +37,9 @@ LISTS = {
     "blanks": b"\tA B\n0\t1 2.5\n1\t2 3.5\n",
 }
 SWEEPS = {
-    "grid": b'task = "completion"\nchunk = 2\n[grid]\ndepth = [2, inf]\nsize = {range = [4, 8, 2]}\n'
-    b'[[zip]]\nobserved = [8, 9]\nscale = [0.1, 1e-3]\n[fixed]\nrank = 1\nruns = 3\n',
+    "grid": b'task = "completion"\nchunk = 2\n[grid]\ndepth = [2, inf]\n'
+    b"size = {range = [4, 8, 2]}\n"
+    b"[[zip]]\nobserved = [8, 9]\nscale = [0.1, 1e-3]\n[fixed]\nrank = 1\nruns = 3\n",
     "tasks": b'task = "completion"\n[[tasks]]\ndepth = 2.0\nobserved = 9\n[[tasks]]\ndepth = 3\n'
     b"observed = 5\n[fixed]\nsize = 4\nmethod = 'auto'\n",
 }

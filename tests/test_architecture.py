@@ -135,9 +135,9 @@ TREE = {
     ],
     "datasets": [["ratings", "cache"], ["movielens", "synthetic"], ["jester"]],
     "report": [["expand"], ["compare"], ["text"], ["report"], ["demo", "long_report"]],
-    "results": [["manifest", "parameters", "suggest"], ["schema"], ["store"]],
+    "results": [["manifest", "parameters", "suggest", "integrity"], ["schema"], ["store"]],
     "sweeps": [
-        ["task", "grid", "record"],
+        ["task", "grid", "record", "lock"],
         ["store", "completion_task"],
         ["worker"],
         ["cluster"],

@@ -97,7 +97,7 @@ def check_encoding(name: str) -> None:
     """`InputError` unless Python knows a text encoding of this name."""
     try:
         known = "1,\n".encode(name).decode(name) == "1,\n" and name not in _NO_TEXT
-    except (LookupError, UnicodeError):
+    except (LookupError, ValueError):  # of a name with a zero byte, say
         known = False
     if not known:
         raise InputError(

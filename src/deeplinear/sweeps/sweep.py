@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +15,16 @@ from ..results.manifest import version_changes, versions
 from ..results.parameters import encode
 from ..results.suggest import nearest
 from .grid import axis_groups, check_scalar, expand
+from .lock import only_writer
 from .record import begin_record, end_record
 from .store import (
     EMPTY,
     MISSING,
     PARTIAL,
     blocks,
+    check_computed,
     check_same,
+    drop_damaged,
     layout,
     read_excluded,
     read_status,
@@ -176,6 +179,7 @@ class SweepReport:
     partial: int = 0  # in the store at the end: with runs left out
     empty: int = 0  # in the store at the end: with a NaN
     excluded: int = 0  # runs left out, in the store at the end
+    damaged: int = 0  # whose results were damaged on disk since, and so are missing again
     failures: dict[int, str] = field(default_factory=dict)
     version_changes: list[str] = field(default_factory=list)  # since the store was laid out
 
@@ -221,38 +225,64 @@ def run_sweep(
     The finished store has the same bytes whatever was killed on the way, on one machine and with
     the same versions; beside it ``STORE.manifest.json`` records versions, parameters and every
     call. (A script that starts local processes needs Python's usual
-    ``if __name__ == "__main__":``.)
+    ``if __name__ == "__main__":``.) ``resume`` compares all check sums first; tasks whose results
+    were damaged on disk are computed again, and counted in the report.
 
     **Raises** `InputError` for a store that exists (without ``resume`` or ``force``), that was made
-    by another version of the schema or with other parameters, and for a scheduler that does not
-    answer; `SweepError`, with what was computed kept, if the scheduler is lost or the store cannot
-    be written (names store and chunk).
+    by another version of the schema or with other parameters, on which another sweep is at work,
+    or whose parameters or metadata are damaged, and for a scheduler that does not answer;
+    `SweepError`, with what was computed kept, if the scheduler is lost or the store cannot be
+    written (names store and chunk).
     """
     from ..results.store import import_xarray
-    from .cluster import compute, import_distributed
+    from .cluster import import_distributed
 
     import_xarray()
     path, workers = Path(store), processor_count() if workers is None else workers
     if workers or scheduler is not None:
         import_distributed()
     _check_call(path, workers, retries, timeout, new=not (resume or force), scheduler=scheduler)
-    stored = _open_or_lay_out(sweep, path, force=force)
-    status = read_status(path)
-    report = SweepReport(
-        len(status), int((status != MISSING).sum()), version_changes=version_changes(stored)
-    )
-    specs = [
-        _block_spec(sweep, path, start, stop, retries)
-        for start, stop in blocks(len(status), sweep.chunk_length, status)
-    ]
-    where = scheduler or ("this process" if workers == 0 else f"{workers} local processes")
-    record = begin_record(path, sweep.parameters, report.kept, where, afresh=not resume)
+    with ExitStack() as held:
+        old = path.exists()
+        if old:
+            held.enter_context(only_writer(path))
+        stored, damaged = _open_or_lay_out(sweep, path, force=force)
+        if force or not old:
+            held.enter_context(only_writer(path))
+        status = read_status(path)
+        report = SweepReport(
+            len(status),
+            int((status != MISSING).sum()),
+            damaged=damaged,
+            version_changes=version_changes(stored),
+        )
+        specs = [
+            _block_spec(sweep, path, start, stop, retries)
+            for start, stop in blocks(len(status), sweep.chunk_length, status)
+        ]
+        where = scheduler or ("this process" if workers == 0 else f"{workers} local processes")
+        record = begin_record(path, sweep.parameters, report.kept, where, afresh=not resume)
+        workers = min(workers, max(1, len(specs)))
+        settings = {"scheduler": scheduler, "workers": workers, "timeout": timeout}
+        _work(path, specs, report, record, settings, callback)
+    return report
+
+
+def _work(
+    path: Path,
+    specs: "list[BlockSpec]",
+    report: SweepReport,
+    record: dict[str, Any],
+    settings: dict[str, Any],
+    callback: ProgressCallback | None,
+) -> None:
+    """Compute the blocks, and count and record what became of them."""
+    from .cluster import compute
+
     ended = "stopped"
     try:
         if not _tell(callback, report):
-            workers = min(workers, max(1, len(specs)))
-            results = compute(specs, scheduler=scheduler, workers=workers, timeout=timeout)
-            with closing(results):  # at a stop: what has not begun is cancelled
+            with closing(compute(specs, **settings)) as results:  # at a stop: the rest is cancelled
                 for result in results:
                     report.add(result)
                     if _tell(callback, report):
@@ -271,7 +301,6 @@ def run_sweep(
             runs_excluded=report.excluded,
             failures=report.failures,
         )
-    return report
 
 
 def _check_call(
@@ -294,10 +323,14 @@ def _check_call(
         check_scheduler(scheduler, timeout)
 
 
-def _open_or_lay_out(sweep: Sweep, path: Path, *, force: bool) -> dict[str, str]:
-    """Check the store that is there, or make a new one; returns the versions it was made with."""
+def _open_or_lay_out(sweep: Sweep, path: Path, *, force: bool) -> tuple[dict[str, str], int]:
+    """Check the store that is there, or make a new one; returns the versions it was made with, and
+    how many tasks lost their results by damage.
+    """
     if path.exists() and not force:
-        return check_same(path, sweep.parameters)
+        made_with = check_same(path, sweep.parameters)
+        count, names = len(sweep.table), sweep.resolved.outputs
+        return made_with, drop_damaged(path, names, count, sweep.chunk_length)
     layout(
         path,
         sweep.resolved,
@@ -307,7 +340,7 @@ def _open_or_lay_out(sweep: Sweep, path: Path, *, force: bool) -> dict[str, str]
         chunk=sweep.chunk_length,
         force=force,
     )
-    return versions()
+    return versions(), 0
 
 
 def _tell(callback: ProgressCallback | None, report: SweepReport) -> bool:
@@ -336,6 +369,7 @@ def open_sweep(store: str | Path) -> "xr.Dataset":
         raise InputError(
             f"store: '{store}' holds the {ds.attrs['kind']} '{ds.attrs['name']}', not a sweep."
         )
+    check_computed(Path(store), map(str, ds.data_vars))
     return ds
 
 
