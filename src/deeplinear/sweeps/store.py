@@ -75,6 +75,30 @@ def layout(
         ) from None
 
 
+def check_names(task: Task, parameters: Iterable[str]) -> None:
+    """`InputError` if a parameter that varies or an output has a name that is taken in the store.
+
+    Taken are ``task``, ``status`` and ``key``, names of outputs and of their dimensions.
+    """
+    dimensions = {dimension for spec in task.outputs.values() for dimension in spec.dims}
+    for output in task.outputs:
+        if output in {*_OWN, *dimensions}:
+            raise InputError(
+                f"outputs: '{output}' is the name of a dimension or of the sweep's own; give "
+                "another one."
+            )
+    for name in parameters:
+        if not name.isidentifier():
+            raise InputError(f"grid: '{name}' is no name of an axis; use letters, digits and _.")
+        if name in {*_OWN, *task.outputs, *dimensions}:
+            raise InputError(
+                f"grid: an axis cannot be called '{name}', which is a name of an output or of the "
+                "sweep's own; rename the parameter, or set it in fixed."
+            )
+    for dimension in dimensions & {*_OWN}:
+        raise InputError(f"outputs: the dimension '{dimension}' is the sweep's own; rename it.")
+
+
 def task_key(row: Mapping[str, Any], fixed: Mapping[str, Any]) -> int:
     """The seed of one task: from its parameters alone."""
     return derive_seed("task", {**fixed, **row})
@@ -86,12 +110,6 @@ def _template(
     with needed_by("sweeps"):
         import dask.array
     xarray = import_xarray()
-    for output in task.outputs:
-        if output in _OWN or output in table[0]:
-            raise InputError(
-                f"outputs: '{output}' is the name of a parameter or of the sweep's own; give "
-                "another one."
-            )
     count = len(table)
     arrays: dict[str, Any] = {}
     coordinates: dict[str, Any] = {"task": np.arange(count)}

@@ -14,7 +14,7 @@ from ..progress import report as tell
 from ..results.manifest import version_changes, versions
 from ..results.parameters import encode
 from ..results.suggest import nearest
-from .grid import axis_groups, check_scalar, expand
+from .grid import axis_groups, check_scalar, check_whole, expand, shown
 from .lock import only_writer
 from .record import begin_record, end_record
 from .store import (
@@ -23,6 +23,7 @@ from .store import (
     PARTIAL,
     blocks,
     check_computed,
+    check_names,
     check_same,
     drop_damaged,
     layout,
@@ -90,9 +91,13 @@ class Sweep:
                 raise InputError(
                     f"fixed: the task '{task.name}' needs '{name}'; set it in grid or in fixed."
                 )
-        _check_distinct(table)
-        if self.chunk is not None and (int(self.chunk) != self.chunk or self.chunk < 1):
-            raise InputError(f"chunk must be a whole number ≥ 1, got {self.chunk!r}.")
+        check_names(task, table[0])
+        if self.chunk is not None:
+            check_whole("chunk", self.chunk, 1)
+        if "key" in self.fixed:
+            raise InputError("fixed: 'key' is the seed that the sweep makes; leave it out.")
+        if "seed" in self.fixed:
+            check_whole("fixed: 'seed'", self.fixed["seed"], 0)
         object.__setattr__(self, "_table", table)
 
     @property
@@ -108,7 +113,8 @@ class Sweep:
     @property
     def chunk_length(self) -> int:
         """Tasks of one chunk."""
-        return int(self.chunk) if self.chunk else max(1, -(-len(self.table) // 1000))
+        count = len(self.table)
+        return min(int(self.chunk), count) if self.chunk else max(1, -(-count // 1000))
 
     @property
     def parameters(self) -> str:
@@ -143,13 +149,15 @@ def read_sweep(path: str | Path) -> Sweep:
         raise InputError(
             f"FILE: '{path}' cannot be read ({error.strerror}); check the name."
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also of digits without an end
         raise InputError(
             f"FILE: '{path}' is not TOML ({error}); see docs/experiments.md for an example."
         ) from None
     for key in content:
         if key not in _KEYS:
-            raise InputError(f"FILE: '{path}' has an unknown key '{key}': {nearest(key, _KEYS)}.")
+            raise InputError(
+                f"FILE: '{path}' has an unknown key {shown(key)}: {nearest(key, _KEYS)}."
+            )
     if not isinstance(content.get("task"), str):
         raise InputError(f"FILE: '{path}' names no task; add a line such as task = \"completion\".")
     for key, wanted in (("grid", dict), ("fixed", dict), ("zip", list), ("tasks", list)):
@@ -309,10 +317,9 @@ def _check_call(
     """Refuse what cannot work before anything is replaced."""
     from .cluster import check_scheduler
 
-    for name, value, least in (("workers", workers, 0), ("retries", retries, 0)):
-        if int(value) != value or value < least:
-            raise InputError(f"--{name} must be a whole number ≥ {least}, got {value!r}.")
-    if not timeout > 0:
+    check_whole("--workers", workers, 0)
+    check_whole("--retries", retries, 0)
+    if not (isinstance(timeout, int | float) and timeout > 0):
         raise InputError(f"--timeout must be positive, got {timeout!r}.")
     if new and path.exists():
         raise InputError(
@@ -387,14 +394,3 @@ def _block_spec(sweep: Sweep, path: Path, start: int, stop: int, retries: int) -
         dict(sweep.fixed),
         retries,
     )
-
-
-def _check_distinct(table: Sequence[Mapping[str, Any]]) -> None:
-    first: dict[str, int] = {}
-    for index, row in enumerate(table):
-        other = first.setdefault(encode(dict(row)), index)
-        if other != index:
-            raise InputError(
-                f"tasks: tasks {other} and {index} are the same; repeat a task with an axis 'seed' "
-                "instead."
-            )
