@@ -55,7 +55,7 @@ def fuzz(name: str, seconds: float, work: Path) -> Outcome:
 def _process(name: str, seconds: float, findings: Path, reached: Path) -> tuple[int, bool]:
     """(files read, whether the process came to a bad end)."""
     command = [sys.executable, "-m", "reliability.fuzz_worker", name, str(findings)]
-    command += [str(reached), str(CORPUS / name), "-max_len=100000", "-use_value_profile=1"]
+    command += [str(reached), str(CORPUS / name), "-max_len=100000", "-len_control=0"]
     command += [f"-max_total_time={max(1, int(seconds))}", f"-timeout={_HANG}"]
     command += [f"-rss_limit_mb={_MEMORY_LIMIT}", f"-artifact_prefix={findings}/"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

@@ -36,7 +36,8 @@ def main(name: str, findings: Path, options: list[str]) -> None:
         def change(part: bytes) -> bytes:
             return atheris.Mutate(part, max(size, len(part)) + 16)
 
-        return reader.mutate(data, change, random.Random(seed))
+        found = reader.mutate(data, change, random.Random(seed))
+        return found if len(found) <= size else data[:size]
 
     own = {"custom_mutator": mutate} if reader.mutate is not None else {}
     find_fault(reader, b"")  # all imports, before memory is limited
