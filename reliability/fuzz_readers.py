@@ -24,7 +24,7 @@ import numpy as np
 SLOW = 5.0  # seconds of the processor, for fewer bytes than
 SMALL = 100_000
 MEMORY = 1 << 30  # bytes
-_MESSAGE = 5_000  # characters of a sentence that somebody reads
+_MESSAGE = 2_000  # characters of a sentence that somebody reads
 
 #: A way to read a file, and a way to change one: (data, change of some bytes) → data.
 Way = Callable[[Path], object]

@@ -189,7 +189,7 @@ class TestColumnsByNumber:
         found = read_long(tmp_path / "a.parquet", *(str(k + 1) for k in order))
         i, j, v = (10 * k for k in order)
         assert entries(found) == {(i + 1, j + 1): v + 1, (i + 2, j + 2): v + 2}
-        with pytest.raises(InputError, match="has . columns '.'; give the number of one, such as"):
+        with pytest.raises(InputError, match=r"has . columns '.'; give the number of one, such as"):
             read_long(tmp_path / "a.parquet", "u", "2", "x")
 
     def test_a_nested_column_of_a_repeated_name(self, tmp_path):

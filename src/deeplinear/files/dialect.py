@@ -8,6 +8,7 @@ from functools import cache
 from ..errors import InputError
 from .markers import MISSING
 from .numbers import shape_of
+from .refusals import shown
 
 BLANK = " "  # runs of blanks and tabs
 #: Every separator that is looked for, where several fit the earlier one is taken.
@@ -29,7 +30,7 @@ def named_separator(text: str) -> str:
     separator = _NAMES.get(text.lower(), text)
     if separator != "::" and (len(separator) != 1 or separator in '"\r\n#' or separator.isalnum()):
         raise InputError(
-            f"--separator: '{text}' is no separator; give one character such as ';', or tab, "
+            f"--separator: {shown(text)} is no separator; give one character such as ';', or tab, "
             "blank or ::."
         )
     return separator

@@ -17,7 +17,7 @@ from ..completion.data.features import Feature, FeatureKind, few_labels
 from ..errors import InputError
 from .arrays import as_floats
 from .markers import Markers
-from .refusals import reading, require
+from .refusals import reading, require, shown
 from .selection import Selection
 from .table import Table
 
@@ -59,7 +59,7 @@ class FrameTable(Table):
     def place(self, row: int, column: int) -> str:
         labels = [self.frame.column(k)[row].as_py() for k in self.index]
         label = repr(labels[0] if len(labels) == 1 else tuple(labels)) if labels else str(row + 1)
-        return f"row {label}, column '{self.features[column].name}'"
+        return f"row {label}, column {shown(self.features[column].name)}"
 
 
 def read_frame(

@@ -17,7 +17,7 @@ from ..errors import InputError
 from .arrays import completed
 from .hdf5_trial import check_survival
 from .long_matrix import check_compressed
-from .refusals import reading, require
+from .refusals import reading, require, shown
 from .table import Table
 from .variables import choose
 
@@ -60,8 +60,8 @@ class Hdf5Table(Table):
 
     def place(self, row: int, column: int) -> str:
         if self.row_names:
-            name = self.features[column].name
-            return f"observation '{self.row_names[row]}', variable '{name}'"
+            name = shown(self.features[column].name)
+            return f"observation {shown(self.row_names[row])}, variable {name}"
         return super().place(row, column)
 
     def describe(self) -> str:

@@ -11,7 +11,7 @@ from ..errors import InputError
 from . import columns
 from .columns import ARGUMENTS, Encoders, Piece, Source, Wanted, find_columns
 from .markers import NO_ID, Markers
-from .refusals import reading, require
+from .refusals import reading, require, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,7 +53,7 @@ def _check_type(path: Path, argument: str, name: str, kind: "pa.DataType") -> No
         fits = not types.is_nested(kind)
     if not fits:
         raise InputError(
-            f"{argument}: column '{name}' of '{path}' holds {kind}, not "
+            f"{argument}: column {shown(name)} of '{path}' holds {kind}, not "
             f"{'numbers' if argument == '--values' else 'ids'}; name another column."
         )
 

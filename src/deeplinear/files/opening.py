@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, TextIO, cast
 
 from ..errors import InputError
-from .refusals import listed
+from .refusals import listed, shown
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
 
@@ -101,7 +101,8 @@ def check_encoding(name: str) -> None:
         known = False
     if not known:
         raise InputError(
-            f"--encoding: '{name}' is no known encoding; give utf-8, latin-1, cp1252, utf-16, say."
+            f"--encoding: {shown(name)} is no known encoding; give utf-8, latin-1, cp1252, utf-16, "
+            "say."
         )
 
 
