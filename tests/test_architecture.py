@@ -118,7 +118,7 @@ TREE = {
     "completion/model": [["predictor", "file_format"], ["recommend", "serialize"]],
     "files": [
         [
-            *("numbers", "opening", "dates", "spool", "refusals", "archives"),
+            *("numbers", "opening", "dates", "spool", "refusals", "archives", "limits"),
             *("variables", "worksheet", "hdf5_trial"),
         ],
         ["markers"],

@@ -16,6 +16,7 @@ import numpy as np
 from ..completion.data.features import Feature, FeatureKind, few_labels
 from ..errors import InputError
 from .arrays import as_floats
+from .limits import check_entries
 from .markers import Markers
 from .refusals import reading, require, shown
 from .selection import Selection
@@ -118,7 +119,9 @@ def _read_parquet(path: Path) -> "pa.Table":
     import pyarrow.parquet as pq
 
     # alone, whatever the names of its folders say, and with repeated names of columns
-    return pq.ParquetFile(path).read()
+    file = pq.ParquetFile(path)
+    check_entries(path, file.metadata.num_rows * file.metadata.num_columns)
+    return file.read()
 
 
 def _read_arrow(path: Path) -> "pa.Table":

@@ -10,6 +10,7 @@ from ..completion.data.id_encoder import IdEncoder
 from ..errors import InputError
 from . import columns
 from .columns import ARGUMENTS, Encoders, Piece, Source, Wanted, find_columns
+from .limits import check_entries
 from .markers import NO_ID, Markers
 from .refusals import reading, require, shown
 
@@ -68,7 +69,9 @@ def _open(path: Path) -> "pq.ParquetFile":
     require("pyarrow", path, "reading Parquet")
     import pyarrow.parquet as pq
 
-    return pq.ParquetFile(path)
+    file = pq.ParquetFile(path)
+    check_entries(path, file.metadata.num_rows * file.metadata.num_columns)
+    return file
 
 
 def _pieces(

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, TextIO, cast
 
 from ..errors import InputError
+from .limits import Unpacked
 from .refusals import listed, shown
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
@@ -56,10 +57,10 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
     try:
         if suffix == ".zip":
             with zipfile.ZipFile(path) as archive, archive.open(_member(archive, path)) as member:
-                yield cast(BinaryIO, member)
+                yield io.BufferedReader(Unpacked(cast(BinaryIO, member), path))
         else:
             with cast(BinaryIO, _OPEN[suffix](path)) as file:
-                yield file
+                yield io.BufferedReader(Unpacked(file, path))
     except _DAMAGE as error:
         raise _damaged(path, error) from None
 
