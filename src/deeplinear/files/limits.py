@@ -6,9 +6,12 @@ does not hold, by arrays that were never written. Honest tables hardly go beyond
 
 import io
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _FACTOR = 100  # entries, or characters, for each byte of the file
 _FREE_ENTRIES = 1 << 24  # that any file may have
@@ -28,15 +31,15 @@ def check_entries(path: Path, count: int) -> None:
 class Unpacked(io.RawIOBase):
     """The bytes that come out of a compressed file; `InputError` where they are far too many."""
 
-    def __init__(self, file: BinaryIO, path: Path) -> None:
+    def __init__(self, file: io.BufferedIOBase, path: Path) -> None:
         self._file, self._path, self._count = file, path, 0
         self._most = max(_FREE_BYTES, _FACTOR * path.stat().st_size)
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]  # as RawIOBase has it
-        count = self._file.readinto(buffer)  # type: ignore[attr-defined]
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        count = self._file.readinto(buffer)
         self._count += count
         if self._count > self._most:
             raise InputError(

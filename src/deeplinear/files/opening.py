@@ -57,9 +57,9 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
     try:
         if suffix == ".zip":
             with zipfile.ZipFile(path) as archive, archive.open(_member(archive, path)) as member:
-                yield io.BufferedReader(Unpacked(cast(BinaryIO, member), path))
+                yield io.BufferedReader(Unpacked(cast(io.BufferedIOBase, member), path))
         else:
-            with cast(BinaryIO, _OPEN[suffix](path)) as file:
+            with cast(io.BufferedIOBase, _OPEN[suffix](path)) as file:
                 yield io.BufferedReader(Unpacked(file, path))
     except _DAMAGE as error:
         raise _damaged(path, error) from None

@@ -50,8 +50,15 @@ def save_dataset(ds: "xr.Dataset", path: str | Path, *, force: bool = False) -> 
 def write_dataset(ds: "xr.Dataset", place: Path, *, compress: bool = True, **options: Any) -> None:
     """Write ``ds`` with check sums of all chunks, and digests of all else."""
     encoding = checked_encoding(ds, compress=compress)
-    form = {"mode": "w-", "zarr_format": 3, "consolidated": False, "write_empty_chunks": True}
-    ds.to_zarr(place, encoding=encoding, **form, **options)
+    ds.to_zarr(
+        place,
+        mode="w-",
+        zarr_format=3,
+        consolidated=False,
+        encoding=encoding,
+        write_empty_chunks=True,
+        **options,
+    )
     seal(place)
 
 
