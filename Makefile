@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
 
-.PHONY: demo test test-all lint bench lock clean
+.PHONY: demo test test-all lint fuzz bench lock clean
 
 demo: $(VENV)/.base
 	$(BIN)/deeplinear demo --report demo-report --force
@@ -21,6 +21,15 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# A minute over the readers that are our own code; all of them, for half an hour each:
+#   make fuzz READERS= SECONDS=1800
+READERS ?= csv long market mat sweep store
+SECONDS ?= 10
+
+fuzz: $(VENV)/.dev
+	-$(BIN)/python -m pip install --quiet -c $(LOCK) -e '.[fuzz]'
+	$(BIN)/python -m reliability.fuzz $(READERS) --seconds $(SECONDS)
+
 # Stamps: install again only when the requirements change. The package is editable, so edits need no install.
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "deeplinear needs Python 3.11 or newer; set PYTHON=python3.x" >&2; exit 1; }
@@ -36,7 +45,7 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml $(LOCK)
 
 lock: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --universal --python-version 3.11 --extra dev --no-emit-package deeplinear \
+	$(BIN)/uv pip compile --universal --python-version 3.11 --extra dev --extra fuzz --no-emit-package deeplinear \
 	  --no-header --no-annotate -o $(LOCK) pyproject.toml
 
 clean:

@@ -128,7 +128,7 @@ TREE = {
     "completion/model": [["predictor"], ["recommend", "serialize"]],
     "files": [
         [
-            *("numbers", "opening", "dates", "spool", "refusals", "archives"),
+            *("numbers", "opening", "dates", "spool", "refusals", "archives", "limits"),
             *("variables", "worksheet", "hdf5_trial"),
         ],
         ["markers"],
@@ -145,9 +145,9 @@ TREE = {
     ],
     "datasets": [["ratings", "cache"], ["movielens", "synthetic"], ["jester"]],
     "report": [["expand"], ["compare"], ["text"], ["report"], ["demo", "long_report"]],
-    "results": [["manifest", "parameters", "suggest"], ["schema"], ["store"]],
+    "results": [["manifest", "parameters", "suggest", "integrity"], ["schema"], ["store"]],
     "sweeps": [
-        ["task", "grid", "record"],
+        ["task", "grid", "record", "lock"],
         ["store", "completion_task"],
         ["worker"],
         ["cluster"],

@@ -5,7 +5,17 @@ Each message names the argument, what was wrong, and the fix.
 
 
 class InputError(ValueError):
-    """An argument has a value that the function cannot work with."""
+    """An argument has a value that the function cannot work with.
+
+    The message is one line: line ends and control characters of names and cells are shown escaped.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(map(_visible, message)))
+
+
+def _visible(character: str) -> str:
+    return character if character.isprintable() else ascii(character)[1:-1]
 
 
 class DepthError(InputError):

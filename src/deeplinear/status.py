@@ -152,12 +152,12 @@ class Status(enum.IntEnum, metaclass=_Sentences):
 
     # Ensembles.
     unbounded = (
-        30,
+        29,
         "W or the time left the range of floating-point numbers: the energy has no minimizer on "
         "this way, or one at infinity.",
     )
     undetermined = (
-        31,
+        30,
         "The limit still depends on the tolerance of the steps, at the finest that the arithmetic "
         "allows: saddles on the way amplify rounding errors (see error).",
     )

@@ -5,12 +5,14 @@ import tracemalloc
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from long_files import ITEMS, TRUTH, USERS, VALUES, entries, triples
 
 from deeplinear.errors import InputError
-from deeplinear.files import columns
-from deeplinear.files.long import read_long
+from deeplinear.files import columns, read_table
+from deeplinear.files.long import column_names, read_long
 from deeplinear.files.text_options import TextOptions
 
 
@@ -177,15 +179,59 @@ class TestColumnsByNumber:
         assert entries(read_long(tmp_path / "a.parquet", "1", "2", "3")) == {("a", 7): 2.5}
         assert entries(read_long(tmp_path / "a.parquet", "1", "2", "30")) == {("a", 7): 3.5}
 
-    def test_a_name_that_comes_twice(self, tmp_path):
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+    @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 3), (3, 2, 1), (1, 3, 0), (4, 5, 2)])
+    def test_names_that_repeat(self, tmp_path, order):
+        """A heading that several columns have is refused, their numbers tell them apart."""
+        arrays = [pa.array([10 * k + 1, 10 * k + 2]) for k in range(6)]
+        nested = pa.array([{"x": 7, "u": 8}] * 2)  # whose parts have the paths x.x and x.u
+        frame = pa.table([*arrays, nested], names=["x", "u", "x", "x", "x.x", "u", "x"])
+        pq.write_table(frame, tmp_path / "a.parquet", row_group_size=1)
+        found = read_long(tmp_path / "a.parquet", *(str(k + 1) for k in order))
+        i, j, v = (10 * k for k in order)
+        assert entries(found) == {(i + 1, j + 1): v + 1, (i + 2, j + 2): v + 2}
+        with pytest.raises(InputError, match=r"has . columns '.'; give the number of one, such as"):
+            read_long(tmp_path / "a.parquet", "u", "2", "x")
 
-        arrays = [pa.array([1]), pa.array([2]), pa.array([0.5]), pa.array([1.5])]
-        pq.write_table(pa.table(arrays, names=["u", "i", "x", "x"]), tmp_path / "a.parquet")
-        for name in ("x", "3"):
-            with pytest.raises(InputError, match="has 2 columns 'x'"):
-                read_long(tmp_path / "a.parquet", "u", "i", name)
+    def test_a_nested_column_of_a_repeated_name(self, tmp_path):
+        arrays = [pa.array([1]), pa.array([{"x": 7}]), pa.array([0.5])]
+        pq.write_table(pa.table(arrays, names=["x", "x", "x"]), tmp_path / "a.parquet")
+        with pytest.raises(InputError, match=r"^--cols: column 'x' .* holds struct"):
+            read_long(tmp_path / "a.parquet")
+
+
+def test_bytes_that_are_no_text_are_no_ids(tmp_path):
+    """Guessed letters would make two ids one: the byte 0xff and the four letters of its name."""
+    frame = pa.table({"u": [b"\xff", b"\\xff"], "i": [1, 1], "x": [1.0, 2.0]})
+    pq.write_table(frame, tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="an id is bytes that are no UTF-8 text"):
+        read_long(tmp_path / "a.parquet")
+
+
+def test_integers_beyond_53_bits_are_rounded_as_in_text(tmp_path):
+    value = 2**53 + 1
+    frame = pa.table({"u": [1], "i": [2], "x": pa.array([value], pa.int64())})
+    pq.write_table(frame, tmp_path / "a.parquet")
+    (tmp_path / "a.csv").write_text(f"u,i,x\n1,2,{value}\n")
+    expected = float(value)
+    assert entries(read_long(tmp_path / "a.parquet")) == {(1, 2): expected}
+    assert entries(read_long(tmp_path / "a.csv")) == {(1, 2): expected}
+
+
+@pytest.mark.parametrize("reader", [read_long, column_names, read_table])
+def test_what_arrow_says_of_damage_is_one_sentence(tmp_path, rng, reader):
+    path, refused = tmp_path / "a.parquet", 0
+    random_frame(rng, 30, text=True).to_parquet(path)
+    whole = path.read_bytes()
+    for _ in range(400):
+        data = bytearray(whole)
+        for place in rng.integers(len(data), size=3):
+            data[place] = rng.integers(256)
+        path.write_bytes(data)
+        try:
+            reader(path)
+        except InputError as error:
+            refused += "\n" not in str(error) and "\\n" not in str(error)
+    assert refused > 40
 
 
 def test_missing_values_are_left_out_if_told(tmp_path, monkeypatch):

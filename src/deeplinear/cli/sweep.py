@@ -101,6 +101,12 @@ def _counts(report: "SweepReport") -> str:
 
 
 def _warn(errors: Console, report: "SweepReport") -> None:
+    if report.damaged:
+        errors.print(
+            f"[yellow]Warning:[/] the results of {report.damaged:,} tasks had been damaged on "
+            "disk, and were computed again.",
+            soft_wrap=True,
+        )
     if report.version_changes and report.kept and report.computed:
         errors.print(
             "[yellow]Warning:[/] the store was begun with other versions "

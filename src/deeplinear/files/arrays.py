@@ -1,6 +1,7 @@
 """NumPy files: the array's type and the observed entries stay as they are."""
 
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def _read_archive(path: Path, content: bytes, variable: str | None) -> ArrayTabl
     with open_archive(content) as archive:
         members = {name.removesuffix(".npy"): name for name in archive.namelist()}
         for name, member in members.items():
-            if member.endswith(".npy") and len(_shape(archive.read(member))) == 2:
+            if member.endswith(".npy") and len(_header(archive.read(member))[0]) == 2:
                 matrices[name] = member
         name = choose(path, matrices, variable)
         array = _loaded(archive.read(matrices[name]))
@@ -86,20 +87,25 @@ def _read_archive(path: Path, content: bytes, variable: str | None) -> ArrayTabl
     return ArrayTable(array, (".npz",), matrices[name], content)
 
 
-def _shape(content: bytes) -> tuple[int, ...]:
-    """The shape of an array, which may hold objects that need unpickling."""
+def _header(content: bytes) -> tuple[tuple[int, ...], np.dtype, int]:
+    """Shape and type of an array, which may hold objects that need unpickling, and where its
+    entries begin.
+    """
     file = io.BytesIO(content)
     readers = {(1, 0): np.lib.format.read_array_header_1_0}
     reader = readers.get(np.lib.format.read_magic(file), np.lib.format.read_array_header_2_0)
-    return reader(file)[0]
+    shape, _, dtype = reader(file)
+    return shape, dtype, file.tell()
 
 
 def _loaded(content: bytes) -> np.ndarray:
-    file = io.BytesIO(content)
-    array = np.lib.format.read_array(file, allow_pickle=False)
-    if file.read(1):
+    shape, dtype, start = _header(content)
+    needed, there = math.prod(shape) * dtype.itemsize, len(content) - start
+    if not dtype.hasobject and 0 <= needed < there:
         raise ValueError("it goes on behind the array")
-    return array
+    if not dtype.hasobject and needed != there:
+        raise ValueError(f"its header speaks of {needed:,} bytes, and there are {there:,}")
+    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
 
 
 def _check_real(path: Path, array: np.ndarray) -> None:

@@ -107,7 +107,7 @@ def parse_cells(
             some = block if pick is None else map(pick, block)
             flat = parsed(list(chain.from_iterable(some)))
             values[start:end, columns] = flat.reshape(end - start, -1)
-            left = [j for j in range(width) if j not in columns]
+            left = sorted({*range(width)} - {*columns})
         except ValueError:
             left = list(range(width))
         for j in left:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..completion.data.id_encoder import IdEncoder
 from ..errors import InputError
+from .refusals import shown
 from .selection import position
 
 CHUNK = 1 << 14  # lines of text at a time: their cells stay in the cache
@@ -79,7 +80,7 @@ def _position(
         )
     if name is not None and number == 0 and not any(header):
         raise InputError(
-            f"{ARGUMENTS[k]}: '{path}' has no headings, and '{name}' was asked for; give the "
+            f"{ARGUMENTS[k]}: '{path}' has no headings, and {shown(name)} was asked for; give the "
             "number of the column."
         )
     return position(str(number) if name is None else name, header, ARGUMENTS[k], path)

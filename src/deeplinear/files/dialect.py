@@ -8,6 +8,7 @@ from functools import cache
 from ..errors import InputError
 from .markers import MISSING
 from .numbers import shape_of
+from .refusals import shown
 
 BLANK = " "  # runs of blanks and tabs
 #: Every separator that is looked for, where several fit the earlier one is taken.
@@ -29,7 +30,7 @@ def named_separator(text: str) -> str:
     separator = _NAMES.get(text.lower(), text)
     if separator != "::" and (len(separator) != 1 or separator in '"\r\n#' or separator.isalnum()):
         raise InputError(
-            f"--separator: '{text}' is no separator; give one character such as ';', or tab, "
+            f"--separator: {shown(text)} is no separator; give one character such as ';', or tab, "
             "blank or ::."
         )
     return separator
@@ -59,22 +60,62 @@ def cells_of(line: str, separator: str) -> list[str]:
 
 @cache
 def _cell(separator: str) -> re.Pattern[str]:
-    quoted = '"(?:[^"]|"")*"'
     if separator == BLANK:
-        return re.compile(rf"(\s*(?:{quoted}(?=\s|$)|\S+))")
+        return re.compile(rf"(\s*(?:{_QUOTED}(?=\s|$)|\S+))")
     d = re.escape(separator)
-    blanks = rf"(?:(?!{d})\s)*"  # a tab may be the separator
+    blanks = rf"(?:(?!{d})\s)*+"  # a tab may be the separator
     other = rf"[^{d}]*" if len(separator) == 1 else rf"(?:(?!{d}).)*"
-    return re.compile(rf"((?:{blanks}{quoted})?{other})(?:{d}|$)", re.DOTALL)
+    return re.compile(rf"((?:{blanks}{_QUOTED})?{other})(?:{d}|$)", re.DOTALL)
 
 
-def is_open(cell: str) -> bool:
-    """Whether a raw cell begins with a quotation mark that it does not close."""
-    cell = cell.lstrip(" \t")
-    return cell.startswith('"') and not _CLOSED.match(cell)
+# Nothing is tried again (+) where a mark is not closed, so that a search is linear.
+_REST = r'(?:[^"]|"")*+"'
+_QUOTED = '"' + _REST
+_CLOSED, _CLOSING, _WHOLE = map(re.compile, (_QUOTED, _REST, rf"\s*{_QUOTED}\s*"))
 
 
-_CLOSED = re.compile(r'"(?:[^"]|"")*"')
+def split_line(content: str, separator: str) -> tuple[list[str], str | None]:
+    """The raw cells of a line, and the text from the first cell on that opens a quotation mark and
+    does not close it, or None.
+
+    >>> split_line('a,"b",c', ","), split_line('a,"b,c', ",")
+    ((['a', '"b"', 'c'], None), (['a'], '"b,c'))
+    """
+    cells = cells_of(content, separator)
+    if '"' in content:
+        start = 0
+        for k, cell in enumerate(cells):
+            inner = cell.lstrip()
+            if inner.startswith('"') and not _CLOSED.match(inner):
+                return cells[:k], content[start:]
+            start += len(cell) + (0 if separator == BLANK else len(separator))
+    return cells, None
+
+
+class OpenRecord:
+    """A record that goes on, since a quotation mark is open; a line at a time is added.
+
+    What was read is not read again, so that this is linear in the text, whatever the text.
+    """
+
+    def __init__(self, cells: list[str], rest: str, separator: str) -> None:
+        self.cells = cells  # those before the open one
+        self.count = 1  # lines
+        #: Whether no further line can help: letters follow the mark that closes several lines.
+        self.hopeless = False
+        self._parts, self._separator = [rest], separator
+
+    def add(self, end: str, line: str) -> bool:
+        """Go on with ``line`` after the ``end`` of the line before; True if the record is whole."""
+        self.count += 1
+        self._parts += [end, line]
+        if not _CLOSING.match(line):
+            return False
+        cells, rest = split_line("".join(self._parts), self._separator)
+        self.hopeless = not cells or not _WHOLE.fullmatch(cells[0])
+        self.cells += cells
+        self._parts = [rest or ""]
+        return rest is None and not self.hopeless
 
 
 def plain(cell: str) -> str:

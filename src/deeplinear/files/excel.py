@@ -19,7 +19,7 @@ from .archives import open_archive
 from .cells import Cells, parse_cells
 from .mixed_columns import CellSource
 from .numbers import PLAIN, NumberFormat, guess_format, shape_of
-from .refusals import reading, require
+from .refusals import listed, reading, require, shown
 from .selection import Selection
 from .table import Table
 from .text_options import TextOptions
@@ -68,7 +68,7 @@ class ExcelTable(Table):
 
     def place(self, row: int, column: int) -> str:
         cell = reference(self.rows[row], self.columns[column])
-        return f"cell {cell}, column '{self.features[column].name}'"
+        return f"cell {cell}, column {shown(self.features[column].name)}"
 
     def describe(self) -> str:
         lost = sum(self.sheet.has_formula(*place) for place in self._missing())
@@ -172,16 +172,14 @@ def _pick_sheet(path: Path, content: bytes, wanted: str | None) -> tuple["Worksh
         workbook = openpyxl.load_workbook(io.BytesIO(content), data_only=True)
     sheets = {sheet.title: sheet for sheet in workbook.worksheets}
     if wanted is not None and wanted not in sheets:
-        raise InputError(
-            f"--sheet: '{path}' has no sheet '{wanted}'; it has {', '.join(map(repr, sheets))}."
-        )
+        raise InputError(f"--sheet: '{path}' has no sheet '{wanted}'; it has {listed(sheets)}.")
     shown = [s for s in sheets.values() if s.sheet_state == "visible"] or [*sheets.values()]
     full = [s for s in shown if any(_is_filled(cell) for cell in s._cells.values())]
     if not full and wanted is None:
         raise InputError(f"INPUT: '{path}' is empty; give a workbook with a table.")
     found = full[0] if wanted is None else sheets[wanted]
     others = [s.title for s in full if s is not found] if wanted is None else []
-    more = f" (not {', '.join(map(repr, others[:5]))}; choose with --sheet)" if others else ""
+    more = f" (not {listed(others, 5)}; choose with --sheet)" if others else ""
     return found, f"sheet '{found.title}'{more}"
 
 

@@ -16,8 +16,9 @@ import numpy as np
 from ..completion.data.features import Feature, FeatureKind, few_labels
 from ..errors import InputError
 from .arrays import as_floats
+from .limits import check_entries
 from .markers import Markers
-from .refusals import reading, require
+from .refusals import reading, require, shown
 from .selection import Selection
 from .table import Table
 
@@ -59,7 +60,7 @@ class FrameTable(Table):
     def place(self, row: int, column: int) -> str:
         labels = [self.frame.column(k)[row].as_py() for k in self.index]
         label = repr(labels[0] if len(labels) == 1 else tuple(labels)) if labels else str(row + 1)
-        return f"row {label}, column '{self.features[column].name}'"
+        return f"row {label}, column {shown(self.features[column].name)}"
 
 
 def read_frame(
@@ -118,7 +119,9 @@ def _read_parquet(path: Path) -> "pa.Table":
     import pyarrow.parquet as pq
 
     # alone, whatever the names of its folders say, and with repeated names of columns
-    return pq.ParquetFile(path).read()
+    file = pq.ParquetFile(path)
+    check_entries(path, file.metadata.num_rows * file.metadata.num_columns)
+    return file.read()
 
 
 def _read_arrow(path: Path) -> "pa.Table":

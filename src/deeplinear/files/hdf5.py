@@ -17,7 +17,8 @@ from ..completion.data.sparse import check_compressed
 from ..errors import InputError
 from .arrays import completed
 from .hdf5_trial import check_survival
-from .refusals import reading, require
+from .limits import check_entries
+from .refusals import reading, require, shown
 from .table import Table
 from .variables import choose
 
@@ -60,8 +61,8 @@ class Hdf5Table(Table):
 
     def place(self, row: int, column: int) -> str:
         if self.row_names:
-            name = self.features[column].name
-            return f"observation '{self.row_names[row]}', variable '{name}'"
+            name = shown(self.features[column].name)
+            return f"observation {shown(self.row_names[row])}, variable {name}"
         return super().place(row, column)
 
     def describe(self) -> str:
@@ -162,6 +163,7 @@ def _values(path: Path, name: str, dataset: "h5py.Dataset") -> np.ndarray:
             raise InputError(
                 f"INPUT: '{path}' stores '{name}' packed ({attribute}); save it unpacked."
             )
+    check_entries(path, dataset.size)
     array = dataset[()]
     values = array.astype(float)
     for attribute in ("_FillValue", "missing_value"):
@@ -233,7 +235,9 @@ def _sparse_values(path: Path, name: str, group: "h5py.Group") -> np.ndarray:
             "not stored are measured zeros in AnnData; store NaN where an entry is missing, or "
             "name another array with --variable."
         )
-    values = np.zeros(tuple(map(int, group.attrs["shape"])))
+    m, n = map(int, group.attrs["shape"])
+    check_entries(path, m * n)
+    values = np.zeros((m, n))
     values[rows, columns] = data
     return values
 

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from .limits import check_entries
+
 _PATIENCE = 20.0  # seconds, and
 _PACE = 5e6  # bytes per second beyond that, far below what any disk reads
 
@@ -37,6 +39,7 @@ def _try(path: str) -> None:
         for dataset in found:
             if dataset.is_virtual or dataset.external:
                 continue
+            check_entries(Path(path), dataset.size)
             dataset[()]
             if dataset.ndim == 2 and dataset.size:
                 dataset[-1, -1] = dataset[-1, -1]

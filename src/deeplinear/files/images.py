@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError
+from .limits import check_entries
 from .refusals import reading
 from .table import Table
 
@@ -18,6 +19,7 @@ from .table import Table
 # as in RGB.
 _OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
 
+_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP")  # others lead to programs outside, or are no images
 LOSSLESS = (".png", ".tif", ".tiff", ".webp")
 
 
@@ -96,7 +98,8 @@ def read_image(path: Path) -> ImageTable:
     possible.
     """
     with reading(path, "an image", "save it again as PNG"):
-        image: Image.Image = Image.open(path)
+        image: Image.Image = Image.open(path, formats=_FORMATS)
+        check_entries(path, image.width * image.height * len(image.getbands()))
         layout = " ".join(str(tile[3]) for tile in getattr(image, "tile", []))
         image.load()
         frames = getattr(image, "n_frames", 1)
@@ -124,7 +127,7 @@ def read_image(path: Path) -> ImageTable:
 def read_image_mask(path: Path) -> np.ndarray:
     """A mask image as a boolean array: white (at least half bright) is missing."""
     with reading(path, "an image", "save it again as PNG"):
-        return np.array(Image.open(path).convert("L")) >= 128
+        return np.array(Image.open(path, formats=_FORMATS).convert("L")) >= 128
 
 
 def _plain_mode(image: Image.Image, path: Path) -> Image.Image:

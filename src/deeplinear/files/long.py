@@ -43,7 +43,8 @@ class Triples(Entries):
 
     def describe(self) -> str:
         m, n = self.shape
-        named = f": '{self.names[2]}' by '{self.names[0]}' and '{self.names[1]}'"
+        of = f"'{self.names[2]}' by " if len(self.names) > 2 else ""
+        named = f": {of}'{self.names[0]}' and '{self.names[1]}'"
         return (
             f"{len(self):,} entries of a {m:,} × {n:,} matrix ({len(self) / (m * n):.2%} observed)"
             f"{'' if self.positional else named}"

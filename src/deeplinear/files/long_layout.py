@@ -80,10 +80,10 @@ def look(path: Path, options: TextOptions, least: int) -> FirstLook:
         for line in raw[start:]
         if line.strip(" \t\r\n\ufeff") and not form.is_comment(line)
     ]
-    if not content:
-        raise InputError(f"INPUT: '{path}' is empty; give at least one line of data.")
-    blocks = bool(BLOCK.fullmatch(content[0]))
+    blocks = bool(content) and bool(BLOCK.fullmatch(content[0]))
     lines = [line for line in content if not (blocks and BLOCK.fullmatch(line))]
+    if not lines:
+        raise InputError(f"INPUT: '{path}' is empty; give at least one line of data.")
     if options.separator is not None:
         separator = named_separator(options.separator)
     else:

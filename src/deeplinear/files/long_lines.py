@@ -8,7 +8,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from ..errors import InputError
-from .dialect import BLANK, cells_of, is_open, plain_cells
+from .dialect import BLANK, OpenRecord, cells_of, plain_cells, split_line
 from .markers import MISSING
 
 #: What begins a comment line, unless --comment says so.
@@ -22,7 +22,6 @@ _ERROR = re.compile(
     re.IGNORECASE,
 )
 _LONGEST = 1000  # lines of a cell, within which a quotation mark must be closed
-_CLOSED = re.compile(r'\s*"(?:[^"]|"")*"\s*')
 #: Line numbers, and as many records of cells.
 Numbered = tuple[Sequence[int], list[list[str]]]
 
@@ -133,10 +132,12 @@ class Lines:
             if self.form.blocks and (block := BLOCK.fullmatch(content)):
                 self._block = block[1]
                 continue
-            cells = cells_of(content, self.form.separator)
-            if '"' in content and any(map(is_open, cells)):
-                count, cells = self._continued(content, lines, place, number)
-                place += count
+            cells, rest = split_line(content, self.form.separator)
+            if rest is not None:
+                width = self.width or len(cells_of(content, self.form.separator))
+                record = OpenRecord(cells, rest, self.form.separator)
+                cells = self._continued(record, width, lines, place, number)
+                place += record.count - 1
             cells = plain_cells(cells)
             if not any(cells):
                 continue
@@ -147,26 +148,21 @@ class Lines:
         return numbers, rows
 
     def _continued(
-        self, content: str, lines: list[str], place: int, number: int
-    ) -> tuple[int, list[str]]:
-        """(lines that the record goes on for, its raw cells); ``lines`` grows where needed."""
-        width = self.width or len(cells_of(content, self.form.separator))
-        for count in range(1, _LONGEST + 1):
-            if place + count > len(lines):
+        self, record: OpenRecord, width: int, lines: list[str], place: int, number: int
+    ) -> list[str]:
+        """The raw cells of a record that goes on; ``lines`` grows where needed."""
+        for k in range(place, place + _LONGEST):
+            if k >= len(lines):
                 lines += self.take(1)
-            if place + count > len(lines):
+            if k >= len(lines):
                 break
-            line = lines[place + count - 1]
-            content += "\n" + line.rstrip("\r\n")
-            if len(cells_of(line.rstrip("\r\n"), self.form.separator)) == width > 1:
+            line = lines[k].rstrip("\r\n")
+            if len(cells_of(line, self.form.separator)) == width > 1:
                 break  # an entry of its own
-            if '"' not in line:
-                continue
-            cells = cells_of(content, self.form.separator)
-            if not any(map(is_open, cells)):
-                if any("\n" in cell and not _CLOSED.fullmatch(cell) for cell in cells):
-                    break
-                return count, cells
+            if record.add("\n", line):
+                return record.cells
+            if record.hopeless:
+                break
         raise InputError(
             f"INPUT: '{self._path}', line {number}: a quotation mark is opened and not closed; "
             "close it, or double it inside a quoted cell."

@@ -9,8 +9,9 @@ from ..completion.data.entries import Entries
 from ..completion.data.ids import Ids
 from ..completion.data.sparse import check_lines
 from ..errors import InputError
+from .limits import check_entries
 from .markers import Markers
-from .opening import COMPRESSED, file_type, open_bytes
+from .opening import file_type, open_bytes
 from .refusals import reading
 
 SUFFIXES = (".mtx", ".npz")
@@ -37,11 +38,13 @@ def read_matrix(path: Path, dtype: DTypeLike, markers: Markers) -> Entries:
     with reading(path, "a sparse matrix"):
         if not market:
             _check_archive(path)
-        if path.suffix.lower() in COMPRESSED:
+        if market:
+            with open_bytes(path) as file:
+                check_entries(path, scipy_io.mminfo(file)[2])
             with open_bytes(path) as file:
                 matrix = scipy_io.mmread(file)
         else:
-            matrix = scipy_io.mmread(path) if market else sparse.load_npz(path)
+            matrix = sparse.load_npz(path)
         coo = matrix.tocoo() if sparse.issparse(matrix) else None
         if matrix.ndim != 2:
             raise ValueError(f"it has {matrix.ndim} axes")

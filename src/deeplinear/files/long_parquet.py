@@ -1,6 +1,6 @@
 """Long data in Parquet files, a batch of rows at a time; pyarrow is an optional dependency."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,14 +10,16 @@ from ..completion.data.id_encoder import IdEncoder
 from ..errors import InputError
 from . import columns
 from .columns import ARGUMENTS, Encoders, Piece, Source, Wanted, find_columns
+from .limits import check_entries
 from .markers import NO_ID, Markers
-from .refusals import require
+from .refusals import reading, require, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
 SUFFIXES = (".parquet", ".pq")
+_KIND = "Parquet"
 
 
 def open_parquet(path: Path, wanted: Wanted, markers: Markers, encoders: Encoders) -> Source:
@@ -25,17 +27,20 @@ def open_parquet(path: Path, wanted: Wanted, markers: Markers, encoders: Encoder
 
     Columns of integers are integer ids. All others are read as text, each distinct id once.
     """
-    file = _open(path)
-    header = list(file.schema_arrow.names)
-    names = tuple(header[c] for c in find_columns(wanted, header, path))
-    for name, argument in zip(names, ARGUMENTS, strict=False):
-        if header.count(name) > 1:
-            raise InputError(
-                f"{argument}: '{path}' has {header.count(name)} columns '{name}'; rename one of "
-                "them."
-            )
-        _check_type(path, argument, name, file.schema_arrow.field(name).type)
-    pieces = _pieces(path, file, names, markers, encoders)
+    with reading(path, _KIND):
+        file = _open(path)
+        schema = file.schema_arrow
+        header = list(schema.names)
+    places = find_columns(wanted, header, path)
+    for place, argument in zip(places, ARGUMENTS, strict=False):
+        _check_type(path, argument, header[place], schema.field(place).type)
+    names = tuple(header[place] for place in places)
+    if any(header.count(name) > 1 for name in names):
+        # pyarrow chooses by name, so all are read, which come in the order of the file
+        chosen, found = None, places
+    else:
+        chosen, found = list(names), list(names)
+    pieces = _pieces(path, file, chosen, found, markers, encoders)
     return Source(names, file.metadata.num_rows, pieces)
 
 
@@ -49,46 +54,44 @@ def _check_type(path: Path, argument: str, name: str, kind: "pa.DataType") -> No
         fits = not types.is_nested(kind)
     if not fits:
         raise InputError(
-            f"{argument}: column '{name}' of '{path}' holds {kind}, not "
+            f"{argument}: column {shown(name)} of '{path}' holds {kind}, not "
             f"{'numbers' if argument == '--values' else 'ids'}; name another column."
         )
 
 
 def parquet_columns(path: Path) -> list[str]:
     """The names of the columns."""
-    return list(_open(path).schema_arrow.names)
+    with reading(path, _KIND):
+        return list(_open(path).schema_arrow.names)
 
 
 def _open(path: Path) -> "pq.ParquetFile":
     require("pyarrow", path, "reading Parquet")
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from None
+    file = pq.ParquetFile(path)
+    check_entries(path, file.metadata.num_rows * file.metadata.num_columns)
+    return file
 
 
 def _pieces(
     path: Path,
     file: "pq.ParquetFile",
-    names: tuple[str, ...],
+    chosen: list[str] | None,
+    wanted: Sequence[str | int],
     markers: Markers,
     encoders: Encoders,
 ) -> Iterator[Piece]:
     import pyarrow as pa
 
+    """The entries; ``chosen`` columns are read (None: all), of which ``wanted`` are looked at."""
     done = left_out = 0
-    try:
-        for batch in file.iter_batches(batch_size=64 * columns.CHUNK, columns=list(names)):
-            # by name, since the columns of a batch come in the file's order
-            rows, cols, *numbers = (
-                _decoded(batch.column(batch.schema.get_field_index(name))) for name in names
-            )
+    with reading(path, _KIND):
+        for batch in file.iter_batches(batch_size=64 * columns.CHUNK, columns=chosen):
+            rows, cols, *numbers = (_decoded(batch.column(column)) for column in wanted)
             values = np.zeros(len(rows))
             for column in numbers:
-                values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+                values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
             known = _known(rows) & _known(cols)
             kept = markers.kept(values) | ~known
             bad = kept & ~(np.isfinite(values) & known)
@@ -104,13 +107,11 @@ def _pieces(
                 numbered = numbered[kept]
             codes = []
             for encoder, ids in zip(encoders, (rows, cols), strict=True):
-                found, missing = _codes(encoder, ids)
+                coded, missing = _codes(encoder, ids)
                 if missing is not None:
                     raise _bad_row(path, int(numbered[missing]), _MISSING_ID)
-                codes.append(found)
+                codes.append(coded)
             yield codes[0], codes[1], values
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from None
     markers.tell(path, left_out)
 
 
@@ -159,8 +160,9 @@ def _codes(encoder: IdEncoder, column: "pa.Array") -> tuple[np.ndarray, int | No
 
 
 def _text(label: object) -> str:
-    return label.decode("utf-8", "backslashreplace") if isinstance(label, bytes) else str(label)
-
-
-def _unreadable(path: Path, error: Exception) -> InputError:
-    return InputError(f"INPUT: '{path}' cannot be read as Parquet ({error}); save it again.")
+    if not isinstance(label, bytes):
+        return str(label)
+    try:
+        return label.decode()
+    except UnicodeDecodeError:  # letters that are guessed could make two ids one
+        raise ValueError("an id is bytes that are no UTF-8 text") from None

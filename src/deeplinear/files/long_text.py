@@ -14,6 +14,7 @@ from .long_lines import Lines, fitted
 from .markers import MISSING, NO_ID, Markers
 from .numbers import PLAIN, advice
 from .opening import encoding_of, open_bytes, open_text
+from .refusals import SHOWN, shown
 from .text_options import TextOptions
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".dat", ".data", ".tab", ".base", ".test")
@@ -127,24 +128,25 @@ class _Reader:
                     raise self._no_number(number, text)
                 ways = [*self._if_heading(number), "write all alike"]
                 raise InputError(
-                    f"INPUT: '{self.path}', line {number}: the value {text.strip()!r} has "
+                    f"INPUT: '{self.path}', line {number}: the value {shown(text.strip())} has "
                     f"{'no' if percent else 'a'} sign of percent, other values have "
                     f"{'one' if percent else 'none'}; {', or '.join(ways)}."
                 )
 
     def _no_number(self, number: int, text: str) -> InputError:
         text = text.strip()
-        shown = "'" + text.replace("'", "'\\''") + "'"
+        quoted = "'" + text.replace("'", "'\\''") + "'"
         used = self.layout.numbers
         way = "" if used.reads(text) else advice(text, used)  # else it is not finite
         if used.decimal == "," and PLAIN.reads(text):
             way = "--decimal '.'"
         verb = "read it with" if way.startswith("--") else "write numbers with"
         ways = [f"{verb} {way}"] * bool(way) + self._if_heading(number)
-        ways.append(f"leave such entries out with --missing {shown}")
+        ways += [f"leave such entries out with --missing {quoted}"] * (len(text) <= SHOWN)
+        ways = ways or ["correct the line"]
         return InputError(
-            f"INPUT: '{self.path}', line {number}: the value is {text!r} where a finite number is "
-            f"needed; {', '.join(ways[:-1])}{', or ' if len(ways) > 1 else ''}{ways[-1]}."
+            f"INPUT: '{self.path}', line {number}: the value is {shown(text)} where a finite "
+            f"number is needed; {', '.join(ways[:-1])}{', or ' if len(ways) > 1 else ''}{ways[-1]}."
         )
 
     def _if_heading(self, number: int) -> list[str]:
@@ -173,7 +175,7 @@ class _Reader:
     def _no_id(self, number: int, which: int, text: str) -> InputError:
         return InputError(
             f"INPUT: '{self.path}', line {number}: an id is missing ({ARGUMENTS[which]} finds "
-            f"{text.strip()!r}); drop the line, or write the id in another way."
+            f"{shown(text.strip())}); drop the line, or write the id in another way."
         )
 
     def _is_entry(self, cells: list[str]) -> bool:

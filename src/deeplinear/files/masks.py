@@ -11,6 +11,7 @@ from .images import read_image_mask
 from .numbers import PLAIN
 from .opening import file_type, open_text
 from .records import read_records
+from .refusals import shown
 from .table import Table
 from .text_options import TextOptions
 
@@ -108,8 +109,8 @@ def _flag(cell: str, path: Path) -> bool:
         return word
     if not PLAIN.reads(cell):
         raise InputError(
-            f"INPUT: '{path}' holds {cell!r}; give numbers, of which 0 is not missing, or true and "
-            "false."
+            f"INPUT: '{path}' holds {shown(cell)}; give numbers, of which 0 is not missing, or "
+            "true and false."
         )
     return PLAIN.parse(cell) != 0
 

@@ -16,13 +16,13 @@ from .kinds import OddCell, Reading, read_column
 from .layout import find_layout, measured
 from .markers import MISSING, Markers
 from .numbers import PLAIN, NumberFormat, advice, shape_of
+from .refusals import SHOWN, shown
 from .selection import Positions, Selection
 from .sentinels import doubtful_numbers
 from .text_options import TextOptions
 
 _CODE = re.compile(r"[A-Z]{2}")  # as countries and continents have, Namibia and North America too
 _WIDTH = re.compile(r"\d+[sdn]")  # of USGS: 15s for text, 20d for dates, 14n for numbers
-_LONGEST = 60  # characters of a cell in a message
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class CellSource:
             start, second = 2, cells.rows[1]
             # a title above the headings has cells for some columns only
             named = int(sum(map(bool, second)) > sum(map(bool, cells.first)))
-            shown = ", ".join(x for x in cells.rows[1 - named] if x)
-            notes.append(f"a second line of text above the data ({_short(shown)}) is left as it is")
+            texts = ", ".join(x for x in cells.rows[1 - named] if x)
+            notes.append(f"a second line of text above the data ({shown(texts)}) is left as it is")
         count = len(cells.rows) - start
         names_only = count == 1 and not start and bool(cells.is_text.all())
         if not count or width <= int(layout.labels) or names_only:
@@ -107,7 +107,7 @@ class CellSource:
         )
         values = columns.values(fitted, readings)
         first = int(layout.labels and 0 not in fitted)
-        unfitted = [k - first for k in range(first, width) if k not in fitted]
+        unfitted = [k - first for k in sorted({*range(first, width)} - {*fitted})]
         notes += columns.numbers_for_missing(fitted)
         return MixedColumns(start, notes, values, features, fitted, carried, chosen.drop, unfitted)
 
@@ -231,25 +231,26 @@ class _Columns:
             may_be = self._answers(view)
             words = Counter(view.texts[i] for i in gaps if may_be(view.texts[i].strip()))
             lines += [
-                f"'{word}' ({count:,}) in {self._named(k)} is read as missing: --present {word} if "
-                "it is a value"
+                f"{shown(word)} ({count:,}) in {self._named(k)} is read as missing: --present "
+                f"{word} if it is a value"
                 for word, count in words.most_common(3)
             ]
             lines += [
-                f"{word!r} in {self._named(k)} is read as a label: --missing {word} if it marks "
-                "missing cells"
+                f"{shown(word)} in {self._named(k)} is read as a label: --missing {word} if it "
+                "marks missing cells"
                 for word in reading.categories
                 if word.lower() in MISSING and word not in self.source.options.present
             ]
         return lines
 
     def _named(self, k: int) -> str:
-        return _short(self.names[k]) if self.headings[k] else f"column {self.names[k]}"
+        return shown(self.names[k]) if self.headings[k] else f"column {self.names[k]}"
 
     def _word(self, k: int) -> str:
         """What names the column in an option."""
         heading = self.headings[k]
-        return heading if heading.isidentifier() and self.names[k] == heading else str(k + 1)
+        plain = heading.isidentifier() and len(heading) <= SHOWN
+        return heading if plain and self.names[k] == heading else str(k + 1)
 
     def _odd(self, k: int, cell: OddCell) -> InputError:
         """The message about a cell that is no number, with the options that would read it."""
@@ -264,8 +265,8 @@ class _Columns:
         way = advice(text, source.numbers, some)
         if source.options.numbers is not None and PLAIN.reads(text):
             way = "--decimal and --thousands left out"
-        shown = "'" + text.replace("'", "'\\''") + "'"
-        ways = [f"mark it as missing with --missing {shown}"] * (len(text) <= _LONGEST)
+        word_of_shell = "'" + text.replace("'", "'\\''") + "'"
+        ways = [f"mark it as missing with --missing {word_of_shell}"] * (len(text) <= SHOWN)
         ways.append(f"carry the column through with --keep {word}")
         if 20 * more > len(view.texts):  # too many to be typing errors
             ways.reverse()
@@ -273,7 +274,7 @@ class _Columns:
         if row + self.start == 0:
             ways.insert(0, "take the first line for headings with --header")
         return InputError(
-            f"INPUT: '{source.path}', {source.place(row + self.start, k)}: {_short(text)}{others} "
+            f"INPUT: '{source.path}', {source.place(row + self.start, k)}: {shown(text)}{others} "
             f"in {self._named(k)} {cell.fault}; {', '.join(ways)}, or make it labels with "
             f"--categorical {word}."
         )
@@ -298,8 +299,3 @@ def _unique(headings: Sequence[str], numbers: Sequence[str]) -> list[str]:
         (heading if counts[heading] == 1 else f"{heading} [{number}]") if heading else number
         for heading, number in zip(headings, numbers, strict=True)
     ]
-
-
-def _short(text: str) -> str:
-    """A text in a message, in quotation marks."""
-    return repr(text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…")

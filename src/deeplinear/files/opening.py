@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, TextIO, cast
 
 from ..errors import InputError
-from .refusals import listed
+from .limits import Unpacked
+from .refusals import listed, shown
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
 
@@ -56,10 +57,10 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
     try:
         if suffix == ".zip":
             with zipfile.ZipFile(path) as archive, archive.open(_member(archive, path)) as member:
-                yield cast(BinaryIO, member)
+                yield io.BufferedReader(Unpacked(cast(io.BufferedIOBase, member), path))
         else:
-            with cast(BinaryIO, _OPEN[suffix](path)) as file:
-                yield file
+            with cast(io.BufferedIOBase, _OPEN[suffix](path)) as file:
+                yield io.BufferedReader(Unpacked(file, path))
     except _DAMAGE as error:
         raise _damaged(path, error) from None
 
@@ -97,11 +98,12 @@ def check_encoding(name: str) -> None:
     """`InputError` unless Python knows a text encoding of this name."""
     try:
         known = "1,\n".encode(name).decode(name) == "1,\n" and name not in _NO_TEXT
-    except (LookupError, UnicodeError):
+    except (LookupError, ValueError):  # of a name with a zero byte, say
         known = False
     if not known:
         raise InputError(
-            f"--encoding: '{name}' is no known encoding; give utf-8, latin-1, cp1252, utf-16, say."
+            f"--encoding: {shown(name)} is no known encoding; give utf-8, latin-1, cp1252, utf-16, "
+            "say."
         )
 
 

@@ -10,12 +10,13 @@ from ..errors import InputError
 from .dialect import (
     BLANK,
     SAMPLE,
+    OpenRecord,
     cells_of,
     directive,
     guess_separator,
-    is_open,
     named_separator,
     plain,
+    split_line,
 )
 from .text_options import TextOptions
 
@@ -125,39 +126,35 @@ def _sample(parts: Sequence[str], comment: str) -> list[str]:
 
 
 def _lines(parts: Sequence[str], first: int, separator: str, comment: str) -> Iterator[Line]:
-    pending: list[str] = []  # lines of a record whose quotation mark is open
+    record: OpenRecord | None = None  # whose quotation mark is open
+    end = ""
     for number, part in enumerate(parts[first:], first + 1):
-        if comment and not pending and _is_comment(part, comment):
+        if record is None and comment and _is_comment(part, comment):
             yield Line(number, [part], "", comment=True)
             continue
-        if not pending and '"' not in part and separator != BLANK:  # nearly all lines
-            content = part.rstrip("\r\n")
+        content = part.rstrip() if separator == BLANK else part.rstrip("\r\n")
+        if record is None and '"' not in part and separator != BLANK:  # nearly all lines
             yield Line(number, content.split(separator), part[len(content) :])
             continue
-        pending.append(part)
-        if len(pending) == 1 or part.count('"') % 2:  # else it closes nothing
-            line = _record(pending, number, separator)
-            if line is not None:
-                yield line
-                pending = []
-        if len(pending) > _LONGEST:  # so that reading stays linear
+        if record is None:
+            cells, rest = split_line(content, separator)
+            closed = rest is None
+            record = None if rest is None else OpenRecord(cells, rest, separator)
+        else:
+            closed = record.add(end, content)
+        end = part[len(content) :]
+        if closed:
+            start = number if record is None else number - record.count + 1
+            yield Line(start, (cells if record is None else record.cells) or [""], end)
+            record = None
+        elif record is not None and (record.hopeless or record.count > _LONGEST):
             break
-    if pending:
+    if record is not None:
         raise InputError(
-            f"INPUT: the quotation mark opened in line {number - len(pending) + 1} is never "
-            f"closed{' within 1,000 lines' if len(pending) > _LONGEST else ''}; close it, or "
+            f"INPUT: the quotation mark opened in line {number - record.count + 1} is never "
+            f"closed{' within 1,000 lines' if record.count > _LONGEST else ''}; close it, or "
             "double it inside a quoted cell."
         )
-
-
-def _record(parts: Sequence[str], number: int, separator: str) -> Line | None:
-    """The record that ends with line ``number``; None while a quotation mark is open."""
-    whole = "".join(parts)
-    content = whole.rstrip() if separator == BLANK else whole.rstrip("\r\n")
-    cells = cells_of(content, separator) or [""]
-    if '"' in content and any(map(is_open, cells)):
-        return None
-    return Line(number - len(parts) + 1, cells, whole[len(content) :])
 
 
 def _commented_heading(records: Records) -> list[str] | None:

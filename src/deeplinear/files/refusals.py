@@ -10,6 +10,7 @@ from ..errors import InputError
 from ..extras import EXTRAS
 
 _LONGEST = 160  # characters of a reader's own words
+SHOWN = 60  # and of a name or a cell
 
 
 @contextmanager
@@ -41,4 +42,9 @@ def require(module: str, path: Path, what: str, argument: str = "INPUT") -> Modu
 def listed(names: Iterable[str], most: int = 8) -> str:
     """Names in a message, the first few of many."""
     names = list(names)
-    return ", ".join(map(repr, names[:most])) + (", …" if len(names) > most else "")
+    return ", ".join(map(shown, names[:most])) + (", …" if len(names) > most else "")
+
+
+def shown(text: str) -> str:
+    """A text in a message, in quotation marks; the beginning of a long one."""
+    return repr(text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import InputError
-from .refusals import listed
+from .refusals import listed, shown
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,12 @@ def position(word: str, headings: Sequence[str], argument: str, path: object) ->
         return headings.index(word)
     if count > 1:
         raise InputError(
-            f"{argument}: '{path}' has {count} columns '{word}'; give the number of one, such as "
-            f"{headings.index(word) + 1}."
+            f"{argument}: '{path}' has {count} columns {shown(word)}; give the number of one, such "
+            f"as {headings.index(word) + 1}."
         )
-    raise InputError(f"{argument}: '{path}' has no column '{word}'; it has {listed(headings)}.")
+    raise InputError(
+        f"{argument}: '{path}' has no column {shown(word)}; it has {listed(headings)}."
+    )
 
 
 def _tell(word: str, headings: Sequence[str], argument: str, path: object) -> None:

@@ -17,6 +17,7 @@ from .mixed_columns import CellSource, number_like
 from .numbers import PLAIN, NumberFormat, guess_format, shape_of
 from .opening import compress, encoding_of, file_type, open_bytes
 from .records import Line, Records, read_records
+from .refusals import SHOWN, shown
 from .selection import Selection
 from .table import Table
 from .text_options import TextOptions
@@ -84,7 +85,8 @@ class TextTable(Table):
     def place(self, row: int, column: int) -> str:
         line = self.records.lines[self.data[row]].number
         name = self.features[column].name
-        return f"line {line}, column {name if name.isdigit() else repr(name)}"
+        plain_number = name.isdigit() and len(name) <= SHOWN
+        return f"line {line}, column {name if plain_number else shown(name)}"
 
     def describe(self) -> str:
         return f"{super().describe()}; {self.layout}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic import write_atomically
+from ..errors import InputError
 from ..processors import processor_count
 
 _PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "diffrax", "xarray", "zarr", "dask", "distributed")
@@ -57,13 +58,24 @@ def machine() -> str:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest in ``path``; empty if there is none, or if it is not JSON (it is a record,
-    nothing depends on it).
-    """
+    """The manifest in ``path``, empty if there is none; `InputError` if it is not a JSON object."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
         return {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise unreadable(path, str(error) or type(error).__name__) from None
+    if not isinstance(content, dict):
+        raise unreadable(path, "it is no JSON object")
+    return content
+
+
+def unreadable(path: Path, why: str) -> InputError:
+    """The error about a manifest that is none."""
+    return InputError(
+        f"manifest: '{path}' is not the record of a store ({why}); remove it, and a new one is "
+        "begun."
+    )
 
 
 def write_manifest(path: Path, content: dict[str, Any]) -> None:

@@ -3,17 +3,29 @@
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..atomic import build_atomically
 from ..errors import InputError
 from ..extras import needed_by
+from .integrity import (
+    OWN,
+    check_chunks,
+    check_metadata,
+    checked_encoding,
+    damaged,
+    read_attributes,
+    seal,
+)
 from .schema import check_version, validate
 
 if TYPE_CHECKING:
     import xarray as xr
+
+#: What mends a damaged result of a sweep.
+RECOMPUTE = "go on with --resume, which computes it again"
 
 
 def import_xarray() -> ModuleType:
@@ -31,23 +43,48 @@ def save_dataset(ds: "xr.Dataset", path: str | Path, *, force: bool = False) -> 
     import_xarray()
     path = Path(path)
     validate(ds, str(path))
-    ds = portable_text(ds)
-    build(
-        path,
-        lambda place: ds.to_zarr(place, mode="w-", zarr_format=3, consolidated=False),
-        force=force,
+    build(path, lambda place: write_dataset(portable_text(ds), place), force=force)
+
+
+def write_dataset(ds: "xr.Dataset", place: Path, *, compress: bool = True, **options: Any) -> None:
+    """Write ``ds`` with check sums of all chunks, and digests of all else."""
+    encoding = checked_encoding(ds, compress=compress)
+    ds.to_zarr(
+        place,
+        mode="w-",
+        zarr_format=3,
+        consolidated=False,
+        encoding=encoding,
+        write_empty_chunks=True,
+        **options,
     )
+    seal(place)
 
 
 def load_dataset(path: str | Path) -> "xr.Dataset":
-    """Read a store into memory; `InputError` if it is none, of another version of the schema, or
-    breaks the schema.
+    """Read a store into memory; `InputError` if it is none, of another version of the schema,
+    breaks the schema, or is not as it was written: an array, a chunk or a byte is lost or changed.
     """
-    ds = open_dataset(path).load()
+    ds, path = open_dataset(path), Path(path)
+    partial = ds.attrs.get("kind") == "sweep"  # of which tasks may be missing
+    for name in map(str, ds.variables):
+        if partial and name in ds.data_vars:
+            load_variable(ds, name, path, RECOMPUTE)
+        else:
+            check_chunks(path, name)
+            load_variable(ds, name, path)
     return validate(
         _recast(ds, "T", lambda text: np.array(text.tolist(), dtype=str).reshape(text.shape)),
         str(path),
     )
+
+
+def load_variable(ds: "xr.Dataset", name: str, path: Path, fix: str = "") -> None:
+    """Read one variable into memory; `InputError` if one of its chunks is damaged."""
+    try:
+        ds.variables[name].load()
+    except Exception as error:  # each codec raises its own
+        raise damaged(path, f"'{name}': {_first_line(error)}", fix) from None
 
 
 def portable_text(ds: "xr.Dataset") -> "xr.Dataset":
@@ -70,7 +107,7 @@ def _recast(
 
 
 def open_dataset(path: str | Path) -> "xr.Dataset":
-    """Open a store without reading its arrays; only the version of its schema is checked."""
+    """Open a store without reading its arrays; all but their values is checked."""
     xarray = import_xarray()
     path = Path(path)
     if not (path / "zarr.json").is_file():
@@ -78,13 +115,16 @@ def open_dataset(path: str | Path) -> "xr.Dataset":
         raise InputError(
             f"store: '{path}' {what}; give the folder of a dataset that was made here."
         )
+    attributes = read_attributes(path)
+    check_version(attributes, str(path))
+    check_metadata(path, attributes)
     try:
         ds = xarray.open_zarr(path, consolidated=False, chunks=None)
     except Exception as error:  # xarray and zarr raise many kinds for damaged metadata
         raise InputError(
             f"store: '{path}' cannot be read ({_first_line(error)}); make it again."
         ) from None
-    check_version(ds.attrs, str(path))
+    ds.attrs = {name: value for name, value in ds.attrs.items() if name not in OWN}
     return ds
 
 

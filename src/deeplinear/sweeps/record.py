@@ -5,7 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SweepError
-from ..results.manifest import command, machine, now, read_manifest, versions, write_manifest
+from ..results.manifest import (
+    command,
+    machine,
+    now,
+    read_manifest,
+    unreadable,
+    versions,
+    write_manifest,
+)
 
 
 def manifest_path(store: Path) -> Path:
@@ -21,7 +29,7 @@ def begin_record(
     ``kept`` tasks had a result before, ``where`` says what computes; ``afresh`` drops the record of
     earlier calls.
     """
-    old = {} if afresh else read_manifest(manifest_path(path))
+    calls = [] if afresh else _calls(manifest_path(path))
     call = {
         "command": command(),
         "machine": machine(),
@@ -35,7 +43,7 @@ def begin_record(
         "store": path.name,
         "parameters": json.loads(parameters),
         "seeds": "the coordinate 'key' of the store: from the parameters of each task alone",
-        "calls": [*old.get("calls", []), call],
+        "calls": [*calls, call],
     }
     try:
         write_manifest(manifest_path(path), content)
@@ -46,6 +54,14 @@ def begin_record(
             "make room or permit writing, then start again with --resume."
         ) from None
     return content
+
+
+def _calls(path: Path) -> list[dict[str, Any]]:
+    """The calls that a manifest lists."""
+    calls = read_manifest(path).get("calls", [])
+    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+        raise unreadable(path, "its 'calls' are no list of records")
+    return calls
 
 
 def end_record(

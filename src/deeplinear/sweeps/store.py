@@ -16,9 +16,18 @@ from numpy.typing import ArrayLike
 
 from ..errors import InputError, SweepError
 from ..extras import needed_by
+from ..results.integrity import check_chunks, chunk_files
 from ..results.parameters import derive_seed, differences
 from ..results.schema import label, validate
-from ..results.store import build, import_xarray, open_dataset, portable_text
+from ..results.store import (
+    RECOMPUTE,
+    build,
+    import_xarray,
+    load_variable,
+    open_dataset,
+    portable_text,
+    write_dataset,
+)
 from .task import Output, Task
 
 if TYPE_CHECKING:
@@ -55,20 +64,39 @@ def layout(
         seed=seed,
     )
     ds = portable_text(validate(ds, str(path)))
-    plain = {variable: {"compressors": None, "filters": None} for variable in ds.data_vars}
-
-    def write(place: Path) -> None:
-        ds.to_zarr(
-            place, mode="w-", compute=False, zarr_format=3, consolidated=False, encoding=plain
-        )
-
     try:
-        build(path, write, force=force)
+        build(
+            path, lambda place: write_dataset(ds, place, compress=False, compute=False), force=force
+        )
     except OSError as error:
         raise SweepError(
             f"store '{path}': cannot lay it out ({error.strerror or error}); free space or give "
             "another place."
         ) from None
+
+
+def check_names(task: Task, parameters: Iterable[str]) -> None:
+    """`InputError` if a parameter that varies or an output has a name that is taken in the store.
+
+    Taken are ``task``, ``status`` and ``key``, names of outputs and of their dimensions.
+    """
+    dimensions = {dimension for spec in task.outputs.values() for dimension in spec.dims}
+    for output in task.outputs:
+        if output in {*_OWN, *dimensions}:
+            raise InputError(
+                f"outputs: '{output}' is the name of a dimension or of the sweep's own; give "
+                "another one."
+            )
+    for name in parameters:
+        if not name.isidentifier():
+            raise InputError(f"grid: '{name}' is no name of an axis; use letters, digits and _.")
+        if name in {*_OWN, *task.outputs, *dimensions}:
+            raise InputError(
+                f"grid: an axis cannot be called '{name}', which is a name of an output or of the "
+                "sweep's own; rename the parameter, or set it in fixed."
+            )
+    for dimension in dimensions & {*_OWN}:
+        raise InputError(f"outputs: the dimension '{dimension}' is the sweep's own; rename it.")
 
 
 def task_key(row: Mapping[str, Any], fixed: Mapping[str, Any]) -> int:
@@ -82,12 +110,6 @@ def _template(
     with needed_by("sweeps"):
         import dask.array
     xarray = import_xarray()
-    for output in task.outputs:
-        if output in _OWN or output in table[0]:
-            raise InputError(
-                f"outputs: '{output}' is the name of a parameter or of the sweep's own; give "
-                "another one."
-            )
     count = len(table)
     arrays: dict[str, Any] = {}
     coordinates: dict[str, Any] = {"task": np.arange(count)}
@@ -127,6 +149,9 @@ def check_same(path: Path, parameters: str) -> dict[str, str]:
     stored = open_dataset(path)
     if stored.attrs.get("kind") != "sweep":
         raise InputError(f"--out: '{path}' is not the store of a sweep; give another name.")
+    for name in map(str, stored.coords):
+        check_chunks(path, name)
+        load_variable(stored, name, path)
     other = differences(stored.attrs["parameters"], parameters)
     if other:
         raise InputError(
@@ -134,6 +159,44 @@ def check_same(path: Path, parameters: str) -> dict[str, str]:
             "give another --out, or --force to replace it."
         )
     return json.loads(stored.attrs["versions"])
+
+
+def drop_damaged(path: Path, names: Iterable[str], count: int, chunk: int) -> int:
+    """Make the tasks of blocks missing of which a chunk was lost or changed on disk.
+
+    ``names`` are the arrays of the store beside ``status``; returns the number of these tasks.
+    """
+    import zarr
+
+    dropped = 0
+    arrays = {name: zarr.open_array(path, path=name, mode="r") for name in ("status", *names)}
+    for start in range(0, count, chunk):
+        files = [file for name in arrays for file in chunk_files(path, name, start // chunk)]
+        if not files[0].exists():  # status: nothing was computed
+            continue
+        stop = min(start + chunk, count)
+        if not _is_whole(files, arrays.values(), slice(start, stop)):
+            for file in files:  # status first, so that the others count no more
+                file.unlink(missing_ok=True)
+            dropped += stop - start
+    return dropped
+
+
+def check_computed(path: Path, names: Iterable[str]) -> None:
+    """`InputError` if a chunk is gone of a block that has a status."""
+    names = list(names)
+    for index, file in enumerate(chunk_files(path, "status")):
+        for name in names if file.exists() else ():
+            check_chunks(path, name, index, RECOMPUTE)
+
+
+def _is_whole(files: Iterable[Path], arrays: Iterable[Any], place: slice) -> bool:
+    try:
+        for array in arrays:
+            array[place]  # its check sum is compared
+    except Exception:  # each codec raises its own
+        return False
+    return all(file.is_file() for file in files)
 
 
 def read_status(path: Path) -> np.ndarray:
@@ -166,14 +229,15 @@ class Block:
     def __init__(self, path: Path, task: Task, start: int, stop: int, chunk: int) -> None:
         import zarr
 
-        # a chunk that happens to hold fill values only must be written too: it was computed
-        keep = {"write_empty_chunks": True}
         self._path, self._place, self._index = path, slice(start, stop), start // chunk
         try:
-            self._arrays = {
-                name: zarr.open_array(path, path=name, mode="r+", config=keep)
-                for name in (*task.outputs, "status")
-            }
+            # a chunk that happens to hold fill values only must be written too: it was computed
+            # (the argument ``config`` of open_array says so in vain for an array that exists)
+            with zarr.config.set({"array.write_empty_chunks": True}):
+                self._arrays = {
+                    name: zarr.open_array(path, path=name, mode="r+")
+                    for name in (*task.outputs, "status")
+                }
             status = np.array(self._arrays["status"][self._place])
             if (status == MISSING).all():  # the usual case: nothing to read
                 self.columns = {

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +14,18 @@ from ..progress import report as tell
 from ..results.manifest import version_changes, versions
 from ..results.parameters import encode
 from ..results.suggest import nearest
-from .grid import axis_groups, check_scalar, expand
+from .grid import axis_groups, check_scalar, check_whole, expand, shown
+from .lock import only_writer
 from .record import begin_record, end_record
 from .store import (
     EMPTY,
     MISSING,
     PARTIAL,
     blocks,
+    check_computed,
+    check_names,
     check_same,
+    drop_damaged,
     layout,
     read_excluded,
     read_status,
@@ -87,9 +91,13 @@ class Sweep:
                 raise InputError(
                     f"fixed: the task '{task.name}' needs '{name}'; set it in grid or in fixed."
                 )
-        _check_distinct(table)
-        if self.chunk is not None and (int(self.chunk) != self.chunk or self.chunk < 1):
-            raise InputError(f"chunk must be a whole number ≥ 1, got {self.chunk!r}.")
+        check_names(task, table[0])
+        if self.chunk is not None:
+            check_whole("chunk", self.chunk, 1)
+        if "key" in self.fixed:
+            raise InputError("fixed: 'key' is the seed that the sweep makes; leave it out.")
+        if "seed" in self.fixed:
+            check_whole("fixed: 'seed'", self.fixed["seed"], 0)
         object.__setattr__(self, "_table", table)
 
     @property
@@ -105,7 +113,8 @@ class Sweep:
     @property
     def chunk_length(self) -> int:
         """Tasks of one chunk."""
-        return int(self.chunk) if self.chunk else max(1, -(-len(self.table) // 1000))
+        count = len(self.table)
+        return min(int(self.chunk), count) if self.chunk else max(1, -(-count // 1000))
 
     @property
     def parameters(self) -> str:
@@ -140,13 +149,15 @@ def read_sweep(path: str | Path) -> Sweep:
         raise InputError(
             f"FILE: '{path}' cannot be read ({error.strerror}); check the name."
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also of digits without an end
         raise InputError(
             f"FILE: '{path}' is not TOML ({error}); see docs/experiments.md for an example."
         ) from None
     for key in content:
         if key not in _KEYS:
-            raise InputError(f"FILE: '{path}' has an unknown key '{key}': {nearest(key, _KEYS)}.")
+            raise InputError(
+                f"FILE: '{path}' has an unknown key {shown(key)}: {nearest(key, _KEYS)}."
+            )
     if not isinstance(content.get("task"), str):
         raise InputError(f"FILE: '{path}' names no task; add a line such as task = \"completion\".")
     for key, wanted in (("grid", dict), ("fixed", dict), ("zip", list), ("tasks", list)):
@@ -176,6 +187,7 @@ class SweepReport:
     partial: int = 0  # in the store at the end: with runs left out
     empty: int = 0  # in the store at the end: with a NaN
     excluded: int = 0  # runs left out, in the store at the end
+    damaged: int = 0  # whose results were damaged on disk since, and so are missing again
     failures: dict[int, str] = field(default_factory=dict)
     version_changes: list[str] = field(default_factory=list)  # since the store was laid out
 
@@ -221,38 +233,64 @@ def run_sweep(
     The finished store has the same bytes whatever was killed on the way, on one machine and with
     the same versions; beside it ``STORE.manifest.json`` records versions, parameters and every
     call. (A script that starts local processes needs Python's usual
-    ``if __name__ == "__main__":``.)
+    ``if __name__ == "__main__":``.) ``resume`` compares all check sums first; tasks whose results
+    were damaged on disk are computed again, and counted in the report.
 
     **Raises** `InputError` for a store that exists (without ``resume`` or ``force``), that was made
-    by another version of the schema or with other parameters, and for a scheduler that does not
-    answer; `SweepError`, with what was computed kept, if the scheduler is lost or the store cannot
-    be written (names store and chunk).
+    by another version of the schema or with other parameters, on which another sweep is at work,
+    or whose parameters or metadata are damaged, and for a scheduler that does not answer;
+    `SweepError`, with what was computed kept, if the scheduler is lost or the store cannot be
+    written (names store and chunk).
     """
     from ..results.store import import_xarray
-    from .cluster import compute, import_distributed
+    from .cluster import import_distributed
 
     import_xarray()
     path, workers = Path(store), processor_count() if workers is None else workers
     if workers or scheduler is not None:
         import_distributed()
     _check_call(path, workers, retries, timeout, new=not (resume or force), scheduler=scheduler)
-    stored = _open_or_lay_out(sweep, path, force=force)
-    status = read_status(path)
-    report = SweepReport(
-        len(status), int((status != MISSING).sum()), version_changes=version_changes(stored)
-    )
-    specs = [
-        _block_spec(sweep, path, start, stop, retries)
-        for start, stop in blocks(len(status), sweep.chunk_length, status)
-    ]
-    where = scheduler or ("this process" if workers == 0 else f"{workers} local processes")
-    record = begin_record(path, sweep.parameters, report.kept, where, afresh=not resume)
+    with ExitStack() as held:
+        old = path.exists()
+        if old:
+            held.enter_context(only_writer(path))
+        stored, damaged = _open_or_lay_out(sweep, path, force=force)
+        if force or not old:
+            held.enter_context(only_writer(path))
+        status = read_status(path)
+        report = SweepReport(
+            len(status),
+            int((status != MISSING).sum()),
+            damaged=damaged,
+            version_changes=version_changes(stored),
+        )
+        specs = [
+            _block_spec(sweep, path, start, stop, retries)
+            for start, stop in blocks(len(status), sweep.chunk_length, status)
+        ]
+        where = scheduler or ("this process" if workers == 0 else f"{workers} local processes")
+        record = begin_record(path, sweep.parameters, report.kept, where, afresh=not resume)
+        workers = min(workers, max(1, len(specs)))
+        settings = {"scheduler": scheduler, "workers": workers, "timeout": timeout}
+        _work(path, specs, report, record, settings, callback)
+    return report
+
+
+def _work(
+    path: Path,
+    specs: "list[BlockSpec]",
+    report: SweepReport,
+    record: dict[str, Any],
+    settings: dict[str, Any],
+    callback: ProgressCallback | None,
+) -> None:
+    """Compute the blocks, and count and record what became of them."""
+    from .cluster import compute
+
     ended = "stopped"
     try:
         if not _tell(callback, report):
-            workers = min(workers, max(1, len(specs)))
-            results = compute(specs, scheduler=scheduler, workers=workers, timeout=timeout)
-            with closing(results):  # at a stop: what has not begun is cancelled
+            with closing(compute(specs, **settings)) as results:  # at a stop: the rest is cancelled
                 for result in results:
                     report.add(result)
                     if _tell(callback, report):
@@ -271,7 +309,6 @@ def run_sweep(
             runs_excluded=report.excluded,
             failures=report.failures,
         )
-    return report
 
 
 def _check_call(
@@ -280,10 +317,9 @@ def _check_call(
     """Refuse what cannot work before anything is replaced."""
     from .cluster import check_scheduler
 
-    for name, value, least in (("workers", workers, 0), ("retries", retries, 0)):
-        if int(value) != value or value < least:
-            raise InputError(f"--{name} must be a whole number ≥ {least}, got {value!r}.")
-    if not timeout > 0:
+    check_whole("--workers", workers, 0)
+    check_whole("--retries", retries, 0)
+    if not (isinstance(timeout, int | float) and timeout > 0):
         raise InputError(f"--timeout must be positive, got {timeout!r}.")
     if new and path.exists():
         raise InputError(
@@ -294,10 +330,14 @@ def _check_call(
         check_scheduler(scheduler, timeout)
 
 
-def _open_or_lay_out(sweep: Sweep, path: Path, *, force: bool) -> dict[str, str]:
-    """Check the store that is there, or make a new one; returns the versions it was made with."""
+def _open_or_lay_out(sweep: Sweep, path: Path, *, force: bool) -> tuple[dict[str, str], int]:
+    """Check the store that is there, or make a new one; returns the versions it was made with, and
+    how many tasks lost their results by damage.
+    """
     if path.exists() and not force:
-        return check_same(path, sweep.parameters)
+        made_with = check_same(path, sweep.parameters)
+        count, names = len(sweep.table), sweep.resolved.outputs
+        return made_with, drop_damaged(path, names, count, sweep.chunk_length)
     layout(
         path,
         sweep.resolved,
@@ -307,7 +347,7 @@ def _open_or_lay_out(sweep: Sweep, path: Path, *, force: bool) -> dict[str, str]
         chunk=sweep.chunk_length,
         force=force,
     )
-    return versions()
+    return versions(), 0
 
 
 def _tell(callback: ProgressCallback | None, report: SweepReport) -> bool:
@@ -336,6 +376,7 @@ def open_sweep(store: str | Path) -> "xr.Dataset":
         raise InputError(
             f"store: '{store}' holds the {ds.attrs['kind']} '{ds.attrs['name']}', not a sweep."
         )
+    check_computed(Path(store), map(str, ds.data_vars))
     return ds
 
 
@@ -353,14 +394,3 @@ def _block_spec(sweep: Sweep, path: Path, start: int, stop: int, retries: int) -
         dict(sweep.fixed),
         retries,
     )
-
-
-def _check_distinct(table: Sequence[Mapping[str, Any]]) -> None:
-    first: dict[str, int] = {}
-    for index, row in enumerate(table):
-        other = first.setdefault(encode(dict(row)), index)
-        if other != index:
-            raise InputError(
-                f"tasks: tasks {other} and {index} are the same; repeat a task with an axis 'seed' "
-                "instead."
-            )

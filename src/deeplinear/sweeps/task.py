@@ -128,11 +128,14 @@ def _imported(what: str, folder: str) -> Callable[..., Any]:
     module_name, _, name = what.partition(":")
     if folder and folder not in sys.path and os.path.isdir(folder):
         sys.path.insert(0, folder)
+    if not all(map(str.isidentifier, module_name.split("."))):
+        raise InputError(f"task: '{module_name}' is no name of a module; give 'module:function'.")
     try:
         module = import_module(module_name)
-    except ImportError as error:
+    except Exception as error:  # of any kind: it is the user's module
+        why = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
         raise InputError(
-            f"task: '{module_name}' cannot be imported ({error}); give an installed module."
+            f"task: '{module_name}' cannot be imported ({why}); give an installed module."
         ) from None
     if not callable(getattr(module, name, None)):
         functions = [key for key, value in vars(module).items() if callable(value)]

@@ -1,0 +1,43 @@
+"""The kept corpus of the fuzzer, seeds and past findings: each file a result or one sentence."""
+
+import pytest
+
+from deeplinear.errors import InputError
+from reliability.fuzz import CORPUS, Outcome, files, replay
+from reliability.fuzz_readers import Reader, find_fault, readers
+
+
+@pytest.mark.parametrize("name", readers())
+def test_the_corpus(name):
+    assert replay(name) == []
+
+
+def test_the_corpus_is_small_and_known():
+    assert sorted(path.name for path in CORPUS.iterdir()) == sorted(readers())
+    assert all(files(name) for name in readers())
+    assert sum(path.stat().st_size for path in CORPUS.rglob("*") if path.is_file()) < 300_000
+
+
+def raises(error):
+    def way(path):
+        raise error
+
+    return Reader(".x", (way,), ())
+
+
+def out_of_memory(path):
+    try:
+        raise MemoryError
+    except MemoryError:
+        raise InputError("a sentence.") from None
+
+
+def test_what_is_a_fault():
+    assert find_fault(raises(InputError("INPUT: 'a' is empty; give more.")), b"") is None
+    assert find_fault(Reader(".x", (lambda path: path.read_bytes(),), ()), b"abc") is None
+    for error in (ValueError("x"), KeyError("x"), RecursionError("x"), InputError("x" * 3000)):
+        found = find_fault(raises(error), b"")
+        assert found is not None
+        assert type(error).__name__ in found.key
+    assert "memory" in find_fault(Reader(".x", (out_of_memory,), ()), b"").key
+    assert Outcome().faults == 0
