@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
+from rich.text import Text
 
-from ..errors import InputError
-from ..labels import depth_label
+from ..labels import depth_label, printable
 from ..progress import Progress
 
 if TYPE_CHECKING:
@@ -22,30 +21,19 @@ if TYPE_CHECKING:
 
     from ..report.compare import Candidate
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+def terminal(*, stderr: bool = False, quiet: bool = False) -> Console:
+    """A console that prints text as it is: brackets and colons in names are no markup."""
+    return Console(stderr=stderr, quiet=quiet, markup=False, emoji=False, highlight=False)
 
 
-class Interrupted(Exception):
-    """Ctrl-C, with the sentence that says what was saved."""
+def say(out: Console, line: str, *, label: str = "", style: str = "") -> None:
+    """One line, whatever names it holds, after a ``label`` in this style."""
+    text = Text.assemble((label, style), " " if label else "", printable(line))
+    out.print(text, soft_wrap=True)
 
 
-@contextmanager
-def tidy_exit(errors: Console) -> Iterator[None]:
-    """Turn what users cause into one sentence and an exit code: 2 for bad input, 130 for Ctrl-C."""
-    try:
-        yield
-    except InputError as error:
-        errors.print(f"[bold red]Error:[/] {_escape(_in_options(str(error)))}", soft_wrap=True)
-        raise typer.Exit(2) from None
-    except Interrupted as stop:
-        errors.print(_escape(str(stop)), soft_wrap=True)
-        raise typer.Exit(INTERRUPTED) from None
-    except KeyboardInterrupt:
-        errors.print("Interrupted: nothing was written.", soft_wrap=True)
-        raise typer.Exit(INTERRUPTED) from None
-
-
-def _in_options(message: str) -> str:
+def in_options(message: str) -> str:
     """A message about a parameter of the estimators in the words of the command line."""
     options = {"random_state": "--seed", "n_draws": "--draws", "strength": "--strength"}
     names = ("max_rank", "max_iter", "validation_fraction", "min_value", "max_value", "device")
@@ -67,7 +55,12 @@ def gathered_warnings(errors: Console) -> Iterator[None]:
             for message in dict.fromkeys(
                 str(w.message) for w in caught if issubclass(w.category, UserWarning)
             ):
-                errors.print(f"[yellow]Warning:[/] {_escape(message)}", soft_wrap=True)
+                warn(errors, in_options(message))
+
+
+def warn(errors: Console, message: str) -> None:
+    """A warning, in one line."""
+    say(errors, message, label="Warning:", style="yellow")
 
 
 class BarFollower:
@@ -86,7 +79,7 @@ class BarFollower:
         # a state that does not know how much is done leaves the bar where it is
         done = None if progress.done is None else min(max(progress.done, 0.0), 1.0)
         self._bar.update(
-            self._task, completed=done, description=_escape(f"{self._prefix}{progress}")
+            self._task, completed=done, description=printable(f"{self._prefix}{progress}")
         )
 
 
@@ -141,10 +134,10 @@ def progress_bar(
 
     return RichProgress(
         BarColumn(bar_width=24),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         TimeElapsedColumn(),
         *([TimeRemainingColumn()] if remaining else []),
-        console=Console(stderr=True, quiet=True) if quiet else errors,
+        console=terminal(stderr=True, quiet=True) if quiet else errors,
         transient=True,
     )
 
@@ -208,7 +201,7 @@ def column_summary(winner: "Candidate") -> RichTable | None:
     for name in names:
         table.add_column(name, justify="left" if name == "column" else "right", no_wrap=True)
     for c in worst:
-        cells = [_escape(c.name), f"{c.count:,}", _number(c.rmse), _number(c.r2, ".3f")]
+        cells = [printable(c.name), f"{c.count:,}", _number(c.rmse), _number(c.r2, ".3f")]
         table.add_row(*[*cells, _number(c.accuracy, ".1%")][: len(names)])
     return table
 
@@ -227,12 +220,3 @@ def _table(title: str | None) -> RichTable:
 
 def _number(number: float | None, spec: str = ".4g") -> str:
     return "–" if number is None or math.isnan(number) else format(number, spec)
-
-
-def say(out: Console, line: str) -> None:
-    """One line as it is, without markup."""
-    out.print(line, highlight=False, soft_wrap=True, markup=False)
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")

@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..atomic import write_atomically
 from ..completion.data.id_encoder import integer_of
 from ..completion.data.ids import Ids
 from ..errors import EmptyLineWarning, InputError
 from ..files.long import column_names, is_text, read_long
+from ..files.long_output import write_long
+from ..files.spool import STANDARD
 from ..files.text_options import TextOptions
+from ..places import writing
+from .streams import write_result
 
 if TYPE_CHECKING:
     from ..completion.matrix_completion import DeepMatrixCompletion
@@ -221,3 +226,13 @@ def prediction_columns(
 
 def _warn(reason: str) -> None:
     warnings.warn(f"{reason}: low and high are left empty.", UserWarning, stacklevel=3)
+
+
+def write_list(output: Path | None, columns: dict[str, np.ndarray]) -> None:
+    """A list of predictions into a file, or as CSV to standard output."""
+    if output is None or output == STANDARD:
+        write_result(write_long(Path("list.csv"), columns))
+        return
+    data = write_long(output, columns)
+    with writing(output):
+        write_atomically(output, data)

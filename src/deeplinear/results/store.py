@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..extras import needed_by
+from ..interrupts import uninterrupted
 from .schema import check_version, validate
 
 if TYPE_CHECKING:
@@ -106,11 +107,24 @@ def build(path: Path, write: Callable[[Path], object], *, force: bool = False) -
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         write(temporary / "new")
-        if path.exists():
-            path.rename(temporary / "old")
-        (temporary / "new").rename(path)
+        with uninterrupted():
+            _exchange(path, temporary)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with uninterrupted():
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(path: Path, temporary: Path) -> None:
+    """Give the new folder its name; where that fails, the old one keeps it."""
+    replaced = path.exists()
+    if replaced:
+        path.rename(temporary / "old")
+    try:
+        (temporary / "new").rename(path)
+    except OSError:
+        if replaced:
+            (temporary / "old").rename(path)
+        raise
 
 
 def _first_line(error: Exception) -> str:

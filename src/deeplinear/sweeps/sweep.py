@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..interrupts import uninterrupted
 from ..processors import processor_count
 from ..progress import ProgressCallback
 from ..progress import report as tell
@@ -298,15 +299,16 @@ def _open_or_lay_out(sweep: Sweep, path: Path, *, force: bool) -> dict[str, str]
     """Check the store that is there, or make a new one; returns the versions it was made with."""
     if path.exists() and not force:
         return check_same(path, sweep.parameters)
-    layout(
-        path,
-        sweep.resolved,
-        sweep.table,
-        sweep.fixed,
-        parameters=sweep.parameters,
-        chunk=sweep.chunk_length,
-        force=force,
-    )
+    with uninterrupted(path):
+        layout(
+            path,
+            sweep.resolved,
+            sweep.table,
+            sweep.fixed,
+            parameters=sweep.parameters,
+            chunk=sweep.chunk_length,
+            force=force,
+        )
     return versions()
 
 
