@@ -4,6 +4,7 @@ import typer
 
 from .complete import complete
 from .demo import demo
+from .doctor import doctor
 from .endings import Commands, run_as_process
 from .experiment import experiment_app
 from .predict import predict, recommend
@@ -17,7 +18,15 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",  # so that lines of a docstring flow together
 )
-for command in (complete, ratings, predict, recommend, demo, sweep):  # as the help lists them
+for command in (
+    complete,
+    ratings,
+    predict,
+    recommend,
+    demo,
+    sweep,
+    doctor,
+):  # as the help lists them
     app.command()(command)
 app.add_typer(experiment_app, name="experiment")
 

@@ -1,5 +1,6 @@
 """What the command line shows: one-sentence errors, progress, warnings and the summary table."""
 
+import contextlib
 import math
 import re
 import warnings
@@ -220,3 +221,16 @@ def _table(title: str | None) -> RichTable:
 
 def _number(number: float | None, spec: str = ".4g") -> str:
     return "–" if number is None or math.isnan(number) else format(number, spec)
+
+
+def prepare_jax() -> None:
+    """64 bits, and compiled programs kept for the next command: most of the time
+    of small computations.
+    """
+    import jax
+
+    from ..compilation import cache_compilations
+
+    jax.config.update("jax_enable_x64", True)
+    with contextlib.suppress(OSError):  # a home that cannot be written in is no reason to stop
+        cache_compilations()

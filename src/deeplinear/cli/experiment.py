@@ -2,7 +2,6 @@
 commands.
 """
 
-import contextlib
 import os
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..places import check_folder, writing
-from .console import BarFollower, progress_bar, say, terminal
+from .console import BarFollower, prepare_jax, progress_bar, say, terminal
 from .endings import FAILED, REFUSED, judge
 from .options import check_range
 
@@ -33,7 +32,7 @@ def list_experiments() -> None:
     """Name every experiment and say what it shows."""
     from ..experiments.registry import experiment_names, load_experiment
 
-    _prepare_jax()
+    prepare_jax()
     out = terminal()
     for name in experiment_names():
         say(out, f"{name:<20} {load_experiment(name).title}")
@@ -76,7 +75,7 @@ def draw(
     out: Out = OUT,
 ) -> None:
     """Draw again from the stored dataset, without computing it again."""
-    _prepare_jax()
+    prepare_jax()
     from ..experiments.registry import load_experiment
     from ..experiments.runner import DATA, draw_experiment
     from ..results.store import open_dataset
@@ -98,7 +97,7 @@ def _run(names: list[str], *, smoke: bool, out: Path, seed: int, force: bool, in
     console, errors = terminal(), terminal(stderr=True)
     check_range("--seed", seed, 0, 2**32 - 1)
     check_folder(out, argument="--out")
-    _prepare_jax()
+    prepare_jax()
     from ..experiments.registry import load_experiment
     from ..experiments.runner import PAGE, run_experiment
     from ..results.store import import_xarray
@@ -148,16 +147,3 @@ def _write_index(out: Path, names: list[str], failures: dict[str, str]) -> Path:
     with writing(out / PAGE):
         write_atomically(out / PAGE, index_page(entries, failures).encode())
     return out / PAGE
-
-
-def _prepare_jax() -> None:
-    """64 bits, and compiled programs kept for the next command: most of an experiment's time at
-    small settings.
-    """
-    import jax
-
-    from ..compilation import cache_compilations
-
-    jax.config.update("jax_enable_x64", True)
-    with contextlib.suppress(OSError):  # a home that cannot be written in is no reason to stop
-        cache_compilations()

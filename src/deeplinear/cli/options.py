@@ -142,8 +142,8 @@ def check_fit(
             check_range(option, value, least, most)
     if not 0 <= validation_fraction < 1:  # also refuses NaN
         raise InputError(
-            f"--validation-fraction: {validation_fraction:g} is no part; give a number from 0 to "
-            "less than 1."
+            "--validation-fraction must be a number from 0 to less than 1, got "
+            f"{validation_fraction:g}."
         )
     if isinstance(strength, str):
         return

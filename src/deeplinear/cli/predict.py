@@ -63,7 +63,7 @@ def predict(
         )
         estimator = load_model(source)
         ids = estimator.model_.row_ids, estimator.model_.col_ids
-        with on_disk(at) as file:
+        with on_disk(at, "--at") as file:
             pairs, names = read_pairs(file, estimator.columns[:2], ids, text=text)
         write_list(output, prediction_columns(estimator, pairs, names))
 

@@ -138,7 +138,7 @@ def ratings(
         if source == at == STANDARD:
             raise InputError("--at: standard input is INPUT already; give a file for one of them.")
         source = stack.enter_context(on_disk(source))
-        at = None if at is None else stack.enter_context(on_disk(at))
+        at = None if at is None else stack.enter_context(on_disk(at, "--at"))
         columns = rows, cols, values
         files = source, output, at, model, checkpoint, report
         job = Job(*files, columns, text, at_header, force, quiet)

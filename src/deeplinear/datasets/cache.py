@@ -16,10 +16,7 @@ def cache_folder(folder: str | os.PathLike[str] | None = None) -> Path:
     """``folder``, else ``$DEEPLINEAR_DATA``, else ``~/.cache/deeplinear`` (``$XDG_CACHE_HOME`` is
     respected); it is created.
     """
-    if folder is None:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        folder = os.environ.get("DEEPLINEAR_DATA") or Path(home) / "deeplinear"
-    path = Path(folder).expanduser()
+    path = cache_place() if folder is None else Path(folder).expanduser()
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -27,6 +24,12 @@ def cache_folder(folder: str | os.PathLike[str] | None = None) -> Path:
             f"folder: '{path}' cannot be made ({error.strerror}); give another folder."
         ) from None
     return path
+
+
+def cache_place() -> Path:
+    """Where downloads are kept by default; it need not exist yet."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("DEEPLINEAR_DATA") or Path(home) / "deeplinear").expanduser()
 
 
 def fetch(url: str, path: Path, checksum: str | None) -> Path:
