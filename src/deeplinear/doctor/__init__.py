@@ -18,8 +18,8 @@ def doctor() -> Diagnosis:
     **mathematics** (kernel, operator, a flow and two small fits against closed forms and oracles).
 
     **Returns** a `Diagnosis`, true where nothing failed; ``print`` shows a line for each finding.
-    Nothing is raised and nothing kept: what goes wrong is a finding that says what to do. It sets no
-    JAX flag; in 32 bits the mathematics is judged by what 32 bits can do. About ten seconds.
+    Nothing is raised and nothing kept: what goes wrong is a finding that says what to do. It sets
+    no JAX flag; in 32 bits the mathematics is judged by what 32 bits can do. About ten seconds.
 
     >>> import deeplinear as dl
     >>> found = dl.doctor()  # doctest: +SKIP

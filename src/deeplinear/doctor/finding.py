@@ -9,8 +9,8 @@ from typing import Any
 class Finding:
     """One thing that was looked at: ``passed`` is None where there is nothing to judge.
 
-    ``summary`` is one sentence, which says what to do where it failed; ``figures`` holds numbers and
-    texts that JSON has.
+    ``summary`` is one sentence, which says what to do where it failed; ``figures`` holds numbers
+    and texts that JSON has.
     """
 
     section: str

@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .finding import Finding, look
@@ -32,15 +32,15 @@ def _programs() -> Finding:
 def _data() -> Finding:
     from ..datasets.cache import cache_place
 
-    skip = {"compiled"}  # has a line of its own
-    return _place("data sets", cache_place(), "set DEEPLINEAR_DATA to a folder of yours", skip)
+    fix = "set DEEPLINEAR_DATA to a folder of yours"
+    return _place("data sets", cache_place(), fix, ("compiled",))  # these have a line of their own
 
 
 def _loops() -> Finding:
     """numba keeps them beside the source, or in a folder of the user where it may not."""
     from ..completion.backends import loops
 
-    place = Path(loops.solve.stats.cache_path or "")
+    place = Path(getattr(loops.solve, "stats").cache_path or "")  # noqa: B009
     name = "compiled loops' cache"
     if not place.name:
         text = "nothing is kept, so that every process compiles; set NUMBA_CACHE_DIR."
@@ -60,7 +60,7 @@ def _current() -> Finding:
     return found
 
 
-def _place(name: str, path: Path, fix: str, skip: set[str] | None = frozenset()) -> Finding:
+def _place(name: str, path: Path, fix: str, skip: Sequence[str] | None = ()) -> Finding:
     """A folder that may not exist yet; ``skip`` (None: all) of it does not count in its size."""
     there = next(place for place in (path, *path.absolute().parents) if place.exists())
     free, writable = shutil.disk_usage(there).free, _is_writable(there)
@@ -86,7 +86,7 @@ def _is_writable(folder: Path) -> bool:
     return True
 
 
-def _sizes(folder: Path, skip: set[str] | frozenset[str]) -> Iterator[int]:
+def _sizes(folder: Path, skip: Sequence[str]) -> Iterator[int]:
     """Bytes of every file below ``folder``; what vanishes or may not be read counts nothing."""
     for place, inner, names in os.walk(folder):
         inner[:] = [name for name in inner if name not in skip]

@@ -2,6 +2,7 @@
 
 import platform
 from collections import deque
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def installation() -> list[Finding]:
     fix = "install deeplinear again: pip install --force-reinstall deeplinear"
     names = {"deeplinear": _ours, "needed packages": _needed}
     found = [look(SECTION, name, fix, what) for name, what in names.items()]
-    return [*found, *(look(SECTION, f"[{e}]", fix, lambda e=e: _extra(e)) for e in _USES)]
+    return [*found, *(look(SECTION, f"[{e}]", fix, partial(_extra, e)) for e in _USES)]
 
 
 def _ours() -> Finding:

@@ -31,13 +31,12 @@ def machine() -> list[Finding]:
 
 def _precision() -> Finding:
     """64 bits in JAX, and small numbers in NumPy, which some libraries switch off for a process."""
-    import jax
     import jax.numpy as jnp
 
     bits = jnp.zeros(()).dtype.itemsize * 8
     tiny = float(np.finfo(float).smallest_normal)
-    small = tiny / 2 + 0.0 > 0
-    figures = {"bits": bits, "subnormal": bool(small), "x64": bool(jax.config.jax_enable_x64)}
+    small = float(np.float64(tiny) / 2) > 0
+    figures = {"bits": bits, "subnormal": small}
     if not small:
         text = "numbers below 2e−308 become 0: some library was built with -ffast-math; update it."
         return Finding(SECTION, "precision", False, text, figures)
@@ -86,22 +85,21 @@ def _blas() -> Finding:
 def _loops() -> Finding:
     """numba: whether it compiles, and which layers of threads it has."""
     import numba
-    from numba.np.ufunc import parallel
+    from numba.core import config
 
+    layers = [name for name in ("tbb", "omp", "workqueue") if _has_layer(name)]
     figures = {
         "numba": numba.__version__,
-        "disabled": bool(numba.config.DISABLE_JIT),
-        "threads": int(numba.config.NUMBA_NUM_THREADS),
-        "layers": [name for name in ("tbb", "omp", "workqueue") if _has_layer(name)],
-        "layer": str(numba.config.THREADING_LAYER),
+        "threads": getattr(config, "NUMBA_NUM_THREADS", None),
+        "layers": layers,
+        "layer": getattr(config, "THREADING_LAYER", None),
     }
-    del parallel
-    if figures["disabled"]:
+    if getattr(config, "DISABLE_JIT", False):
         text = "numba does not compile (NUMBA_DISABLE_JIT), which is very slow; unset it."
         return Finding(SECTION, "compiled loops", False, text, figures)
     answer = numba.njit(lambda x: x * x + 1)(2.0)
     text = (
-        f"numba {numba.__version__} compiles; its layers of threads: {', '.join(figures['layers'])}"
+        f"numba {numba.__version__} compiles; its layers of threads: {', '.join(layers)}"
         " (ours are Python's own, on compiled loops)."
     )
     return Finding(SECTION, "compiled loops", answer == 5.0, text, figures)

@@ -24,8 +24,8 @@ _BEGINNINGS = {
 
 @contextmanager
 def on_disk(path: Path, argument: str = "INPUT") -> Iterator[Path]:
-    """``path``, or for ``-`` or a named pipe a temporary file with all that comes from there; errors
-    speak of ``path``.
+    """``path``, or for ``-`` or a named pipe a temporary file with all that comes from there;
+    errors speak of ``path``.
     """
     if path != STANDARD and not path.is_fifo():
         yield path
