@@ -18,15 +18,8 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",  # so that lines of a docstring flow together
 )
-for command in (
-    complete,
-    ratings,
-    predict,
-    recommend,
-    demo,
-    sweep,
-    doctor,
-):  # as the help lists them
+# as the help lists them
+for command in (complete, ratings, predict, recommend, demo, sweep, doctor):
     app.command()(command)
 app.add_typer(experiment_app, name="experiment")
 

@@ -63,7 +63,12 @@ def _flow() -> Finding:
     s, start = np.array([2.0, 1.0, 0.5]), np.array([0.3, 0.2, 0.1])
     target = jnp.asarray((U * s) @ V.T)
     flow = gradient_flow(
-        lambda W: 0.5 * jnp.sum((W - target) ** 2), (U * start) @ V.T, depth=2, t1=1.0, rtol=1e-8
+        lambda W: 0.5 * jnp.sum((W - target) ** 2),
+        (U * start) @ V.T,
+        depth=2,
+        t1=1.0,
+        rtol=1e-8,
+        chart="dense",  # compiles fastest
     )
     sigma = s / (1 + (s / start - 1) * np.exp(-s))
     return _close("flow", np.asarray(flow.W), (U * sigma) @ V.T, 1e-6, "the logistic curve")
