@@ -127,7 +127,7 @@ def mutate(
             case.words.insert(draw.randrange(len(case.words) + 1), draw.choice([*VALUES, *NAMES]))
             case.changes.append("one word more")
         else:
-            file = draw.choice([w for w in base if "." in w and "out" not in w] or ["input.csv"])
+            file = draw.choice([w for w in base if (Path("inputs") / w).is_file()] or ["input.csv"])
             how, change = draw.choice(list(damages(draw).items()))
             files[file] = change((Path("inputs") / file).read_bytes())
             case.changes.append(f"{file} {how}")

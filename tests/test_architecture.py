@@ -121,7 +121,7 @@ TREE = {
     "files": [
         [
             *("numbers", "opening", "dates", "spool", "refusals", "archives"),
-            *("variables", "worksheet", "hdf5_trial"),
+            *("variables", "worksheet", "hdf5_trial", "formulas"),
         ],
         ["markers"],
         ["dialect", "cells"],

@@ -29,6 +29,7 @@ from .options import (
     Device,
     Draws,
     Encoding,
+    EscapeFormulas,
     Force,
     Header,
     MaxIter,
@@ -126,6 +127,7 @@ def complete(
     checkpoint: Annotated[
         Path | None, typer.Option(help="File for the best iterate if you press Ctrl-C.")
     ] = None,
+    escape_formulas: EscapeFormulas = False,
     force: Force = False,
     quiet: Quiet = False,
     rows: Annotated[str | None, typer.Option(hidden=True)] = None,
@@ -182,6 +184,8 @@ def complete(
                 local, mask=mask, text=text, selection=selection, sheet=sheet, variable=variable
             )
         places.check_kinds(table)
+        if escape_formulas:
+            table.escape_formulas(output)
         options |= parse_bounds(min_value, max_value, table.coded.features)
         for line in table.understood():
             say(out, line if line.startswith(" ") else f"{source.name}: {line}")

@@ -78,6 +78,13 @@ Comment = Annotated[
     str | None,
     typer.Option("--comment", help="Text: what comment lines begin with; '' for no comments."),
 ]
+EscapeFormulas = Annotated[
+    bool,
+    typer.Option(
+        "--escape-formulas",
+        help="Output in text: an apostrophe before cells that a spreadsheet would run (=, +, @ …).",
+    ),
+]
 SkipLines = Annotated[
     int, typer.Option("--skip-lines", min=0, help="Text: lines to leave out at the beginning.")
 ]

@@ -228,11 +228,16 @@ def _warn(reason: str) -> None:
     warnings.warn(f"{reason}: low and high are left empty.", UserWarning, stacklevel=3)
 
 
-def write_list(output: Path | None, columns: dict[str, np.ndarray]) -> None:
+def write_list(
+    output: Path | None, columns: dict[str, np.ndarray], *, escape_formulas: bool
+) -> None:
     """A list of predictions into a file, or as CSV to standard output."""
-    if output is None or output == STANDARD:
-        write_result(write_long(Path("list.csv"), columns))
+    standard = output is None or output == STANDARD
+    path = Path("list.csv") if standard else output
+    assert path is not None
+    data = write_long(path, columns, escape_formulas=escape_formulas)
+    if standard:
+        write_result(data)
         return
-    data = write_long(output, columns)
-    with writing(output):
-        write_atomically(output, data)
+    with writing(path):
+        write_atomically(path, data)

@@ -13,6 +13,7 @@ from .options import (
     STANDARD,
     Comment,
     Encoding,
+    EscapeFormulas,
     Force,
     Header,
     ListOutput,
@@ -41,6 +42,7 @@ def predict(
     encoding: Encoding = None,
     comment: Comment = None,
     skip_lines: SkipLines = 0,
+    escape_formulas: EscapeFormulas = False,
     force: Force = False,
 ) -> None:
     """List the predictions of a saved model for chosen pairs of ids, with 90 % intervals.
@@ -49,7 +51,7 @@ def predict(
     standard input; the options of text are for this file.
     """
     with gathered_warnings(terminal(stderr=True)):
-        _check_output(output, force, {"MODEL": source, "--at": at})
+        _check_output(output, force, escape_formulas, {"MODEL": source, "--at": at})
         from ..files.spool import on_disk
         from ..files.text_options import TextOptions
         from .pairs import prediction_columns, read_pairs, write_list
@@ -65,7 +67,8 @@ def predict(
         ids = estimator.model_.row_ids, estimator.model_.col_ids
         with on_disk(at, "--at") as file:
             pairs, names = read_pairs(file, estimator.columns[:2], ids, text=text)
-        write_list(output, prediction_columns(estimator, pairs, names))
+        columns = prediction_columns(estimator, pairs, names)
+            write_list(output, columns, escape_formulas=escape_formulas)
 
 
 def recommend(
@@ -76,6 +79,7 @@ def recommend(
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Also columns that the row has.")
     ] = False,
+    escape_formulas: EscapeFormulas = False,
     force: Force = False,
 ) -> None:
     """List the columns with the highest predictions for each row (films for a user, say).
@@ -84,7 +88,7 @@ def recommend(
     """
     with gathered_warnings(terminal(stderr=True)):
         check_range("-k", k, 1, 10**9)
-        _check_output(output, force, {"MODEL": source})
+        _check_output(output, force, escape_formulas, {"MODEL": source})
         from .pairs import typed_ids, write_list
 
         estimator = load_model(source)
@@ -104,7 +108,7 @@ def recommend(
             "column": shown,
             "prediction": scores[there],
         }
-        write_list(output, columns)
+        write_list(output, columns, escape_formulas=escape_formulas)
 
 
 def load_model(path: Path) -> "DeepMatrixCompletion":
@@ -121,12 +125,13 @@ def load_model(path: Path) -> "DeepMatrixCompletion":
     return DeepMatrixCompletion.load(path)
 
 
-def _check_output(output: Path | None, force: bool, sources: dict[str, Path | None]) -> None:
+def _check_output(
+    output: Path | None, force: bool, escape_formulas: bool, sources: dict[str, Path | None]) -> None:
     from ..files.long_output import check_list
 
     if output is None or output == STANDARD:
         check_standard_output()
         return
-    check_list(output, "--output")
+    check_list(output, "--output", escape_formulas=escape_formulas)
     check_apart({"--output": output}, sources)
     check_file(output, force=force, argument="--output")

@@ -22,6 +22,7 @@ from .options import (
     Device,
     Draws,
     Encoding,
+    EscapeFormulas,
     Force,
     Header,
     MaxIter,
@@ -110,6 +111,7 @@ def ratings(
     checkpoint: Annotated[
         Path | None, typer.Option(help="File from which a killed fit goes on when called again.")
     ] = None,
+    escape_formulas: EscapeFormulas = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
@@ -141,7 +143,7 @@ def ratings(
         at = None if at is None else stack.enter_context(on_disk(at, "--at"))
         columns = rows, cols, values
         files = source, output, at, model, checkpoint, report
-        job = Job(*files, columns, text, at_header, force, quiet)
+        job = Job(*files, columns, text, at_header, escape_formulas, force, quiet)
         parameters = _parameters(
             depths=parse_depths(depth),
             regularization=regularization,
@@ -172,6 +174,7 @@ class Job:
     columns: tuple[str | None, str | None, str | None]
     text: "TextOptions"
     at_header: bool | None
+    escape_formulas: bool
     force: bool
     quiet: bool
 
@@ -203,7 +206,7 @@ class Job:
             check_standard_output()
         elif self.output is not None:
             check_file(self.output, force=self.force, argument="--output")
-            check_list(self.output, "--output")
+            check_list(self.output, "--output", escape_formulas=self.escape_formulas)
         if self.model is not None:
             check_file(self.model, force=self.force, argument="--model")
         if self.at is not None:
@@ -284,7 +287,7 @@ def _run(job: Job, parameters: dict[str, object], out: Console, errors: Console)
         if wanted is not None:
             columns = prediction_columns(estimator, wanted, data.names[:2])
     if job.output is not None:
-        write_list(job.output, columns)
+        write_list(job.output, columns, escape_formulas=job.escape_formulas)
     for line in _summary(estimator, seconds):
         say(out, line)
     for path in (job.output, job.model):

@@ -13,6 +13,7 @@ import numpy as np
 from ..completion.data.features import CodedTable, Feature
 from ..errors import InputError
 from ..places import check_file
+from .formulas import meaningless
 from .opening import file_type
 
 
@@ -48,6 +49,13 @@ class Table(ABC):
     def coded(self) -> CodedTable:
         """What the estimators take."""
         return CodedTable(self.values, self.features)
+
+    def escape_formulas(self, path: Path) -> None:
+        """From now on `encode` puts an apostrophe before cells that a spreadsheet would run.
+
+        `InputError` where cells have types, so that a text is never run.
+        """
+        raise meaningless(path)
 
     def pack(self, data: bytes, path: Path) -> bytes:
         """The encoded bytes as a file of this name holds them."""
