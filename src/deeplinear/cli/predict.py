@@ -68,7 +68,7 @@ def predict(
         with on_disk(at, "--at") as file:
             pairs, names = read_pairs(file, estimator.columns[:2], ids, text=text)
         columns = prediction_columns(estimator, pairs, names)
-            write_list(output, columns, escape_formulas=escape_formulas)
+        write_list(output, columns, escape_formulas=escape_formulas)
 
 
 def recommend(
@@ -126,7 +126,8 @@ def load_model(path: Path) -> "DeepMatrixCompletion":
 
 
 def _check_output(
-    output: Path | None, force: bool, escape_formulas: bool, sources: dict[str, Path | None]) -> None:
+    output: Path | None, force: bool, escape_formulas: bool, sources: dict[str, Path | None]
+) -> None:
     from ..files.long_output import check_list
 
     if output is None or output == STANDARD:
