@@ -112,7 +112,7 @@ def mutate(
             case.words += [option, value]
             case.changes.append(f"{option} {value!r}")
         elif kind == "other":
-            option, what = draw.choice(known[draw.choice(list(known))])
+            option, what = draw.choice([pair for every in known.values() for pair in every])
             case.words += [option] if what == "flag" else [option, draw.choice(VALUES)]
             case.changes.append(f"option {case.words[-1]!r}")
         elif kind == "stream":

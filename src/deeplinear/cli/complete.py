@@ -14,6 +14,7 @@ from .bounds import Maximum, Minimum, parse_bounds
 from .console import (
     Watch,
     column_summary,
+    endings,
     gathered_warnings,
     progress_bar,
     say,
@@ -265,6 +266,8 @@ def _print_scores(
     out: Console, candidates: list["Candidate"], winner: "Candidate", *, by_column: bool
 ) -> None:
     out.print(summary(candidates, winner, by_column=by_column))
+    for line in endings(candidates):
+        say(out, line)
     worst = column_summary(winner)
     if worst is not None:
         out.print(worst)

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from ..labels import depth_label, printable
 from ..progress import Progress
+from ..status import Status
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,11 +35,22 @@ def say(out: Console, line: str, *, label: str = "", style: str = "") -> None:
     out.print(text, soft_wrap=True)
 
 
+# What warnings of the estimators advise, as options; there is none for the tolerance.
+_WORDS = {
+    "increase max_iter or tol": "raise --max-iter",
+    "increase max_iter": "raise --max-iter",
+    "after max_iter = ": "after --max-iter ",
+    "larger strength, or float64": "larger --strength",
+}
+
+
 def in_options(message: str) -> str:
     """A message about a parameter of the estimators in the words of the command line."""
     options = {"random_state": "--seed", "n_draws": "--draws", "strength": "--strength"}
     names = ("max_rank", "max_iter", "validation_fraction", "min_value", "max_value", "device")
     options |= {name: "--" + name.replace("_", "-") for name in names}
+    for word, option in _WORDS.items():
+        message = message.replace(word, option)
     found = re.match(r"(?:The ')?(\w+)(?:' parameter of \w+)?(?= must)", message)
     if found is None or found.group(1) not in options:
         return message
@@ -185,6 +197,20 @@ def summary(
         labels = "; wrong labels relative to guessing by frequency" * with_labels
         table.caption = f"¹ in standard deviations of each column{labels}"
     return table
+
+
+#: How a fit may end, in the words of the command line: what to do is an option of it.
+ENDINGS = {
+    Status.converged: "converged",
+    Status.stopped_early: "stopped where the held-out error was least",
+    Status.max_steps: "not converged within --max-iter; raise it",
+    Status.diverged: "not converged, for the objective rose; give a larger --strength",
+}
+
+
+def endings(candidates: "Sequence[Candidate]") -> list[str]:
+    """A line for each candidate whose numbers are not those of a fit that converged."""
+    return [f"{c.name}: {ENDINGS[c.status]}." for c in candidates if c.status is not None]
 
 
 def column_summary(winner: "Candidate") -> RichTable | None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .console import Watch, gathered_warnings, progress_bar, say, summary, terminal
+from .console import Watch, endings, gathered_warnings, progress_bar, say, summary, terminal
 from .options import check_report, command_line
 
 
@@ -33,6 +33,8 @@ def demo(
             study = demonstration.complete(start, progress=watch.report, on_done=watch.done)
         studies.append(study)
         out.print(summary(study.candidates, study.best, study.title))
+        for line in endings(study.candidates):
+            say(out, line)
     title = "What depth does: two matrices completed"
     page, pictures = write_report(report, studies, title=title, command=command_line())
     listed = ", ".join(map(str, pictures))

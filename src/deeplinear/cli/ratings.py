@@ -12,7 +12,8 @@ from rich.console import Console
 from ..errors import InputError
 from ..labels import depth_label
 from ..places import check_apart, check_file, writing
-from .console import BarFollower, gathered_warnings, progress_bar, say, terminal
+from ..status import Status
+from .console import ENDINGS, BarFollower, gathered_warnings, progress_bar, say, terminal
 from .endings import Interrupted
 from .options import (
     STANDARD,
@@ -366,8 +367,12 @@ def _summary(estimator: "DeepMatrixCompletion", seconds: float) -> list[str]:
     rank = f"rank {estimator.rank_}"
     if estimator.regularization == "implicit":  # of full rank, most of it tiny
         rank = f"effective rank {estimator.effective_rank_:.1f}"
+    ended = ""
+    if not estimator.converged_:
+        status = estimator.status_
+        ended = f"; {ENDINGS[Status.max_steps if Status.succeeded(status) else status]}"
     lines.append(
         f"Fitted at {depth_label(estimator.depth_)}: {rank}, train RMSE "
-        f"{estimator.train_score_:.4f}, {seconds:.1f} s"
+        f"{estimator.train_score_:.4f}, {seconds:.1f} s{ended}"
     )
     return lines
