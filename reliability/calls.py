@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 EXPERIMENT = "depth_limit"  # a short one
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LIMIT = 120.0  # seconds that a call may take: these are small problems
 
 
@@ -119,20 +120,26 @@ def _replace_computations(store: Path) -> None:
     runner.picture = lambda figure, suffix: b"a picture"
 
 
-def run(case: Case, folder: Path) -> Outcome:
-    """Run a call in a fork of this process, in ``folder``."""
+def run(case: Case, folder: Path, stop: tuple[int, float] | None = None) -> Outcome:
+    """Run a call in a fork of this process, in ``folder``; ``stop`` = (a signal, after seconds)."""
     before = set(listing(folder))
     begin = time.monotonic()
     output = tempfile.TemporaryFile()  # noqa: SIM115
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # until the command itself begins
     child = os.fork()
-    if child == 0:
+    if child:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+    else:
         _be_the_command(case, folder, output.fileno())
     code: int | None = None
     while code is None and time.monotonic() - begin < LIMIT:
         done, status = os.waitpid(child, os.WNOHANG)
         code = os.waitstatus_to_exitcode(status) if done else None
+        if code is None and stop is not None and time.monotonic() - begin > stop[1]:
+            os.kill(child, stop[0])
+            stop = None
         if code is None:
-            time.sleep(0.01)
+            time.sleep(0.002)
     seconds = time.monotonic() - begin
     if code is None:
         os.kill(child, signal.SIGKILL)
@@ -166,8 +173,9 @@ def _be_the_command(case: Case, folder: Path, output: int) -> None:
                 os.close(number)
                 setattr(sys, ("stdin", "stdout", "stderr")[number], None)
         sys.argv = ["deeplinear", *case.words]
-        from deeplinear.cli import main
+        from deeplinear.__main__ import main
 
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         main()
         code = 0
     except SystemExit as end:

@@ -66,7 +66,7 @@ class Commands(TyperGroup):
         text = ""
         try:
             given = list(sys.argv[1:] if args is None else args)
-            with self.make_context(prog_name or "deeplinear", given, **extra) as context:
+            with self.make_context("deeplinear", given, **extra) as context:
                 self.invoke(context)
             sys.stdout.flush()
             code = 0
