@@ -123,14 +123,15 @@ def _replace_computations(store: Path) -> None:
 def run(case: Case, folder: Path, stop: tuple[int, float] | None = None) -> Outcome:
     """Run a call in a fork of this process, in ``folder``; ``stop`` = (a signal, after seconds)."""
     before = set(listing(folder))
-    begin = time.monotonic()
     output = tempfile.TemporaryFile()  # noqa: SIM115
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # until the command itself begins
+    ready, tell = os.pipe()  # a byte when the command itself begins
     child = os.fork()
-    if child:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
-    else:
-        _be_the_command(case, folder, output.fileno())
+    if child == 0:
+        _be_the_command(case, folder, output.fileno(), tell)
+    os.close(tell)
+    os.read(ready, 1)
+    os.close(ready)
+    begin = time.monotonic()
     code: int | None = None
     while code is None and time.monotonic() - begin < LIMIT:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -151,7 +152,7 @@ def run(case: Case, folder: Path, stop: tuple[int, float] | None = None) -> Outc
     return Outcome(code, text, seconds, frozenset(set(listing(folder)) - before))
 
 
-def _be_the_command(case: Case, folder: Path, output: int) -> None:
+def _be_the_command(case: Case, folder: Path, output: int, tell: int) -> None:
     """The life of the child: the streams of the case, then the command."""
     try:
         os.chdir(folder)
@@ -175,7 +176,8 @@ def _be_the_command(case: Case, folder: Path, output: int) -> None:
         sys.argv = ["deeplinear", *case.words]
         from deeplinear.__main__ import main
 
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+        os.write(tell, b"!")
+        os.close(tell)
         main()
         code = 0
     except SystemExit as end:
