@@ -103,7 +103,7 @@ def prepare(folder: Path) -> None:
 
 def _replace_computations(store: Path) -> None:
     """What takes long, by its result, for this process and its forks."""
-    import deeplinear.doctor
+    from deeplinear.diagnosis import mathematics
     from deeplinear.experiments import runner
     from deeplinear.experiments.registry import Experiment
     from deeplinear.report import demo, long_report, report
@@ -115,7 +115,7 @@ def _replace_computations(store: Path) -> None:
     completed = {study.title: demo.complete(study) for study in studies}
     Experiment.run = lambda self, **_: dataset.copy()  # type: ignore[method-assign]
     demo.complete = lambda study, **_: completed[study.title]
-    deeplinear.doctor.mathematics = lambda: []  # type: ignore[assignment]
+    mathematics.findings = lambda: []
     report.png = long_report.png = lambda figure: b"a picture"
     runner.picture = lambda figure, suffix: b"a picture"
 

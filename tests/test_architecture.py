@@ -40,7 +40,7 @@ TREE = {
         ["completion"],
         ["plots", "files"],
         ["datasets"],
-        ["report", "results", "doctor"],
+        ["report", "results", "diagnosis"],
         ["sweeps"],
         ["experiments"],
         ["cli"],
@@ -152,7 +152,7 @@ TREE = {
         ["endings"],
         ["complete", "ratings", "predict", "demo", "doctor", "experiment", "sweep"],
     ],
-    "doctor": [["finding"], ["installation", "machine", "folders", "mathematics"]],
+    "diagnosis": [["finding"], ["installation", "machine", "folders", "mathematics"]],
     "verify": [["result"], ["taylor", "geometry"], ["training"]],
     "asymptotics": [["laws", "ranks", "rates"], ["tails"]],
 }

@@ -5,7 +5,7 @@ import json
 from command_line import run
 
 import deeplinear as dl
-from deeplinear.doctor import Diagnosis, Finding
+from deeplinear.diagnosis import Diagnosis, Finding
 
 FINE = Finding("machine", "precision", True, "64 bits.", {"bits": 64})
 TOLD = Finding("installation", "[excel]", None, "not installed; pip install 'deeplinear[excel]'.")
@@ -13,7 +13,7 @@ LONG = Finding("folders", "a name", False, "x" * 90 + " is [/too] long; mend it.
 
 
 def test_lines_of_eighty_columns_and_a_conclusion(monkeypatch):
-    monkeypatch.setattr("deeplinear.doctor.doctor", lambda: Diagnosis((TOLD, FINE, LONG)))
+    monkeypatch.setattr("deeplinear.diagnosis.doctor", lambda: Diagnosis((TOLD, FINE, LONG)))
     monkeypatch.setenv("COLUMNS", "80")
     done = run("doctor")
     assert done.exit_code == 1
@@ -24,7 +24,7 @@ def test_lines_of_eighty_columns_and_a_conclusion(monkeypatch):
 
 
 def test_json_and_the_code_of_success(monkeypatch):
-    monkeypatch.setattr("deeplinear.doctor.doctor", lambda: Diagnosis((TOLD, FINE)))
+    monkeypatch.setattr("deeplinear.diagnosis.doctor", lambda: Diagnosis((TOLD, FINE)))
     done = run("doctor", "--json")
     assert done.exit_code == 0
     found = json.loads(done.stdout)
@@ -33,4 +33,4 @@ def test_json_and_the_code_of_success(monkeypatch):
 
 
 def test_it_is_a_function_too():
-    assert callable(dl.doctor)
+    assert dl.doctor.__module__ == "deeplinear.diagnosis"

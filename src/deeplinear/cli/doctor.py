@@ -14,7 +14,7 @@ from .endings import FAILED
 from .streams import write_result
 
 if TYPE_CHECKING:
-    from ..doctor import Diagnosis, Finding
+    from ..diagnosis import Diagnosis, Finding
 
 _MARKS = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("–", "dim")}
 
@@ -28,7 +28,7 @@ def doctor(
     fails. Nothing is sent anywhere.
     """
     prepare_jax()
-    from ..doctor import doctor as examine
+    from ..diagnosis import doctor as examine
 
     found = examine()
     if as_json:

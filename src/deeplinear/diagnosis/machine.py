@@ -15,7 +15,7 @@ _GROUP = Path("/sys/fs/cgroup")  # limits of a container, of both versions
 _LIMITS = (_GROUP / "memory.max", _GROUP / "memory" / "memory.limit_in_bytes")
 
 
-def machine() -> list[Finding]:
+def findings() -> list[Finding]:
     """Findings about what computes."""
     jax = "install JAX again (pip install --force-reinstall jax jaxlib), or set JAX_PLATFORMS=cpu"
     numba = "install numba again: pip install --force-reinstall numba llvmlite"

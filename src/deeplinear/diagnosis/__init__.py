@@ -1,10 +1,7 @@
 """Whether this installation works: versions, machine, folders, and the mathematics."""
 
+from . import folders, installation, machine, mathematics
 from .finding import Diagnosis, Finding
-from .folders import folders
-from .installation import installation
-from .machine import machine
-from .mathematics import mathematics
 
 __all__ = ["Diagnosis", "Finding", "doctor"]
 
@@ -26,4 +23,5 @@ def doctor() -> Diagnosis:
     >>> bool(found), found["kernel"].passed  # doctest: +SKIP
     (True, True)
     """
-    return Diagnosis((*installation(), *machine(), *folders(), *mathematics()))
+    sections = (installation, machine, folders, mathematics)
+    return Diagnosis(tuple(found for section in sections for found in section.findings()))

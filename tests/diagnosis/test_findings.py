@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from packaging.requirements import Requirement
 
-from deeplinear.doctor import Diagnosis, Finding
-from deeplinear.doctor.finding import look
-from deeplinear.doctor.folders import SECTION as FOLDERS
-from deeplinear.doctor.folders import _is_writable, _place, folders
-from deeplinear.doctor.installation import installation, satisfied
-from deeplinear.doctor.machine import machine, memory_limit
-from deeplinear.doctor.mathematics import _close, mathematics
+from deeplinear.diagnosis import Diagnosis, Finding, folders, installation, machine, mathematics
+from deeplinear.diagnosis.finding import look
+from deeplinear.diagnosis.folders import _is_writable, _place
+from deeplinear.diagnosis.installation import satisfied
+from deeplinear.diagnosis.machine import memory_limit
+from deeplinear.diagnosis.mathematics import _close
 
 
 def test_a_diagnosis_is_true_where_nothing_failed():
@@ -40,7 +39,7 @@ def test_what_raises_is_a_finding():
 
 class TestInstallation:
     def test_this_one_is_whole(self):
-        found = {finding.name: finding for finding in installation()}
+        found = {finding.name: finding for finding in installation.findings()}
         assert all(found.values())
         assert found["needed packages"].figures["versions"]["numpy"] == np.__version__
 
@@ -68,7 +67,7 @@ class TestInstallation:
             raise metadata.PackageNotFoundError(name)
 
         monkeypatch.setattr(metadata, "version", missing)
-        found = {finding.name: finding for finding in installation()}
+        found = {finding.name: finding for finding in installation.findings()}
         assert found["deeplinear"].passed is None
         assert "without being installed" in found["deeplinear"].summary
         assert not found["needed packages"]
@@ -76,7 +75,7 @@ class TestInstallation:
 
 class TestMachine:
     def test_this_one_works(self):
-        found = {finding.name: finding for finding in machine()}
+        found = {finding.name: finding for finding in machine.findings()}
         assert found["compiled loops"]
         assert found["precision"].figures == {"bits": 64, "subnormal": True}
         assert found["processors"].figures["usable"] >= 1
@@ -85,21 +84,21 @@ class TestMachine:
     def test_the_limit_of_a_container(self, tmp_path, monkeypatch, text, limit):
         (tmp_path / "memory.max").write_text(text)
         limits = (tmp_path / "absent", tmp_path / "memory.max")
-        monkeypatch.setattr("deeplinear.doctor.machine._LIMITS", limits)
+        monkeypatch.setattr(machine, "_LIMITS", limits)
         assert memory_limit() == limit
 
     def test_loops_that_are_not_compiled_fail(self, monkeypatch):
         from numba.core import config
 
         monkeypatch.setattr(config, "DISABLE_JIT", 1)
-        found = {finding.name: finding for finding in machine()}["compiled loops"]
+        found = {finding.name: finding for finding in machine.findings()}["compiled loops"]
         assert not found
         assert "unset it" in found.summary
 
 
 class TestFolders:
     def test_these_are_there(self):
-        assert {finding.section for finding in folders()} == {FOLDERS}
+        assert {finding.section for finding in folders.findings()} == {"folders"}
 
     def test_sizes_and_places(self, tmp_path):
         (tmp_path / "skipped").mkdir()
@@ -117,7 +116,7 @@ class TestFolders:
         assert found.summary == "/proc/deeplinear lets us not write; mend it."
 
     def test_no_room(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("deeplinear.doctor.folders._ROOM", 1 << 62)
+        monkeypatch.setattr(folders, "_ROOM", 1 << 62)
         found = _place("x", tmp_path, "mend it")
         assert not found
         assert "free some room" in found.summary
@@ -125,7 +124,7 @@ class TestFolders:
 
 class TestMathematics:
     def test_it_is_right_here(self):
-        found = mathematics()
+        found = mathematics.findings()
         assert [finding.name for finding in found if not finding] == []
         assert len(found) == 5
 
@@ -141,6 +140,6 @@ class TestMathematics:
 
         real = Operator.__call__
         monkeypatch.setattr(Operator, "__call__", lambda self, Z: 1.001 * real(self, Z))
-        found = {finding.name: finding for finding in mathematics()}
+        found = {finding.name: finding for finding in mathematics.findings()}
         assert not found["operator"]
         assert found["fit of a table"]

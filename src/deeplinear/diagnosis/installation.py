@@ -21,7 +21,7 @@ _USES = {
 }
 
 
-def installation() -> list[Finding]:
+def findings() -> list[Finding]:
     """Findings about what is installed."""
     fix = "install deeplinear again: pip install --force-reinstall deeplinear"
     names = {"deeplinear": _ours, "needed packages": _needed}

@@ -12,7 +12,7 @@ SECTION = "folders"
 _ROOM = 100 << 20  # bytes that should be free
 
 
-def folders() -> list[Finding]:
+def findings() -> list[Finding]:
     """Findings about caches, the temporary and the current folder."""
     return [
         look(SECTION, "compiled programs", "set XDG_CACHE_HOME", _programs),

@@ -12,7 +12,7 @@ SECTION = "mathematics"
 _FIX = "reinstall jax, numpy and scipy, and report it if that does not help"
 
 
-def mathematics() -> list[Finding]:
+def findings() -> list[Finding]:
     """Findings about numbers that must come out right on this machine."""
     checks = {
         "kernel": _kernel,
