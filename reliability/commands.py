@@ -40,7 +40,7 @@ def faults(case: Case, outcome: Outcome) -> list[str]:
     if outcome.code == 2 and not outcome.text.strip() and "no stderr" not in case.streams:
         found.append("silent")
     if "\x1b[31m" in outcome.text:
-        found.append("raw control")
+        found.append("control characters")
     return found
 
 

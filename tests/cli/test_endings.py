@@ -7,15 +7,21 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import run
 
 from deeplinear import InputError
 from deeplinear.cli import endings
+from deeplinear.cli.console import ENDINGS
+from deeplinear.cli.console import endings as endings_of
 from deeplinear.cli.endings import FAILED, TRACEBACK, Interrupted
 from deeplinear.labels import printable
+from deeplinear.report.compare import Candidate
+from deeplinear.status import Status
 
 complete_module = sys.modules["deeplinear.cli.complete"]  # the package has the function
 TABLE = "a,b,c\n1,2,\n2,,6\n,6,9\n4,8,12\n5,10,15\n6,12,18\n"
@@ -230,3 +236,35 @@ class TestSignals:
             130,
             "Interrupted: nothing was written.",
         )
+
+
+class TestVerdicts:
+    """What is printed about a fit is no kinder than its numbers."""
+
+    def test_every_end_of_a_fit_advises_an_option(self):
+        for status in (Status.converged, Status.stopped_early, Status.max_steps, Status.diverged):
+            words = ENDINGS[status]
+            assert Status.succeeded(status) == ("not converged" not in words)
+            assert Status.succeeded(status) == ("--" not in words)
+
+    @pytest.mark.parametrize("depth", ["3", "2,inf"])
+    def test_a_fit_without_enough_sweeps_says_so(self, folder, depth):
+        done = run(*COMPLETE[:4], "--depth", depth, "--strength", "1e-3", "--max-iter", "1")
+        assert done.exit_code == 0
+        assert done.stdout.count("not converged within --max-iter; raise it.") == len(
+            depth.split(",")
+        )
+        assert "raise --max-iter" in done.stderr
+        assert "increase" not in done.stderr + done.stdout
+
+    def test_baselines_that_do_better_are_told(self):
+        network = Candidate("depth 2", np.zeros((1, 1)), 0.0, 2.0, depth=2.0)
+        means = Candidate("column means", np.zeros((1, 1)), 0.0, 1.0)
+        assert endings_of([network, means], network) == [
+            "No depth predicts the held-out entries as well as column means: do not trust what is "
+            "filled in."
+        ]
+        better = replace(network, held_out_error=0.5, status=Status.diverged)
+        assert endings_of([better, means], better) == [
+            "depth 2: not converged, for the objective rose; give a larger --strength."
+        ]

@@ -266,7 +266,7 @@ def _print_scores(
     out: Console, candidates: list["Candidate"], winner: "Candidate", *, by_column: bool
 ) -> None:
     out.print(summary(candidates, winner, by_column=by_column))
-    for line in endings(candidates):
+    for line in endings(candidates, winner):
         say(out, line)
     worst = column_summary(winner)
     if worst is not None:

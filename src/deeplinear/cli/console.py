@@ -208,9 +208,17 @@ ENDINGS = {
 }
 
 
-def endings(candidates: "Sequence[Candidate]") -> list[str]:
-    """A line for each candidate whose numbers are not those of a fit that converged."""
-    return [f"{c.name}: {ENDINGS[c.status]}." for c in candidates if c.status is not None]
+def endings(candidates: "Sequence[Candidate]", winner: "Candidate") -> list[str]:
+    """A line for each fit that did not converge, and one if something simpler predicts better."""
+    lines = [f"{c.name}: {ENDINGS[c.status]}." for c in candidates if c.status is not None]
+    others = [c for c in candidates if c.depth is None]
+    better = [c.name for c in others if c.held_out_error < winner.held_out_error]
+    if better:
+        lines.append(
+            f"No depth predicts the held-out entries as well as {' or '.join(better)}: do not "
+            "trust what is filled in."
+        )
+    return lines
 
 
 def column_summary(winner: "Candidate") -> RichTable | None:

@@ -33,7 +33,7 @@ def demo(
             study = demonstration.complete(start, progress=watch.report, on_done=watch.done)
         studies.append(study)
         out.print(summary(study.candidates, study.best, study.title))
-        for line in endings(study.candidates):
+        for line in endings(study.candidates, study.best):
             say(out, line)
     title = "What depth does: two matrices completed"
     page, pictures = write_report(report, studies, title=title, command=command_line())
