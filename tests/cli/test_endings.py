@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from command_line import run
 
-from deeplinear import InputError
+from deeplinear import DownloadError, InputError
 from deeplinear.cli import endings
 from deeplinear.cli.console import ENDINGS
 from deeplinear.cli.console import endings as endings_of
@@ -150,6 +150,8 @@ class TestSentences:
             (InputError("x: it is wrong; mend it."), 2, "Error: x: it is wrong; mend it.\n"),
             (MemoryError(), 2, "the memory does not suffice; give less"),
             (OSError(28, "No space left on device", "a"), 2, "'a' cannot be used (No space left"),
+            (DownloadError("url: it broke off; call again."), 2, "Error: url: it broke off; call"),
+            (ConnectionError("reset"), 2, "Error: reset; try again."),
             (OSError(36, "File name too long", "a"), 2, "give a shorter name"),
             (ValueError("odd"), FAILED, "ValueError: odd; this should not happen: please report"),
             (KeyboardInterrupt(), 130, "Interrupted: nothing was written.\n"),

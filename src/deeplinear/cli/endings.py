@@ -129,8 +129,10 @@ def _usage(error: Any) -> str:
 
 def _of_the_system(error: OSError) -> str:
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
-    what = f"'{names[-1]}'" if names else "a file"
     reason = error.strerror or str(error) or type(error).__name__
+    if error.errno is None:  # raised by a library, or by ourselves as a sentence
+        return reason if reason.endswith(".") else f"{reason}; try again."
+    what = f"'{names[-1]}'" if names else "a file"
     fix = _FIXES.get(error.errno or 0, "try again, or give another place")
     return f"{what} cannot be used ({reason}); {fix}."
 
