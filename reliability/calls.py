@@ -5,7 +5,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -60,11 +60,18 @@ def calls() -> dict[str, list[str]]:
     }
 
 
-def preload() -> None:
+#: Commands that need what is slow to load, and computations that are replaced by their results.
+HEAVY = {"sweep", "experiment list", "experiment run", "experiment draw", "demo", "doctor"}
+
+
+def preload(names: Collection[str]) -> None:
     """Import once what the commands import, and start nothing: forks must find no threads."""
-    for name in ("sklearn.impute", "pandas", "xarray", "zarr", "matplotlib.figure", "numba", "jax"):
-        import_module(name)
-    import_module(f"deeplinear.experiments.figures.{EXPERIMENT}")
+    modules = ["sklearn.impute", "pandas"]
+    if HEAVY & set(names):
+        modules += ["xarray", "zarr", "matplotlib.figure", "numba", "jax"]
+        modules.append(f"deeplinear.experiments.figures.{EXPERIMENT}")
+    for module in modules:
+        import_module(module)
 
 
 def write_inputs(folder: Path) -> None:
@@ -87,18 +94,19 @@ def write_inputs(folder: Path) -> None:
     (folder / "loop.csv").symlink_to("loop.csv")
 
 
-def prepare(folder: Path) -> None:
-    """`write_inputs`, a model, and a drawn experiment if that is asked for."""
+def prepare(folder: Path, names: Collection[str]) -> None:
+    """`write_inputs`, a model, and for the commands that need it an experiment."""
     write_inputs(folder)
     fit = ["--depth", "2", "--strength", "0.3", "--max-rank", "2", "--quiet"]
-    for words in (
-        ["ratings", "long.csv", "--model", "model.dln", *fit],
-        ["experiment", "run", EXPERIMENT, "--smoke", "--out", "drawn"],
-    ):
+    before = [["ratings", "long.csv", "--model", "model.dln", *fit]]
+    if HEAVY & set(names):
+        before.append(["experiment", "run", EXPERIMENT, "--smoke", "--out", "drawn"])
+    for words in before:
         done = run(Case(words), folder)
         if done.code:
             raise SystemExit(f"deeplinear {words} ended with {done.code}: {done.text}")
-    _replace_computations(folder / "drawn" / EXPERIMENT / "data.zarr")
+    if HEAVY & set(names):
+        _replace_computations(folder / "drawn" / EXPERIMENT / "data.zarr")
 
 
 def _replace_computations(store: Path) -> None:

@@ -66,14 +66,14 @@ def attack(
 ) -> dict[str, Counter[str]]:
     """command → how often each end and each fault came."""
     known = options()
-    preload()
+    preload(names)
     table: dict[str, Counter[str]] = {}
     here = Path.cwd()
     with tempfile.TemporaryDirectory() as place:
         os.chdir(place)
         try:
             Path("inputs").mkdir()
-            prepare(Path("inputs"))
+            prepare(Path("inputs"), names)
             for name in names:
                 table[name] = Counter()
                 for number in range(trials):

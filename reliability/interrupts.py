@@ -43,12 +43,12 @@ def attack(names: list[str], trials: int, seed: int) -> dict[str, Counter[str]]:
     draw = random.Random(seed)
     table: dict[str, Counter[str]] = {}
     here = Path.cwd()
-    preload()
+    preload(names)
     with tempfile.TemporaryDirectory() as place:
         os.chdir(place)
         try:
             Path("inputs").mkdir()
-            prepare(Path("inputs"))
+            prepare(Path("inputs"), names)
             for name in names:
                 table[name] = Counter()
                 whole = _trial(name, 0, None)

@@ -18,6 +18,12 @@ def command(name, *words):
     )
 
 
+def test_a_few_random_faults():
+    done = command("commands", "--trials", "5", "--only", "complete", "--only", "predict")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "| predict | 5 |" in done.stdout
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["complete", "ratings", "predict", "recommend", "sweep"])
 def test_random_faults_end_in_one_sentence(name):
