@@ -28,8 +28,9 @@ TREE = {
             "spectrum",
             "status",
             "extras",
+            "interrupts",
         ],
-        ["depths"],
+        ["depths", "places"],
         ["checks"],
         ["energies"],
         ["geometry"],
@@ -39,10 +40,11 @@ TREE = {
         ["completion"],
         ["plots", "files"],
         ["datasets"],
-        ["report", "results"],
+        ["report", "results", "diagnosis"],
         ["sweeps"],
         ["experiments"],
         ["cli"],
+        ["__main__"],
     ],
     "geometry": [
         ["point", "kernel"],
@@ -129,7 +131,7 @@ TREE = {
     "files": [
         [
             *("numbers", "opening", "dates", "spool", "refusals", "archives", "limits"),
-            *("variables", "worksheet", "hdf5_trial"),
+            *("variables", "worksheet", "hdf5_trial", "formulas"),
         ],
         ["markers"],
         ["dialect", "cells"],
@@ -144,7 +146,7 @@ TREE = {
         ["long", "masks"],
     ],
     "datasets": [["ratings", "cache"], ["movielens", "synthetic"], ["jester"]],
-    "report": [["expand"], ["compare"], ["text"], ["report"], ["demo", "long_report"]],
+    "report": [["expand", "folder"], ["compare"], ["text"], ["report"], ["demo", "long_report"]],
     "results": [["manifest", "parameters", "suggest", "integrity"], ["schema"], ["store"]],
     "sweeps": [
         ["task", "grid", "record", "lock"],
@@ -155,10 +157,12 @@ TREE = {
     ],
     "experiments": [["statistics", "figures"], ["registry"], ["page"], ["runner"]],
     "cli": [
+        ["streams"],
         ["console", "options", "bounds", "pairs"],
-        ["complete", "ratings", "predict", "demo", "experiment"],
-        ["sweep"],
+        ["endings"],
+        ["complete", "ratings", "predict", "demo", "doctor", "experiment", "sweep"],
     ],
+    "diagnosis": [["finding"], ["installation", "machine", "folders", "mathematics"]],
     "verify": [["result"], ["taylor", "geometry"], ["training"]],
     "asymptotics": [["laws", "ranks", "rates"], ["tails"]],
 }

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .completion.data.features import CodedTable, Feature, FeatureKind
     from .completion.imputer import DeepLinearImputer, complete
     from .completion.matrix_completion import DeepMatrixCompletion
+    from .diagnosis import Diagnosis, Finding, doctor
     from .dynamics.ensembles import EnsembleResult, ensemble, normal_start
     from .dynamics.factors import balanced_factors, imbalance, product
     from .dynamics.flow import factor_flow, gradient_flow
@@ -61,6 +62,9 @@ _HOME = {
     "EnsembleResult": "dynamics.ensembles",
     "Ending": "status",
     "cache_compilations": "compilation",
+    "doctor": "diagnosis",
+    "Diagnosis": "diagnosis",
+    "Finding": "diagnosis",
     "FlowResult": "dynamics.solve",
     "Status": "status",
     "LogSVD": "geometry.point",
@@ -151,6 +155,9 @@ __all__ = [
     "FeatureKind",
     "DeepMatrixCompletion",
     "cache_compilations",
+    "doctor",
+    "Diagnosis",
+    "Finding",
     "CriticalPointError",
     "DepthError",
     "DownloadError",

@@ -19,6 +19,8 @@ try:
 except ImportError:  # Windows: nothing is locked there, and nothing removed
     fcntl = None  # type: ignore[assignment]
 
+from .interrupts import uninterrupted
+
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
@@ -59,10 +61,11 @@ def build_atomically(path: Path, write: Callable[[Path], object]) -> None:
     target = _followed(path)
     with _temporary(target.parent, Path.mkdir) as temporary:
         write(temporary / "new")
-        if target.exists():  # a folder cannot be exchanged in one step: `_delete` puts it back
-            (temporary / _OLD).mkdir()
-            target.rename(temporary / _OLD / target.name)
-        (temporary / "new").rename(target)
+        with uninterrupted():
+            if target.exists():  # a folder cannot be exchanged in one step: `_delete` puts it back
+                (temporary / _OLD).mkdir()
+                target.rename(temporary / _OLD / target.name)
+            (temporary / "new").rename(target)
 
 
 @contextmanager

@@ -18,9 +18,14 @@ def cache_compilations(folder: str | os.PathLike[str] | None = None) -> Path:
     >>> with tempfile.TemporaryDirectory() as folder:  # doctest: +SKIP
     ...     _ = dl.cache_compilations(folder)
     """
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = Path(folder) if folder is not None else home / "deeplinear" / "compiled"
+    folder = Path(folder) if folder is not None else cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     return folder
+
+
+def cache_folder() -> Path:
+    """Where `cache_compilations` keeps programs by default; it need not exist yet."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "deeplinear" / "compiled"

@@ -61,8 +61,8 @@ class Status(enum.IntEnum, metaclass=_Sentences):
     callback = 7, "A callback ended it."
     max_steps = (
         8,
-        "max_steps (of a fit: max_sweeps) was reached first: raise it, or take another solver or "
-        "tolerance.",
+        "The largest number of steps was reached first (max_steps; of a fit max_iter): raise it, "
+        "loosen the tolerance, or take another solver.",
     )
     chart = 9, "The dense chart was left."  # internal: `gradient_flow` goes on in the SVD chart
 

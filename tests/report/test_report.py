@@ -93,8 +93,8 @@ class TestSentences:
     def test_the_headline_compares_on_all_missing_entries(self, candidates):
         text = headline(candidates, "metres")
         assert (
-            "Depth ∞</b> predicts the held-out entries best: error 0.2 (metres), and 0.22 over all"
-            in text
+            "Depth ∞</b> predicts the held-out entries best of all depths: error 0.2 (metres), and "
+            "0.22 over all" in text
         )
         assert "Column means: 0.44 (the network's error is 50.0% smaller)" in text
 

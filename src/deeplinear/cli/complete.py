@@ -1,7 +1,5 @@
 """``deeplinear complete``: tables and images, with their missing entries filled in."""
 
-import sys
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,17 +9,19 @@ from rich.console import Console
 
 from ..atomic import write_atomically
 from ..errors import InputError
+from ..places import check_apart, writing
 from .bounds import Maximum, Minimum, parse_bounds
 from .console import (
-    Interrupted,
     Watch,
     column_summary,
+    endings,
     gathered_warnings,
     progress_bar,
     say,
     summary,
-    tidy_exit,
+    terminal,
 )
+from .endings import Interrupted
 from .options import (
     STANDARD,
     Comment,
@@ -30,6 +30,7 @@ from .options import (
     Device,
     Draws,
     Encoding,
+    EscapeFormulas,
     Force,
     Header,
     MaxIter,
@@ -46,7 +47,6 @@ from .options import (
     Strength,
     Thousands,
     ValidationFraction,
-    check_checkpoint,
     check_choice,
     check_fit,
     check_report,
@@ -54,6 +54,7 @@ from .options import (
     parse_depths,
     parse_strength,
 )
+from .streams import check_standard_output, write_result
 
 if TYPE_CHECKING:
     from ..files import Table
@@ -127,6 +128,7 @@ def complete(
     checkpoint: Annotated[
         Path | None, typer.Option(help="File for the best iterate if you press Ctrl-C.")
     ] = None,
+    escape_formulas: EscapeFormulas = False,
     force: Force = False,
     quiet: Quiet = False,
     rows: Annotated[str | None, typer.Option(hidden=True)] = None,
@@ -142,80 +144,56 @@ def complete(
     For lists of entries (one line per rating or measurement), .mtx and sparse .npz there is
     `deeplinear ratings`.
     """
-    out, errors = Console(quiet=quiet, stderr=output == STANDARD), Console(stderr=True)
-    with tidy_exit(errors), ExitStack() as stack:
-        depths = parse_depths(depth)
-        _refuse_long(source, (rows, cols, values))
-        check_choice("--integers", integers, ("round", "keep"))
-        # The only place that builds the parameters of the estimator.
-        options: dict[str, Any] = {
-            "regularization": regularization,
-            "strength": parse_strength(strength),
-            "max_rank": max_rank,
-            "max_iter": max_iter,
-            "validation_fraction": validation_fraction,
-            "n_draws": draws,
-            "device": device,
-            "random_state": seed,
-            "integers": "auto" if integers == "round" else "keep",
-        }
-        check_fit(
-            regularization=regularization,
-            strength=options["strength"],
-            max_rank=max_rank,
-            max_iter=max_iter,
-            draws=draws,
-            device=device,
-        )
-        if len(depths) > 1 and not validation_fraction > 0:
-            raise InputError(
-                "--validation-fraction: 0 leaves nothing to compare depths on; give one --depth."
-            )
-        from .. import files
-        from ..files.spool import on_disk
+    out, errors = terminal(quiet=quiet, stderr=output == STANDARD), terminal(stderr=True)
+    places = _Places(source, mask, output, checkpoint, report, force)
+    places.check()
+    depths = parse_depths(depth)
+    _refuse_long(source, (rows, cols, values))
+    options = _options(
+        several=len(depths) > 1,
+        regularization=regularization,
+        strength=parse_strength(strength),
+        max_rank=max_rank,
+        max_iter=max_iter,
+        draws=draws,
+        device=device,
+        seed=seed,
+        validation_fraction=validation_fraction,
+        integers=integers,
+    )
+    from ..files import Selection, TextOptions, read_table
+    from ..files.spool import on_disk
 
-        text = files.TextOptions(
-            missing=tuple(missing or ()),
-            present=tuple(present or ()),
-            header=header,
-            labels=labels,
-            separator=separator,
-            decimal=decimal,
-            thousands=thousands,
-            notes=notes,
-            encoding=encoding,
-            comment=comment,
-            skip_lines=skip_lines,
-        )
-        chosen = (columns, keep, drop, categorical)
-        selection = files.Selection(*(tuple(names or ()) for names in chosen))
-        local = stack.enter_context(on_disk(source))
+    text = TextOptions(
+        missing=tuple(missing or ()),
+        present=tuple(present or ()),
+        header=header,
+        labels=labels,
+        separator=separator,
+        decimal=decimal,
+        thousands=thousands,
+        notes=notes,
+        encoding=encoding,
+        comment=comment,
+        skip_lines=skip_lines,
+    )
+    chosen = (columns, keep, drop, categorical)
+    selection = Selection(*(tuple(names or ()) for names in chosen))
+    with on_disk(source) as local:
         with gathered_warnings(errors):
-            table = files.read_table(
+            table = read_table(
                 local, mask=mask, text=text, selection=selection, sheet=sheet, variable=variable
             )
+        places.check_kinds(table)
+        if escape_formulas:
+            table.escape_formulas(output)
         options |= parse_bounds(min_value, max_value, table.coded.features)
-        if output != STANDARD:
-            files.check_output(output, table, force=force, argument="--output")
-        if checkpoint is not None:
-            check_checkpoint(checkpoint, source, output)
-            files.check_output(checkpoint, table, force=force, argument="--checkpoint")
-        if report is not None:
-            check_report(report, force)
         for line in table.understood():
             say(out, line if line.startswith(" ") else f"{source.name}: {line}")
-
         fits = _Fits(table, depths, options, checkpoint, knn)
         candidates, winner = fits.run(errors, quiet=quiet)
-        data = table.encode(winner.filled, files.file_type(output))
-        if output == STANDARD:
-            sys.stdout.buffer.write(data)
-        else:
-            write_atomically(output, table.pack(data, output))
-        out.print(summary(candidates, winner, by_column=fits.comparison.by_column))
-        worst = column_summary(winner)
-        if worst is not None:
-            out.print(worst)
+        _write(table, winner, output)
+        _print_scores(out, candidates, winner, by_column=fits.comparison.by_column)
         if output != STANDARD:
             say(out, f"Wrote {output} ({winner.name}).")
         if report is not None:
@@ -225,6 +203,74 @@ def complete(
             title = f"Completion of {source.name}"
             page, _ = write_report(report, [study], title=title, command=command_line())
             say(out, f"Report: {page}")
+
+
+@dataclass(frozen=True)
+class _Places:
+    """The files of one call."""
+
+    source: Path
+    mask: Path | None
+    output: Path
+    checkpoint: Path | None
+    report: Path | None
+    force: bool
+
+    def check(self) -> None:
+        """Refuse before any computing what could not be written afterwards."""
+        results = {"--output": self.output, "--checkpoint": self.checkpoint}
+        sources = {"INPUT": self.source, "--mask": self.mask}
+        check_apart(results, sources, {"--report": self.report})
+        if self.checkpoint == STANDARD:
+            raise InputError("--checkpoint: it cannot be standard output; give a file's name.")
+        if self.output == STANDARD:
+            check_standard_output()
+        if self.report is not None:
+            check_report(self.report, self.force)
+
+    def check_kinds(self, table: "Table") -> None:
+        """Outputs are of the kind of the input."""
+        from ..files import check_output
+
+        for argument, path in (("--output", self.output), ("--checkpoint", self.checkpoint)):
+            if path is not None and path != STANDARD:
+                check_output(path, table, force=self.force, argument=argument)
+
+
+def _options(*, several: bool, integers: str, **fit: Any) -> dict[str, Any]:
+    """The options as parameters of the estimator: the only place that knows their names there."""
+    check_choice("--integers", integers, ("round", "keep"))
+    check_fit(**fit)
+    if several and not fit["validation_fraction"] > 0:
+        raise InputError(
+            "--validation-fraction: 0 leaves nothing to compare depths on; give one --depth."
+        )
+    names = {"draws": "n_draws", "seed": "random_state"}
+    options = {names.get(option, option): value for option, value in fit.items()}
+    return options | {"integers": "auto" if integers == "round" else "keep"}
+
+
+def _write(table: "Table", winner: "Candidate", output: Path) -> None:
+    from ..files import file_type
+
+    data = table.encode(winner.filled, file_type(output))
+    if output == STANDARD:
+        write_result(data)
+        return
+    packed = table.pack(data, output)
+    with writing(output):
+        write_atomically(output, packed)
+
+
+def _print_scores(
+    out: Console, candidates: list["Candidate"], winner: "Candidate", *, by_column: bool
+) -> None:
+    out.print(summary(candidates, winner, by_column=by_column))
+    for line in endings(candidates, winner):
+        say(out, line)
+    worst = column_summary(winner)
+    if worst is not None:
+        out.print(worst)
 
 
 def _refuse_long(source: Path, columns: tuple[str | None, ...]) -> None:
@@ -287,7 +333,9 @@ class _Fits:
         from ..files import file_type
 
         data = self.table.encode(watch.complete(), file_type(checkpoint))
-        write_atomically(checkpoint, self.table.pack(data, checkpoint))
+        packed = self.table.pack(data, checkpoint)
+        with writing(checkpoint):
+            write_atomically(checkpoint, packed)
         return Interrupted(
             f"Interrupted: the best iterate so far (held-out RMSE {watch.rmse:.4g}) is in "
             f"{checkpoint}."

@@ -1,5 +1,6 @@
 """What the command line shows: one-sentence errors, progress, warnings and the summary table."""
 
+import contextlib
 import math
 import re
 import warnings
@@ -7,14 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
+from rich.text import Text
 
-from ..errors import InputError
-from ..labels import depth_label
+from ..labels import depth_label, printable
 from ..progress import Progress
+from ..status import Status
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,34 +23,34 @@ if TYPE_CHECKING:
 
     from ..report.compare import Candidate
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+def terminal(*, stderr: bool = False, quiet: bool = False) -> Console:
+    """A console that prints text as it is: brackets and colons in names are no markup."""
+    return Console(stderr=stderr, quiet=quiet, markup=False, emoji=False, highlight=False)
 
 
-class Interrupted(Exception):
-    """Ctrl-C, with the sentence that says what was saved."""
+def say(out: Console, line: str, *, label: str = "", style: str = "") -> None:
+    """One line, whatever names it holds, after a ``label`` in this style."""
+    text = Text.assemble((label, style), " " if label else "", printable(line))
+    out.print(text, soft_wrap=True)
 
 
-@contextmanager
-def tidy_exit(errors: Console) -> Iterator[None]:
-    """Turn what users cause into one sentence and an exit code: 2 for bad input, 130 for Ctrl-C."""
-    try:
-        yield
-    except InputError as error:
-        errors.print(f"[bold red]Error:[/] {_escape(_in_options(str(error)))}", soft_wrap=True)
-        raise typer.Exit(2) from None
-    except Interrupted as stop:
-        errors.print(_escape(str(stop)), soft_wrap=True)
-        raise typer.Exit(INTERRUPTED) from None
-    except KeyboardInterrupt:
-        errors.print("Interrupted: nothing was written.", soft_wrap=True)
-        raise typer.Exit(INTERRUPTED) from None
+# What warnings of the estimators advise, as options; there is none for the tolerance.
+_WORDS = {
+    "increase max_iter or tol": "raise --max-iter",
+    "increase max_iter": "raise --max-iter",
+    "after max_iter = ": "after --max-iter ",
+    "larger strength, or float64": "larger --strength",
+}
 
 
-def _in_options(message: str) -> str:
+def in_options(message: str) -> str:
     """A message about a parameter of the estimators in the words of the command line."""
     options = {"random_state": "--seed", "n_draws": "--draws", "strength": "--strength"}
     names = ("max_rank", "max_iter", "validation_fraction", "min_value", "max_value", "device")
     options |= {name: "--" + name.replace("_", "-") for name in names}
+    for word, option in _WORDS.items():
+        message = message.replace(word, option)
     found = re.match(r"(?:The ')?(\w+)(?:' parameter of \w+)?(?= must)", message)
     if found is None or found.group(1) not in options:
         return message
@@ -67,7 +68,12 @@ def gathered_warnings(errors: Console) -> Iterator[None]:
             for message in dict.fromkeys(
                 str(w.message) for w in caught if issubclass(w.category, UserWarning)
             ):
-                errors.print(f"[yellow]Warning:[/] {_escape(message)}", soft_wrap=True)
+                warn(errors, in_options(message))
+
+
+def warn(errors: Console, message: str) -> None:
+    """A warning, in one line."""
+    say(errors, message, label="Warning:", style="yellow")
 
 
 class BarFollower:
@@ -86,7 +92,7 @@ class BarFollower:
         # a state that does not know how much is done leaves the bar where it is
         done = None if progress.done is None else min(max(progress.done, 0.0), 1.0)
         self._bar.update(
-            self._task, completed=done, description=_escape(f"{self._prefix}{progress}")
+            self._task, completed=done, description=printable(f"{self._prefix}{progress}")
         )
 
 
@@ -141,10 +147,10 @@ def progress_bar(
 
     return RichProgress(
         BarColumn(bar_width=24),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         TimeElapsedColumn(),
         *([TimeRemainingColumn()] if remaining else []),
-        console=Console(stderr=True, quiet=True) if quiet else errors,
+        console=terminal(stderr=True, quiet=True) if quiet else errors,
         transient=True,
     )
 
@@ -193,6 +199,28 @@ def summary(
     return table
 
 
+#: How a fit may end, in the words of the command line: what to do is an option of it.
+ENDINGS = {
+    Status.converged: "converged",
+    Status.stopped_early: "stopped where the held-out error was least",
+    Status.max_steps: "not converged within --max-iter; raise it",
+    Status.diverged: "not converged, for the objective rose; give a larger --strength",
+}
+
+
+def endings(candidates: "Sequence[Candidate]", winner: "Candidate") -> list[str]:
+    """A line for each fit that did not converge, and one if something simpler predicts better."""
+    lines = [f"{c.name}: {ENDINGS[c.status]}." for c in candidates if c.status is not None]
+    others = [c for c in candidates if c.depth is None]
+    better = [c.name for c in others if c.held_out_error < winner.held_out_error]
+    if better:
+        lines.append(
+            f"No depth predicts the held-out entries as well as {' or '.join(better)}: do not "
+            "trust what is filled in."
+        )
+    return lines
+
+
 def column_summary(winner: "Candidate") -> RichTable | None:
     """The columns whose held-out cells are predicted worst; None where there is nothing to say."""
     from ..report.compare import worst_columns
@@ -208,7 +236,7 @@ def column_summary(winner: "Candidate") -> RichTable | None:
     for name in names:
         table.add_column(name, justify="left" if name == "column" else "right", no_wrap=True)
     for c in worst:
-        cells = [_escape(c.name), f"{c.count:,}", _number(c.rmse), _number(c.r2, ".3f")]
+        cells = [printable(c.name), f"{c.count:,}", _number(c.rmse), _number(c.r2, ".3f")]
         table.add_row(*[*cells, _number(c.accuracy, ".1%")][: len(names)])
     return table
 
@@ -229,10 +257,14 @@ def _number(number: float | None, spec: str = ".4g") -> str:
     return "–" if number is None or math.isnan(number) else format(number, spec)
 
 
-def say(out: Console, line: str) -> None:
-    """One line as it is, without markup."""
-    out.print(line, highlight=False, soft_wrap=True, markup=False)
+def prepare_jax() -> None:
+    """64 bits, and compiled programs kept for the next command: most of the time
+    of small computations.
+    """
+    import jax
 
+    from ..compilation import cache_compilations
 
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
+    jax.config.update("jax_enable_x64", True)
+    with contextlib.suppress(OSError):  # a home that cannot be written in is no reason to stop
+        cache_compilations()

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from .console import Watch, gathered_warnings, progress_bar, summary, tidy_exit
+from .console import Watch, endings, gathered_warnings, progress_bar, say, summary, terminal
 from .options import check_report, command_line
 
 
@@ -22,24 +21,25 @@ def demo(
     ] = False,
 ) -> None:
     """Complete a photograph and a table of digits at several depths, beside two baselines."""
-    out, errors = Console(), Console(stderr=True)
-    with tidy_exit(errors):
-        check_report(report, force)
-        from ..report import demo as demonstration
-        from ..report.report import write_report
+    out, errors = terminal(), terminal(stderr=True)
+    check_report(report, force)
+    from ..report import demo as demonstration
+    from ..report.report import write_report
 
-        studies = []
-        for start in (demonstration.photograph(quick), demonstration.digits(quick)):
-            with gathered_warnings(errors), progress_bar(errors) as bar:
-                watch = Watch(bar, demonstration.DEPTHS)
-                study = demonstration.complete(start, progress=watch.report, on_done=watch.done)
-            studies.append(study)
-            out.print(summary(study.candidates, study.best, study.title))
-        title = "What depth does: two matrices completed"
-        page, pictures = write_report(report, studies, title=title, command=command_line())
-        listed = ", ".join(map(str, pictures))
-        for line in (f"Report: {page}", f"Pictures: {listed}", *next_steps()):
-            out.print(line, highlight=False, soft_wrap=True, markup=False)
+    studies = []
+    for start in (demonstration.photograph(quick), demonstration.digits(quick)):
+        with gathered_warnings(errors), progress_bar(errors) as bar:
+            watch = Watch(bar, demonstration.DEPTHS)
+            study = demonstration.complete(start, progress=watch.report, on_done=watch.done)
+        studies.append(study)
+        out.print(summary(study.candidates, study.best, study.title))
+        for line in endings(study.candidates, study.best):
+            say(out, line)
+    title = "What depth does: two matrices completed"
+    page, pictures = write_report(report, studies, title=title, command=command_line())
+    listed = ", ".join(map(str, pictures))
+    for line in (f"Report: {page}", f"Pictures: {listed}", *next_steps()):
+        say(out, line)
 
 
 def next_steps(executable: Path | None = None, on_path: str | None = None) -> list[str]:

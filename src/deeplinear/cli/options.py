@@ -1,7 +1,6 @@
 """Options that several commands share: their help, and their texts as values."""
 
 import math
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import DepthError, InputError
+from ..places import check_folder
 
 Depth = Annotated[
     str, typer.Option("--depth", help="Real numbers ≥ 1 or inf, comma-separated: the best is kept.")
@@ -78,6 +78,13 @@ Comment = Annotated[
     str | None,
     typer.Option("--comment", help="Text: what comment lines begin with; '' for no comments."),
 ]
+EscapeFormulas = Annotated[
+    bool,
+    typer.Option(
+        "--escape-formulas",
+        help="Output in text: an apostrophe before cells that a spreadsheet would run (=, +, @ …).",
+    ),
+]
 SkipLines = Annotated[
     int, typer.Option("--skip-lines", min=0, help="Text: lines to leave out at the beginning.")
 ]
@@ -126,17 +133,25 @@ def check_fit(
     max_iter: int | None,
     draws: int,
     device: str,
+    seed: int,
+    validation_fraction: float,
 ) -> None:
     """`InputError` that names the option, for what no fit takes."""
     check_choice("--regularization", regularization, ("explicit", "implicit"))
     check_choice("--device", device, DEVICES)
-    for option, value, least in (
-        ("--max-rank", max_rank, 1),
-        ("--max-iter", max_iter, 1),
-        ("--draws", draws, 0),
+    for option, value, least, most in (
+        ("--max-rank", max_rank, 1, 10**9),
+        ("--max-iter", max_iter, 1, 10**9),
+        ("--draws", draws, 0, 10**5),
+        ("--seed", seed, 0, 2**32 - 1),
     ):
-        if value is not None and value < least:
-            raise InputError(f"{option}: {value} is too small; give {least} or more.")
+        if value is not None:
+            check_range(option, value, least, most)
+    if not 0 <= validation_fraction < 1:  # also refuses NaN
+        raise InputError(
+            "--validation-fraction must be a number from 0 to less than 1, got "
+            f"{validation_fraction:g}."
+        )
     if isinstance(strength, str):
         return
     if regularization == "implicit" and not 0 < strength < 1:
@@ -148,25 +163,22 @@ def check_fit(
         raise InputError(f"--strength: {strength:g} is no strength; give a number ≥ 0, or auto.")
 
 
-def check_checkpoint(checkpoint: Path, source: Path, output: Path | None) -> None:
-    """`InputError` if the checkpoint would replace another file of the call."""
-    for name, other in (("INPUT", source), ("--output", output)):
-        if other is not None and checkpoint.resolve() == other.resolve():
-            raise InputError(f"--checkpoint: '{checkpoint}' is {name} itself; give another name.")
+def check_range(option: str, value: int, least: int, most: int) -> None:
+    """`InputError` unless least ≤ value ≤ most."""
+    if value < least:
+        raise InputError(f"{option}: {value} is too small; give {least} or more.")
+    if value > most:
+        raise InputError(f"{option}: {value} is too large; give {most:,} or less.")
 
 
 def check_report(folder: Path, force: bool) -> None:
     """`InputError` before any work if a report cannot be written there."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--report: '{folder}' is a file; give a folder.")
+    check_folder(folder, argument="--report")
     if (folder / "index.html").exists() and not force:
         raise InputError(
             f"--report: '{folder}' holds a report; add --force to replace it, or give another "
             "folder."
         )
-    parent = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-    if not os.access(parent, os.W_OK):
-        raise InputError(f"--report: cannot write in '{parent}'; give another folder.")
 
 
 def command_line() -> str:

@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..atomic import write_atomically
 from ..completion.data.id_encoder import integer_of
 from ..completion.data.ids import Ids
 from ..errors import EmptyLineWarning, InputError
 from ..files.long import column_names, is_text, read_long
+from ..files.long_output import write_long
+from ..files.spool import STANDARD
 from ..files.text_options import TextOptions
+from ..places import writing
+from .streams import write_result
 
 if TYPE_CHECKING:
     from ..completion.matrix_completion import DeepMatrixCompletion
@@ -221,3 +226,18 @@ def prediction_columns(
 
 def _warn(reason: str) -> None:
     warnings.warn(f"{reason}: low and high are left empty.", UserWarning, stacklevel=3)
+
+
+def write_list(
+    output: Path | None, columns: dict[str, np.ndarray], *, escape_formulas: bool
+) -> None:
+    """A list of predictions into a file, or as CSV to standard output."""
+    standard = output is None or output == STANDARD
+    path = Path("list.csv") if standard else output
+    assert path is not None
+    data = write_long(path, columns, escape_formulas=escape_formulas)
+    if standard:
+        write_result(data)
+        return
+    with writing(path):
+        write_atomically(path, data)

@@ -1,17 +1,27 @@
 """``deeplinear predict`` and ``deeplinear recommend``: lists from a saved model."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
 
-from ..atomic import write_atomically
 from ..errors import InputError
-from .console import gathered_warnings, tidy_exit
-from .options import STANDARD, Comment, Encoding, Force, Header, ListOutput, Separator, SkipLines
+from ..places import check_apart, check_file
+from .console import gathered_warnings, terminal
+from .options import (
+    STANDARD,
+    Comment,
+    Encoding,
+    EscapeFormulas,
+    Force,
+    Header,
+    ListOutput,
+    Separator,
+    SkipLines,
+    check_range,
+)
+from .streams import check_standard_output
 
 if TYPE_CHECKING:
     from ..completion.matrix_completion import DeepMatrixCompletion
@@ -32,6 +42,7 @@ def predict(
     encoding: Encoding = None,
     comment: Comment = None,
     skip_lines: SkipLines = 0,
+    escape_formulas: EscapeFormulas = False,
     force: Force = False,
 ) -> None:
     """List the predictions of a saved model for chosen pairs of ids, with 90 % intervals.
@@ -39,12 +50,11 @@ def predict(
     Ids without any entry in the fit are predicted from the averages, with one warning. --at - reads
     standard input; the options of text are for this file.
     """
-    errors = Console(stderr=True)
-    with tidy_exit(errors), gathered_warnings(errors):
-        _check_output(output, force)
+    with gathered_warnings(terminal(stderr=True)):
+        _check_output(output, force, escape_formulas, {"MODEL": source, "--at": at})
         from ..files.spool import on_disk
         from ..files.text_options import TextOptions
-        from .pairs import prediction_columns, read_pairs
+        from .pairs import prediction_columns, read_pairs, write_list
 
         text = TextOptions(
             header=header,
@@ -55,9 +65,10 @@ def predict(
         )
         estimator = load_model(source)
         ids = estimator.model_.row_ids, estimator.model_.col_ids
-        with on_disk(at) as file:
+        with on_disk(at, "--at") as file:
             pairs, names = read_pairs(file, estimator.columns[:2], ids, text=text)
-        _write(output, prediction_columns(estimator, pairs, names))
+        columns = prediction_columns(estimator, pairs, names)
+        write_list(output, columns, escape_formulas=escape_formulas)
 
 
 def recommend(
@@ -68,16 +79,17 @@ def recommend(
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Also columns that the row has.")
     ] = False,
+    escape_formulas: EscapeFormulas = False,
     force: Force = False,
 ) -> None:
     """List the columns with the highest predictions for each row (films for a user, say).
 
     Ids without any entry in the fit get what is best for the average row, with one warning.
     """
-    errors = Console(stderr=True)
-    with tidy_exit(errors), gathered_warnings(errors):
-        _check_output(output, force)
-        from .pairs import typed_ids
+    with gathered_warnings(terminal(stderr=True)):
+        check_range("-k", k, 1, 10**9)
+        _check_output(output, force, escape_formulas, {"MODEL": source})
+        from .pairs import typed_ids, write_list
 
         estimator = load_model(source)
         model = estimator.model_
@@ -96,7 +108,7 @@ def recommend(
             "column": shown,
             "prediction": scores[there],
         }
-        _write(output, columns)
+        write_list(output, columns, escape_formulas=escape_formulas)
 
 
 def load_model(path: Path) -> "DeepMatrixCompletion":
@@ -113,19 +125,14 @@ def load_model(path: Path) -> "DeepMatrixCompletion":
     return DeepMatrixCompletion.load(path)
 
 
-def _check_output(output: Path | None, force: bool) -> None:
-    from .. import files
+def _check_output(
+    output: Path | None, force: bool, escape_formulas: bool, sources: dict[str, Path | None]
+) -> None:
     from ..files.long_output import check_list
 
-    if output is not None and output != STANDARD:
-        check_list(output, "--output")
-        files.check_free(output, force=force, argument="--output")
-
-
-def _write(output: Path | None, columns: dict[str, np.ndarray]) -> None:
-    from ..files.long_output import write_long
-
     if output is None or output == STANDARD:
-        sys.stdout.write(write_long(Path("list.csv"), columns).decode())
-    else:
-        write_atomically(output, write_long(output, columns))
+        check_standard_output()
+        return
+    check_list(output, "--output", escape_formulas=escape_formulas)
+    check_apart({"--output": output}, sources)
+    check_file(output, force=force, argument="--output")

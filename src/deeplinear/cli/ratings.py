@@ -1,6 +1,5 @@
 """``deeplinear ratings``: long data, one line per observed entry (ratings, measurements)."""
 
-import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from ..atomic import write_atomically
 from ..errors import InputError
 from ..labels import depth_label
-from .console import BarFollower, gathered_warnings, progress_bar, say, tidy_exit
+from ..places import check_apart, check_file, writing
+from ..status import Status
+from .console import ENDINGS, BarFollower, gathered_warnings, progress_bar, say, terminal
+from .endings import Interrupted
 from .options import (
     STANDARD,
     Comment,
@@ -22,6 +23,7 @@ from .options import (
     Device,
     Draws,
     Encoding,
+    EscapeFormulas,
     Force,
     Header,
     MaxIter,
@@ -36,7 +38,6 @@ from .options import (
     Strength,
     Thousands,
     ValidationFraction,
-    check_checkpoint,
     check_choice,
     check_fit,
     check_report,
@@ -44,6 +45,7 @@ from .options import (
     parse_depths,
     parse_strength,
 )
+from .streams import check_standard_output
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -110,6 +112,7 @@ def ratings(
     checkpoint: Annotated[
         Path | None, typer.Option(help="File from which a killed fit goes on when called again.")
     ] = None,
+    escape_formulas: EscapeFormulas = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
@@ -120,8 +123,8 @@ def ratings(
     with 90 % intervals, of the pairs in --at or of all missing entries. Ids in --at without any
     entry are predicted from the averages, with one warning.
     """
-    out, errors = Console(quiet=quiet, stderr=output == STANDARD), Console(stderr=True)
-    with tidy_exit(errors), ExitStack() as stack:
+    out, errors = terminal(quiet=quiet, stderr=output == STANDARD), terminal(stderr=True)
+    with ExitStack() as stack:
         from ..files.spool import on_disk
         from ..files.text_options import TextOptions
 
@@ -138,10 +141,10 @@ def ratings(
         if source == at == STANDARD:
             raise InputError("--at: standard input is INPUT already; give a file for one of them.")
         source = stack.enter_context(on_disk(source))
-        at = None if at is None else stack.enter_context(on_disk(at))
+        at = None if at is None else stack.enter_context(on_disk(at, "--at"))
         columns = rows, cols, values
         files = source, output, at, model, checkpoint, report
-        job = Job(*files, columns, text, at_header, force, quiet)
+        job = Job(*files, columns, text, at_header, escape_formulas, force, quiet)
         parameters = _parameters(
             depths=parse_depths(depth),
             regularization=regularization,
@@ -172,6 +175,7 @@ class Job:
     columns: tuple[str | None, str | None, str | None]
     text: "TextOptions"
     at_header: bool | None
+    escape_formulas: bool
     force: bool
     quiet: bool
 
@@ -186,7 +190,6 @@ class Job:
 
     def check(self, *, implicit: bool) -> None:
         """Refuse before any computing what could not be written afterwards."""
-        from .. import files
         from ..files.long_output import check_list
         from .pairs import beside_data, check_pairs
 
@@ -197,11 +200,16 @@ class Job:
                 "--output: nothing would be kept; give --output for predictions, --model for the "
                 "model, or --report."
             )
-        for name, path in (("--output", self.output), ("--model", self.model)):
-            if path is not None and path != STANDARD:
-                files.check_free(path, force=self.force, argument=name)
-        if self.output is not None and self.output != STANDARD:
-            check_list(self.output, "--output")
+        results = {"--output": self.output, "--model": self.model, "--checkpoint": self.checkpoint}
+        sources = {"INPUT": self.source, "--at": self.at}
+        check_apart(results, sources, {"--report": self.report})
+        if self.output == STANDARD:
+            check_standard_output()
+        elif self.output is not None:
+            check_file(self.output, force=self.force, argument="--output")
+            check_list(self.output, "--output", escape_formulas=self.escape_formulas)
+        if self.model is not None:
+            check_file(self.model, force=self.force, argument="--model")
         if self.at is not None:
             if self.output is None:
                 raise InputError("--at: the predictions need a file; give --output.")
@@ -209,12 +217,12 @@ class Job:
         if self.report is not None:
             check_report(self.report, self.force)
         if self.checkpoint is not None:
-            check_checkpoint(self.checkpoint, self.source, self.output)
             if implicit:
                 raise InputError(
                     "--checkpoint: the implicit flow has none; leave it out, or take "
                     "--regularization explicit."
                 )
+            check_file(self.checkpoint, force=True, argument="--checkpoint")  # it may go on
 
 
 def _parameters(
@@ -239,6 +247,8 @@ def _parameters(
         max_iter=max_iter,
         draws=draws,
         device=device,
+        seed=seed,
+        validation_fraction=validation_fraction,
     )
     check_choice("--duplicates", duplicates, ("error", "mean", "last"))
     if implicit_feedback and not draws:
@@ -261,8 +271,7 @@ def _parameters(
 def _run(job: Job, parameters: dict[str, object], out: Console, errors: Console) -> None:
     """Read, choose depth and strength, fit, and write model, predictions and report."""
     from ..files.long import read_long
-    from ..files.long_output import write_long
-    from .pairs import prediction_columns
+    from .pairs import prediction_columns, write_list
 
     with gathered_warnings(errors):
         data = read_long(job.source, *job.columns, text=job.text)
@@ -273,13 +282,13 @@ def _run(job: Job, parameters: dict[str, object], out: Console, errors: Console)
         estimator = _fit(job, data, parameters, bar)
         seconds = time.perf_counter() - begin
         if job.model is not None:  # first: whatever happens to the predictions, the fit is kept
-            estimator.save(job.model)
-        if job.output is not None and wanted is not None:
+            with writing(job.model):
+                estimator.save(job.model)
+        columns = {}
+        if wanted is not None:
             columns = prediction_columns(estimator, wanted, data.names[:2])
-            if job.output == STANDARD:
-                sys.stdout.write(write_long(Path("list.csv"), columns).decode())
-            else:
-                write_atomically(job.output, write_long(job.output, columns))
+    if job.output is not None:
+        write_list(job.output, columns, escape_formulas=job.escape_formulas)
     for line in _summary(estimator, seconds):
         say(out, line)
     for path in (job.output, job.model):
@@ -328,6 +337,13 @@ def _fit(
     )
     try:
         return estimator.fit(data)
+    except KeyboardInterrupt:
+        if job.checkpoint is None or not job.checkpoint.exists():
+            raise
+        raise Interrupted(
+            f"Interrupted: '{job.checkpoint}' holds the fit so far, and the same command goes on "
+            "from it; nothing else was written."
+        ) from None
     except RepeatedEntriesError as error:
         shift = int(data.positional)  # matrices on file count from 1
         row, col = (error.row + 1, error.col + 1) if shift else (error.row, error.col)
@@ -351,8 +367,12 @@ def _summary(estimator: "DeepMatrixCompletion", seconds: float) -> list[str]:
     rank = f"rank {estimator.rank_}"
     if estimator.regularization == "implicit":  # of full rank, most of it tiny
         rank = f"effective rank {estimator.effective_rank_:.1f}"
+    ended = ""
+    if not estimator.converged_:
+        status = estimator.status_
+        ended = f"; {ENDINGS[Status.max_steps if Status.succeeded(status) else status]}"
     lines.append(
         f"Fitted at {depth_label(estimator.depth_)}: {rank}, train RMSE "
-        f"{estimator.train_score_:.4f}, {seconds:.1f} s"
+        f"{estimator.train_score_:.4f}, {seconds:.1f} s{ended}"
     )
     return lines

@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from ..errors import InputError, SweepError
-from .console import BarFollower, Interrupted, progress_bar, tidy_exit
+from ..interrupts import written
+from ..places import check_apart, check_folder
+from .console import BarFollower, progress_bar, say, terminal, warn
+from .endings import FAILED, Interrupted
 
 if TYPE_CHECKING:
     from ..sweeps.sweep import SweepReport
@@ -42,51 +44,46 @@ def sweep(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors and warnings only.")] = False,
 ) -> None:
     """Compute one task for each point of a grid, on any number of processes, into one store."""
-    console, errors = Console(quiet=quiet), Console(stderr=True)
-    with tidy_exit(errors):
-        if resume and force:
-            raise InputError(
-                "--force replaces the store and --resume goes on with it; give one of them."
-            )
-        from ..sweeps.record import manifest_path
-        from ..sweeps.sweep import read_sweep, run_sweep
-        from .experiment import check_folder
-
-        what = read_sweep(file)
-        store = out if out is not None else Path(file.stem + ".zarr")
-        check_folder(store.absolute().parent)
-        follow = None
-        try:
-            with progress_bar(errors, quiet=quiet, remaining=True) as bar:
-                follow = BarFollower(bar)
-                report = run_sweep(
-                    what,
-                    store,
-                    scheduler=scheduler,
-                    workers=workers,
-                    resume=resume,
-                    force=force,
-                    retries=retries,
-                    timeout=timeout,
-                    callback=follow,
-                )
-        except SweepError as error:
-            errors.print(
-                f"[bold red]Stopped:[/] {escape(str(error))}{_so_far(follow)}", soft_wrap=True
-            )
-            raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            raise Interrupted(
-                f"Interrupted.{_so_far(follow)} --resume goes on with '{store}'."
-            ) from None
-        console.print(
-            f"{store}: {_counts(report)}. Manifest: {manifest_path(store)}",
-            highlight=False,
-            soft_wrap=True,
+    console, errors = terminal(quiet=quiet), terminal(stderr=True)
+    if resume and force:
+        raise InputError(
+            "--force replaces the store and --resume goes on with it; give one of them."
         )
-        _warn(errors, report)
-        if report.failures:
-            raise typer.Exit(1)
+    from ..sweeps.record import manifest_path
+    from ..sweeps.sweep import read_sweep, run_sweep
+
+    what = read_sweep(file)
+    store = out if out is not None else Path(file.stem + ".zarr")
+    check_folder(store.parent, argument="--out")
+    check_apart({"--out": store}, {"FILE": file})
+    follow = None
+    try:
+        with progress_bar(errors, quiet=quiet, remaining=True) as bar:
+            follow = BarFollower(bar)
+            report = run_sweep(
+                what,
+                store,
+                scheduler=scheduler,
+                workers=workers,
+                resume=resume,
+                force=force,
+                retries=retries,
+                timeout=timeout,
+                callback=follow,
+            )
+    except SweepError as error:
+        say(errors, f"{error}{_so_far(follow)}", label="Stopped:", style="bold red")
+        raise typer.Exit(FAILED) from None
+    except KeyboardInterrupt:
+        if store not in written() and not (resume and store.exists()):
+            raise
+        raise Interrupted(
+            f"Interrupted.{_so_far(follow)} --resume goes on with '{store}'."
+        ) from None
+    say(console, f"{store}: {_counts(report)}. Manifest: {manifest_path(store)}")
+    _warn(errors, report)
+    if report.failures:
+        raise typer.Exit(FAILED)
 
 
 def _so_far(follow: BarFollower | None) -> str:
@@ -108,30 +105,25 @@ def _warn(errors: Console, report: "SweepReport") -> None:
             soft_wrap=True,
         )
     if report.version_changes and report.kept and report.computed:
-        errors.print(
-            "[yellow]Warning:[/] the store was begun with other versions "
-            f"({escape('; '.join(report.version_changes))}): "
-            "its numbers come from both.",
-            soft_wrap=True,
+        warn(
+            errors,
+            "the store was begun with other versions "
+            f"({'; '.join(report.version_changes)}): its numbers come from both.",
         )
     if report.excluded:
-        errors.print(
-            f"[yellow]Warning:[/] {report.excluded:,} runs in {report.partial:,} tasks were not "
-            "converged or not a number; "
-            "they are left out of the statistics (status 2, runs_excluded).",
-            soft_wrap=True,
+        warn(
+            errors,
+            f"{report.excluded:,} runs in {report.partial:,} tasks were not converged or not a "
+            "number; they are left out of the statistics (status 2, runs_excluded).",
         )
     if report.empty:
-        errors.print(
-            f"[yellow]Warning:[/] {report.empty:,} tasks have a NaN among their results (status "
-            "3).",
-            soft_wrap=True,
-        )
+        warn(errors, f"{report.empty:,} tasks have a NaN among their results (status 3).")
     if report.failures:
         task, why = next(iter(sorted(report.failures.items())))
-        errors.print(
-            f"[bold red]Failed:[/] {len(report.failures):,} tasks, such as task {task}: "
-            f"{escape(why)}; "
-            "they are missing in the store, and --resume tries them again.",
-            soft_wrap=True,
+        say(
+            errors,
+            f"{len(report.failures):,} tasks, such as task {task}: {why}; they are missing in the "
+            "store, and --resume tries them again.",
+            label="Failed:",
+            style="bold red",
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..atomic import write_atomically
 from ..errors import InputError
+from ..interrupts import uninterrupted
 from ..progress import ProgressCallback
 from ..results.manifest import command, machine, now, read_manifest, versions, write_manifest
 from ..results.parameters import differences, encode
@@ -53,7 +54,6 @@ def run_experiment(
     started, clock = now(), time.perf_counter()
     ds = experiment.run(smoke=smoke, seed=seed, progress=progress)
     ds = label(ds, kind="experiment", name=experiment.name, parameters=parameters, seed=seed)
-    save_dataset(ds, folder / DATA, force=force)
     record = {
         "command": command(),
         "experiment": experiment.name,
@@ -64,8 +64,10 @@ def run_experiment(
         "started": started,
         "versions": versions(),
     }
-    write_manifest(folder / MANIFEST, record)
-    draw_experiment(experiment, folder)
+    with uninterrupted(folder):
+        save_dataset(ds, folder / DATA, force=force)
+        write_manifest(folder / MANIFEST, record)
+        draw_experiment(experiment, folder)
     return True
 
 
@@ -78,12 +80,13 @@ def draw_experiment(experiment: Experiment, folder: Path) -> list[Path]:
         )
     pictures = {suffix: picture(experiment.draw(ds), suffix) for suffix in ("png", "svg")}
     paths = [folder / f"{experiment.name}.{suffix}" for suffix in pictures]
-    for path, data in zip(paths, pictures.values(), strict=True):
-        write_atomically(path, data)
     page = experiment_page(
         experiment, ds, experiment.summary(ds), pictures["png"], read_manifest(folder / MANIFEST)
     )
-    write_atomically(folder / PAGE, page.encode())
+    with uninterrupted(folder / PAGE):
+        for path, data in zip(paths, pictures.values(), strict=True):
+            write_atomically(path, data)
+        write_atomically(folder / PAGE, page.encode())
     return [*paths, folder / PAGE]
 
 

@@ -20,7 +20,7 @@ from .matlab import read_matlab
 from .opening import file_type
 from .selection import Selection
 from .sentinels import likely_markers
-from .table import Table, check_free, check_output
+from .table import Table, check_output
 from .text import read_text
 from .text_options import TextOptions
 
@@ -29,7 +29,6 @@ __all__ = [
     "Selection",
     "Table",
     "TextOptions",
-    "check_free",
     "check_output",
     "read_mask",
     "read_table",
@@ -195,9 +194,11 @@ def _unknown(path: Path, suffix: str) -> InputError:
 
 
 def _exists(path: Path, argument: str) -> None:
-    if not path.exists():
+    if not os.path.exists(path):  # also False for a name that no file can have
         raise InputError(f"{argument}: '{path}' does not exist; check the name.")
     if path.is_dir():
         raise InputError(f"{argument}: '{path}' is a folder; give a file.")
+    if path.is_char_device() or path.is_block_device():
+        raise InputError(f"{argument}: '{path}' is a device; give a file.")
     if not os.access(path, os.R_OK):
         raise InputError(f"{argument}: '{path}' may not be read; change its permissions.")

@@ -66,6 +66,9 @@ class ExcelTable(Table):
         xml = self.sheet.with_values(cells)
         return with_part(self.content, self.part, xml, formulas_changed=changed)
 
+    def escape_formulas(self, path: Path) -> None:
+        """Nothing has to be done: completed labels are cells of the type text."""
+
     def place(self, row: int, column: int) -> str:
         cell = reference(self.rows[row], self.columns[column])
         return f"cell {cell}, column {shown(self.features[column].name)}"

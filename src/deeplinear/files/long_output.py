@@ -7,14 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from .formulas import meaningless, neutral
 from .opening import compress, file_type
 from .refusals import require
 
 _TEXT, _FRAME = (".csv", ".tsv"), (".parquet", ".pq")
 
 
-def check_list(path: Path, argument: str) -> None:
+def check_list(path: Path, argument: str, *, escape_formulas: bool = False) -> None:
     """`InputError` unless ``path`` has the suffix of a type that `write_long` writes."""
+    if escape_formulas and path.suffix.lower() in _FRAME:
+        raise meaningless(path)
     if file_type(path) not in _TEXT and path.suffix.lower() not in _FRAME:
         raise InputError(
             f"{argument}: '{path}' must end in .csv, .tsv or .parquet for a list of predictions "
@@ -22,11 +25,18 @@ def check_list(path: Path, argument: str) -> None:
         )
 
 
-def write_long(path: Path, columns: dict[str, np.ndarray]) -> bytes:
-    """The bytes of a CSV, TSV or Parquet file with these columns."""
-    check_list(path, "--output")
+def write_long(
+    path: Path, columns: dict[str, np.ndarray], *, escape_formulas: bool = False
+) -> bytes:
+    """The bytes of a CSV, TSV or Parquet file with these columns.
+
+    ``escape_formulas``: of text, see `formulas.neutral`.
+    """
+    check_list(path, "--output", escape_formulas=escape_formulas)
     if path.suffix.lower() in _FRAME:
         return _parquet(path, columns)
+    if escape_formulas:
+        columns = {neutral(name): _neutral(column) for name, column in columns.items()}
     suffix = file_type(path)
     text = io.StringIO()
     writer = csv.writer(text, delimiter="\t" if suffix == ".tsv" else ",", lineterminator="\n")
@@ -51,6 +61,15 @@ def _cells(column: np.ndarray) -> list[object]:
     if column.dtype.kind != "f" or not np.isnan(column).any():
         return column.tolist()
     return ["" if x != x else x for x in column.tolist()]
+
+
+def _neutral(column: np.ndarray) -> np.ndarray:
+    """The column with its texts made harmless; numbers stay numbers."""
+    if column.dtype.kind not in "OUT":
+        return column
+    out = np.empty(len(column), object)
+    out[:] = [neutral(x) if isinstance(x, str) else x for x in column.tolist()]
+    return out
 
 
 def _one_type(column: np.ndarray) -> list[object]:

@@ -18,7 +18,7 @@ def reading(path: Path, kind: str, fix: str = "save it again") -> Iterator[None]
     """Turn whatever a reader of ``kind`` raises for a damaged file into an `InputError`."""
     try:
         yield
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except Exception as error:  # each reader raises many sorts, and its documentation names few
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__

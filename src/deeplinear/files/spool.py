@@ -1,4 +1,4 @@
-"""Standard input as a file."""
+"""Standard input, or a pipe, as a file."""
 
 import shutil
 import sys
@@ -24,15 +24,23 @@ _BEGINNINGS = {
 
 
 @contextmanager
-def on_disk(path: Path) -> Iterator[Path]:
-    """``path``, or for ``-`` a temporary file with all of standard input; errors speak of ``-``."""
-    if path != STANDARD:
+def on_disk(path: Path, argument: str = "INPUT") -> Iterator[Path]:
+    """``path``, or for ``-`` or a named pipe a temporary file with all that comes from there;
+    errors speak of ``path``.
+    """
+    if path != STANDARD and not path.is_fifo():
         yield path
         return
+    if path == STANDARD and (sys.stdin is None or sys.stdin.closed):
+        raise InputError(f"{argument}: standard input is closed; give the name of a file.")
     with temporary_folder(Path(tempfile.gettempdir())) as folder:
         spooled = folder / "stdin"
         with spooled.open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
+            if path == STANDARD:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+            else:
+                with path.open("rb") as pipe:
+                    shutil.copyfileobj(pipe, file)
         with spooled.open("rb") as file:
             head = file.read(16)
         suffix = next((s for mark, s in _BEGINNINGS.items() if head.startswith(mark)), ".csv")
@@ -40,4 +48,4 @@ def on_disk(path: Path) -> Iterator[Path]:
         try:
             yield named
         except InputError as error:
-            raise InputError(str(error).replace(str(named), str(STANDARD))) from None
+            raise InputError(str(error).replace(str(named), str(path))) from None

@@ -2,7 +2,6 @@
 back.
 """
 
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
@@ -13,6 +12,8 @@ import numpy as np
 
 from ..completion.data.features import CodedTable, Feature
 from ..errors import InputError
+from ..places import check_file
+from .formulas import meaningless
 from .opening import file_type
 
 
@@ -48,6 +49,13 @@ class Table(ABC):
     def coded(self) -> CodedTable:
         """What the estimators take."""
         return CodedTable(self.values, self.features)
+
+    def escape_formulas(self, path: Path) -> None:
+        """From now on `encode` puts an apostrophe before cells that a spreadsheet would run.
+
+        `InputError` where cells have types, so that a text is never run.
+        """
+        raise meaningless(path)
 
     def pack(self, data: bytes, path: Path) -> bytes:
         """The encoded bytes as a file of this name holds them."""
@@ -110,26 +118,7 @@ def check_output(path: Path, table: Table, *, force: bool, argument: str) -> Non
             "input; "
             f"give a name that ends in {_either(table.suffixes)}."
         )
-    check_free(path, force=force, argument=argument)
-
-
-def check_free(path: Path, *, force: bool, argument: str) -> None:
-    """Raise if ``path`` is taken (without ``force``) or its folder does not let us write."""
-    if path.is_dir():
-        raise InputError(f"{argument}: '{path}' is a folder; give the name of a file.")
-    if path.exists() and not force:
-        raise InputError(
-            f"{argument}: '{path}' exists; add --force to replace it, or give another name."
-        )
-    if not path.parent.is_dir():
-        raise InputError(f"{argument}: the folder '{path.parent}' does not exist; create it first.")
-    try:  # asking the file system is the only test that also sees read-only mounts and quotas
-        tempfile.TemporaryFile(dir=path.parent).close()
-    except OSError as error:
-        raise InputError(
-            f"{argument}: cannot write in the folder '{path.parent}' ({error.strerror}); give "
-            "another place."
-        ) from None
+    check_file(path, force=force, argument=argument)
 
 
 def _either(suffixes: tuple[str, ...]) -> str:

@@ -11,6 +11,7 @@ from ..completion.data.features import Feature, FeatureKind
 from ..errors import InputError
 from .cells import Cells, parse_cells, sampled
 from .dialect import BLANK, plain, plain_cells
+from .formulas import is_formula, neutral
 from .kinds import padded_width
 from .layout import find_layout
 from .mixed_columns import CellSource, number_like
@@ -45,6 +46,11 @@ class TextTable(Table):
     percent: frozenset[int]  # columns of percentages
     widths: dict[int, int]  # digits of columns whose whole numbers have zeros before them
 
+    escaped: bool = False  # whether cells that are formulas are written as text
+
+    def escape_formulas(self, path: Path) -> None:
+        self.escaped = True
+
     def encode(self, filled: np.ndarray, suffix: str) -> bytes:
         rows = {line: row for row, line in enumerate(self.data)}
         missing = np.isnan(self.values)
@@ -61,6 +67,8 @@ class TextTable(Table):
                     cells[k] = blanks + self._written(column, float(filled[row, column]))
             if self.dropped and index in body:
                 cells = [cell for k, cell in enumerate(cells) if k not in self.dropped]
+            if self.escaped:
+                cells = self._harmless(cells, whole=index not in body)
             out.append(glue.join(cells) + line.end)
         return (self.mark + "".join(out)).encode(self.encoding)
 
@@ -74,10 +82,27 @@ class TextTable(Table):
             width = self.widths.get(self.columns[column], 0)
             text = f"{value:0{width}.0f}" if whole else self.numbers.write(value)
             text += "%" * (self.columns[column] in self.percent)
+        return self._quoted(text)
+
+    def _quoted(self, text: str) -> str:
+        """A text as the raw cell that is read as it."""
         marks = ('"', self.records.separator, "\r", "\n")
         if any(mark in text for mark in marks) or text != text.strip() or text.startswith("#"):
             text = '"' + text.replace('"', '""') + '"'
         return text
+
+    def _harmless(self, cells: list[str], *, whole: bool) -> list[str]:
+        """Raw cells, those of a line that is no record (``whole``) still to be split."""
+        if whole and self.records.separator != BLANK:
+            between = self.records.separator
+            pieces = "".join(cells).split(between)
+            return [between.join(neutral(piece, self.numbers.reads) for piece in pieces)]
+        if whole:
+            return [neutral(cell, self.numbers.reads) for cell in cells]
+        return [
+            self._quoted("'" + plain(cell)) if is_formula(plain(cell), self.numbers.reads) else cell
+            for cell in cells
+        ]
 
     def pack(self, data: bytes, path: Path) -> bytes:
         return compress(data, path)

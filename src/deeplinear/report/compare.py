@@ -16,6 +16,7 @@ from ..errors import InputError
 from ..labels import depth_label
 from ..progress import Progress
 from ..scores import root_mean_square
+from ..status import Status
 from .expand import collapse, expand
 
 
@@ -38,6 +39,7 @@ class Candidate:
     rank: int | None = None
     strength: float | None = None
     singular_values: np.ndarray | None = None
+    status: Status | None = None  # of a fit that did not converge
     columns: tuple[ColumnScore, ...] = ()
 
     @property
@@ -156,11 +158,17 @@ def compare_depths(
             rank=int(imputer.rank_),
             strength=imputer.strength_,
             singular_values=np.asarray(imputer.singular_values_),
+            status=None if imputer.converged_ else _unconverged(imputer.status_),
         )
         candidates.append(candidate)
         if on_done:
             on_done(candidate)
     return candidates, imputer.validation_mask_
+
+
+def _unconverged(status: Status) -> Status:
+    """The status of a fit that did not converge, perhaps before it saw the held-out entries."""
+    return Status.max_steps if Status.succeeded(status) else status
 
 
 def best(candidates: Sequence[Candidate]) -> Candidate:

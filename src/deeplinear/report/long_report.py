@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import plots
-from ..labels import depth_label
+from ..labels import depth_label, printable
+from .folder import png, write_pages
 from .report import figure_tag, html_page
 from .text import methods
 
@@ -33,26 +34,22 @@ def write_long_report(
 
     ``about`` describes the data in one sentence.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    pictures, tags = [], []
+    pictures: dict[str, bytes] = {}
+    tags = []
     for slug, figure, caption in _pictures(estimator):
-        path = folder / f"{slug}.png"
-        figure.savefig(path, dpi=150)
-        pictures.append(path)
-        tags.append(figure_tag(path.name, caption))
+        pictures[f"{slug}.png"] = png(figure)
+        tags.append(figure_tag(f"{slug}.png", caption))
     section = "\n".join(
         [
-            f"<h2>{html.escape(name)}</h2>",
-            f"<p>{html.escape(about)}.</p>",
+            f"<h2>{html.escape(printable(name))}</h2>",
+            f"<p>{html.escape(printable(about))}.</p>",
             f'<p class="lead">{_lead(estimator)}</p>',
             _table(estimator),
             *tags,
         ]
     )
-    page = folder / "index.html"
     text = html_page(f"Prediction of {name}", command, [section], _theory(estimator))
-    page.write_text(text, encoding="utf-8")
-    return page, pictures
+    return write_pages(folder, text, pictures)
 
 
 def _pictures(estimator: "DeepMatrixCompletion") -> list[Picture]:

@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 
 from .. import plots
 from ..files import Table
-from ..labels import depth_label
+from ..labels import depth_label, printable
 from .compare import Candidate, best, worst_columns
+from .folder import png, write_pages
 from .text import explain, headline, methods
 
 CSS = """
@@ -134,15 +135,14 @@ def write_report(
     """Write ``index.html`` and its PNG pictures into ``folder``; returns the page and the
     pictures.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    sections, pictures = [], []
+    sections: list[str] = []
+    pictures: dict[str, bytes] = {}
     for study in studies:
         shown = []
         for name, figure, caption in _figures(study):
-            path = folder / f"{study.slug}-{name}.png"
-            figure.savefig(path, dpi=150)
-            pictures.append(path)
-            shown.append(figure_tag(path.name, caption))
+            file = f"{study.slug}-{name}.png"
+            pictures[file] = png(figure)
+            shown.append(figure_tag(file, caption))
         sections.append(_section(study, shown))
 
     depths = sorted(
@@ -155,22 +155,16 @@ def write_report(
     )
     theory = ""
     if depths and any(study.regularization == "explicit" for study in studies):
-        path = folder / "shrinkage.png"
-        shrinkage_figure(depths).savefig(path, dpi=150)
-        pictures.append(path)
+        pictures["shrinkage.png"] = png(shrinkage_figure(depths))
         theory = figure_tag(
-            path.name,
+            "shrinkage.png",
             "What the penalty of each depth makes of one singular value of fully observed data. "
             "Each penalty is "
             "scaled so that values below 1 are removed; the dashed line would leave them as they "
             "are.",
         )
-    page = folder / "index.html"
-    page.write_text(
-        html_page(title, command, sections, methods(studies[0].regularization) + theory),
-        encoding="utf-8",
-    )
-    return page, pictures
+    text = html_page(title, command, sections, methods(studies[0].regularization) + theory)
+    return write_pages(folder, text, pictures)
 
 
 def shrinkage_figure(depths: Sequence[float]) -> Figure:
@@ -276,8 +270,8 @@ def _score_title(candidate: Candidate) -> str:
 def _section(study: Study, figures: Sequence[str]) -> str:
     return "\n".join(
         [
-            f"<h2>{html.escape(study.title)}</h2>",
-            f"<p>{html.escape(study.introduction)}</p>",
+            f"<h2>{html.escape(printable(study.title))}</h2>",
+            f"<p>{html.escape(printable(study.introduction))}</p>",
             f'<p class="lead">{headline(study.candidates, study.unit)}</p>',
             results_table(study),
             columns_table(study),
@@ -350,13 +344,14 @@ def figure_tag(source: str, caption: str) -> str:
 def html_page(title: str, command: str, sections: Sequence[str], theory: str) -> str:
     from .. import __version__
 
+    command = html.escape(printable(command))
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{html.escape(title)}</title><style>{CSS}</style></head>
+<title>{html.escape(printable(title))}</title><style>{CSS}</style></head>
 <body><main>
-<h1>{html.escape(title)}</h1>
-<p class="quiet">deeplinear {__version__} · made by <code>{html.escape(command)}</code></p>
+<h1>{html.escape(printable(title))}</h1>
+<p class="quiet">deeplinear {__version__} · made by <code>{command}</code></p>
 {"".join(sections)}
 <h2>How to read this</h2>
 {theory}

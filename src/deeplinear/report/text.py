@@ -17,10 +17,16 @@ def headline(candidates: Sequence[Candidate], unit: str) -> str:
     others = [c for c in candidates if c.depth is None]
     winner = best(networks)
     known = winner.truth_rmse is not None
-    text = (
-        f"<b>{html.escape(winner.name.capitalize())}</b> predicts the held-out entries best: error "
-        f"{winner.held_out_error:.4g} ({html.escape(unit)})"
-    )
+    name = html.escape(winner.name.capitalize())
+    if math.isnan(winner.held_out_error):
+        text = f"<b>{name}</b> was fitted, and no entry was held out to tell how well it predicts"
+    else:
+        text = (
+            f"<b>{name}</b> predicts the held-out entries best of all depths: error "
+            f"{winner.held_out_error:.4g} ({html.escape(unit)})"
+        )
+    if winner.status is not None:
+        text += "; its fit did not converge"
     if known:
         text += f", and {winner.truth_rmse:.4g} over all the entries that were missing"
     text += "."

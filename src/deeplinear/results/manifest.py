@@ -14,6 +14,7 @@ from typing import Any
 
 from ..atomic import write_atomically
 from ..errors import InputError
+from ..labels import printable
 from ..processors import processor_count
 
 _PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "diffrax", "xarray", "zarr", "dask", "distributed")
@@ -47,9 +48,9 @@ def now() -> str:
 
 
 def command() -> str:
-    """The command line of this process, as one would type it."""
+    """The command line of this process, as one would type it; what is not text is escaped."""
     program = Path(sys.argv[0]).name
-    return shlex.join([program, *sys.argv[1:]])
+    return printable(shlex.join([program, *sys.argv[1:]]))
 
 
 def machine() -> str:

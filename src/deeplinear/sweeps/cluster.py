@@ -16,6 +16,10 @@ from .worker import BlockResult, BlockSpec, run_block
 if TYPE_CHECKING:
     from distributed import Client, Future
 
+_LOST = (
+    "scheduler: it stopped answering before the sweep was complete; "
+    "what was written is kept: start again with --resume."
+)
 WATCH, PATIENCE = 5.0, 120.0  # seconds between looks at the workers; without any, before we give up
 
 
@@ -49,10 +53,7 @@ def _computed(client: "Client", specs: Sequence[BlockSpec]) -> Generator[BlockRe
         for _ in specs:
             future = _next(client, ended)
             if future.status == "cancelled":
-                raise SweepError(
-                    "scheduler: it stopped answering before the sweep was complete; "
-                    "what was written is kept: start again with --resume."
-                )
+                raise SweepError(_LOST)
             yield _outcome(future, spec_of[future.key])
             future.release()
     finally:
@@ -91,9 +92,12 @@ def _outcome(future: "Future", spec: BlockSpec) -> BlockResult:
     """
     from distributed import KilledWorker
 
-    error = future.exception()
-    if error is None:
-        return future.result()
+    try:
+        error = future.exception()
+        if error is None:
+            return future.result()
+    except OSError:  # the connection was lost while the answer came
+        raise SweepError(_LOST) from None
     if isinstance(error, KilledWorker):
         reason = "its worker died every time (out of memory?)"
         return BlockResult(failures={task: reason for task in range(spec.start, spec.stop)})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..interrupts import uninterrupted
 from ..processors import processor_count
 from ..progress import ProgressCallback
 from ..progress import report as tell
@@ -338,15 +339,16 @@ def _open_or_lay_out(sweep: Sweep, path: Path, *, force: bool) -> tuple[dict[str
         made_with = check_same(path, sweep.parameters)
         count, names = len(sweep.table), sweep.resolved.outputs
         return made_with, drop_damaged(path, names, count, sweep.chunk_length)
-    layout(
-        path,
-        sweep.resolved,
-        sweep.table,
-        sweep.fixed,
-        parameters=sweep.parameters,
-        chunk=sweep.chunk_length,
-        force=force,
-    )
+    with uninterrupted(path):
+        layout(
+            path,
+            sweep.resolved,
+            sweep.table,
+            sweep.fixed,
+            parameters=sweep.parameters,
+            chunk=sweep.chunk_length,
+            force=force,
+        )
     return versions(), 0
 
 

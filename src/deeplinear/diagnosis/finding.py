@@ -1,0 +1,85 @@
+"""What the doctor finds."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: ``passed`` is None where there is nothing to judge.
+
+    ``summary`` is one sentence, which says what to do where it failed; ``figures`` holds numbers
+    and texts that JSON has.
+    """
+
+    section: str
+    name: str
+    passed: bool | None
+    summary: str
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return self.passed is not False
+
+    def __str__(self) -> str:
+        mark = {True: "✓", False: "✗", None: "–"}[self.passed]
+        return f"{mark} {self.name}: {self.summary}"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All findings: true where nothing failed; a line for each as text.
+
+    Iteration gives the `Finding` objects, and an index by name one of them.
+    """
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed."""
+        return all(self.findings)
+
+    @property
+    def conclusion(self) -> str:
+        """One sentence about all of it."""
+        judged = [finding for finding in self.findings if finding.passed is not None]
+        failed = sum(not finding for finding in judged)
+        if failed:
+            return f"{failed} of {len(judged)} checks failed: see what to do at each ✗."
+        return f"All {len(judged)} checks passed."
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self.findings)
+
+    def __len__(self) -> int:
+        return len(self.findings)
+
+    def __getitem__(self, name: str) -> Finding:
+        return {finding.name: finding for finding in self.findings}[name]
+
+    def __str__(self) -> str:
+        lines = []
+        for finding in self.findings:
+            if f"{finding.section}:" not in lines:
+                lines.append(f"{finding.section}:")
+            lines.append(f"  {finding}")
+        return "\n".join([*lines, self.conclusion])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as dictionaries and lists, for JSON."""
+        return {"passed": self.passed, "findings": [asdict(finding) for finding in self.findings]}
+
+
+def look(section: str, name: str, fix: str, look_at: Callable[[], Finding]) -> Finding:
+    """The finding of ``look_at``; where that raises, a failed one with the reason and ``fix``."""
+    try:
+        return look_at()
+    except Exception as error:  # of any kind: this is what the doctor is for
+        reason = " ".join(str(error).split())[:200]
+        text = f"it failed ({type(error).__name__}: {reason}); {fix}."
+        return Finding(section, name, False, text)
