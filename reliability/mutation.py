@@ -46,10 +46,7 @@ TESTS = {
     "geometry/volume": ["tests/geometry/test_volume.py", "tests/geometry/test_entropy.py"],
     "completion/penalty": ["tests/completion/test_penalty.py"],
     "completion/solver/sweep": ["tests/completion/solver/test_sweep.py", "-k", "not backend"],
-    "completion/solver/descent": [
-        "tests/completion/solver/test_descent.py",
-        "tests/completion/solver/test_fit.py",
-    ],
+    "completion/solver/descent": ["tests/completion/solver/test_descent.py"],
     "completion/solver/schedule": ["tests/completion/solver/test_schedule.py"],
     "completion/solver/start": ["tests/completion/solver/test_start.py"],
     "completion/solver/certificate": ["tests/completion/solver/test_certificate.py"],
