@@ -1,13 +1,13 @@
 """Mutation testing of one module: which small changes of it do its tests not notice?
 
-    python reliability/mutation.py geometry/kernel [--lines 40-80] [--again] [--list]
+    python -m reliability.mutation geometry/kernel [--lines 40-80] [--again] [--list]
 
 or ``make mutation MODULE=geometry/kernel``. Every mutant is written into a copy of the source tree
 and tested by the tests that `TESTS` names, in a process forked from one that has loaded the
 packages, so that a mutant takes seconds. It is killed by a failing test, by an error at import, or
-by taking five times the processor time that the tests take. The survivors are printed; those judged in
-``survivors.tsv`` (module, change, judgement) with the judgement. The command fails if a survivor is
-not judged, or fewer than 92 % are killed.
+by taking five times the processor time that the tests take. The survivors are printed, those judged
+in ``survivors.tsv`` (module, change, judgement) with the judgement. The command fails if a survivor
+is not judged, or fewer than 92 % are killed.
 
 Nothing that was compiled before can stand in for a mutant: a mutant has no bytecode file, numba is
 off (its cache does not see changed constants), and JAX's cache, which is kept from one mutant to
@@ -27,7 +27,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from mutants import Mutant, mutants
+from reliability.mutants import Mutant, mutants
 
 ROOT = Path(__file__).resolve().parent.parent
 JUDGED = Path(__file__).with_name("survivors.tsv")

@@ -84,7 +84,7 @@ class Metric(eqx.Module):
         return geodesic.exp(W, Z, self.depth, t, rtol=rtol, max_steps=max_steps)
 
     def log(
-        self, W0: ArrayLike, W1: ArrayLike, *, rtol: float | None = None, max_steps: int = 64
+        self, W0: ArrayLike, W1: ArrayLike, *, rtol: float | None = None, max_steps: int = 512
     ) -> geodesic.Logarithm:
         """The velocity of a geodesic from W_0 to W_1."""
         return geodesic.log(W0, W1, self.depth, rtol=rtol, max_steps=max_steps)
