@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
 
-.PHONY: demo test test-all lint fuzz bench lock clean
+.PHONY: demo test test-all test-oldest test-newest mutation fuzz lint bench lock clean
 
 demo: $(VENV)/.base
 	$(BIN)/deeplinear demo --report demo-report --force
@@ -15,6 +15,20 @@ test: $(VENV)/.dev
 
 test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "slow or not slow"
+
+# The same tests with the oldest direct requirements that pyproject.toml allows, and with the newest.
+test-oldest: RESOLUTION := lowest-direct
+test-newest: RESOLUTION := highest
+test-oldest test-newest: $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/$@
+	$(BIN)/uv pip install --quiet --python $(VENV)/$@/bin/python --resolution $(RESOLUTION) -e '.[dev]'
+	$(VENV)/$@/bin/python -m pytest -n auto --dist loadfile
+
+# make mutation MODULE=geometry/kernel
+mutation: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet 'cosmic-ray>=8.4'
+	$(BIN)/python -m reliability.mutation $(MODULE)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -41,9 +41,10 @@ def pytest_configure(config):
 @pytest.fixture(autouse=True)
 def _no_compilation_cache():
     """A test that switches JAX's cache of compiled programs on does so for itself alone."""
+    before = jax.config.jax_compilation_cache_dir
     yield
-    if jax.config.jax_compilation_cache_dir is not None:
-        jax.config.update("jax_compilation_cache_dir", None)
+    if jax.config.jax_compilation_cache_dir != before:
+        jax.config.update("jax_compilation_cache_dir", before)
 
 
 @pytest.fixture

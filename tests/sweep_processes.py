@@ -93,8 +93,7 @@ class Lab:
         process = self.start(
             "-m", "distributed.cli.dask_scheduler", *arguments, output="scheduler.txt"
         )
-        wait(where.exists, 60)
-        time.sleep(0.2)
+        wait(lambda: where.exists() and where.read_text().endswith("}"), 60)
         return process, json.loads(where.read_text())["address"]
 
     def worker(self, address: str) -> subprocess.Popen:

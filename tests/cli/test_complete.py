@@ -1,9 +1,7 @@
 """`deeplinear complete`: results, refusals with exit code 2, a clean end after Ctrl-C."""
 
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -198,48 +196,42 @@ class TestRefusals:
         assert "Traceback" not in result.stderr
 
 
-class TestInterruption:
-    """A real process, a real signal."""
+INTERRUPTED = """
+import os, signal, sys
+from deeplinear.cli import main
+from deeplinear.completion.solver import descent
+left, plain = int(sys.argv.pop(1)), descent.sweep
 
-    def interrupt(self, folder, rng, seconds, *options):
-        truth = rng.normal(size=(200, 8)) @ rng.normal(size=(8, 150))
+def sweep(*arguments):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGINT)
+    return plain(*arguments)
+
+descent.sweep = sweep
+main()
+"""
+
+
+class TestInterruption:
+    """A real process, a real signal, at a sweep of its own."""
+
+    def interrupt(self, folder, rng, sweep, *options):
+        truth = rng.normal(size=(40, 3)) @ rng.normal(size=(3, 30))
         X = np.where(rng.random(truth.shape) < 0.5, np.nan, truth)
         np.save(folder / "in.npy", X)
-        depths = ",".join(
-            f"{2 + k / 100:.2f}" for k in range(400)
-        )  # long enough to be interrupted on any machine
-        process = subprocess.Popen(
-            [*COMMAND, "complete", "in.npy", "-o", "out.npy", "--depth", depths, *options],
+        command = ["complete", "in.npy", "-o", "out.npy", "--depth", "2,3,4", *options]
+        done = subprocess.run(
+            [sys.executable, "-c", INTERRUPTED, str(sweep), *command],
             cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
         )
-        assert process.stdout is not None
-        # the description of the input is printed right before the fits start
-        process.stdout.readline()
-        time.sleep(seconds)
-        for _ in range(
-            3
-            # as a user would: Python drops an interrupt that falls into a callback of its garbage
-            # collector
-        ):
-            process.send_signal(signal.SIGINT)
-            try:
-                _, errors = process.communicate(timeout=20)
-                break
-            except subprocess.TimeoutExpired:
-                continue
-        else:
-            process.kill()
-            pytest.fail("three interrupts did not end it")
-        return X, process.returncode, errors
+        return X, done.returncode, done.stderr
 
     def test_the_checkpoint_holds_the_best_iterate(self, tmp_path, rng):
-        for seconds in (6, 20, 60):  # a busy machine takes its time to the first iterate
-            X, code, errors = self.interrupt(tmp_path, rng, seconds, "--checkpoint", "best.npy")
-            if "before the first iterate" not in errors:
-                break
+        X, code, errors = self.interrupt(tmp_path, rng, 40, "--checkpoint", "best.npy")
         assert code == 130
         assert "Interrupted: the best iterate so far" in one_line(errors)
         assert "Traceback" not in errors
@@ -249,8 +241,9 @@ class TestInterruption:
         assert np.isfinite(saved).all()
         assert not (tmp_path / "out.npy").exists()
 
-    def test_without_a_checkpoint_nothing_is_written(self, tmp_path, rng):
-        _, code, errors = self.interrupt(tmp_path, rng, 2)
+    @pytest.mark.parametrize("sweep", [1, 40])
+    def test_without_a_checkpoint_nothing_is_written(self, tmp_path, rng, sweep):
+        _, code, errors = self.interrupt(tmp_path, rng, sweep)
         assert code == 130
         assert "nothing was written" in errors
         assert [path.name for path in tmp_path.iterdir()] == ["in.npy"]

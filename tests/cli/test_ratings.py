@@ -4,7 +4,6 @@ import csv
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -151,15 +150,18 @@ def test_bad_lines_and_duplicates_are_told(source, tmp_path):
 
 
 CHILD = """
-import sys, time
+import os, signal, sys
 import deeplinear as dl
 from deeplinear.completion.solver import checkpoint
 checkpoint.SHARE = 1e9  # every state is written
 ratings = dl.datasets.make_ratings(300, 200, 12000, seed=6)
-slow = float(sys.argv[2])
+sweeps = 0
 def watch(state):
+    global sweeps
     print(state.stage, flush=True)
-    time.sleep(slow)
+    sweeps += "sweep" in state.stage
+    if sys.argv[2] == "die" and sweeps == 8:
+        os.kill(os.getpid(), signal.SIGKILL)
 model = dl.DeepMatrixCompletion(
     strength=0.2, validation_fraction=0, max_rank=10, max_iter=40, tol=0.0,
     random_state=0, threads=1, checkpoint=sys.argv[1], callback=watch,
@@ -171,7 +173,7 @@ model.save(sys.argv[3])
 
 @pytest.mark.slow
 def test_a_killed_fit_goes_on_to_the_same_result(tmp_path):
-    def start(checkpoint, slow, result):
+    def start(checkpoint, end, result):
         command = [
             sys.executable,
             "-W",
@@ -179,24 +181,20 @@ def test_a_killed_fit_goes_on_to_the_same_result(tmp_path):
             "-c",
             CHILD,
             str(tmp_path / checkpoint),
-            str(slow),
+            end,
             str(tmp_path / result),
         ]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
-    child = start("check", 0.2, "killed.dln")
-    seen = 0
-    deadline = time.monotonic() + 120
-    while seen < 8 and time.monotonic() < deadline:
-        seen += "sweep" in child.stdout.readline()
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    child = start("check", "die", "killed.dln")
+    child.communicate(timeout=120)
+    assert child.returncode == -signal.SIGKILL
     assert (tmp_path / "check").exists()
     assert not (tmp_path / "killed.dln").exists()
-    resumed = start("check", 0, "resumed.dln")
+    resumed = start("check", "live", "resumed.dln")
     told = resumed.communicate(timeout=120)[0].splitlines()
     assert resumed.returncode == 0
-    whole = start("other", 0, "whole.dln")
+    whole = start("other", "live", "whole.dln")
     all_told = whole.communicate(timeout=120)[0].splitlines()
     assert 0 < len(told) < len(all_told)  # it did not begin again
     assert not (tmp_path / "check").exists()

@@ -17,6 +17,7 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from strategies import depths, entries, rng_of, seeds
 
 import deeplinear as dl
 from deeplinear.completion.data.observations import Observations
@@ -262,11 +263,10 @@ EXACT = {
 
 
 class TestInvariance:
-    @settings(deadline=None, max_examples=10)
-    @given(st.integers(0, 10**6), st.sampled_from(DEPTHS))
-    def test_permuting_rows_and_columns_permutes_the_result(self, seed, depth):
+    @settings(max_examples=10)
+    @given(rng_of(), depths)
+    def test_permuting_rows_and_columns_permutes_the_result(self, rng, depth):
         X, _ = low_rank(20, 12, 2)
-        rng = np.random.default_rng(seed)
         rows, cols = rng.permutation(20), rng.permutation(12)
         filled = dl.DeepLinearImputer(depth, **EXACT).fit_transform(X)
         permuted = dl.DeepLinearImputer(depth, **EXACT).fit_transform(X[np.ix_(rows, cols)])
@@ -284,8 +284,8 @@ class TestInvariance:
             matrices.append(low_rank_fit(seen, **given).matrix())
         np.testing.assert_allclose(matrices[1], matrices[0][np.ix_(rows, cols)], atol=1e-5)
 
-    @settings(deadline=None, max_examples=20)
-    @given(st.floats(-30, 30), st.floats(-3, 3), st.sampled_from(DEPTHS), st.booleans())
+    @settings(max_examples=20)
+    @given(st.floats(-30, 30), st.floats(-3, 3), depths, st.booleans())
     def test_units_do_not_matter(self, exponent, shift, depth, scale):
         X, _ = low_rank(20, 12, 2)
         c = 10.0**exponent
@@ -302,14 +302,13 @@ class TestInvariance:
             other = dl.DeepLinearImputer(depth, **EXACT).fit_transform(X * units)
             np.testing.assert_allclose(other / units, filled, rtol=1e-5)
 
-    @settings(deadline=None, max_examples=30)
-    @given(st.integers(2, 200), st.floats(0.01, 0.99), st.integers(0, 100))
-    def test_held_out_entries_are_observed_ones(self, count, fraction, seed):
-        rng = np.random.default_rng(seed)
-        rows, cols = np.divmod(rng.permutation(200)[:count], 10)
-        X = np.full((20, 10), np.nan)
-        X[rows, cols] = rng.normal(size=count)
-        seen = Observations.from_triples(rows, cols, X[rows, cols], X.shape)
+    @settings(max_examples=30)
+    @given(entries(20, 10), st.floats(0.01, 0.99), seeds)
+    def test_held_out_entries_are_observed_ones(self, observed, fraction, seed):
+        rows, cols, values = observed
+        count, X = len(values), np.full((20, 10), np.nan)
+        X[rows, cols] = values
+        seen = Observations.from_triples(*observed, X.shape)
         out = held_out_mask(count, fraction, np.random.RandomState(seed))
         assert out.sum() == min(max(1, round(fraction * count)), count - 1)
         held = hold_out(seen, out)

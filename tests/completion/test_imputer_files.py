@@ -114,7 +114,7 @@ class TestFiles:
 
 
 SCRIPT = """
-import sys, time
+import os, signal, sys
 import numpy as np
 import deeplinear as dl
 from completion_tables import noisy_table
@@ -122,15 +122,16 @@ from deeplinear.completion.solver import checkpoint
 
 checkpoint.SHARE = 1e9  # every state is written
 
-def slow(state):
+def watch(state):
     if len(sys.argv) > 2 and "fitting all" in state.stage:
         print(state.stage, flush=True)
-        time.sleep(0.05)
+        if sys.argv[2] == "die" and state.stage.endswith(" sweep 6"):
+            os.kill(os.getpid(), signal.SIGKILL)
 
 X = noisy_table(40, 20, seed=3)[0]
 options = {"depth": (2, 3), "strength": (0.3, 0.1), "early_stopping": False}
 imputer = dl.DeepLinearImputer(
-    **options, tol=1e-9, max_iter=60, random_state=0, checkpoint=sys.argv[1], callback=slow
+    **options, tol=1e-9, max_iter=60, random_state=0, checkpoint=sys.argv[1], callback=watch
 )
 print("result", imputer.fit_transform(X).tobytes().hex(), imputer.n_iter_)
 """
@@ -149,13 +150,9 @@ class TestCheckpoint:
 
     def test_a_killed_fit_goes_on_and_ends_with_the_same_numbers(self, tmp_path):
         undisturbed = self.run(tmp_path / "a").communicate()[0].split()
-        killed = self.run(tmp_path / "b", "slowly")
-        for line in killed.stdout:
-            if "sweep" in line and int(line.split()[-1]) >= 6:
-                break
-        killed.send_signal(signal.SIGKILL)
-        killed.wait()
-        killed.stdout.close()
+        killed = self.run(tmp_path / "b", "die")
+        killed.communicate()
+        assert killed.returncode == -signal.SIGKILL
         assert (tmp_path / "b").exists()
         resumed = self.run(tmp_path / "b", "again").communicate()[0].splitlines()
         first = next(int(line.split()[-1]) for line in resumed if "sweep" in line)

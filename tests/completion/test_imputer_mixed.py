@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mixed_tables import labelled, mixed_frame
 from sklearn.base import clone
+from strategies import rng_of, tables
 
 import deeplinear as dl
 from deeplinear.errors import EmptyLineWarning, InputError
@@ -463,15 +464,10 @@ CARRIED = {
 }
 
 
-@settings(deadline=None, max_examples=25)
-@given(
-    st.lists(st.sampled_from(sorted(COLUMNS)), min_size=2, max_size=6),
-    st.lists(st.sampled_from(sorted(CARRIED)), max_size=2),
-    st.integers(0, 10**6),
-    st.booleans(),
-)
-def test_random_frames_come_back_complete_and_otherwise_as_they_were(kinds, carried, seed, polars):
-    rng, n = np.random.default_rng(seed), 40
+@settings(max_examples=25)
+@given(tables(COLUMNS, CARRIED), rng_of(), st.booleans())
+def test_random_frames_come_back_complete_and_otherwise_as_they_were(drawn, rng, polars):
+    (kinds, carried), n = drawn, 40
     made = [COLUMNS[kind](rng, n) for kind in kinds] + [CARRIED[kind](rng, n) for kind in carried]
     frame = pd.concat(made, axis=1, keys=[f"c{j}" for j in range(len(made))])
     for j in range(frame.shape[1]):

@@ -6,9 +6,9 @@ import mpmath
 import numpy as np
 import pytest
 from cases import DEPTHS
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given
 from scipy.optimize import brentq
+from strategies import convex_depths, ordinary_sizes, real_depths, sizes
 
 from deeplinear.completion.penalty import Penalty
 
@@ -35,13 +35,25 @@ def test_without_smoothing_it_is_the_schatten_quasi_norm_and_the_logarithm():
     )
 
 
-@settings(deadline=None)
-@given(st.floats(1, 2), st.floats(1e-3, 10), st.floats(1e-3, 10), st.floats(0.1, 3))
+@given(real_depths, ordinary_sizes, sizes)
+def test_slope_is_the_power_of_the_size(depth, decay, s):
+    floor = 1e-3
+    exact = decay * mpmath.power(mpmath.mpf(s) + floor, 2 / mpmath.mpf(depth) - 1)
+    found = Penalty(depth, decay, floor).slope(np.array([s, 0.0]))
+    assert found[0] == pytest.approx(float(exact), rel=1e-12)
+    assert found[1] == pytest.approx(decay * floor ** (2 / depth - 1), rel=1e-12)
+
+
+@given(convex_depths, ordinary_sizes, ordinary_sizes, ordinary_sizes)
 def test_convex_prox_solves_its_equation(depth, decay, z, curvature):
-    penalty = Penalty(depth, decay, 1e-12)
-    s = float(penalty.prox(np.array([z]), curvature)[0])
-    if s == 0 or curvature * z <= float(penalty.slope(0.0)):
-        assert s == pytest.approx(0, abs=1e-9)
+    """Where c z ≤ f'(0) nothing is left; at depth 2 that is soft thresholding."""
+    floor = 1e-12
+    derivative = lambda t: curvature * (t - z) + decay * (t + floor) ** (2 / depth - 1)  # noqa: E731
+    found = float(Penalty(depth, decay, floor).prox(np.array([z]), curvature)[0])
+    if derivative(0.0) >= 0:
+        assert 0 <= found < 1e-15 * z
     else:
-        exact = brentq(lambda t: curvature * (t - z) + float(penalty.slope(t)), 0, z, xtol=1e-15)
-        assert s == pytest.approx(exact, rel=1e-9, abs=1e-12)
+        exact = brentq(derivative, 0, z, xtol=1e-300, rtol=1e-14)
+        assert found == pytest.approx(exact, rel=1e-9, abs=1e-15)
+    soft = Penalty(2, decay, floor).prox(np.array([z]), curvature)
+    assert float(soft[0]) == pytest.approx(max(z - decay / curvature, 0), rel=1e-9, abs=1e-14)

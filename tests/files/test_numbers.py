@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
+from strategies import written_numbers
 
 from deeplinear.errors import InputError
 from deeplinear.files import read_table
@@ -35,6 +35,7 @@ def test_others(text):
         ("1'234.5", NumberFormat(".", "'"), 1234.5),
         ("\u22123.5", PLAIN, -3.5),
         ("12 %", PLAIN, 12),
+        ("\u221212%", PLAIN, -12),
         ("1,5e3", NumberFormat(","), 1500),
         ("153 p", NumberFormat(notes=True), 153),
         ("12.5*", NumberFormat(notes=True), 12.5),
@@ -63,15 +64,10 @@ def test_what_a_format_does_not_read(text, numbers):
     assert not numbers.reads(text)
 
 
-@given(
-    number=st.floats(-1e9, 1e9).map(lambda x: round(x, 3)),
-    decimal=st.sampled_from(".,"),
-    group=st.sampled_from(["", ",", ".", " ", "'"]),
-)
-def test_what_is_written_in_a_format_is_read_in_it(number, decimal, group):
+@given(written_numbers)
+def test_what_is_written_in_a_format_is_read_in_it(drawn):
     """Also guessed, if it is guessed at all: never another number."""
-    if decimal == group:
-        return
+    number, decimal, group = drawn
     whole, _, rest = f"{number:.3f}".partition(".")
     sign = "-" if whole.startswith("-") else ""
     text = sign + f"{int(whole.lstrip('-')):,}".replace(",", group) + decimal + rest
@@ -91,6 +87,9 @@ def test_what_is_written_in_a_format_is_read_in_it(number, decimal, group):
         (["1,234", "1.5"], NumberFormat(".", ",")),
         (["1.234.567", "1.234"], NumberFormat(",", ".")),
         (["1,5", "1.5"], None),
+        (["1.5", "1,234", "1.234"], None),
+        (["1'234", "1 234"], None),
+        (["1.234"], PLAIN),
         (["1 234,5"], NumberFormat(",", " ")),
         (["12", "-3"], PLAIN),
     ],
@@ -140,3 +139,53 @@ def test_both_readers_refuse_alike(tmp_path, text):
 def test_marks_that_cannot_be_meant(decimal, thousands, message):
     with pytest.raises(InputError, match=message):
         NumberFormat(decimal, thousands)
+
+
+def test_all_at_once_with_marks():
+    np.testing.assert_array_equal(NumberFormat(",").parse_all(["1,5", "2"], simple=True), [1.5, 2])
+    np.testing.assert_array_equal(PLAIN.parse_all(["1.5", "2"], simple=True), [1.5, 2])
+
+
+def test_the_note_behind_a_number():
+    notes = NumberFormat(notes=True)
+    assert [notes.note(text) for text in (" 153 p ", "12.5*", "153", "x p")] == ["p", "*", "", ""]
+    assert PLAIN.note("153 p") == ""
+
+
+@pytest.mark.parametrize(
+    ("numbers", "marks", "description"),
+    [
+        (PLAIN, False, "decimal mark '.'"),
+        (NumberFormat(","), True, "decimal mark ','"),
+        (NumberFormat(".", " "), True, "decimal mark '.', thousands mark ' '"),
+        (NumberFormat(",", "."), True, "decimal mark ',', thousands mark '.'"),
+    ],
+)
+def test_marks_are_said(numbers, marks, description):
+    assert numbers.marks == marks
+    assert numbers.describe() == description
+
+
+def test_whole_numbers_are_written_with_all_digits():
+    assert PLAIN.write(-123456789012345.0) == "-123456789012345"
+    assert PLAIN.write(1e15) == "1e+15"
+    assert NumberFormat(",").write(1 / 3) == "0,3333333333"
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [
+        ("\u22121 234", "thousands  "),
+        ("1\u202f234", "thousands  "),
+        ("1'234,5", "thousands ' decimal ,"),
+        ("1\u202f234 567", ""),  # two marks
+        ("12%", "plain"),
+    ],
+)
+def test_shapes(text, shape):
+    assert shape_of(text) == shape
+
+
+def test_advice_is_about_all_of_a_file():
+    assert advice("1,5", others=["1.234.567"]) == "--decimal ',' --thousands '.'"
+    assert advice("1'234") == "--decimal ',' --thousands \"'\" or --thousands \"'\""

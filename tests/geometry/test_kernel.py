@@ -13,6 +13,7 @@ import pytest
 from cases import DEPTHS, EXTREME_DEPTHS
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import finite_depths, sizes
 
 import deeplinear as dl
 from deeplinear.checks import check_depth
@@ -113,7 +114,7 @@ def test_derivatives_are_finite_where_the_kernel_is(log_a, log_ratio, nu):
         assert all(math.isfinite(g) for g in jax.grad(dl.kernel, (0, 1, 2))(a, b, N))
 
 
-@given(st.floats(1e-5, 1e5), st.floats(1e-5, 1e5), st.floats(1, 1e3))
+@given(sizes, sizes, finite_depths)
 def test_symmetric_homogeneous_and_between_its_ends(a, b, N):
     value = float(dl.kernel(a, b, N))
     assert value == float(dl.kernel(b, a, N))

@@ -2,11 +2,11 @@
 test_sweep_failures.)
 """
 
+import asyncio
 import json
 import math
 import re
 import socket
-import time
 from collections import Counter
 
 import dask
@@ -335,11 +335,13 @@ def test_another_schema_version_is_refused(tmp_path):
         open_sweep(tmp_path / "none.zarr")
 
 
-def test_a_scheduler_that_does_not_answer(tmp_path):
+def test_a_scheduler_that_does_not_answer(tmp_path, monkeypatch):
     """A port where nothing listens, one that accepts and stays silent, and texts that are no
-    address: told in time, nothing touched.
+    address: told, nothing touched. What is waited for has the time that was asked for.
     """
     store, sweep = tmp_path / "s.zarr", Sweep(cheap, grid={"x": [1, 2]})
+    waits, plain = [], asyncio.wait_for
+    monkeypatch.setattr(asyncio, "wait_for", lambda what, t: waits.append(t) or plain(what, t))
     run(sweep, store)
     before = contents(store)
     with socket.socket() as silent, socket.socket() as closed:
@@ -348,12 +350,11 @@ def test_a_scheduler_that_does_not_answer(tmp_path):
         silent.listen()
         addresses = [f"tcp://127.0.0.1:{place.getsockname()[1]}" for place in (silent, closed)]
         for address in [*addresses, "nowhere", "carrier-pigeon://a:1"]:
-            start = time.monotonic()
             with pytest.raises(
                 dl.InputError, match=f"--scheduler: no answer from '{address}' within 0.5 s"
             ):
                 run_sweep(sweep, store, scheduler=address, timeout=0.5, force=True)
-            assert time.monotonic() - start < 0.5 + 5.0  # what importing and a busy machine take
+    assert waits.count(0.5) >= len(addresses)
     assert contents(store) == before
 
 

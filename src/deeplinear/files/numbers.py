@@ -184,7 +184,6 @@ def guess_format(texts: Iterable[str]) -> NumberFormat | None:
     shapes = {shape_of(text) for text in texts}
     decimals = {s[-1] for s in shapes if s.startswith("decimal") or " decimal " in s}
     thousands = {s[10] for s in shapes if s.startswith("thousands")}
-    thousands |= {s[10] for s in shapes if " decimal " in s}
     if len(decimals) > 1 or len(thousands) > 1:
         return None
     if {"either ,", "either ."} <= shapes:

@@ -1,10 +1,12 @@
 """The metric g^N as one object, under our names, those of pymanopt and those of geomstats."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, PRNGKeyArray
 
@@ -12,6 +14,7 @@ from ..checks import check_depth, check_integer
 from ..energies import Energy
 from . import curvature, geodesic, volume
 from . import metric as geometry
+from .derivatives import operator_power
 from .operator import Operator
 
 
@@ -80,7 +83,7 @@ class Metric(eqx.Module):
         return geodesic.exp(W, Z, self.depth, t, rtol=rtol, max_steps=max_steps)
 
     def log(
-        self, W0: ArrayLike, W1: ArrayLike, *, rtol: float | None = None, max_steps: int = 64
+        self, W0: ArrayLike, W1: ArrayLike, *, rtol: float | None = None, max_steps: int = 512
     ) -> geodesic.Logarithm:
         """The velocity of a geodesic from W_0 to W_1."""
         return geodesic.log(W0, W1, self.depth, rtol=rtol, max_steps=max_steps)
@@ -118,8 +121,10 @@ class PymanoptManifold:
     """(GL_d, g^N) under the method names of ``pymanopt.manifolds.manifold.Manifold``.
 
     The point comes first; NumPy in and out. pymanopt is not needed to make it. Hand the Euclidean
-    gradient of the cost to the problem. The retraction is W + Z, with Z itself as transport;
-    det W = 0 is not avoided. ``random_point`` has i.i.d. standard normal entries.
+    gradient of the cost to the problem, and its Euclidean Hessian for trust regions. The retraction
+    is W + Z, with Z itself as transport; det W = 0 is not avoided. ``random_point`` has i.i.d.
+    standard normal entries, so that two of them may have determinants of opposite sign, which no
+    geodesic joins (`log`, `dist`: `InputError`): this is for optimizers that follow gradients.
 
     >>> import deeplinear as dl, numpy as np
     >>> manifold = dl.Metric(2).pymanopt(2)
@@ -162,10 +167,23 @@ class PymanoptManifold:
     ) -> np.ndarray:
         return np.asarray(self.metric.operator(point)(euclidean_gradient))
 
+    def euclidean_to_riemannian_hessian(
+        self,
+        point: np.ndarray,
+        euclidean_gradient: np.ndarray,
+        euclidean_hessian: np.ndarray,
+        tangent_vector: np.ndarray,
+    ) -> np.ndarray:
+        """∇_Z grad E = ∂_Z A_W(G) + A_W(H) + Γ(Z, A_W(G)) for E′ = G and E″[Z] = H."""
+        W, G, Z = map(jnp.asarray, (point, euclidean_gradient, tangent_vector))
+        gradient, moved = jax.jvp(lambda W: operator_power(W, G, self.metric.depth, 1), (W,), (Z,))
+        turned = self.metric.christoffel(W, Z, gradient)
+        return np.asarray(moved + self.metric.operator(point)(euclidean_hessian) + turned)
+
     def projection(self, point: np.ndarray, vector: np.ndarray) -> np.ndarray:
         return vector
 
-    to_tangent_space = projection
+    to_tangent_space = embedding = projection
 
     def retraction(self, point: np.ndarray, tangent_vector: np.ndarray) -> np.ndarray:
         return point + tangent_vector
@@ -198,11 +216,15 @@ class PymanoptManifold:
     def dist(self, point_a: np.ndarray, point_b: np.ndarray) -> float:
         return float(self.metric.distance(point_a, point_b))
 
+    def pair_mean(self, point_a: np.ndarray, point_b: np.ndarray) -> np.ndarray:
+        """The middle of the geodesic between two points."""
+        return self.exp(point_a, self.log(point_a, point_b) / 2)
+
 
 class GeomstatsMetric:
     """g^N on GL_d under the method names of geomstats' ``RiemannianMetric``.
 
-    The base point comes last; NumPy in and out.
+    The base point comes last; NumPy in and out, with any leading batch axes.
 
     >>> import deeplinear as dl, numpy as np
     >>> metric = dl.Metric(2).geomstats(2)
@@ -227,15 +249,29 @@ class GeomstatsMetric:
     def metric_matrix(self, base_point: np.ndarray) -> np.ndarray:
         """The d²×d² matrix of the metric in the coordinates W_ij, row by row."""
         units = np.eye(self.d**2).reshape(-1, self.d, self.d)
-        return np.asarray(self.metric.inner(base_point, units[:, None], units))
+        W = np.asarray(base_point)[..., None, None, :, :]
+        return np.asarray(self.metric.inner(W, units[:, None], units))
 
     def exp(self, tangent_vec: np.ndarray, base_point: np.ndarray) -> np.ndarray:
         """NaN where the geodesic leaves the matrices of full rank."""
-        return PymanoptManifold(self.metric, self.d).exp(base_point, tangent_vec)
+        return self._pairwise(self._one.exp, "(d,d)", base_point, tangent_vec)
 
     def log(self, point: np.ndarray, base_point: np.ndarray) -> np.ndarray:
         """NaN where shooting finds no geodesic."""
-        return PymanoptManifold(self.metric, self.d).log(base_point, point)
+        return self._pairwise(self._one.log, "(d,d)", base_point, point)
 
-    def dist(self, point_a: np.ndarray, point_b: np.ndarray) -> float:
-        return float(self.metric.distance(point_a, point_b))
+    def dist(self, point_a: np.ndarray, point_b: np.ndarray) -> np.ndarray:
+        return self._pairwise(self._one.dist, "()", point_a, point_b)
+
+    def squared_dist(self, point_a: np.ndarray, point_b: np.ndarray) -> np.ndarray:
+        return self.dist(point_a, point_b) ** 2
+
+    @property
+    def _one(self) -> PymanoptManifold:
+        return PymanoptManifold(self.metric, self.d)
+
+    def _pairwise(
+        self, function: Callable, result: str, a: np.ndarray, b: np.ndarray
+    ) -> np.ndarray:
+        """``function`` of each pair of a batch: geodesics take as many steps as each one needs."""
+        return np.vectorize(function, signature=f"(d,d),(d,d)->{result}")(a, b)

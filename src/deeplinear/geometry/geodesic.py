@@ -143,7 +143,7 @@ def log(
     depth: ArrayLike,
     *,
     rtol: float | None = None,
-    max_steps: int = 64,
+    max_steps: int = 512,
 ) -> Logarithm:
     """The initial velocity Z of a geodesic of g^N with exp_{W_0}(Z) = W_1, by shooting.
 

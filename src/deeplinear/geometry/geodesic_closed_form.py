@@ -25,7 +25,9 @@ def aligned_distance(W0: ArrayLike, W1: ArrayLike, depth: float) -> float:
     """
     nu = _nu(depth)
     z0, z1, *_ = _common_frame(W0, W1)
-    return float(np.linalg.norm(_root(z1, nu) - _root(z0, nu)))
+    # the difference of the roots, in which nothing cancels where both are small
+    gap = np.log(z1) - np.log(z0)
+    return float(np.linalg.norm(gap if nu == 0 else z0**nu * np.expm1(nu * gap) / nu))
 
 
 def aligned_path(

@@ -14,6 +14,7 @@ import optimistix as optx
 from jaxtyping import Array, ArrayLike
 
 from .derivatives import hamiltonian_field, operator_power
+from .kernel import kernel
 
 # Shooting is led to the end point in stages, coarsely; each is at least _SMALLEST_STAGE of the way,
 # or it gives up.
@@ -105,7 +106,7 @@ def shoot(W0: Array, W1: Array, N: Array, nu: Array, rtol: Array, max_steps: int
         coarse = y.s < 1
         to = jnp.minimum(y.s + y.ds, 1.0)
         # the end itself: near a half turn the path misses it
-        target = jnp.where(to == 1.0, W1, leading(to))
+        target = jnp.where(to == 1.0, W1, leading(to)[0])
         # a geodesic to a part of the way has about that part of the velocity
         accuracy = jnp.where(coarse, jnp.maximum(_COARSE, rtol), rtol)
         found, missed, P = aim(to * y.v, target, accuracy)
@@ -122,9 +123,8 @@ def shoot(W0: Array, W1: Array, N: Array, nu: Array, rtol: Array, max_steps: int
         )
 
     # The first guess leaves W_0 along the leading path.
-    h = 1e-3
-    start = operator_power(W0, (leading(jnp.asarray(h, W0.dtype)) - W0) / h, N, -0.5) / size
     zero = jnp.zeros((), W0.dtype)
+    start = operator_power(W0, leading(zero)[1], N, -0.5) / size
     state = _Stage(zero, zero + 1, start, start, zero + jnp.inf, jnp.full_like(W0, jnp.nan))
     y = jax.lax.while_loop(lambda y: (y.s < 2) & (y.ds >= _SMALLEST_STAGE), stage, state)
     return Shot(y.best, y.error, y.momentum, size, bound, enough)
@@ -132,8 +132,8 @@ def shoot(W0: Array, W1: Array, N: Array, nu: Array, rtol: Array, max_steps: int
 
 def _leading_path(
     W0: Array, W1: Array, N: Array, nu: Array
-) -> tuple[Callable[[Array], Array], Array]:
-    """A path of full rank from W_0 to W_1 on [0, 1], and (about) its length.
+) -> tuple[Callable[[Array], tuple[Array, Array]], Array]:
+    """A path of full rank from W_0 to W_1 on [0, 1] with its velocity, and (about) its length.
 
     The length bounds that of a shortest geodesic from above.
 
@@ -142,11 +142,16 @@ def _leading_path(
     the straight line.
     """
 
-    def power_mean(s: Array) -> Array:
+    def power_mean(s: Array) -> tuple[Array, Array]:
         x, Q = jnp.linalg.eigh((1 - s) * roots[0] + s * roots[1])
-        inverse = jnp.where(nu > 0, jnp.log1p(nu * x) / jnp.where(nu > 0, nu, 1.0), x)
+        sigma = jnp.exp(jnp.where(nu > 0, jnp.log1p(nu * x) / jnp.where(nu > 0, nu, 1.0), x))
         turn = ((F * jnp.exp(1j * s * angle)) @ F.conj().T).real
-        return (Q * jnp.exp(inverse)) @ Q.T @ start @ turn
+        turning = ((F * (1j * angle * jnp.exp(1j * s * angle))) @ F.conj().T).real
+        # the divided differences of x ↦ σ, for x = N (σ^{1/N} − 1)
+        slopes = kernel(jnp.sqrt(sigma)[:, None], jnp.sqrt(sigma), N)
+        positive = (Q * sigma) @ Q.T @ start
+        growing = Q @ (slopes * (Q.T @ (roots[1] - roots[0]) @ Q)) @ Q.T @ start
+        return positive @ turn, growing @ turn + positive @ turning
 
     square = W0.shape[0] == W0.shape[1]
     if square:
@@ -155,14 +160,13 @@ def _leading_path(
         start, end = U @ Vt
         # one decomposition after the other: several at once can lock up XLA on two cores
         roots, angle, F = jax.lax.optimization_barrier((roots, *_angles(start.T @ end)))
-    leading = power_mean if square else lambda s: (1 - s) * W0 + s * W1
-    # The length by the midpoint rule: of each of 64 chords, in the metric at its middle.
-    points = jax.vmap(leading)(jnp.linspace(0.0, 1.0, 65, dtype=W0.dtype))
-    middle = 0.5 * (points[1:] + points[:-1])
-    pieces = jax.vmap(lambda W, Z: jnp.linalg.norm(operator_power(W, Z, N, -0.5)))(
-        middle, jnp.diff(points, axis=0)
+    leading = power_mean if square else lambda s: ((1 - s) * W0 + s * W1, W1 - W0)
+    # The length by the midpoint rule, which is exact where the speed is constant.
+    points, velocities = jax.vmap(leading)((jnp.arange(64, dtype=W0.dtype) + 0.5) / 64)
+    speeds = jax.vmap(lambda W, Z: jnp.linalg.norm(operator_power(W, Z, N, -0.5)))(
+        points, velocities
     )
-    return leading, jnp.sum(pieces)
+    return leading, jnp.mean(speeds)
 
 
 def _angles(R: Array) -> tuple[Array, Array]:

@@ -1,7 +1,6 @@
 """Checkpoints: a killed fit resumes to the same numbers; files of other fits are refused."""
 
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -14,12 +13,12 @@ import deeplinear as dl
 from deeplinear import InputError
 from deeplinear.completion import file_format
 from deeplinear.completion.data.observations import Observations
-from deeplinear.completion.solver import checkpoint
+from deeplinear.completion.solver import checkpoint, descent
 from deeplinear.completion.solver.fit import fit
 from deeplinear.completion.solver.path import path
 
 SCRIPT = """
-import sys, time, numpy as np
+import os, signal, sys, numpy as np
 from deeplinear.completion.data.observations import Observations
 from deeplinear.completion.solver import checkpoint
 from deeplinear.completion.solver.fit import fit
@@ -28,12 +27,12 @@ rng = np.random.default_rng(5)
 rows, cols = np.nonzero(rng.random((60, 40)) < 0.5)
 X = rng.normal(size=(60, 3)) @ rng.normal(size=(3, 40)) + 0.3 * rng.normal(size=(60, 40))
 seen = Observations.from_triples(rows, cols, X[rows, cols], (60, 40))
-def slow(result):
-    print(result.n_sweeps, flush=True)
-    time.sleep(0.05)
+def die(result):
+    if result.n_sweeps == 20:
+        os.kill(os.getpid(), signal.SIGKILL)
 some = rows[:50], cols[:50], X[rows, cols][:50]
 options = {"strength": 0.01, "tol": 0, "max_sweeps": 60, "patience": 60, "validation": some}
-callback = slow if len(sys.argv) > 2 else None
+callback = die if len(sys.argv) > 2 else None
 found = fit(seen, **options, checkpoint=sys.argv[1], callback=callback)
 numbers = *found.objective, *found.left.ravel()[:20], *found.validation
 print("done", found.n_sweeps, *numbers)
@@ -54,19 +53,10 @@ def test_a_killed_fit_resumes_to_the_same_numbers(tmp_path):
     undisturbed = finished(str(tmp_path / "a"))
     assert undisturbed.startswith("done 63 ")
     file = tmp_path / "b"
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(file), "slow"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    for line in process.stdout:
-        if int(line) >= 20:
-            os.kill(process.pid, signal.SIGKILL)
-            break
-    process.wait()
-    assert file.exists()
+    killed = subprocess.run([sys.executable, "-c", SCRIPT, str(file), "die"])
+    assert killed.returncode == -signal.SIGKILL
     stages, _ = file_format.unpack(file, "Checkpoint")
-    assert 20 <= stages["fit"]["content"]["total"] < 63
+    assert stages["fit"]["content"]["total"] == 20
     assert finished(str(file)) == undisturbed
 
 
@@ -81,16 +71,15 @@ def test_another_problem_or_a_damaged_file_is_refused(rng, tmp_path):
         fit(seen, checkpoint=file, max_sweeps=3)
 
 
-def test_finished_fits_end_at_once(rng, tmp_path, monkeypatch):
+def test_finished_fits_end_after_their_last_sweep(rng, tmp_path, monkeypatch):
     *_, seen = table(rng)
-    monkeypatch.setattr(checkpoint, "SHARE", math.inf)
-    sweeps: list[int] = []
-    options = {"checkpoint": tmp_path / "fit", "strength": 0.2, "threads": 1}
-    options["callback"] = lambda found: sweeps.append(found.n_sweeps)
-    first = fit(seen, **options)
-    count = len(sweeps)
-    assert same(first, fit(seen, **options))
-    assert len(sweeps) == count > 2  # only the last sweep, which is not reported, is made again
+    monkeypatch.setattr(checkpoint, "SHARE", math.inf)  # written after every sweep
+    first = fit(seen, checkpoint=tmp_path / "fit", strength=0.2)
+    sweeps, plain = [], descent.sweep
+    monkeypatch.setattr(descent, "sweep", lambda *args: sweeps.append(0) or plain(*args))
+    again = fit(seen, checkpoint=tmp_path / "fit", strength=0.2)
+    assert len(sweeps) == 1
+    assert same(first, again)
 
 
 def test_a_checkpoint_belongs_to_its_validation(tmp_path):

@@ -8,10 +8,21 @@ from threadpoolctl import threadpool_limits
 
 from deeplinear.completion.backends.open import open_backend
 from deeplinear.completion.data.observations import Observations
+from deeplinear.completion.penalty import Penalty
+from deeplinear.completion.solver import start as starting
 from deeplinear.completion.solver.fit import fit, make_problem
 from deeplinear.completion.solver.options import FitOptions
+from deeplinear.completion.solver.problem import assemble
 from deeplinear.completion.solver.schedule import penalty_at, relative_strength
-from deeplinear.completion.solver.start import additive, leading, line_scale, noise_scale, zero
+from deeplinear.completion.solver.start import (
+    additive,
+    exact_line_search,
+    leading,
+    line_scale,
+    noise_scale,
+    spectral_initialization,
+    zero,
+)
 
 
 def problem_of(seen, **options):
@@ -117,3 +128,108 @@ def test_density_is_the_mean_weight_of_uniform_data(rng):
     problem, _ = problem_of(seen)
     scales = problem.row_scale[:, None] * problem.col_scale
     assert problem.lipschitz == pytest.approx((w / scales**2).max())
+
+
+def test_the_mean_is_the_weighted_one(rng):
+    _, mask, X, w, seen = table(rng, 14, 9, weighted=True)
+    assert zero(seen, biases=True).mean == pytest.approx((w * X).sum() / w.sum())
+    assert zero(observe(X, mask), biases=True).mean == pytest.approx(X[mask].mean())
+    for biases in (True, False):
+        state = zero(seen, biases=biases)
+        assert state.rank == 0
+        assert not state.row_bias.any()
+        assert not state.col_bias.any()
+    assert state.mean == 0
+
+
+def test_no_biases_where_none_are_asked_for(rng):
+    *_, seen = table(rng, 14, 9)
+    problem, _ = problem_of(seen, bias_ridge=None)
+    state = additive(problem)
+    assert (state.mean, np.abs(state.row_bias).max(), np.abs(state.col_bias).max()) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("size", [0.3, 2.5, 300.0])
+def test_the_line_search_finds_the_bottom_of_the_parabola(rng, size):
+    """θ = ⟨R, W⟩/⟨W, W⟩ over the entries, at most 1 and at least 0.01; θ W has √θ on each side."""
+    _, mask, X, w, seen = table(rng, 14, 9, weighted=True)
+    problem, _ = problem_of(seen)
+    old = additive(problem)
+    R = X - old.mean - old.row_bias[:, None] - old.col_bias
+    U, s, Vt = np.linalg.svd(np.where(mask, R, 0))
+    P, Q, s = size * U[:, :2] * s[:2], Vt[:2].T, size * s[:2]
+    new = assemble(P, Q, s, old.row_bias, old.col_bias, old.mean, float)
+    W = P @ Q.T
+    best = np.clip((w * R * W).sum() / (w * W * W).sum(), 0.01, 1)
+    found = exact_line_search(problem, old, new)
+    np.testing.assert_allclose(found.Z[:, :2] @ found.Y[:, :2].T, best * W, rtol=1e-9)
+    np.testing.assert_allclose(found.Z[:, :2], np.sqrt(best) * P, rtol=1e-9)
+    np.testing.assert_allclose(found.s, best * s, rtol=1e-9)
+    np.testing.assert_array_equal(found.row_bias, old.row_bias)
+    np.testing.assert_array_equal(found.col_bias, old.col_bias)
+    assert found.mean == old.mean
+    assert (best == 1) == (size < 1)
+    assert (best == 0.01) == (size == 300)
+
+
+def test_a_line_that_no_entry_sees_is_taken_whole(rng):
+    _, mask, X, *_ = table(rng, 14, 9)
+    mask[0] = False
+    seen = observe(X, mask)
+    problem, _ = problem_of(seen)
+    old = additive(problem)
+    for P in (np.zeros((14, 0)), np.eye(14, 1)):  # nothing, and row 0
+        Q = np.ones((9, P.shape[1]))
+        new = assemble(P, Q, np.ones(P.shape[1]), old.row_bias, old.col_bias, old.mean, float)
+        assert exact_line_search(problem, old, new) is new
+
+
+def scaled_residual(problem, state, X, w):
+    scale = problem.row_scale[:, None] * problem.col_scale
+    return w * (X - state.mean - state.row_bias[:, None] - state.col_bias) / scale
+
+
+def test_the_spectral_start_is_soft_thresholded(rng):
+    """s ∝ (g − λ)/density over g > λ, in the frames of R̃; then shrunk as a whole."""
+    _, _, X, w, seen = table(rng, 40, 30, weighted=True)
+    problem, _ = problem_of(seen)
+    old = additive(problem)
+    U, g, Vt = np.linalg.svd(scaled_residual(problem, old, X, w))
+    decay = 0.5 * (g[3] + g[4])
+    found = spectral_initialization(problem, old, Penalty(2, decay, 1e-12), 20)
+    exact = (g[:4] - decay) / problem.density
+    shrunk = found.s[0] / exact[0]
+    assert 0.1 < shrunk <= 1 + 1e-9
+    np.testing.assert_allclose(found.s, shrunk * exact, rtol=1e-3)
+    W = found.Z[:, :4] @ found.Y[:, :4].T
+    scaled = problem.row_scale[:, None] * W * problem.col_scale
+    np.testing.assert_allclose(scaled, (U[:, :4] * found.s) @ Vt[:4], atol=1e-3 * found.s[0])
+    left = found.Z[:, :4] * problem.row_scale[:, None]
+    np.testing.assert_allclose(left.T @ left, np.diag(found.s), atol=1e-3 * found.s[0])
+    np.testing.assert_array_equal(found.row_bias, old.row_bias)
+
+
+def test_triples_are_asked_for_until_they_reach_the_penalty(rng, monkeypatch):
+    *_, seen = table(rng, 60, 50, noise=1.0)
+    problem, _ = problem_of(seen)
+    old, asked = additive(problem), []
+
+    def counted(problem, state, k, **rest):
+        asked.append(k)
+        return leading(problem, state, k, **rest)
+
+    monkeypatch.setattr(starting, "leading", counted)
+    monkeypatch.setattr(starting, "FIRST_TRIPLES", 8)
+    g = np.linalg.svd(leading(problem, old, 40)[1] * np.eye(40), compute_uv=False)
+    for decay, cap, expected in (
+        (0.0, 20, [8, 16, 20]),
+        (0.0, 99, [8, 16, 32, 50]),
+        (g[10], 50, [8, 16]),
+        (g[2], 50, [8]),
+        (0.0, 5, [5]),
+    ):
+        asked.clear()
+        found = spectral_initialization(problem, old, Penalty(2, decay, 1e-12), cap)
+        assert asked == expected
+        if decay == 0:
+            assert found.rank == min(cap, 50)
