@@ -158,8 +158,9 @@ def _hidden(path: Path) -> None:
 
 
 def _model(path: Path) -> None:
-    from deeplinear import DeepLinearImputer, DeepMatrixCompletion
     from deeplinear.completion.model.file_format import kind_of
+
+    from deeplinear import DeepLinearImputer, DeepMatrixCompletion
 
     kind_of(path)
     with contextlib.suppress(ValueError):  # the other kind of model

@@ -233,9 +233,8 @@ def _langevin(
             "the step."
         )
     key = check_key(key)
-    start, single = _checked_start(
-        W0, chains, not is_traced(depth) and bool(np.asarray(depth) == 1)
-    )
+    euclidean = not is_traced(depth) and bool(np.asarray(depth) == 1)
+    start, single = _checked_start(W0, chains, euclidean)
     if energy is not None:
         start = start.astype(check_energy(energy, start.shape[1:], start.dtype))
     dtype = start.dtype
