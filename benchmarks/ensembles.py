@@ -48,7 +48,7 @@ from scipy.integrate import solve_ivp  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 import deeplinear as dl  # noqa: E402
-from deeplinear.dynamics.ensembles.frames import Planar  # noqa: E402
+from deeplinear.dynamics.ensembles.frames import PlanarFrame  # noqa: E402
 
 TARGET, STOP = 0.92, 1e-10
 
@@ -121,7 +121,7 @@ def diffrax_runs(energy, starts, N, closed_form):
         if not closed_form:
             return -dl.Operator(W, N)(G)
         entries = lambda Z: tuple(x[None] for x in Z.ravel())  # noqa: E731
-        return -jnp.stack(Planar(entries(W), nu).power(entries(G), 1)).reshape(2, 2)
+        return -jnp.stack(PlanarFrame(entries(W), nu).power(entries(G), 1)).reshape(2, 2)
 
     @jax.jit
     @jax.vmap
