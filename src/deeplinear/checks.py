@@ -1,6 +1,6 @@
 """Checks of arguments: a typed error where values are known, equinox's runtime error under jit."""
 
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import equinox as eqx
 import jax
@@ -13,6 +13,9 @@ from .depths import check_depth as check_depth  # beside the other checks
 from .errors import InputError, PrecisionError
 
 T = TypeVar("T")
+
+#: What functions take for a random key: one of JAX's, or an integer seed.
+RandomKey: TypeAlias = PRNGKeyArray | int | np.integer
 
 
 def is_traced(*values: PyTree) -> bool:

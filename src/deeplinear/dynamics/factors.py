@@ -11,9 +11,9 @@ from itertools import pairwise
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float
 
-from ..checks import check_integer, check_key, check_matrix, one_precision
+from ..checks import RandomKey, check_integer, check_key, check_matrix, one_precision
 from ..errors import DepthError, InputError
 
 
@@ -45,7 +45,7 @@ def check_factors(factors: Sequence[Array | np.ndarray]) -> tuple[Array, ...]:
 def balanced_factors(
     W: ArrayLike,
     depth: int | float,
-    key: PRNGKeyArray | int | None = None,
+    key: RandomKey | None = None,
     *,
     width: int | None = None,
 ) -> tuple[Array, ...]:

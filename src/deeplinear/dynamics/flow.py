@@ -207,7 +207,6 @@ def factor_flow(
     y0 = check_factors(factors)
     shape = y0[-1].shape[0], y0[0].shape[1]
     dtype = check_energy(energy, shape, y0[0].dtype)
-    y0 = tuple(W.astype(dtype) for W in y0)
     if not is_traced(y0):
         if sum(not np.any(W) for W in y0) > 1:
             raise CriticalPointError(
@@ -216,7 +215,8 @@ def factor_flow(
             )
         scale = max(float(np.linalg.norm(W)) ** 2 for W in y0)
         gap = float(imbalance(y0))
-        if gap > 1e3 * float(jnp.finfo(dtype).eps) * scale:
+        # in their own precision, which their balance is as good as
+        if gap > 1e3 * float(jnp.finfo(y0[0].dtype).eps) * scale:
             warnings.warn(
                 f"factors are not balanced (imbalance {gap:.2e} beside a squared norm of "
                 f"{scale:.2e}): their product does not "
@@ -224,6 +224,7 @@ def factor_flow(
                 ImbalanceWarning,
                 stacklevel=2,
             )
+    y0 = tuple(W.astype(dtype) for W in y0)
     options = make_options(
         energy,
         (y0, t0, t1, saveat, stop_energy, stop_gradient, weight_decay),

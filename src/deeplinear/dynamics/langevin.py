@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float
 
-from ..checks import check_depth, check_integer, check_key, check_matrix, is_traced
+from ..checks import RandomKey, check_depth, check_integer, check_key, check_matrix, is_traced
 from ..energies import Energy, check_energy
 from ..errors import InputError
 from ..geometry.kernel import inverse_depth
@@ -55,7 +55,7 @@ def brownian(
     *,
     t1: ArrayLike,
     dt: ArrayLike,
-    key: PRNGKeyArray | int,
+    key: RandomKey,
     t0: ArrayLike = 0.0,
     chains: int | None = None,
     at_zero: str = "cross",
@@ -93,7 +93,7 @@ def langevin(
     *,
     t1: ArrayLike,
     dt: ArrayLike,
-    key: PRNGKeyArray | int,
+    key: RandomKey,
     kappa: ArrayLike = 1.0,
     entropic: bool = False,
     t0: ArrayLike = 0.0,
@@ -119,9 +119,9 @@ def langevin(
 
     **Arguments**
 
-    - ``energy``: any differentiable function W ↦ scalar. ``W0``: the start, d×d and invertible;
-      with a leading axis, one for each chain. ``chains``: that many chains from one W0. Chain i is
-      the same however many there are.
+    - ``energy``: any differentiable function W ↦ scalar. ``W0``: the start, d×d and invertible (at
+      depth 1 any); with a leading axis, one for each chain. ``chains``: that many chains from one
+      W0. Chain i is the same however many there are.
     - ``depth``: real N ≥ 1 or ``math.inf``. ``beta``: β > 0. ``kappa``: κ ≥ 0, the strength of the
       noise.
     - ``t1``, ``dt``: the end, and the longest step; between the saved times steps are equal. Weak
@@ -165,7 +165,7 @@ def factor_langevin(
     *,
     t1: ArrayLike,
     dt: ArrayLike,
-    key: PRNGKeyArray | int,
+    key: RandomKey,
     t0: ArrayLike = 0.0,
     chains: int | None = None,
     saveat: ArrayLike | dfx.SaveAt | None = None,
@@ -201,9 +201,9 @@ def factor_langevin(
     >>> run.W.shape, len(run.factors), bool(dl.imbalance(run.factors) < 1e-5)
     ((2, 2), 3, True)
     """
-    y0 = check_factors(factors)
+    y0 = _checked_factors(factors)  # in their own precision, which their balance is as good as
     dtype = check_energy(energy, y0[0].shape, y0[0].dtype)
-    y0 = _checked_factors(tuple(W.astype(dtype) for W in y0))
+    y0 = tuple(W.astype(dtype) for W in y0)
     key = check_key(key)
     plan = DiffusionPlan.of(t0, t1, dt, saveat, adjoint=adjoint, energy=energy)
     process = BalancedProcess(energy, _check_number("beta", beta, y0[0].dtype))
@@ -220,7 +220,7 @@ def _langevin(
     kappa: ArrayLike,
     entropic: bool,
     at_zero: str,
-    key: PRNGKeyArray | int,
+    key: RandomKey,
     chains: int | None,
     plan: DiffusionPlan,
 ) -> DiffusionResult:
@@ -233,15 +233,13 @@ def _langevin(
             "the step."
         )
     key = check_key(key)
-    euclidean = not is_traced(depth) and bool(np.asarray(depth) == 1)
-    start, single = _checked_start(W0, chains, euclidean)
+    reflect = at_zero == "reflect"
+    flat = not is_traced(depth) and bool(np.asarray(depth) == 1) and not reflect
+    start, single = _checked_start(W0, chains, flat)
     if energy is not None:
         start = start.astype(check_energy(energy, start.shape[1:], start.dtype))
     dtype = start.dtype
-    reflect = at_zero == "reflect"
-    # At depth 1 Euler's step of the Brownian motion is exact.
-    flat = euclidean and not reflect
-    turning = plan.solver is None and not flat
+    turning = plan.solver is None and not flat  # flat: Euler's step of Brownian motion is exact
     process = RootProcess(
         energy,
         jnp.asarray(depth, dtype),
@@ -259,7 +257,7 @@ def _langevin(
 def _checked_start(W0: ArrayLike, chains: int | None, flat: bool) -> tuple[Array, bool]:
     """The starts, one for each chain along the leading axis, and whether one chain is meant.
 
-    ``flat``: the metric is Euclidean, and singular starts are as good as others.
+    ``flat``: the metric is Euclidean (depth 1), and singular starts are as good as others.
     """
     shape = np.shape(W0)
     if len(shape) not in (2, 3) or 0 in shape or shape[-1] != shape[-2]:

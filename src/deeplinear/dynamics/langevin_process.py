@@ -225,7 +225,8 @@ class RootProcess(AbstractProcess[Array]):
         off = 1 - jnp.eye(y.size, dtype=y.dtype)
         # exact rotations of the frames (`then`) bring the term −a along by themselves
         turn = 0.0 if self.turning else pairs.a
-        pull = pairs.L * ((1 + pairs.c) / q2 - turn) / jnp.where(off > 0, pairs.total, 1.0)
+        apart = (off > 0) & (pairs.total > 0)  # at y_i = y_j = 0 (depth 1 alone) nothing pulls
+        pull = pairs.L * ((1 + pairs.c) / q2 - turn) / jnp.where(apart, pairs.total, 1.0)
         # the drift of a singular value by itself, which a root with q = N does not have
         share = 1 - self.q / self.depth
         own = jnp.where(
@@ -248,8 +249,10 @@ class RootProcess(AbstractProcess[Array]):
         """−A(E′(W)), as a velocity of R in the frame."""
         s = y**self.q
         M = U.T @ self.gradient((U * s) @ Vt) @ Vt.T
-        # total > 0: at y_i = y_j = 0 the numerator vanishes, and so does the force
-        p = pairs.L * (s[:, None] + s) / (self.q * jnp.where(pairs.total > 0, pairs.total, 1.0))
+        # at y_i = y_j = 0 the numerator vanishes, and so does the force; but at depth 1 R is W
+        there = pairs.total > 0
+        ratio = jnp.where(there, s[:, None] + s, self.q == 1) / jnp.where(there, pairs.total, 1.0)
+        p = pairs.L * ratio / self.q
         return -p / 2 * ((M + M.T) + self.q * pairs.a * (M - M.T))
 
     def gradient(self, W: Array) -> Array:

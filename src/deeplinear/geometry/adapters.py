@@ -8,9 +8,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, PRNGKeyArray
+from jaxtyping import Array, ArrayLike
 
-from ..checks import check_depth, check_integer
+from ..checks import RandomKey, check_depth, check_integer
 from ..energies import Energy
 from . import curvature, geodesic, volume
 from . import metric as geometry
@@ -54,7 +54,7 @@ class Metric(eqx.Module):
         """grad E(W) = A_{N,W}(E′(W))."""
         return geometry.gradient(energy, W, self.depth)
 
-    def random_tangent(self, key: PRNGKeyArray | int, W: ArrayLike, *, unit: bool = False) -> Array:
+    def random_tangent(self, key: RandomKey, W: ArrayLike, *, unit: bool = False) -> Array:
         """A standard normal direction of g^N_W, or a uniform one on its unit sphere."""
         return geometry.random_tangent(key, W, self.depth, unit=unit)
 

@@ -10,9 +10,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float
 
 from ..checks import (
+    RandomKey,
     check_depth,
     check_key,
     check_matrix,
@@ -82,7 +83,7 @@ def gradient(energy: Energy, W: ArrayLike, depth: ArrayLike) -> Float[Array, "*b
 
 
 def random_tangent(
-    key: PRNGKeyArray | int, W: ArrayLike | LogSVD, depth: ArrayLike, *, unit: bool = False
+    key: RandomKey, W: ArrayLike | LogSVD, depth: ArrayLike, *, unit: bool = False
 ) -> Float[Array, "*batch m n"]:
     """A random direction at W, normal with covariance A_{N,W}.
 

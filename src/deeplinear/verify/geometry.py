@@ -7,9 +7,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, PRNGKeyArray
+from jaxtyping import Array, ArrayLike
 
-from ..checks import check_depth, check_key, check_matrix, one_precision
+from ..checks import RandomKey, check_depth, check_key, check_matrix, one_precision
 from ..dynamics.coordinates import FactorCoordinates, partial_products
 from ..dynamics.factors import balanced_factors, check_factors
 from ..errors import DepthError, InputError
@@ -82,7 +82,7 @@ def submersion(
     depth: int,
     Z: ArrayLike | None = None,
     *,
-    key: PRNGKeyArray | int | None = None,
+    key: RandomKey | None = None,
     factors: Sequence[Array | np.ndarray] | None = None,
     metric: Callable[[Array, Array], Array] | None = None,
     tol: float | None = None,

@@ -8,9 +8,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, PRNGKeyArray
+from jaxtyping import Array, ArrayLike
 
-from ..checks import check_key, check_matrix, one_precision
+from ..checks import RandomKey, check_key, check_matrix, one_precision
 from ..energies import Energy, check_energy
 from ..errors import InputError
 from .result import Check
@@ -35,7 +35,7 @@ def gradient_check(
     W: ArrayLike,
     Z: ArrayLike | None = None,
     *,
-    key: PRNGKeyArray | int | None = None,
+    key: RandomKey | None = None,
 ) -> Check:
     """Whether the gradient G that JAX takes of an energy is its gradient.
 
@@ -78,7 +78,7 @@ def hessian_check(
     W: ArrayLike,
     Z: ArrayLike | None = None,
     *,
-    key: PRNGKeyArray | int | None = None,
+    key: RandomKey | None = None,
 ) -> Check:
     """Whether the Hessian product H Z, JAX's derivative of the gradient along Z, is right.
 
@@ -189,7 +189,7 @@ def _taylor(
     energy: Energy,
     W: ArrayLike,
     Z: ArrayLike | None,
-    key: PRNGKeyArray | int | None,
+    key: RandomKey | None,
     order: int,
 ) -> Check:
     """The check that the remainder of Taylor's formula falls like h^order."""
@@ -240,7 +240,7 @@ def _first_slope(
 
 
 def _line(
-    energy: Energy, W: ArrayLike, Z: ArrayLike | None, key: PRNGKeyArray | int | None
+    energy: Energy, W: ArrayLike, Z: ArrayLike | None, key: RandomKey | None
 ) -> tuple[Array, Array]:
     """W and the direction, scaled to the length of W, in the precision of the energy."""
     W = check_matrix(W)

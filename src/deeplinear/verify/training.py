@@ -11,9 +11,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, PRNGKeyArray
+from jaxtyping import Array, ArrayLike
 
-from ..checks import check_depth, check_integer, check_key, check_matrix
+from ..checks import RandomKey, check_depth, check_integer, check_key, check_matrix
 from ..dynamics.factors import balanced_factors, imbalance
 from ..dynamics.flow import factor_flow, gradient_flow
 from ..energies import Energy, check_energy
@@ -42,7 +42,7 @@ def upstairs_downstairs(
     depth: int,
     t1: float,
     *,
-    key: PRNGKeyArray | int | None = None,
+    key: RandomKey | None = None,
     factors: Sequence[Array | np.ndarray] | None = None,
     tol: float | None = None,
     rtol: float | None = None,
@@ -221,7 +221,7 @@ def all_checks(
     depth: ArrayLike,
     t1: float = 1.0,
     *,
-    key: PRNGKeyArray | int | None = None,
+    key: RandomKey | None = None,
     rtol: float | None = None,
 ) -> Checks:
     """Every check that applies to an energy, a start and a depth.

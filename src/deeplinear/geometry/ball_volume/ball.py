@@ -6,10 +6,10 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import ArrayLike, PRNGKeyArray
+from jaxtyping import ArrayLike
 from numpy.typing import NDArray
 
-from ...checks import check_depth, check_integer, check_key, check_matrix
+from ...checks import RandomKey, check_depth, check_integer, check_key, check_matrix
 from ...energies import Completion, Sensing
 from ...errors import InputError
 from ...status import Status
@@ -63,7 +63,7 @@ def ball_volume(
     radius: float,
     *,
     constraint: Completion | Sensing | ArrayLike | None = None,
-    key: PRNGKeyArray | int | None = None,
+    key: RandomKey | None = None,
     samples: int = 10_000,
     measure: str = "ambient",
 ) -> BallVolume:
