@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
-SECONDS = 60.0  # without an outcome: a hang
+SECONDS = 180.0  # without an outcome: a hang, also on a busy machine
 Trial = Callable[[], str]
 
 

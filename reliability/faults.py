@@ -35,6 +35,9 @@ from .fault_writers import WRITERS, Writer
 
 FAULTS = ("kill", "full", "readonly", "flip", "cut")
 COLUMNS = ("trials", "refused", "tracebacks", "signals", "hangs", "silent", "lost", "left")
+# By the first word of an outcome; what is as before has none.
+KINDS = {"refused": "refused", "hang": "hangs", "signal": "signals", "lost:": "lost"}
+KINDS |= {"traceback:": "tracebacks", "other": "silent"}
 _NO_ROOM = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT}
 _ROOM = "64m"  # of a file system that is filled up
 
@@ -49,10 +52,8 @@ class Row(Counter):
     def note(self, outcome: str, *, summed: bool = True) -> None:
         """Count one outcome of a trial."""
         self["trials"] += 1
-        kinds = {"refused": "refused", "hang": "hangs", "signal": "signals", "lost": "lost"}
-        kinds |= {"traceback:": "tracebacks", "lost:": "lost", "other": "silent" * summed}
-        kind = kinds.get(outcome.split(" ")[0], "")
-        if kind:
+        kind = KINDS.get(outcome.split(" ")[0])
+        if kind is not None and (summed or kind != "silent"):
             self.count(kind, outcome)
 
     def count(self, kind: str, words: object = "") -> None:
@@ -148,7 +149,7 @@ def kills(make: Callable[[Path], Writer], trials: int, seed: int) -> Row:
             row.note(outcome)
         (last,) = outcomes([partial(_written, writer, target, 0)])
         if last != "same":
-            row.count("tracebacks" if last.startswith("traceback") else "silent", last)
+            row.count(KINDS.get(last.split(" ")[0], "silent"), last)
         for name in sorted(set(_names(out)) - usual):
             row.count("left", name)
     return row

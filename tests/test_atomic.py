@@ -136,6 +136,23 @@ def test_permissions_are_kept_and_new_files_have_the_usual_ones(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o640
 
 
+def test_nobody_else_reads_what_is_on_its_way(tmp_path, monkeypatch):
+    path, modes = tmp_path / "a", []
+    path.touch(mode=0o600)
+    sync = os.fsync
+
+    def look(descriptor):
+        modes.append(os.fstat(descriptor).st_mode & 0o777)
+        sync(descriptor)
+
+    monkeypatch.setattr(atomic.os, "fsync", look)
+    write_atomically(path, b"secret")
+    assert modes[0] == 0o600
+    with atomic.temporary_folder(tmp_path) as folder:
+        assert folder.stat().st_mode & 0o777 == 0o700
+    assert not folder.exists()
+
+
 def test_a_protected_file_is_not_replaced(tmp_path, monkeypatch):
     path = tmp_path / "a"
     path.write_bytes(b"old")

@@ -43,6 +43,8 @@ def write_atomically(path: Path, data: "Buffer") -> None:
         return
     target = _followed(path)
     with _temporary(target.parent, _new_file) as temporary:
+        if target.exists():  # before anything is in it that others may not read
+            temporary.chmod(target.stat().st_mode & 0o777 | 0o600)
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
@@ -59,7 +61,7 @@ def build_atomically(path: Path, write: Callable[[Path], object]) -> None:
     The folder ``path`` is whole or not there; one that is there already is replaced at the end.
     """
     target = _followed(path)
-    with _temporary(target.parent, Path.mkdir) as temporary:
+    with _temporary(target.parent, _new_folder) as temporary:
         write(temporary / "new")
         with uninterrupted():
             if target.exists():  # a folder cannot be exchanged in one step: `_delete` puts it back
@@ -70,8 +72,8 @@ def build_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 @contextmanager
 def temporary_folder(parent: Path) -> Iterator[Path]:
-    """A folder in ``parent``: gone afterwards, or when the next file is written there."""
-    with _temporary(parent, Path.mkdir) as path:
+    """A private folder in ``parent``: gone afterwards, or when the next file is written there."""
+    with _temporary(parent, _new_folder) as path:
         yield path
 
 
@@ -124,6 +126,10 @@ def _claimed(folder: Path, make: Callable[[Path], object]) -> tuple[Path, int | 
 def _new_file(path: Path) -> None:
     # not tempfile: its files are private, and a new one should have the usual permissions
     path.open("xb").close()
+
+
+def _new_folder(path: Path) -> None:
+    path.mkdir(mode=0o700)
 
 
 def _hold(path: Path, *, wait: bool) -> int | None:

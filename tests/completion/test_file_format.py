@@ -198,3 +198,11 @@ def test_every_byte_counts(tmp_path):
             path.write_bytes(damaged)
             with pytest.raises(InputError):
                 file_format.unpack(path, "Kind")
+
+
+def test_names_that_no_file_can_have(tmp_path):
+    for name in (f"{tmp_path}/a\0b", "n" * 300, tmp_path):
+        with pytest.raises(InputError, match="cannot be written"):
+            file_format.write(name, "Kind", {}, {})
+        with pytest.raises(InputError, match="cannot be read"):
+            file_format.unpack(name, "Kind")

@@ -133,7 +133,7 @@ class CompletionEstimator(CompletionParameters):
                 self.__dict__.pop(name, None)
         self.converged_ &= not self._ended
         if self.checkpoint is not None:  # it has done its work
-            Path(self.checkpoint).unlink(missing_ok=True)
+            Path(self.checkpoint).resolve().unlink(missing_ok=True)
         if not (self.converged_ or self._ended):
             self._warn(fit)
         return self.__dict__.pop("_held_out")

@@ -70,11 +70,12 @@ def pack(kind: str, meta: Meta, arrays: Arrays) -> bytes:
 
 def write(path: str | os.PathLike[str], kind: str, meta: Meta, arrays: Arrays) -> None:
     """`pack` into a file, which is replaced as a whole or not at all."""
+    data = pack(kind, meta, arrays)
     try:
-        write_atomically(Path(path), pack(kind, meta, arrays))
-    except OSError as error:
+        write_atomically(Path(path), data)
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise InputError(
-            f"path: '{path}' cannot be written ({error.strerror}); give another place."
+            f"path: '{path}' cannot be written ({_reason(error)}); give another place."
         ) from None
 
 
@@ -99,8 +100,10 @@ def unpack(
                 what = "is not a deeplinear model file (its signature is missing)"
                 raise refusal(what, "give a saved model")
             data += file.read()
-    except OSError as error:
-        raise refusal(f"cannot be read ({error.strerror})", "check the name") from None
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise refusal(f"cannot be read ({_reason(error)})", "check the name") from None
     damaged = refusal("is damaged or cut short (its checksum is wrong)", "save or copy it again")
     if len(data) < _FIXED + _DIGEST:
         raise damaged
@@ -116,6 +119,10 @@ def unpack(
         if found != kind:
             raise refusal(f"holds a {found}, not a {kind}", "load it with that class")
         return meta, _arrays(view[begin:-_DIGEST], listed)
+
+
+def _reason(error: Exception) -> object:
+    return getattr(error, "strerror", None) or error
 
 
 @contextmanager

@@ -282,7 +282,7 @@ def test_states_that_no_fit_has_are_refused(kills, tmp_path, rng, change):
         fit(seen, checkpoint=file)
     kills[0] = math.inf
     reread(file, change)
-    with pytest.raises(InputError, match=r"checkpoint: '.*' holds what .* remove it to start over"):
+    with pytest.raises(InputError, match=r"checkpoint: '.*' holds what .* or name another"):
         fit(seen, checkpoint=file)
 
 
@@ -311,3 +311,28 @@ def test_paths_that_no_walk_has_are_refused(kills, tmp_path, writes):
         reread(tmp_path / "path", change)
         with pytest.raises(InputError, match="holds what this deeplinear does not write"):
             path(seen, **options, checkpoint=tmp_path / "path")
+
+
+def test_a_file_of_something_else_is_left_alone(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match=r"is not a deeplinear model file .* or name another file"):
+        dl.DeepMatrixCompletion(checkpoint=path).fit(ratings())
+    assert path.read_text() == "a,b\n1,2\n"
+
+
+def test_a_link_to_a_checkpoint(kills, tmp_path):
+    """It is followed, and what it leads to is removed at the end."""
+    (tmp_path / "far").mkdir()
+    link, target = tmp_path / "link", tmp_path / "far" / "fit"
+    link.symlink_to(target)
+    options = {"strength": 0.3, "random_state": 0, "checkpoint": link}
+    kills[0] = 3
+    with pytest.raises(Killed):
+        dl.DeepMatrixCompletion(**options).fit(ratings())
+    assert link.is_symlink()
+    assert target.is_file()
+    kills[0] = math.inf
+    dl.DeepMatrixCompletion(**options).fit(ratings())
+    assert link.is_symlink()
+    assert not target.exists()

@@ -25,6 +25,7 @@ PathLike = str | os.PathLike[str]
 # Writing may take this part of the time.
 SHARE = 0.05
 _KIND = "Checkpoint"
+_FIX = "remove it to start over, or name another file"
 
 
 def fingerprint(observations: Observations, options: dict[str, Any], *arrays: ArrayLike) -> str:
@@ -73,7 +74,7 @@ class Checkpoint:
         """
         if not self.path.exists():
             return None
-        how: dict[str, Any] = {"name": "checkpoint", "fix": "remove it to start over"}
+        how: dict[str, Any] = {"name": "checkpoint", "fix": _FIX}
         stages, arrays = unpack(self.path, _KIND, **how)
         with unreadable(self.path, **how):
             mine = stages.pop(self.place.stage, None)
@@ -102,7 +103,7 @@ class Checkpoint:
         except OSError as error:
             raise InputError(
                 f"checkpoint: '{self.path}' cannot be written ({error.strerror}); make room, or "
-                "give another place."
+                "name another file."
             ) from None
         end = time.monotonic()
         self._next = end + (end - begin) / SHARE
