@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy loads: forks must find no threads
+
 import numpy as np
 
 EXPERIMENT = "depth_limit"  # a short one
