@@ -27,7 +27,7 @@ test-oldest test-newest: $(VENV)/bin/python
 
 # make mutation MODULE=geometry/kernel
 mutation: $(VENV)/.dev
-	$(BIN)/python -m pip install --quiet 'cosmic-ray>=8.4'
+	$(BIN)/python -m pip install --quiet -c $(LOCK) 'cosmic-ray>=8.4'
 	$(BIN)/python -m reliability.mutation $(MODULE)
 
 lint: $(VENV)/.dev

@@ -6,17 +6,18 @@ import math
 import numpy as np
 import pytest
 from cases import DEPTHS
-from completion_data import choose_backend, table
+from completion_data import choose_backend, observe, table
 from scipy.optimize import brentq
 
 from deeplinear.completion.backends.base import Pass
 from deeplinear.completion.backends.open import open_backend
 from deeplinear.completion.penalty import Penalty
+from deeplinear.completion.solver import sweep as sweeping
 from deeplinear.completion.solver.balance import balance
 from deeplinear.completion.solver.convex import convex_sweep
 from deeplinear.completion.solver.fit import fit, make_problem
 from deeplinear.completion.solver.options import FitOptions
-from deeplinear.completion.solver.problem import assemble, objective
+from deeplinear.completion.solver.problem import assemble, objective, restrict
 from deeplinear.completion.solver.sweep import (
     majorizer,
     stationary_size,
@@ -126,3 +127,63 @@ def test_what_noise_alone_holds_up_vanishes(rng):
     found = fit(seen, **options, callback=lambda at: ranks.append(at.rank))
     assert found.rank == 2 < ranks[0]
     assert all(after <= before for before, after in itertools.pairwise(ranks))
+
+
+@pytest.mark.parametrize("bend", [0.01, 0.5, 40.0])
+@pytest.mark.parametrize("depth", [2, 3, math.inf])
+def test_thresholds_at_any_bend(depth, bend):
+    """Where h is large, h t + f'(t) is smallest at t = 0; without a bend nothing is stationary."""
+    penalty = Penalty(depth, 0.7, 0.1)
+    t = np.linspace(0, 60, 600_001)
+    least = (bend * t + penalty.slope(t)).min()
+    found = threshold(penalty, np.array([bend, 0.0]))
+    assert found[0] == pytest.approx(least, rel=1e-6)
+    assert found[1] == math.inf
+
+
+@pytest.fixture
+def scaled(rng):
+    """(problem, penalty, a balanced state of rank 6) with lines of different lengths."""
+    _, mask, X, weights, _ = table(rng, 30, 20, weighted=True)
+    mask[:, :8] &= rng.random((30, 8)) < 0.4
+    seen = observe(X, mask, weights * mask)
+    with open_backend(seen, 1) as backend:
+        problem = make_problem(seen, FitOptions(depth=3).for_data(seen), backend)
+    factors = rng.normal(size=(30, 6)), rng.normal(size=(20, 6))
+    biases = rng.normal(size=30), rng.normal(size=20)
+    start = assemble(*factors, np.ones(6), *biases, 0.3, float)
+    return problem, Penalty(3, 0.8, 1e-3), balance(problem, start)
+
+
+def test_the_majorizer_of_some_components_is_that_of_the_rest_taken_away(scaled, rng):
+    problem, penalty, state = scaled
+    s, alive = state.s, np.array([True, False, True, True, False, True])
+    state.Z[:, :6] += 0.1 * rng.normal(size=(30, 6))
+    some = majorizer(problem, penalty, state, s, alive)
+    rest = majorizer(problem, penalty, restrict(state, alive), s[alive], np.ones(4, bool))
+    assert some == pytest.approx(rest, rel=1e-12)
+    P, Q = state.Z[:, :6] * problem.row_scale[:, None], state.Y[:, :6] * problem.col_scale[:, None]
+    d = penalty.slope(s)
+    terms = 0.5 * d * (np.square(P).sum(0) + np.square(Q).sum(0)) + penalty.value(s) - d * s
+    biases = np.square(state.row_bias).sum() + np.square(state.col_bias).sum()
+    ridge = 0.5 * problem.bias_ridge * biases
+    assert some == pytest.approx(terms[alive].sum() + ridge, rel=1e-12)
+
+
+@pytest.mark.parametrize(("gone", "kept"), [(0, 6), (5, 5)])
+def test_components_are_dropped_only_where_that_lowers_the_majorizer(
+    scaled, monkeypatch, gone, kept
+):
+    """The largest one is held up by the entries, whatever is said of it; the last one, shrunk to
+    next to nothing, is not.
+    """
+    problem, penalty, state = scaled
+    state.Z[:, 5] *= 1e-6
+    state = balance(problem, state)
+    before = objective(problem, penalty, state)
+    named = np.arange(6) == gone
+    monkeypatch.setattr(sweeping, "vanishing_components", lambda *_: named)
+    value, after = sweep(problem, penalty, state)
+    assert value == pytest.approx(before, rel=1e-12)
+    assert after.rank == kept
+    assert objective(problem, penalty, after) < before
