@@ -4,7 +4,7 @@ import io
 import math
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -16,9 +16,6 @@ from .limits import check_entries
 from .markers import Markers
 from .opening import COMPRESSED, file_type, open_bytes
 from .refusals import reading
-
-if TYPE_CHECKING:
-    from scipy import sparse
 
 SUFFIXES = (".mtx", ".npz")
 
@@ -109,8 +106,8 @@ _LINES = re.compile(
 _PIECE = 1 << 20  # bytes
 
 
-def _read_market(path: Path) -> "np.ndarray | sparse.coo_array":
-    """A matrix by SciPy, whose compiled code crashes where it cannot seek in a file, or where a
+def _read_market(path: Path) -> Any:
+    """A matrix, dense or sparse, by SciPy, whose compiled code crashes where it cannot seek in a file, or where a
     number or a line has no end, as in a file that was cut off.
     """
     from scipy import io as scipy_io
