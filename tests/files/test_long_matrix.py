@@ -1,5 +1,6 @@
 """Sparse matrices on file: stored entries, by position."""
 
+import gzip
 import lzma
 
 import numpy as np
@@ -64,3 +65,21 @@ class TestMatrices:
             found = read_long(tmp_path / "a.mtx.xz", text=options)
         assert entries(found) == {(0, 0): 3.5}
         assert found.shape == (2, 2)
+
+
+@pytest.mark.parametrize("field", ["real", "integer", "complex", "pattern"])
+@pytest.mark.parametrize("suffix", [".mtx", ".mtx.gz"])
+def test_market_files_that_are_cut_off(tmp_path, field, suffix):
+    """SciPy's compiled reader ends the process where a number or a line has no end."""
+    whole = f"%%MatrixMarket matrix coordinate {field} general\n3 3 2\n1 1 5\n3 2 7\n".encode()
+    tails = [b"", b"-", b"1e", b" ", b"\0", b"-1\0a\n", b"1e99999999999999999999", b" 0x1p", b"\n1"]
+    path, refused = tmp_path / f"a{suffix}", 0
+    for end in range(whole.index(b"3 3"), len(whole) + 1):
+        for tail in tails:
+            data = whole[:end] + tail
+            path.write_bytes(gzip.compress(data) if suffix == ".mtx.gz" else data)
+            try:
+                read_long(path)
+            except InputError:
+                refused += 1
+    assert refused > 100

@@ -1,6 +1,10 @@
 """Long data in files of sparse matrices: MatrixMarket ``.mtx`` and SciPy's ``.npz``."""
 
+import io
+import math
+import re
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -11,7 +15,7 @@ from ..completion.data.sparse import check_lines
 from ..errors import InputError
 from .limits import check_entries
 from .markers import Markers
-from .opening import file_type, open_bytes
+from .opening import COMPRESSED, file_type, open_bytes
 from .refusals import reading
 
 SUFFIXES = (".mtx", ".npz")
@@ -31,20 +35,13 @@ def read_matrix(path: Path, dtype: DTypeLike, markers: Markers) -> Entries:
 
     Rows and columns are known by position.
     """
-    from scipy import io as scipy_io
     from scipy import sparse
 
     market = file_type(path) == ".mtx"
     with reading(path, "a sparse matrix"):
         if not market:
             _check_archive(path)
-        if market:
-            with open_bytes(path) as file:
-                check_entries(path, scipy_io.mminfo(file)[2])
-            with open_bytes(path) as file:
-                matrix = scipy_io.mmread(file)
-        else:
-            matrix = sparse.load_npz(path)
+        matrix = _read_market(path) if market else sparse.load_npz(path)
         coo = matrix.tocoo() if sparse.issparse(matrix) else None
         if matrix.ndim != 2:
             raise ValueError(f"it has {matrix.ndim} axes")
@@ -88,6 +85,58 @@ def _check_archive(path: Path) -> None:
             form = form.decode() if isinstance(form, bytes) else form
             shape = tuple(map(int, archive["shape"]))
             check_lines(form, shape, archive["data"], archive["indices"], archive["indptr"])
+
+
+_NUMBER = rb"(?:[+-]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?|[+-]?(?:inf|infinity|nan))"
+_LINES = re.compile(
+    rb"(?:[ \t]*+(?:%s(?:[ \t]++%s){0,3}+)?+[ \t]*+(?:\r?\n|\Z))*+" % (_NUMBER, _NUMBER),
+    re.IGNORECASE,
+)
+_PIECE = 1 << 20  # bytes
+
+
+def _read_market(path: Path) -> Any:
+    """A matrix, dense or sparse, by SciPy, whose compiled code crashes where it cannot seek in a file, or where a
+    number or a line has no end, as in a file that was cut off.
+    """
+    from scipy import io as scipy_io
+
+    with open_bytes(path) as file:
+        check_entries(path, _promised(file))
+        _check_lines(file)
+    if path.suffix.lower() not in COMPRESSED and _ends_with_line(path):
+        return scipy_io.mmread(path)
+    with open_bytes(path) as file:
+        return scipy_io.mmread(io.BytesIO(file.read() + b"\n"))
+
+
+def _check_lines(file: BinaryIO) -> None:
+    """ValueError unless all lines of entries are of one to four numbers."""
+    while piece := file.read(_PIECE) + file.readline():
+        good = _LINES.match(piece)
+        end = good.end() if good is not None else 0
+        if end < len(piece):
+            line = piece[end : end + 40].split(b"\n")[0].decode("latin-1")
+            raise ValueError(f"the line {line!r} is no entry")
+
+
+def _ends_with_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 1))
+        return file.read(1) == b"\n"
+
+
+def _promised(file: BinaryIO) -> int:
+    """How many entries the head of a MatrixMarket file speaks of; 0 where it is none.
+
+    The file is read up to its first entry.
+    """
+    size = next((line for line in file if line.strip() and not line.startswith(b"%")), b"")
+    try:
+        numbers = [int(word[:30]) for word in size.split()[:3]]
+    except ValueError:  # SciPy says what is wrong
+        return 0
+    return numbers[2] if len(numbers) == 3 else math.prod(numbers)
 
 
 def _first_line(path: Path) -> str:
