@@ -49,7 +49,7 @@ TESTS = {
     "completion/solver/schedule": ["tests/completion/solver/test_schedule.py"],
     "completion/solver/start": ["tests/completion/solver/test_start.py"],
     "completion/solver/certificate": ["tests/completion/solver/test_certificate.py"],
-    "completion/model/file_format": ["tests/completion/model/test_file_format.py"],
+    "completion/file_format": ["tests/completion/test_file_format.py"],
     "files/numbers": ["tests/files/test_numbers.py"],
     "files/layout": ["tests/files/test_layout.py"],
 }
