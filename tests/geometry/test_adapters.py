@@ -88,7 +88,7 @@ class Quartic:
 
     def __init__(self, rng):
         B = rng.normal(size=(4, 4))
-        self.M, self.C = np.eye(2) + 0.3 * rng.normal(size=(2, 2)), B @ B.T
+        self.M, self.C = np.eye(2) + 0.3 * rng.normal(size=(2, 2)), B @ B.T + 2 * np.eye(4)
 
     def apply(self, D):
         return (self.C @ D.ravel()).reshape(2, 2)
