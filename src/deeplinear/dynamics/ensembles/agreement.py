@@ -56,8 +56,12 @@ class BatchPlan:
             finer = self._pass(W0[open_], tol)
             finer["error"] = self._distance({k: x[open_] for k, x in out.items()}, finer)
             finer["steps"] = finer["steps"] + out["steps"][open_]
+            # Where the finer pass does not arrive, the coarser one's result stands, uncertified.
+            arrived = Status.succeeded(finer["ending"]) | ~Status.succeeded(out["ending"][open_])
             for name, values in finer.items():
-                out[name][open_] = values
+                kept = name in ("steps", "ending", "error")
+                rows = slice(None) if kept else arrived
+                out[name][open_[rows]] = values[rows]
             open_ = self._unsure(out)
         reached = Status.succeeded(out["ending"][open_])
         out["ending"][open_[reached]] = Status.undetermined
