@@ -48,7 +48,7 @@ def test_huge_starts_arrive(N):
 
 
 def test_zero_is_a_start_at_depth_one():
-    zero = dl.LogSVD(np.eye(2), np.full(2, -np.inf), np.eye(2))
+    zero = dl.LogSVD(jnp.eye(2), jnp.full(2, -jnp.inf), jnp.eye(2))
     for W0 in (np.zeros((2, 2)), zero):
         for kind in ({}, {"t1": 40.0}, {"stop_energy": 1e-6}):
             flow = dl.gradient_flow(FULL, W0, 1, **kind)
