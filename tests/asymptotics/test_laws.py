@@ -56,6 +56,43 @@ def test_decay_below_depth_two_ends_and_growth_above_explodes():
     )
 
 
+def test_the_decay_overflows_nowhere(rng):
+    """Against the closed form in 60 digits, for arguments over the whole range of float64."""
+    for _ in range(300):
+        N = float(rng.choice([1.0, 1.3, 2.0, 2.5, 3.0, 10.0, np.inf]))
+        t, sigma0, push = (float(10.0**x) for x in rng.uniform(-300, 300, 3))
+        with mp.workdps(60):
+            q = 1 - 2 / mp.mpf(N) if np.isfinite(N) else mp.mpf(1)
+            x = mp.mpf(push) * t * mp.mpf(sigma0) ** q
+            if q == 0:
+                exact = mp.mpf(sigma0) * mp.exp(-x)
+            else:
+                base = 1 + q * x
+                exact = mp.mpf(sigma0) * base ** (-1 / q) if base > 0 else mp.mpf(0)
+            value = float(asy.predict_decay(t, sigma0, push, N))
+            assert not np.isnan(value)
+            if 1e-290 < exact < 1e290:
+                assert abs(value / exact - 1) < 1e-10, (t, sigma0, push, N)
+
+
+def test_the_decay_at_infinite_times_is_its_limit():
+    for N in (1, 2, 3, np.inf):
+        assert asy.predict_decay(np.inf, 0.5, 1.0, N) == 0
+        assert asy.predict_decay(np.inf, 0.5, 0.0, N) == 0.5
+        assert asy.predict_decay(np.inf, 0.5, -1.0, N) == np.inf
+    for bad in (0.0, -1.0, np.inf, np.nan, 1e-320):
+        with pytest.raises(dl.InputError, match=r"^sigma0 must be positive and finite"):
+            asy.predict_decay(1.0, bad, 1.0, 3)
+
+
+def test_a_fit_has_a_status():
+    t = np.linspace(0, 50, 40)
+    good = asy.fit_decay(t, asy.predict_decay(t, 0.1, 2.0, 4))
+    assert good.status == dl.Status.converged
+    wild = np.exp(-0.1 * t) * (1 + 0.8 * np.sin(3 * t))
+    assert asy.fit_decay(t, wild).status == dl.Status.misfit
+
+
 def test_exponents_and_their_errors():
     np.testing.assert_allclose(
         asy.exponent(np.array([1, 2, 3, 4, 10, math.inf])), [np.inf, np.inf, 3, 2, 1.25, 1]

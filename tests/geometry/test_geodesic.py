@@ -235,6 +235,30 @@ def test_distance_is_differentiable_by_first_variation():
     assert float(dl.norm(B, dl.Operator(B, 3.0)(gradient), 3.0)) == pytest.approx(1, rel=1e-8)
 
 
+@pytest.mark.parametrize("N", [1, 2, math.inf])
+def test_the_distance_of_near_points_and_its_derivative(N):
+    """Down to rounding the direction is that of the metric; at the point itself, the tip of a cone,
+    the derivative is the subgradient 0.
+    """
+    W, U = np.array([[2.0, 1.0], [0.5, 1.0]]), np.array([[0.3, -0.2], [0.1, 0.5]])
+    expected = np.asarray(dl.Operator(W, N).inverse(U) / dl.norm(W, U, N))
+    slope = jax.grad(lambda X: geodesic.distance(W, X, N))
+    for eps in (1e-12, 1e-11, 1e-10, 1e-9, 1e-8, 1e-6):
+        value = float(geodesic.distance(W, W + eps * U, N))
+        assert value == pytest.approx(eps * float(dl.norm(W, U, N)), rel=1e-3)
+        np.testing.assert_allclose(slope(W + eps * U), expected, rtol=1e-2, atol=1e-3)
+    assert float(geodesic.distance(W, W, N)) == 0
+    np.testing.assert_array_equal(slope(jnp.asarray(W)), np.zeros((2, 2)))
+
+
+def test_the_drift_of_the_speed_is_told(rng):
+    W, Z = points(2)[0], rng.normal(size=(2, 2))
+    loose, sharp = (geodesic.exp(W, Z, 3, [0.1, 0.2], rtol=rtol) for rtol in (1e-3, 1e-11))
+    assert loose.error.shape == (2,)
+    assert (sharp.error < 1e-9).all()
+    assert geodesic.exp(W, Z, 3, 0.1).error.shape == ()
+
+
 def test_ties_and_equal_points():
     found = geodesic.log(np.eye(2), np.array([[2.0, 1.0], [0.0, 1.0]]), 3)
     assert bool(found.converged)

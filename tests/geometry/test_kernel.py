@@ -167,3 +167,22 @@ def test_a_depth_that_is_no_number_is_a_typed_error():
 
 def test_a_bad_depth_under_jit_is_nan_and_not_a_number():
     assert math.isnan(jax.jit(dl.kernel)(1.0, 2.0, 0.5))
+
+
+@pytest.mark.parametrize("N", [1, 1.5, 2, 3, 100, math.inf])
+def test_at_infinity_it_is_the_limit(N):
+    limit = 1.0 if N == 1 else math.inf
+    for a, b in ((math.inf, 1.0), (0.0, math.inf), (math.inf, math.inf), (1e-300, math.inf)):
+        assert float(dl.kernel(a, b, N)) == limit
+        log_a, log_b = (np.log(x) if x > 0 else -np.inf for x in (a, b))
+        assert float(log_kernel(log_a, log_b, 1 / N)) == (0.0 if N == 1 else math.inf)
+    for bad in ((math.inf, math.nan), (-1.0, math.inf), (-math.inf, 1.0)):
+        assert np.isnan(dl.kernel(*bad, N))
+
+
+def test_derivatives_where_the_kernel_itself_overflows():
+    """∂λ_3(a, a)/∂a = ⅔ a^{1/3} is far inside the range where a^{4/3} is not."""
+    slope = jax.grad(dl.kernel)(1e300, 1e300, 3.0)
+    assert float(slope) == pytest.approx(2 / 3 * 1e100, rel=1e-12)
+    assert np.isnan(jax.grad(dl.kernel)(-1.0, 1.0, 2.0))
+    assert np.isnan(jax.grad(dl.kernel)(math.nan, 1.0, 2.0))

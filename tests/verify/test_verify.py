@@ -55,6 +55,82 @@ def test_linear_constant_and_minimal_energies_pass(rng):
     assert verify.gradient_check(smooth, np.zeros((2, 2)))
 
 
+@pytest.mark.parametrize("frequency", [1e2, 1e4, 1e6, 1e8, 1e10])
+def test_energies_that_vary_fast_pass(rng, frequency):
+    """sin(ωW) near W = O(1), and sin W near W = O(ω), as far as W itself is known."""
+    W = rng.normal(size=(4, 3))
+    for energy, at in (
+        (lambda X: jnp.sum(jnp.sin(frequency * X)), W),
+        (lambda X: jnp.sum(jnp.sin(X)), frequency * W),
+    ):
+        check = verify.gradient_check(energy, at)
+        assert check, str(check)
+        assert check.figures["slope"] == pytest.approx(2, abs=0.1)
+        assert check.figures["resolution"] < 1e-14 * frequency + 1e-9
+        assert verify.hessian_check(energy, at)
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e-8, 1e-3, 1e3, 1e8, 1e16, 1e50])
+def test_points_of_any_size_pass(rng, size):
+    W = size * rng.normal(size=(4, 3))
+    for energy in (completion(rng, (4, 3)), lambda X: jnp.sum((X - 1) ** 4)):
+        for check in (verify.gradient_check(energy, W), verify.hessian_check(energy, W)):
+            assert check, str(check)
+
+
+def test_what_cannot_be_seen_is_not_passed(rng):
+    """An energy that varies faster than W is known, or is rounded beyond recognition."""
+    W = rng.normal(size=(4, 3))
+    for energy, at in (
+        (lambda X: jnp.sum(jnp.sin(X)), 1e16 * W),
+        (lambda X: jnp.sum(jnp.sin(1e13 * X)), W),
+        (lambda X: 1e17 + jnp.sum(X**2), W),
+    ):
+        check = verify.gradient_check(energy, at)
+        assert not check
+        assert "nothing was checked" in str(check)
+
+
+def scaled(error):
+    """`smooth` with a gradient that is wrong by a factor 1 + error."""
+
+    @jax.custom_jvp
+    def energy(W):
+        return smooth(W)
+
+    energy.defjvp(lambda p, t: (smooth(*p), (1 + error) * jax.jvp(smooth, p, t)[1]))
+    return energy
+
+
+@pytest.mark.parametrize("error", [1e-7, 1e-8, 1e-9, 1e-10, 1e-11])
+def test_small_errors_of_a_gradient_are_seen_down_to_the_resolution(rng, error):
+    for _ in range(3):
+        W = rng.normal(size=(4, 3))
+        check = verify.gradient_check(scaled(error), W)
+        # what shows along Z is its part of the gradient
+        assert check.figures["resolution"] < 1e-11
+        if error > 30 * check.figures["resolution"]:
+            assert not check
+        right = verify.gradient_check(smooth, W)
+        assert right
+        assert right.figures["difference"] < right.figures["resolution"]
+
+
+def test_a_small_kink_is_seen(rng):
+    W = rng.normal(size=(3, 3))
+    W[1, 1] = 0
+    for height in (1.0, 1e-3, 1e-5):
+        assert not verify.gradient_check(
+            lambda X, c=height: jnp.sum(X**2) + c * jnp.sum(jnp.abs(X)), W
+        )
+
+
+def test_an_energy_in_fewer_digits_than_it_says_is_no_wrong_gradient(rng):
+    W = rng.normal(size=(3, 3))
+    rounded = lambda X: jnp.sum(jnp.sin(X.astype(jnp.float32))).astype(jnp.float64)  # noqa: E731
+    assert verify.gradient_check(rounded, W).figures["slope"] != pytest.approx(0, abs=0.5)
+
+
 @pytest.mark.parametrize("error", [1.0, 1e-3, 1e-5])
 def test_a_wrong_gradient_fails_however_little_it_is_wrong(rng, error):
     @jax.custom_vjp

@@ -74,9 +74,11 @@ def saved_times(saveat: dfx.SaveAt | None) -> Wanted:
 class FlowOptions(eqx.Module):
     """Everything that is handed to diffrax. A tolerance that is None is the chart's own.
 
-    ``asked``: the ``rtol`` that was asked for, which chooses the solvers.
+    ``asked``: the ``rtol`` that was asked for, which chooses the solvers. ``start``: when the flow
+    began; ``t0``: when this part of it does.
     """
 
+    start: Array
     t0: Array
     t1: Array
     saveat: dfx.SaveAt | None
@@ -191,6 +193,7 @@ def make_options(
         plain = isinstance(energy, eqx.Module) and not is_traced(energy, *arrays)
         adjoint = dfx.ForwardMode() if plain else dfx.RecursiveCheckpointAdjoint()
     return FlowOptions(
+        t0,
         t0,
         t1,
         saveat,

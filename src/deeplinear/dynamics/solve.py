@@ -34,9 +34,10 @@ class FlowResult(eqx.Module):
     - ``status``: a code of `Status`; ``converged``: whether the flow ended as asked, at t1 or at a
       stop.
     - ``error``: an estimate of ‖δW‖_F/‖W‖_F at each saved time: the difference from the same flow
-      with ten times the tolerance (so rather too large). NaN where there is none: inside ``jit``,
-      ``vmap`` and ``grad``, with a step size controller of one's own, and for saved steps. How far
-      the end is from the limit t → ∞ is another question, which the stop answers.
+      with ten times the tolerance (so rather too large), at least ``rtol``. NaN where there is
+      none: inside ``jit``, ``vmap`` and ``grad``, with a step size controller of one's own, and for
+      saved steps. How far the end is from the limit t → ∞ is another question, which the stop
+      answers.
     - ``stats``: the numbers of steps, in all and in each chart.
     """
 
@@ -73,7 +74,7 @@ def integrate(
     observe = _observer(chart)
 
     def distance(t: ArrayLike, y: State, args: FlowProblem, **_: object) -> Array:
-        return jnp.min(stops.distances(chart, t - options.t0, y, args))
+        return jnp.min(stops.distances(chart, t - options.start, y, args))
 
     event, t1 = None, options.t1
     if stops.watched:
@@ -115,7 +116,7 @@ def integrate(
         log_singular_values=log_s,
         end=chart.to_svd(y_end),
         t_end=t_end,
-        status=_status(solution, chart, t_end - options.t0, y_end, problem, stops, energy),
+        status=_status(solution, chart, t_end - options.start, y_end, problem, stops, energy),
         stats={"steps": steps, chart.name: steps},
         factors=chart.factors(y_end),
     )
@@ -197,7 +198,8 @@ def follow(
                 dataclasses.replace(options, solver=solver, max_steps=steps),
             )
             whole = leg if whole is None else join(whole, leg)
-            if traced or leg.status != Status.max_steps:
+            # (at rest too, where it only hovers about as well as its steps can)
+            if traced or leg.stats["steps"] < steps:
                 break
             y = chart.start(leg.end)
         if traced or leg.status != Status.chart:
@@ -229,7 +231,9 @@ def estimated(
     V = V if options.saveat is None else V[: len(W)]
     size = lambda X: np.linalg.norm(X, axis=(-2, -1))  # noqa: E731
     with np.errstate(divide="ignore", invalid="ignore"):
-        error = np.where(size(W - V) == 0, 0.0, size(W - V) / size(W))
+        difference = np.where(size(W - V) == 0, 0.0, size(W - V) / size(W))
+    # both may have taken the same steps
+    error = np.maximum(difference, float(options.rtol))
     return dataclasses.replace(result, error=jnp.asarray(error, W.dtype))
 
 
