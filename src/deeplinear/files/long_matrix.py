@@ -107,8 +107,8 @@ _PIECE = 1 << 20  # bytes
 
 
 def _read_market(path: Path) -> Any:
-    """A matrix, dense or sparse, by SciPy, whose compiled code crashes where it cannot seek in a file, or where a
-    number or a line has no end, as in a file that was cut off.
+    """A matrix, dense or sparse, by SciPy, whose compiled code crashes where it cannot seek in a
+    file, or where a number or a line has no end, as in a file that was cut off.
     """
     from scipy import io as scipy_io
 
