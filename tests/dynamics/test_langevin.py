@@ -309,7 +309,7 @@ GOOD = {"t1": 1.0, "dt": 0.1, "key": KEY}
         ({"W0": np.ones((2, 2))}, "W0 must be invertible"),
         ({"W0": np.full((2, 2), np.nan)}, "W0 must be finite"),
         ({"W0": np.stack([W0, W0]), "chains": 2}, "chains must be left out"),
-        ({"chains": 0}, "chains must be a positive integer"),
+        ({"chains": 0}, "chains must be an integer ≥ 1"),
         ({"depth": 0.5}, "depth must be ≥ 1"),
         ({"beta": 0.0}, "beta must be one finite number > 0"),
         ({"beta": [1.0, 2.0]}, "beta must be one finite number > 0"),
@@ -323,7 +323,7 @@ GOOD = {"t1": 1.0, "dt": 0.1, "key": KEY}
         ({"saveat": [2.0]}, "saveat must hold increasing times"),
         ({"saveat": 1.0}, "saveat must hold at least one time"),
         ({"saveat": dfx.SaveAt(dense=True)}, "saveat must be times or a diffrax.SaveAt"),
-        ({"max_steps": 0}, "max_steps must be a positive integer"),
+        ({"max_steps": 0}, "max_steps must be an integer ≥ 1"),
         ({"energy": 3.0}, "energy must be a function of W"),
     ],
 )

@@ -229,7 +229,7 @@ def test_bad_arguments_are_typed_errors():
         log_volume(np.eye(3), 2, "polar")
     untyped = inspect.unwrap(log_stratum_volume)  # past the test session's checks of annotations
     for rank in (0, 4, 1.0, "2"):
-        with pytest.raises(dl.InputError, match="rank must be an integer from 1 to"):
+        with pytest.raises(dl.InputError, match="rank must be an integer"):
             untyped(W, 2, rank=rank)
     with pytest.raises(dl.InputError, match="rank must be given where"):
         log_stratum_volume(np.stack([np.eye(3), W]), 2)
