@@ -115,7 +115,7 @@ def _decay(t: Array, sigma0: Array, push: Array, q: Array) -> Array:
     # x = c t σ_0^q; nothing moves in an infinite time without a push, nor in no time by any
     still = (push == 0) & jnp.isinf(t * half) | (t == 0) & jnp.isinf(push * half)
     x = jnp.where(still, 0.0, (push * half) * (t * half))
-    y = jnp.where(q == 0, 0.0, jnp.where(q == 0, 1.0, q) * x)
+    y = q * jnp.where((q == 0) & ~jnp.isfinite(x), 0.0, x)
     alive = y > -1  # else the law reaches 0 (or ∞, if it grows) before t
     far = y > 0.5
     near = log_s - x * _log1p_ratio(jnp.where(alive & ~far, y, 0.0))

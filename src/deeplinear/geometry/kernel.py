@@ -172,8 +172,14 @@ def _kernel_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tupl
     # A zero singular value stays zero along every flow: the derivative in it is defined as 0 (the
     # true one-sided derivative of λ_N(a, b) at b = 0 is infinite for N > 2).
     power, ratio = _factored_kernel(a, b, N)
-    in_a = jnp.where(a == 0, 0.0, power * (ratio * (power / jnp.where(a == 0, 1.0, a)))) * slope_a
-    in_b = jnp.where(b == 0, 0.0, power * (ratio * (power / jnp.where(b == 0, 1.0, b)))) * slope_b
+
+    def over(x: Array) -> Array:
+        # By way of the value, whose own rule is right at a tie, where it does not overflow.
+        safe = jnp.where(x == 0, 1.0, x)
+        quotient = jnp.where(jnp.isfinite(value), value / safe, power * (ratio * (power / safe)))
+        return jnp.where(x == 0, 0.0, quotient)
+
+    in_a, in_b = over(a) * slope_a, over(b) * slope_b
     in_nu = value * _log_slope_nu(z, nu, jnp.log(jnp.where(big > 0, big, 1.0)))
     in_N = jnp.where(jnp.isinf(N), 0.0, -in_nu / jnp.where(jnp.isinf(N), 1.0, N) ** 2)
     return value, in_a * da + in_b * db + in_N * dN
