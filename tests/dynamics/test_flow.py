@@ -205,7 +205,7 @@ def test_with_weight_decay_the_end_is_the_minimizer_of_the_penalized_energy(rng)
     flow = dl.gradient_flow(
         dl.Completion.from_dense(X), X, N, weight_decay=lam, stop_gradient=1e-9, rtol=1e-7
     )
-    assert flow.status == dl.Status.gradient
+    assert flow.status in (dl.Status.gradient, dl.Status.at_rest)
     U, x, Vt = np.linalg.svd(X, full_matrices=False)
     s = x.copy()
     for _ in range(200):

@@ -176,7 +176,7 @@ def _kernel_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tupl
     def over(x: Array) -> Array:
         # By way of the value, whose own rule is right at a tie, where it does not overflow.
         safe = jnp.where(x == 0, 1.0, x)
-        quotient = jnp.where(jnp.isfinite(value), value / safe, power * (ratio * (power / safe)))
+        quotient = jnp.where(jnp.isinf(value), power * (ratio * (power / safe)), value / safe)
         return jnp.where(x == 0, 0.0, quotient)
 
     in_a, in_b = over(a) * slope_a, over(b) * slope_b

@@ -22,7 +22,7 @@ REFINEMENT = 32.0
 # The last tolerance that is tried, in units of the rounding error, and the first at most.
 FINEST, COARSEST = 200.0, 1e-2
 # No error is stated below this fraction of the accuracy asked for: two limits may agree by chance.
-LEAST = 0.3
+LEAST = 0.4
 
 Fields = dict[str, np.ndarray]
 

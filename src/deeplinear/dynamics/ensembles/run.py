@@ -43,7 +43,7 @@ class EnsembleResult:
     - ``energy`` (runs,): E at ``W``.
     - ``error`` (runs,): the estimated distance of ``W`` (and of ``path``, whichever is larger) from
       the exact flow's, in ‖·‖_F: the distance of two results whose steps had tolerances that differ
-      by a factor of 32, of which ``W`` is the finer, and at least .3 of the accuracy asked for; 0
+      by a factor of 32, of which ``W`` is the finer, and at least .4 of the accuracy asked for; 0
       where the start is the limit, ∞ where there is nothing to compare.
     - ``time`` (runs,): the time at which the steps ended, [CMV]'s. ``steps`` (runs,): how many were
       tried, at all tolerances together.
