@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mixed_tables import labelled, mixed_frame
 from sklearn.base import clone
@@ -468,6 +468,7 @@ CARRIED = {
 @given(tables(COLUMNS, CARRIED), rng_of(), st.booleans())
 def test_random_frames_come_back_complete_and_otherwise_as_they_were(drawn, rng, polars):
     (kinds, carried), n = drawn, 40
+    assume(not polars or set(kinds) != {"objects"})  # polars has none: nothing would be left
     made = [COLUMNS[kind](rng, n) for kind in kinds] + [CARRIED[kind](rng, n) for kind in carried]
     frame = pd.concat(made, axis=1, keys=[f"c{j}" for j in range(len(made))])
     for j in range(frame.shape[1]):
