@@ -55,7 +55,7 @@ def _arrays(depth: ArrayLike, *values: ArrayLike) -> tuple[Array, ...]:
 
 
 def _check_positive(**values: ArrayLike) -> None:
-    least = float(np.finfo(float).tiny)  # below it JAX takes numbers for 0
+    least = float(jnp.finfo(jnp.result_type(float)).tiny)  # below it JAX takes numbers for 0
     for name, value in values.items():
         if is_traced(value):
             continue

@@ -69,13 +69,12 @@ def gradient_flow(
     - ``t1``: where to end; infinity by default, which needs a stop.
     - ``saveat``: times, or a `diffrax.SaveAt` (its ``ts``, ``t0``, ``t1``, ``steps``); by default
       the end alone.
-    - ``stop_energy``: stop where E falls to this. ``stop_gradient``: stop where what of the
-      gradient moves W falls to this: (Σ_ij φ_ij² M_ij²)^{1/2} with M = UᵀE′(W)V and
-      φ_ij² = λ_N(σ_i, σ_j)/max(σ_i, σ_j)^{2−2/N}, at N = 1 ‖E′(W)‖_F. A small singular value that
-      grows counts in full, so that a plateau is no limit; one that falls with no more than it still
-      contributes to E′. If t1 is infinite and neither is given, the flow stops where this is 10
-      ``rtol`` of the terms of E′, max(‖E′(W)‖, ‖E″(W) W‖). A stop that lies below the limit, or
-      below rounding, ends as `Status.at_rest`.
+    - ``stop_energy``: stop where E falls to this. ``stop_gradient``: stop where what of E′(W) moves
+      W falls to this, in the Frobenius norm. A small singular value that grows counts in full, so
+      that a plateau is no limit; one that falls with no more than it still contributes to E′. If t1
+      is infinite and neither is given, the flow stops where this is 10 ``rtol`` of the terms of E′,
+      max(‖E′(W)‖, ‖E″(W) W‖). A stop that lies below the limit, or below rounding, ends as
+      `Status.at_rest`.
     - ``weight_decay``: λ ≥ 0; the flow descends E + (λN/2) Σ σ_i^{2/N} (N = ∞: E + λ Σ log σ_i).
     - ``chart``: "auto", "dense", "svd" or "thin". "svd" integrates (U, log σ, V): it keeps rank and
       the sign of det W exactly, and needs N ≥ 2 and distinct singular values. "auto" starts dense

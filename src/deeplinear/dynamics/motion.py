@@ -60,13 +60,12 @@ class Motion(NamedTuple):
 def motion(frame: SingularFrame, problem: FlowProblem, curvature: Array) -> Motion:
     """The part of the gradient that moves W along −grad E − λ W,
 
-        (Σ_ij r_ij²)^{1/2},  r_ij = φ_ij M_ij (i ≠ j),  r_ii = M_ii + λ σ_i^{2/N − 1},
+        (Σ_ij r_ij²)^{1/2},  r_ij = M_ij (i ≠ j),  r_ii = M_ii + λ σ_i^{2/N − 1},
 
-    with φ_ij = (λ_N(σ_i, σ_j)/max(σ_i, σ_j)^{2−2/N})^{1/2} in [N^{−1/2}, 1] (N = ∞: > 0), and the
-    edges. At N = 1 and λ = 0 it is ‖E′(W)‖_F. Small singular values count like large ones, since
-    they may grow. Two things do not stay: a singular value that falls (N ≥ 2) counts with no more
-    than it still contributes to the gradient, κσ_i with the ``curvature`` κ of E, and so does a
-    pair that turns where weight decay would keep it from growing.
+    over the pairs with λ_N(σ_i, σ_j) > 0, edges included. Where all of W moves it is ‖E′(W) + …‖_F: small singular values count like large
+    ones, since they may grow. Two things do not stay: a singular value that falls (N ≥ 2) counts
+    with no more than it still contributes to the gradient, κσ_i with the ``curvature`` κ of E, and
+    so does a pair that turns where weight decay would keep it from growing.
     """
     M, GV, GtU, log_s = frame
     nu, decay = problem.nu, problem.weight_decay
@@ -76,37 +75,26 @@ def motion(frame: SingularFrame, problem: FlowProblem, curvature: Array) -> Moti
     drag = jnp.where(there, decay * jnp.exp(jnp.minimum((2 * nu - 1) * safe, 80.0)), 0.0)
     seen = curvature * jnp.exp(log_s)
 
-    def counted(r: Array, seen: Array, drag: Array) -> Array:
-        r = jnp.abs(r)
+    def counted(r: Array, log_lam: Array, seen: Array, drag: Array) -> Array:
+        r = jnp.where(jnp.isneginf(log_lam), 0.0, jnp.abs(r))
         return jnp.maximum(jnp.where(decay > 0, jnp.minimum(r, seen), r), r - drag)
 
-    larger = jnp.maximum(log_s[:, None], log_s)
-    ratio = _turning(log_s[:, None], log_s, larger, nu)
-    pairs = ratio * counted(M, curvature * jnp.exp(larger), jnp.minimum(drag[:, None], drag)) ** 2
+    log_pairs = log_kernel(log_s[:, None], log_s, nu)
+    larger = curvature * jnp.exp(jnp.maximum(log_s[:, None], log_s))
+    pairs = counted(M, log_pairs, larger, jnp.minimum(drag[:, None], drag)) ** 2
     push = jnp.diagonal(M) + drag
     falling = jnp.where(nu > 0.5, push, jnp.minimum(push, seen))
-    diagonal = jnp.where(push < 0, push, falling) * jnp.where(there, 1.0, _power(log_s, 1 - nu))
+    diagonal = jnp.where(there | (nu == 1), jnp.where(push < 0, push, falling), 0.0)
     total = jnp.sum(pairs) - jnp.sum(jnp.diagonal(pairs)) + jnp.sum(diagonal**2)
-    slope = jnp.exp(log_kernel(log_s[:, None], log_s, nu)) * M**2
-    slope = jnp.sum(slope) + decay * jnp.sum(jnp.exp(log_s) * jnp.abs(jnp.diagonal(M)))
+    slope = jnp.sum(jnp.exp(log_pairs) * M**2)
+    slope = slope + decay * jnp.sum(jnp.exp(log_s) * jnp.abs(jnp.diagonal(M)))
     if GV.shape[0] + GtU.shape[0] > 2 * log_s.size:
         # the pairs (σ_i, 0): of GV and GᵀU what lies outside U and V, by Pythagoras
         outside = jnp.sum(GV**2, 0) + jnp.sum(GtU**2, 0) - jnp.sum(M**2, 0) - jnp.sum(M**2, 1)
         outside = jnp.maximum(outside, 0.0)
-        ratio = _turning(log_s, problem.log_bulk, log_s, nu)
+        log_edges = log_kernel(log_s, problem.log_bulk, nu)
         root = jnp.sqrt(jnp.where(outside > 0, outside, 1.0))
-        edges = jnp.where(outside > 0, counted(root, seen, drag), 0.0)
-        total = total + jnp.sum(ratio * edges**2)
-        slope = slope + jnp.sum(jnp.exp(log_kernel(log_s, problem.log_bulk, nu)) * outside)
+        edges = counted(root, log_edges, seen, drag)
+        total = total + jnp.sum(jnp.where(outside > 0, edges, 0.0) ** 2)
+        slope = slope + jnp.sum(jnp.exp(log_edges) * outside)
     return Motion(jnp.sqrt(jnp.where(total > 0, total, 0.0)), slope)
-
-
-def _turning(log_a: Array, log_b: Array, larger: Array, nu: Array) -> Array:
-    """λ_N(a, b)/max(a, b)^{2−2/N}; where both are zero, 1 at N = 1 and else 0."""
-    value = log_kernel(log_a, log_b, nu) - (2 - 2 * nu) * jnp.where(nu == 1, 0.0, larger)
-    return jnp.where(jnp.isneginf(larger) & (nu < 1), 0.0, jnp.exp(jnp.where(nu == 1, 0.0, value)))
-
-
-def _power(log_s: Array, p: Array) -> Array:
-    """σ^p for p ≥ 0, with 0^0 = 1."""
-    return jnp.where(p == 0, 1.0, jnp.exp(jnp.where(p == 0, 1.0, p) * log_s))
