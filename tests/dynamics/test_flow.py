@@ -356,11 +356,8 @@ def test_bad_arguments_are_typed_errors(rng):
 
 
 def test_float32_says_what_it_cannot_carry(rng):
-    W0 = rng.normal(size=(3, 3)).astype(np.float32)
-    energy = jax.tree.map(
-        lambda x: jnp.asarray(x, np.float32) if np.asarray(x).dtype == float else x,
-        completion(rng, (3, 3)),
-    )
+    X, W0 = (rng.normal(size=(3, 3)).astype(np.float32) for _ in range(2))
+    energy = dl.Completion.from_dense(X)
     with pytest.raises(dl.PrecisionError, match=r"rtol = 1e-10 is beyond float32.*float64"):
         dl.gradient_flow(energy, W0, 2, t1=1.0, rtol=1e-10)
     with pytest.raises(dl.PrecisionError, match="W0 is too small for float32 at depth inf"):

@@ -74,9 +74,8 @@ class AbstractCoordinates(eqx.Module, Generic[State]):
     def frame(self, y: State, problem: FlowProblem) -> SingularFrame:
         """E′(W) in the singular frame of W; singular values that are rounding noise are zero."""
         W = self.matrix(y)
-        op, G = Operator.unchecked(W, problem.depth), problem.gradient(W)
-        GV = G @ op.Vt.T
-        return SingularFrame(op.U.T @ GV, GV, G.T @ op.U, log_singular_values(op.s))
+        op = Operator.unchecked(W, problem.depth)
+        return SingularFrame.of(problem.gradient(W), op.U, op.Vt.T, log_singular_values(op.s))
 
     def motion(self, y: State, problem: FlowProblem, curvature: Array) -> Motion:
         """How fast W moves, to which ``stop_gradient`` refers: see the function `motion`."""
@@ -160,8 +159,8 @@ class SvdCoordinates(AbstractCoordinates[Frames]):
         return LogSVD(_orthonormal(y[0])[:, order], y[1][order], _orthonormal(y[2])[:, order].T)
 
     def frame(self, y: Frames, problem: FlowProblem) -> SingularFrame:
-        _, log_s, _, GV, GtU, M = self.parts(y, problem)
-        return SingularFrame(M, GV, GtU, log_s)
+        G = problem.gradient(self.matrix(y))
+        return SingularFrame.of(G, _orthonormal(y[0]), _orthonormal(y[2]), y[1])
 
 
 class ThinCoordinates(AbstractCoordinates[Frames]):
@@ -213,11 +212,10 @@ class ThinCoordinates(AbstractCoordinates[Frames]):
         return LogSVD(_orthonormal(y[0]) @ P, jnp.log(s), Qt @ _orthonormal(y[2]).T)
 
     def frame(self, y: Frames, problem: FlowProblem) -> SingularFrame:
-        _, _, P, log_s, Q, GV, GtU, core = self.parts(y, problem)
-        noise = log_s.size * float(jnp.finfo(log_s.dtype).eps)
-        return SingularFrame(
-            P.T @ core @ Q, GV @ Q, GtU @ P, log_singular_values(jnp.exp(log_s), noise)
-        )
+        point = self.to_svd(y)
+        noise = point.log_s.size * float(jnp.finfo(point.log_s.dtype).eps)
+        log_s = log_singular_values(jnp.exp(point.log_s), noise)
+        return SingularFrame.of(problem.gradient(self.matrix(y)), point.U, point.Vt.T, log_s)
 
 
 def _orthonormal(U: Array) -> Array:

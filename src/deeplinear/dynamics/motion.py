@@ -41,9 +41,15 @@ class SingularFrame(NamedTuple):
     """The gradient G = E′(W) in the singular frame of W = U Σ Vᵀ."""
 
     M: Array  # UᵀGV, k×k
-    GV: Array
-    GtU: Array
+    outside: Array  # ‖(I − UUᵀ) G v_j‖² + ‖u_jᵀ G (I − VVᵀ)‖², k
     log_s: Array  # −∞ where a singular value is zero
+
+    @classmethod
+    def of(cls, G: Array, U: Array, V: Array, log_s: Array) -> "SingularFrame":
+        GV, GtU = G @ V, G.T @ U
+        M = U.T @ GV
+        outside = jnp.sum((GV - U @ M) ** 2, 0) + jnp.sum((GtU - V @ M.T) ** 2, 0)
+        return cls(M, outside if sum(G.shape) > 2 * log_s.size else 0 * outside, log_s)
 
 
 class Motion(NamedTuple):
@@ -62,12 +68,13 @@ def motion(frame: SingularFrame, problem: FlowProblem, curvature: Array) -> Moti
 
         (Σ_ij r_ij²)^{1/2},  r_ij = M_ij (i ≠ j),  r_ii = M_ii + λ σ_i^{2/N − 1},
 
-    over the pairs with λ_N(σ_i, σ_j) > 0, edges included. Where all of W moves it is ‖E′(W) + …‖_F: small singular values count like large
-    ones, since they may grow. Two things do not stay: a singular value that falls (N ≥ 2) counts
-    with no more than it still contributes to the gradient, κσ_i with the ``curvature`` κ of E, and
-    so does a pair that turns where weight decay would keep it from growing.
+    over the pairs with λ_N(σ_i, σ_j) > 0, edges included: ‖E′(W)‖_F where all of W moves and λ = 0.
+    Small singular values count like large ones, since they may grow. Two things do not stay: a
+    singular value that falls (N ≥ 2) counts with no more than it still contributes to the gradient,
+    κσ_i with the ``curvature`` κ of E, and so does a pair that turns where weight decay would keep
+    it from growing.
     """
-    M, GV, GtU, log_s = frame
+    M, outside, log_s = frame
     nu, decay = problem.nu, problem.weight_decay
     there = ~jnp.isneginf(log_s)  # a singular value that is zero stays zero
     safe = jnp.where(there, log_s, 0.0)
@@ -88,13 +95,10 @@ def motion(frame: SingularFrame, problem: FlowProblem, curvature: Array) -> Moti
     total = jnp.sum(pairs) - jnp.sum(jnp.diagonal(pairs)) + jnp.sum(diagonal**2)
     slope = jnp.sum(jnp.exp(log_pairs) * M**2)
     slope = slope + decay * jnp.sum(jnp.exp(log_s) * jnp.abs(jnp.diagonal(M)))
-    if GV.shape[0] + GtU.shape[0] > 2 * log_s.size:
-        # the pairs (σ_i, 0): of GV and GᵀU what lies outside U and V, by Pythagoras
-        outside = jnp.sum(GV**2, 0) + jnp.sum(GtU**2, 0) - jnp.sum(M**2, 0) - jnp.sum(M**2, 1)
-        outside = jnp.maximum(outside, 0.0)
-        log_edges = log_kernel(log_s, problem.log_bulk, nu)
-        root = jnp.sqrt(jnp.where(outside > 0, outside, 1.0))
-        edges = counted(root, log_edges, seen, drag)
-        total = total + jnp.sum(jnp.where(outside > 0, edges, 0.0) ** 2)
-        slope = slope + jnp.sum(jnp.exp(log_edges) * outside)
+    # the pairs (σ_i, 0), or of a bulk
+    log_edges = log_kernel(log_s, problem.log_bulk, nu)
+    root = jnp.sqrt(jnp.where(outside > 0, outside, 1.0))
+    edges = counted(root, log_edges, seen, drag)
+    total = total + jnp.sum(jnp.where(outside > 0, edges, 0.0) ** 2)
+    slope = slope + jnp.sum(jnp.exp(log_edges) * outside)
     return Motion(jnp.sqrt(jnp.where(total > 0, total, 0.0)), slope)

@@ -171,7 +171,7 @@ def _kernel_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tupl
     slope_a, slope_b = _log_slopes(a >= b, z, nu)
     # A zero singular value stays zero along every flow: the derivative in it is defined as 0 (the
     # true one-sided derivative of λ_N(a, b) at b = 0 is infinite for N > 2).
-    power, ratio = _factored_kernel(a, b, N)
+    power, ratio = (jax.lax.stop_gradient(x) for x in _factored_kernel(a, b, N))
 
     def over(x: Array) -> Array:
         # By way of the value, whose own rule is right at a tie, where it does not overflow.
