@@ -35,14 +35,16 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# A minute over the readers that are our own code; all of them, for half an hour each:
-#   make fuzz READERS= SECONDS=1800
+# A minute over the readers that are our own code, always the same files; all of them, with others each time, for half
+# an hour each:
+#   make fuzz READERS= FILES=0 SECONDS=1800
 READERS ?= csv long market mat sweep store
-SECONDS ?= 10
+FILES ?= 1500
+SECONDS ?= 20
 
 fuzz: $(VENV)/.dev
 	-$(BIN)/python -m pip install --quiet -c $(LOCK) -e '.[fuzz]'
-	$(BIN)/python -m reliability.fuzz $(READERS) --seconds $(SECONDS)
+	$(BIN)/python -m reliability.fuzz $(READERS) --files $(FILES) --seconds $(SECONDS)
 
 # Stamps: install again only when the requirements change. The package is editable, so edits need no install.
 $(VENV)/bin/python:

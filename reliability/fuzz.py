@@ -1,12 +1,13 @@
 """Coverage-guided fuzzing of every reader of files.
 
-    python -m reliability.fuzz [READER ...] [--seconds 60] [--work .fuzz] [--replay]
+    python -m reliability.fuzz [READER ...] [--seconds 60] [--files N] [--work .fuzz] [--replay]
 
 Each READER (all by default) is given files for so many seconds: those of `corpus/READER`, changed
 by libFuzzer towards lines of the reader that no file has reached yet. A file must end with a result
 or with one sentence; what does not (another exception, a signal, more than 5 s for less than
-100 kB, more than 1 GiB of memory) is saved in WORK/findings/READER with its story. WORK/corpus
-keeps what was reached, so that the next call goes on. ``--replay`` only reads the kept corpus,
+100 kB, more than 1 GiB of memory) is saved in WORK/findings/READER with its story, which is
+printed too. WORK/corpus keeps what was reached, so that the next call goes on. With ``--files`` a
+call from an empty WORK always reads the same files. ``--replay`` only reads the kept corpus,
 without libFuzzer, as a test does.
 
 It needs Atheris: ``pip install 'deeplinear[fuzz]'`` (Linux).
@@ -35,21 +36,25 @@ class Outcome:
 
     files: int = 0  # that were read
     deaths: int = 0  # of processes: signals, hangs, want of memory
-    faults: int = 0  # kinds of other faults
+    stories: tuple[str, ...] = ()  # of other faults, one of each kind
 
 
-def fuzz(name: str, seconds: float, work: Path) -> Outcome:
-    """Fuzz one reader: a process after the other, each from what the former has reached."""
+def fuzz(name: str, seconds: float, most: int, work: Path) -> Outcome:
+    """Fuzz one reader: a process after the other, each from what the former has reached, until
+    the time is over or ``most`` files (0: any number) were read."""
     findings, reached = work / "findings" / name, work / "corpus" / name
     for folder in (findings, reached):
         folder.mkdir(parents=True, exist_ok=True)
     forget_mended(name, findings)
     outcome, end = Outcome(), time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 1:
-        done, died = _process(name, left, findings, reached)
+    while (left := end - time.monotonic()) > 1 and (not most or outcome.files < most):
+        runs = most - outcome.files if most else -1
+        done, died = _process(name, left, runs, findings, reached)
         outcome.files += done
         outcome.deaths += died
-    outcome.faults = len(list(findings.glob("*.txt")))
+    outcome.stories = tuple(
+        f"{path}\n{path.read_text('utf-8', 'replace')}" for path in sorted(findings.glob("*.txt"))
+    )
     return outcome
 
 
@@ -62,13 +67,17 @@ def forget_mended(name: str, findings: Path) -> None:
             story.unlink()
 
 
-def _process(name: str, seconds: float, findings: Path, reached: Path) -> tuple[int, bool]:
+def _process(
+    name: str, seconds: float, runs: int, findings: Path, reached: Path
+) -> tuple[int, bool]:
     """(files read, whether the process came to a bad end)."""
     command = [sys.executable, "-m", "reliability.fuzz_worker", name, str(findings)]
     command += [str(reached), str(CORPUS / name), "-max_len=100000", "-len_control=0"]
-    command += [f"-max_total_time={max(1, int(seconds))}", f"-timeout={_HANG}"]
+    command += [f"-max_total_time={max(1, int(seconds))}", f"-timeout={_HANG}", f"-runs={runs}"]
+    command += ["-seed=1"] if runs > 0 else []
     command += [f"-rss_limit_mb={_MEMORY_LIMIT}", f"-artifact_prefix={findings}/"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment |= {"PYTHONHASHSEED": "0"}
     with (findings.parent / f"{name}.log").open("w+") as log:
         try:
             code = subprocess.run(
@@ -100,6 +109,7 @@ def main() -> None:
     )
     parser.add_argument("readers", nargs="*", metavar="READER", help=", ".join(readers()))
     parser.add_argument("--seconds", type=float, default=60.0, help="for each reader")
+    parser.add_argument("--files", type=int, default=0, help="at most, for each reader")
     parser.add_argument("--work", type=Path, default=Path(".fuzz"))
     parser.add_argument("--replay", action="store_true", help="only read the kept corpus")
     options = parser.parse_args()
@@ -114,15 +124,13 @@ def main() -> None:
     print(f"{'reader':<12}{'files':>10}{'deaths':>8}{'faults':>8}", flush=True)
     for name in names:
         if options.replay:
-            faults = replay(name)
-            outcome = Outcome(len(files(name)), 0, len(faults))
+            outcome = Outcome(len(files(name)), 0, tuple(replay(name)))
         else:
-            faults = []
-            outcome = fuzz(name, options.seconds, options.work.absolute())
-        bad += outcome.deaths + outcome.faults
+            outcome = fuzz(name, options.seconds, options.files, options.work.absolute())
+        bad += outcome.deaths + len(outcome.stories)
         print(
-            f"{name:<12}{outcome.files:>10,}{outcome.deaths:>8}{outcome.faults:>8}",
-            *faults,
+            f"{name:<12}{outcome.files:>10,}{outcome.deaths:>8}{len(outcome.stories):>8}",
+            *outcome.stories,
             sep="\n  ",
             flush=True,
         )

@@ -158,7 +158,7 @@ def _hidden(path: Path) -> None:
 
 
 def _model(path: Path) -> None:
-    from deeplinear.completion.model.file_format import kind_of
+    from deeplinear.completion.file_format import kind_of
 
     from deeplinear import DeepLinearImputer, DeepMatrixCompletion
 

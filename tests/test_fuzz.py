@@ -40,4 +40,4 @@ def test_what_is_a_fault():
         assert found is not None
         assert type(error).__name__ in found.key
     assert "memory" in find_fault(Reader(".x", (out_of_memory,), ()), b"").key
-    assert Outcome().faults == 0
+    assert Outcome().stories == ()
