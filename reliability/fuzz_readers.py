@@ -158,9 +158,8 @@ def _hidden(path: Path) -> None:
 
 
 def _model(path: Path) -> None:
-    from deeplinear.completion.file_format import kind_of
-
     from deeplinear import DeepLinearImputer, DeepMatrixCompletion
+    from deeplinear.completion.file_format import kind_of
 
     kind_of(path)
     with contextlib.suppress(ValueError):  # the other kind of model
