@@ -47,6 +47,14 @@ def _no_compilation_cache():
         jax.config.update("jax_compilation_cache_dir", before)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _compiled_for_one_file():
+    """What a file compiled goes with it: thousands of programs use up a process's memory maps, and
+    then the compiler ends it with a signal."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def rng():
     """A generator with a fixed seed: generic points, the same in every run."""

@@ -46,7 +46,7 @@ FULL: dict[str, Any] = {
     "runs": 40,
     "added": (4, 6, 8, 10),
     "plastic_scale": 1e-2,
-    "method": "implicit",
+    "accuracy": 1e-4,
 }
 SMOKE: dict[str, Any] = {
     "depths": (2.0, 3.0),
@@ -54,7 +54,7 @@ SMOKE: dict[str, Any] = {
     "runs": 3,
     "added": (6,),
     "plastic_scale": 3e-2,
-    "method": "implicit",
+    "accuracy": 1e-4,
 }
 
 BLOCKS = np.kron(np.eye(2, dtype=bool), np.ones((2, 2), bool))
@@ -71,7 +71,7 @@ def simulate(
     runs: int,
     added: Sequence[int],
     plastic_scale: float,
-    method: str,
+    accuracy: float,
     progress: ProgressCallback | None = None,
 ) -> xr.Dataset:
     """Endpoints under block-diagonal observations, errors of warm and cold training.
@@ -89,13 +89,13 @@ def simulate(
         report(progress, depth_label(depth), i / len(depths))
         for j, scale in enumerate(scales):
             for k, (start, mask) in enumerate(((noise, BLOCKS), (diagonal, one))):
-                found = ensemble(observe(mask), scale * start, depth, method=method)
+                found = ensemble(observe(mask), scale * start, depth, accuracy=accuracy)
                 rank[i, j, k] = np.where(found.ok, effective_rank(found.W), np.nan)
                 outside[i, j, k] = np.where(
                     found.ok, np.linalg.norm(found.W[:, ~mask], axis=1), np.nan
                 )
         order = np.random.default_rng(seed + 1).permutation(np.flatnonzero(~one))
-        warm_cold[i], warm_rank[i] = plasticity(depth, plastic_scale * noise, added, order, method)
+        warm_cold[i], warm_rank[i] = plasticity(depth, plastic_scale * noise, added, order, accuracy)
     dims = ("depth", "scale", "start", "run")
     again = ("depth", "training", "added", "run")
     return xr.Dataset(
@@ -127,19 +127,19 @@ def observe(mask: np.ndarray) -> Completion:
 
 
 def plasticity(
-    depth: float, starts: np.ndarray, added: Sequence[int], order: np.ndarray, method: str
+    depth: float, starts: np.ndarray, added: Sequence[int], order: np.ndarray, accuracy: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Relative errors and effective ranks, (training, added, run): warm (first the diagonal, then
     all) and cold (all at once).
     """
     truth, diagonal = np.outer(TRUTH, TRUTH), np.eye(SIDE, dtype=bool)
-    before = ensemble(observe(diagonal), starts, depth, method=method)
+    before = ensemble(observe(diagonal), starts, depth, accuracy=accuracy)
     error, rank = np.full((2, 2, len(added), len(starts)), np.nan)
     for j, count in enumerate(added):
         mask = diagonal.copy()
         mask.flat[order[:count]] = True
         for k, start in enumerate((before.W, starts)):
-            found = ensemble(observe(mask), start, depth, method=method)
+            found = ensemble(observe(mask), start, depth, accuracy=accuracy)
             ok = found.ok & (before.ok if k == 0 else True)
             distance = np.linalg.norm(found.W - truth, axis=(1, 2)) / np.linalg.norm(truth)
             error[k, j] = np.where(ok, distance, np.nan)
