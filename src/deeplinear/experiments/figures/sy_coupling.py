@@ -14,8 +14,8 @@ observed, then more entries, and training goes on from where it was (warm), or s
 of them (cold): the relative error against the number of entries. Where the entries connect all rows
 and columns there is one completion of rank 1.
 
-A diagonal start stays diagonal exactly, but not stably so: at N = ∞ and the smallest start the time
-is long enough for rounding errors to grow, and the blocks couple after all.
+A diagonal start stays diagonal exactly, though at N = ∞ the time is long enough for rounding errors
+to grow from the smallest start: the steps in (U, log σ, V) keep them out.
 
 At depth 2 decoupling is exact for single entries: rows of W_2 and columns of W_1 meet only in their
 own entry, and turn by (cosh τ_i, sinh τ_i), which gives every endpoint in closed form
