@@ -6,9 +6,9 @@ Each problem is a completion of a random d×d matrix of rank 1 or 2, d = 3 … 1
 as it has degrees of freedom up to twice as many, at depth 3, 4, 10 or ∞, from starts N(0, ε²) with
 ε = 1e−1 … 1e−4. The reference of a run is made by nothing of the library: U, log σ and V in NumPy,
 SciPy's LSODA at a tolerance of 1e−12, until the way that is left, about t |dW/dt|, is below a
-fiftieth of the stated error. Where it does not get there within ``--seconds`` the run is not judged,
-and counted as such. Exit code 1 if 1 % of the runs that are judged or more are off by over three
-times the stated error, or any by more than the accuracy that was asked for.
+fiftieth of the stated error. Where it does not get there within ``--seconds`` of the processor the
+run is not judged, and counted as such. Exit code 1 if 1 % of the runs that are judged or more are
+off by over three times the stated error, or any by more than the accuracy that was asked for.
 """
 
 import argparse
@@ -122,7 +122,8 @@ class Chart:
 
 
 def judged(problem: Problem, references: int, seconds: float) -> Iterator[tuple[float, ...] | None]:
-    """(true error, stated error, accuracy · ‖W‖) of the first ``ok`` runs; None where there is no reference."""
+    """(true error, stated error, accuracy · ‖W‖) of the first ``ok`` runs; None without a
+    reference."""
     import deeplinear as dl
 
     energy = dl.Completion(problem.rows, problem.columns, problem.values, problem.starts.shape[1:])

@@ -95,7 +95,9 @@ def simulate(
                     found.ok, np.linalg.norm(found.W[:, ~mask], axis=1), np.nan
                 )
         order = np.random.default_rng(seed + 1).permutation(np.flatnonzero(~one))
-        warm_cold[i], warm_rank[i] = plasticity(depth, plastic_scale * noise, added, order, accuracy)
+        warm_cold[i], warm_rank[i] = plasticity(
+            depth, plastic_scale * noise, added, order, accuracy
+        )
     dims = ("depth", "scale", "start", "run")
     again = ("depth", "training", "added", "run")
     return xr.Dataset(
