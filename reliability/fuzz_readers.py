@@ -328,7 +328,7 @@ def readers() -> dict[str, Reader]:
         "image": Reader(".png", (_table,), _FILES),
         "mask": Reader(".csv", (_hidden,), _FILES),
         "model": Reader(".dln", (_model,), _MODELS, before_digest),
-        "checkpoint": Reader(".npz", (_checkpoint,), _SOLVER, in_members),
+        "checkpoint": Reader(".npz", (_checkpoint,), _SOLVER, before_digest),
         "sweep": Reader(".toml", (_sweep,), _SWEEPS),
         "store": Reader(".zip", (_store,), _SWEEPS, in_members),
         "options": Reader(".txt", (_options,), ("deeplinear.files", "deeplinear.cli.bounds")),

@@ -19,7 +19,7 @@ from ..posterior.laplace import LocalPosterior
 from ..schema import NUMBER, REAL, TRUTH, WHOLE, Field, Schema, check_arrays
 from ..solver.fit import LowRankFit, fold_in
 
-#: The arrays of a model beside those of its fit, and its numbers; ``limits`` may be None.
+#: The arrays of a model beside those of its fit, and its numbers.
 ARRAYS: Schema = {
     "left": Field(REAL, ("draws", "m+1", "r+1")),
     "right": Field(REAL, ("draws", "n+1", "r+1")),
@@ -28,10 +28,10 @@ ARRAYS: Schema = {
     "col_counts": Field(WHOLE, ("n",), least=0),
 }
 NUMBERS: Schema = {
-    "noise": Field(NUMBER, least=0, finite=False),
-    "spread": Field(NUMBER, least=0, finite=False),
-    "train_rmse": Field(NUMBER, least=0, finite=False),
-    "limits": Field(NUMBER, (2,), finite=False),
+    "noise": Field(NUMBER, least=0),
+    "spread": Field(NUMBER, least=0),
+    "train_rmse": Field(NUMBER, least=0),
+    "limits": Field(NUMBER, (2,), infinite=True, optional=True),
     "is_folded": Field(TRUTH),
 }
 MISSING_ENTRIES = (

@@ -1,8 +1,8 @@
 """A path over strengths, from strong to weak, for several depths at once."""
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, astuple, dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ...errors import InputError
@@ -45,14 +45,27 @@ class Trial:
         return cls(fit.depth, fit.strength, held_out_error(fit), fit.rank, fit.sweep)
 
 
-#: What a `Trial` holds.
-TRIAL: Schema = {
-    "depth": Field(NUMBER, least=1, finite=False),
-    "strength": Field(NUMBER, least=0, finite=False),
-    "validation_rmse": Field(NUMBER, least=0, finite=False),
-    "rank": Field(WHOLE, least=0),
-    "sweeps": Field(WHOLE, least=0),
+_TRIALS: Schema = {
+    "depth": Field(NUMBER, ("trials",), least=1, infinite=True),
+    "strength": Field(NUMBER, ("trials",), least=0),
+    "validation_rmse": Field(NUMBER, ("trials",), least=0, infinite=True, nan=True),
+    "rank": Field(WHOLE, ("trials",), least=0),
+    "sweeps": Field(WHOLE, ("trials",), least=0),
 }
+
+
+def dump_trials(trials: Sequence[Trial]) -> Meta:
+    """Trials as columns, for a file. **Raises** `InputError` where `restore_trials` would."""
+    columns = {name: [getattr(trial, name) for trial in trials] for name in _TRIALS}
+    check_arrays(_TRIALS, columns)
+    return columns
+
+
+def restore_trials(columns: Meta) -> tuple[Trial, ...]:
+    """What `dump_trials` gave. **Raises** `InputError` for anything else."""
+    found = take(_TRIALS, columns)
+    check_nothing_left(columns)
+    return tuple(Trial(*row) for row in zip(*found.values(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -252,7 +265,7 @@ class _Walk(Backbone):
 
     def dump(self, hand: tuple[float, FitState] | None) -> tuple[Meta, Arrays]:
         meta, arrays = super().dump(hand)
-        meta |= {"ended": self.ended, "trials": [list(astuple(trial)) for trial in self.trials]}
+        meta |= {"ended": self.ended, "trials": dump_trials(self.trials)}
         if self.best is not None:
             meta["best"], own = self.best.dump()
             arrays |= named(own, "best.")
