@@ -21,7 +21,8 @@ _JSON: tuple[Any, ...] = (
     *("", "x", "a\nb", "\ud800", "nan", [], {}, [1, 2], [[1], 2], [None], {"a": 1}, {"tuple": []}),
     *({"tuple": [1, [2]]}, {"float": "nan"}, {"float": "inf"}, {"float": "-inf"}, {"float": 3}),
 )
-_NUMBERS = (0.0, 1.0, -1.0, math.nan, math.inf, -math.inf, 1e308, -1e30, 1e-308, 0.5, 255.0, 2.0**40)
+_REALS = (0.0, 1.0, -1.0, math.nan, math.inf, -math.inf, 1e308, -1e30, 1e-308, 0.5, 255.0, 2.0**40)
+_WHOLES = (0, 1, 2, 3, -1, 127, 255, 2**31 - 1, 2**40)
 _DTYPES = ("<f4", "<f8", "<f2", "<i8", "<i4", "<u4", "|u1", "|i1", "|b1", "<u8")
 
 
@@ -89,7 +90,7 @@ def _json(value: Any, change: Change, chance: random.Random) -> Any:
 def _array(arrays: list[list[Any]], change: Change, chance: random.Random) -> None:
     """Change one of ``arrays`` in place."""
     array, fate = chance.choice(arrays), chance.random()
-    name, dtype, shape, content = array
+    _, dtype, shape, content = array
     values = np.frombuffer(content, dtype).reshape(shape)
     if dtype == "|u1" and fate < 0.5:
         content = change(content)
@@ -121,5 +122,5 @@ def _array(arrays: list[list[Any]], change: Change, chance: random.Random) -> No
 
 def _number(dtype: np.dtype[Any], chance: random.Random) -> Any:
     if dtype.kind == "f":
-        return chance.choice(_NUMBERS)
-    return np.array(chance.choice([0, 1, 2, 3, -1, 127, 255, 2**31 - 1, 2**40]), np.int64).astype(dtype)
+        return chance.choice(_REALS)
+    return np.array(chance.choice(_WHOLES), np.int64).astype(dtype)

@@ -4,7 +4,6 @@ import os
 from abc import abstractmethod
 from typing import Any, ClassVar, Self
 
-import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -121,7 +120,9 @@ def _is_plain(value: Any) -> bool:
 
 
 def _plain(parameter: Any) -> Any:
-    """Arrays, series and ranges as lists, NumPy's numbers as Python's."""
+    """Arrays, series, sets and ranges as lists, NumPy's numbers as Python's."""
     if hasattr(parameter, "tolist"):
         return parameter.tolist()
+    if isinstance(parameter, set | frozenset):
+        return sorted(parameter, key=str)
     return list(parameter) if isinstance(parameter, range) else parameter

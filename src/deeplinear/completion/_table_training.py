@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 
 from ..errors import InputError
 from ._column_scores import ColumnScore, category_cells, category_score, number_scores, unscored
-from ._table_io import Table, TableLike
 from ._saving import SCORE
+from ._table_io import Table, TableLike
 from ._table_predictions import TablePredictions
 from ._training import whole_or_not_at_all
 from .data.bounds import Limits, given_bounds
@@ -21,6 +21,7 @@ from .data.features import FeatureKind
 from .data.id_columns import warn_of_ids
 from .data.ids import Ids
 from .data.indicators import Indicators
+from .data.layout import check_chosen
 from .data.layout_file import dump_layout, restore_layout
 from .data.observations import Observations
 from .data.table import ColumnScaler
@@ -152,6 +153,11 @@ class TableTraining(TablePredictions):
             return weights
         return weights[:, np.array(layout.fitted)[self._indicators.owner]]
 
+    def _check(self) -> None:
+        super()._check()
+        for name in ("columns", "categorical"):
+            check_chosen(getattr(self, name), name)
+
     # What is held out, and what it shows
 
     def _held_out_mask(self, raw: Observations, state: np.random.RandomState) -> Mask:
@@ -263,9 +269,10 @@ class TableTraining(TablePredictions):
     def _about(self) -> tuple[Schema, dict[str, int]]:
         """What the header says of the table, beside its layout; and the sizes that are known."""
         layout = self._layout
+        categories = sum(feature.kind is FeatureKind.category for feature in layout.features)
         schema = {
             "names": Field(TEXT, (layout.width,), optional=True),
-            "slopes": Field(NUMBER, (sum(map(is_category, layout.features)),), least=0),
+            "slopes": Field(NUMBER, (categories,), least=0),
         }
         return schema, self.model_.sizes | {"features": len(layout.features)}
 
@@ -307,7 +314,7 @@ class TableTraining(TablePredictions):
             self.feature_names_in_ = np.array(about["names"], dtype=object)
         seen: dict[int, np.ndarray] = {}
         self._laws = {}
-        places = [j for j, feature in enumerate(features) if is_category(feature)]
+        places = [j for j, f in enumerate(features) if f.kind is FeatureKind.category]
         for j, slope in zip(places, about["slopes"], strict=True):
             given = take_group(arrays, f"category {j}.")
             labels = take(_LABELS, given)

@@ -230,7 +230,7 @@ def _listed(entry: Any) -> tuple[str, np.dtype[Any], list[int]]:
     """Name, type and shape of an array, as the header lists them."""
     match entry:
         case {"name": str(name), "dtype": str(dtype), "shape": list(shape), **rest}:
-            sides = [n for n in shape if type(n) is int and 0 <= n]
+            sides = [n for n in shape if type(n) is int and n >= 0]
             right = len(sides) == len(shape) and math.prod(n or 1 for n in sides) < _LONGEST
             if right and dtype in _DTYPES and not rest:
                 return name, np.dtype(dtype), shape

@@ -1,7 +1,7 @@
 """Matrix completion for ratings, assays and other long data."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -306,7 +306,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
 
     def _check(self) -> None:
         super()._check()
-        if len(self.columns) != 3:
+        if len(self.columns) != 3 or not all(isinstance(c, Hashable) for c in self.columns):
             raise InputError(
                 f"columns must be three names (row, column, value), got {self.columns!r}."
             )

@@ -198,7 +198,7 @@ def test_the_first_state_is_written_before_the_first_fit_ends(kills, tmp_path):
         dl.DeepMatrixCompletion(random_state=0, checkpoint=file).fit(ratings())
     stages, _ = file_format.unpack(file, "Checkpoint")
     assert list(stages) == ["choice"]
-    assert stages["choice"]["content"]["trials"] == []
+    assert stages["choice"]["content"]["trials"]["depth"] == []
     assert "hand" in stages["choice"]["content"]
 
 

@@ -53,7 +53,6 @@ def dump(model: Model, *, entries: bool) -> tuple[Meta, Arrays]:
 
     **Raises** `InputError` where `restore` would: the model has numbers that are not finite.
     """
-    check_agreement(model)
     fit_numbers, fit_arrays = model.fit.dump()
     own = {name: getattr(model, name) for name in ARRAYS}
     own["calibration"] = model.calibration.scores
@@ -73,6 +72,7 @@ def dump(model: Model, *, entries: bool) -> tuple[Meta, Arrays]:
         arrays |= named(seen, "seen.")
     numbers = {name: getattr(model, name) for name in NUMBERS}
     check_arrays(NUMBERS, numbers)
+    check_agreement(model)
     return {"fit": fit_numbers} | numbers, arrays
 
 

@@ -88,7 +88,8 @@ def fit(
     with open_backend(observations, threads, device) as backend:
         problem = make_problem(observations, record, backend)
         held_out = held_out_entries(validation, observations, record)
-        at = file.load(partial(_resumed, problem, record, start)) if file else None
+        resumed = partial(_resumed, problem, record, start, held_out is not None)
+        at = file.load(resumed) if file else None
         at = at or begin(problem, record, start)
         stages = schedule(problem, record, at.tau, start is not None)
         save = None if file is None else lambda at: file.save(*at.dump())
@@ -96,12 +97,17 @@ def fit(
 
 
 def _resumed(
-    problem: FitProblem, options: FitOptions, start: LowRankFit | None, meta: Meta, arrays: Arrays
+    problem: FitProblem,
+    options: FitOptions,
+    start: LowRankFit | None,
+    judged: bool,
+    meta: Meta,
+    arrays: Arrays,
 ) -> FitState:
     """The state of a fit that was saved."""
     check_arrays({"tau": Field(NUMBER, least=0)}, meta)
-    phases = len(schedule(problem, options, meta["tau"], start is not None))
-    return FitState.restore(problem.observations, meta, arrays, phases)
+    stages = schedule(problem, options, meta["tau"], start is not None)
+    return FitState.restore(problem, stages, meta, arrays, judged=judged)
 
 
 def update(
