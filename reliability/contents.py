@@ -29,6 +29,9 @@ _DTYPES = ("<f4", "<f8", "<f2", "<i8", "<i4", "<u4", "|u1", "|i1", "|b1", "<u8")
 def in_contents(data: bytes, change: Change, chance: random.Random) -> bytes:
     """``data`` with one thing or a few of its contents changed, by ``change`` where it is text."""
     body = data[:-_DIGEST]
+    if chance.random() < 0.2:  # the signature and the numbers after it may stay
+        cut = chance.choice([0, 8, _FIXED])
+        return signed(body[:cut] + change(body[cut:]))
     try:
         header, arrays = _opened(body)
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -111,7 +114,7 @@ def _array(arrays: list[list[Any]], change: Change, chance: random.Random) -> No
         with np.errstate(all="ignore"):
             array[1], array[3] = kind, values.astype(kind).tobytes()
     elif fate < 0.85:
-        array[2] = chance.choice([shape[::-1], [1, *shape], [values.size], [*shape, 0], [2**62, 0]])
+        array[2] = chance.choice([shape[::-1], [1, *shape], [values.size], [*shape, 0], [2**40, 0]])
         array[3] = content if math.prod(array[2]) == values.size else b""
     elif fate < 0.9:
         arrays.remove(array)

@@ -16,10 +16,11 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+
+from .contents import in_contents
 
 SLOW = 5.0  # seconds of the processor, for fewer bytes than
 SMALL = 100_000
@@ -291,14 +292,6 @@ def in_members(data: bytes, change: Callable[[bytes], bytes], chance: random.Ran
     return buffer.getvalue()
 
 
-def before_digest(data: bytes, change: Callable[[bytes], bytes], chance: random.Random) -> bytes:
-    """A model file changed anywhere, with the check sum that belongs to it."""
-    body = data[:-32]
-    cut = chance.choice([0, 8, 20])  # the signature and the numbers after it may stay
-    body = body[:cut] + change(body[cut:])
-    return body + sha256(body).digest()
-
-
 _FILES = ("deeplinear.files", "deeplinear.completion.data")
 _SWEEPS = ("deeplinear.results", "deeplinear.sweeps")
 _MODELS = ("deeplinear.completion.model", "deeplinear.completion.data")
@@ -327,8 +320,8 @@ def readers() -> dict[str, Reader]:
         "anndata": Reader(".h5ad", (_table,), _FILES),
         "image": Reader(".png", (_table,), _FILES),
         "mask": Reader(".csv", (_hidden,), _FILES),
-        "model": Reader(".dln", (_model,), _MODELS, before_digest),
-        "checkpoint": Reader(".npz", (_checkpoint,), _SOLVER, before_digest),
+        "model": Reader(".dln", (_model,), _MODELS, in_contents),
+        "checkpoint": Reader(".check", (_checkpoint,), _SOLVER, in_contents),
         "sweep": Reader(".toml", (_sweep,), _SWEEPS),
         "store": Reader(".zip", (_store,), _SWEEPS, in_members),
         "options": Reader(".txt", (_options,), ("deeplinear.files", "deeplinear.cli.bounds")),

@@ -78,7 +78,7 @@ _SCORES: Schema = {
 class TableTraining(TablePredictions):
     """The fit of a table."""
 
-    _state: ClassVar[Schema] = TablePredictions._state | {"standardized_score_": SCORE}
+    _state: ClassVar[Schema] = {**TablePredictions._state, "standardized_score_": SCORE}
 
     def fit(self, X: TableLike, y: None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Learn W from the observed entries of X (n_samples × n_features).

@@ -200,8 +200,9 @@ def _header(data: bytes) -> tuple[str, Meta, list[dict[str, Any]], int]:
         raise InputError("its header is longer than the file.")
     match from_json(data[_FIXED:begin], "its header"):
         case {"kind": str(kind), "meta": dict(meta), "arrays": list(listed), **rest}:
-            if kind.isidentifier() and not rest:
-                return kind, _decode(meta, _DEEPEST), listed, begin
+            content = _decode(meta, _DEEPEST)
+            if kind.isidentifier() and isinstance(content, dict) and not rest:
+                return kind, content, listed, begin
     raise InputError("its header has another form.")
 
 

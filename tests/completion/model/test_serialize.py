@@ -178,7 +178,7 @@ def test_ids_that_are_none(saved, tmp_path, text):
 def test_a_model_of_numbers_that_are_not_finite_is_not_saved(tmp_path):
     model = folded_model()
     model.model_.fit.left[2, 0] = math.nan
-    with pytest.raises(InputError, match=r"this model cannot be saved, for left must be finite"):
+    with pytest.raises(InputError, match=r"this model cannot be saved, for left must not be NaN"):
         model.save(tmp_path / "a")
     assert not list(tmp_path.iterdir())
 

@@ -303,13 +303,14 @@ def _labels(listed: list[Json], name: str) -> Ids:
     raise InputError(f"{name} holds what is no id, or an id twice.")
 
 
-def _positions(kept: Json, extent: int, name: str) -> Ids:
+def _positions(kept: object, extent: int, name: str) -> Ids:
     """Some positions of a matrix of ``extent`` lines, as a model file lists them."""
-    inside = isinstance(kept, list) and all(type(x) is int and 0 <= x < extent for x in kept)
-    if not inside or len(set(kept)) < len(kept):  # type: ignore[arg-type]
-        raise InputError(f"{name} holds positions twice, or outside of the matrix.")
-    codes = np.array(kept, np.int64)
-    return Ids(codes, len(codes), extent)
+    listed = kept if isinstance(kept, list) else [None]
+    if not all(type(x) is int and 0 <= x < extent for x in listed):
+        raise InputError(f"{name} holds positions outside of the matrix.")
+    if len(set(listed)) < len(listed):
+        raise InputError(f"{name} holds positions twice.")
+    return Ids(np.array(listed, np.int64), len(listed), extent)
 
 
 def _plain(label: object, room: int) -> Json:

@@ -203,9 +203,10 @@ def check_chosen(chosen: object, name: str) -> None:
     """`InputError` unless the parameter ``name`` is None, or lists names or positions."""
     if chosen is None:
         return
-    listed = not isinstance(chosen, str | bytes) and isinstance(chosen, Iterable)
-    if not listed or not all(
-        isinstance(x, str) or (isinstance(x, Integral) and not isinstance(x, bool)) for x in chosen
+    text = isinstance(chosen, str | bytes)
+    columns = list(chosen) if isinstance(chosen, Iterable) and not text else [None]
+    if not all(
+        isinstance(x, str) or (isinstance(x, Integral) and not isinstance(x, bool)) for x in columns
     ):
         raise InputError(f"{name} must be a list of names or positions, got {chosen!r}.")
 

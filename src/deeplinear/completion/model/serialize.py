@@ -58,7 +58,7 @@ def dump(model: Model, *, entries: bool) -> tuple[Meta, Arrays]:
     own["calibration"] = model.calibration.scores
     for side, ids in (("row_ids", model.row_ids), ("col_ids", model.col_ids)):
         own[side] = np.frombuffer(ids.to_bytes(side), np.uint8)
-    sizes = check_arrays(ARRAYS | _OTHERS, own, model.sizes)
+    sizes = check_arrays({**ARRAYS, **_OTHERS}, own, model.sizes)
     arrays = own | named(fit_arrays, "fit.")
     if model.posterior is not None:
         posterior = {name: getattr(model.posterior, name) for name in POSTERIOR}
@@ -111,7 +111,11 @@ def _entries(stored: Arrays, shape: tuple[int, int]) -> Observations | None:
     own = take(_SEEN, stored)
     check_nothing_left(stored)
     weights = own["weights"] if own["weights"].size else None
-    return Observations.from_triples(**own | {"weights": weights}, shape=shape)
+    seen = Observations.from_triples(**own | {"weights": weights}, shape=shape)
+    rows, cols, _ = seen.triples()
+    if not (np.array_equal(rows, own["rows"]) and np.array_equal(cols, own["cols"])):
+        raise InputError("the entries must be in the order of their rows and columns.")
+    return seen
 
 
 def check_agreement(model: Model) -> None:
@@ -127,8 +131,8 @@ def check_agreement(model: Model) -> None:
         "means and the mean of the fit": (model.means == fit.mean).all(),
         "row_scale and row_counts": _scaled(fit.row_scale, counts[0], fit, 0),
         "col_scale and col_counts": _scaled(fit.col_scale, counts[1], fit, 1),
-        "left and row_counts": _averaged(model.left, counts[0]),
-        "right and col_counts": _averaged(model.right, counts[1]),
+        "left and row_counts": _averaged(model.left, counts[0], own=not model.is_folded),
+        "right and col_counts": _averaged(model.right, counts[1], own=True),
     }
     if model.posterior is None:
         pairs |= {
@@ -159,9 +163,12 @@ def _scaled(scale: np.ndarray, counts: np.ndarray, fit: LowRankFit, side: int) -
     return bool(np.allclose(scale, expected, rtol=1e-5, atol=0))
 
 
-def _averaged(lines: np.ndarray, counts: np.ndarray) -> bool:
-    """Whether lines without entries are the average line, which is the last."""
-    return bool((lines[:, :-1][:, counts == 0] == lines[:, -1:]).all())
+def _averaged(lines: np.ndarray, counts: np.ndarray, *, own: bool) -> bool:
+    """Whether lines without entries are the average line, which is the last; ``own``: of these."""
+    some, size = lines[:, :-1][:, counts > 0], float(np.abs(lines).max(initial=0.0))
+    average = some.mean(axis=1, dtype=float) if own else lines[:, -1]
+    close = np.allclose(lines[:, -1], average, rtol=0, atol=1e-4 * size)
+    return close and bool((lines[:, :-1][:, counts == 0] == lines[:, -1:]).all())
 
 
 def _is_of(lines: np.ndarray, factors: np.ndarray, bias: np.ndarray, counts: np.ndarray) -> bool:

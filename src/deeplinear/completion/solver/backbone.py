@@ -18,6 +18,7 @@ from .growth import enlarge, grow
 from .options import EXACT, FitOptions
 from .problem import FitProblem
 from .result import LowRankFit
+from .resumed import dump_state, restore_state
 from .schedule import Stage, penalty_at, schedule
 from .start import additive
 from .sweep import sweep
@@ -119,9 +120,9 @@ class Backbone:
         arrays: Arrays = {}
         parts = {f"last {depth}": fit.dump() for depth, fit in self.last.items()}
         if self.base is not None:
-            parts["base"] = self.base.dump()
+            parts["base"] = dump_state(self.base)
         if hand is not None:
-            meta["hand"], parts["at"] = hand[0], hand[1].dump()
+            meta["hand"], parts["at"] = hand[0], dump_state(hand[1])
         for name, (numbers, own) in parts.items():
             meta[name] = numbers
             arrays |= named(own, f"{name}.")
@@ -169,7 +170,7 @@ class Backbone:
         judged: bool = False,
     ) -> FitState:
         own = take_part(meta, name), take_group(arrays, f"{name}.")
-        return FitState.restore(self.problem, stages, *own, judged=judged)
+        return restore_state(self.problem, stages, *own, judged=judged)
 
     def _restored(self, name: str, meta: Meta, arrays: Arrays) -> LowRankFit:
         """A fit that was saved, if it is one to the problem with the options of its depth."""

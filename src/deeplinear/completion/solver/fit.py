@@ -20,6 +20,7 @@ from .growth import add_significant_components, enlarge, update_lines
 from .options import FitOptions
 from .problem import FitProblem
 from .result import LowRankFit, fold_in
+from .resumed import dump_state, restore_state
 from .schedule import Stage, penalty_at, schedule
 from .start import additive, line_scale, noise_scale
 
@@ -92,7 +93,7 @@ def fit(
         at = file.load(resumed) if file else None
         at = at or begin(problem, record, start)
         stages = schedule(problem, record, at.tau, start is not None)
-        save = None if file is None else lambda at: file.save(*at.dump())
+        save = None if file is None else lambda at: file.save(*dump_state(at))
         return run(problem, record, at, stages, Watch(held_out, save, callback))
 
 
@@ -107,7 +108,7 @@ def _resumed(
     """The state of a fit that was saved."""
     check_arrays({"tau": Field(NUMBER, least=0)}, meta)
     stages = schedule(problem, options, meta["tau"], start is not None)
-    return FitState.restore(problem, stages, meta, arrays, judged=judged)
+    return restore_state(problem, stages, meta, arrays, judged=judged)
 
 
 def update(
