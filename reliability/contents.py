@@ -114,7 +114,7 @@ def _array(arrays: list[list[Any]], change: Change, chance: random.Random) -> No
         with np.errstate(all="ignore"):
             array[1], array[3] = kind, values.astype(kind).tobytes()
     elif fate < 0.85:
-        array[2] = chance.choice([shape[::-1], [1, *shape], [values.size], [*shape, 0], [2**40, 0]])
+        array[2] = chance.choice([shape[::-1], [1, *shape], [values.size], [*shape, 0], [10**4, 0]])
         array[3] = content if math.prod(array[2]) == values.size else b""
     elif fate < 0.9:
         arrays.remove(array)
