@@ -340,6 +340,7 @@ class TableTraining(TablePredictions):
         own = None if names is None else [names[j] for j in layout.fitted]
         agree = {
             "ids and a table": model.row_ids.are_positions(m) and model.col_ids.are_positions(n),
+            "a table and what only ratings have": not model.is_folded and model.limits is None,
             "ids and lines": model.row_ids.positional and model.col_ids.positional,
             "the columns of layout and fit": len(self._indicators.owner) == n,
             "the names of columns": own is None or own == [f.name for f in layout.features],

@@ -24,6 +24,7 @@ from ..schema import (
     take,
     take_part,
 )
+from ..solver.balance import gram
 from ..solver.fit import LowRankFit
 from .predictor import ARRAYS, NUMBERS, Model
 
@@ -39,6 +40,8 @@ _SEEN: Schema = {
     "values": Field(REAL, ("entries",)),
     "weights": Field(REAL, ("entries",), above=0, may_be_empty=True),
 }
+# Of two numbers that differ by rounding alone, on any machine.
+_NEAR = 1e-3
 _ENDINGS = (
     Status.converged,
     Status.stopped_early,
@@ -132,6 +135,7 @@ def check_agreement(model: Model) -> None:
         "row_scale and row_counts": _scaled(fit.row_scale, counts[0], fit, 0),
         "col_scale and col_counts": _scaled(fit.col_scale, counts[1], fit, 1),
         "left and row_counts": _averaged(model.left, counts[0], own=not model.is_folded),
+        "right and spectrum": _balanced(fit.right, fit.col_scale, fit.spectrum),
         "right and col_counts": _averaged(model.right, counts[1], own=True),
     }
     if model.posterior is None:
@@ -141,16 +145,38 @@ def check_agreement(model: Model) -> None:
         }
     else:
         pairs["posterior and its shape"] = _positive(model.posterior.priors)
-    if not model.is_folded:
+    if model.is_folded:
+        pairs["folded rows and the course of a fit"] = not fit.objective
+    else:
         pairs["row_counts and col_counts"] = counts[0].sum() == counts[1].sum()
+        pairs["left and spectrum"] = _balanced(fit.left, fit.row_scale, fit.spectrum)
     if seen is not None:
-        pairs["row_counts and the entries"] = (counts[0] == seen.by_row.counts).all()
-        if not model.is_folded:
-            pairs["col_counts and the entries"] = (counts[1] == seen.by_col.counts).all()
+        pairs["row_counts and the entries"] = np.array_equal(counts[0], seen.by_row.counts)
         pairs["the precision of entries and fit"] = seen.dtype == fit.left.dtype
+    if seen is not None and not model.is_folded:
+        pairs["col_counts and the entries"] = np.array_equal(counts[1], seen.by_col.counts)
+        pairs["spread, noise and the entries"] = _explains(model, seen)
     wrong = [name for name, right in pairs.items() if not right]
     if wrong:
         raise InputError(f"{wrong[0]} contradict each other: give all parts of one fit.")
+
+
+def _explains(model: Model, seen: Observations) -> bool:
+    """Whether the entries have the spread, and the residuals of the fit the noise, that it says."""
+    spread = float(np.std(seen.by_row.values, dtype=float))
+    noise = seen.mean_square(model.fit.residuals(seen))
+    size = max(abs(model.fit.mean), spread)
+    least = (64 * np.finfo(seen.dtype).eps * size) ** 2  # what is below is rounding
+    return bool(
+        np.isclose(model.spread, spread, rtol=_NEAR, atol=64 * np.finfo(seen.dtype).eps * size)
+        and np.isclose(model.noise, noise, rtol=_NEAR, atol=least)
+    )
+
+
+def _balanced(factors: np.ndarray, scale: np.ndarray, spectrum: np.ndarray) -> bool:
+    """Whether P̃ᵀP̃ = diag(spectrum), P̃ the scaled ``factors``."""
+    gap = gram(factors, scale, len(spectrum)) - np.diag(spectrum)
+    return bool(np.abs(gap).max(initial=0.0) <= _NEAR * spectrum.max(initial=0.0))
 
 
 def _is_sorted(scores: np.ndarray) -> bool:
