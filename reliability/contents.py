@@ -8,6 +8,7 @@ import json
 import math
 import random
 from collections.abc import Callable
+from copy import deepcopy
 from hashlib import sha256
 from typing import Any
 
@@ -63,9 +64,10 @@ def _opened(body: bytes) -> tuple[dict[str, Any], list[list[Any]]]:
 
 def _closed(fixed: bytes, header: dict[str, Any], arrays: list[list[Any]]) -> bytes:
     listed = [dict(zip(("name", "dtype", "shape"), array, strict=False)) for array in arrays]
-    text = json.dumps(header | {"arrays": listed}).encode()
+    text = json.dumps(header | {"arrays": listed}, ensure_ascii=False)
     content = b"".join(array[3] for array in arrays)
-    return signed(fixed + len(text).to_bytes(8, "little") + text + content)
+    data = text.encode("utf-8", "surrogatepass")
+    return signed(fixed + len(data).to_bytes(8, "little") + data + content)
 
 
 def _json(value: Any, change: Change, chance: random.Random) -> Any:
@@ -78,16 +80,16 @@ def _json(value: Any, change: Change, chance: random.Random) -> Any:
         elif fate < 0.9:
             value.pop(key)
         elif isinstance(value, dict):
-            value[chance.choice([*keys, "x", "1"])] = value[key]
+            value[chance.choice([*keys, "x", "1"])] = deepcopy(value[key])
         else:
-            value.append(value[key])
+            value.append(deepcopy(value[key]))
         return value
     if chance.random() < 0.3:
         try:
             return json.loads(change(json.dumps(value).encode()))
         except (ValueError, RecursionError):
             pass
-    return chance.choice(_JSON)
+    return deepcopy(chance.choice(_JSON))
 
 
 def _array(arrays: list[list[Any]], change: Change, chance: random.Random) -> None:

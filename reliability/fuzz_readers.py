@@ -4,7 +4,6 @@ A reader takes the bytes of one file. It must end with a result, or with an erro
 that is one line; anything else is a `Fault`.
 """
 
-import contextlib
 import io
 import os
 import random
@@ -159,16 +158,25 @@ def _hidden(path: Path) -> None:
 
 
 def _model(path: Path) -> None:
+    """Load a model, and ask it all that it answers."""
     from deeplinear import DeepLinearImputer, DeepMatrixCompletion
     from deeplinear.completion.file_format import kind_of
 
-    kind_of(path)
-    with contextlib.suppress(ValueError):  # the other kind of model
-        long = DeepMatrixCompletion.load(path)
-        long.predict(long.model_.row_ids.labels[:2], long.model_.col_ids.labels[:2])
+    if kind_of(path) != DeepMatrixCompletion.__name__:
+        table = DeepLinearImputer.load(path)
+        X = np.full((2, table.n_features_in_), np.nan)
+        table.transform(X)
+        table.get_feature_names_out()
+        if table.features_ and hasattr(table, "predict_proba"):
+            table.predict_proba(X)
+        table.interval(X, coverage=0.5)
+        table.draws(1, random_state=0)
         return
-    table = DeepLinearImputer.load(path)
-    table.transform(np.full((2, table.n_features_in_), np.nan))
+    long = DeepMatrixCompletion.load(path)
+    ids = long.model_.row_ids.labels[:2], long.model_.col_ids.labels[:2]
+    long.predict(*ids)
+    long.recommend(ids[0], 2)
+    long.interval(*ids, coverage=0.5)
 
 
 def hidden_outer() -> np.ndarray:
