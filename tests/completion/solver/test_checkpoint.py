@@ -270,6 +270,7 @@ def said(key, value):
         said("mean", math.inf),
         said("tau", None),
         put("fit/state.Z", 0.5),
+        lambda stages, arrays: arrays["fit/state.Z"].put(-1, 1e308),  # where there is nothing
         put("fit/state.s", 50.0),
         said("mean", 1e6),
         said("trace", []),
@@ -357,6 +358,17 @@ def trials(change):
     return changed
 
 
+def without_trials(stages, arrays):
+    """It has ended, and nothing was tried."""
+    content = stages["fit"]["content"]
+    trials(lambda name, column: [])(stages, arrays)
+    content.update(ended=True, step=-1, hand=None, last=[])
+    for name in ("base", "at", "best"):
+        content.pop(name, None)
+    for name in [*arrays]:
+        del arrays[name]
+
+
 def best(name, change):
     def changed(stages, arrays):
         arrays[f"fit/best.{name}"] = change(arrays[f"fit/best.{name}"])
@@ -369,6 +381,7 @@ def best(name, change):
     [
         trials(lambda name, column: column * 2),
         trials(lambda name, column: []),
+        without_trials,
         trials(lambda name, column: [0.4] * len(column) if name == "strength" else column),
         trials(lambda name, column: [7.0] * len(column) if name == "depth" else column),
         trials(lambda name, column: [9.0] * len(column) if name == "validation_rmse" else column),

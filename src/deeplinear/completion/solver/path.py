@@ -295,8 +295,9 @@ class _Walk(Backbone):
             self._count(trial)
         if len({(t.depth, t.strength) for t in self.trials}) < len(self.trials):
             raise InputError("a trial comes twice.")
-        over = self.ended or not self.trials
-        if bool(self.trials) != ("best" in meta) or (self.step < 0 and not over):
+        begun = self.step >= 0 or self.ended
+        wrong = bool(self.trials) != ("best" in meta), self.trials and not begun
+        if any(wrong) or (self.ended and not self.trials):
             raise InputError("trials, best and step contradict each other.")
         if self.trials:
             best = self.best = self._restored("best", meta, arrays)

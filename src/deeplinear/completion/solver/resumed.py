@@ -100,7 +100,8 @@ def _state(problem: FitProblem, sides: Arrays, mean: float) -> State:
     state, r = State(own["Z"], own["Y"], own["s"], mean), len(own["s"])
     if r > min(m, n) or not state.Z.dtype == state.Y.dtype == seen.dtype:
         raise InputError(f"the state must be {seen.dtype} of rank ≤ {min(m, n)}.")
-    if (state.Z[:, r + 1] != 1).any() or (state.Y[:, r] != 1).any():
+    padding = state.Z[:, r + 2 :].any() or state.Y[:, r + 2 :].any()
+    if (state.Z[:, r + 1] != 1).any() or (state.Y[:, r] != 1).any() or padding:
         raise InputError(f"the sides of the state must be those of rank {r}.")
     size = state.s.max(initial=0.0)
     for side, scale in ((state.Z, problem.row_scale), (state.Y, problem.col_scale)):
