@@ -151,7 +151,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
     else is learned from them.
 
     The dtype of the values is kept (float32 halves the memory); averages are made in float64 from
-    draws kept in float32.
+    draws kept in float32, where it can hold them.
 
     **Raises** `InputError` for what the data or parameters make impossible.
 
