@@ -35,14 +35,20 @@ def in_contents(data: bytes, change: Change, chance: random.Random) -> bytes:
         return signed(body[:cut] + change(body[cut:]))
     try:
         header, arrays = _opened(body)
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return signed(body[:8] + change(body[8:]))
     for _ in range(chance.choice([1, 1, 1, 2, 4])):
-        if chance.random() < 0.5 or not arrays:
-            header["meta"] = _json(header["meta"], change, chance)
-        else:
-            _array(arrays, change, chance)
-    return _closed(body[:12], header, arrays)
+        try:
+            if chance.random() < 0.5 or not arrays:
+                header["meta"] = _json(header["meta"], change, chance)
+            else:
+                _array(arrays, change, chance)
+        except (ValueError, TypeError, OverflowError, MemoryError):
+            break  # what was changed before is no array any more
+    try:
+        return _closed(body[:12], header, arrays)
+    except (ValueError, RecursionError):
+        return signed(body)
 
 
 def signed(body: bytes) -> bytes:
