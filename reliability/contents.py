@@ -43,7 +43,7 @@ def in_contents(data: bytes, change: Change, chance: random.Random) -> bytes:
                 header["meta"] = _json(header["meta"], change, chance)
             else:
                 _array(arrays, change, chance)
-        except (ValueError, TypeError, OverflowError, MemoryError):
+        except (ValueError, KeyError, TypeError, OverflowError, MemoryError):
             break  # what was changed before is no array any more
     try:
         return _closed(body[:12], header, arrays)
