@@ -4,7 +4,6 @@ A reader takes the bytes of one file. It must end with a result, or with an erro
 that is one line; anything else is a `Fault`.
 """
 
-import contextlib
 import io
 import os
 import random
@@ -16,10 +15,11 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+
+from .contents import in_contents
 
 SLOW = 5.0  # seconds of the processor, for fewer bytes than
 SMALL = 100_000
@@ -158,16 +158,25 @@ def _hidden(path: Path) -> None:
 
 
 def _model(path: Path) -> None:
+    """Load a model, and ask it all that it answers."""
     from deeplinear import DeepLinearImputer, DeepMatrixCompletion
     from deeplinear.completion.file_format import kind_of
 
-    kind_of(path)
-    with contextlib.suppress(ValueError):  # the other kind of model
-        long = DeepMatrixCompletion.load(path)
-        long.predict(long.model_.row_ids.labels[:2], long.model_.col_ids.labels[:2])
+    if kind_of(path) != DeepMatrixCompletion.__name__:
+        table = DeepLinearImputer.load(path)
+        X = np.full((2, table.n_features_in_), np.nan)
+        table.transform(X)
+        table.get_feature_names_out()
+        if table.features_ and hasattr(table, "predict_proba"):
+            table.predict_proba(X)
+        table.interval(X, coverage=0.5)
+        table.draws(1, random_state=0)
         return
-    table = DeepLinearImputer.load(path)
-    table.transform(np.full((2, table.n_features_in_), np.nan))
+    long = DeepMatrixCompletion.load(path)
+    ids = long.model_.row_ids.labels[:2], long.model_.col_ids.labels[:2]
+    long.predict(*ids)
+    long.recommend(ids[0], 2)
+    long.interval(*ids, coverage=0.5)
 
 
 def hidden_outer() -> np.ndarray:
@@ -291,14 +300,6 @@ def in_members(data: bytes, change: Callable[[bytes], bytes], chance: random.Ran
     return buffer.getvalue()
 
 
-def before_digest(data: bytes, change: Callable[[bytes], bytes], chance: random.Random) -> bytes:
-    """A model file changed anywhere, with the check sum that belongs to it."""
-    body = data[:-32]
-    cut = chance.choice([0, 8, 20])  # the signature and the numbers after it may stay
-    body = body[:cut] + change(body[cut:])
-    return body + sha256(body).digest()
-
-
 _FILES = ("deeplinear.files", "deeplinear.completion.data")
 _SWEEPS = ("deeplinear.results", "deeplinear.sweeps")
 _MODELS = ("deeplinear.completion.model", "deeplinear.completion.data")
@@ -327,8 +328,8 @@ def readers() -> dict[str, Reader]:
         "anndata": Reader(".h5ad", (_table,), _FILES),
         "image": Reader(".png", (_table,), _FILES),
         "mask": Reader(".csv", (_hidden,), _FILES),
-        "model": Reader(".dln", (_model,), _MODELS, before_digest),
-        "checkpoint": Reader(".npz", (_checkpoint,), _SOLVER, in_members),
+        "model": Reader(".dln", (_model,), _MODELS, in_contents),
+        "checkpoint": Reader(".check", (_checkpoint,), _SOLVER, in_contents),
         "sweep": Reader(".toml", (_sweep,), _SWEEPS),
         "store": Reader(".zip", (_store,), _SWEEPS, in_members),
         "options": Reader(".txt", (_options,), ("deeplinear.files", "deeplinear.cli.bounds")),

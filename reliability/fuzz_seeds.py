@@ -12,6 +12,7 @@ import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,14 @@ def seeds(folder: Path) -> Iterator[tuple[str, str, bytes]]:
     yield from _own(folder)
 
 
+def _mixed() -> np.ndarray:
+    """A small table of numbers and labels with gaps."""
+    X = hidden_outer().astype(object)
+    X[:, 1] = ["u", "v", None, "u", "w", "v"]
+    X[:, 2] = [True, False, True, None, True, False]
+    return X
+
+
 def _own(folder: Path) -> Iterator[tuple[str, str, bytes]]:
     """The formats of the library."""
     import deeplinear as dl
@@ -85,6 +94,12 @@ def _own(folder: Path) -> Iterator[tuple[str, str, bytes]]:
     long = dl.DeepMatrixCompletion(2, strength=0.1, random_state=0, n_draws=0)
     long.fit((rows + 10, np.array(list("abcde"))[cols], X[rows, cols])).save(path)
     yield "model", "long", path.read_bytes()
+    dl.DeepLinearImputer(2, strength=0.1, random_state=0).fit(_mixed()).save(path)
+    yield "model", "mixed", path.read_bytes()
+    drawn = dl.DeepMatrixCompletion(2, strength=0.1, random_state=0, n_draws=2, clip="range")
+    ids = [date(2020, 1, 1 + row) for row in rows], [("t", int(col)) for col in cols]
+    drawn.fit((*ids, X[rows, cols])).save(path)
+    yield "model", "drawn", path.read_bytes()
     stop_early(folder / "c.npz")
     yield "checkpoint", "fit", (folder / "c.npz").read_bytes()
     run_sweep(small_sweep(), folder / "s.zarr", workers=0)

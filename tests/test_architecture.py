@@ -115,7 +115,7 @@ TREE = {
         ["sweep", "convex"],
         ["schedule", "start", "certificate"],
         ["result"],
-        ["growth"],
+        ["growth", "resumed"],
         ["descent"],
         ["fit"],
         ["backbone"],

@@ -65,7 +65,7 @@ class TestColumns:
             (["z"], "columns: X has no column 'z'"),
             ([8], "columns: X has 8 columns, got position 8"),
             ([0, 0], "columns must list every column once, got 0 more than once"),
-            ([1.5], "columns must be a list of names or positions, got 1.5"),
+            ([1.5], r"columns must be a list of names or positions, got \[1.5\]"),
             ([], "no column of numbers or labels"),
         ],
     )

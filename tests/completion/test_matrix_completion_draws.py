@@ -100,3 +100,17 @@ def test_what_they_need(fitted, tmp_path):
     fitted.save(tmp_path / "m.dln")
     loaded = dl.DeepMatrixCompletion.load(tmp_path / "m.dln")
     np.testing.assert_array_equal(loaded.draws(2, [0], [0]), fitted.draws(2, [0], [0]))
+
+
+@pytest.mark.parametrize("size", [1e45, 1e-45])
+def test_draws_beyond_the_range_of_float32(size, tmp_path):
+    """Nothing but the unit changes, also for folded rows and after a file."""
+    X = np.random.default_rng(0).normal(size=(12, 8))
+    options = {"depth": 2, "strength": 0.1, "n_draws": 3, "random_state": 0, "threads": 1}
+    one, other = (dl.DeepMatrixCompletion(**options).fit(unit * X) for unit in (1.0, size))
+    np.testing.assert_allclose(other.complete() / size, one.complete(), rtol=1e-4, atol=1e-6)
+    folded = [model.fold_in(unit * X[:2]).complete() for model, unit in ((one, 1.0), (other, size))]
+    np.testing.assert_allclose(folded[1] / size, folded[0], rtol=1e-4, atol=1e-6)
+    other.save(tmp_path / "a")
+    loaded = dl.DeepMatrixCompletion.load(tmp_path / "a")
+    np.testing.assert_array_equal(loaded.complete(), other.complete())

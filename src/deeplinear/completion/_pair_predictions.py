@@ -153,7 +153,7 @@ class PairPredictions(CompletionEstimator):
         other = type(self)(**self.get_params())
         where = {"threads": self.threads, "device": self.device}
         other.model_ = self.model_.folded(seen, row_ids, **where)
-        for name in ("trials_", "validation_score_", "converged_", "n_iter_"):
+        for name in ("trials_", "validation_score_", "converged_"):
             setattr(other, name, getattr(self, name))
         other._describe()
         return other

@@ -131,7 +131,7 @@ def _numbers(values: float | Iterable[float], name: str) -> list[float]:
         if any(isinstance(x, str | bytes) for x in values):
             raise TypeError
         numbers = list(dict.fromkeys(float(x) for x in values))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         error = DepthError if name == "depth" else InputError
         raise error(
             f'{name} must be "auto", a number, or a sequence of numbers, as {_EXAMPLES[name]}, got '

@@ -2,10 +2,8 @@
 
 import os
 from abc import abstractmethod
-from dataclasses import astuple
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -15,23 +13,20 @@ from .data.observations import Observations
 from .file_format import Arrays, Meta
 from .model.predictor import MISSING_ENTRIES, Model
 from .model.serialize import dump, restore
-from .schema import NUMBER, TRUTH, WHOLE, Field, Schema, check_arrays
-from .solver.path import TRIAL, Trial
+from .schema import NUMBER, TRUTH, Field, Schema, check_arrays, check_nothing_left, take, take_part
+from .solver.path import Trial, dump_trials, restore_trials
 
 PathLike = str | os.PathLike[str]
-# Attributes that are not read off the model.
-_STATE: Schema = {
-    "validation_score_": Field(NUMBER, least=0, finite=False),
-    "standardized_score_": Field(NUMBER, least=0, finite=False),
-    "converged_": Field(TRUTH),
-    "n_iter_": Field(WHOLE, least=0),
-}
+#: A held-out error; NaN where nothing was held out.
+SCORE = Field(NUMBER, least=0, infinite=True, nan=True)
 _UNSAVED = "checkpoint"  # a place of this machine
 
 
 class SavedEstimator(BaseEstimator):
     """An estimator whose fitted state is a `Model`, the trials, and a few numbers."""
 
+    #: Attributes that are not read off the model.
+    _state: ClassVar[Schema] = {"validation_score_": SCORE, "converged_": Field(TRUTH)}
     model_: Model
     trials_: tuple[Trial, ...]
 
@@ -54,19 +49,23 @@ class SavedEstimator(BaseEstimator):
 
         ``entries=False`` leaves the training entries out: smaller, and none of them leaves the
         house; then there is nothing that needs them: no deviations, draws, ``partial_fit`` or
-        ``exclude_seen``. Parameters that are functions or generators are not saved.
+        ``exclude_seen``. Parameters that are functions or generators, and the checkpoint, are saved
+        as their defaults.
         """
         check_is_fitted(self)
+        params = type(self)().get_params(deep=False)
+        params |= {k: _plain(v) for k, v in self.get_params(deep=False).items() if _is_plain(v)}
+        params[_UNSAVED] = None
         try:
+            type(self)(**params)._check()
             meta, arrays = dump(self.model_, entries=entries)
             self._dump_more(meta, arrays)
+            meta["params"] = params
+            meta["state"] = {name: getattr(self, name) for name in self._state}
+            check_arrays(self._state, meta["state"])
+            meta["trials"] = dump_trials(self.trials_)
         except InputError as error:
             raise InputError(f"path: this model cannot be saved, for {error}") from None
-        plain = (type(None), bool, int, float, str, tuple, list, np.generic)
-        params = {k: _as_list(v) for k, v in self.get_params(deep=False).items() if k != _UNSAVED}
-        meta["params"] = {k: v for k, v in params.items() if isinstance(v, plain)}
-        meta["state"] = {name: getattr(self, name) for name in _STATE if hasattr(self, name)}
-        meta["trials"] = [list(astuple(trial)) for trial in self.trials_]
         file_format.write(path, type(self).__name__, meta, arrays)
 
     @classmethod
@@ -79,17 +78,15 @@ class SavedEstimator(BaseEstimator):
         """
         meta, arrays = file_format.unpack(path, cls.__name__)
         with file_format.unreadable(path):
-            estimator = cls(**_parameters(meta["params"]))
+            estimator = cls(**cls._parameters(take_part(meta, "params")))
             estimator._check()
             estimator.model_ = restore(meta, arrays)
             estimator._restore_more(meta, arrays)
-            estimator.trials_ = tuple(Trial(*trial) for trial in meta["trials"])
-            for trial in estimator.trials_:
-                check_arrays(TRIAL, vars(trial))
-            state = {name: meta["state"][name] for name in _STATE if name in meta["state"]}
-            check_arrays({name: _STATE[name] for name in state}, state)
-            for name, value in state.items():
+            estimator.trials_ = restore_trials(take_part(meta, "trials"))
+            state = take_part(meta, "state")
+            for name, value in take(cls._state, state).items():
                 setattr(estimator, name, value)
+            check_nothing_left(state, meta, arrays)
             estimator._describe()
         return estimator
 
@@ -97,17 +94,35 @@ class SavedEstimator(BaseEstimator):
         """Add to a model file what the subclass needs."""
 
     def _restore_more(self, meta: Meta, arrays: Arrays) -> None:
-        """Take what `_dump_more` added; ``model_`` is there."""
+        """Take out what `_dump_more` added; ``model_`` is there."""
+
+    @classmethod
+    def _parameters(cls, params: Meta) -> Meta:
+        """``params``, if these are those of the class, and plain."""
+        known = cls().get_params(deep=False)
+        if params.keys() != known.keys() or params[_UNSAVED] is not None:
+            # a fit would remove the file that a checkpoint names
+            raise InputError(f"its parameters are not those of {cls.__name__} without checkpoint.")
+        strange = [name for name, value in params.items() if not _is_plain(value)]
+        if strange:
+            raise InputError(f"its parameter {strange[0]} is no number, text or list of these.")
+        return params
 
 
-def _parameters(params: Meta) -> Meta:
-    if _UNSAVED in params:  # a fit removes the file that this names
-        raise ValueError(f"the parameter {_UNSAVED}, which is not saved")
-    return params
+def _is_plain(value: Any) -> bool:
+    """Whether a model file can carry a parameter: numbers of 64 bits, texts, lists of these."""
+    value = _plain(value)
+    if isinstance(value, list | tuple):
+        return all(_is_plain(part) for part in value)
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    return value is None or isinstance(value, float | str)
 
 
-def _as_list(parameter: Any) -> Any:
-    """Arrays, series and ranges as lists, which a model file can carry."""
+def _plain(parameter: Any) -> Any:
+    """Arrays, series, sets and ranges as lists, NumPy's numbers as Python's."""
     if hasattr(parameter, "tolist"):
         return parameter.tolist()
+    if isinstance(parameter, set | frozenset):
+        return sorted(parameter, key=str)
     return list(parameter) if isinstance(parameter, range) else parameter

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import InputError
 from ._column_scores import ColumnScore, category_cells, category_score, number_scores, unscored
+from ._saving import SCORE
 from ._table_io import Table, TableLike
 from ._table_predictions import TablePredictions
 from ._training import whole_or_not_at_all
@@ -20,14 +21,27 @@ from .data.features import FeatureKind
 from .data.id_columns import warn_of_ids
 from .data.ids import Ids
 from .data.indicators import Indicators
-from .data.layout_file import dump_layout, named, restore_layout
+from .data.layout import check_chosen
+from .data.layout_file import dump_layout, restore_layout
 from .data.observations import Observations
 from .data.table import ColumnScaler
 from .data.weights import cell_weights
-from .file_format import Arrays, Meta
+from .file_format import Arrays, Meta, named, take_group
 from .model.predictor import Model
 from .posterior.labels import LabelLaw
-from .schema import NUMBER, REAL, TRUTH, WHOLE, Field, Schema, check_arrays
+from .schema import (
+    NUMBER,
+    REAL,
+    TEXT,
+    TRUTH,
+    WHOLE,
+    Field,
+    Schema,
+    check_arrays,
+    check_nothing_left,
+    take,
+    take_part,
+)
 from .solver.fit import LowRankFit, fold_in
 from .solver.fit_state import held_out_size
 from .solver.path import TABLE_STRENGTHS
@@ -41,23 +55,30 @@ _FEW_STEPS = 40
 # The arrays of a table's model: n columns of the fit, of the features.
 _TABLE: Schema = {
     "center": Field(REAL, ("n",)),
-    "scale": Field(REAL, ("n",), least=0),
+    "scale": Field(REAL, ("n",), above=0),
     "column_means": Field(REAL, ("n",)),
-    "low": Field(REAL, ("features",), finite=False),
-    "high": Field(REAL, ("features",), finite=False),
+    "low": Field(REAL, ("features",), infinite=True),
+    "high": Field(REAL, ("features",), infinite=True),
     "whole": Field(TRUTH, ("features",)),
-    "empty": Field(TRUTH, ("n",)),
     "indicated": Field(WHOLE, (None,), least=0),
 }
 _LABELS: Schema = {
     "labels": Field(WHOLE, ("seen",), least=0),
-    "prior": Field(REAL, ("seen",), least=0),
-    "slope": Field(NUMBER, least=0),
+    "prior": Field(REAL, ("seen",), above=0),
+}
+_SCORES: Schema = {
+    "count": Field(WHOLE, ("features",), least=0),
+    "rmse": Field(NUMBER, ("features",), least=0, infinite=True, nan=True),
+    "r2": Field(NUMBER, ("features",), most=1, infinite=True, nan=True),
+    "accuracy": Field(NUMBER, ("features",), least=0, most=1, nan=True),
+    "log_loss": Field(NUMBER, ("features",), least=0, nan=True),
 }
 
 
 class TableTraining(TablePredictions):
     """The fit of a table."""
+
+    _state: ClassVar[Schema] = {**TablePredictions._state, "standardized_score_": SCORE}
 
     def fit(self, X: TableLike, y: None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Learn W from the observed entries of X (n_samples × n_features).
@@ -131,6 +152,11 @@ class TableTraining(TablePredictions):
         if weights is None or layout.plain:
             return weights
         return weights[:, np.array(layout.fitted)[self._indicators.owner]]
+
+    def _check(self) -> None:
+        super()._check()
+        for name in ("columns", "categorical"):
+            check_chosen(getattr(self, name), name)
 
     # What is held out, and what it shows
 
@@ -240,49 +266,102 @@ class TableTraining(TablePredictions):
         self.components_ = self.model_.fit.V.T
 
     @property
-    def _sizes(self) -> dict[str, int]:
-        return self.model_.sizes | {"features": len(self._layout.features)}
+    def _about(self) -> tuple[Schema, dict[str, int]]:
+        """What the header says of the table, beside its layout; and the sizes that are known."""
+        layout = self._layout
+        categories = sum(feature.kind is FeatureKind.category for feature in layout.features)
+        schema = {
+            "names": Field(TEXT, (layout.width,), optional=True),
+            "slopes": Field(NUMBER, (categories,), least=0),
+        }
+        return schema, self.model_.sizes | {"features": len(layout.features)}
 
     def _dump_more(self, meta: Meta, arrays: Arrays) -> None:
         scaler, limits = self._scaler, self._bounds
         own: Arrays = {"center": scaler.center, "scale": scaler.scale, "column_means": scaler.means}
         own |= {"low": limits.low, "high": limits.high, "whole": limits.whole}
-        own |= {"empty": self._empty, "indicated": self._indicated}
-        check_arrays(_TABLE, own, self._sizes)
-        arrays |= own
+        own |= {"indicated": self._indicated}
+        names = getattr(self, "feature_names_in_", None)
+        schema, sizes = self._about
+        about = {
+            "slopes": [law.slope for law in self._laws.values()],
+            "names": None if names is None else [str(name) for name in names],
+        }
+        scores = self.column_scores_.values()
+        meta["scores"] = {name: [getattr(score, name) for score in scores] for name in _SCORES}
+        check_arrays(_TABLE, own, sizes)
+        check_arrays(schema, about)
+        check_arrays(_SCORES, meta["scores"], sizes)
         dump_layout(self._layout, meta, arrays)
+        meta |= about
+        arrays |= own
         for j, law in self._laws.items():
-            arrays |= {f"labels.{j}": self._indicators.seen(j), f"prior.{j}": law.prior}
-        meta["slopes"] = {str(j): law.slope for j, law in self._laws.items()}
-        meta["scores"] = [asdict(score) for score in self.column_scores_.values()]
-        if hasattr(self, "feature_names_in_"):
-            meta["names"] = [str(name) for name in self.feature_names_in_]
+            labels = {"labels": self._indicators.seen(j), "prior": law.prior}
+            check_arrays(_LABELS, labels)
+            arrays |= named(labels, f"category {j}.")
+        self._check_agreement()
 
     def _restore_more(self, meta: Meta, arrays: Arrays) -> None:
         self._layout = restore_layout(meta, arrays)
-        self.n_features_in_, self.features_ = self._layout.width, self._layout.features
-        check_arrays(_TABLE, arrays, self._sizes)
-        self._scaler = ColumnScaler(*(arrays[x] for x in ("center", "scale", "column_means")))
-        self._bounds = Limits(*(arrays[x] for x in ("low", "high", "whole")))
-        self._empty, self._indicated = arrays["empty"], arrays["indicated"]
-        if "names" in meta:
-            names = named(meta["names"], self.n_features_in_)
-            self.feature_names_in_ = np.array(names, dtype=object)
-        seen = {int(j): arrays[f"labels.{j}"] for j in meta["slopes"]}
+        features = self.features_ = self._layout.features
+        self.n_features_in_ = self._layout.width
+        schema, sizes = self._about
+        about, own = take(schema, meta), take(_TABLE, arrays, sizes)
+        self._scaler = ColumnScaler(*(own[x] for x in ("center", "scale", "column_means")))
+        self._bounds = Limits(*(own[x] for x in ("low", "high", "whole")))
+        self._indicated, self._empty = own["indicated"], self.model_.col_counts == 0
+        if about["names"] is not None:
+            self.feature_names_in_ = np.array(about["names"], dtype=object)
+        seen: dict[int, np.ndarray] = {}
         self._laws = {}
-        for j, labels in seen.items():
-            law = LabelLaw(arrays[f"prior.{j}"], meta["slopes"][str(j)])
-            check_arrays(_LABELS, {"labels": labels} | vars(law))
-            if labels.max() >= len(self.features_[j].categories):
-                raise ValueError(f"labels.{j} are not those of '{self.features_[j].name}'")
-            self._laws[j] = law
-        self._indicators = Indicators(tuple(seen.get(j) for j in range(len(self.features_))))
-        kinds = [f.kind is FeatureKind.category for f in self.features_]
-        if np.flatnonzero(kinds).tolist() != self._indicators.categories:
-            raise ValueError("the labels are of other columns than those of categories")
-        if len(self._indicators.owner) != self.model_.fit.shape[1]:
-            raise ValueError("the features have other columns than the fit")
-        if self._indicated.max(initial=0) >= len(self.features_):
-            raise ValueError("a column is indicated that is not there")
-        scores = [ColumnScore(**s | {"kind": FeatureKind(s["kind"])}) for s in meta["scores"]]
-        self.column_scores_ = self._keyed(scores)
+        places = [j for j, f in enumerate(features) if f.kind is FeatureKind.category]
+        for j, slope in zip(places, about["slopes"], strict=True):
+            given = take_group(arrays, f"category {j}.")
+            labels = take(_LABELS, given)
+            check_nothing_left(given)
+            seen[j], self._laws[j] = labels["labels"], LabelLaw(labels["prior"], slope)
+        self._indicators = Indicators(tuple(seen.get(j) for j in range(len(features))))
+        self._check_agreement()
+        columns = take_part(meta, "scores")
+        scores = take(_SCORES, columns, sizes)
+        check_nothing_left(columns)
+        named_scores = zip(features, *scores.values(), strict=True)
+        self.column_scores_ = self._keyed(
+            ColumnScore(feature.name, feature.kind, *row) for feature, *row in named_scores
+        )
+
+    def _check_agreement(self) -> None:
+        """`InputError` unless the parts of the model say the same about the table."""
+        layout, model, limits, scaler = self._layout, self.model_, self._bounds, self._scaler
+        (m, n), indicated = model.fit.shape, self._indicated
+        numbers = self._indicators.numbers
+        free = np.setdiff1d(np.arange(len(layout.features)), numbers)
+        names = getattr(self, "feature_names_in_", None)
+        own = None if names is None else [names[j] for j in layout.fitted]
+        agree = {
+            "ids and a table": model.row_ids.are_positions(m) and model.col_ids.are_positions(n),
+            "a table and what only ratings have": not model.is_folded and model.limits is None,
+            "ids and lines": model.row_ids.positional and model.col_ids.positional,
+            "the columns of layout and fit": len(self._indicators.owner) == n,
+            "the names of columns": own is None or own == [f.name for f in layout.features],
+            "center and column_means": (scaler.center == scaler.means).all()
+            or not scaler.center.any(),
+            "low and high": (limits.low <= limits.high).all(),
+            "bounds and labels": np.isinf(limits.low[free]).all()
+            and np.isinf(limits.high[free]).all()
+            and not limits.whole[free].any(),
+            "indicated and the columns": _rises(indicated, len(layout.features)),
+        }
+        for j, law in self._laws.items():
+            labels = self._indicators.seen(j)
+            count = len(layout.features[j].categories)
+            agree[f"the labels of category {j}"] = len(labels) > 0 and _rises(labels, count)
+            agree[f"the prior of category {j}"] = abs(law.prior.sum() - 1) < 1e-6
+        wrong = [name for name, right in agree.items() if not right]
+        if wrong:
+            raise InputError(f"{wrong[0]} contradict each other: give all parts of one fit.")
+
+
+def _rises(codes: np.ndarray, count: int) -> bool:
+    """Whether codes are different ones of 0 … count − 1, in order."""
+    return bool((np.diff(codes) > 0).all() and codes.max(initial=-1) < count)

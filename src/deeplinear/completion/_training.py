@@ -280,7 +280,6 @@ class CompletionEstimator(CompletionParameters):
     ) -> None:
         self._enter(3, self.burn_in + self.n_draws)
         self.model_ = self._model(fit, seen, ids, calibration, seed, "fitting all entries")
-        self.n_iter_ = fit.sweep
         self._describe()
 
     def _describe(self) -> None:
@@ -288,6 +287,7 @@ class CompletionEstimator(CompletionParameters):
         fit = self.model_.fit
         self.depth_, self.strength_, self.rank_ = fit.depth, fit.strength, fit.rank
         self.status_, self.stationarity_ = fit.status, fit.certificate.tangent
+        self.n_iter_ = fit.sweep
         self.singular_values_ = fit.s
         self.effective_rank_ = float(effective_rank_of(fit.s))
         self.train_score_ = self.model_.train_rmse

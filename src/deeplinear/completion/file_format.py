@@ -8,9 +8,10 @@ Layout, all integers little-endian:
     [{"name", "dtype", "shape"}, …]} then the arrays in the header's order, C order, little-endian,
     without gaps; dtype is NumPy's, as "<f8" last 32 bytes SHA-256 of everything before
 
-A reader checks signature, version, checksum, then the header, and that the arrays fill the file;
-NaN and infinities are {"float": "inf"}. The checksum tells damage, not intent: what the numbers
-are used for is checked by who reads them, against the schema by which they were written.
+A reader checks signature, version, checksum, then that the header is written as `to_json` writes
+it, and that the arrays fill the file; NaN and infinities are {"float": "inf"}. The checksum tells
+damage, not intent: what the numbers are used for is checked by who reads them, against the schema
+by which they were written (`schema`), and nothing may be left over.
 """
 
 import hashlib
@@ -32,8 +33,8 @@ VERSION = 1
 _FIXED = len(SIGNATURE) + 4 + 8
 _DIGEST = 32
 _DTYPES = {f"<{kind}{size}" for kind in "fiu" for size in (2, 4, 8)} | {"|i1", "|u1", "|b1"}
-# What contents of another form than those that are written come to.
-_STRANGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+_DEEPEST = 20  # records and lists in each other
+_LONGEST = 2**48  # of an array along any side; more than fits anywhere, and still an index
 _SPECIAL = {repr(x): x for x in (math.inf, -math.inf, math.nan)}
 
 Meta = dict[str, Any]  # what JSON carries
@@ -60,7 +61,7 @@ def pack(kind: str, meta: Meta, arrays: Arrays) -> bytes:
             for name, a in plain.items()
         ],
     }
-    text = json.dumps(header, ensure_ascii=False, allow_nan=False).encode()
+    text = to_json(header)
     body = b"".join(
         [SIGNATURE, VERSION.to_bytes(4, "little"), len(text).to_bytes(8, "little"), text]
         + [array.tobytes() for array in plain.values()]
@@ -129,7 +130,7 @@ def _reason(error: Exception) -> object:
 def unreadable(
     path: str | os.PathLike[str], *, name: str = "path", fix: str | None = None
 ) -> Iterator[None]:
-    """Turn what comes of contents that this library does not write into one `InputError`."""
+    """Let an `InputError` about contents name the file in which they are, and the fix."""
     try:
         yield
         return
@@ -137,8 +138,6 @@ def unreadable(
         if str(error).startswith(f"{name}: '{path}'"):
             raise
         reason = str(error)
-    except _STRANGE as error:
-        reason = f"{type(error).__name__}: {error}"
     reason = " ".join(reason.split()).rstrip(".")
     raise InputError(
         f"{name}: '{path}' holds what this deeplinear does not write ({reason[:160]}); "
@@ -151,9 +150,29 @@ def named(arrays: Arrays, prefix: str) -> Arrays:
     return {prefix + name: array for name, array in arrays.items()}
 
 
-def grouped(arrays: Arrays, prefix: str) -> Arrays:
-    """The arrays whose names begin with ``prefix``, without it."""
-    return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+def take_group(arrays: Arrays, prefix: str) -> Arrays:
+    """The arrays whose names begin with ``prefix``, without it; taken out of ``arrays``."""
+    names = [name for name in arrays if name.startswith(prefix)]
+    return {name.removeprefix(prefix): arrays.pop(name) for name in names}
+
+
+def to_json(value: Any) -> bytes:
+    """JSON text, UTF-8; half characters, which undecodable names contain, pass."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass")
+
+
+def from_json(data: bytes, name: str) -> Any:
+    """The value whose `to_json` is ``data``; `InputError` that calls it ``name`` if there is none.
+
+    No other spelling is read: no key comes twice, and no number is written in two ways.
+    """
+    try:
+        value = json.loads(data.decode("utf-8", "surrogatepass"))
+        if to_json(value) == data:
+            return value
+    except (ValueError, RecursionError):
+        pass
+    raise InputError(f"{name} is not written as JSON is here.")
 
 
 def kind_of(path: str | os.PathLike[str]) -> str | None:
@@ -178,17 +197,13 @@ def _header(data: bytes) -> tuple[str, Meta, list[dict[str, Any]], int]:
     """The kind, the meta data, what is said of the arrays, and where these begin."""
     begin = _FIXED + int.from_bytes(data[12:20], "little")
     if begin > len(data) - _DIGEST:
-        raise ValueError("its header is longer than the file")
-    header = json.loads(data[_FIXED:begin], parse_constant=_no_constant)
-    kind, meta, listed = header["kind"], _decode(header["meta"]), header["arrays"]
-    names = isinstance(kind, str) and kind.isidentifier()
-    if not (names and isinstance(meta, dict) and isinstance(listed, list)):
-        raise ValueError("its header has another form")
-    return kind, meta, listed, begin
-
-
-def _no_constant(text: str) -> float:
-    raise ValueError(f"its header holds {text}")
+        raise InputError("its header is longer than the file.")
+    match from_json(data[_FIXED:begin], "its header"):
+        case {"kind": str(kind), "meta": dict(meta), "arrays": list(listed), **rest}:
+            content = _decode(meta, _DEEPEST)
+            if kind.isidentifier() and isinstance(content, dict) and not rest:
+                return kind, content, listed, begin
+    raise InputError("its header has another form.")
 
 
 def _arrays(body: memoryview, listed: list[dict[str, Any]]) -> Arrays:
@@ -196,22 +211,31 @@ def _arrays(body: memoryview, listed: list[dict[str, Any]]) -> Arrays:
     arrays: Arrays = {}
     position = 0
     for entry in listed:
-        name, shape = entry["name"], entry["shape"]
-        if not (isinstance(name, str) and isinstance(shape, list)) or name in arrays:
-            raise ValueError("an array has no name of its own, or no shape")
-        if entry["dtype"] not in _DTYPES or not all(type(n) is int and n >= 0 for n in shape):
-            raise ValueError(f"the array {name} has the type {entry['dtype']} and shape {shape}")
-        dtype, count = np.dtype(entry["dtype"]), math.prod(shape)
+        name, dtype, shape = _listed(entry)
+        count = math.prod(shape)
+        if name in arrays:
+            raise InputError(f"the array {name} comes twice.")
         if count * dtype.itemsize > len(body) - position:
-            raise ValueError(f"the array {name} is longer than the file")
+            raise InputError(f"the array {name} is longer than the file.")
         flat = np.frombuffer(body, dtype, count, position)
         if dtype.kind == "b" and (flat.view(np.uint8) > 1).any():
-            raise ValueError(f"the array {name} holds what is neither true nor false")
+            raise InputError(f"the array {name} holds what is neither true nor false.")
         arrays[name] = flat.reshape(shape).astype(dtype.newbyteorder("="))
         position += count * dtype.itemsize
     if position != len(body):
-        raise ValueError("the arrays do not fill the file")
+        raise InputError("the arrays do not fill the file.")
     return arrays
+
+
+def _listed(entry: Any) -> tuple[str, np.dtype[Any], list[int]]:
+    """Name, type and shape of an array, as the header lists them."""
+    match entry:
+        case {"name": str(name), "dtype": str(dtype), "shape": list(shape), **rest}:
+            sides = [n for n in shape if type(n) is int and n >= 0]
+            right = len(sides) == len(shape) and math.prod(n or 1 for n in sides) < _LONGEST
+            if right and dtype in _DTYPES and not rest:
+                return name, np.dtype(dtype), shape
+    raise InputError("an array has no name, type and shape.")
 
 
 def _encode(value: Any) -> Any:
@@ -234,11 +258,19 @@ def _encode(value: Any) -> Any:
     )
 
 
-def _decode(value: Any) -> Any:
-    if isinstance(value, dict) and set(value) == {"float"}:
-        return _SPECIAL[value["float"]]
-    if isinstance(value, dict) and set(value) == {"tuple"}:
-        return tuple(_decode(part) for part in value["tuple"])
-    if isinstance(value, dict):
-        return {key: _decode(part) for key, part in value.items()}
-    return [_decode(part) for part in value] if isinstance(value, list) else value
+def _decode(value: Any, room: int) -> Any:
+    """What `_encode` was given; ``room``: so many records and lists may be in each other."""
+    if not isinstance(value, dict | list):
+        return value
+    if not room:
+        raise InputError("its header is nested too deeply.")
+    match value:
+        case {"float": word, **rest} if not rest:
+            if not (isinstance(word, str) and word in _SPECIAL):
+                raise InputError("its header holds a number that is none.")
+            return _SPECIAL[word]
+        case {"tuple": list(parts), **rest} if not rest:
+            return tuple(_decode(part, room - 1) for part in parts)
+        case dict():
+            return {key: _decode(part, room - 1) for key, part in value.items()}
+    return [_decode(part, room - 1) for part in value]

@@ -1,7 +1,7 @@
 """Matrix completion for ratings, assays and other long data."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -151,7 +151,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
     else is learned from them.
 
     The dtype of the values is kept (float32 halves the memory); averages are made in float64 from
-    draws kept in float32.
+    draws kept in float32, where it can hold them.
 
     **Raises** `InputError` for what the data or parameters make impossible.
 
@@ -306,7 +306,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
 
     def _check(self) -> None:
         super()._check()
-        if len(self.columns) != 3:
+        if len(self.columns) != 3 or not all(isinstance(c, Hashable) for c in self.columns):
             raise InputError(
                 f"columns must be three names (row, column, value), got {self.columns!r}."
             )

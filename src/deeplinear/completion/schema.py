@@ -1,17 +1,18 @@
-"""What the arrays and numbers of a model must be: said once, for who writes and who reads them.
+"""What the arrays, numbers and texts of a model must be: said once, for who writes and who reads.
 
 Compiled loops follow arrays unchecked: one that is too short lets them read foreign memory.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
 
-REAL, WHOLE, TRUTH, BYTES = "f", "iu", "b", "u"
+REAL, WHOLE, TRUTH, BYTES, TEXT = "f", "iu", "b", "u", "U"
 #: A real number as JSON holds it, which may be written as a whole one.
 NUMBER = "fiu"
 
@@ -21,15 +22,21 @@ class Field:
     """One array: its kinds of numbers (NumPy's), its shape, and what its entries may be.
 
     A side of ``shape`` is a length, None for any, or the name of a size that is the same in all
-    fields, such as "m" or "m+1". Entries are finite unless ``finite`` is False, and at least
-    ``least``. ``may_be_empty``: the array may have no entries at all. Numbers have the shape ().
+    fields, such as "m" or "m+1". Entries lie between ``least`` and ``most`` (both included), above
+    ``above``, and are finite unless ``infinite`` or ``nan`` says that they may be that.
+    ``may_be_empty``: the array may have no entries at all; ``optional``: it may be None. Numbers
+    and texts have the shape ().
     """
 
     kinds: str
     shape: tuple[int | str | None, ...] = ()
     least: float = -math.inf
-    finite: bool = True
+    most: float = math.inf
+    above: float = -math.inf
+    infinite: bool = False
+    nan: bool = False
     may_be_empty: bool = False
+    optional: bool = False
 
 
 Schema = Mapping[str, Field]
@@ -52,6 +59,8 @@ def check_arrays(
     for name, field in schema.items():
         if name not in arrays:
             raise InputError(f"{name} is missing: give all arrays of one fit.")
+        if field.optional and arrays[name] is None:
+            continue
         array = _as_array(name, arrays[name])
         if array.size or isinstance(arrays[name], np.ndarray):  # an empty list is of any kind
             _check_kind(name, field, array)
@@ -64,11 +73,16 @@ def check_arrays(
 
 def _as_array(name: str, value: object) -> np.ndarray:
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
     except (ValueError, OverflowError):  # lists of different lengths
         raise InputError(
             f"{name} must be an array of numbers, got {type(value).__name__}."
         ) from None
+    if isinstance(value, list | tuple) and array.ndim == 1:
+        kinds = {{bool: "truth", str: "text"}.get(type(x), "number") for x in value}
+        if len(kinds) > 1:  # NumPy has made one kind of them
+            raise InputError(f"{name} must hold one kind of entries, got {len(kinds)} kinds.")
+    return array
 
 
 def _check_kind(name: str, field: Field, array: np.ndarray) -> None:
@@ -77,7 +91,7 @@ def _check_kind(name: str, field: Field, array: np.ndarray) -> None:
     if not right or (field.kinds == BYTES and size != 1):
         number = "a real number" if field.shape == () else "real numbers"
         words = {REAL: "float32 or float64", NUMBER: number, WHOLE: "whole numbers"}
-        words |= {TRUTH: "truth values", BYTES: "bytes"}
+        words |= {TRUTH: "truth values", BYTES: "bytes", TEXT: "text"}
         raise InputError(f"{name} must be {words[field.kinds]}, got {array.dtype}.")
 
 
@@ -99,15 +113,42 @@ def _check_shape(name: str, field: Field, array: np.ndarray, sizes: dict[str, in
 
 
 def _check_entries(name: str, field: Field, array: np.ndarray) -> None:
-    if field.finite and array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise InputError(f"{name} must be finite, got NaN or infinity.")
-    if array.size and (array < field.least).any():
+    if not array.size or array.dtype.kind not in "fiu":
+        return
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        if not field.nan and np.isnan(array).any():
+            raise InputError(f"{name} must not be NaN.")
+        if not field.infinite and np.isinf(array).any():
+            raise InputError(f"{name} must be finite, got infinity.")
+    if (array < field.least).any():
         raise InputError(f"{name} must be ≥ {field.least:g}, got {np.nanmin(array):g}.")
+    if (array <= field.above).any() and field.above > -math.inf:
+        raise InputError(f"{name} must be > {field.above:g}, got {np.nanmin(array):g}.")
+    if (array > field.most).any():
+        raise InputError(f"{name} must be ≤ {field.most:g}, got {np.nanmax(array):g}.")
 
 
-def check_optional(
-    schema: Schema, arrays: Mapping[str, object], sizes: Mapping[str, int] | None = None
-) -> None:
-    """`check_arrays` without the fields that are None."""
-    given = {name: field for name, field in schema.items() if arrays.get(name, 0) is not None}
-    check_arrays(given, arrays, sizes)
+def take(
+    schema: Schema, source: MutableMapping[str, Any], sizes: Mapping[str, int] | None = None
+) -> dict[str, Any]:
+    """The fields of ``schema``, checked as by `check_arrays` and taken out of ``source``.
+
+    Who reads a file takes all that it needs, then refuses what is left (`check_nothing_left`).
+    """
+    check_arrays(schema, source, sizes)
+    return {name: source.pop(name) for name in schema}
+
+
+def take_part(source: MutableMapping[str, Any], name: str) -> dict[str, Any]:
+    """The record ``name``, taken out of ``source``. **Raises** `InputError` if there is none."""
+    part = source.pop(name, None)
+    if not isinstance(part, dict):
+        raise InputError(f"{name} is missing, or no record: give all parts of one fit.")
+    return part
+
+
+def check_nothing_left(*sources: Mapping[str, Any]) -> None:
+    """`InputError` that names what readers have left: nobody has written it."""
+    left = [name for source in sources for name in source]
+    if left:
+        raise InputError(f"{left[0]} belongs to nothing: leave it out.")

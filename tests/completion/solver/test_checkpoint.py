@@ -198,7 +198,7 @@ def test_the_first_state_is_written_before_the_first_fit_ends(kills, tmp_path):
         dl.DeepMatrixCompletion(random_state=0, checkpoint=file).fit(ratings())
     stages, _ = file_format.unpack(file, "Checkpoint")
     assert list(stages) == ["choice"]
-    assert stages["choice"]["content"]["trials"] == []
+    assert stages["choice"]["content"]["trials"]["depth"] == []
     assert "hand" in stages["choice"]["content"]
 
 
@@ -269,6 +269,17 @@ def said(key, value):
         said("trace", [[1.0], 2.0]),
         said("mean", math.inf),
         said("tau", None),
+        put("fit/state.Z", 0.5),
+        lambda stages, arrays: arrays["fit/state.Z"].put(-1, 1e308),  # where there is nothing
+        put("fit/state.s", 50.0),
+        said("mean", 1e6),
+        said("trace", []),
+        said("scores", [1.0]),
+        said("total", 0),
+        said("best_sweep", 1),
+        said("x", 1),
+        lambda stages, arrays: arrays.update({"fit/x": np.zeros(1)}),
+        lambda stages, arrays: arrays.update({"x": np.zeros(1)}),
         lambda stages, arrays: stages["fit"].pop("content"),
         lambda stages, arrays: stages.update(fit=3),
     ],
@@ -336,3 +347,87 @@ def test_a_link_to_a_checkpoint(kills, tmp_path):
     dl.DeepMatrixCompletion(**options).fit(ratings())
     assert link.is_symlink()
     assert not target.exists()
+
+
+def trials(change):
+    def changed(stages, arrays):
+        columns = stages["fit"]["content"]["trials"]
+        for name, column in columns.items():
+            columns[name] = change(name, list(column))
+
+    return changed
+
+
+def without_trials(stages, arrays):
+    """It has ended, and nothing was tried."""
+    content = stages["fit"]["content"]
+    trials(lambda name, column: [])(stages, arrays)
+    content.update(ended=True, step=-1, hand=None, last=[])
+    for name in ("base", "at", "best"):
+        content.pop(name, None)
+    for name in [*arrays]:
+        del arrays[name]
+
+
+def best(name, change):
+    def changed(stages, arrays):
+        arrays[f"fit/best.{name}"] = change(arrays[f"fit/best.{name}"])
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        trials(lambda name, column: column * 2),
+        trials(lambda name, column: []),
+        without_trials,
+        trials(lambda name, column: [0.4] * len(column) if name == "strength" else column),
+        trials(lambda name, column: [7.0] * len(column) if name == "depth" else column),
+        trials(lambda name, column: [9.0] * len(column) if name == "validation_rmse" else column),
+        said("ended", 1),
+        said("step", -1),
+        said("step", 2),
+        said("hand", 7.0),
+        said("last", [3, 3]),
+        said("base", {}),
+        lambda stages, arrays: stages["fit"]["content"]["base"].update(total=1),
+        lambda stages, arrays: stages["fit"]["content"]["best"].update(sweep=0),
+        lambda stages, arrays: stages["fit"]["content"]["best"].update(validation=[]),
+        lambda stages, arrays: stages["fit"]["content"]["best"].update(strength=0.4),
+        best("row_scale", lambda scale: scale * 2),
+        best("left", lambda left: left.astype("f4")),
+    ],
+)
+def test_walks_whose_parts_contradict_each_other(kills, tmp_path, change):
+    rows, cols, values = ratings()
+    seen = Observations.from_triples(rows, cols, values, (rows.max() + 1, cols.max() + 1))
+    held = rows[:50], cols[:50], values[:50]
+    options = {"depths": [2, 3], "strengths": (0.5, 0.3), "validation": held, "max_sweeps": 8}
+    file = tmp_path / "path"
+    kills[0] = 12
+    with pytest.raises(Killed):
+        path(seen, **options, checkpoint=file)
+    kills[0] = math.inf
+    assert file_format.unpack(file, "Checkpoint")[0]["fit"]["content"]["trials"]["depth"]
+    reread(file, change)
+    with pytest.raises(InputError, match=r"checkpoint: '.*' holds what this deeplinear does not"):
+        path(seen, **options, checkpoint=file)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.filterwarnings("ignore:The fit stopped")
+def test_states_are_balanced_in_either_precision(kills, tmp_path, dtype):
+    """What is refused of a state is far from the rounding of those that are written."""
+    rows, cols, values = ratings()
+    options = {"depth": (2, 3), "strength": (0.3, 1e-3), "max_rank": 5, "max_iter": 9}
+    options |= {"random_state": 0, "threads": 1}
+    data = rows, cols, (1000 * values).astype(dtype)
+    whole = dl.DeepMatrixCompletion(**options).fit(data)
+
+    def compute():
+        return dl.DeepMatrixCompletion(**options, checkpoint=tmp_path / "a").fit(data)
+
+    resumed, count = through_kills(kills, 5, compute)
+    assert count > 2
+    assert same(resumed.model_.fit, whole.model_.fit)

@@ -213,7 +213,7 @@ def _number(value: object, position: int, name: str) -> float:
         if isinstance(value, str | bytes):
             raise TypeError
         return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(
             f"{name} must hold real numbers, got {value!r} ({type(value).__name__}) at position "
             f"{position} (counted from 0): convert it first."

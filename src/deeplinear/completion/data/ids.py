@@ -4,7 +4,8 @@ Integers are numbered in increasing order, all others in order of first appearan
 """
 
 import datetime
-import json
+import math
+import re
 from collections.abc import Collection, Hashable, Sequence
 from functools import cached_property
 
@@ -12,14 +13,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ...errors import InputError
+from ..file_format import from_json, to_json
 
 #: One id per entry: an array, a series, or a sequence of hashable objects.
 IdVector = ArrayLike | Sequence[Hashable]
 #: What JSON holds of one id.
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
-# surrogatepass: half characters too, which names of undecodable files contain
-_ENCODING, _ERRORS = "utf-8", "surrogatepass"
+_DEEPEST = 10  # tuples in each other
+_UNIT = re.compile(r"[1-9]\d{0,5}(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)")  # NumPy's, of a model file
 # types of the standard library that write and read themselves
 _DATES = (datetime.datetime, datetime.date, datetime.time)
 _TABLE = 4  # a look-up table has at most this many places per id
@@ -265,10 +267,9 @@ class Ids:
         """JSON text; numbers, text, booleans, dates and times, and tuples of these."""
         if self.positional:
             gaps = {} if self._labels is None else {"of": self._labels.tolist()}
-            return json.dumps({"positions": self.extent} | gaps).encode()
+            return to_json({"positions": self.extent} | gaps)
         try:
-            labels = [_plain(x) for x in self.labels.tolist()]
-            return json.dumps({"ids": labels}, ensure_ascii=False).encode(_ENCODING, _ERRORS)
+            return to_json({"ids": [_plain(x, _DEEPEST) for x in self.labels.tolist()]})
         except TypeError as error:
             raise InputError(
                 f"{name} holds ids of the type {error}, which a model file cannot carry: use "
@@ -276,33 +277,45 @@ class Ids:
             ) from None
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> "Ids":
-        """What `to_bytes` gave. **Raises** `InputError` or ValueError for anything else."""
-        content = json.loads(data.decode(_ENCODING, _ERRORS))
-        if "positions" in content:
-            extent, kept = content["positions"], content.get("of")
-            if type(extent) is not int or not 0 <= extent < 2**63:
-                raise ValueError(f"{extent!r} positions")
-            return cls.positions(extent) if kept is None else _positions(kept, extent)
-        labels = [_rich(label) for label in content["ids"]]
-        if len(set(labels)) < len(labels):
-            raise ValueError("an id comes twice")
-        integers = all(type(label) is int and -(2**63) <= label < 2**63 for label in labels)
-        return cls(np.array(labels, dtype=np.int64) if integers else objects(labels), len(labels))
+    def from_bytes(cls, data: bytes, name: str) -> "Ids":
+        """What `to_bytes` gave. **Raises** `InputError` for anything else."""
+        match from_json(data, name):
+            case {"positions": int(extent), **rest} if 0 <= extent < 2**32 and extent is not True:
+                if not rest:
+                    return cls.positions(extent)
+                if rest.keys() == {"of"}:
+                    return _positions(rest["of"], extent, name)
+            case {"ids": list(listed), **rest} if not rest:
+                return _labels(listed, name)
+        raise InputError(f"{name} holds no ids.")
 
 
-def _positions(kept: list[int], extent: int) -> Ids:
+def _labels(listed: list[Json], name: str) -> Ids:
+    """Ids as a model file lists them: each once, and none missing."""
+    try:
+        labels = [_rich(label, _DEEPEST) for label in listed]
+        if len(set(labels)) == len(labels) and not any(map(is_missing, labels)):
+            integers = all(type(x) is int and -(2**63) <= x < 2**63 for x in labels)
+            array = np.array(labels, dtype=np.int64) if integers else objects(labels)
+            return Ids(array, len(labels))
+    except (ValueError, OverflowError):  # a date that is none
+        pass
+    raise InputError(f"{name} holds what is no id, or an id twice.")
+
+
+def _positions(kept: object, extent: int, name: str) -> Ids:
     """Some positions of a matrix of ``extent`` lines, as a model file lists them."""
-    codes = np.array(kept, np.int64)
-    inside = codes.ndim == 1 and (not codes.size or 0 <= codes.min() <= codes.max() < extent)
-    if not inside or len(np.unique(codes)) < len(codes):
-        raise ValueError("positions come twice, or are outside of the matrix")
-    return Ids(codes, len(codes), extent)
+    listed = kept if isinstance(kept, list) else [None]
+    if not all(type(x) is int and 0 <= x < extent for x in listed):
+        raise InputError(f"{name} holds positions outside of the matrix.")
+    if len(set(listed)) < len(listed):
+        raise InputError(f"{name} holds positions twice.")
+    return Ids(np.array(listed, np.int64), len(listed), extent)
 
 
-def _plain(label: object) -> Json:
-    if isinstance(label, tuple):
-        return {"tuple": [_plain(part) for part in label]}
+def _plain(label: object, room: int) -> Json:
+    if isinstance(label, tuple) and room:
+        return {"tuple": [_plain(part, room - 1) for part in label]}
     if isinstance(label, np.datetime64 | np.timedelta64):
         unit, step = np.datetime_data(label.dtype)
         return {type(label).__name__: [int(label.astype(np.int64)), f"{step}{unit}"]}
@@ -310,6 +323,8 @@ def _plain(label: object) -> Json:
         label = label.item()
     if isinstance(label, _DATES) and type(label) in _DATES:  # subclasses do not read themselves
         return {type(label).__name__: label.isoformat()}
+    if isinstance(label, float) and math.isinf(label):
+        return {"float": repr(float(label))}
     if label is None or (
         isinstance(label, int | float | str) and type(label) in (int, float, str, bool)
     ):
@@ -317,17 +332,30 @@ def _plain(label: object) -> Json:
     raise TypeError(type(label).__name__)
 
 
-def _rich(label: Json) -> Hashable:
+def _rich(label: Json, room: int) -> Hashable:
+    """The id of `_plain`; ValueError or OverflowError for anything else."""
     match label:
         case None | bool() | int() | float() | str():
             return label
-        case {"tuple": list(parts)}:
-            return tuple(_rich(part) for part in parts)
-        case {"datetime64": [int(count), str(unit)]}:
-            return np.int64(count).astype(f"datetime64[{unit}]")
-        case {"timedelta64": [int(count), str(unit)]}:
-            return np.int64(count).astype(f"timedelta64[{unit}]")
-        case dict():
+        case {"tuple": list(parts), **rest} if room and not rest:
+            return tuple(_rich(part, room - 1) for part in parts)
+        case {"float": ("inf" | "-inf") as word, **rest} if not rest:
+            return float(word)
+        case {"datetime64": [int(count), str(unit)], **rest} if not rest:
+            return _instant("datetime64", count, unit)
+        case {"timedelta64": [int(count), str(unit)], **rest} if not rest:
+            return _instant("timedelta64", count, unit)
+        case dict() if len(label) == 1:
             [(kind, text)] = label.items()
-            return {date.__name__: date for date in _DATES}[kind].fromisoformat(str(text))
-    raise InputError(f"the model file holds {label!r} where an id is expected; save it again.")
+            date = {date.__name__: date for date in _DATES}.get(kind)
+            if date is not None and isinstance(text, str):
+                found = date.fromisoformat(text)
+                if found.isoformat() == text:
+                    return found
+    raise ValueError(f"{label!r} is no id")
+
+
+def _instant(kind: str, count: int, unit: str) -> Hashable:
+    if not _UNIT.fullmatch(unit) or not -(2**63) < count < 2**63 or isinstance(count, bool):
+        raise ValueError(f"{count} times {unit!r} is no time")
+    return np.int64(count).astype(f"{kind}[{unit}]")

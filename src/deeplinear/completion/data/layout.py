@@ -1,6 +1,6 @@
 """Which columns of a table are fitted, and as what; which are carried through."""
 
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral, Real
@@ -199,6 +199,18 @@ def _shown(label: object) -> str:
     return text if len(text) <= 40 else text[:37] + "…'"
 
 
+def check_chosen(chosen: object, name: str) -> None:
+    """`InputError` unless the parameter ``name`` is None, or lists names or positions."""
+    if chosen is None:
+        return
+    text = isinstance(chosen, str | bytes)
+    columns = list(chosen) if isinstance(chosen, Iterable) and not text else [None]
+    if not all(
+        isinstance(x, str) or (isinstance(x, Integral) and not isinstance(x, bool)) for x in columns
+    ):
+        raise InputError(f"{name} must be a list of names or positions, got {chosen!r}.")
+
+
 def positions(
     chosen: Collection[Hashable] | None, name: str, names: Sequence[str] | None, width: int
 ) -> list[int] | None:
@@ -207,10 +219,9 @@ def positions(
 
     **Raises** `InputError` for what is not there, or twice.
     """
+    check_chosen(chosen, name)
     if chosen is None:
         return None
-    if isinstance(chosen, str | bytes) or not hasattr(chosen, "__iter__"):
-        raise InputError(f"{name} must be a list of names or positions, got {chosen!r}.")
     found = [_position(column, name, names, width) for column in chosen]
     twice = [c for c, j in zip(chosen, found, strict=True) if found.count(j) > 1]
     if twice:
@@ -231,8 +242,7 @@ def _position(column: Hashable, name: str, names: Sequence[str] | None, width: i
             fix = "give one of its columns" if not count else "give positions (counted from 0)"
             raise InputError(f"{name}: X {fault} '{column}': {fix}.")
         return list(names).index(column)
-    if not isinstance(column, Integral) or isinstance(column, bool):
-        raise InputError(f"{name} must be a list of names or positions, got {column!r} in it.")
+    assert isinstance(column, Integral), "check_chosen lets nothing else pass"
     if not -width <= column < width:
         raise InputError(f"{name}: X has {width} columns, got position {column}.")
     return int(column) % width

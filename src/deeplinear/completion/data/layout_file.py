@@ -1,11 +1,24 @@
 """A `Layout` in a model file, and back."""
 
 from collections.abc import Hashable
+from itertools import pairwise
 
 import numpy as np
 
+from ...errors import InputError
 from ..file_format import Arrays, Meta
-from ..schema import BYTES, TRUTH, WHOLE, Field, Schema, check_arrays
+from ..schema import (
+    BYTES,
+    TEXT,
+    TRUTH,
+    WHOLE,
+    Field,
+    Schema,
+    check_arrays,
+    check_nothing_left,
+    take,
+    take_part,
+)
 from .features import Feature, FeatureKind
 from .ids import Ids
 from .layout import Layout
@@ -13,6 +26,8 @@ from .layout import Layout
 _LAYOUT: Schema = {
     "width": Field(WHOLE, least=1),
     "fitted": Field(WHOLE, ("features",), least=0),
+    "names": Field(TEXT, ("features",)),
+    "kinds": Field(TEXT, ("features",)),
     "dropped": Field(WHOLE, (None,), least=0),
     "coded": Field(TRUTH),
 }
@@ -29,6 +44,7 @@ def dump_layout(layout: Layout, meta: Meta, arrays: Arrays) -> None:
         "names": [feature.name for feature in features],
         "kinds": [feature.kind.value for feature in features],
     }
+    check_arrays(_LAYOUT, meta["layout"])
     for j, feature in enumerate(features):
         if feature.categories:
             labels = np.fromiter(feature.categories, object, len(feature.categories))
@@ -37,28 +53,32 @@ def dump_layout(layout: Layout, meta: Meta, arrays: Arrays) -> None:
 
 
 def restore_layout(meta: Meta, arrays: Arrays) -> Layout:
-    """The layout of `dump_layout`. **Raises** `InputError` or ValueError for anything else."""
-    kept = meta["layout"]
-    check_arrays(_LAYOUT, kept)
+    """The layout of `dump_layout`, taken out of both. **Raises** `InputError` for anything else."""
+    given = take_part(meta, "layout")
+    kept = take(_LAYOUT, given)
+    check_nothing_left(given)
     width, fitted, dropped = kept["width"], tuple(kept["fitted"]), tuple(kept["dropped"])
-    if len({*fitted, *dropped}) < len(fitted + dropped) or max(fitted + dropped) >= width:
-        raise ValueError("the layout has columns twice, or outside of the table")
-    features = []
-    names = named(kept["names"], len(fitted))
-    for j, (name, kind) in enumerate(zip(names, kept["kinds"], strict=True)):
+    if not (_rises(fitted, width) and _rises(dropped, width)) or {*fitted} & {*dropped}:
+        raise InputError("its columns come twice, or are outside of the table.")
+    named = zip(kept["names"], kept["kinds"], strict=True)
+    features = tuple(_feature(j, *about, arrays) for j, about in enumerate(named))
+    return Layout(width, fitted, features, dropped, kept["coded"])
+
+
+def _rises(columns: tuple[int, ...], width: int) -> bool:
+    return all(j < k for j, k in pairwise((-1, *columns, width)))
+
+
+def _feature(j: int, name: str, kind: str, arrays: Arrays) -> Feature:
+    """Feature number ``j``; only a category has labels, and it has one at least."""
+    if kind not in set(FeatureKind):
+        raise InputError(f"the kind {kind!r} of the column '{name}' is none.")
+    labels: tuple[Hashable, ...] = ()
+    if kind == FeatureKind.category:
         place = f"categories.{j}"
-        labels: tuple[Hashable, ...] = ()
-        if place in arrays:
-            check_arrays({place: Field(BYTES, (None,))}, arrays)
-            labels = tuple(Ids.from_bytes(arrays[place].tobytes()).labels.tolist())
-        features.append(Feature(name, FeatureKind(kind), labels))
-    return Layout(width, fitted, tuple(features), dropped, kept["coded"])
-
-
-def named(names: object, count: int) -> list[str]:
-    """``names``, if these are so many texts; ValueError otherwise."""
-    if not (isinstance(names, list) and len(names) == count):
-        raise ValueError(f"there are not {count} names of columns")
-    if not all(isinstance(name, str) for name in names):
-        raise ValueError("a name of a column is no text")
-    return names
+        text = take({place: Field(BYTES, (None,))}, arrays)[place]
+        ids = Ids.from_bytes(text.tobytes(), place)
+        if ids.positional or not ids.size:
+            raise InputError(f"the column '{name}' has no labels.")
+        labels = tuple(ids.labels.tolist())
+    return Feature(name, FeatureKind(kind), labels)

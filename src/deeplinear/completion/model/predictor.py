@@ -19,7 +19,7 @@ from ..posterior.laplace import LocalPosterior
 from ..schema import NUMBER, REAL, TRUTH, WHOLE, Field, Schema, check_arrays
 from ..solver.fit import LowRankFit, fold_in
 
-#: The arrays of a model beside those of its fit, and its numbers; ``limits`` may be None.
+#: The arrays of a model beside those of its fit, and its numbers.
 ARRAYS: Schema = {
     "left": Field(REAL, ("draws", "m+1", "r+1")),
     "right": Field(REAL, ("draws", "n+1", "r+1")),
@@ -28,10 +28,10 @@ ARRAYS: Schema = {
     "col_counts": Field(WHOLE, ("n",), least=0),
 }
 NUMBERS: Schema = {
-    "noise": Field(NUMBER, least=0, finite=False),
-    "spread": Field(NUMBER, least=0, finite=False),
-    "train_rmse": Field(NUMBER, least=0, finite=False),
-    "limits": Field(NUMBER, (2,), finite=False),
+    "noise": Field(NUMBER, least=0),
+    "spread": Field(NUMBER, least=0),
+    "train_rmse": Field(NUMBER, least=0),
+    "limits": Field(NUMBER, (2,), infinite=True, optional=True),
     "is_folded": Field(TRUTH),
 }
 MISSING_ENTRIES = (
@@ -111,7 +111,8 @@ class Model:
         if samples:
             left = np.stack([_with_average(s.centres, counts[0]) for s in samples])
             right = np.stack([_with_average(s.cols, counts[1]) for s in samples])
-            left, right = left.astype(np.float32), right.astype(np.float32)
+            kept = _precision(left, right)
+            left, right = left.astype(kept), right.astype(kept)
         else:
             left = _with_average(np.column_stack([fit.left, fit.row_bias]), counts[0])[None]
             right = _with_average(np.column_stack([fit.right, fit.col_bias]), counts[1])[None]
@@ -249,7 +250,7 @@ class Model:
                     np.vstack([np.where(known, lines, middle[-1]), middle[-1]])
                     for lines, middle in zip(centres, self.left, strict=True)
                 ]
-            ).astype(np.float32)
+            ).astype(self.left.dtype)
             return replace(self, left=left, **new)
         middle = np.append(self.fit.left.mean(axis=0), self.fit.row_bias.mean())
         lines = np.column_stack([fit.left, fit.row_bias])
@@ -265,6 +266,13 @@ def warn_of_empty_lines(sentence: str) -> None:
 
 def _known(codes: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.where((codes >= 0) & (counts[codes] > 0), codes, -1)
+
+
+def _precision(*lines: np.ndarray) -> type[np.floating]:
+    """In which draws are kept: float32, unless it cannot hold lines of their size."""
+    sizes = [float(np.abs(side).max(initial=0.0)) for side in lines]
+    held = all(size == 0 or 1e-20 < size < 1e30 for size in sizes)
+    return np.float32 if held else np.float64
 
 
 def _with_average(lines: np.ndarray, counts: np.ndarray) -> np.ndarray:

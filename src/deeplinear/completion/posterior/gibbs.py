@@ -29,7 +29,7 @@ from .implicit_feedback import Pattern, patterns
 
 #: What `RowPosterior` holds of draws at rank r.
 POSTERIOR: Schema = {
-    "precision": Field(REAL, ("draws",), least=0),
+    "precision": Field(REAL, ("draws",), above=0),
     "priors": Field(REAL, ("draws", "r+1", "r+1")),
     "pulls": Field(REAL, ("draws", "r+1")),
 }

@@ -3,12 +3,14 @@
 All of it can be saved, so that a computation that was killed goes on where it was.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from ...errors import InputError
-from ..file_format import Arrays, Meta, grouped, named
-from ..schema import NUMBER, WHOLE, Field, Schema, check_arrays
+from ..file_format import Arrays, Meta, named, take_group
+from ..schema import NUMBER, WHOLE, Field, Schema, take, take_part
 from .checkpoint import Checkpoint
 from .descent import Callback, Watch, begin, run
 from .fit_state import FitState, ValidationSplit
@@ -16,15 +18,16 @@ from .growth import enlarge, grow
 from .options import EXACT, FitOptions
 from .problem import FitProblem
 from .result import LowRankFit
-from .schedule import penalty_at, schedule
+from .resumed import dump_state, restore_state
+from .schedule import Stage, penalty_at, schedule
 from .start import additive
 from .sweep import sweep
 
 SWEEPS = 2
 _NUMBERS: Schema = {
     "step": Field(WHOLE, least=-1),
-    "hand": Field(NUMBER, (), least=1, finite=False),
-    "last": Field(NUMBER, (None,), least=1, finite=False),
+    "hand": Field(NUMBER, (), least=1, infinite=True, optional=True),
+    "last": Field(NUMBER, (None,), least=1, infinite=True),
 }
 
 
@@ -32,6 +35,7 @@ _NUMBERS: Schema = {
 class Backbone:
     """One depth-2 iterate that walks down the strengths of ``flat``, two sweeps at each.
 
+    ``records`` holds, by depth, the options of the fits that depart from it at each strength.
     ``step`` is the strength where it stands (−1: not yet begun), ``base`` the iterate; ``hand`` is
     the depth and state of a fit that was interrupted; ``last`` holds, by depth, the fits at which
     the next ones begin.
@@ -39,6 +43,7 @@ class Backbone:
 
     problem: FitProblem
     flat: Sequence[FitOptions]
+    records: Mapping[float, Sequence[FitOptions]]
     thorough: bool
     file: Checkpoint | None = None
     step: int = -1
@@ -111,33 +116,74 @@ class Backbone:
 
     def dump(self, hand: tuple[float, FitState] | None) -> tuple[Meta, Arrays]:
         """(numbers, arrays) for a file."""
-        meta: Meta = {"step": self.step, "last": list(self.last)}
+        meta: Meta = {"step": self.step, "last": list(self.last), "hand": None}
         arrays: Arrays = {}
         parts = {f"last {depth}": fit.dump() for depth, fit in self.last.items()}
         if self.base is not None:
-            parts["base"] = self.base.dump()
+            parts["base"] = dump_state(self.base)
         if hand is not None:
-            meta["hand"], parts["at"] = hand[0], hand[1].dump()
+            meta["hand"], parts["at"] = hand[0], dump_state(hand[1])
         for name, (numbers, own) in parts.items():
             meta[name] = numbers
             arrays |= named(own, f"{name}.")
         return meta, arrays
 
-    def restore(self, meta: Meta, arrays: Arrays) -> None:
-        """Take up what `dump` gave. **Raises** `InputError` for anything else."""
-        given = {name: _NUMBERS[name] for name in _NUMBERS if name != "hand" or name in meta}
-        check_arrays(given, meta)
-        if not meta["step"] < len(self.flat) or ("base" in meta) != (meta["step"] >= 0):
-            raise InputError(f"step {meta['step']} is not one of {len(self.flat)}.")
-        self.step = meta["step"]
-        if "base" in meta:
-            self.base = self._state(meta["base"], grouped(arrays, "base."))
-        if "hand" in meta:
-            self.hand = meta["hand"], self._state(meta["at"], grouped(arrays, "at."))
-        for depth in meta["last"]:
-            own = grouped(arrays, f"last {depth}.")
-            self.last[depth] = LowRankFit.restore(meta[f"last {depth}"], own)
+    @property
+    def judged(self) -> bool:
+        """Whether held-out entries score the fits."""
+        return False
 
-    def _state(self, meta: Meta, arrays: Arrays) -> FitState:
-        # every fit has a warm start: one phase
-        return FitState.restore(self.problem.observations, meta, arrays, phases=1)
+    def restore(self, meta: Meta, arrays: Arrays) -> None:
+        """Take up what `dump` gave, out of both. **Raises** `InputError` for anything else."""
+        own = take(_NUMBERS, meta)
+        step, hand, last = own["step"], own["hand"], own["last"]
+        if step >= len(self.flat):
+            raise InputError(f"step must be one of {len(self.flat)}, got {step}.")
+        depths = last if hand is None else [hand, *last]
+        if not self.records.keys() >= {*depths} or len({*last}) < len(last):
+            raise InputError("a depth comes twice, or is none that is fitted.")
+        if step < 0:
+            if depths:
+                raise InputError("there is a fit before the first step.")
+            return
+        self.step = step
+        penalty = penalty_at(self.problem, self.flat[step], 0.0, 2.0)
+        self.base = self._state("base", [Stage(penalty, SWEEPS, 0.0)], meta, arrays)
+        if self.base.total:
+            raise InputError("base must have no sweeps of its own.")
+        if hand is not None:
+            options = self.records[hand][step]
+            stages = schedule(self.problem, options, self.base.tau, warm=True)
+            self.hand = hand, self._state("at", stages, meta, arrays, judged=self.judged)
+        for depth in last:
+            self.last[depth] = self._restored(f"last {depth}", meta, arrays)
+            if self.last[depth].depth != depth:
+                raise InputError(f"the fit last {depth} must be of this depth.")
+
+    def _state(
+        self,
+        name: str,
+        stages: list[Stage],
+        meta: Meta,
+        arrays: Arrays,
+        *,
+        judged: bool = False,
+    ) -> FitState:
+        own = take_part(meta, name), take_group(arrays, f"{name}.")
+        return restore_state(self.problem, stages, *own, judged=judged)
+
+    def _restored(self, name: str, meta: Meta, arrays: Arrays) -> LowRankFit:
+        """A fit that was saved, if it is one to the problem with the options of its depth."""
+        fit = LowRankFit.restore(take_part(meta, name), take_group(arrays, f"{name}."))
+        problem = self.problem
+        same = (
+            fit.shape == problem.observations.shape
+            and fit.left.dtype == fit.right.dtype == problem.observations.dtype
+            and fit.bias_ridge == problem.bias_ridge
+            and np.allclose(fit.row_scale, problem.row_scale, rtol=1e-5, atol=0)
+            and np.allclose(fit.col_scale, problem.col_scale, rtol=1e-5, atol=0)
+        )
+        known = [options.strength for options in self.records.get(fit.depth, ())]
+        if not same or fit.strength not in known:
+            raise InputError(f"the fit {name} is one to other entries or options.")
+        return fit

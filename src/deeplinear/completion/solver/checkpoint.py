@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike
 from ...atomic import write_atomically
 from ...errors import InputError
 from ..data.observations import Observations
-from ..file_format import Arrays, Meta, grouped, named, pack, unpack, unreadable
+from ..file_format import Arrays, Meta, named, pack, take_group, unpack, unreadable
+from ..schema import TEXT, Field, check_nothing_left, take, take_part
 
 T = TypeVar("T")
 PathLike = str | os.PathLike[str]
@@ -77,15 +78,23 @@ class Checkpoint:
         how: dict[str, Any] = {"name": "checkpoint", "fix": _FIX}
         stages, arrays = unpack(self.path, _KIND, **how)
         with unreadable(self.path, **how):
-            mine = stages.pop(self.place.stage, None)
-            if not (stages.keys() <= set(self.place.before) if mine is None else self._owns(mine)):
-                raise InputError(
-                    f"checkpoint: '{self.path}' belongs to other data or other options; remove it, "
-                    "or name another file."
-                )
+            own, group = stages.pop(self.place.stage, None), take_group(arrays, self._prefix)
             others = {key: a for key, a in arrays.items() if key.partition("/")[0] in stages}
+            check_nothing_left({key: a for key, a in arrays.items() if key not in others})
             self._others = stages, others
-            return None if mine is None else read(mine["content"], grouped(arrays, self._prefix))
+            if own is None and stages.keys() <= set(self.place.before):
+                check_nothing_left(group)
+                return None
+            mine = take_part({"its stage": own}, "its stage") if own is not None else {}
+            if not mine or take({"mark": Field(TEXT)}, mine)["mark"] != self.mark:
+                raise InputError(
+                    f"checkpoint: '{self.path}' belongs to other data or other options; {_FIX}."
+                )
+            content = take_part(mine, "content")
+            check_nothing_left(mine)
+            found = read(content, group)
+            check_nothing_left(content, group)
+            return found
 
     def save(self, meta: Meta, arrays: Arrays, *, now: bool = False) -> None:
         """Write, unless the last time was very recent; or ``now``.
@@ -111,6 +120,3 @@ class Checkpoint:
     @property
     def _prefix(self) -> str:
         return f"{self.place.stage}/"
-
-    def _owns(self, stage: Meta) -> bool:
-        return bool(stage["mark"] == self.mark)

@@ -20,6 +20,7 @@ from .growth import add_significant_components, enlarge, update_lines
 from .options import FitOptions
 from .problem import FitProblem
 from .result import LowRankFit, fold_in
+from .resumed import dump_state, restore_state
 from .schedule import Stage, penalty_at, schedule
 from .start import additive, line_scale, noise_scale
 
@@ -88,20 +89,26 @@ def fit(
     with open_backend(observations, threads, device) as backend:
         problem = make_problem(observations, record, backend)
         held_out = held_out_entries(validation, observations, record)
-        at = file.load(partial(_resumed, problem, record, start)) if file else None
+        resumed = partial(_resumed, problem, record, start, held_out is not None)
+        at = file.load(resumed) if file else None
         at = at or begin(problem, record, start)
         stages = schedule(problem, record, at.tau, start is not None)
-        save = None if file is None else lambda at: file.save(*at.dump())
+        save = None if file is None else lambda at: file.save(*dump_state(at))
         return run(problem, record, at, stages, Watch(held_out, save, callback))
 
 
 def _resumed(
-    problem: FitProblem, options: FitOptions, start: LowRankFit | None, meta: Meta, arrays: Arrays
+    problem: FitProblem,
+    options: FitOptions,
+    start: LowRankFit | None,
+    judged: bool,
+    meta: Meta,
+    arrays: Arrays,
 ) -> FitState:
     """The state of a fit that was saved."""
     check_arrays({"tau": Field(NUMBER, least=0)}, meta)
-    phases = len(schedule(problem, options, meta["tau"], start is not None))
-    return FitState.restore(problem.observations, meta, arrays, phases)
+    stages = schedule(problem, options, meta["tau"], start is not None)
+    return restore_state(problem, stages, meta, arrays, judged=judged)
 
 
 def update(

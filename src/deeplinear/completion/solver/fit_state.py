@@ -8,10 +8,7 @@ from numpy.typing import ArrayLike
 
 from ...errors import InputError
 from ...scores import root_mean_square
-from ..backends.base import width
 from ..data.observations import Observations, check_indices
-from ..file_format import Arrays, Meta, grouped, named
-from ..schema import NUMBER, REAL, WHOLE, Field, Schema, check_arrays
 from .column_noise import column_error
 from .problem import FitProblem, State
 
@@ -34,66 +31,6 @@ class FitState:
     best: State | None = None
     best_sweep: int = 0
     best_score: float = math.inf
-
-    def dump(self) -> tuple[Meta, Arrays]:
-        """(numbers, arrays) for a file."""
-        meta: Meta = {name: getattr(self, name) for name in _NUMBERS}
-        arrays = named(_sides(self.state), "state.")
-        meta["mean"] = self.state.mean
-        if self.best is not None:
-            arrays |= named(_sides(self.best), "best.")
-            meta["best_mean"] = self.best.mean
-        return meta, arrays
-
-    @classmethod
-    def restore(cls, seen: Observations, meta: Meta, arrays: Arrays, phases: int) -> "FitState":
-        """What `dump` gave, of a fit to ``seen`` in so many phases.
-
-        **Raises** `InputError` for anything else.
-        """
-        check_arrays(_NUMBERS, meta)
-        if meta["phase"] >= phases:
-            raise InputError(f"phase must be one of {phases}, got {meta['phase']}.")
-        best = grouped(arrays, "best.")
-        return cls(
-            _state(seen, grouped(arrays, "state."), meta["mean"]),
-            best=_state(seen, best, meta["best_mean"]) if best else None,
-            **{name: meta[name] for name in _NUMBERS},
-        )
-
-
-# The sides of a state of m rows, n columns, rank r and the width that goes with it.
-_SIDES: Schema = {
-    "s": Field(REAL, ("r",), least=0),
-    "Z": Field(REAL, ("m", "width")),
-    "Y": Field(REAL, ("n", "width")),
-}
-_NUMBERS: Schema = {
-    "tau": Field(NUMBER, least=0),
-    "phase": Field(WHOLE, least=0),
-    "sweeps": Field(WHOLE, least=0),
-    "total": Field(WHOLE, least=0),
-    "trace": Field(NUMBER, (None,), finite=False),
-    "scores": Field(NUMBER, (None,), finite=False),
-    "best_sweep": Field(WHOLE, least=0),
-    "best_score": Field(NUMBER, least=0, finite=False),
-}
-
-
-def _sides(state: State) -> Arrays:
-    return {name: getattr(state, name) for name in _SIDES}
-
-
-def _state(seen: Observations, sides: Arrays, mean: float) -> State:
-    m, n = seen.shape
-    sizes = {"m": m, "n": n, "width": width(len(sides["s"]))}
-    check_arrays({**_SIDES, "mean": Field(NUMBER)}, sides | {"mean": mean}, sizes)
-    if not sides["Z"].dtype == sides["Y"].dtype == seen.dtype:
-        raise InputError(f"the state must be {seen.dtype}, got {sides['Z'].dtype}.")
-    state, r = State(sides["Z"], sides["Y"], sides["s"], mean), len(sides["s"])
-    if (state.Z[:, r + 1] != 1).any() or (state.Y[:, r] != 1).any():
-        raise InputError(f"the sides of the state must be those of rank {r}.")
-    return state
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,25 @@
 """A path over strengths, from strong to weak, for several depths at once."""
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, astuple, dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ...errors import InputError
 from ..backends.open import Device, open_backend
 from ..data.observations import Observations
-from ..file_format import Arrays, Meta, grouped, named
-from ..schema import NUMBER, TRUTH, WHOLE, Field, Schema, check_arrays
+from ..file_format import Arrays, Meta, named
+from ..schema import (
+    NUMBER,
+    TRUTH,
+    WHOLE,
+    Field,
+    Schema,
+    check_arrays,
+    check_nothing_left,
+    take,
+    take_part,
+)
 from .backbone import Backbone
 from .checkpoint import Checkpoint, PathLike, Place, fingerprint
 from .descent import Callback
@@ -45,14 +55,27 @@ class Trial:
         return cls(fit.depth, fit.strength, held_out_error(fit), fit.rank, fit.sweep)
 
 
-#: What a `Trial` holds.
-TRIAL: Schema = {
-    "depth": Field(NUMBER, least=1, finite=False),
-    "strength": Field(NUMBER, least=0, finite=False),
-    "validation_rmse": Field(NUMBER, least=0, finite=False),
-    "rank": Field(WHOLE, least=0),
-    "sweeps": Field(WHOLE, least=0),
+_TRIALS: Schema = {
+    "depth": Field(NUMBER, ("trials",), least=1, infinite=True),
+    "strength": Field(NUMBER, ("trials",), least=0),
+    "validation_rmse": Field(NUMBER, ("trials",), least=0, infinite=True, nan=True),
+    "rank": Field(WHOLE, ("trials",), least=0),
+    "sweeps": Field(WHOLE, ("trials",), least=0),
 }
+
+
+def dump_trials(trials: Sequence[Trial]) -> Meta:
+    """Trials as columns, for a file. **Raises** `InputError` where `restore_trials` would."""
+    columns = {name: [getattr(trial, name) for trial in trials] for name in _TRIALS}
+    check_arrays(_TRIALS, columns)
+    return columns
+
+
+def restore_trials(columns: Meta) -> tuple[Trial, ...]:
+    """What `dump_trials` gave. **Raises** `InputError` for anything else."""
+    found = take(_TRIALS, columns)
+    check_nothing_left(columns)
+    return tuple(Trial(*row) for row in zip(*found.values(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -125,10 +148,10 @@ def path(
         walk = _Walk(
             problem,
             records[2.0],
+            {depth: records[depth] for depth in open_depths},
             thorough,
             file,
             held_out=held_out,
-            records={depth: records[depth] for depth in open_depths},
             patience=patience,
             bias_only=held_out.error(problem, additive(problem)),
         )
@@ -163,7 +186,8 @@ def retrace(
         marks = {str(c): asdict(record) for c, record in zip(order, records, strict=True)}
         file = Checkpoint(checkpoint, fingerprint(observations, marks | {"thorough": thorough}))
     with open_backend(observations, threads, device) as backend:
-        way = Backbone(make_problem(observations, flat[0], backend), flat, thorough, file)
+        problem = make_problem(observations, flat[0], backend)
+        way = Backbone(problem, flat, {depth: records}, thorough, file)
         if file is not None:
             file.load(way.restore)
         for step in range(max(way.step, 0), len(records) - 1):
@@ -190,7 +214,6 @@ class _Walk(Backbone):
     """
 
     held_out: ValidationSplit
-    records: dict[float, list[FitOptions]]
     patience: int
     bias_only: float  # the held-out error of the biases alone
     trials: list[Trial] = field(default_factory=list)
@@ -250,9 +273,13 @@ class _Walk(Backbone):
             something = best < (1 - _SOMETHING) * self.bias_only
             self.stale[trial.depth] = self.stale.get(trial.depth, 0) + something
 
+    @property
+    def judged(self) -> bool:
+        return True
+
     def dump(self, hand: tuple[float, FitState] | None) -> tuple[Meta, Arrays]:
         meta, arrays = super().dump(hand)
-        meta |= {"ended": self.ended, "trials": [list(astuple(trial)) for trial in self.trials]}
+        meta |= {"ended": self.ended, "trials": dump_trials(self.trials)}
         if self.best is not None:
             meta["best"], own = self.best.dump()
             arrays |= named(own, "best.")
@@ -260,14 +287,24 @@ class _Walk(Backbone):
 
     def restore(self, meta: Meta, arrays: Arrays) -> None:
         super().restore(meta, arrays)
-        for values in meta["trials"]:
-            trial = Trial(*values)
-            check_arrays(TRIAL, vars(trial))
+        self.ended = take({"ended": Field(TRUTH)}, meta)["ended"]
+        for trial in restore_trials(take_part(meta, "trials")):
+            strengths = [options.strength for options in self.records.get(trial.depth, ())]
+            if trial.strength not in strengths or trial.sweeps < 1:
+                raise InputError("a trial is none of this path.")
             self._count(trial)
-        check_arrays({"ended": Field(TRUTH)}, meta)
-        self.ended = meta["ended"]
-        if self.trials or self.ended:
-            self.best = LowRankFit.restore(meta["best"], grouped(arrays, "best."))
+        if len({(t.depth, t.strength) for t in self.trials}) < len(self.trials):
+            raise InputError("a trial comes twice.")
+        begun = self.step >= 0 or self.ended
+        wrong = bool(self.trials) != ("best" in meta), self.trials and not begun
+        if any(wrong) or (self.ended and not self.trials):
+            raise InputError("trials, best and step contradict each other.")
+        if self.trials:
+            best = self.best = self._restored("best", meta, arrays)
+            if not 1 <= best.sweep <= len(best.validation):
+                raise InputError("best has no held-out error.")
+            if repr(Trial.of(best)) not in map(repr, self.trials):
+                raise InputError("best is none of the trials.")
 
 
 def held_out_error(fit: LowRankFit) -> float:

@@ -17,7 +17,7 @@ from ..data.observations import Observations, check_indices
 from ..file_format import Arrays, Meta
 from ..linalg import thin_svd
 from ..penalty import Certificate, Penalty
-from ..schema import NUMBER, REAL, WHOLE, Field, Schema, check_arrays, check_optional
+from ..schema import NUMBER, REAL, WHOLE, Field, Schema, check_arrays, check_nothing_left, take
 from .problem import FitProblem, State, assemble, look, solve_lines
 
 #: The arrays of a fit of m rows, n columns and rank r.
@@ -25,29 +25,29 @@ ARRAYS: Schema = {
     "left": Field(REAL, ("m", "r")),
     "right": Field(REAL, ("n", "r")),
     "spectrum": Field(REAL, ("r",), least=0),
-    "ridge": Field(REAL, ("r",), least=0, finite=False),
+    "ridge": Field(REAL, ("r",), least=0, infinite=True),
     "row_bias": Field(REAL, ("m",)),
     "col_bias": Field(REAL, ("n",)),
-    "row_scale": Field(REAL, ("m",), least=0),
-    "col_scale": Field(REAL, ("n",), least=0),
+    "row_scale": Field(REAL, ("m",), above=0),
+    "col_scale": Field(REAL, ("n",), above=0),
 }
-#: Its numbers; `bias_ridge` may be None.
+#: Its numbers.
 NUMBERS: Schema = {
     "mean": Field(NUMBER),
-    "depth": Field(NUMBER, least=1, finite=False),
-    "strength": Field(NUMBER, least=0, finite=False),
-    "decay": Field(NUMBER, least=0, finite=False),
-    "floor": Field(NUMBER, least=0, finite=False),
-    "tau": Field(NUMBER, least=0, finite=False),
-    "bias_ridge": Field(NUMBER, least=0),
-    "weighted_trace_norm": Field(NUMBER, least=0),
-    "mean_counts": Field(NUMBER, (2,), least=0),
-    "objective": Field(NUMBER, (None,), finite=False),
-    "validation": Field(NUMBER, (None,), finite=False),
+    "depth": Field(NUMBER, least=1, infinite=True),
+    "strength": Field(NUMBER, least=0),
+    "decay": Field(NUMBER, least=0, infinite=True),
+    "floor": Field(NUMBER, least=0, infinite=True),
+    "tau": Field(NUMBER, least=0, infinite=True, nan=True),
+    "bias_ridge": Field(NUMBER, least=0, optional=True),
+    "weighted_trace_norm": Field(NUMBER, least=0, most=1),
+    "mean_counts": Field(NUMBER, (2,), least=1),
+    "objective": Field(NUMBER, (None,), infinite=True, nan=True),
+    "validation": Field(NUMBER, (None,), infinite=True, nan=True),
     "sweep": Field(WHOLE, least=0),
     "n_sweeps": Field(WHOLE, least=0),
-    "status": Field(WHOLE, least=0),
-    "certificate": Field(NUMBER, (3,), finite=False),
+    "status": Field(WHOLE, least=0, most=max(Status)),
+    "certificate": Field(NUMBER, (3,), infinite=True, nan=True),
 }
 # The least implied ridge, in units of density times the singular value.
 LEAST_RIDGE = 1e-6
@@ -135,15 +135,17 @@ class LowRankFit:
         meta = {name: getattr(self, name) for name in NUMBERS}
         meta |= {"status": int(self.status), "certificate": astuple(self.certificate)}
         arrays = {name: getattr(self, name) for name in ARRAYS}
-        return meta, _checked(meta, arrays)
+        check_arrays(ARRAYS, arrays)
+        check_arrays(NUMBERS, meta)
+        return meta, arrays
 
     @classmethod
     def restore(cls, meta: Meta, arrays: Arrays) -> "LowRankFit":
-        """What `dump` gave. **Raises** `InputError` for anything else."""
-        _checked(meta, arrays)
-        own: dict[str, Any] = {name: meta[name] for name in NUMBERS}
-        own |= {"status": Status(meta["status"]), "certificate": Certificate(*meta["certificate"])}
-        return cls(**own | {name: arrays[name] for name in ARRAYS})
+        """What `dump` gave, taken out of both. **Raises** `InputError` for anything else."""
+        own = take(ARRAYS, arrays) | take(NUMBERS, meta)
+        check_nothing_left(arrays, meta)
+        own |= {"status": Status(own["status"]), "certificate": Certificate(*own["certificate"])}
+        return cls(**own)
 
     @property
     def converged(self) -> bool:
@@ -240,12 +242,6 @@ class LowRankFit:
         rows, cols = (np.atleast_1d(np.asarray(x)) for x in (rows, cols))
         rows, cols = check_indices(rows, m, "rows"), check_indices(cols, n, "cols")
         return at(rows, cols, *self._sides, self.mean)
-
-
-def _checked(meta: Meta, arrays: Arrays) -> Arrays:
-    check_arrays(ARRAYS, arrays)
-    check_optional(NUMBERS, meta)
-    return arrays
 
 
 def implied_ridge(problem: FitProblem, state: State, seen: Pass, depth: float) -> np.ndarray:
