@@ -1,6 +1,6 @@
 """Mutation testing of one module: which small changes of it do its tests not notice?
 
-    python -m reliability.mutation geometry/kernel [--lines 40-80] [--again] [--list]
+    python -m reliability.mutation geometry/kernel [--lines 40-80] [--sample 150] [--again] [--list]
 
 or ``make mutation MODULE=geometry/kernel``. Every mutant is written into a copy of the source tree
 and tested by the tests that `TESTS` names, in a process forked from one that has loaded the
@@ -19,6 +19,7 @@ import contextlib
 import importlib
 import json
 import os
+import random
 import resource
 import shutil
 import signal
@@ -59,6 +60,8 @@ def main() -> int:
     options = arguments()
     source = ROOT / "src" / "deeplinear" / f"{options.module}.py"
     found = [m for m in mutants(source.read_text()) if chosen(m, options)]
+    if options.sample and options.sample < len(found):
+        found = sorted(random.Random(0).sample(found, options.sample))
     if options.list:
         print(*(f"{m.line}: {m.change}" for m in found), sep="\n")
         return 0
@@ -78,6 +81,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("module", choices=TESTS, help="one of %(choices)s", metavar="MODULE")
     parser.add_argument("--lines", help="only mutants of these lines, as 40-80")
+    parser.add_argument("--sample", type=int, help="only so many, always the same ones")
     parser.add_argument("--again", action="store_true", help="only what survived the last run")
     parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
     return parser.parse_args()
