@@ -38,6 +38,7 @@ MEMORY = 12 << 30  # of address space; JAX reserves 2 GB or so
 PACKAGES = "jax equinox lineax optimistix diffrax scipy.optimize scipy.linalg scipy.stats numba"
 PACKAGES += " hypothesis mpmath beartype pytest"
 
+_DENSE = "not backend and not loops"  # without numba loops take minutes
 # The tests of a module, fast ones first: a mutant stops at the first that fails.
 TESTS = {
     "geometry/kernel": ["tests/geometry/test_kernel.py", "-k", "not finite_where"],
@@ -45,11 +46,11 @@ TESTS = {
     "geometry/metric": ["tests/geometry/test_metric.py", "-k", "not flow and not random_tangents"],
     "geometry/volume": ["tests/geometry/test_volume.py", "tests/geometry/test_entropy.py"],
     "completion/penalty": ["tests/completion/test_penalty.py"],
-    "completion/solver/sweep": ["tests/completion/solver/test_sweep.py", "-k", "not backend"],
+    "completion/solver/sweep": ["tests/completion/solver/test_sweep.py", "-k", _DENSE],
     "completion/solver/descent": ["tests/completion/solver/test_descent.py"],
     "completion/solver/schedule": ["tests/completion/solver/test_schedule.py"],
     "completion/solver/start": ["tests/completion/solver/test_start.py"],
-    "completion/solver/certificate": ["tests/completion/solver/test_certificate.py"],
+    "completion/solver/certificate": ["tests/completion/solver/test_certificate.py", "-k", _DENSE],
     "completion/file_format": ["tests/completion/test_file_format.py"],
     "files/numbers": ["tests/files/test_numbers.py"],
     "files/layout": ["tests/files/test_layout.py"],
