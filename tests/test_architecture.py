@@ -252,6 +252,12 @@ def test_files_stay_small(path):
     assert len(path.read_text().splitlines()) <= 400
 
 
+def test_no_test_measures_time():
+    for path in Path(__file__).parent.rglob("test_*.py"):
+        named = {x.attr for x in ast.walk(ast.parse(path.read_text())) if hasattr(x, "attr")}
+        assert not named & {"perf_counter", "process_time", "thread_time", "perf_counter_ns"}, path
+
+
 def test_a_bare_import_is_light_and_flips_no_flag():
     code = (
         "import sys, deeplinear, jax; "

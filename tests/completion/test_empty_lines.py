@@ -1,6 +1,5 @@
 """Lines without entries: they cost a fit nothing, and every answer about them is the same."""
 
-import time
 import tracemalloc
 import warnings
 
@@ -190,13 +189,11 @@ def test_the_side_of_a_sparse_matrix_costs_nothing(entries, side):
     X = sp.coo_array((values, (ROWS[i] * (side // 40), COLS[j] * (side // 40))), shape=(side, side))
     dl.DeepMatrixCompletion(**FIXED).fit(spread(entries))  # compiled, if it is to be
     tracemalloc.start()
-    begin = time.process_time()
     model = dl.DeepMatrixCompletion(**FIXED).fit(X)
     model.recommend([int(ROWS[0]) * (side // 40)], 3)
-    seconds, peak = time.process_time() - begin, tracemalloc.get_traced_memory()[1]
+    peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20e6  # a byte for each line of one side would be 5 MB; a factor, 800 MB
-    assert seconds < 10
     expected = dl.DeepMatrixCompletion(**FIXED).fit(spread(entries))
     np.testing.assert_array_equal(model.predict(*X.coords), expected.predict(ROWS[i], COLS[j]))
     with pytest.raises(InputError, match="use predict or recommend"):

@@ -15,7 +15,7 @@ _MINUS = "\u2212"  # as statistics offices typeset it
 # A note behind a number: the flags of statistics offices, as 153 p, and marks, as 12* or 7 (e). No
 # letters that may be units or magnitudes: 1 k is not 1.
 _NOTE = re.compile(
-    r"(?<=[\d.,%])(\s+[bcdefinprsuz]{1,2}|\s*[*†‡]+|\s*\([a-z\d]{1,2}\))$", re.IGNORECASE
+    r"(?<=[\d.,%])(?:\s+[bcdefinprsuz]{1,2}|\s*[*†‡]+|\s*\([a-z\d]{1,2}\))$", re.IGNORECASE
 )
 
 
@@ -87,7 +87,7 @@ class NumberFormat:
     def note(self, text: str) -> str:
         """The note behind a number, or nothing."""
         found = _NOTE.search(text.strip()) if self.notes else None
-        return found.group(0).strip() if found else ""
+        return found.group().strip() if found else ""
 
     def reads(self, text: str) -> bool:
         """Whether ``text`` is a number."""

@@ -65,6 +65,7 @@ def test_a_rise_counts_from_a_millionth_on(small):
     assert not rises(problem, state, 50.0, 0.99e-6 * 50)
     assert rises(problem, state, 50.0, 1.02e-6 * 50)
     assert rises(problem, state, 50.0, math.nan)
+    assert rose(problem, at(state, 50.0, 51.0))  # the first sweep of all
     assert not rises(problem, state, 50.0, -1.0)
     assert not rose(problem, at(state, math.nan))
 
@@ -153,6 +154,7 @@ def test_a_better_score_is_better_by_more_than_rounding(small):
     assert held_out(small, same_score).sweep == 1
     better = [1.0, 1 - 1.1e-5, 1.0, 1.0, 1.0]
     assert held_out(small, better).sweep == 2
+    assert held_out(small, [0.0] * 9).sweep == 1  # nothing is better than no error
 
 
 def test_a_fit_above_the_limit_gets_three_sweeps(small):
@@ -213,12 +215,15 @@ def test_stages_follow_each_other_and_the_last_may_take_all_sweeps(rng, monkeypa
     *_, seen = table(rng, 14, 9)
     steps = recorded(monkeypatch)
     found = fit(seen, depth=3, strength=0.2, tol=0, max_sweeps=7)
-    assert [depth for _, depth, _ in steps] == [2] * 3 + [3] * 7
+    assert [step[:2] for step in steps] == [("sweep", 2)] * 3 + [("sweep", 3)] * 7
     assert (found.n_sweeps, found.sweep, found.status) == (10, 7, Status.max_steps)
     assert len(found.objective) == 8  # of the last stage, and the end
     steps.clear()
     fit(seen, depth=1.5, strength=0.2, tol=0, max_sweeps=4)
     assert [name for name, *_ in steps] == ["convex_sweep"] * 4
+    steps.clear()
+    fit(seen, depth=2.5, strength=0.2, tol=0, max_sweeps=1)
+    assert [name for name, *_ in steps] == ["sweep"] * 4
     steps.clear()
     found = fit(seen, depth=2, strength=1e-3, tol=0, max_sweeps=4)
     sizes = [decay for *_, decay in steps]
@@ -246,12 +251,21 @@ def test_the_first_state(rng):
     np.testing.assert_array_equal(one.state.Z, other.state.Z)
     assert one.state.rank > 0
     assert one.tau == other.tau > 0
-    # the triples are thresholded as the first stage, of depth 2, would
-    least = one.tau * record.strength
-    assert (one.state.s * problem.density + least >= least * (1 - 1e-9)).all()
     convex = replace(record, depth=1.5)
     assert begin(problem, convex, None).state.rank == 0
     found = fit(seen, strength=0.2)
     again = begin(problem, record, found)
     np.testing.assert_allclose(again.state.s[: found.rank], found.spectrum, rtol=1e-9)
     assert same(fit(seen, strength=0.2), found)
+
+
+@pytest.mark.parametrize("strength", [0.6, 0.1])
+def test_the_spectral_start_is_that_of_the_first_penalty(rng, strength):
+    """Triples of R̃ above λ at depth 2, counted by a dense SVD."""
+    _, _, X, weights, seen = table(rng, 14, 9)
+    problem, record = problem_of(seen, depth=3, strength=strength)
+    state, first = additive(problem), begin(problem, record, None)
+    gap = X - state.mean - state.row_bias[:, None] - state.col_bias
+    R = weights * gap / problem.row_scale[:, None] / problem.col_scale
+    above = np.linalg.svd(R, compute_uv=False) > strength * first.tau
+    assert first.state.rank == above.sum()

@@ -77,10 +77,11 @@ def test_every_backend_makes_the_same_fit(monkeypatch, depth):
 
 
 @pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("bend", [0.3, 2.0])
 @pytest.mark.parametrize("depth", DEPTHS[1:])
-def test_stationary_sizes_and_their_threshold(depth):
+def test_stationary_sizes_and_their_threshold(depth, bend):
     """h t + f'(t) = g by a general root finder, on the branch where the left side grows."""
-    penalty, bend = Penalty(depth, 0.7, 1e-3), 2.0
+    penalty = Penalty(depth, 0.7, 1e-3)
     bar = float(threshold(penalty, np.array(bend)))
     t = np.linspace(0, 5, 200_001)
     assert bar == pytest.approx(float((bend * t + penalty.slope(t)).min()), rel=1e-6)
@@ -110,13 +111,19 @@ def test_the_majorizer_touches_at_balance_and_bounds(rng):
         assert above > float(penalty.value(balance(problem, moved).s).sum())
 
 
-def test_small_components_that_nothing_holds_up_vanish():
-    """Those with a stationary size stay, and so do large ones, which still explain something."""
-    penalty, s, bend = Penalty(3, 0.7, 1e-3), np.array([5.0, 0.01, 0.01, 0.3]), 2.0
-    bar = float(threshold(penalty, np.array(bend)))
-    pull = np.array([0.1, 0.9, 1.1, 0.9]) * bar - bend * s
-    seen = Pass(0.0, pull * s, bend * s**2)
-    assert vanishing_components(penalty, s, seen).tolist() == [False, True, False, False]
+@pytest.mark.parametrize("unit", [1.0, 0.01])
+def test_small_components_that_nothing_holds_up_vanish(unit):
+    """Those with a stationary size stay, and so do large ones, which still explain something:
+    those from 2 % of the largest on, or of the floor.
+    """
+    bend = 2.0
+    for floor in (1e-3 * unit, 1e3 * unit):
+        penalty, largest = Penalty(3, 0.7, floor), max(5 * unit, floor)
+        s = np.r_[5 * unit, largest * np.array([0.02, 0.0199, 0.0199, 0.3])]
+        bar = float(threshold(penalty, np.array(bend)))
+        pull = np.array([0.1, 0.9, 0.9999, 1.0001, 0.9]) * bar - bend * s
+        found = vanishing_components(penalty, s, Pass(0.0, pull * s, bend * s**2))
+        assert found.tolist() == [5 * unit < largest, False, True, False, False]
 
 
 def test_what_noise_alone_holds_up_vanishes(rng):

@@ -76,14 +76,13 @@ def run(
             at, status = _judge(problem, stage, options, watch.validation, at)
         elif at.sweeps >= stage.sweeps or is_stationary(stage, at):
             at = replace(at, phase=at.phase + 1, sweeps=0, trace=())
-        if status != Status.running:
-            break
         # not at the end: a finished fit that is run again makes its last sweep again
-        if watch.save is not None:
-            watch.save(at)
-        report = watch.callback
-        if report is not None and report(_result(problem, options, stage.penalty, at)):
-            status = Status.callback
+        if status == Status.running:
+            if watch.save is not None:
+                watch.save(at)
+            report = watch.callback
+            if report is not None and report(_result(problem, options, stage.penalty, at)):
+                status = Status.callback
     return finish(problem, options, stages[-1].penalty, at, status, watch.certified)
 
 
@@ -119,7 +118,7 @@ def improved(problem: FitProblem, stage: Stage, options: FitOptions, state: Stat
 
     Deeper, W does not gain rank on the way.
     """
-    if stage.penalty.depth != 2 or state.rank >= options.rank_cap:
+    if stage.penalty.depth != 2:
         return None
     # what is not exactly stationary exceeds f'(0) a little without anything missing
     slack = max(options.tol, 1e-18) ** 0.5

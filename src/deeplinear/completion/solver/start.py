@@ -1,21 +1,20 @@
 """Before the first sweep: line scales, the biases alone, the noise scale τ, the leading triples."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from ..data.observations import Compressed, Observations
 from ..penalty import Penalty
+from .balance import centred
 from .problem import (
     FitProblem,
     State,
     assemble,
+    cols_pass,
     energy,
     residual_matmul,
     residual_t_matmul,
     rows_pass,
 )
-from .sweep import sweep
 
 BIAS_SWEEPS = 5
 POWER_STEPS = 4
@@ -51,7 +50,9 @@ def additive(problem: FitProblem) -> State:
     state = zero(problem.observations, biases=problem.bias_ridge is not None)
     if problem.bias_ridge is not None:
         for _ in range(BIAS_SWEEPS):
-            state = sweep(replace(problem, steps=1), Penalty(2, 0.0, 1.0), state)[1]
+            rows_pass(problem, state, state.s, 1)
+            cols_pass(problem, state, state.s, 1)
+            state = centred(state)
     return state
 
 

@@ -24,21 +24,20 @@ SMALL = 0.02
 
 def _turning_point(penalty: Penalty, bend: np.ndarray) -> np.ndarray:
     """The t ≥ 0 where h t + f'(t) is smallest: t + ε = (λ (1 − 2/N)/h)^{1/(2 − 2/N)}, or 0."""
-    power = 1 - 2 / penalty.depth
-    if power <= 0:  # f' grows with t
-        return np.zeros_like(bend, dtype=float)
-    with np.errstate(divide="ignore", over="ignore"):
+    power = max(1 - 2 / penalty.depth, 0.0)  # up to depth 2 f' grows with t
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         t = (penalty.decay * power / bend) ** (1 / (1 + power)) - penalty.floor
-    return np.maximum(np.where(np.isfinite(t), t, 0.0), 0.0)
+    return np.maximum(t, 0.0)
 
 
 def threshold(penalty: Penalty, bend: np.ndarray) -> np.ndarray:
-    """min over t ≥ 0 of h t + f'(t).
+    """min over t ≥ 0 of h t + f'(t); ∞ without a bend h.
 
     Where c = h s + pull is below it, ½ h t² − c t + f(t) has no stationary point at t > 0.
     """
     t = _turning_point(penalty, bend)
-    return np.where(bend > 0, bend * t + penalty.slope(t), np.inf)
+    with np.errstate(invalid="ignore"):  # 0 · ∞
+        return np.where(bend > 0, bend * t + penalty.slope(t), np.inf)
 
 
 def stationary_size(penalty: Penalty, g: np.ndarray, bend: float) -> np.ndarray:
