@@ -90,7 +90,7 @@ def grow(
 
     At depth 2 these are the ones above λ.
 
-    They begin at the size where they stationary_size alone.
+    They begin at the size at which they are stationary alone.
     """
     room = max_rank - state.rank
     if room <= 0:
