@@ -62,3 +62,31 @@ def test_a_cap_that_is_too_small_shows(rng):
     found = fit(seen, depth=2, decay=3.0, max_rank=2, tol=1e-12, max_sweeps=2000)
     assert found.rank == 2
     assert found.certificate.normal > 1.2 * found.certificate.limit
+
+
+@pytest.mark.parametrize(("m", "n", "rank"), [(12, 7, 3), (7, 12, 3), (9, 6, 4), (8, 5, 0)])
+@pytest.mark.parametrize("bias_ridge", [None, 2.0])
+def test_what_is_left_at_a_fit_that_was_broken_off(rng, m, n, rank, bias_ridge):
+    # by the formulas, with dense matrices, where nothing is near zero
+    _, mask, X, weights, _ = table(rng, m, n, rank=6, seen=0.8, weighted=True)
+    seen = observe(X, mask, weights)
+    decay = 1e4 if rank == 0 else 0.3 if rank == 3 else 1e-3
+    options = {"weighted_trace_norm": 0.5, "bias_ridge": bias_ridge, "max_rank": rank or 3}
+    found = fit(seen, depth=3, decay=decay, max_sweeps=2, tol=0, **options)
+    assert found.rank == rank
+    R = weights * (X - matrix(found))
+    scaled = R / found.row_scale[:, None] / found.col_scale
+    W = found.row_scale[:, None] * (found.left @ found.right.T) * found.col_scale
+    U, s, Vt = np.linalg.svd(W)
+    U, s, V = U[:, :rank], s[:rank], Vt[:rank].T
+    slope = decay * (s + found.penalty.floor) ** (2 / 3 - 1)
+    parts = [scaled @ V - U * slope, scaled.T @ U - V * slope]
+    if bias_ridge:
+        parts += [(R.sum(1) - 2 * found.row_bias) / np.sqrt(n)]
+        parts += [(R.sum(0) - 2 * found.col_bias) / np.sqrt(m)]
+    off = scaled - U @ (U.T @ scaled)
+    normal = np.linalg.norm(off - (off @ V) @ V.T, 2) if rank < min(m, n) else 0.0
+    size = np.linalg.norm(slope) if rank else normal
+    tangent = math.sqrt(sum(np.sum(part**2) for part in parts)) / size
+    assert found.certificate.tangent == pytest.approx(tangent, rel=1e-6)
+    assert found.certificate.normal == pytest.approx(normal, rel=1e-3, abs=1e-12)
