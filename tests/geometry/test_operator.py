@@ -138,3 +138,25 @@ def test_works_under_jit_with_depth_as_an_array(rng):
     compiled = jax.jit(lambda W, Z, N: dl.Operator(W, N)(Z))
     for N in (2.0, 3.0):
         np.testing.assert_allclose(compiled(W, Z, N), oracles.operator(W, Z, N), atol=1e-12)
+
+
+@pytest.mark.parametrize(("m", "n", "k"), [(5, 4, 2), (4, 5, 3), (4, 4, 2), (5, 3, 3), (3, 5, 3)])
+@pytest.mark.parametrize("N", [1.0, 1.6, 3.0, math.inf])
+def test_points_of_low_rank_from_their_singular_triples(rng, m, n, k, N):
+    U, Vt = np.linalg.qr(rng.normal(size=(m, k)))[0], np.linalg.qr(rng.normal(size=(n, k)))[0].T
+    s = np.sort(rng.uniform(0.3, 2.0, k))[::-1]
+    op = dl.Operator.from_svd(U, s, Vt, N)
+    matrix = oracles.operator_matrix((U * s) @ Vt, N)
+    np.testing.assert_allclose(op.as_matrix(), matrix, atol=1e-12)
+    edges, corner = m > k or n > k, m > k and n > k
+    singular = (N > 1 and corner) or (math.isinf(N) and edges)
+    assert bool(op.is_singular) == singular
+    Z = rng.normal(size=(m, n))
+    if singular:
+        assert op.logdet() == -math.inf
+        with pytest.raises(dl.SingularOperatorError):
+            op.inverse(Z)
+    else:
+        np.testing.assert_allclose(op.logdet(), np.linalg.slogdet(matrix)[1], atol=1e-10)
+        np.testing.assert_allclose(op.inverse(op(Z)), Z, atol=1e-10)
+    np.testing.assert_allclose(op.sqrt(op.sqrt(Z)), op(Z), atol=1e-12)
