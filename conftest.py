@@ -4,6 +4,7 @@ namespace.
 
 import math
 import os
+import signal
 
 from jaxtyping import install_import_hook
 
@@ -33,7 +34,11 @@ settings.load_profile("deeplinear")
 
 
 def pytest_configure(config):
-    """What commands keep between calls goes to pytest's cache, not to the user's folder."""
+    """What commands keep between calls goes to pytest's cache, not to the user's folder; and an
+    interruption reaches tests that a shell runs in the background, which ignores it.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "cache"):  # not with -p no:cacheprovider
         os.environ["XDG_CACHE_HOME"] = str(config.cache.mkdir("home"))
 

