@@ -101,9 +101,9 @@ class Chart:
 
     def left(self, t: float, y: np.ndarray) -> float:
         """About how far the limit is: t |dW/dt|, by a difference of W along the velocity."""
-        small = 1e-6 * max(t, 1e-12)
-        small = min(small, 1e-6 / max(float(np.abs(self.velocity(t, y)).max()), 1e-300))
-        ahead = self.matrix(y + small * self.velocity(t, y))
+        velocity = self.velocity(t, y)
+        small = 1e-6 * min(max(t, 1e-12), 1 / max(float(np.abs(velocity).max()), 1e-300))
+        ahead = self.matrix(y + small * velocity)
         return t * float(np.linalg.norm(ahead - self.matrix(y))) / small
 
     def limit(self, after: float, within: float) -> np.ndarray:
@@ -131,19 +131,16 @@ def judged(problem: Problem, references: int, seconds: float) -> Iterator[tuple[
     result = dl.ensemble(energy, problem.starts, problem.depth, accuracy=accuracy)
     print(f"{problem}: {result.counts}", flush=True)
     for run in np.flatnonzero(result.ok)[:references]:
-        stated, size = float(result.error[run]), float(np.linalg.norm(result.W[run]))
-        within = FRACTION * max(stated, FLOOR * size)
+        size = float(np.linalg.norm(result.W[run]))
+        stated = max(float(result.error[run]), FLOOR * size)
+        after = 20 * float(result.time[run])
         try:
             with np.errstate(all="ignore"):
-                W = Chart(problem, run, seconds).limit(20 * float(result.time[run]), within)
+                W = Chart(problem, run, seconds).limit(after, FRACTION * stated)
         except NotArrived:
             yield None
         else:
-            yield (
-                float(np.linalg.norm(W - result.W[run])),
-                max(stated, FLOOR * size),
-                accuracy * size,
-            )
+            yield float(np.linalg.norm(W - result.W[run])), stated, accuracy * size
 
 
 def main() -> int:
