@@ -37,6 +37,7 @@ from .schema import (
     WHOLE,
     Field,
     Schema,
+    check_agree,
     check_arrays,
     check_nothing_left,
     take,
@@ -357,9 +358,7 @@ class TableTraining(TablePredictions):
             count = len(layout.features[j].categories)
             agree[f"the labels of category {j}"] = len(labels) > 0 and _rises(labels, count)
             agree[f"the prior of category {j}"] = abs(law.prior.sum() - 1) < 1e-6
-        wrong = [name for name, right in agree.items() if not right]
-        if wrong:
-            raise InputError(f"{wrong[0]} contradict each other: give all parts of one fit.")
+        check_agree(agree)
 
 
 def _rises(codes: np.ndarray, count: int) -> bool:

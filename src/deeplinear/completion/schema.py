@@ -147,6 +147,15 @@ def take_part(source: MutableMapping[str, Any], name: str) -> dict[str, Any]:
     return part
 
 
+def check_agree(pairs: Mapping[str, object]) -> None:
+    """`InputError` that names the first of ``pairs`` of parts (name → whether they agree) that do
+    not.
+    """
+    wrong = [name for name, right in pairs.items() if not right]
+    if wrong:
+        raise InputError(f"{wrong[0]} contradict each other: give all parts of one fit.")
+
+
 def check_nothing_left(*sources: Mapping[str, Any]) -> None:
     """`InputError` that names what readers have left: nobody has written it."""
     left = [name for source in sources for name in source]

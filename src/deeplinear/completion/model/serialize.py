@@ -19,6 +19,7 @@ from ..schema import (
     WHOLE,
     Field,
     Schema,
+    check_agree,
     check_arrays,
     check_nothing_left,
     take,
@@ -156,9 +157,7 @@ def check_agreement(model: Model) -> None:
     if seen is not None and not model.is_folded:
         pairs["col_counts and the entries"] = np.array_equal(counts[1], seen.by_col.counts)
         pairs["spread, noise and the entries"] = _explains(model, seen)
-    wrong = [name for name, right in pairs.items() if not right]
-    if wrong:
-        raise InputError(f"{wrong[0]} contradict each other: give all parts of one fit.")
+    check_agree(pairs)
 
 
 def _explains(model: Model, seen: Observations) -> bool:
