@@ -28,6 +28,8 @@ from .fuzz_readers import find_fault, readers
 CORPUS = Path(__file__).parent / "corpus"
 _MEMORY_LIMIT = 4096  # MiB, of the process with all libraries
 _HANG = 120  # seconds after which a process is ended; slower than `SLOW` is a fault before that
+# One thread, and sets and dictionaries in the same order each time.
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
 
 
 @dataclass
@@ -76,8 +78,7 @@ def _process(
     command += [f"-max_total_time={max(1, int(seconds))}", f"-timeout={_HANG}", f"-runs={runs}"]
     command += ["-seed=1"] if runs > 0 else []
     command += [f"-rss_limit_mb={_MEMORY_LIMIT}", f"-artifact_prefix={findings}/"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    environment |= {"PYTHONHASHSEED": "0"}
+    environment = os.environ | _ENVIRONMENT
     with (findings.parent / f"{name}.log").open("w+") as log:
         try:
             code = subprocess.run(

@@ -167,8 +167,10 @@ def main() -> int:
                     f"  off by {row[0]:.1e}, stated {row[1]:.1e}, asked for {row[2]:.1e}",
                     flush=True,
                 )
-    true, stated, asked = np.array(rows).T
-    return report(true, stated, asked, without)
+    if not rows:
+        print(f"no run was judged, {without} without a reference")
+        return 1
+    return report(*np.array(rows).T, without)
 
 
 def report(true: np.ndarray, stated: np.ndarray, asked: np.ndarray, without: int) -> int:

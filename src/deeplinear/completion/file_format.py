@@ -2,11 +2,15 @@
 
 Layout, all integers little-endian:
 
-    bytes 0–7 the signature 89 44 4C 4E 0D 0A 1A 0A ("\\x89DLN\\r\\n\\x1a\\n": text-mode transfers
-    damage it visibly) bytes 8–11 format version, uint32 (this module writes 1) bytes 12–19 length h
-    of the header, uint64 next h bytes header, UTF-8 JSON: {"kind": …, "meta": {…}, "arrays":
-    [{"name", "dtype", "shape"}, …]} then the arrays in the header's order, C order, little-endian,
-    without gaps; dtype is NumPy's, as "<f8" last 32 bytes SHA-256 of everything before
+    bytes 0–7     the signature 89 44 4C 4E 0D 0A 1A 0A ("\\x89DLN\\r\\n\\x1a\\n": text-mode
+                  transfers damage it visibly)
+    bytes 8–11    format version, uint32 (this module writes 1)
+    bytes 12–19   length h of the header, uint64
+    next h bytes  header, UTF-8 JSON: {"kind": …, "meta": {…},
+                  "arrays": [{"name", "dtype", "shape"}, …]}
+    then          the arrays in the header's order, C order, little-endian, without gaps; dtype is
+                  NumPy's, as "<f8"
+    last 32 bytes SHA-256 of everything before
 
 A reader checks signature, version, checksum, then that the header is written as `to_json` writes
 it, and that the arrays fill the file; NaN and infinities are {"float": "inf"}. The checksum tells
