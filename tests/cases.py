@@ -12,7 +12,6 @@ from deeplinear.dynamics.langevin_process import RootProcess, root_exponent
 
 KEY = jax.random.key(20231)
 SIGNIFICANCE = 1e-3
-SLOW = pytest.mark.slow
 
 # Depths. What holds at any depth is tested at all of DEPTHS, or at a subset for a reason given
 # there.
@@ -23,6 +22,11 @@ INTEGER_DEPTHS = (1, 2, 3, 5, 7)  # those with factors, and oracles by sums over
 # where rounding shows: near 1 and 2, odd fractions, and on the way to infinity
 EXTREME_DEPTHS = (1 + 1e-12, 1.001, 1.2, 2.5, math.pi, 10, 20, 100, 1e6, 1e12)
 DEPTHS_NEAR_TWO = (2 + 1e-9, 2.001)  # where laws change from exponential to algebraic
+
+
+def slow(*values):
+    """A parameter, or one for each argument, that only ``make test-all`` tries."""
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def orthogonal(rng, d):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import DEPTHS
+from cases import DEPTHS, slow
 from oracles import flow, operator_matrix
 from scipy.integrate import solve_ivp
 
@@ -165,7 +165,7 @@ def test_limits_are_those_of_the_exact_flow(N, rng):
     np.testing.assert_array_equal(found.start, starts)
 
 
-@pytest.mark.parametrize(("shape", "N"), [((3, 3), 4), ((3, 2), 2.5), ((2, 4), math.inf)])
+@pytest.mark.parametrize(("shape", "N"), [slow((3, 3), 4), ((3, 2), 2.5), ((2, 4), math.inf)])
 def test_limits_of_larger_and_rectangular_problems(shape, N, rng):
     X = rng.standard_normal(
         shape
@@ -413,7 +413,8 @@ def test_a_flow_that_diverges_has_no_limit(N):
 
 
 @pytest.mark.parametrize(
-    "energy", [jnp.sum, lambda W: jnp.sum(jnp.exp(-W)), lambda W: jnp.sum((W**2 - 1) ** 2)]
+    "energy",
+    [slow(jnp.sum), slow(lambda W: jnp.sum(jnp.exp(-W))), lambda W: jnp.sum((W**2 - 1) ** 2)],
 )
 def test_energies_that_are_not_convex_quadratic_end_only_at_minima(energy):
     starts = 1e-2 * np.random.default_rng(0).standard_normal((3, 2, 2))
@@ -435,6 +436,7 @@ def test_starts_that_are_where_they_go():
     )  # N = 1: it moves
 
 
+@pytest.mark.slow
 def test_times_with_a_limit_end_for_stiff_runs_too():
     energy = dl.Completion(
         [0, 0, 1, 1, 2, 2], [0, 1, 1, 2, 0, 2], [1, 0.5, 0.3, -0.2, 0.7, 0.9], (3, 3)
@@ -477,7 +479,7 @@ def chart_flow(W0, gradient, N, t_end):
 
 @pytest.mark.parametrize(
     ("d", "entries", "N", "scale"),
-    [(3, 6, math.inf, 1e-3), (4, 9, 10, 1e-3), (4, 12, 3, 1e-1), (5, 18, 4, 1e-2)],
+    [(3, 6, math.inf, 1e-3), (4, 9, 10, 1e-3), (4, 12, 3, 1e-1), slow(5, 18, 4, 1e-2)],
 )
 def test_the_error_of_a_limit_is_stated(d, entries, N, scale):
     """Saddles on the way amplify the errors of the steps: the estimate has to cover them."""
@@ -519,7 +521,7 @@ def test_a_flow_that_diverges_on_a_lost_rank_has_no_limit(N):
     assert s[1] < 1e-13 * s[0]
 
 
-@pytest.mark.parametrize("N", [1, 1.5, 2, 3, math.inf])
+@pytest.mark.parametrize("N", [1, 1.5, slow(2), 3, math.inf])
 @pytest.mark.parametrize(
     "energy", [lambda W: jnp.exp(-W[0, 0]), lambda W: jnp.exp(-jnp.sum(W**2))], ids=["exp", "bell"]
 )

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
+from cases import slow
 
 import deeplinear as dl
 
@@ -31,7 +32,7 @@ def numpy_gradient(energy):
 
 
 @pytest.mark.parametrize("shape", [(4, 3), (5, 5), (3, 5)])
-@pytest.mark.parametrize("depth", [2, 3, 5])
+@pytest.mark.parametrize("depth", [slow(2), 3, 5])
 def test_upstairs_and_downstairs_agree(rng, shape, depth):
     energy, W0 = completion(rng, shape), 0.4 * rng.normal(size=shape)
     factors = dl.balanced_factors(W0, depth, jax.random.key(1))
@@ -133,7 +134,7 @@ def test_symmetry_is_conserved(rng, depth):
     np.testing.assert_allclose(flow.W, flow.W.T, atol=1e-7)
 
 
-@pytest.mark.parametrize("depth", [2, 3, 10, math.inf])
+@pytest.mark.parametrize("depth", [2, 3, slow(10), math.inf])
 def test_the_sign_of_the_determinant_never_flips(rng, depth):
     energy = completion(rng, (3, 3), 0.8)
     for _ in range(6):
@@ -146,7 +147,7 @@ def test_the_sign_of_the_determinant_never_flips(rng, depth):
         assert np.sign(frames) == np.sign(np.linalg.det(W0))
 
 
-@pytest.mark.parametrize("depth", [2, 3, 4, math.inf])
+@pytest.mark.parametrize("depth", [slow(2), 3, 4, math.inf])
 def test_norms_diverge_in_the_example_of_razin_and_cohen(rng, depth):
     energy = dl.Completion([0, 1, 1], [1, 0, 1], [1.0, 1.0, 0.0], (2, 2))
     W0 = 1e-3 * rng.normal(size=(2, 2))
@@ -280,6 +281,7 @@ def test_the_step_limit_is_told(rng):
     assert np.isfinite(flow.W).all()
 
 
+@pytest.mark.slow
 def test_a_user_function_and_sensing_as_energies(rng):
     A, X = rng.normal(size=(12, 3, 3)), rng.normal(size=(3, 3))
     y = np.tensordot(A, X, 2)
@@ -431,6 +433,7 @@ def test_a_factored_start_with_a_zero_is_the_start_of_lower_rank(rng):
         dl.gradient_flow(energy, dl.LogSVD(start.U, start.log_s - jnp.inf, start.Vt), 3, t1=1.0)
 
 
+@pytest.mark.slow
 def test_the_derivative_in_depth_of_a_rectangular_flow(rng):
     energy, W0 = completion(rng, (2, 3)), jnp.asarray(0.5 * rng.normal(size=(2, 3)))
     end = lambda N: dl.gradient_flow(energy, W0, N, t1=0.5, chart="dense", rtol=1e-9).W[0, 1]  # noqa: E731

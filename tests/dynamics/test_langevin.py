@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CURVED_DEPTHS, DEPTHS, KEY, SIGNIFICANCE, SLOW, Distance, LogEnergy, process
+from cases import CURVED_DEPTHS, DEPTHS, KEY, SIGNIFICANCE, Distance, LogEnergy, process, slow
 from scipy import stats
 
 import deeplinear as dl
@@ -132,9 +132,7 @@ def test_the_coefficients_are_continuous_at_ties_and_at_zero(rng, depth):
             )
 
 
-@pytest.mark.parametrize(
-    "depth", [pytest.param(2, marks=SLOW), 3.5, pytest.param(math.inf, marks=SLOW)]
-)
+@pytest.mark.parametrize("depth", [slow(2), slow(3.5), slow(math.inf)])
 def test_without_noise_it_is_the_gradient_flow_of_the_free_energy(rng, depth):
     energy, W0, beta = (
         Distance(jnp.asarray(rng.normal(size=(3, 3)))),
@@ -163,9 +161,7 @@ def test_without_noise_it_is_the_gradient_flow_of_the_free_energy(rng, depth):
     assert 1.6 < errors[0] / errors[1] < 2.5  # our own steps, of order one
 
 
-@pytest.mark.parametrize(
-    "depth", [pytest.param(1, marks=SLOW), 2.5, pytest.param(math.inf, marks=SLOW)]
-)
+@pytest.mark.parametrize("depth", [slow(1), 2.5, slow(math.inf)])
 def test_a_chain_is_the_same_alone_and_in_a_batch(rng, depth):
     energy, W0 = Distance(jnp.asarray(rng.normal(size=(2, 2)))), np.eye(2)  # ties at the start
     plan = {"t1": 0.3, "dt": 0.03, "key": KEY, "saveat": [0.1, 0.3]}
@@ -256,7 +252,7 @@ def test_what_goes_wrong_is_said():
     assert missing.status == dl.DiffusionStatus.failed
 
 
-@pytest.mark.parametrize("depth", [2, math.inf])
+@pytest.mark.parametrize("depth", [2, slow(math.inf)])
 def test_the_dtype_given_is_kept(depth):
     W0 = np.eye(2, dtype=np.float32)
     run = dl.langevin(

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import KEY, SIGNIFICANCE, SLOW, Distance, LogEnergy, Radial, process
+from cases import KEY, SIGNIFICANCE, Distance, LogEnergy, Radial, process, slow
 from scipy import stats
 
 import deeplinear as dl
@@ -35,9 +35,7 @@ ENSEMBLES = [(2, 1, 0.25), (3, 4, 1)]
 SLOW_ENSEMBLES = [(2, 1, 1), (2, 4, 1), (3, 1, 1), (4, 1, 1), (4, 4, 1)]
 
 
-@pytest.mark.parametrize(
-    ("d", "beta", "kappa"), [*ENSEMBLES, *(pytest.param(*x, marks=SLOW) for x in SLOW_ENSEMBLES)]
-)
+@pytest.mark.parametrize(("d", "beta", "kappa"), [*ENSEMBLES, *(slow(*x) for x in SLOW_ENSEMBLES)])
 def test_log_singular_values_are_those_of_the_gaussian_orthogonal_ensemble(rng, d, beta, kappa):
     strength = beta / kappa
     dt = 0.02 if strength < 2 else 0.04
@@ -61,7 +59,7 @@ def test_log_singular_values_are_those_of_the_gaussian_orthogonal_ensemble(rng, 
     )  # the power of this
 
 
-SLOW_CASES = [pytest.param("cross", 2, marks=SLOW), pytest.param("reflect", 3, marks=SLOW)]
+SLOW_CASES = [slow("cross", 2), slow("reflect", 3)]
 
 
 @pytest.mark.parametrize(("at_zero", "N"), [("reflect", 2), ("cross", 3), *SLOW_CASES])
@@ -117,7 +115,7 @@ def weighted_law(values, weights):
     return lambda x: np.interp(x, values[order], np.cumsum(weights[order]) / weights.sum())
 
 
-@pytest.mark.parametrize("at_zero", ["reflect", pytest.param("cross", marks=SLOW)])
+@pytest.mark.parametrize("at_zero", ["reflect", slow("cross")])
 def test_stationary_law_for_an_energy_without_symmetry(rng, at_zero):
     """N = 2, E = ½‖W − M‖²: Gaussian samples, weighted with the volume √det g = ∏ λ_ij^{−1/2}, are
     the oracle (95,000 in effect). Reflected chains have the law of the component of their start,
@@ -151,7 +149,7 @@ def test_stationary_law_for_an_energy_without_symmetry(rng, at_zero):
     assert_law(*(stats.kstest(part(W), weighted_law(part(exact), weights)) for part in parts))
 
 
-@pytest.mark.parametrize("N", [pytest.param(1, marks=SLOW), pytest.param(2, marks=SLOW), 3])
+@pytest.mark.parametrize("N", [slow(1), slow(2), 3])
 def test_upstairs_and_downstairs_have_one_law(N):
     energy = Distance(jnp.array([[1.0, 0.5], [-0.3, 0.4]]), 2.0)
     W0, beta, n = np.array([[1.2, 0.3], [-0.2, 0.6]]), 1.0, 5000

@@ -219,6 +219,7 @@ def test_flows_and_endpoints_approach_their_limit_like_one_over_depth(rng):
 # Li, Luo, Lyu
 
 
+@pytest.mark.slow
 def test_incremental_learning_in_closed_form():
     ds = glrl_incremental.simulate(**settings(glrl_incremental, scales=(1e-3, 1e-5), shown=(1e-3,)))
     assert np.isfinite(ds.closest).all()

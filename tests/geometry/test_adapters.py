@@ -59,6 +59,7 @@ def test_under_pymanopt_names_steepest_descent_follows_the_flow(rng):
         dl.Metric(N).pymanopt(0)
 
 
+@pytest.mark.slow
 def test_under_geomstats_names(rng):
     metric = dl.Metric(N).geomstats(2)
     W, X, Y = rng.normal(size=(3, 2, 2))

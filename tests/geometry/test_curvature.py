@@ -7,7 +7,7 @@ import math
 import numpy as np
 import oracles
 import pytest
-from cases import CURVED_DEPTHS
+from cases import CURVED_DEPTHS, slow
 
 import deeplinear as dl
 from deeplinear.geometry import curvature
@@ -81,7 +81,7 @@ def test_riemann_and_its_traces_agree_with_finite_differences(rng, N):
     assert abs(scalar) > 1e-3  # the comparison is of something
 
 
-@pytest.mark.parametrize(("shape", "N"), [((3, 3), 3), ((3, 3), math.inf), ((3, 2), 2.5)])
+@pytest.mark.parametrize(("shape", "N"), [slow((3, 3), 3), ((3, 3), math.inf), ((3, 2), 2.5)])
 def test_sectional_curvature_of_larger_and_rectangular_points(rng, shape, N):
     W = rng.normal(size=shape) + 2 * np.eye(*shape)
     R, g = finite_difference_riemann(W, N), metric_matrix(W, N)
@@ -146,6 +146,7 @@ def test_symmetries_and_scaling(rng):
     )
 
 
+@pytest.mark.slow
 def test_batches(rng):
     W, X, Y = rng.normal(size=(3, 4, 2, 2))
     together = curvature.sectional(W, X, Y, 3)

@@ -11,12 +11,11 @@ import mpmath as mp
 import numpy as np
 import oracles
 import pytest
-from cases import CURVED_DEPTHS, orthogonal
+from cases import CURVED_DEPTHS, orthogonal, slow
 
 from deeplinear.geometry.derivatives import hamiltonian_field, operator_power
 
 DIGITS = 60
-SLOW = pytest.mark.slow  # seconds of compilation each
 # Floats throughout: an integer would be compiled once more.
 FINITE = [*map(float, CURVED_DEPTHS[:-1]), 20.0]
 ALL = [*FINITE, math.inf]
@@ -105,7 +104,7 @@ def compare(W, rng, N, q, name):
         assert_close(found[order], expected[order], tolerance, f"{name}, depth {N}, order {order}")
 
 
-@pytest.mark.parametrize("q", [1, -1, pytest.param(0.5, marks=SLOW)])
+@pytest.mark.parametrize("q", [1, slow(-1), slow(0.5)])
 def test_value_and_derivatives_equal_the_definition(rng, q):
     for name, W in points(rng).items():
         for N in ALL:
@@ -114,7 +113,7 @@ def test_value_and_derivatives_equal_the_definition(rng, q):
 
 @pytest.mark.parametrize(
     ("shape", "q"),
-    [((3, 2), 1), pytest.param((2, 3), -1, marks=SLOW), pytest.param((3, 2), 0.5, marks=SLOW)],
+    [((3, 2), 1), slow((2, 3), -1), slow((3, 2), 0.5)],
 )
 def test_rectangular(rng, shape, q):
     tied = np.eye(*shape) @ orthogonal(rng, shape[1])

@@ -14,7 +14,7 @@ import oracles
 import pytest
 import scipy.linalg
 import scipy.optimize
-from cases import DEPTHS, SLOW
+from cases import DEPTHS, slow
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import matrices
@@ -56,9 +56,7 @@ def check_round_trip(A, B, N):
     return float(found.distance)
 
 
-@pytest.mark.parametrize(
-    "N", [N if N in (1, 3, math.inf) else pytest.param(N, marks=SLOW) for N in DEPTHS]
-)
+@pytest.mark.parametrize("N", [N if N in (1, 3) else slow(N) for N in DEPTHS])
 def test_exp_of_log_is_the_identity_on_all_ordered_pairs(N):
     P = points(2)
     D = np.array(
@@ -188,7 +186,7 @@ def test_the_geodesic_equation_holds(N):
     )
 
 
-@pytest.mark.parametrize("N", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("N", [slow(2), slow(3)])
 def test_distance_against_the_shortest_discretized_path(N):
     A, B = points(2)[0], points(2)[2]
     pieces = 24
@@ -331,7 +329,7 @@ def test_derivatives_that_are_not_there_are_errors():
         jax.jacfwd(lambda A: geodesic.log(A, B, 2).Z)(A)
 
 
-@pytest.mark.parametrize("N", [2, math.inf])
+@pytest.mark.parametrize("N", [2, slow(math.inf)])
 def test_half_a_turn_is_never_a_wrong_number(N):
     found = geodesic.log(np.eye(2), -2 * np.eye(2), N)
     if bool(found.converged):
@@ -343,6 +341,7 @@ def test_half_a_turn_is_never_a_wrong_number(N):
         geodesic.aligned_distance(np.eye(2), 0.3 * np.array([[1.0, 2.0], [2.0, 4.0]]), math.inf)
 
 
+@pytest.mark.slow
 def test_opposite_determinants_under_jit_have_no_distance():
     assert math.isnan(
         float(

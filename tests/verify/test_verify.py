@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import slow
 
 import deeplinear as dl
 from deeplinear import verify
@@ -206,7 +207,7 @@ def test_wrong_kernels_fail_and_say_why():
 
 QUICK = [((2, 2), 2), ((3, 3), 3), ((2, 3), 4), ((4, 4), 6)]
 GRID = [(shape, depth) for shape in ((2, 2), (3, 3), (4, 4), (2, 3)) for depth in (2, 3, 4, 5, 6)]
-REST = [pytest.param(*case, marks=pytest.mark.slow) for case in GRID if case not in QUICK]
+REST = [slow(*case) for case in GRID if case not in QUICK]
 
 
 @pytest.mark.parametrize(("shape", "depth"), [*QUICK, *REST])
@@ -279,10 +280,10 @@ def test_upstairs_is_downstairs_from_balanced_factors_alone(rng):
         verify.upstairs_downstairs(energy, W0, 2.5, 2.0)
 
 
-SLOW = [pytest.param(depth, marks=pytest.mark.slow) for depth in (1, 2, 3, 2.5)]
+REST_OF_DEPTHS = [slow(depth) for depth in (1, 2, 3, 2.5)]
 
 
-@pytest.mark.parametrize("depth", [math.inf, *SLOW])
+@pytest.mark.parametrize("depth", [math.inf, *REST_OF_DEPTHS])
 def test_flows_conserve_what_they_must(rng, depth):
     energy = completion(rng, (3, 3))
     check = verify.conservation(energy, rng.normal(size=(3, 3)), depth, 2.0)

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from cases import slow
 
 from deeplinear import InputError
 from deeplinear.completion.data.observations import Observations
@@ -55,8 +56,8 @@ print("same")
     ("count", "dtype"),
     [
         (4, "float64"),
-        pytest.param(1, "float64", marks=pytest.mark.slow),
-        pytest.param(4, "float32", marks=pytest.mark.slow),
+        slow(1, "float64"),
+        slow(4, "float32"),
     ],
 )
 def test_devices_compute_what_the_processor_does(count, dtype):
