@@ -9,7 +9,11 @@ LOCK := requirements.lock
 demo: $(VENV)/.base
 	$(BIN)/deeplinear demo --report demo-report --force
 
-# A file stays in one process: what its tests compile is compiled once.
+# A file stays in one process: what its tests compile is compiled once. Most of it runs for a moment only, so that XLA's
+# costlier passes, a third of the time, are left to test-all, which compiles as users do.
+QUICK_XLA := --xla_llvm_disable_expensive_passes=true --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
+
+test: export XLA_FLAGS ?= $(QUICK_XLA)
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto --dist loadfile
 

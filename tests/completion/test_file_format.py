@@ -98,7 +98,10 @@ def test_an_old_file_stays_whole_where_the_new_one_is_refused(tmp_path):
 def test_places_that_cannot_be_written_or_read(tmp_path):
     with pytest.raises(InputError, match=r"path: '.*none.a' cannot be written \(.*give another"):
         file_format.write(tmp_path / "none" / "a", "Kind", {}, {})
-    with pytest.raises(InputError, match=r"path: '.*a' cannot be read \(.*check the name"):
+    with pytest.raises(
+        InputError,
+        match=r"path: '.*a' cannot be read \(No such file or directory\); check the name",
+    ):
         file_format.unpack(tmp_path / "a", "Kind")
     for content in (b"", b"\x89DLN", b"a,b\n1,2\n", file_format.SIGNATURE, b"\x89DLN\n\x1a\n" * 9):
         (tmp_path / "b").write_bytes(content)
@@ -122,6 +125,7 @@ def listed(*arrays, kind="Kind", meta=None):
 
 
 EIGHT = bytes(8)
+EMPTY = np.zeros(0)
 
 
 @pytest.mark.parametrize(
@@ -160,6 +164,11 @@ EIGHT = bytes(8)
         signed(listed(("x", "<M8[s]", [1])), EIGHT),
         signed(listed(("x", ["a", "b"], [1])), EIGHT),
         signed(listed(("x", "|b1", [8])), bytes(range(8))),
+        signed(listed(("x", "|b1", [3])), bytes([0, 1, 2])),
+        signed(b""),
+        signed(listed(), length=len(json.dumps(listed())) + 5),
+        signed(listed(("x", "<f8", [1]), ("y", "<f8", [1])), EIGHT),
+        signed(listed(("x", "<f8", [2**48, 0]))),
     ],
 )
 def test_headers_that_are_not_written_here(tmp_path, data):
@@ -173,6 +182,65 @@ def test_headers_that_are_not_written_here(tmp_path, data):
     assert "\n" not in message
     assert len(message) < 260 + len(str(path))
     assert file_format.kind_of(path) in (None, "Kind")
+
+
+def test_a_header_that_is_longer_than_the_file_is_called_so(tmp_path):
+    (tmp_path / "a").write_bytes(signed(listed(), length=len(json.dumps(listed())) + 5))
+    with pytest.raises(InputError, match="its header is longer than the file"):
+        file_format.unpack(tmp_path / "a", "Kind")
+
+
+def test_an_empty_array_may_be_long(tmp_path):
+    (tmp_path / "a").write_bytes(signed(listed(("x", "<f8", [2**48 - 1, 0]))))
+    assert file_format.unpack(tmp_path / "a", "Kind")[1]["x"].shape == (2**48 - 1, 0)
+
+
+@pytest.mark.parametrize("dtype", ["?", "i1", "u1", *(f"{k}{n}" for k in "iuf" for n in (2, 4, 8))])
+def test_every_type_of_real_numbers(tmp_path, dtype):
+    array = np.array([0, 1, 1], dtype)
+    file_format.write(tmp_path / "a", "Kind", {}, {"x": array})
+    found = file_format.unpack(tmp_path / "a", "Kind")[1]["x"]
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, array)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "written"),
+    [
+        (lambda x: [x], lambda x: [x]),
+        (lambda x: (x,), lambda x: {"tuple": [x]}),
+        (lambda x: {"a": x}, lambda x: {"a": x}),
+    ],
+)
+@pytest.mark.parametrize("core", [1.0, math.inf])
+def test_what_is_nested_too_deeply_is_neither_written_nor_read(tmp_path, wrap, written, core):
+    """Twenty records, lists and special numbers in each other, the parameters themselves one."""
+    value = core
+    for _ in range(19 - math.isinf(core)):
+        value = wrap(value)
+    file_format.write(tmp_path / "a", "Kind", {"x": value}, {})
+    assert file_format.unpack(tmp_path / "a", "Kind") == ({"x": value}, {})
+    with pytest.raises(InputError, match="nested too deeply"):
+        file_format.write(tmp_path / "a", "Kind", {"x": wrap(value)}, {})
+    deeper = 1.0
+    for _ in range(20):
+        deeper = written(deeper)
+    (tmp_path / "a").write_bytes(signed(listed(meta={"x": deeper})))
+    with pytest.raises(InputError, match="nested too deeply"):
+        file_format.unpack(tmp_path / "a", "Kind")
+
+
+def test_prefixes_of_names():
+    arrays = file_format.named({"a": EMPTY}, "best.") | {"b": EMPTY}
+    assert list(arrays) == ["best.a", "b"]
+    assert list(file_format.take_group(arrays, "best.")) == ["a"]
+    assert list(arrays) == ["b"]
+
+
+def test_the_text_of_headers():
+    assert file_format.to_json({"ß": 1}) == '{"ß": 1}'.encode()
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        file_format.to_json(math.inf)
 
 
 @pytest.mark.parametrize("version", [0, 2, 2**32 - 1])

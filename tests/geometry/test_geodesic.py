@@ -58,15 +58,11 @@ def check_round_trip(A, B, N):
 
 @pytest.mark.parametrize("N", [N if N in (1, 3) else slow(N) for N in DEPTHS])
 def test_exp_of_log_is_the_identity_on_all_ordered_pairs(N):
-    P = points(2)
-    D = np.array(
-        [[0.0 if i == j else check_round_trip(P[i], P[j], N) for j in range(4)] for i in range(4)]
-    )
+    P = points(2)[:3]
+    D = np.array([[0.0 if A is B else check_round_trip(A, B, N) for B in P] for A in P])
     np.testing.assert_allclose(D, D.T, rtol=1e-8)  # the way back is the same geodesic
-    assert D[~np.eye(4, dtype=bool)].min() > 0.5
-    assert all(
-        D[i, k] <= D[i, j] + D[j, k] + 1e-8 for i in range(4) for j in range(4) for k in range(4)
-    )
+    assert D[~np.eye(3, dtype=bool)].min() > 0.5
+    assert (D[:, None] <= D[:, :, None] + D + 1e-8).all()
 
 
 @pytest.mark.slow
@@ -276,16 +272,19 @@ def test_scaling(rng):
         )
 
 
+@pytest.mark.slow
+def test_one_step_of_the_solver_is_not_enough_and_says_so():
+    A, B = points(2)[:2]
+    found = geodesic.log(A, B, 2, max_steps=1)
+    assert not bool(found.converged)
+    assert float(found.error) > 1e-6 or math.isnan(float(found.error))
+
+
 def test_what_does_not_work_says_so():
     # straight towards det W = 0, at finite depth in finite time: √σ falls evenly from 1 at the rate
     # 1
     end = geodesic.exp(np.diag([2.0, 1.0]), np.diag([0.0, -2.0]), 2, 2.0)
     assert not bool(end.converged)
-    # one step of the solver is not enough: best effort, told, and no number from distance
-    A, B = points(2)[:2]
-    found = geodesic.log(A, B, 2, max_steps=1)
-    assert not bool(found.converged)
-    assert float(found.error) > 1e-6 or math.isnan(float(found.error))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(dl.InputError, match="one sign"):
@@ -329,14 +328,15 @@ def test_derivatives_that_are_not_there_are_errors():
         jax.jacfwd(lambda A: geodesic.log(A, B, 2).Z)(A)
 
 
-@pytest.mark.parametrize("N", [2, slow(math.inf)])
-def test_half_a_turn_is_never_a_wrong_number(N):
-    found = geodesic.log(np.eye(2), -2 * np.eye(2), N)
+@pytest.mark.parametrize(("N", "rtol"), [(2, 1e-5), slow(2, 1e-11), slow(math.inf, 1e-11)])
+def test_half_a_turn_is_never_a_wrong_number(N, rtol):
+    A, B = np.eye(2), -2 * np.eye(2)
+    found = geodesic.log(A, B, N, rtol=rtol)
     if bool(found.converged):
-        np.testing.assert_allclose(geodesic.exp(np.eye(2), found.Z, N).W, -2 * np.eye(2), atol=1e-8)
+        np.testing.assert_allclose(geodesic.exp(A, found.Z, N, rtol=rtol).W, B, atol=1e3 * rtol)
     else:
         with pytest.warns(dl.NotConvergedWarning):
-            assert math.isnan(float(geodesic.distance(np.eye(2), -2 * np.eye(2), N)))
+            assert math.isnan(float(geodesic.distance(A, B, N, rtol=rtol)))
     with pytest.raises(dl.InputError, match="opposite"):
         geodesic.aligned_distance(np.eye(2), 0.3 * np.array([[1.0, 2.0], [2.0, 4.0]]), math.inf)
 

@@ -59,7 +59,7 @@ def pack(kind: str, meta: Meta, arrays: Arrays) -> bytes:
             )
     header = {
         "kind": kind,
-        "meta": _encode(meta),
+        "meta": _encode(meta, _DEEPEST),
         "arrays": [
             {"name": name, "dtype": a.dtype.str, "shape": arrays[name].shape}
             for name, a in plain.items()
@@ -242,20 +242,27 @@ def _listed(entry: Any) -> tuple[str, np.dtype[Any], list[int]]:
     raise InputError("an array has no name, type and shape.")
 
 
-def _encode(value: Any) -> Any:
-    """JSON without NaN or infinity: those become {"float": "inf"}, tuples {"tuple": [...]}."""
-    if isinstance(value, dict):
-        return {key: _encode(part) for key, part in value.items()}
-    if isinstance(value, tuple):
-        return {"tuple": [_encode(part) for part in value]}
-    if isinstance(value, list):
-        return [_encode(part) for part in value]
+def _encode(value: Any, room: int) -> Any:
+    """JSON without NaN or infinity: those become {"float": "inf"}, tuples {"tuple": [...]}.
+
+    ``room``: so many records and lists may be in each other.
+    """
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"float": repr(value)}
-    if value is None or isinstance(value, bool | int | float | str):
+    special = isinstance(value, float) and not math.isfinite(value)
+    if value is None or (isinstance(value, bool | int | float | str) and not special):
         return value
+    if room < 1:
+        raise InputError("a parameter cannot be saved in a model file: it is nested too deeply.")
+    match value:
+        case float():
+            return {"float": repr(value)}
+        case dict():
+            return {key: _encode(part, room - 1) for key, part in value.items()}
+        case tuple():
+            return {"tuple": [_encode(part, room - 1) for part in value]}
+        case list():
+            return [_encode(part, room - 1) for part in value]
     raise InputError(
         f"a parameter of the type {type(value).__name__} cannot be saved in a model file: set it "
         "to a number or None."
@@ -266,7 +273,7 @@ def _decode(value: Any, room: int) -> Any:
     """What `_encode` was given; ``room``: so many records and lists may be in each other."""
     if not isinstance(value, dict | list):
         return value
-    if not room:
+    if room < 1:
         raise InputError("its header is nested too deeply.")
     match value:
         case {"float": word, **rest} if not rest:
