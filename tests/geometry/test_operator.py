@@ -13,6 +13,7 @@ import oracles
 import pytest
 
 import deeplinear as dl
+from deeplinear.geometry.operator import log_determinant
 
 SHAPES = [(4, 4, 4), (5, 3, 3), (3, 5, 3), (4, 4, 2), (5, 4, 3), (3, 6, 1)]
 
@@ -131,6 +132,8 @@ def test_bad_points_are_typed_errors():
         dl.Operator(np.eye(2), 0.5)
     with pytest.raises(dl.DepthError, match="one number"):
         dl.Operator(np.eye(2), np.array([2.0, 3.0]))
+    with pytest.raises(dl.DepthError, match="one number"):
+        dl.Operator.from_svd(np.eye(2), np.ones(2), np.eye(2), np.array([2.0, 3.0]))
 
 
 def test_works_under_jit_with_depth_as_an_array(rng):
@@ -160,3 +163,25 @@ def test_points_of_low_rank_from_their_singular_triples(rng, m, n, k, N):
         np.testing.assert_allclose(op.logdet(), np.linalg.slogdet(matrix)[1], atol=1e-10)
         np.testing.assert_allclose(op.inverse(op(Z)), Z, atol=1e-10)
     np.testing.assert_allclose(op.sqrt(op.sqrt(Z)), op(Z), atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1e-8, 1e8])
+def test_the_rank_is_judged_relative_to_the_largest_singular_value(rng, size):
+    assert not bool(dl.Operator(size * rng.normal(size=(3, 3)), 2).is_singular)
+    assert bool(dl.Operator(size * generic(rng, 4, 4, 2), 2).is_singular)
+
+
+def test_powers_of_the_operator(rng):
+    op, Z = dl.Operator(rng.normal(size=(4, 3)), 2.5), rng.normal(size=(4, 3))
+    np.testing.assert_allclose(op.power(Z, 2), op(op(Z)), rtol=1e-12)
+    np.testing.assert_allclose(op.power(op.power(Z, 0.3), 0.7), op(Z), rtol=1e-12)
+
+
+def test_determinants_of_a_batch(rng):
+    log_s, nu = rng.normal(size=(2, 5, 3)), rng.uniform(0, 1, (2, 5))
+    found = log_determinant(jnp.asarray(log_s), 2, nu)
+    for at in np.ndindex(2, 5):
+        s, N = np.exp(log_s[at]), 1 / nu[at]
+        core = sum(math.log(oracles.kernel(a, b, N)) for a in s for b in s)
+        edge = sum(math.log(oracles.kernel(a, 0.0, N)) for a in s)
+        assert float(found[at]) == pytest.approx(core + 2 * edge, rel=1e-12)
