@@ -6,8 +6,9 @@ or ``make mutation MODULE=geometry/kernel``. Every mutant is written into a copy
 and tested by the tests that `TESTS` names, in a process forked from one that has loaded the
 packages, so that a mutant takes seconds. It is killed by a failing test, by an error at import, or
 by taking five times the processor time that the tests take. The survivors are printed, those judged
-in ``survivors.tsv`` (module, change, judgement) with the judgement. The command fails if a survivor
-is not judged, or fewer than 92 % are killed.
+in ``survivors.tsv`` (module, change, judgement) with the judgement; those judged "equivalent",
+which compute the same, do not count. The command fails if a survivor is not judged, or fewer than
+92 % are killed.
 
 Nothing that was compiled before can stand in for a mutant: a mutant has no bytecode file, numba is
 off (its cache does not see changed constants), and JAX's cache, which is kept from one mutant to
@@ -177,17 +178,19 @@ def judgements(module: str) -> dict[str, str]:
 
 def report(module: str, results: list[tuple[Mutant, str]], *, whole: bool) -> int:
     """Print the survivors and the score; 1 where something has to be done."""
-    judged, open_ones = judgements(module), 0
+    judged, open_ones, equivalent = judgements(module), 0, 0
     survivors = [mutant for mutant, outcome in results if outcome == "survived"]
     for mutant in survivors:
         why = judged.get(mutant.change)
         open_ones += why is None
+        equivalent += (why or "").startswith("equivalent")
         print(f"{mutant.line}: {mutant.change}\n    {why or 'NOT JUDGED'}")
     slow = sum(outcome == "slow" for _, outcome in results)
-    part = 1 - len(survivors) / max(len(results), 1)
+    part = 1 - (len(survivors) - equivalent) / max(len(results) - equivalent, 1)
     print(
-        f"{module}: {len(results)} mutants, {part:.1%} killed ({slow} by time), "
-        f"{len(survivors)} survived, {open_ones} of them not judged"
+        f"{module}: {len(results)} mutants, {equivalent} of them equivalent, {part:.1%} of the "
+        f"others killed ({slow} by time), {len(survivors) - equivalent} survived, {open_ones} of "
+        "the survivors not judged"
     )
     return int(open_ones > 0 or (whole and part < ENOUGH))
 

@@ -328,7 +328,7 @@ def test_derivatives_that_are_not_there_are_errors():
         jax.jacfwd(lambda A: geodesic.log(A, B, 2).Z)(A)
 
 
-@pytest.mark.parametrize(("N", "rtol"), [(2, 1e-5), slow(2, 1e-11), slow(math.inf, 1e-11)])
+@pytest.mark.parametrize(("N", "rtol"), [slow(2, 1e-11), slow(math.inf, 1e-11)])
 def test_half_a_turn_is_never_a_wrong_number(N, rtol):
     A, B = np.eye(2), -2 * np.eye(2)
     found = geodesic.log(A, B, N, rtol=rtol)

@@ -186,3 +186,45 @@ def test_derivatives_where_the_kernel_itself_overflows():
     assert float(slope) == pytest.approx(2 / 3 * 1e100, rel=1e-12)
     assert np.isnan(jax.grad(dl.kernel)(-1.0, 1.0, 2.0))
     assert np.isnan(jax.grad(dl.kernel)(math.nan, 1.0, 2.0))
+
+
+@pytest.mark.parametrize("z", [0.05, 0.3, 0.5, 0.7, 0.9, 0.99, 1.0, 1.01, 1.5, 4.0])
+@pytest.mark.parametrize("nu", [0.0, 0.3, 0.8, 1.0])
+def test_logarithmic_derivatives_to_the_last_digits(z, nu):
+    """With u = log a, v = log b: log λ = 2(1 − ν)u + ℓ(2(u − v)) − ℓ(2ν(u − v)), ℓ = log φ."""
+    with mp.workdps(60):
+        ell = lambda y: mp.log(-mp.expm1(-y) / y) if y else mp.mpf(0)  # noqa: E731
+        log = lambda u, v, nu: 2 * (1 - nu) * u + ell(2 * (u - v)) - ell(2 * nu * (u - v))  # noqa: E731
+        at = mp.mpf("0.25") + mp.mpf(z) / 2, mp.mpf("0.25"), mp.mpf(nu)
+        exact = [float(mp.diff(log, at, n)) for n in ((1, 0, 0), (0, 1, 0), (0, 0, 1))]
+        value = float(log(*at))
+    for u, v, order in ((0.25 + z / 2, 0.25, (0, 1, 2)), (0.25, 0.25 + z / 2, (1, 0, 2))):
+        assert float(log_kernel(u, v, nu)) == pytest.approx(value, rel=1e-13, abs=1e-14)
+        found = jax.grad(log_kernel, (0, 1, 2))(u, v, nu)
+        for k, expected in zip(order, exact, strict=True):
+            if k < 2 or 0 < nu < 1:
+                assert float(found[k]) == pytest.approx(expected, rel=1e-13, abs=1e-14)
+
+
+def test_derivatives_where_an_argument_is_one_or_both_are_zero():
+    assert float(jax.grad(dl.kernel)(1.0, 0.5, 2.0)) == pytest.approx(0.5, rel=1e-14)
+    assert float(jax.grad(dl.kernel, 1)(0.5, 1.0, 2.0)) == pytest.approx(0.5, rel=1e-14)
+    assert [float(g) for g in jax.grad(dl.kernel, (0, 1, 2))(0.0, 0.0, 3.0)] == [0, 0, 0]
+
+
+def test_second_derivatives_of_the_logarithm_at_a_tie():
+    # N = 2: λ = (a + b)/2
+    plain = lambda x: jnp.log((jnp.exp(x[0]) + jnp.exp(x[1])) / 2)  # noqa: E731
+    for x in (jnp.array([0.4, 0.4]), jnp.array([0.4, 0.3])):
+        ours = jax.jacfwd(jax.jacfwd(lambda x: log_kernel(x[0], x[1], 0.5)))(x)
+        np.testing.assert_allclose(ours, jax.hessian(plain)(x), rtol=1e-11)
+
+
+def test_an_infinite_one_beside_nan_is_nan():
+    for pair in ((math.inf, math.nan), (math.nan, math.inf)):
+        assert math.isnan(log_kernel(*pair, 0.5))
+
+
+def test_numbers_take_the_precision_of_arrays():
+    single = np.float32(1.5)
+    assert dl.kernel(2.0, single, 3).dtype == dl.kernel(single, 2.0, 3).dtype == jnp.float32

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
-from cases import INTEGER_DEPTHS, orthogonal
+from cases import INTEGER_DEPTHS, KEY, orthogonal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
@@ -250,3 +250,39 @@ def test_bad_arguments_are_typed_errors():
             function(0.5)
         with pytest.raises(dl.DepthError, match="one number"):
             function(np.array([2.0, 3.0]))
+
+
+def test_the_depth_is_one_number():
+    W, depths = np.eye(2), np.array([2.0, 3.0])
+    for call in (
+        lambda: dl.gradient(dl.Completion([0], [1], [3.0], (2, 2)), W, depths),
+        lambda: dl.inner(W, W, W, depths),
+    ):
+        with pytest.raises(dl.DepthError, match="one number"):
+            call()
+
+
+def test_gradients_over_two_batch_axes(rng):
+    energy = dl.Completion([0, 2], [1, 0], [3.0, 1.0], (3, 2))
+    W = rng.normal(size=(2, 4, 3, 2))
+    found = dl.gradient(energy, W, 3)
+    for at in np.ndindex(2, 4):
+        np.testing.assert_allclose(found[at], dl.gradient(energy, W[at], 3), rtol=1e-12)
+
+
+def test_random_tangents_of_a_batch_of_singular_triples(rng):
+    U, V = (np.linalg.qr(rng.normal(size=(5, 3, 3)))[0] for _ in range(2))
+    s = np.array([1.0, 0.5, 0.0])  # of rank 2: a random direction exists, its length does not
+    at = dl.LogSVD(jnp.asarray(U), jnp.full((5, 3), jnp.log(s)), jnp.asarray(V))
+    Z = dl.random_tangent(KEY, at, 2)
+    assert Z.shape == (5, 3, 3)
+    assert len(np.unique(np.round(Z, 12))) == 45  # each point draws its own
+    with pytest.raises(dl.SingularOperatorError):
+        dl.norm(at, Z, 2)
+    plain = dl.random_tangent(KEY, np.eye(3), 2)
+    assert abs(float(dl.norm(np.eye(3), plain, 2)) - 1) > 1e-3  # not of length 1 unless asked
+
+
+def test_the_length_of_nothing_has_the_derivative_zero():
+    slope = jax.grad(lambda Z: dl.norm(jnp.eye(2), Z, 2))(jnp.zeros((2, 2)))
+    np.testing.assert_array_equal(slope, 0)
