@@ -270,7 +270,7 @@ def test_gradients_over_two_batch_axes(rng):
         np.testing.assert_allclose(found[at], dl.gradient(energy, W[at], 3), rtol=1e-12)
 
 
-def test_random_tangents_of_a_batch_of_singular_triples(rng):
+def test_directions_drawn_at_a_batch_of_singular_triples(rng):
     U, V = (np.linalg.qr(rng.normal(size=(5, 3, 3)))[0] for _ in range(2))
     s = np.array([1.0, 0.5, 0.0])  # of rank 2: a random direction exists, its length does not
     at = dl.LogSVD(jnp.asarray(U), jnp.full((5, 3), jnp.log(s)), jnp.asarray(V))
