@@ -178,13 +178,13 @@ def judgements(module: str) -> dict[str, str]:
 
 def report(module: str, results: list[tuple[Mutant, str]], *, whole: bool) -> int:
     """Print the survivors and the score; 1 where something has to be done."""
-    judged, open_ones, equivalent = judgements(module), 0, 0
+    judged = judgements(module)
     survivors = [mutant for mutant, outcome in results if outcome == "survived"]
-    for mutant in survivors:
-        why = judged.get(mutant.change)
-        open_ones += why is None
-        equivalent += (why or "").startswith("equivalent")
-        print(f"{mutant.line}: {mutant.change}\n    {why or 'NOT JUDGED'}")
+    reasons = [judged.get(mutant.change, "NOT JUDGED") for mutant in survivors]
+    for mutant, why in zip(survivors, reasons, strict=True):
+        print(f"{mutant.line}: {mutant.change}\n    {why}")
+    open_ones = reasons.count("NOT JUDGED")
+    equivalent = sum(why.startswith("equivalent") for why in reasons)
     slow = sum(outcome == "slow" for _, outcome in results)
     part = 1 - (len(survivors) - equivalent) / max(len(results) - equivalent, 1)
     print(

@@ -132,7 +132,8 @@ def test_the_coefficients_are_continuous_at_ties_and_at_zero(rng, depth):
             )
 
 
-@pytest.mark.parametrize("depth", [slow(2), slow(3.5), slow(math.inf)])
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", [2, 3.5, math.inf])
 def test_without_noise_it_is_the_gradient_flow_of_the_free_energy(rng, depth):
     energy, W0, beta = (
         Distance(jnp.asarray(rng.normal(size=(3, 3)))),

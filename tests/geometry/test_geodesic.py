@@ -56,12 +56,12 @@ def check_round_trip(A, B, N):
     return float(found.distance)
 
 
-@pytest.mark.parametrize("N", [N if N in (1, 3) else slow(N) for N in DEPTHS])
-def test_exp_of_log_is_the_identity_on_all_ordered_pairs(N):
-    P = points(2)[:3]
+@pytest.mark.parametrize(("N", "count"), [(1, 3), (3, 3), *(slow(N, 4) for N in DEPTHS)])
+def test_exp_of_log_is_the_identity_on_all_ordered_pairs(N, count):
+    P = points(2, count)
     D = np.array([[0.0 if A is B else check_round_trip(A, B, N) for B in P] for A in P])
     np.testing.assert_allclose(D, D.T, rtol=1e-8)  # the way back is the same geodesic
-    assert D[~np.eye(3, dtype=bool)].min() > 0.5
+    assert D[~np.eye(count, dtype=bool)].min() > 0.5
     assert (D[:, None] <= D[:, :, None] + D + 1e-8).all()
 
 
@@ -182,7 +182,8 @@ def test_the_geodesic_equation_holds(N):
     )
 
 
-@pytest.mark.parametrize("N", [slow(2), slow(3)])
+@pytest.mark.slow
+@pytest.mark.parametrize("N", [2, 3])
 def test_distance_against_the_shortest_discretized_path(N):
     A, B = points(2)[0], points(2)[2]
     pieces = 24
@@ -328,15 +329,15 @@ def test_derivatives_that_are_not_there_are_errors():
         jax.jacfwd(lambda A: geodesic.log(A, B, 2).Z)(A)
 
 
-@pytest.mark.parametrize(("N", "rtol"), [slow(2, 1e-11), slow(math.inf, 1e-11)])
-def test_half_a_turn_is_never_a_wrong_number(N, rtol):
-    A, B = np.eye(2), -2 * np.eye(2)
-    found = geodesic.log(A, B, N, rtol=rtol)
+@pytest.mark.slow
+@pytest.mark.parametrize("N", [2, math.inf])
+def test_half_a_turn_is_never_a_wrong_number(N):
+    found = geodesic.log(np.eye(2), -2 * np.eye(2), N)
     if bool(found.converged):
-        np.testing.assert_allclose(geodesic.exp(A, found.Z, N, rtol=rtol).W, B, atol=1e3 * rtol)
+        np.testing.assert_allclose(geodesic.exp(np.eye(2), found.Z, N).W, -2 * np.eye(2), atol=1e-8)
     else:
         with pytest.warns(dl.NotConvergedWarning):
-            assert math.isnan(float(geodesic.distance(A, B, N, rtol=rtol)))
+            assert math.isnan(float(geodesic.distance(np.eye(2), -2 * np.eye(2), N)))
     with pytest.raises(dl.InputError, match="opposite"):
         geodesic.aligned_distance(np.eye(2), 0.3 * np.array([[1.0, 2.0], [2.0, 4.0]]), math.inf)
 
