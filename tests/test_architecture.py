@@ -82,13 +82,14 @@ TREE = {
         ["data"],
         ["backends"],
         ["solver"],
-        ["posterior"],
+        ["posterior", "field"],
         ["model"],
         ["_saving"],
         ["_parameters"],
         ["_training"],
         ["_pair_predictions", "_table_io", "_column_scores"],
         ["_table_predictions"],
+        ["_table_refinement"],
         ["_table_training"],
         ["imputer", "matrix_completion"],
     ],
@@ -127,6 +128,7 @@ TREE = {
         ["gibbs"],
         ["draws"],
     ],
+    "completion/field": [["graph", "covariance"], ["gaussian_field"], ["refinement"]],
     "completion/model": [["predictor"], ["recommend", "serialize"]],
     "files": [
         [

@@ -18,6 +18,8 @@ from .data.columns import Mask, is_frame, is_pandas
 from .data.features import CodedTable
 from .data.ids import Ids
 from .data.table import ColumnScaler
+from .field.gaussian_field import Cells
+from .field.refinement import RefinedRows
 from .model.predictor import Model
 from .penalty import Array
 from .posterior.draws import RandomState, draw_table
@@ -31,6 +33,7 @@ class TablePredictions(TransformerMixin, TableReader):
     _empty: Mask
     _bounds: Limits
     _laws: dict[int, LabelLaw]  # of the features that are categories
+    _refined: RefinedRows | None  # what refines the network, if anything does
 
     def transform(self, X: TableLike) -> Any:
         """X with its missing entries filled in; X may be new rows with the same columns.
@@ -96,7 +99,7 @@ class TablePredictions(TransformerMixin, TableReader):
         check_is_fitted(self)
         table = self._read(X, reset=False)
         model = self._folded(table)
-        middle = self._with_marginals(self._scaler.backward(_whole(model)), table)
+        middle = self._prediction(table, model)
         reach = self._reach(self._deviation(table, model), coverage)
         low, high = (self._of_numbers(end) for end in (middle - reach, middle + reach))
         low, high = self._bounds.outward(low, high)
@@ -143,7 +146,21 @@ class TablePredictions(TransformerMixin, TableReader):
 
     def _expanded(self, table: Table) -> Array:
         """What the model says about the columns of the fit, in the units of the table."""
-        return self._with_marginals(self._scaler.backward(_whole(self._folded(table))), table)
+        return self._prediction(table, self._folded(table))
+
+    def _prediction(self, table: Table, model: Model) -> Array:
+        """That of the ``model`` of these rows, refined."""
+        matrix = whole(model)
+        if self._refined is not None:
+            cells = self._cells(table.seen, table.values)
+            matrix = self._refined.refine(matrix, cells, in_order=self.row_order is True)
+        return self._with_marginals(self._scaler.backward(matrix), table)
+
+    def _cells(self, weights: np.ndarray, values: Array) -> Cells:
+        """Cells with their ``weights``, in the scaled units."""
+        scaler = self._scaler
+        scaled = (values - scaler.center) / scaler.scale
+        return Cells(np.where(weights > 0, scaled, 0.0), weights.astype(float))
 
     def _values(self, expanded: Array, table: Table) -> Array:
         """The columns of the fit as features: bounded, rounded and decided."""
@@ -242,6 +259,6 @@ class TablePredictions(TransformerMixin, TableReader):
         )
 
 
-def _whole(model: Model) -> Array:
+def whole(model: Model) -> Array:
     """All rows of the model, in the units of the scaled columns."""
     return model.block(np.where(model.row_counts > 0, np.arange(len(model.row_counts)), -1))

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ._column_scores import ColumnScore, category_cells, category_score, number_scores, unscored
 from ._saving import SCORE
 from ._table_io import Table, TableLike
-from ._table_predictions import TablePredictions
+from ._table_refinement import TableRefinement
 from ._training import whole_or_not_at_all
 from .data.bounds import Limits, given_bounds
 from .data.columns import Mask
@@ -26,6 +26,7 @@ from .data.layout_file import dump_layout, restore_layout
 from .data.observations import Observations
 from .data.table import ColumnScaler
 from .data.weights import cell_weights
+from .field.refinement import NOTHING
 from .file_format import Arrays, Meta, named, take_group
 from .model.predictor import Model
 from .posterior.labels import LabelLaw
@@ -76,10 +77,10 @@ _SCORES: Schema = {
 }
 
 
-class TableTraining(TablePredictions):
+class TableTraining(TableRefinement):
     """The fit of a table."""
 
-    _state: ClassVar[Schema] = {**TablePredictions._state, "standardized_score_": SCORE}
+    _state: ClassVar[Schema] = {**TableRefinement._state, "standardized_score_": SCORE}
 
     def fit(self, X: TableLike, y: None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Learn W from the observed entries of X (n_samples × n_features).
@@ -107,10 +108,13 @@ class TableTraining(TablePredictions):
                 self._warn_empty("column", self._empty)
             self._table = table  # for callbacks, while the fit runs
             m, n = raw.shape
+            self._order = self._order_of(X, m)
+            self.refinement_, self._refined = NOTHING, None
             try:
                 held_out = self._learn(raw, (Ids.positions(m), Ids.positions(n)))
+                self._refine_all()
             finally:
-                del self._table
+                del self._table, self._order
             self._mark_held_out(*held_out)
             if not np.isfinite(self.train_score_):
                 raise InputError(
@@ -300,6 +304,7 @@ class TableTraining(TablePredictions):
             labels = {"labels": self._indicators.seen(j), "prior": law.prior}
             check_arrays(_LABELS, labels)
             arrays |= named(labels, f"category {j}.")
+        self._dump_field(meta, arrays)
         self._check_agreement()
 
     def _restore_more(self, meta: Meta, arrays: Arrays) -> None:
@@ -323,6 +328,7 @@ class TableTraining(TablePredictions):
             seen[j], self._laws[j] = labels["labels"], LabelLaw(labels["prior"], slope)
         self._indicators = Indicators(tuple(seen.get(j) for j in range(len(features))))
         self._check_agreement()
+        self._restore_field(meta, arrays)
         columns = take_part(meta, "scores")
         scores = take(_SCORES, columns, sizes)
         check_nothing_left(columns)

@@ -226,11 +226,17 @@ class CompletionEstimator(CompletionParameters):
         model = self._as_predicted(model)
         rows = np.where(model.row_counts[held.rows] > 0, held.rows.astype(np.int64), -1)
         cols = np.where(model.col_counts[held.cols] > 0, held.cols.astype(np.int64), -1)
-        gaps = held.values - model.predict(rows, cols)
+        gaps = held.values - self._held_out_predictions(model, held, rows, cols)
         self._record(held, gaps)
         mine = self._calibrating(held)
         rows, cols = rows[mine], cols[mine]
         return Calibration.of(gaps[mine], model.deviation(rows, cols, self.threads))
+
+    def _held_out_predictions(
+        self, model: Model, held: HoldOut, rows: np.ndarray, cols: np.ndarray
+    ) -> np.ndarray:
+        """At the codes of the held-out entries."""
+        return model.predict(rows, cols)
 
     def _record(self, held: HoldOut, gaps: np.ndarray) -> None:
         """Keep the scores of the held-out entries, given how far off their predictions are."""

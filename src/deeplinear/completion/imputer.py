@@ -169,6 +169,8 @@ class DeepLinearImputer(TableTraining):
         "integers": [StrOptions({"auto", "round", "keep"})],
         "min_value": [None, Real, "array-like", StrOptions({"auto"})],
         "max_value": [None, Real, "array-like", StrOptions({"auto"})],
+        "refine": [StrOptions({"auto", "off"})],
+        "row_order": [None, "boolean", str, "array-like", "sparse matrix"],
         "add_indicator": ["boolean"],
         "keep_empty_features": ["boolean"],
     }
@@ -205,6 +207,8 @@ class DeepLinearImputer(TableTraining):
         integers="auto",
         min_value="auto",
         max_value="auto",
+        refine="auto",
+        row_order=None,
         add_indicator=False,
         keep_empty_features=True,
         checkpoint=None,
@@ -234,6 +238,8 @@ class DeepLinearImputer(TableTraining):
         self.integers = integers
         self.min_value = min_value
         self.max_value = max_value
+        self.refine = refine
+        self.row_order = row_order
         self.add_indicator = add_indicator
         self.keep_empty_features = keep_empty_features
         self.checkpoint = checkpoint

@@ -1,0 +1,159 @@
+"""How `DeepLinearImputer` refines its network by a Gaussian field, and keeps the field in files."""
+
+import math
+from dataclasses import asdict
+
+import numpy as np
+import scipy.sparse as sp
+
+from ..errors import InputError
+from ._table_io import TableLike
+from ._table_predictions import TablePredictions, whole
+from .data.columns import is_frame
+from .data.observations import Observations
+from .field import graph
+from .field.covariance import ColumnCovariance
+from .field.gaussian_field import Cells, GaussianField
+from .field.refinement import GRAPHS, NOTHING, HeldOut, RefinedRows, Refinement, choose
+from .file_format import Arrays, Meta, named, take_group
+from .model.predictor import Model
+from .schema import (
+    NUMBER,
+    REAL,
+    TEXT,
+    WHOLE,
+    Field,
+    Schema,
+    check_arrays,
+    check_nothing_left,
+    take,
+    take_part,
+)
+from .solver.selection import HoldOut
+
+_SETTINGS: Schema = {
+    "share": Field(NUMBER, least=0, most=1),
+    "graph": Field(TEXT),
+    "correlation": Field(NUMBER, least=0, most=0.999),
+    "noise": Field(NUMBER, least=0),
+    "rounds": Field(WHOLE, least=0),
+    "before": Field(NUMBER, least=0, infinite=True, nan=True),
+    "after": Field(NUMBER, least=0, infinite=True, nan=True),
+    "gain": Field(NUMBER, infinite=True, nan=True),
+    "count": Field(WHOLE, least=0),
+}
+_FIELD: Schema = {
+    "mean": Field(REAL, ("n",)),
+    "root": Field(REAL, ("components", "n"), may_be_empty=True),
+    "own": Field(REAL, ("n",), least=0),
+    "F": Field(REAL, ("m", "components"), may_be_empty=True),
+    "keys": Field(WHOLE, ("m",)),
+}
+_NEIGHBOURS: Schema = {
+    "points": Field(REAL, ("m", None)),
+    "lengths": Field(REAL, ("m",), least=0),
+}
+_UNIT: Schema = {"unit": Field(NUMBER, above=0)}
+
+
+class TableRefinement(TablePredictions):
+    """The second stage of a fit."""
+
+    refinement_: Refinement
+    _order: graph.Weights | None  # the graph of rows in order, while a fit runs
+
+    def _order_of(self, X: TableLike, rows: int) -> graph.Weights | None:
+        """The graph that ``row_order`` means for the rows of X."""
+        order = self.row_order
+        if order is None or order is False:
+            return None
+        if order is True:
+            return graph.chain(np.arange(rows))
+        if isinstance(order, str):
+            if not is_frame(X) or order not in list(X.columns):
+                raise InputError(
+                    f"row_order must name a column of X, got {order!r}: give a data frame that has "
+                    "it, the times themselves, or True where the rows are in order."
+                )
+            order = X[order].to_numpy()
+        if sp.issparse(order) or np.ndim(order) == 2:
+            return graph.given(order, rows, "row_order")
+        if np.shape(order) != (rows,):
+            raise InputError(
+                f"row_order must hold one time for each of the {rows} rows, got the shape "
+                f"{np.shape(order)}."
+            )
+        return graph.chain(order)
+
+    def _held_out_predictions(
+        self, model: Model, held: HoldOut, rows: np.ndarray, cols: np.ndarray
+    ) -> np.ndarray:
+        network = whole(model)
+        if self.refine != "off" and not self._ended:
+            self.refinement_, network = choose(
+                network,
+                _cells_of(held.training),
+                HeldOut(held.rows, held.cols, held.values),
+                self._order,
+                center=self.center,
+                stop=lambda: self._report("refining", 1.0),
+            )
+        return network[held.rows, held.cols]
+
+    def _refine_all(self) -> None:
+        """Fit the field that was chosen to all entries."""
+        self._refined = None
+        settings, seen = self.refinement_, self.model_.seen
+        if settings.share > 0 and seen is not None:
+            network = whole(self._as_predicted(self.model_))
+            cells = _cells_of(seen)
+            self._refined = RefinedRows.of(
+                network, cells, self._order, settings, center=self.center
+            )
+
+    # On disk
+
+    def _dump_field(self, meta: Meta, arrays: Arrays) -> None:
+        meta["refinement"] = self.refinement_._asdict()
+        check_arrays(_SETTINGS, meta["refinement"])
+        if self._refined is None:
+            return
+        rows, found = self._refined, self._refined.neighbours
+        own: Arrays = {**asdict(rows.field.covariance), "F": rows.F, "keys": rows.keys}
+        check_arrays(_FIELD, own, self.model_.sizes)
+        if found is not None:
+            near: Arrays = {"points": found.points, "lengths": found.lengths}
+            check_arrays(_NEIGHBOURS, near, self.model_.sizes)
+            meta["neighbours"] = {"unit": found.unit}
+            own |= near
+        arrays |= named(own, "field.")
+
+    def _restore_field(self, meta: Meta, arrays: Arrays) -> None:
+        settings = take_part(meta, "refinement")
+        found = self.refinement_ = Refinement(**take(_SETTINGS, settings))
+        check_nothing_left(settings)
+        if found.graph not in GRAPHS or not math.isfinite(found.noise):
+            raise InputError("the graph of the refinement is none that there is.")
+        self._refined, neighbours = None, None
+        if found == NOTHING or not found.share:
+            return
+        group = take_group(arrays, "field.")
+        if "neighbours" in found.graph:
+            near = take(_NEIGHBOURS, group, self.model_.sizes)
+            unit = take_part(meta, "neighbours")
+            neighbours = graph.Neighbours(**near, **take(_UNIT, unit))
+            check_nothing_left(unit)
+        own = take(_FIELD, group, self.model_.sizes)
+        check_nothing_left(group)
+        covariance = ColumnCovariance(*(own[name] for name in ("mean", "root", "own")))
+        field = GaussianField(covariance, found.correlation, found.noise)
+        self._refined = RefinedRows(found, field, own["F"], own["keys"], neighbours)
+
+
+def _cells_of(seen: Observations) -> Cells:
+    """Entries as dense arrays."""
+    values, weights = np.zeros(seen.shape), np.zeros(seen.shape)
+    rows, cols, x = seen.triples()
+    given = seen.by_row.weights
+    values[rows, cols], weights[rows, cols] = x, given if given.size else 1.0
+    return Cells(values, weights)

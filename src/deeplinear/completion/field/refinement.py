@@ -1,0 +1,287 @@
+"""A Gaussian field that refines a network's completion, chosen on held-out cells."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from ..solver.column_noise import column_error
+from .covariance import ColumnCovariance
+from .gaussian_field import Cells, GaussianField
+from .graph import Neighbours, Weights, chain, mixed, no_graph
+
+#: Correlations between neighbouring rows, and parts of the variance that are noise, among which
+#: held-out cells choose, each walked from its middle as long as the error falls.
+CORRELATIONS = (0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
+NOISES = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+SHARES = (0.25, 0.5, 0.75, 1.0)
+# Rounds in which the covariance is taken again from the completion by the field.
+ROUNDS = 2
+_ROUGH, _FINE = 1e-3, 1e-5
+# A round, or a graph, that gains less is left out.
+_GAIN = 1e-3
+# Rows up to which nearest neighbours are looked for: all pairs are compared.
+MOST_NEIGHBOURS = 30_000
+_POINTS = 50  # coordinates in which neighbours are near
+
+
+class Refinement(NamedTuple):
+    """What refines the completion of a network: ``share`` of the way from it to the field.
+
+    ``graph``: "none" (each row by itself), "neighbours", "order", or "order and neighbours"; ρ is
+    the ``correlation`` of neighbouring rows, ``noise`` the part of the mean variance of the columns
+    that is noise; ``rounds``: how often the covariance was taken again. ``before`` and ``after``
+    are the held-out errors of the network and of both, in the units of the scaled columns, over
+    ``count`` held-out cells; ``gain`` is what the mean square error loses, in its standard errors.
+    A share of 0 leaves the network as it is.
+    """
+
+    share: float = 0.0
+    graph: str = "none"
+    correlation: float = 0.0
+    noise: float = 0.0
+    rounds: int = 0
+    before: float = math.nan
+    after: float = math.nan
+    gain: float = 0.0
+    count: int = 0
+
+
+NOTHING = Refinement()
+GRAPHS = ("none", "order", "neighbours", "order and neighbours")
+
+
+def graphs(points: np.ndarray, order: Weights | None) -> dict[str, Weights]:
+    """The graphs that are tried, by name, on rows at ``points`` (m, q)."""
+    found: dict[str, Weights] = {}
+    if order is not None:
+        found["order"] = order
+    if 2 < len(points) <= MOST_NEIGHBOURS and points.shape[1]:
+        found["neighbours"] = Neighbours.of(points)[1]
+        if order is not None:
+            found["order and neighbours"] = mixed(order, found["neighbours"])
+    return found
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out cells of a table: codes, and values in its scaled units."""
+
+    rows: np.ndarray
+    cols: np.ndarray
+    values: np.ndarray
+
+    def error(self, matrix: np.ndarray) -> float:
+        return column_error(matrix[self.rows, self.cols] - self.values, self.cols)
+
+    def gain(self, before: np.ndarray, after: np.ndarray) -> float:
+        """What the mean square error loses from ``before`` to ``after``, in standard errors.
+
+        Columns have noise of their own.
+        """
+        first, second = (x[self.rows, self.cols] - self.values for x in (before, after))
+        size = np.bincount(self.cols, first**2) / np.maximum(np.bincount(self.cols), 1)
+        unit = np.maximum(size[self.cols], 1e-3 * float(np.mean(first**2)))
+        lost = (first**2 - second**2) / np.where(unit > 0, unit, 1.0)
+        spread = float(lost.std()) / math.sqrt(len(lost))
+        return float(lost.mean()) / spread if spread > 0 else 0.0
+
+
+def choose(
+    network: np.ndarray,
+    cells: Cells,
+    held: HeldOut,
+    order: Weights | None,
+    *,
+    center: bool = True,
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[Refinement, np.ndarray]:
+    """The refinement with the smallest held-out error, and the completion that it gives.
+
+    ``network`` (m, n): the completion that is refined, in scaled units; ``cells``: those that it
+    was fitted to; ``order``: the graph of rows in order. ``stop`` is called on the way,
+    and ends the search by returning True. The field is used only where its gain is more than one
+    standard error.
+    """
+    search = _Search(network, cells, held, order, center, stop)
+    best = search.best()
+    field = search.completion(best, _FINE)
+    errors = {s: held.error(network + s * (field - network)) for s in SHARES}
+    share = min(SHARES, key=lambda s: errors[s])
+    refined = network + share * (field - network)
+    found = best._replace(
+        share=share,
+        before=held.error(network),
+        after=errors[share],
+        gain=held.gain(network, refined),
+        count=len(held.values),
+    )
+    if not (found.after < found.before and found.gain > 1):
+        return found._replace(share=0.0, after=found.before), network
+    return found, refined
+
+
+class _Search:
+    """The walk through graphs, correlations and noises."""
+
+    def __init__(
+        self,
+        network: np.ndarray,
+        cells: Cells,
+        held: HeldOut,
+        order: Weights | None,
+        center: bool,
+        stop: Callable[[], bool],
+    ) -> None:
+        self._network, self._cells, self._held, self._center = network, cells, held, center
+        self._stop, self._ended = stop, False
+        completed = cells.over(network)
+        self._covariance = ColumnCovariance.of(completed, center=center)
+        points = self._covariance.points(completed, _POINTS)
+        self._graphs = graphs(points, order)
+        self._last: np.ndarray | None = None  # where the next solution starts
+        self._errors: dict[Refinement, float] = {}
+
+    def best(self) -> Refinement:
+        start = Refinement(noise=0.03)
+        best = self._walk(start, "noise", NOISES)
+        for name in self._graphs:
+            found = best._replace(graph=name, correlation=best.correlation or 0.8)
+            found = self._walk(found, "correlation", CORRELATIONS)
+            again = self._walk(found, "noise", NOISES)
+            if again != found:
+                again = self._walk(again, "correlation", CORRELATIONS)
+            if self._error(again) < (1 - _GAIN) * self._error(best):
+                best = again
+            self._ended |= self._stop()
+        while best.rounds < ROUNDS and not self._ended:
+            more = best._replace(rounds=best.rounds + 1)
+            if not self._error(more) < (1 - _GAIN) * self._error(best):
+                break
+            best = more
+        return best
+
+    def completion(self, settings: Refinement, tol: float) -> np.ndarray:
+        field, F = solve(
+            self._network,
+            self._cells,
+            self._graphs.get(settings.graph),
+            settings,
+            self._covariance,
+            center=self._center,
+            tol=tol,
+            start=self._last,
+        )
+        if not settings.rounds:
+            self._last = F
+        return field.matrix(F)
+
+    def _walk(self, at: Refinement, name: str, grid: tuple[float, ...]) -> Refinement:
+        """Along one setting, from where it is to a minimum of the held-out error."""
+        for step in (1, -1):
+            k = grid.index(getattr(at, name)) + step
+            while 0 <= k < len(grid) and not self._ended:
+                next_one = at._replace(**{name: grid[k]})
+                if not self._error(next_one) < self._error(at):
+                    break
+                at, k = next_one, k + step
+        return at
+
+    def _error(self, settings: Refinement) -> float:
+        if settings not in self._errors:
+            self._errors[settings] = self._held.error(self.completion(settings, _ROUGH))
+        return self._errors[settings]
+
+
+def solve(
+    network: np.ndarray,
+    cells: Cells,
+    graph: Weights | None,
+    settings: Refinement,
+    covariance: ColumnCovariance,
+    *,
+    center: bool,
+    tol: float = _FINE,
+    start: np.ndarray | None = None,
+) -> tuple[GaussianField, np.ndarray]:
+    """The field with these ``settings`` and its F, after all rounds.
+
+    ``covariance`` is that of the first of them.
+    """
+    graph = no_graph(len(network)) if graph is None else graph
+    field = GaussianField(covariance, settings.correlation, settings.noise)
+    F = field.mean(cells, graph, tol=tol, start=start)
+    for _ in range(settings.rounds):
+        completed = cells.over(field.matrix(F))
+        field = replace(field, covariance=ColumnCovariance.of(completed, center=center))
+        F = field.mean(cells, graph, tol=tol)
+    return field, F
+
+
+@dataclass(frozen=True)
+class RefinedRows:
+    """A refinement fitted to a table, for its own rows and for new ones.
+
+    ``F`` (m, r) are the rows of the field; ``keys`` (m,) know the rows of the table again;
+    ``neighbours`` finds those that are near new ones, if the graph is of that kind.
+    """
+
+    settings: Refinement
+    field: GaussianField
+    F: np.ndarray
+    keys: np.ndarray
+    neighbours: Neighbours | None
+
+    @classmethod
+    def of(
+        cls,
+        network: np.ndarray,
+        cells: Cells,
+        order: Weights | None,
+        settings: Refinement,
+        *,
+        center: bool = True,
+    ) -> "RefinedRows":
+        """Fitted to all ``cells`` of a table, whose completion by the ``network`` is given."""
+        completed = cells.over(network)
+        covariance = ColumnCovariance.of(completed, center=center)
+        neighbours, graph = None, order
+        if "neighbours" in settings.graph:
+            neighbours, graph = Neighbours.of(covariance.points(completed, _POINTS))
+            graph = (
+                mixed(order, graph) if order is not None and "order" in settings.graph else graph
+            )
+        graph = None if settings.graph == "none" else graph
+        field, F = solve(network, cells, graph, settings, covariance, center=center)
+        return cls(settings, field, F, cells.keys(), neighbours)
+
+    def refine(self, network: np.ndarray, cells: Cells, *, in_order: bool) -> np.ndarray:
+        """``network``, the completion of the rows of ``cells``, refined.
+
+        Rows of the table of the fit are known again. Others stand each by themselves, beside their
+        nearest neighbours in that table if the graph has them. With ``in_order`` a table that has
+        new rows is a sequence of its own.
+        """
+        keys, known = cells.keys(), self.keys
+        order = np.argsort(known, kind="stable")
+        at = order[np.minimum(np.searchsorted(known[order], keys), len(known) - 1)]
+        at[known[at] != keys] = -1
+        both = np.arange(min(len(keys), len(known)))  # equal rows: each is itself
+        both = both[keys[both] == known[both]]
+        at[both] = both
+        F = np.where(at[:, None] >= 0, self.F[at], 0.0)
+        new = at < 0
+        if new.any() and in_order and "order" in self.settings.graph:
+            F = self.field.mean(cells, chain(np.arange(len(F))), tol=_FINE)
+        elif new.any():
+            F[new] = self._new_rows(network[new], cells.rows(new))
+        return network + self.settings.share * (self.field.matrix(F) - network)
+
+    def _new_rows(self, network: np.ndarray, cells: Cells) -> np.ndarray:
+        field = self.field
+        if self.neighbours is None:
+            return field.alone.mean(cells, no_graph(len(network)), tol=_FINE)
+        points = field.covariance.points(cells.over(network), self.neighbours.points.shape[1])
+        return field.beside(cells, self.neighbours.around(points), self.F, tol=_FINE)
