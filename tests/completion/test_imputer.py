@@ -158,6 +158,7 @@ class TestContract:
     def test_the_validation_score_is_an_honest_held_out_error(self):
         X, _ = low_rank()
         options = {"strength": 0.1, "tol": 1e-12, "max_iter": 3000, "early_stopping": False}
+        options["refine"] = "off"
         imputer = dl.DeepLinearImputer(3, **options, random_state=1).fit(X)
         hidden = np.where(imputer.validation_mask_, np.nan, X)
         again = dl.DeepLinearImputer(3, **options, validation_fraction=0, random_state=1)

@@ -2,11 +2,13 @@
 
 import math
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import scipy.sparse as sp
 
 from ..errors import InputError
+from ._column_scores import category_cells
 from ._table_io import TableLike
 from ._table_predictions import TablePredictions, whole
 from .data.columns import is_frame
@@ -17,6 +19,7 @@ from .field.gaussian_field import Cells, GaussianField
 from .field.refinement import GRAPHS, NOTHING, HeldOut, RefinedRows, Refinement, choose
 from .file_format import Arrays, Meta, named, take_group
 from .model.predictor import Model
+from .posterior.labels import LabelLaw
 from .schema import (
     NUMBER,
     REAL,
@@ -43,6 +46,7 @@ _SETTINGS: Schema = {
     "count": Field(WHOLE, least=0),
 }
 _FIELD: Schema = {
+    "shares": Field(REAL, ("n",), least=0, most=1),
     "mean": Field(REAL, ("n",)),
     "root": Field(REAL, ("components", "n"), may_be_empty=True),
     "own": Field(REAL, ("n",), least=0),
@@ -61,6 +65,7 @@ class TableRefinement(TablePredictions):
 
     refinement_: Refinement
     _order: graph.Weights | None  # the graph of rows in order, while a fit runs
+    _shares: np.ndarray  # of the columns, while a fit runs
 
     def _order_of(self, X: TableLike, rows: int) -> graph.Weights | None:
         """The graph that ``row_order`` means for the rows of X."""
@@ -75,7 +80,7 @@ class TableRefinement(TablePredictions):
                     f"row_order must name a column of X, got {order!r}: give a data frame that has "
                     "it, the times themselves, or True where the rows are in order."
                 )
-            order = X[order].to_numpy()
+            order = X[order].to_numpy()  # type: ignore[index]
         if sp.issparse(order) or np.ndim(order) == 2:
             return graph.given(order, rows, "row_order")
         if np.shape(order) != (rows,):
@@ -85,20 +90,35 @@ class TableRefinement(TablePredictions):
             )
         return graph.chain(order)
 
-    def _held_out_predictions(
-        self, model: Model, held: HoldOut, rows: np.ndarray, cols: np.ndarray
-    ) -> np.ndarray:
+    def _judged(self, model: Model, held: HoldOut, *codes: np.ndarray) -> np.ndarray:
         network = whole(model)
         if self.refine != "off" and not self._ended:
-            self.refinement_, network = choose(
+            self.refinement_, self._shares, network = choose(
                 network,
                 _cells_of(held.training),
-                HeldOut(held.rows, held.cols, held.values),
+                self._judge(held),
                 self._order,
                 center=self.center,
                 stop=lambda: self._report("refining", 1.0),
             )
         return network[held.rows, held.cols]
+
+    def _judge(self, held: HoldOut) -> HeldOut:
+        """The held-out cells, with the losses of labels."""
+        losses = {j: partial(self._label_loss, held, j) for j in self._laws}
+        owner = self._indicators.owner
+        return HeldOut(held.rows, held.cols, held.values, owner, losses)
+
+    def _label_loss(self, held: HoldOut, j: int, predicted: np.ndarray) -> float:
+        guess, truth = category_cells(j, held, predicted, self._indicators, self._scaler)
+        if not len(truth):
+            return 0.0
+        return self._start(j, held).calibrated(guess, truth).log_loss(guess, truth)
+
+    def _start(self, j: int, held: HoldOut) -> LabelLaw:
+        """The law of a category before its held-out cells are looked at."""
+        sums = self._scaler.means * held.training.by_col.counts
+        return LabelLaw.start(self._indicators.label_counts(j, sums, held.training.by_col.counts))
 
     def _refine_all(self) -> None:
         """Fit the field that was chosen to all entries."""
@@ -108,18 +128,19 @@ class TableRefinement(TablePredictions):
             network = whole(self._as_predicted(self.model_))
             cells = _cells_of(seen)
             self._refined = RefinedRows.of(
-                network, cells, self._order, settings, center=self.center
+                network, cells, self._order, settings, self._shares, center=self.center
             )
 
     # On disk
 
     def _dump_field(self, meta: Meta, arrays: Arrays) -> None:
-        meta["refinement"] = self.refinement_._asdict()
+        meta["refinement"] = asdict(self.refinement_)
         check_arrays(_SETTINGS, meta["refinement"])
         if self._refined is None:
             return
         rows, found = self._refined, self._refined.neighbours
-        own: Arrays = {**asdict(rows.field.covariance), "F": rows.F, "keys": rows.keys}
+        own: Arrays = {"shares": rows.shares, "F": rows.F, "keys": rows.keys}
+        own |= asdict(rows.law.covariance)
         check_arrays(_FIELD, own, self.model_.sizes)
         if found is not None:
             near: Arrays = {"points": found.points, "lengths": found.lengths}
@@ -147,7 +168,7 @@ class TableRefinement(TablePredictions):
         check_nothing_left(group)
         covariance = ColumnCovariance(*(own[name] for name in ("mean", "root", "own")))
         field = GaussianField(covariance, found.correlation, found.noise)
-        self._refined = RefinedRows(found, field, own["F"], own["keys"], neighbours)
+        self._refined = RefinedRows(found, own["shares"], field, own["F"], own["keys"], neighbours)
 
 
 def _cells_of(seen: Observations) -> Cells:

@@ -115,6 +115,7 @@ class TableTraining(TableRefinement):
                 self._refine_all()
             finally:
                 del self._table, self._order
+                self.__dict__.pop("_shares", None)
             self._mark_held_out(*held_out)
             if not np.isfinite(self.train_score_):
                 raise InputError(
@@ -189,12 +190,9 @@ class TableTraining(TableRefinement):
         how = self._indicators, self._scaler
         scores = dict(enumerate(unscored(features)))
         scores |= number_scores(held, predicted, features, *how, self._bounds)
-        counts = held.training.by_col.counts
         for j, law in self._laws.items():
             guess, truth = category_cells(j, held, predicted, *how)
-            sums = self._scaler.means * counts
-            start = LabelLaw.start(self._indicators.label_counts(j, sums, counts))
-            tuned = start.calibrated(guess, truth)
+            tuned = self._start(j, held).calibrated(guess, truth)
             scores[j] = category_score(features[j], tuned, guess, truth)
             self._laws[j] = replace(law, slope=tuned.slope)
         self.column_scores_ = self._keyed(scores.values())

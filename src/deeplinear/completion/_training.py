@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -219,24 +220,21 @@ class CompletionEstimator(CompletionParameters):
 
     def _calibrate(self, held: HoldOut, fit: LowRankFit, seed: int) -> Calibration:
         """Scores of the held-out entries under the model that has not seen them."""
-        m, n = held.training.shape
-        ids = Ids.positions(m), Ids.positions(n)
+        ids = Ids.positions(held.training.shape[0]), Ids.positions(held.training.shape[1])
         self._enter(1, self.burn_in + self.n_draws)
         model = self._model(fit, held.training, ids, Calibration(), seed, "calibrating")
         model = self._as_predicted(model)
         rows = np.where(model.row_counts[held.rows] > 0, held.rows.astype(np.int64), -1)
         cols = np.where(model.col_counts[held.cols] > 0, held.cols.astype(np.int64), -1)
-        gaps = held.values - self._held_out_predictions(model, held, rows, cols)
+        gaps = held.values - self._judged(model, held, rows, cols)
         self._record(held, gaps)
         mine = self._calibrating(held)
         rows, cols = rows[mine], cols[mine]
         return Calibration.of(gaps[mine], model.deviation(rows, cols, self.threads))
 
-    def _held_out_predictions(
-        self, model: Model, held: HoldOut, rows: np.ndarray, cols: np.ndarray
-    ) -> np.ndarray:
-        """At the codes of the held-out entries."""
-        return model.predict(rows, cols)
+    def _judged(self, model: Model, held: HoldOut, *codes: np.ndarray) -> np.ndarray:
+        """Predictions at the codes of the held-out entries."""
+        return model.predict(*codes)
 
     def _record(self, held: HoldOut, gaps: np.ndarray) -> None:
         """Keep the scores of the held-out entries, given how far off their predictions are."""
@@ -347,11 +345,9 @@ class CompletionEstimator(CompletionParameters):
         seed = int(check_random_state(source).randint(2**31))
         rng = np.random.default_rng([seed, 1])
         how = {"implicit_feedback": bool(self.implicit_feedback), "threads": self.threads}
-        for step, sample in enumerate(
-            draw(self.model_.fit, seen, self.burn_in + count, seed, **how)
-        ):
-            if step >= self.burn_in:
-                yield sample, rng
+        chain = draw(self.model_.fit, seen, self.burn_in + count, seed, **how)
+        for sample in islice(chain, self.burn_in, None):
+            yield sample, rng
 
     # Progress
 
@@ -373,8 +369,7 @@ class CompletionEstimator(CompletionParameters):
     def _swept(self, fit: LowRankFit) -> bool:
         """Report one sweep of the last fit."""
         stage = f"fitting all entries: rank {fit.rank}, sweep {fit.n_sweeps}"
-        objective = fit.objective[-1] if fit.objective else None
-        part = fit.n_sweeps / self._steps
+        part, objective = fit.n_sweeps / self._steps, fit.objective[-1] if fit.objective else None
         return self._report(stage, part, objective, None, self._completion(fit))
 
     def _report(

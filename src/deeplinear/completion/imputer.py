@@ -92,6 +92,12 @@ class DeepLinearImputer(TableTraining):
         observed values are all ≥ 0 have the bounds max(0, lo − r/2) and hi + r/2, where lo and hi
         are their extremes and r = hi − lo, so that nothing positive becomes negative; other columns
         have none. Transforms, intervals and draws keep to them; observed entries stay as they are.
+    refine : "auto" or "off", default "auto"
+        Refine the network by a Gaussian field (see the notes) where held-out cells gain by it.
+    row_order : True, times (m,), a graph (m, m), the name of a column of X, or None, default None
+        Rows that are near each other are alike: True where they are in order (time series,
+        photographs), numbers or dates where they lie in time, or symmetric weights ≥ 0 (sparse or
+        dense) between rows. One more graph for the field. None: rows in any order.
     add_indicator : bool, default False
         Append to what ``transform`` gives a column for each fitted one that was incomplete in the
         fit: whether its entries were missing.
@@ -132,6 +138,10 @@ class DeepLinearImputer(TableTraining):
         Root-mean-square error on the observed entries, in the units of X.
     features_ : tuple of Feature
         Name, kind and labels of each fitted column.
+    refinement_ : Refinement
+        What refines the network: the average ``share`` of the columns, ``graph``, ``correlation``,
+        ``noise``, and the held-out errors ``before`` and ``after``. A share of 0 is the network
+        alone.
     trials_ : tuple of Trial
         Depth, strength, held-out error (typical of the scaled columns, in their units), rank and
         sweeps of everything tried.
@@ -150,6 +160,16 @@ class DeepLinearImputer(TableTraining):
     where each column has a noise level of its own (`deeplinear.completion.solver.column_noise`): so
     all columns matter alike, and one that nothing predicts, a row number, does not decide for the
     others. A category counts as one column, and all its indicators in a cell are held out together.
+    **The field.** Given the columns' covariance Σ in the table that the network has completed, rows
+    are a Gaussian Markov random field, cov = P(ρ)⁻¹ ⊗ Σ (`deeplinear.completion.field`), whose mean
+    given the observed cells is what one linear solve says; P comes from nothing (each row by
+    itself: a regression on its own cells), nearest neighbours, ``row_order``, or both. Held-out
+    cells choose among these, ρ, the noise, and for each column what share of the way from the
+    network to the field it goes; where they gain by less than a standard error, the network stays
+    as it is. Rows of the table of the fit are known again by their observed cells. New rows stand
+    beside their nearest neighbours among them; where order was chosen, by themselves, or, with
+    ``row_order=True``, in a sequence of their own.
+
     Rows and columns without an observed entry are filled from the marginals, with an
     `EmptyLineWarning`. Columns that look like ids or time stamps bring an `IdColumnWarning`.
 

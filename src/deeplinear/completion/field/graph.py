@@ -12,6 +12,7 @@ N(0, 1), and so is every row at ρ = 0.
 
 import contextlib
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -25,7 +26,7 @@ _LOCAL = 7
 # Times closer than this part of the typical step count as so far apart: weights stay finite.
 _CLOSEST = 0.1
 
-Weights = sp.csr_array
+Weights: TypeAlias = sp.csr_array
 
 
 def chain(times: ArrayLike) -> Weights:
@@ -125,9 +126,9 @@ def no_graph(m: int) -> Weights:
     return sp.csr_array((m, m))
 
 
-def given(graph: object, m: int, name: str) -> Weights:
+def given(graph: ArrayLike | sp.sparray, m: int, name: str) -> Weights:
     """A user's own graph over ``m`` rows. **Raises** `InputError` unless it is one."""
-    shape = np.shape(graph)  # type: ignore[arg-type]
+    shape = np.shape(graph)
     if shape != (m, m):
         raise InputError(f"{name} must be a graph of {m} × {m} weights, got {shape}.")
     weights = sp.csr_array(graph, dtype=float)

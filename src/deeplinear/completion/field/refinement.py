@@ -1,9 +1,8 @@
 """A Gaussian field that refines a network's completion, chosen on held-out cells."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,7 +15,9 @@ from .graph import Neighbours, Weights, chain, mixed, no_graph
 #: held-out cells choose, each walked from its middle as long as the error falls.
 CORRELATIONS = (0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 NOISES = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-SHARES = (0.25, 0.5, 0.75, 1.0)
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+# What all columns together tell of the share of one: as much as so many held-out cells of its own.
+_POOLED = 20
 # Rounds in which the covariance is taken again from the completion by the field.
 ROUNDS = 2
 _ROUGH, _FINE = 1e-3, 1e-5
@@ -27,15 +28,17 @@ MOST_NEIGHBOURS = 30_000
 _POINTS = 50  # coordinates in which neighbours are near
 
 
-class Refinement(NamedTuple):
-    """What refines the completion of a network: ``share`` of the way from it to the field.
+@dataclass(frozen=True)
+class Refinement:
+    """What refines the completion of a network: ``share`` of the way from it to the field, on the
+    average over the columns.
 
     ``graph``: "none" (each row by itself), "neighbours", "order", or "order and neighbours"; ρ is
     the ``correlation`` of neighbouring rows, ``noise`` the part of the mean variance of the columns
     that is noise; ``rounds``: how often the covariance was taken again. ``before`` and ``after``
     are the held-out errors of the network and of both, in the units of the scaled columns, over
     ``count`` held-out cells; ``gain`` is what the mean square error loses, in its standard errors.
-    A share of 0 leaves the network as it is.
+    A share of 0 leaves the network as it is; a column that the field does not better has that.
     """
 
     share: float = 0.0
@@ -67,24 +70,51 @@ def graphs(points: np.ndarray, order: Weights | None) -> dict[str, Weights]:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Held-out cells of a table: codes, and values in its scaled units."""
+    """Held-out cells of a table: codes, and values in its scaled units.
+
+    ``owner`` (n,) says to which feature a column belongs: a category has several.
+    ``label_losses``: of categories, the log loss of predictions of all held-out cells.
+    """
 
     rows: np.ndarray
     cols: np.ndarray
     values: np.ndarray
+    owner: np.ndarray
+    label_losses: Mapping[int, Callable[[np.ndarray], float]] = field(default_factory=dict)
+
+    def gaps(self, matrix: np.ndarray) -> np.ndarray:
+        return matrix[self.rows, self.cols] - self.values
 
     def error(self, matrix: np.ndarray) -> float:
-        return column_error(matrix[self.rows, self.cols] - self.values, self.cols)
+        return column_error(self.gaps(matrix), self.cols)
+
+    def units(self, gaps: np.ndarray) -> np.ndarray:
+        """The mean square of ``gaps`` in the feature of each, at least a part of that of all."""
+        mine = self.owner[self.cols]
+        squares = np.bincount(mine, gaps**2) / np.maximum(np.bincount(mine), 1)
+        return np.maximum(squares[mine], max(1e-3 * float(np.mean(gaps**2)), 1e-300))
+
+    def shares(self, network: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """The share of each column (n,) on the way from ``network`` to an ``other`` completion.
+
+        The one of least loss in its held-out cells, relative to that of the network, and a little
+        in those of all: square errors of numbers, log losses of categories.
+        """
+        mine, unit = self.owner[self.cols], self.units(self.gaps(network))
+        gaps = [self.gaps(network + share * (other - network)) for share in SHARES]
+        lost = np.stack([gap**2 / unit for gap in gaps])
+        own = np.stack([np.bincount(mine, x, self.owner.max() + 1) for x in lost])
+        for feature, loss in self.label_losses.items():
+            curve = np.array([loss(self.values + gap) for gap in gaps])
+            count = (mine == feature).sum()
+            own[:, feature] = count * curve / curve[0] if count and curve[0] > 0 else 0.0
+        best = (own + _POOLED * lost.mean(axis=1)[:, None]).argmin(axis=0)
+        return np.array(SHARES)[best][self.owner]
 
     def gain(self, before: np.ndarray, after: np.ndarray) -> float:
-        """What the mean square error loses from ``before`` to ``after``, in standard errors.
-
-        Columns have noise of their own.
-        """
-        first, second = (x[self.rows, self.cols] - self.values for x in (before, after))
-        size = np.bincount(self.cols, first**2) / np.maximum(np.bincount(self.cols), 1)
-        unit = np.maximum(size[self.cols], 1e-3 * float(np.mean(first**2)))
-        lost = (first**2 - second**2) / np.where(unit > 0, unit, 1.0)
+        """What the mean square error loses from ``before`` to ``after``, in standard errors."""
+        first, second = self.gaps(before), self.gaps(after)
+        lost = (first**2 - second**2) / self.units(first)
         spread = float(lost.std()) / math.sqrt(len(lost))
         return float(lost.mean()) / spread if spread > 0 else 0.0
 
@@ -97,8 +127,9 @@ def choose(
     *,
     center: bool = True,
     stop: Callable[[], bool] = lambda: False,
-) -> tuple[Refinement, np.ndarray]:
-    """The refinement with the smallest held-out error, and the completion that it gives.
+) -> tuple[Refinement, np.ndarray, np.ndarray]:
+    """The refinement with the smallest held-out error, the share of each column (n,), and the
+    completion that they give.
 
     ``network`` (m, n): the completion that is refined, in scaled units; ``cells``: those that it
     was fitted to; ``order``: the graph of rows in order. ``stop`` is called on the way,
@@ -107,20 +138,20 @@ def choose(
     """
     search = _Search(network, cells, held, order, center, stop)
     best = search.best()
-    field = search.completion(best, _FINE)
-    errors = {s: held.error(network + s * (field - network)) for s in SHARES}
-    share = min(SHARES, key=lambda s: errors[s])
-    refined = network + share * (field - network)
-    found = best._replace(
-        share=share,
+    other = search.completion(best, _FINE)
+    shares = held.shares(network, other)
+    refined = network + shares * (other - network)
+    found = replace(
+        best,
+        share=float(shares.mean()),
         before=held.error(network),
-        after=errors[share],
+        after=held.error(refined),
         gain=held.gain(network, refined),
         count=len(held.values),
     )
     if not (found.after < found.before and found.gain > 1):
-        return found._replace(share=0.0, after=found.before), network
-    return found, refined
+        return replace(found, share=0.0, after=found.before), np.zeros_like(shares), network
+    return found, shares, refined
 
 
 class _Search:
@@ -145,26 +176,25 @@ class _Search:
         self._errors: dict[Refinement, float] = {}
 
     def best(self) -> Refinement:
-        start = Refinement(noise=0.03)
-        best = self._walk(start, "noise", NOISES)
+        best = self._noise(Refinement(noise=0.03))
         for name in self._graphs:
-            found = best._replace(graph=name, correlation=best.correlation or 0.8)
-            found = self._walk(found, "correlation", CORRELATIONS)
-            again = self._walk(found, "noise", NOISES)
+            first = replace(best, graph=name, correlation=best.correlation or 0.8)
+            found = self._correlation(first)
+            again = self._noise(found)
             if again != found:
-                again = self._walk(again, "correlation", CORRELATIONS)
+                again = self._correlation(again)
             if self._error(again) < (1 - _GAIN) * self._error(best):
                 best = again
             self._ended |= self._stop()
         while best.rounds < ROUNDS and not self._ended:
-            more = best._replace(rounds=best.rounds + 1)
+            more = replace(best, rounds=best.rounds + 1)
             if not self._error(more) < (1 - _GAIN) * self._error(best):
                 break
             best = more
         return best
 
     def completion(self, settings: Refinement, tol: float) -> np.ndarray:
-        field, F = solve(
+        law, F = solve(
             self._network,
             self._cells,
             self._graphs.get(settings.graph),
@@ -176,18 +206,23 @@ class _Search:
         )
         if not settings.rounds:
             self._last = F
-        return field.matrix(F)
+        return law.matrix(F)
 
-    def _walk(self, at: Refinement, name: str, grid: tuple[float, ...]) -> Refinement:
-        """Along one setting, from where it is to a minimum of the held-out error."""
+    def _noise(self, at: Refinement) -> Refinement:
+        return self._walk([replace(at, noise=x) for x in NOISES], NOISES.index(at.noise))
+
+    def _correlation(self, at: Refinement) -> Refinement:
+        grid = [replace(at, correlation=rho) for rho in CORRELATIONS]
+        return self._walk(grid, CORRELATIONS.index(at.correlation))
+
+    def _walk(self, grid: list[Refinement], k: int) -> Refinement:
+        """From number k of the ``grid`` to a minimum of the held-out error."""
         for step in (1, -1):
-            k = grid.index(getattr(at, name)) + step
-            while 0 <= k < len(grid) and not self._ended:
-                next_one = at._replace(**{name: grid[k]})
-                if not self._error(next_one) < self._error(at):
+            while 0 <= k + step < len(grid) and not self._ended:
+                if not self._error(grid[k + step]) < self._error(grid[k]):
                     break
-                at, k = next_one, k + step
-        return at
+                k += step
+        return grid[k]
 
     def _error(self, settings: Refinement) -> float:
         if settings not in self._errors:
@@ -211,25 +246,27 @@ def solve(
     ``covariance`` is that of the first of them.
     """
     graph = no_graph(len(network)) if graph is None else graph
-    field = GaussianField(covariance, settings.correlation, settings.noise)
-    F = field.mean(cells, graph, tol=tol, start=start)
+    law = GaussianField(covariance, settings.correlation, settings.noise)
+    F = law.mean(cells, graph, tol=tol, start=start)
     for _ in range(settings.rounds):
-        completed = cells.over(field.matrix(F))
-        field = replace(field, covariance=ColumnCovariance.of(completed, center=center))
-        F = field.mean(cells, graph, tol=tol)
-    return field, F
+        completed = cells.over(law.matrix(F))
+        law = replace(law, covariance=ColumnCovariance.of(completed, center=center))
+        F = law.mean(cells, graph, tol=tol)
+    return law, F
 
 
 @dataclass(frozen=True)
 class RefinedRows:
     """A refinement fitted to a table, for its own rows and for new ones.
 
-    ``F`` (m, r) are the rows of the field; ``keys`` (m,) know the rows of the table again;
-    ``neighbours`` finds those that are near new ones, if the graph is of that kind.
+    ``shares`` (n,) are those of the columns; ``F`` (m, r) are the rows of the field; ``keys`` (m,)
+    know the rows of the table again; ``neighbours`` finds those that are near new ones, if the
+    graph is of that kind.
     """
 
     settings: Refinement
-    field: GaussianField
+    shares: np.ndarray
+    law: GaussianField
     F: np.ndarray
     keys: np.ndarray
     neighbours: Neighbours | None
@@ -241,6 +278,7 @@ class RefinedRows:
         cells: Cells,
         order: Weights | None,
         settings: Refinement,
+        shares: np.ndarray,
         *,
         center: bool = True,
     ) -> "RefinedRows":
@@ -254,8 +292,10 @@ class RefinedRows:
                 mixed(order, graph) if order is not None and "order" in settings.graph else graph
             )
         graph = None if settings.graph == "none" else graph
-        field, F = solve(network, cells, graph, settings, covariance, center=center)
-        return cls(settings, field, F, cells.keys(), neighbours)
+        law, F = solve(network, cells, graph, settings, covariance, center=center)
+        if neighbours is not None:  # in the coordinates that the law has kept
+            neighbours = replace(neighbours, points=law.covariance.points(completed, _POINTS))
+        return cls(settings, shares, law, F, cells.keys(), neighbours)
 
     def refine(self, network: np.ndarray, cells: Cells, *, in_order: bool) -> np.ndarray:
         """``network``, the completion of the rows of ``cells``, refined.
@@ -274,14 +314,14 @@ class RefinedRows:
         F = np.where(at[:, None] >= 0, self.F[at], 0.0)
         new = at < 0
         if new.any() and in_order and "order" in self.settings.graph:
-            F = self.field.mean(cells, chain(np.arange(len(F))), tol=_FINE)
+            F = self.law.mean(cells, chain(np.arange(len(F))), tol=_FINE)
         elif new.any():
             F[new] = self._new_rows(network[new], cells.rows(new))
-        return network + self.settings.share * (self.field.matrix(F) - network)
+        return network + self.shares * (self.law.matrix(F) - network)
 
     def _new_rows(self, network: np.ndarray, cells: Cells) -> np.ndarray:
-        field = self.field
+        law = self.law
         if self.neighbours is None:
-            return field.alone.mean(cells, no_graph(len(network)), tol=_FINE)
-        points = field.covariance.points(cells.over(network), self.neighbours.points.shape[1])
-        return field.beside(cells, self.neighbours.around(points), self.F, tol=_FINE)
+            return law.alone.mean(cells, no_graph(len(network)), tol=_FINE)
+        points = law.covariance.points(cells.over(network), self.neighbours.points.shape[1])
+        return law.beside(cells, self.neighbours.around(points), self.F, tol=_FINE)

@@ -1,0 +1,229 @@
+"""The second stage of `DeepLinearImputer`: what the Gaussian field adds, and where it stays out."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import scipy.sparse as sp
+
+import deeplinear as dl
+from deeplinear.completion.field.refinement import HeldOut
+from deeplinear.errors import InputError
+
+pytestmark = pytest.mark.usefixtures("quiet_fits", "quiet_empty_lines")
+
+
+def sequence(m=300, n=8, rho=0.95, noise=0.2, missing=0.3, seed=0):
+    """(rows in order with holes, the whole): correlated columns that move slowly."""
+    rng = np.random.default_rng(seed)
+    mix = rng.normal(size=(n, n))
+    x = np.zeros((m, n))
+    x[0] = rng.normal(size=n)
+    for t in range(1, m):
+        x[t] = rho * x[t - 1] + np.sqrt(1 - rho**2) * rng.normal(size=n)
+    whole = x @ mix + noise * rng.normal(size=(m, n))
+    return np.where(rng.random((m, n)) < missing, np.nan, whole), whole
+
+
+def clusters(m=400, n=12, seed=0):
+    """Rows around 40 centres, which no low rank describes."""
+    rng = np.random.default_rng(seed)
+    whole = rng.normal(size=(40, n))[rng.integers(40, size=m)] + 0.2 * rng.normal(size=(m, n))
+    return np.where(rng.random((m, n)) < 0.15, np.nan, whole), whole
+
+
+def error(imputer, X, whole):
+    hole = np.isnan(X)
+    return float(np.sqrt(np.mean((imputer.fit_transform(X) - whole)[hole] ** 2)))
+
+
+def imputer(**options):
+    return dl.DeepLinearImputer(min_value=None, max_value=None, random_state=0, **options)
+
+
+def dense_oracle(X, whole, rho, noise):
+    """The error of the normal law that the sequence was drawn from, cell by cell."""
+    m, n = X.shape
+    time = rho ** abs(np.subtract.outer(np.arange(m), np.arange(m)))
+    mix = np.random.default_rng(0).normal(size=(n, n))
+    K = np.kron(time, mix.T @ mix)
+    seen = ~np.isnan(X.ravel())
+    inner = K[np.ix_(seen, seen)] + noise**2 * np.eye(seen.sum())
+    mean = K[np.ix_(~seen, seen)] @ np.linalg.solve(inner, X.ravel()[seen])
+    return float(np.sqrt(np.mean((mean - whole.ravel()[~seen]) ** 2)))
+
+
+class TestGains:
+    def test_rows_in_order_come_near_the_best_that_is_possible(self):
+        X, whole = sequence(m=250, n=5)
+        best = dense_oracle(X, whole, 0.95, 0.2)
+        found = error(imputer(row_order=True), X, whole)
+        assert best < found < 1.1 * best
+        assert found < 0.7 * error(imputer(refine="off"), X, whole)
+
+    def test_neighbours_help_where_rows_come_in_clusters(self):
+        X, whole = clusters()
+        model = imputer()
+        assert error(model, X, whole) < 0.7 * error(imputer(refine="off"), X, whole)
+        assert model.refinement_.graph == "neighbours"
+        assert model.refinement_.share > 0.8
+
+    def test_a_table_that_the_network_knows_stays_as_it_is(self):
+        rng = np.random.default_rng(3)
+        whole = rng.normal(size=(120, 3)) @ rng.normal(size=(3, 40))
+        X = np.where(rng.random(whole.shape) < 0.4, np.nan, whole)
+        plain, refined = imputer(refine="off"), imputer()
+        assert error(refined, X, whole) <= 1.01 * error(plain, X, whole)
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_independent_noise_gains_nothing_and_loses_nothing(self, seed):
+        whole = np.random.default_rng(seed).normal(size=(200, 10))
+        X = np.where(np.random.default_rng(seed + 9).random(whole.shape) < 0.2, np.nan, whole)
+        plain, refined = imputer(refine="off"), imputer(row_order=True)
+        assert error(refined, X, whole) <= 1.01 * error(plain, X, whole)
+
+    def test_the_share_and_the_errors_are_told(self):
+        X, _ = sequence()
+        model = imputer(row_order=True).fit(X)
+        found = model.refinement_
+        assert found.graph in {"order", "order and neighbours"}
+        assert found.after < found.before
+        assert found.after == pytest.approx(model.standardized_score_)
+        assert found.count == model.validation_mask_.sum()
+        off = imputer(refine="off").fit(X)
+        assert off.refinement_.share == 0
+        assert found.before == pytest.approx(off.standardized_score_)
+
+    def test_intervals_around_it_cover(self):
+        X, whole = sequence(m=800, seed=2)
+        model = imputer(row_order=True).fit(X)
+        low, high = model.interval(X, coverage=0.9)
+        hole = np.isnan(X)
+        inside = np.mean(((low <= whole) & (whole <= high))[hole])
+        spread = np.sqrt(0.09 * (1 / hole.sum() + 1 / model.refinement_.count))
+        assert abs(inside - 0.9) < 4 * spread
+
+
+class TestRows:
+    @pytest.mark.parametrize("order", [None, True])
+    def test_rows_of_the_fit_are_known_again(self, order):
+        X, _ = sequence(m=120)
+        X[7] = np.nan  # two rows without any cell
+        X[50] = np.nan
+        X[81] = X[80]
+        model = imputer(row_order=order).fit(X)
+        whole = model.transform(X)
+        assert model.refinement_.share > 0
+        some = np.random.default_rng(0).permutation(len(X))[:40]
+        np.testing.assert_array_equal(model.transform(X[:90]), whole[:90])
+        apart = [i for i in some if i not in (7, 50, 80, 81)]
+        np.testing.assert_array_equal(model.transform(X[apart]), whole[apart])
+
+    def test_new_rows_stand_beside_their_neighbours(self):
+        X, whole = clusters(m=600)
+        model = imputer().fit(X[:500])
+        new, hole = X[500:], np.isnan(X[500:])
+        filled = model.transform(new)
+        plain = imputer(refine="off").fit(X[:500]).transform(new)
+        errors = [np.sqrt(np.mean((f - whole[500:])[hole] ** 2)) for f in (filled, plain)]
+        assert errors[0] < 0.75 * errors[1]
+        np.testing.assert_allclose(model.transform(new[3:4]), filled[3:4], atol=1e-6)
+
+    def test_a_new_table_in_order_is_a_sequence_of_its_own(self):
+        X, whole = sequence(m=900)
+        model = imputer(row_order=True).fit(X[:600])
+        hole = np.isnan(X[600:])
+        by_one = np.vstack([model.transform(row[None]) for row in X[600:]])
+        errors = [
+            np.sqrt(np.mean((f - whole[600:])[hole] ** 2))
+            for f in (model.transform(X[600:]), by_one)
+        ]
+        assert errors[0] < 0.8 * errors[1]
+
+    @pytest.mark.parametrize("order", [None, True])
+    def test_a_model_file_keeps_it(self, tmp_path, order):
+        X, _ = clusters()
+        model = imputer(row_order=order).fit(X)
+        model.save(tmp_path / "model.dln")
+        again = dl.DeepLinearImputer.load(tmp_path / "model.dln")
+        assert again.refinement_ == model.refinement_
+        np.testing.assert_array_equal(again.transform(X), model.transform(X))
+        new = X[:5] + 0.1
+        np.testing.assert_array_equal(again.transform(new), model.transform(new))
+
+
+class TestOrder:
+    def test_times_are_what_counts_not_the_places(self):
+        X, _ = sequence(m=200)
+        mixed = np.random.default_rng(0).permutation(200)
+        one = imputer(row_order=True).fit(X)
+        other = imputer(row_order=np.arange(200)[mixed] / 7).fit(X[mixed])
+        assert other.refinement_.graph == one.refinement_.graph
+        assert other.refinement_.after == pytest.approx(one.refinement_.after, rel=0.1)
+
+    @pytest.mark.parametrize("library", [pd, pl])
+    def test_a_column_of_dates_may_be_named(self, library):
+        X, _ = sequence(m=120, n=4)
+        days = pd.date_range("2024-01-01", periods=120)
+        frame = library.DataFrame({"day": days.to_numpy()} | {f"c{j}": X[:, j] for j in range(4)})
+        named = imputer(row_order="day").fit(frame)
+        true = imputer(row_order=True).fit(X)
+        assert named.refinement_.graph == true.refinement_.graph
+        filled = named.transform(frame)
+        np.testing.assert_allclose(
+            np.asarray(filled)[:, 1:].astype(float), true.transform(X), rtol=1e-6
+        )
+
+    @pytest.mark.parametrize("form", [np.asarray, sp.csr_array, sp.coo_matrix])
+    def test_a_graph_of_ones_own(self, form):
+        X, whole = sequence(m=200)
+        band = np.diag(np.ones(199), 1)
+        graph = form(band + band.T)
+        given = error(imputer(row_order=graph), X, whole)
+        assert given == pytest.approx(error(imputer(row_order=True), X, whole), rel=1e-6)
+
+    @pytest.mark.parametrize(
+        ("order", "message"),
+        [
+            ("day", "row_order must name a column of X, got 'day'"),
+            (np.arange(3), "one time for each of the 120 rows"),
+            (np.ones((3, 3)), "a graph of 120 × 120"),
+            (["a"] * 120, "numbers or dates"),
+            (np.triu(np.ones((120, 120))), "symmetric"),
+        ],
+    )
+    def test_what_is_no_order_is_refused(self, order, message):
+        X, _ = sequence(m=120)
+        with pytest.raises(InputError, match=message):
+            imputer(row_order=order).fit(X)
+
+    def test_refine_is_auto_or_off(self):
+        with pytest.raises(InputError, match="refine"):
+            imputer(refine="yes").fit(sequence(m=30)[0])
+
+
+class TestMixedTables:
+    def test_a_category_goes_the_share_that_its_labels_gain_by(self):
+        """Where neighbours mislead about labels these stay with the network."""
+        rng = np.random.default_rng(2)
+        z = rng.normal(size=(800, 2))
+        label = np.array([10.0, 20.0, 70.0])[np.digitize(z[:, 0], [-0.5, 0.5])]
+        whole = np.column_stack([z, label])
+        X = np.where(rng.random(whole.shape) < 0.2, np.nan, whole)
+        hole = np.isnan(X[:, 2])
+        right = [
+            np.mean(imputer(categorical=[2], refine=how).fit_transform(X)[hole, 2] == label[hole])
+            for how in ("off", "auto")
+        ]
+        assert right[1] >= right[0] - 0.02
+
+    def test_all_columns_of_a_category_have_one_share(self):
+        rng = np.random.default_rng(0)
+        owner = np.array([0, 1, 1, 1, 2])
+        rows, cols = np.repeat(np.arange(50), 5), np.tile(np.arange(5), 50)
+        truth = rng.normal(size=(50, 5))
+        held = HeldOut(rows, cols, truth.ravel(), owner, {1: lambda predicted: 1.0})
+        network, field = truth + rng.normal(size=(50, 5)), truth.copy()
+        shares = held.shares(network, field)
+        assert set(shares[[0, 4]]) == {1.0}
+        assert len(set(shares[1:4])) == 1
