@@ -77,9 +77,10 @@ class TestIntervals:
         narrow, wide = fitted.interval(X, coverage=0.5), fitted.interval(X, coverage=0.95)
         np.testing.assert_allclose((narrow[0] + narrow[1]) / 2, filled, rtol=1e-9)
         assert ((wide[0] < narrow[0]) & (narrow[1] < wide[1]))[hole].all()
-        # x̂ ∓ q · deviation with one q
-        ratio = (wide[1] - wide[0])[hole] / fitted.predict_std(X)[hole]
-        np.testing.assert_allclose(ratio, ratio[0], rtol=1e-9)
+        # x̂ ∓ q · deviation with one q in each column
+        ratio = (wide[1] - wide[0]) / np.where(hole, fitted.predict_std(X), np.nan)
+        first = np.nanmin(ratio, axis=0)
+        np.testing.assert_allclose(ratio[hole], np.where(hole, first, 0)[hole], rtol=1e-9)
 
     def test_without_held_out_entries_they_are_those_of_the_normal_law(self, small):
         X, _, _ = small
@@ -281,3 +282,51 @@ class TestAverages:
         inside = np.mean(((low <= complete) & (complete <= high))[hole])
         error = np.sqrt(0.09 * (1 / hole.sum() + 1 / imputer.validation_mask_.sum()))
         assert abs(inside - 0.9) < 3 * error
+
+
+def noise_by_column(rows, columns, seed):
+    """A table of rank 2 whose columns have noise from 0.05 to 5: (holed, complete)."""
+    rng = np.random.default_rng(seed)
+    complete = rng.normal(size=(rows, 2)) @ rng.normal(size=(2, columns))
+    complete += np.geomspace(0.05, 5, columns) * rng.normal(size=(rows, columns))
+    return np.where(rng.random(complete.shape) < 0.3, np.nan, complete), complete
+
+
+@pytest.fixture(scope="module")
+def unequal():
+    X, complete = noise_by_column(1500, 8, seed=4)
+    return X, complete, unbounded(random_state=0).fit(X)
+
+
+class TestColumnsWithNoiseOfTheirOwn:
+    """About 105 held-out and 450 missing cells in each of 8 columns."""
+
+    def test_intervals_cover_each_column(self, unequal):
+        """4 standard errors √(0.09 (1/105 + 1/450)) = 0.13; one common factor is further off."""
+        X, complete, imputer = unequal
+        low, high = imputer.interval(X)
+        hole = np.isnan(X)
+        covered = np.mean((low <= complete) & (complete <= high), axis=0, where=hole)
+        assert np.abs(covered - 0.9).max() < 0.13
+        assert np.abs(covered - 0.9).mean() < 0.04
+        calibration = imputer.model_.calibration
+        common = calibration.factor(0.9) * imputer.predict_std(X) / calibration.sizes
+        inside = np.abs(complete - imputer.transform(X)) <= common
+        others = np.mean(inside, axis=0, where=hole)
+        assert np.abs(others - 0.9).mean() > 1.5 * np.abs(covered - 0.9).mean()
+
+    def test_deviations_are_those_of_the_errors(self, unequal):
+        X, complete, imputer = unequal
+        hole = np.isnan(X)
+        deviation = np.where(hole, imputer.predict_std(X), 1)
+        scores = ((complete - imputer.transform(X)) / deviation) ** 2
+        sizes = np.sqrt(np.mean(scores, axis=0, where=hole))
+        np.testing.assert_allclose(sizes, 1, atol=0.3)
+        assert abs(sizes.mean() - 1) < 0.1
+
+    def test_a_saved_model_gives_the_same(self, unequal, tmp_path):
+        X, _, imputer = unequal
+        imputer.save(tmp_path / "a.dln")
+        loaded = dl.DeepLinearImputer.load(tmp_path / "a.dln")
+        np.testing.assert_array_equal(loaded.predict_std(X), imputer.predict_std(X))
+        np.testing.assert_array_equal(loaded.interval(X), imputer.interval(X))

@@ -73,12 +73,16 @@ class TablePredictions(TransformerMixin, TableReader):
     def predict_std(self, X: TableLike) -> np.ndarray:
         """The standard deviation of every cell of X as a new entry; 0 where it is observed.
 
-        From the noise and the uncertainty of the factors (not calibrated: see `interval`), in the
-        units of X; NaN for categories and for what is carried through. Needs the training entries.
+        From the noise and the uncertainty of the factors, times a number per column that makes
+        its mean square that of the held-out errors (few held-out cells: more like that of all
+        columns). Where errors have heavy tails it is larger than their usual size: for what holds
+        with a given probability see `interval`. In the units of X; NaN for categories and for what
+        is carried through. Needs the training entries.
         """
         check_is_fitted(self)
         table = self._read(X, reset=False)
-        deviation = self._of_numbers(self._deviation(table, self._folded(table)))
+        found = self._deviation(table, self._folded(table)) * self.model_.calibration.sizes
+        deviation = self._of_numbers(found)
         deviation[table.observed] = 0.0
         base = table.read.base
         carried = None if base is None else np.full(base.shape, np.nan)
@@ -87,11 +91,13 @@ class TablePredictions(TransformerMixin, TableReader):
     def interval(self, X: TableLike, *, coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """(low, high), tables of the shape of X that hold a part ``coverage`` of new entries.
 
-        x̂ ∓ q · deviation with q from the held-out entries (split-conformal), cut to the bounds of
-        the column, and in columns of whole numbers out to whole numbers; observed entries are both
-        ends. Without held-out entries q is that of a normal law; where the fit leaves no residual
-        to measure the noise by, the interval is NaN, with a warning. NaN for missing categories
-        (see `predict_proba`), and for entries that are carried through and no numbers.
+        x̂ ∓ q · deviation, with q for each column from its held-out cells (split-conformal), and
+        where they are few also from those of the other columns (see
+        `deeplinear.completion.posterior.conformal`). Cut to the bounds of the column, and in
+        columns of whole numbers out to whole numbers; observed entries are both ends. Without
+        held-out entries q is that of a normal law; where the fit leaves no residual to measure the
+        noise by, the interval is NaN, with a warning. NaN for missing categories (see
+        `predict_proba`), and for entries that are carried through and no numbers.
         """
         check_is_fitted(self)
         table = self._read(X, reset=False)

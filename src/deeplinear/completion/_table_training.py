@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -199,6 +199,9 @@ class TableTraining(TablePredictions):
         if not self._laws:
             return slice(None)
         return np.isin(held.cols, self._indicators.columns_of_numbers)
+
+    def _laws_of_errors(self, cols: np.ndarray) -> dict[str, Any]:
+        return {"columns": cols, "width": len(self._indicators.owner)}
 
     # What `CompletionEstimator` asks for
 

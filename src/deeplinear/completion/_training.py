@@ -230,7 +230,8 @@ class CompletionEstimator(CompletionParameters):
         self._record(held, gaps)
         mine = self._calibrating(held)
         rows, cols = rows[mine], cols[mine]
-        return Calibration.of(gaps[mine], model.deviation(rows, cols, self.threads))
+        deviations = model.deviation(rows, cols, self.threads)
+        return Calibration.of(gaps[mine], deviations, **self._laws_of_errors(held.cols[mine]))
 
     def _record(self, held: HoldOut, gaps: np.ndarray) -> None:
         """Keep the scores of the held-out entries, given how far off their predictions are."""
@@ -239,6 +240,10 @@ class CompletionEstimator(CompletionParameters):
     def _calibrating(self, held: HoldOut) -> np.ndarray | slice:
         """The held-out entries that say how wide intervals are."""
         return slice(None)
+
+    def _laws_of_errors(self, cols: np.ndarray) -> dict[str, Any]:
+        """What `Calibration.of` is told of columns: here nothing, one law for all."""
+        return {}
 
     def _model(
         self,
@@ -314,7 +319,10 @@ class CompletionEstimator(CompletionParameters):
     # After the fit
 
     def _reach(self, deviation: np.ndarray, coverage: float) -> np.ndarray:
-        """Half the width of intervals; NaN, with a warning, where nothing measures the noise."""
+        """Half the width of intervals for deviations (…, columns), or (…) of one law.
+
+        NaN, with a warning, where nothing measures the noise.
+        """
         if self.model_.noiseless and not len(self.model_.calibration.scores):
             warnings.warn(
                 "The fit goes through every entry and none was held out: nothing tells how far off "
@@ -323,7 +331,7 @@ class CompletionEstimator(CompletionParameters):
                 stacklevel=3,
             )
             deviation = np.full_like(deviation, np.nan)
-        return self.model_.calibration.factor(coverage) * deviation
+        return self.model_.calibration.factors(coverage) * deviation
 
     def _chain(
         self, count: int, random_state: RandomState
