@@ -172,7 +172,8 @@ class TestDraws:
         """
         X, _, imputer, tables = drawn
         model, hole = imputer.model_, np.isnan(X)
-        chain = list(draw(model.fit, model.seen, 410, seed=77))[10:]
+        how = {"column_noise": True, "rank": imputer._drawn_rank()}
+        chain = list(draw(model.fit, model.seen, 450, seed=77, **how))[50:]
         means = [
             s.mean + s.centres[:, :-1] @ s.cols[:, :-1].T + s.centres[:, -1:] + s.cols[:, -1]
             for s in chain
@@ -183,15 +184,13 @@ class TestDraws:
         assert abs(np.mean(gap)) < 0.3
 
     def test_their_spread_is_that_of_new_entries(self, drawn):
-        """The local Gaussian posterior around the fit is narrower than the draws, by less than 2.
-
-        Its noise is that of the residuals, which a fit of 1,080 entries by some 400 numbers makes
-        smaller, and each side of the factorization is given the other.
+        """They are a little narrower than the errors of the fit: their mean is closer to the truth
+        than the fit is.
         """
         X, _, imputer, tables = drawn
         hole = np.isnan(X)
         ratio = tables.std(axis=0)[hole] / imputer.predict_std(X)[hole]
-        assert 1 < np.exp(np.mean(np.log(ratio))) < 2
+        assert 0.6 < np.exp(np.mean(np.log(ratio))) < 1
         assert np.corrcoef(tables.std(axis=0)[hole], imputer.predict_std(X)[hole])[0, 1] > 0.5
 
     def test_the_truth_lies_between_their_quantiles(self, drawn):
@@ -295,7 +294,7 @@ def noise_by_column(rows, columns, seed):
 @pytest.fixture(scope="module")
 def unequal():
     X, complete = noise_by_column(1500, 8, seed=4)
-    return X, complete, unbounded(random_state=0).fit(X)
+    return X, complete, unbounded(max_rank=2, random_state=0).fit(X)
 
 
 class TestColumnsWithNoiseOfTheirOwn:

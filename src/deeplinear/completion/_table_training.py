@@ -14,7 +14,7 @@ from ._column_scores import ColumnScore, category_cells, category_score, number_
 from ._saving import SCORE
 from ._table_io import Table, TableLike
 from ._table_predictions import TablePredictions
-from ._training import whole_or_not_at_all
+from ._training import DRAWN_RANK, whole_or_not_at_all
 from .data.bounds import Limits, given_bounds
 from .data.columns import Mask
 from .data.features import FeatureKind
@@ -228,6 +228,11 @@ class TableTraining(TablePredictions):
 
     def _rank_cap(self, seen: Observations) -> int:
         return min(seen.shape)
+
+    def _drawn_rank(self) -> int:
+        # with noise of their own, columns of a full-rank model have any covariance
+        m, n = self.model_.fit.shape
+        return min(DRAWN_RANK, m - 1, n - 1)
 
     def _completion(self, fit: LowRankFit) -> Callable[[], np.ndarray]:
         # of this state: the estimator may have gone on, or back after an interrupt

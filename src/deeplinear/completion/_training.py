@@ -35,6 +35,8 @@ MAX_SWEEPS = 100
 # Without a cap from the user: few draws of many weak components are noisy, and cost the square of
 # their number.
 DRAWN_RANK = 20
+# Of draws that are handed out: sweeps before the first of them, and from one to the next.
+_BURNED, _APART = 50, 10
 # Where each stage of a fit begins and ends in the whole, without and with draws: choice,
 # calibration, the fit of all entries, its draws.
 _PARTS = (0.0, 0.8, 0.8, 1.0, 1.0), (0.0, 0.4, 0.6, 0.8, 1.0)
@@ -89,6 +91,10 @@ class CompletionEstimator(CompletionParameters):
     def _rank_cap(self, seen: Observations) -> int | None:
         """The largest rank of a fit, where the user sets none and nothing is drawn."""
         return None
+
+    def _drawn_rank(self) -> int:
+        """How many components draws of new entries have at least."""
+        return 0
 
     def _options(self, seen: Observations) -> dict[str, Any]:
         """The keyword arguments of every fit."""
@@ -264,6 +270,7 @@ class CompletionEstimator(CompletionParameters):
                 total,
                 seed,
                 noise=seen.mean_square(gaps),
+                column_noise=self._column_noise,
                 implicit_feedback=bool(self.implicit_feedback),
                 threads=self.threads,
             )
@@ -349,10 +356,11 @@ class CompletionEstimator(CompletionParameters):
         seed = int(check_random_state(source).randint(2**31))
         rng = np.random.default_rng([seed, 1])
         how = {"implicit_feedback": bool(self.implicit_feedback), "threads": self.threads}
-        for step, sample in enumerate(
-            draw(self.model_.fit, seen, self.burn_in + count, seed, **how)
-        ):
-            if step >= self.burn_in:
+        how |= {"column_noise": self._column_noise, "rank": self._drawn_rank()}
+        first = max(self.burn_in, _BURNED)
+        chain = draw(self.model_.fit, seen, first + (count - 1) * _APART + 1, seed, **how)
+        for step, sample in enumerate(chain):
+            if step >= first and (step - first) % _APART == 0:
                 yield sample, rng
 
     # Progress

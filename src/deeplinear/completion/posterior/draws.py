@@ -17,7 +17,8 @@ def draw_entries(
     p = _lines(sample.rows, sample.prior, rows, rng)
     q = _lines(sample.cols, sample.col_prior, cols, rng)
     x = sample.mean + p[:, -1] + q[:, -1] + np.einsum("tk,tk->t", p[:, :-1], q[:, :-1])
-    return x + rng.normal(size=len(x)) / np.sqrt(sample.precision)
+    precision = np.broadcast_to(sample.precision, len(sample.cols))[cols]
+    return x + rng.normal(size=len(x)) / np.sqrt(precision)
 
 
 def draw_table(
