@@ -123,7 +123,7 @@ TREE = {
         ["selection"],
     ],
     "completion/posterior": [
-        ["implicit_feedback", "laplace", "conformal", "labels"],
+        ["implicit_feedback", "laplace", "conformal", "labels", "rubin"],
         ["gibbs"],
         ["draws"],
     ],

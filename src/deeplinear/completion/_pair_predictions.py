@@ -83,7 +83,7 @@ class PairPredictions(CompletionEstimator):
         noise by (a single entry, say), the interval is then NaN, with a warning.
         """
         predictions, deviation = self._predicted(rows, cols, True)
-        reach = self._reach(deviation, coverage)
+        reach = self.model_.reach(deviation, coverage)
         return self.model_.clip(predictions - reach), self.model_.clip(predictions + reach)
 
     def draws(
@@ -96,8 +96,8 @@ class PairPredictions(CompletionEstimator):
     ) -> np.ndarray:
         """``n`` posterior draws of new entries at the pairs, noise included, (n, len(rows)).
 
-        A chain of ``burn_in`` + n sweeps that starts at the fit; successive draws are a little
-        correlated. ``random_state``: default that of the estimator. Needs the training entries.
+        One chain that starts at the fit, ten sweeps apart: successive draws are nearly independent.
+        ``random_state``: default that of the estimator. Needs the training entries.
         """
         check_is_fitted(self)
         row_codes, col_codes = self._pair(rows, cols)

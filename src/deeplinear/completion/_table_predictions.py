@@ -1,12 +1,13 @@
 """What `DeepLinearImputer` answers about tables once it is fitted."""
 
 import warnings
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from sklearn.base import TransformerMixin
+from sklearn.utils import check_random_state
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -17,6 +18,7 @@ from .data.bounds import Limits
 from .data.columns import Mask, is_frame, is_pandas
 from .data.features import CodedTable
 from .data.ids import Ids
+from .data.observations import Observations
 from .data.table import ColumnScaler
 from .model.predictor import Model
 from .penalty import Array
@@ -31,10 +33,12 @@ class TablePredictions(TransformerMixin, TableReader):
     _empty: Mask
     _bounds: Limits
     _laws: dict[int, LabelLaw]  # of the features that are categories
+    _sampler: np.random.RandomState  # of the draws of ``sample_posterior``
 
     def transform(self, X: TableLike) -> Any:
         """X with its missing entries filled in; X may be new rows with the same columns.
 
+        With their mean, or with ``sample_posterior`` with a new draw at each call.
         An array of floats; of objects, where entries are no numbers; or what `set_output` asks for.
         A `CodedTable` gives its array of numbers and codes.
         """
@@ -103,7 +107,7 @@ class TablePredictions(TransformerMixin, TableReader):
         table = self._read(X, reset=False)
         model = self._folded(table)
         middle = self._with_marginals(self._scaler.backward(_whole(model)), table)
-        reach = self._reach(self._deviation(table, model), coverage)
+        reach = self.model_.reach(self._deviation(table, model), coverage)
         low, high = (self._of_numbers(end) for end in (middle - reach, middle + reach))
         low, high = self._bounds.outward(low, high)
         low, high = (self._merge(end, table) for end in (low, high))
@@ -116,20 +120,44 @@ class TablePredictions(TransformerMixin, TableReader):
 
         Observed entries stay as they are (bit for bit where X is given): this is multiple
         imputation. X: default the table of the fit; other entries than its own count with weight 1.
-        A chain of ``burn_in`` + n sweeps that starts at the fit; successive draws are a little
-        correlated. Drawn numbers are cut to the bounds of their column, and rounded where it holds
-        whole numbers; labels are drawn by their probabilities, and given by their codes (labels
-        that are numbers: as they are). Needs the training entries.
+        One chain that starts at the fit, ten sweeps apart: successive draws are nearly
+        independent. Each column has its residual variance, and in a table of at most 21 columns
+        the draws have full rank, so that they can have any covariance. Drawn numbers are cut to the
+        bounds of their column, and rounded where it holds whole numbers; labels are drawn by their
+        probabilities, and given by their codes (labels that are numbers: as they are). Combine what
+        they give with `deeplinear.pool`. Needs the training entries.
         """
         check_is_fitted(self)
-        seen = self._entries("draws")
         if X is None:
-            table = self._table_of_fit()
+            table, seen = self._table_of_fit(), self._entries("draws")
         else:
             table = self._read(X, reset=False)
             seen = self._scaler.forward(table.entries())
+        drawn = self._drawn(n, table, seen, random_state)
+        tables = [self._widened(self._merge(values, table), table.read) for values in drawn]
+        return np.stack(tables)
+
+    # The model's answers
+
+    def _completed(self, X: TableLike, library: str) -> Any:
+        table = self._read(X, reset=False)
+        filled = self._merge(self._imputed(table), table)
+        return self._handed_back(X, table, filled, library)
+
+    def _imputed(self, table: Table) -> Array:
+        """The columns of the fit as features: the mean, or with ``sample_posterior`` a new draw."""
+        if not self.sample_posterior:
+            return self._values(self._expanded(table), table)
+        if not hasattr(self, "_sampler"):  # goes on from call to call
+            self._sampler = check_random_state(self.random_state)
+        seen = self._scaler.forward(table.entries())
+        return next(self._drawn(1, table, seen, self._sampler))
+
+    def _drawn(
+        self, n: int, table: Table, seen: Observations, random_state: RandomState
+    ) -> Iterator[Array]:
+        """``n`` draws of the columns of the fit as features, for the rows of ``table``."""
         laws = self._probabilities(self._expanded(table), table) if self._laws else {}
-        tables = []
         for sample, rng in self._chain(n, random_state):
             drawn = self._scaler.backward(draw_table(sample, seen, rng, self.threads))
             values = self._bounds.apply(self._of_numbers(drawn))
@@ -137,15 +165,7 @@ class TablePredictions(TransformerMixin, TableReader):
                 code = (p.cumsum(axis=1) <= rng.random((len(p), 1))).sum(axis=1)
                 code = np.minimum(code, p.shape[1] - 1)  # the sum may round to less than 1
                 values[:, j] = self._layout.levels(j)[code]
-            tables.append(self._widened(self._merge(values, table), table.read))
-        return np.stack(tables)
-
-    # The model's answers
-
-    def _completed(self, X: TableLike, library: str) -> Any:
-        table = self._read(X, reset=False)
-        filled = self._merge(self._values(self._expanded(table), table), table)
-        return self._handed_back(X, table, filled, library)
+            yield values
 
     def _expanded(self, table: Table) -> Array:
         """What the model says about the columns of the fit, in the units of the table."""

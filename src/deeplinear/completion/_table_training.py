@@ -105,6 +105,7 @@ class TableTraining(TablePredictions):
             self._empty = raw.by_col.counts == 0
             if self._empty.any():
                 self._warn_empty("column", self._empty)
+            self.__dict__.pop("_sampler", None)
             self._table = table  # for callbacks, while the fit runs
             m, n = raw.shape
             try:

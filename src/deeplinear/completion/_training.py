@@ -25,7 +25,7 @@ from .data.ids import Ids
 from .data.observations import Observations
 from .model.predictor import Model
 from .posterior.conformal import Calibration
-from .posterior.draws import RandomState
+from .posterior.draws import RandomState, spaced
 from .posterior.gibbs import Sample, draw
 from .solver.fit import LowRankFit
 from .solver.flow import MAX_STEPS, FlowLaw
@@ -35,8 +35,6 @@ MAX_SWEEPS = 100
 # Without a cap from the user: few draws of many weak components are noisy, and cost the square of
 # their number.
 DRAWN_RANK = 20
-# Of draws that are handed out: sweeps before the first of them, and from one to the next.
-_BURNED, _APART = 50, 10
 # Where each stage of a fit begins and ends in the whole, without and with draws: choice,
 # calibration, the fit of all entries, its draws.
 _PARTS = (0.0, 0.8, 0.8, 1.0, 1.0), (0.0, 0.4, 0.6, 0.8, 1.0)
@@ -325,21 +323,6 @@ class CompletionEstimator(CompletionParameters):
 
     # After the fit
 
-    def _reach(self, deviation: np.ndarray, coverage: float) -> np.ndarray:
-        """Half the width of intervals for deviations (…, columns), or (…) of one law.
-
-        NaN, with a warning, where nothing measures the noise.
-        """
-        if self.model_.noiseless and not len(self.model_.calibration.scores):
-            warnings.warn(
-                "The fit goes through every entry and none was held out: nothing tells how far off "
-                "it is, and intervals are NaN.",
-                UserWarning,
-                stacklevel=3,
-            )
-            deviation = np.full_like(deviation, np.nan)
-        return self.model_.calibration.factors(coverage) * deviation
-
     def _chain(
         self, count: int, random_state: RandomState
     ) -> Iterator[tuple[Sample, np.random.Generator]]:
@@ -354,14 +337,9 @@ class CompletionEstimator(CompletionParameters):
             )
         source = self.random_state if random_state is None else random_state
         seed = int(check_random_state(source).randint(2**31))
-        rng = np.random.default_rng([seed, 1])
         how = {"implicit_feedback": bool(self.implicit_feedback), "threads": self.threads}
         how |= {"column_noise": self._column_noise, "rank": self._drawn_rank()}
-        first = max(self.burn_in, _BURNED)
-        chain = draw(self.model_.fit, seen, first + (count - 1) * _APART + 1, seed, **how)
-        for step, sample in enumerate(chain):
-            if step >= first and (step - first) % _APART == 0:
-                yield sample, rng
+        yield from spaced(self.model_.fit, seen, count, seed, self.burn_in, **how)
 
     # Progress
 
