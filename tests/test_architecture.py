@@ -159,7 +159,7 @@ TREE = {
     "cli": [
         ["streams"],
         ["console", "options", "bounds", "pairs"],
-        ["endings"],
+        ["endings", "uncertainty"],
         ["complete", "ratings", "predict", "demo", "doctor", "experiment", "sweep"],
     ],
     "diagnosis": [["finding"], ["installation", "machine", "folders", "mathematics"]],
