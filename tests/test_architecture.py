@@ -146,7 +146,13 @@ TREE = {
         ["long", "masks"],
     ],
     "datasets": [["ratings", "cache"], ["movielens", "synthetic"], ["jester"]],
-    "report": [["expand", "folder"], ["compare"], ["text"], ["report"], ["demo", "long_report"]],
+    "report": [
+        ["expand", "folder", "coverage"],
+        ["compare"],
+        ["text"],
+        ["report"],
+        ["demo", "long_report"],
+    ],
     "results": [["manifest", "parameters", "suggest", "integrity"], ["schema"], ["store"]],
     "sweeps": [
         ["task", "grid", "record", "lock"],

@@ -71,6 +71,11 @@ class Calibration:
             order = order[np.linspace(0, len(order) - 1, most).round().astype(int)]
         return cls(scores[order], cols[order] if own else cols[:0], sizes)
 
+    def only(self, mine: np.ndarray) -> "Calibration":
+        """That of the scores where the mask ``mine`` is true alone; the sizes stay."""
+        columns = self.columns[mine] if len(self.columns) else self.columns
+        return Calibration(self.scores[mine], columns, self.sizes)
+
     def reaches(self, coverage: float) -> bool:
         """Whether there are enough held-out entries for ``coverage``.
 
