@@ -33,8 +33,8 @@ _UNITS, _MEANS = np.array([1, 10, 0.1, 3, 1]), np.array([1, 20, -0.3, 5, 0])
 
 
 def covariance() -> np.ndarray:
-    """That of the columns: generic, so that every column helps with every other."""
-    root = np.random.default_rng(7).normal(size=(COLUMNS, COLUMNS))
+    """That of the columns: generic, with the second and the last related (correlation 0.5)."""
+    root = np.random.default_rng(2).normal(size=(COLUMNS, COLUMNS))
     return (root @ root.T / COLUMNS + 0.3 * np.eye(COLUMNS)) * np.outer(_UNITS, _UNITS)
 
 

@@ -34,8 +34,8 @@ def test_the_truth_and_the_textbook_formulas():
 @pytest.mark.slow
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_intervals_after_multiple_imputation_cover(mechanism):
-    """120 tables: a coverage of 93 % or 97 % gives a count outside these bounds in 1 of 2,000 cases on
-    either side. Completing the table once covers less.
+    """120 tables: a coverage of 93 % or 97 % gives a count outside these bounds in 1 of 2,000
+    cases on either side. Completing the table once covers less.
     """
     count = 120
     found = trials(mechanism, count, rows=200, draws=20)
