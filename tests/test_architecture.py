@@ -124,11 +124,16 @@ TREE = {
         ["selection"],
     ],
     "completion/posterior": [
-        ["implicit_feedback", "laplace", "conformal", "labels"],
+        ["implicit_feedback", "laplace", "conformal", "labels", "rubin"],
         ["gibbs"],
         ["draws"],
     ],
-    "completion/field": [["graph", "covariance"], ["gaussian_field"], ["refinement"]],
+    "completion/field": [
+        ["graph", "covariance"],
+        ["gaussian_field"],
+        ["refinement"],
+        ["refined_rows"],
+    ],
     "completion/model": [["predictor"], ["recommend", "serialize"]],
     "files": [
         [
@@ -148,7 +153,13 @@ TREE = {
         ["long", "masks"],
     ],
     "datasets": [["ratings", "cache"], ["movielens", "synthetic"], ["jester"]],
-    "report": [["expand", "folder"], ["compare"], ["text"], ["report"], ["demo", "long_report"]],
+    "report": [
+        ["expand", "folder", "coverage"],
+        ["compare"],
+        ["text"],
+        ["report"],
+        ["demo", "long_report"],
+    ],
     "results": [["manifest", "parameters", "suggest", "integrity"], ["schema"], ["store"]],
     "sweeps": [
         ["task", "grid", "record", "lock"],
@@ -161,7 +172,7 @@ TREE = {
     "cli": [
         ["streams"],
         ["console", "options", "bounds", "pairs"],
-        ["endings"],
+        ["endings", "uncertainty"],
         ["complete", "ratings", "predict", "demo", "doctor", "experiment", "sweep"],
     ],
     "diagnosis": [["finding"], ["installation", "machine", "folders", "mathematics"]],

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .completion.data.features import CodedTable, Feature, FeatureKind
     from .completion.imputer import DeepLinearImputer, complete
     from .completion.matrix_completion import DeepMatrixCompletion
+    from .completion.posterior.rubin import Pooled, pool
     from .diagnosis import Diagnosis, Finding, doctor
     from .dynamics.ensembles import EnsembleResult, ensemble, normal_start
     from .dynamics.factors import balanced_factors, imbalance, product
@@ -73,6 +74,8 @@ _HOME = {
     "imbalance": "dynamics.factors",
     "DeepLinearImputer": "completion.imputer",
     "complete": "completion.imputer",
+    "pool": "completion.posterior.rubin",
+    "Pooled": "completion.posterior.rubin",
     "CodedTable": "completion.data.features",
     "Feature": "completion.data.features",
     "FeatureKind": "completion.data.features",
@@ -150,6 +153,8 @@ __all__ = [
     "experiments",
     "DeepLinearImputer",
     "complete",
+    "pool",
+    "Pooled",
     "CodedTable",
     "Feature",
     "FeatureKind",

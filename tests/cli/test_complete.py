@@ -122,7 +122,7 @@ class TestRefusals:
             ("a,b\n1,\n,2\n", ["--regularization", "none"], "--regularization: 'none' is none of"),
             ("a,b\n1,\n,2\n", ["--validation-fraction", "1.5"], "--validation-fraction must be"),
             ("a,b\n1,\n,2\n", ["--device", "tpu"], "--device: 'tpu' is none of cpu, gpu, jax"),
-            ("a,b\n1,\n,2\n", ["--draws", "-1"], "--draws: -1 is too small; give 0 or more"),
+            ("a,b\n1,\n,2\n", ["--average", "-1"], "--average: -1 is too small; give 0 or more"),
             ("a,b\n1,\n,2\n", ["--max-iter", "0"], "--max-iter: 0 is too small"),
             ("a,b\n1,\n,2\n", ["--max-rank", "0"], "--max-rank: 0 is too small"),
             ("", [], "is empty"),

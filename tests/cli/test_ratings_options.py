@@ -42,7 +42,7 @@ class TestOptions:
             (["--encoding", "klingon"], "--encoding: 'klingon' is no known encoding"),
             (["--no-header"], "has no headings, and 'user' was asked for"),
             (["--labels"], "No such option: --labels"),
-            (["--draws", "-1"], "--draws: -1 is too small; give 0 or more"),
+            (["--average", "-1"], "--average: -1 is too small; give 0 or more"),
             (["--report", "ratings.csv"], "--report: 'ratings.csv' is a file"),
             (["--checkpoint", "ratings.csv"], "--checkpoint: 'ratings.csv' is INPUT itself"),
             (["--max-iter", "0"], "--max-iter: 0 is too small; give 1 or more"),

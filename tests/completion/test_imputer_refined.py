@@ -104,6 +104,50 @@ class TestGains:
         assert abs(inside - 0.9) < 4 * spread
 
 
+class TestDraws:
+    """Draws of a refined table: around what is imputed, as wide as the held-out errors are."""
+
+    @pytest.mark.parametrize(("make", "order"), [(sequence, True), (clusters, None)])
+    def test_they_lie_around_the_completion_and_cover_the_truth(self, make, order):
+        X, whole = make(m=500, seed=4)
+        hole = np.isnan(X)
+        model = imputer(row_order=order).fit(X)
+        assert model.refinement_.graph != "none"
+        tables = model.draws(200, X)
+        np.testing.assert_allclose(model.draws(3), tables[:3], atol=1e-9)
+        assert (tables[:, ~hole] == X[~hole]).all()
+        middle, spread = tables.mean(axis=0)[hole], tables.std(axis=0)[hole]
+        gap = middle - model.transform(X)[hole]
+        assert np.sqrt(np.mean((gap / spread) ** 2)) == pytest.approx(200**-0.5, rel=0.1)
+        low, high = np.quantile(tables, [0.05, 0.95], axis=0)
+        inside = np.mean(((low <= whole) & (whole <= high))[hole])
+        assert 0.85 < inside < 0.96  # errors are no normal ones
+        error = np.sqrt(np.mean((model.transform(X) - whole)[hole] ** 2))
+        assert np.sqrt(np.mean(spread**2)) == pytest.approx(error, rel=0.15)
+
+    def test_new_rows_and_sequences_are_drawn_too(self):
+        X, whole = clusters(m=600)
+        model = imputer().fit(X[:500])
+        new, hole = X[480:], np.isnan(X[480:])
+        tables = model.draws(100, new, random_state=1)
+        low, high = np.quantile(tables, [0.05, 0.95], axis=0)
+        assert 0.7 < np.mean(((low <= whole[480:]) & (whole[480:] <= high))[hole]) < 0.95
+        np.testing.assert_array_equal(model.draws(2, new, random_state=1), tables[:2])
+        X, _ = sequence(m=400)
+        model = imputer(row_order=True).fit(X[:300])
+        assert np.isfinite(model.draws(2, X[300:])).all()
+
+    def test_sample_posterior_takes_one_of_them(self):
+        X, _ = sequence(m=200)
+        one, two = (
+            imputer(row_order=True, sample_posterior=how).fit(X).transform(X)
+            for how in (False, True)
+        )
+        hole = np.isnan(X)
+        assert (one[hole] != two[hole]).all()
+        assert np.corrcoef(one[hole], two[hole])[0, 1] > 0.8
+
+
 class TestRows:
     @pytest.mark.parametrize("order", [None, True])
     def test_rows_of_the_fit_are_known_again(self, order):

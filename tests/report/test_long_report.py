@@ -6,8 +6,6 @@ import pytest
 import deeplinear as dl
 from deeplinear.report.long_report import (
     calibration_figure,
-    coverage_figure,
-    split_coverage,
     validation_figure,
     write_long_report,
 )
@@ -32,27 +30,6 @@ def test_the_validation_curve_is_that_of_the_trials(fitted):
     ]
     assert sorted(shown) == sorted((t.strength, t.validation_rmse) for t in fitted.trials_)
     assert lines["best"].get_ydata() == [fitted.validation_score_]
-
-
-@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
-def test_split_intervals_cover_whatever_the_scale_of_the_deviations(rng, scale):
-    """The coverage that conformal calibration promises, also where the deviations are wrong."""
-    scores = np.sort(np.abs(scale * rng.standard_normal(4000)))
-    levels = np.array([0.1, 0.5, 0.9])
-    mean, spread = split_coverage(scores, levels)
-    np.testing.assert_allclose(mean, levels, atol=0.01)
-    assert (spread < 0.03).all()
-    axis = coverage_figure(scores).axes[0]
-    normal = next(line for line in axis.lines if line.get_label() == "normal law")
-    covered = np.interp(0.5, *normal.get_data())
-    assert (covered > 0.55) == (scale < 1)
-    assert (covered < 0.45) == (scale > 1)
-
-
-def test_levels_that_half_of_the_entries_cannot_reach_are_left_out(rng):
-    mean, _ = split_coverage(np.sort(np.abs(rng.standard_normal(10))), np.array([0.5, 0.99]))
-    assert np.isfinite(mean[0])
-    assert np.isnan(mean[1])
 
 
 def test_calibration_is_the_distribution_of_the_scores(rng):

@@ -24,11 +24,11 @@ from .console import (
 from .endings import Interrupted
 from .options import (
     STANDARD,
+    Average,
     Comment,
     Decimal,
     Depth,
     Device,
-    Draws,
     Encoding,
     EscapeFormulas,
     Force,
@@ -55,6 +55,7 @@ from .options import (
     parse_strength,
 )
 from .streams import check_standard_output, write_result
+from .uncertainty import Coverage, Draws, Intervals, Uncertainty
 
 if TYPE_CHECKING:
     from ..files import Table
@@ -119,6 +120,9 @@ def complete(
     max_value: Maximum = None,
     validation_fraction: ValidationFraction = 0.1,
     seed: Seed = 0,
+    average: Average = 0,
+    intervals: Intervals = None,
+    coverage: Coverage = None,
     draws: Draws = 0,
     device: Device = "cpu",
     knn: Annotated[
@@ -144,9 +148,12 @@ def complete(
     For lists of entries (one line per rating or measurement), .mtx and sparse .npz there is
     `deeplinear ratings`.
     """
-    out, errors = terminal(quiet=quiet, stderr=output == STANDARD), terminal(stderr=True)
+    standard = STANDARD in (output, intervals)
+    out, errors = terminal(quiet=quiet, stderr=standard), terminal(stderr=True)
+    sure = Uncertainty(intervals, coverage, draws, output)
+    sure.check(force=force, escape_formulas=escape_formulas)
     places = _Places(source, mask, output, checkpoint, report, force)
-    places.check()
+    places.check(sure.results)
     depths = parse_depths(depth)
     _refuse_long(source, (rows, cols, values))
     options = _options(
@@ -155,7 +162,7 @@ def complete(
         strength=parse_strength(strength),
         max_rank=max_rank,
         max_iter=max_iter,
-        draws=draws,
+        average=average,
         device=device,
         seed=seed,
         validation_fraction=validation_fraction,
@@ -185,6 +192,7 @@ def complete(
                 local, mask=mask, text=text, selection=selection, sheet=sheet, variable=variable
             )
         places.check_kinds(table)
+        sure.check_kinds(table, force=force)
         if escape_formulas:
             table.escape_formulas(output)
         options |= parse_bounds(min_value, max_value, table.coded.features)
@@ -196,6 +204,11 @@ def complete(
         _print_scores(out, candidates, winner, by_column=fits.comparison.by_column)
         if output != STANDARD:
             say(out, f"Wrote {output} ({winner.name}).")
+        assert winner.imputer is not None
+        with gathered_warnings(errors):
+            done = sure.write(table, winner.filled, winner.imputer, escape=escape_formulas)
+        for line in done:
+            say(out, line)
         if report is not None:
             from ..report.report import study_of_file, write_report
 
@@ -216,9 +229,12 @@ class _Places:
     report: Path | None
     force: bool
 
-    def check(self) -> None:
-        """Refuse before any computing what could not be written afterwards."""
-        results = {"--output": self.output, "--checkpoint": self.checkpoint}
+    def check(self, others: dict[str, Path | None]) -> None:
+        """Refuse before any computing what could not be written afterwards.
+
+        ``others``: more files to write, by what names them.
+        """
+        results = {"--output": self.output, "--checkpoint": self.checkpoint} | others
         sources = {"INPUT": self.source, "--mask": self.mask}
         check_apart(results, sources, {"--report": self.report})
         if self.checkpoint == STANDARD:
@@ -245,7 +261,7 @@ def _options(*, several: bool, integers: str, **fit: Any) -> dict[str, Any]:
         raise InputError(
             "--validation-fraction: 0 leaves nothing to compare depths on; give one --depth."
         )
-    names = {"draws": "n_draws", "seed": "random_state"}
+    names = {"average": "n_draws", "seed": "random_state"}
     options = {names.get(option, option): value for option, value in fit.items()}
     return options | {"integers": "auto" if integers == "round" else "keep"}
 

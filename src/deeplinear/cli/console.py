@@ -46,7 +46,7 @@ _WORDS = {
 
 def in_options(message: str) -> str:
     """A message about a parameter of the estimators in the words of the command line."""
-    options = {"random_state": "--seed", "n_draws": "--draws", "strength": "--strength"}
+    options = {"random_state": "--seed", "n_draws": "--average", "strength": "--strength"}
     names = ("max_rank", "max_iter", "validation_fraction", "min_value", "max_value", "device")
     options |= {name: "--" + name.replace("_", "-") for name in names}
     for word, option in _WORDS.items():

@@ -36,8 +36,8 @@ ValidationFraction = Annotated[
 Seed = Annotated[
     int, typer.Option("--seed", help="Chooses the held-out entries and every random start.")
 ]
-Draws = Annotated[
-    int, typer.Option("--draws", help="Average this many posterior draws; 0: the fit alone.")
+Average = Annotated[
+    int, typer.Option("--average", help="Average this many posterior draws; 0: the fit alone.")
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu, gpu, or jax (its default devices).")]
 DEVICES = ("cpu", "gpu", "jax")
@@ -131,7 +131,7 @@ def check_fit(
     strength: float | str,
     max_rank: int | None,
     max_iter: int | None,
-    draws: int,
+    average: int,
     device: str,
     seed: int,
     validation_fraction: float,
@@ -142,7 +142,7 @@ def check_fit(
     for option, value, least, most in (
         ("--max-rank", max_rank, 1, 10**9),
         ("--max-iter", max_iter, 1, 10**9),
-        ("--draws", draws, 0, 10**5),
+        ("--average", average, 0, 10**5),
         ("--seed", seed, 0, 2**32 - 1),
     ):
         if value is not None:

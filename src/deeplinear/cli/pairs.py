@@ -211,10 +211,12 @@ def prediction_columns(
     found = estimator.predict(rows, cols)
     low = high = np.full(len(found), np.nan)
     if model.seen is None:
-        _warn("The model was saved without its entries, which intervals need")
+        warn_that_ends_are_empty("The model was saved without its entries, which intervals need")
     elif not model.calibration.reaches(COVERAGE):
         held = len(model.calibration.scores)
-        _warn(f"The {held} held-out entries are too few for {COVERAGE:.0%} intervals")
+        warn_that_ends_are_empty(
+            f"The {held} held-out entries are too few for {COVERAGE:.0%} intervals"
+        )
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", EmptyLineWarning)  # `predict` has given it
@@ -224,7 +226,7 @@ def prediction_columns(
     return {names[0]: shown[0], names[1]: shown[1], "prediction": found, "low": low, "high": high}
 
 
-def _warn(reason: str) -> None:
+def warn_that_ends_are_empty(reason: str) -> None:
     warnings.warn(f"{reason}: low and high are left empty.", UserWarning, stacklevel=3)
 
 

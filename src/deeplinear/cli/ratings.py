@@ -17,11 +17,11 @@ from .console import ENDINGS, BarFollower, gathered_warnings, progress_bar, say,
 from .endings import Interrupted
 from .options import (
     STANDARD,
+    Average,
     Comment,
     Decimal,
     Depth,
     Device,
-    Draws,
     Encoding,
     EscapeFormulas,
     Force,
@@ -97,11 +97,11 @@ def ratings(
     max_iter: MaxIter = None,
     validation_fraction: ValidationFraction = 0.1,
     seed: Seed = 0,
-    draws: Draws = 0,
+    average: Average = 0,
     implicit_feedback: Annotated[
         bool,
         typer.Option(
-            "--implicit-feedback", help="Learn also from which entries there are; with --draws."
+            "--implicit-feedback", help="Learn also from which entries there are; with --average."
         ),
     ] = False,
     duplicates: Annotated[
@@ -152,7 +152,7 @@ def ratings(
             max_rank=max_rank,
             max_iter=max_iter,
             validation_fraction=validation_fraction,
-            draws=draws,
+            average=average,
             implicit_feedback=implicit_feedback,
             duplicates=duplicates,
             device=device,
@@ -233,7 +233,7 @@ def _parameters(
     max_rank: int | None,
     max_iter: int | None,
     validation_fraction: float,
-    draws: int,
+    average: int,
     implicit_feedback: bool,
     duplicates: str,
     device: str,
@@ -245,14 +245,14 @@ def _parameters(
         strength=strength,
         max_rank=max_rank,
         max_iter=max_iter,
-        draws=draws,
+        average=average,
         device=device,
         seed=seed,
         validation_fraction=validation_fraction,
     )
     check_choice("--duplicates", duplicates, ("error", "mean", "last"))
-    if implicit_feedback and not draws:
-        raise InputError("--implicit-feedback: it informs posterior draws; add --draws 20, say.")
+    if implicit_feedback and not average:
+        raise InputError("--implicit-feedback: it informs posterior draws; add --average 20, say.")
     return {
         "depth": depths[0] if len(depths) == 1 else tuple(depths),
         "regularization": regularization,
@@ -260,7 +260,7 @@ def _parameters(
         "max_rank": max_rank,
         "max_iter": max_iter,
         "validation_fraction": validation_fraction,
-        "n_draws": draws,
+        "n_draws": average,
         "implicit_feedback": implicit_feedback,
         "duplicates": duplicates,
         "device": device,

@@ -45,15 +45,22 @@ class PairPredictions(CompletionEstimator):
         """Predictions at (rows[t], cols[t]) for ids, or at ``rows`` = pairs of ids.
 
         With ``return_std`` also their deviations: those of a new entry, from the noise and from the
-        uncertainty of the factors (not calibrated: see `interval`).
+        uncertainty of the factors, times the number that makes their mean square that of the
+        held-out errors.
         """
+        values, deviation = self._predicted(rows, cols, return_std)
+        return (values, deviation * self.model_.calibration.sizes) if return_std else values
+
+    def _predicted(
+        self, rows: Pairs, cols: IdVector | None, with_deviation: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Predictions, and their deviations (else nothing) before any calibration."""
         check_is_fitted(self)
-        row_codes, col_codes = self._pair(rows, cols)
-        values = self._shown(self.model_.predict(row_codes, col_codes), row_codes, col_codes)
-        if not return_std:
-            return values
-        deviation = self.model_.deviation(row_codes, col_codes, self.threads)
-        return values, self._shown(deviation, row_codes, col_codes)
+        codes = self._pair(rows, cols)
+        values = self._shown(self.model_.predict(*codes), *codes)
+        if not with_deviation:
+            return values, np.zeros(0)
+        return values, self._shown(self.model_.deviation(*codes, self.threads), *codes)
 
     def predict_std(self, rows: Pairs, cols: IdVector | None = None) -> np.ndarray:
         """The deviations of `predict` alone."""
@@ -75,8 +82,8 @@ class PairPredictions(CompletionEstimator):
         held-out entries q is that of a normal law; where the fit leaves no residual to measure the
         noise by (a single entry, say), the interval is then NaN, with a warning.
         """
-        predictions, deviation = self.predict(rows, cols, return_std=True)
-        reach = self._reach(deviation, coverage)
+        predictions, deviation = self._predicted(rows, cols, True)
+        reach = self.model_.reach(deviation, coverage)
         return self.model_.clip(predictions - reach), self.model_.clip(predictions + reach)
 
     def draws(
@@ -89,8 +96,8 @@ class PairPredictions(CompletionEstimator):
     ) -> np.ndarray:
         """``n`` posterior draws of new entries at the pairs, noise included, (n, len(rows)).
 
-        A chain of ``burn_in`` + n sweeps that starts at the fit; successive draws are a little
-        correlated. ``random_state``: default that of the estimator. Needs the training entries.
+        One chain that starts at the fit, ten sweeps apart: successive draws are nearly independent.
+        ``random_state``: default that of the estimator. Needs the training entries.
         """
         check_is_fitted(self)
         row_codes, col_codes = self._pair(rows, cols)

@@ -69,9 +69,13 @@ class Table:
     """A table as it is fitted: its `Entries`, and the columns of the fit that they become.
 
     ``values`` (float64, 0 where missing) and ``seen`` (mask) are those of the columns of the fit.
+    ``is_fitted``: whether it is the table of the fit, from the entries that the model keeps.
     """
 
-    def __init__(self, read: Entries, layout: Layout, indicators: Indicators) -> None:
+    def __init__(
+        self, read: Entries, layout: Layout, indicators: Indicators, *, is_fitted: bool = False
+    ) -> None:
+        self.is_fitted = is_fitted
         self.read, self.given, self.observed = read, read.given, read.observed
         numbers = np.where(read.observed, read.values, 0.0).astype(np.float64)
         self.values = indicators.expand(layout.codes(numbers))

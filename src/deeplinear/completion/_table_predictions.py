@@ -1,12 +1,14 @@
 """What `DeepLinearImputer` answers about tables once it is fitted."""
 
 import warnings
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from sklearn.base import TransformerMixin
+from sklearn.utils import check_random_state
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -17,9 +19,10 @@ from .data.bounds import Limits
 from .data.columns import Mask, is_frame, is_pandas
 from .data.features import CodedTable
 from .data.ids import Ids
+from .data.observations import Observations
 from .data.table import ColumnScaler
 from .field.gaussian_field import Cells
-from .field.refinement import RefinedRows
+from .field.refined_rows import RefinedRows
 from .model.predictor import Model
 from .penalty import Array
 from .posterior.draws import RandomState, draw_table
@@ -34,10 +37,12 @@ class TablePredictions(TransformerMixin, TableReader):
     _bounds: Limits
     _laws: dict[int, LabelLaw]  # of the features that are categories
     _refined: RefinedRows | None  # what refines the network, if anything does
+    _sampler: np.random.RandomState  # of the draws of ``sample_posterior``
 
     def transform(self, X: TableLike) -> Any:
         """X with its missing entries filled in; X may be new rows with the same columns.
 
+        With their mean, or with ``sample_posterior`` with a new draw at each call.
         An array of floats; of objects, where entries are no numbers; or what `set_output` asks for.
         A `CodedTable` gives its array of numbers and codes.
         """
@@ -76,12 +81,16 @@ class TablePredictions(TransformerMixin, TableReader):
     def predict_std(self, X: TableLike) -> np.ndarray:
         """The standard deviation of every cell of X as a new entry; 0 where it is observed.
 
-        From the noise and the uncertainty of the factors (not calibrated: see `interval`), in the
-        units of X; NaN for categories and for what is carried through. Needs the training entries.
+        From the noise and the uncertainty of the factors, times a number per column that makes
+        its mean square that of the held-out errors (few held-out cells: more like that of all
+        columns). Where errors have heavy tails it is larger than their usual size: for what holds
+        with a given probability see `interval`. In the units of X; NaN for categories and for what
+        is carried through. Needs the training entries.
         """
         check_is_fitted(self)
         table = self._read(X, reset=False)
-        deviation = self._of_numbers(self._deviation(table, self._folded(table)))
+        found = self._deviation(table, self._folded(table)) * self.model_.calibration.sizes
+        deviation = self._of_numbers(found)
         deviation[table.observed] = 0.0
         base = table.read.base
         carried = None if base is None else np.full(base.shape, np.nan)
@@ -90,17 +99,19 @@ class TablePredictions(TransformerMixin, TableReader):
     def interval(self, X: TableLike, *, coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """(low, high), tables of the shape of X that hold a part ``coverage`` of new entries.
 
-        x̂ ∓ q · deviation with q from the held-out entries (split-conformal), cut to the bounds of
-        the column, and in columns of whole numbers out to whole numbers; observed entries are both
-        ends. Without held-out entries q is that of a normal law; where the fit leaves no residual
-        to measure the noise by, the interval is NaN, with a warning. NaN for missing categories
-        (see `predict_proba`), and for entries that are carried through and no numbers.
+        x̂ ∓ q · deviation, with q for each column from its held-out cells (split-conformal), and
+        where they are few also from those of the other columns (see
+        `deeplinear.completion.posterior.conformal`). Cut to the bounds of the column, and in
+        columns of whole numbers out to whole numbers; observed entries are both ends. Without
+        held-out entries q is that of a normal law; where the fit leaves no residual to measure the
+        noise by, the interval is NaN, with a warning. NaN for missing categories (see
+        `predict_proba`), and for entries that are carried through and no numbers.
         """
         check_is_fitted(self)
         table = self._read(X, reset=False)
         model = self._folded(table)
         middle = self._prediction(table, model)
-        reach = self._reach(self._deviation(table, model), coverage)
+        reach = self.model_.reach(self._deviation(table, model), coverage)
         low, high = (self._of_numbers(end) for end in (middle - reach, middle + reach))
         low, high = self._bounds.outward(low, high)
         low, high = (self._merge(end, table) for end in (low, high))
@@ -113,36 +124,70 @@ class TablePredictions(TransformerMixin, TableReader):
 
         Observed entries stay as they are (bit for bit where X is given): this is multiple
         imputation. X: default the table of the fit; other entries than its own count with weight 1.
-        A chain of ``burn_in`` + n sweeps that starts at the fit; successive draws are a little
-        correlated. Drawn numbers are cut to the bounds of their column, and rounded where it holds
-        whole numbers; labels are drawn by their probabilities, and given by their codes (labels
-        that are numbers: as they are). Needs the training entries.
+        One chain that starts at the fit, ten sweeps apart: successive draws are nearly
+        independent. Each column has its residual variance, and in a table of at most 21 columns
+        the draws have full rank, so that they can have any covariance. Drawn numbers are cut to the
+        bounds of their column, and rounded where it holds whole numbers; labels are drawn by their
+        probabilities, and given by their codes (labels that are numbers: as they are). Combine what
+        they give with `deeplinear.pool`. Needs the training entries.
         """
         check_is_fitted(self)
-        seen = self._entries("draws")
         if X is None:
-            table = self._table_of_fit()
+            table, seen = self._table_of_fit(), self._entries("draws")
         else:
             table = self._read(X, reset=False)
             seen = self._scaler.forward(table.entries())
-        laws = self._probabilities(self._expanded(table), table) if self._laws else {}
-        tables = []
-        for sample, rng in self._chain(n, random_state):
-            drawn = self._scaler.backward(draw_table(sample, seen, rng, self.threads))
-            values = self._bounds.apply(self._of_numbers(drawn))
-            for j, p in laws.items():
-                code = (p.cumsum(axis=1) <= rng.random((len(p), 1))).sum(axis=1)
-                code = np.minimum(code, p.shape[1] - 1)  # the sum may round to less than 1
-                values[:, j] = self._layout.levels(j)[code]
-            tables.append(self._widened(self._merge(values, table), table.read))
+        drawn = self._drawn(n, table, seen, random_state)
+        tables = [self._widened(self._merge(values, table), table.read) for values in drawn]
         return np.stack(tables)
 
     # The model's answers
 
     def _completed(self, X: TableLike, library: str) -> Any:
         table = self._read(X, reset=False)
-        filled = self._merge(self._values(self._expanded(table), table), table)
+        filled = self._merge(self._imputed(table), table)
         return self._handed_back(X, table, filled, library)
+
+    def _imputed(self, table: Table) -> Array:
+        """The columns of the fit as features: the mean, or with ``sample_posterior`` a new draw."""
+        if not self.sample_posterior:
+            return self._values(self._expanded(table), table)
+        if not hasattr(self, "_sampler"):  # goes on from call to call
+            self._sampler = check_random_state(self.random_state)
+        seen = self._scaler.forward(table.entries())
+        return next(self._drawn(1, table, seen, self._sampler))
+
+    def _drawn(
+        self, n: int, table: Table, seen: Observations, random_state: RandomState
+    ) -> Iterator[Array]:
+        """``n`` draws of the columns of the fit as features, for the rows of ``table``."""
+        laws = self._probabilities(self._expanded(table), table) if self._laws else {}
+        for matrix, rng in self._matrices(n, table, seen, random_state):
+            values = self._bounds.apply(self._of_numbers(self._scaler.backward(matrix)))
+            for j, p in laws.items():
+                code = (p.cumsum(axis=1) <= rng.random((len(p), 1))).sum(axis=1)
+                code = np.minimum(code, p.shape[1] - 1)  # the sum may round to less than 1
+                values[:, j] = self._layout.levels(j)[code]
+            yield values
+
+    def _matrices(
+        self, n: int, table: Table, seen: Observations, random_state: RandomState
+    ) -> Iterator[tuple[Array, np.random.Generator]]:
+        """``n`` draws in the scaled units: from the chain of the network, or from the field.
+
+        A field without a graph knows what the network knows, and less about its own parameters.
+        """
+        refined = self._refined
+        if refined is None or refined.settings.graph == "none":
+            for sample, rng in self._chain(n, random_state):
+                yield draw_table(sample, seen, rng, self.threads), rng
+            return
+        rng = np.random.default_rng(self._draw_seed(n, random_state))
+        own, network = Cells.of(self._entries("draws")), whole(self._folded(table))
+        cells = self._cells(table)
+        endless = refined.draws(own, network, cells, rng, in_order=self.row_order is True)
+        for matrix in islice(endless, n):
+            yield matrix, rng
 
     def _expanded(self, table: Table) -> Array:
         """What the model says about the columns of the fit, in the units of the table."""
@@ -152,15 +197,16 @@ class TablePredictions(TransformerMixin, TableReader):
         """That of the ``model`` of these rows, refined."""
         matrix = whole(model)
         if self._refined is not None:
-            cells = self._cells(table.seen, table.values)
+            cells = self._cells(table)
             matrix = self._refined.refine(matrix, cells, in_order=self.row_order is True)
         return self._with_marginals(self._scaler.backward(matrix), table)
 
-    def _cells(self, weights: np.ndarray, values: Array) -> Cells:
-        """Cells with their ``weights``, in the scaled units."""
-        scaler = self._scaler
-        scaled = (values - scaler.center) / scaler.scale
-        return Cells(np.where(weights > 0, scaled, 0.0), weights.astype(float))
+    def _cells(self, table: Table) -> Cells:
+        """Those of ``table`` in the scaled units."""
+        if table.is_fitted:
+            return Cells.of(self._entries("draws"))
+        scaled = (table.values - self._scaler.center) / self._scaler.scale
+        return Cells(np.where(table.seen, scaled, 0.0), table.seen.astype(float))
 
     def _values(self, expanded: Array, table: Table) -> Array:
         """The columns of the fit as features: bounded, rounded and decided."""
@@ -210,7 +256,7 @@ class TablePredictions(TransformerMixin, TableReader):
             None if len(self._layout.fitted) == width else np.full((len(values), width), np.nan)
         )
         read = Entries(values, observed, values, carried)
-        return Table(read, self._layout, self._indicators)
+        return Table(read, self._layout, self._indicators, is_fitted=True)
 
     def _folded(self, table: Table) -> Model:
         """The model for the rows of ``table``, each solved given the columns."""

@@ -12,11 +12,11 @@ from ._column_scores import category_cells
 from ._table_io import TableLike
 from ._table_predictions import TablePredictions, whole
 from .data.columns import is_frame
-from .data.observations import Observations
 from .field import graph
 from .field.covariance import ColumnCovariance
 from .field.gaussian_field import Cells, GaussianField
-from .field.refinement import GRAPHS, NOTHING, HeldOut, RefinedRows, Refinement, choose
+from .field.refined_rows import RefinedRows
+from .field.refinement import GRAPHS, NOTHING, HeldOut, Refinement, choose
 from .file_format import Arrays, Meta, named, take_group
 from .model.predictor import Model
 from .posterior.labels import LabelLaw
@@ -47,11 +47,15 @@ _SETTINGS: Schema = {
 }
 _FIELD: Schema = {
     "shares": Field(REAL, ("n",), least=0, most=1),
+    "errors": Field(REAL, ("n",), least=0),
     "mean": Field(REAL, ("n",)),
     "root": Field(REAL, ("components", "n"), may_be_empty=True),
     "own": Field(REAL, ("n",), least=0),
     "F": Field(REAL, ("m", "components"), may_be_empty=True),
     "keys": Field(WHOLE, ("m",)),
+    "starts": Field(WHOLE, ("m+1",), least=0),
+    "nearby": Field(WHOLE, ("edges",), least=0, may_be_empty=True),
+    "weights": Field(REAL, ("edges",), least=0, may_be_empty=True),
 }
 _NEIGHBOURS: Schema = {
     "points": Field(REAL, ("m", None)),
@@ -65,7 +69,8 @@ class TableRefinement(TablePredictions):
 
     refinement_: Refinement
     _order: graph.Weights | None  # the graph of rows in order, while a fit runs
-    _shares: np.ndarray  # of the columns, while a fit runs
+    _shares: np.ndarray  # of the columns, and their held-out errors, while a fit runs
+    _errors: np.ndarray
 
     def _order_of(self, X: TableLike, rows: int) -> graph.Weights | None:
         """The graph that ``row_order`` means for the rows of X."""
@@ -93,14 +98,16 @@ class TableRefinement(TablePredictions):
     def _judged(self, model: Model, held: HoldOut, *codes: np.ndarray) -> np.ndarray:
         network = whole(model)
         if self.refine != "off" and not self._ended:
+            judge = self._judge(held)
             self.refinement_, self._shares, network = choose(
                 network,
-                _cells_of(held.training),
-                self._judge(held),
+                Cells.of(held.training),
+                judge,
                 self._order,
                 center=self.center,
                 stop=lambda: self._report("refining", 1.0),
             )
+            self._errors = judge.sizes(network)
         return network[held.rows, held.cols]
 
     def _judge(self, held: HoldOut) -> HeldOut:
@@ -126,9 +133,15 @@ class TableRefinement(TablePredictions):
         settings, seen = self.refinement_, self.model_.seen
         if settings.share > 0 and seen is not None:
             network = whole(self._as_predicted(self.model_))
-            cells = _cells_of(seen)
+            cells = Cells.of(seen)
             self._refined = RefinedRows.of(
-                network, cells, self._order, settings, self._shares, center=self.center
+                network,
+                cells,
+                self._order,
+                settings,
+                self._shares,
+                self._errors,
+                center=self.center,
             )
 
     # On disk
@@ -139,7 +152,9 @@ class TableRefinement(TablePredictions):
         if self._refined is None:
             return
         rows, found = self._refined, self._refined.neighbours
-        own: Arrays = {"shares": rows.shares, "F": rows.F, "keys": rows.keys}
+        own: Arrays = {"shares": rows.shares, "errors": rows.errors, "F": rows.F}
+        own |= {"keys": rows.keys, "starts": rows.graph.indptr.astype(np.uint32)}
+        own |= {"nearby": rows.graph.indices.astype(np.uint32), "weights": rows.graph.data}
         own |= asdict(rows.law.covariance)
         check_arrays(_FIELD, own, self.model_.sizes)
         if found is not None:
@@ -167,14 +182,7 @@ class TableRefinement(TablePredictions):
         own = take(_FIELD, group, self.model_.sizes)
         check_nothing_left(group)
         covariance = ColumnCovariance(*(own[name] for name in ("mean", "root", "own")))
-        field = GaussianField(covariance, found.correlation, found.noise)
-        self._refined = RefinedRows(found, own["shares"], field, own["F"], own["keys"], neighbours)
-
-
-def _cells_of(seen: Observations) -> Cells:
-    """Entries as dense arrays."""
-    values, weights = np.zeros(seen.shape), np.zeros(seen.shape)
-    rows, cols, x = seen.triples()
-    given = seen.by_row.weights
-    values[rows, cols], weights[rows, cols] = x, given if given.size else 1.0
-    return Cells(values, weights)
+        law = GaussianField(covariance, found.correlation, found.noise)
+        edges = graph.stored(own["weights"], own["nearby"], own["starts"])
+        how = own["shares"], own["errors"], law, own["F"], edges, own["keys"], neighbours
+        self._refined = RefinedRows(found, *how)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,7 +14,7 @@ from ._column_scores import ColumnScore, category_cells, category_score, number_
 from ._saving import SCORE
 from ._table_io import Table, TableLike
 from ._table_refinement import TableRefinement
-from ._training import whole_or_not_at_all
+from ._training import DRAWN_RANK, whole_or_not_at_all
 from .data.bounds import Limits, given_bounds
 from .data.columns import Mask
 from .data.features import FeatureKind
@@ -106,6 +106,7 @@ class TableTraining(TableRefinement):
             self._empty = raw.by_col.counts == 0
             if self._empty.any():
                 self._warn_empty("column", self._empty)
+            self.__dict__.pop("_sampler", None)
             self._table = table  # for callbacks, while the fit runs
             m, n = raw.shape
             self._order = self._order_of(X, m)
@@ -202,6 +203,9 @@ class TableTraining(TableRefinement):
             return slice(None)
         return np.isin(held.cols, self._indicators.columns_of_numbers)
 
+    def _laws_of_errors(self, cols: np.ndarray) -> dict[str, Any]:
+        return {"columns": cols, "width": len(self._indicators.owner)}
+
     # What `CompletionEstimator` asks for
 
     def _standardize(self, seen: Observations) -> Observations:
@@ -227,6 +231,11 @@ class TableTraining(TableRefinement):
 
     def _rank_cap(self, seen: Observations) -> int:
         return min(seen.shape)
+
+    def _drawn_rank(self) -> int:
+        # with noise of their own, columns of a full-rank model have any covariance
+        m, n = self.model_.fit.shape
+        return min(DRAWN_RANK, m - 1, n - 1)
 
     def _completion(self, fit: LowRankFit) -> Callable[[], np.ndarray]:
         # of this state: the estimator may have gone on, or back after an interrupt

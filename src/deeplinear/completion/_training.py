@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import islice
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from .data.ids import Ids
 from .data.observations import Observations
 from .model.predictor import Model
 from .posterior.conformal import Calibration
-from .posterior.draws import RandomState
+from .posterior.draws import RandomState, spaced
 from .posterior.gibbs import Sample, draw
 from .solver.fit import LowRankFit
 from .solver.flow import MAX_STEPS, FlowLaw
@@ -90,6 +89,10 @@ class CompletionEstimator(CompletionParameters):
     def _rank_cap(self, seen: Observations) -> int | None:
         """The largest rank of a fit, where the user sets none and nothing is drawn."""
         return None
+
+    def _drawn_rank(self) -> int:
+        """How many components draws of new entries have at least."""
+        return 0
 
     def _options(self, seen: Observations) -> dict[str, Any]:
         """The keyword arguments of every fit."""
@@ -230,7 +233,8 @@ class CompletionEstimator(CompletionParameters):
         self._record(held, gaps)
         mine = self._calibrating(held)
         rows, cols = rows[mine], cols[mine]
-        return Calibration.of(gaps[mine], model.deviation(rows, cols, self.threads))
+        deviations = model.deviation(rows, cols, self.threads)
+        return Calibration.of(gaps[mine], deviations, **self._laws_of_errors(held.cols[mine]))
 
     def _judged(self, model: Model, held: HoldOut, *codes: np.ndarray) -> np.ndarray:
         """Predictions at the codes of the held-out entries."""
@@ -243,6 +247,10 @@ class CompletionEstimator(CompletionParameters):
     def _calibrating(self, held: HoldOut) -> np.ndarray | slice:
         """The held-out entries that say how wide intervals are."""
         return slice(None)
+
+    def _laws_of_errors(self, cols: np.ndarray) -> dict[str, Any]:
+        """What `Calibration.of` is told of columns: here nothing, one law for all."""
+        return {}
 
     def _model(
         self,
@@ -263,6 +271,7 @@ class CompletionEstimator(CompletionParameters):
                 total,
                 seed,
                 noise=seen.mean_square(gaps),
+                column_noise=self._column_noise,
                 implicit_feedback=bool(self.implicit_feedback),
                 threads=self.threads,
             )
@@ -317,37 +326,27 @@ class CompletionEstimator(CompletionParameters):
 
     # After the fit
 
-    def _reach(self, deviation: np.ndarray, coverage: float) -> np.ndarray:
-        """Half the width of intervals; NaN, with a warning, where nothing measures the noise."""
-        if self.model_.noiseless and not len(self.model_.calibration.scores):
-            warnings.warn(
-                "The fit goes through every entry and none was held out: nothing tells how far off "
-                "it is, and intervals are NaN.",
-                UserWarning,
-                stacklevel=3,
-            )
-            deviation = np.full_like(deviation, np.nan)
-        return self.model_.calibration.factor(coverage) * deviation
-
     def _chain(
         self, count: int, random_state: RandomState
     ) -> Iterator[tuple[Sample, np.random.Generator]]:
         """``count`` samples of a new chain, each with the generator for what is drawn from it."""
+        seed, seen = self._draw_seed(count, random_state), self._entries("draws")
+        how = {"implicit_feedback": bool(self.implicit_feedback), "threads": self.threads}
+        how |= {"column_noise": self._column_noise, "rank": self._drawn_rank()}
+        yield from spaced(self.model_.fit, seen, count, seed, self.burn_in, **how)
+
+    def _draw_seed(self, count: int, random_state: RandomState) -> int:
+        """A seed for ``count`` draws. **Raises** `InputError` where none can be made."""
         if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:
             raise InputError(f"n must be an integer ≥ 1, got {count!r}.")
-        seen = self._entries("draws")
+        self._entries("draws")
         if self.model_.is_folded:
             raise InputError(
                 "draws needs the estimator that was fitted, got one of folded rows: fold into the "
                 "fitted one at each use, or use partial_fit."
             )
         source = self.random_state if random_state is None else random_state
-        seed = int(check_random_state(source).randint(2**31))
-        rng = np.random.default_rng([seed, 1])
-        how = {"implicit_feedback": bool(self.implicit_feedback), "threads": self.threads}
-        chain = draw(self.model_.fit, seen, self.burn_in + count, seed, **how)
-        for sample in islice(chain, self.burn_in, None):
-            yield sample, rng
+        return int(check_random_state(source).randint(2**31))
 
     # Progress
 

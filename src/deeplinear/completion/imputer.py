@@ -55,6 +55,10 @@ class DeepLinearImputer(TableTraining):
         fit itself.
     burn_in : int, default 10
         Draws that are thrown away first.
+    sample_posterior : bool, default False
+        Fill in draws from the posterior, noise included, instead of its mean: a new one at each
+        call of ``transform`` (``random_state`` fixes their sequence), as in scikit-learn's
+        ``IterativeImputer``. Several at once: ``draws``.
     validation_fraction : float in [0, 1), default 0.1
         Part of the observed entries that is held out for choices and for calibrated intervals. 0:
         nothing is, and ``depth`` and ``strength`` must be numbers.
@@ -155,7 +159,8 @@ class DeepLinearImputer(TableTraining):
     Notes
     -----
     ``transform`` solves each row given V, so a row's result does not depend on the other rows of
-    the call, and ``fit_transform(X)`` is ``fit(X).transform(X)``; observed entries are returned bit
+    the call (draws of ``sample_posterior`` do), and ``fit_transform(X)`` is
+    ``fit(X).transform(X)``; observed entries are returned bit
     for bit (as floats). Choices are made by the held-out error in the units of the scaled columns,
     where each column has a noise level of its own (`deeplinear.completion.solver.column_noise`): so
     all columns matter alike, and one that nothing predicts, a row number, does not decide for the
@@ -181,6 +186,7 @@ class DeepLinearImputer(TableTraining):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **CompletionEstimator._parameter_constraints,
+        "sample_posterior": ["boolean"],
         "center": ["boolean"],
         "scale": ["boolean"],
         "missing_values": [MissingValues()],
@@ -214,6 +220,7 @@ class DeepLinearImputer(TableTraining):
         early_stopping=True,
         n_draws=0,
         burn_in=10,
+        sample_posterior=False,
         validation_fraction=0.1,
         start_scale=1e-3,
         max_iter=None,
@@ -245,6 +252,7 @@ class DeepLinearImputer(TableTraining):
         self.early_stopping = early_stopping
         self.n_draws = n_draws
         self.burn_in = burn_in
+        self.sample_posterior = sample_posterior
         self.validation_fraction = validation_fraction
         self.start_scale = start_scale
         self.max_iter = max_iter

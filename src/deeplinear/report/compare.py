@@ -3,9 +3,9 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from ..progress import Progress
 from ..scores import root_mean_square
 from ..status import Status
 from .expand import collapse, expand
+
+if TYPE_CHECKING:
+    from ..completion.imputer import DeepLinearImputer
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Candidate:
     singular_values: np.ndarray | None = None
     status: Status | None = None  # of a fit that did not converge
     columns: tuple[ColumnScore, ...] = ()
+    imputer: "DeepLinearImputer | None" = field(default=None, repr=False, compare=False)
 
     @property
     def accuracy(self) -> float | None:
@@ -151,6 +155,7 @@ def compare_depths(
                 else float(imputer.validation_score_)
             ),
             columns=columns,
+            imputer=imputer,
             truth_rmse=comparison.truth_rmse(filled),
             depth=depth,
             train_rmse=None if comparison.by_column else float(imputer.train_score_),

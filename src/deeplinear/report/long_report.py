@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import plots
 from ..labels import depth_label, printable
+from .coverage import ENOUGH, SPLITS, coverage_figure, cross_fitted
 from .folder import png, write_pages
 from .report import figure_tag, html_page
 from .text import methods
@@ -19,10 +19,7 @@ if TYPE_CHECKING:
     from ..completion.matrix_completion import DeepMatrixCompletion
     from ..completion.solver.selection import Trial
 
-_SPLITS = 200  # random halves of the held-out entries over which coverage is averaged
-_LEVELS = np.linspace(0.05, 0.95, 19)  # coverages that are asked for
 _TICKS = 8  # strengths that are written along the axis
-_ENOUGH = 40  # held-out entries, so that each half can say something about most levels
 
 Picture = tuple[str, Figure, str]  # name, figure, caption
 
@@ -65,8 +62,9 @@ def _pictures(estimator: "DeepMatrixCompletion") -> list[Picture]:
         caption = "Singular values of the learned matrix (logarithmic scale), without the biases."
         spectrum = plots.spectra({depth_label(estimator.depth_): sigma})
         found.append(("spectrum", spectrum, caption))
-    scores = estimator.model_.calibration.scores
-    if len(scores) >= _ENOUGH:
+    calibration = estimator.model_.calibration
+    scores = calibration.scores
+    if len(scores) >= ENOUGH:
         found.append(
             (
                 "calibration",
@@ -79,10 +77,10 @@ def _pictures(estimator: "DeepMatrixCompletion") -> list[Picture]:
         found.append(
             (
                 "coverage",
-                coverage_figure(scores),
+                coverage_figure(cross_fitted(calibration), calibration),
                 "How often intervals covered held-out entries that had no part in making them: "
                 "calibrated on a random half of the held-out entries and measured on the other "
-                f"half, the mean of {_SPLITS} splits; and intervals of the normal law, from the "
+                f"half, the mean of {SPLITS} splits; and intervals of the normal law, from the "
                 "deviations as they are. On the dashed line intervals cover as often as they say.",
             )
         )
@@ -135,51 +133,6 @@ def calibration_figure(scores: np.ndarray) -> Figure:
         axis.set_ylim(0, 1.02)
         axis.legend(loc="lower right")
     return figure
-
-
-def coverage_figure(scores: np.ndarray) -> Figure:
-    """Measured against nominal coverage, of calibrated intervals and of those of the normal law."""
-    from scipy.stats import norm
-
-    normal = np.array([(scores <= norm.ppf((1 + level) / 2)).mean() for level in _LEVELS])
-    measured, spread = split_coverage(scores, _LEVELS)
-    with plots.house_style():
-        figure = plots.new_figure(6.4, 5.4)
-        axis: Axes = figure.subplots()
-        axis.plot([0, 1], [0, 1], color="#555555", lw=1.4, ls="--", label="as often as they say")
-        colour = plots.COLOURS[0]
-        axis.fill_between(
-            _LEVELS, measured - spread, measured + spread, color=colour, alpha=0.2, lw=0
-        )
-        label = "calibrated (± one deviation of a split)"
-        axis.plot(_LEVELS, measured, label=label, **plots.line_style(0))
-        axis.plot(_LEVELS, normal, label="normal law", **plots.line_style(1))
-        axis.set_xlabel("coverage that was asked for")
-        axis.set_ylabel("part of the held-out entries covered")
-        axis.set_xlim(0, 1)
-        axis.set_ylim(0, 1)
-        axis.set_aspect("equal")
-        axis.legend(loc="upper left")
-    return figure
-
-
-def split_coverage(scores: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(mean, standard deviation) over random halves of the coverage at each of ``levels``.
-
-    The scores are in sorted order, but exchangeable: any half may calibrate, and the other is then
-    a test that had no part in it. NaN where half of the entries is too few for a level.
-    """
-    from ..completion.posterior.conformal import Calibration
-
-    rng = np.random.default_rng(0)
-    found = np.full((_SPLITS, len(levels)), np.nan)
-    for split in found:
-        mixed = rng.permutation(scores)
-        half = Calibration(np.sort(mixed[: len(mixed) // 2]))
-        for k, level in enumerate(levels):
-            if half.reaches(level):
-                split[k] = (mixed[len(mixed) // 2 :] <= half.factor(level)).mean()
-    return found.mean(axis=0), found.std(axis=0)
 
 
 def _lead(estimator: "DeepMatrixCompletion") -> str:

@@ -16,6 +16,7 @@ from .. import plots
 from ..files import Table
 from ..labels import depth_label, printable
 from .compare import Candidate, best, worst_columns
+from .coverage import ENOUGH, coverage_figure, coverage_sentence, cross_fitted
 from .folder import png, write_pages
 from .text import explain, headline, methods
 
@@ -210,6 +211,8 @@ def _figures(study: Study) -> list[tuple[str, Figure, str]]:
     elif len(study.networks) > 1:
         figures.append(("disagreement", *_disagreement(study)))
 
+    if (calibration := _calibration(study)) is not None:
+        figures.append(("calibration", *calibration))
     spectra = {c.name: c.singular_values for c in study.networks if c.singular_values is not None}
     figures.append(
         (
@@ -220,6 +223,16 @@ def _figures(study: Study) -> list[tuple[str, Figure, str]]:
         )
     )
     return figures
+
+
+def _calibration(study: Study) -> tuple[Figure, str] | None:
+    """How often intervals of the best depth cover held-out cells, and the caption."""
+    imputer = study.best.imputer
+    calibration = None if imputer is None else imputer.model_.calibration
+    if calibration is None or len(calibration.scores) < ENOUGH:
+        return None
+    reached = cross_fitted(calibration)
+    return coverage_figure(reached, calibration), coverage_sentence(reached, calibration)
 
 
 def _error_maps(study: Study, truth: np.ndarray) -> tuple[Figure, str]:

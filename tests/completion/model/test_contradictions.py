@@ -112,7 +112,9 @@ OWN = {
     ("plain", "another average line"): more(
         "right", lambda right: right + (right == right[:, -1:])
     ),
-    ("plain", "calibration reversed"): more("calibration", lambda scores: scores[::-1].copy()),
+    ("plain", "calibration reversed"): more("calibration.scores", lambda x: x[::-1].copy()),
+    ("table", "calibration of other columns"): more("calibration.columns", lambda x: x + 1000),
+    ("table", "calibration of one size"): more("calibration.sizes", lambda x: x[:1].copy()),
     ("plain", "another value"): more("seen.values", first(1e3)),
     ("plain", "another noise"): lambda meta, _: meta.update(noise=meta["noise"] * 1.1),
     ("plain", "another spread"): lambda meta, _: meta.update(spread=meta["spread"] * 1.1),

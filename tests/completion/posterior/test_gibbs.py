@@ -8,7 +8,14 @@ import pytest
 from deeplinear.completion.backends.dense import Dense
 from deeplinear.completion.backends.threads import Loops
 from deeplinear.completion.data.observations import Observations
-from deeplinear.completion.posterior.gibbs import Sample, draw, draw_prior, draw_rows, gibbs
+from deeplinear.completion.posterior.gibbs import (
+    Sample,
+    draw,
+    draw_precision,
+    draw_prior,
+    draw_rows,
+    gibbs,
+)
 from deeplinear.completion.posterior.implicit_feedback import Pattern, patterns
 from deeplinear.completion.solver.fit import fit as low_rank_fit
 
@@ -52,7 +59,7 @@ def test_lines_are_drawn_from_their_exact_conditional(rng, weights, backend):
     w = seen.by_row.weights if weights else np.ones(len(values))
     Y = np.column_stack([other[:, :-1], np.ones(n)])
     gap = values - mean - other[cols, -1] - np.einsum("tk,tk->t", out[rows], Y[cols])
-    assert squares == pytest.approx(np.sum(w * gap**2))
+    np.testing.assert_allclose(squares, np.bincount(rows, w * gap**2, m), rtol=1e-10)
 
 
 @pytest.mark.parametrize("rank", [0, 2])
@@ -67,7 +74,7 @@ def test_rows_given_the_columns_have_the_gaussian_posterior(rng, rank):
     root = rng.normal(size=(f, f))
     prior, pull, none = root @ root.T + np.eye(f), rng.normal(size=f), np.zeros((count, f))
     cols = rng.normal(size=(20, f))
-    sample = Sample(none, none, cols, 0.4, 2.0, (prior, pull), (prior, pull))
+    sample = Sample(none, none, cols, 0.4, np.array([2.0]), (prior, pull), (prior, pull))
     here = rng.permutation(20)[:6]
     values, weights = rng.normal(size=6), rng.uniform(0.5, 2.0, 6)
     where = np.repeat(np.arange(count), 6), np.tile(here, count)
@@ -114,7 +121,7 @@ def test_a_chain_does_not_leave_an_exact_fit():
     seen = Observations.from_triples(rows, cols, (p @ q.T)[rows, cols], (40, 30))
     left, right = np.column_stack([p, np.zeros(40)]), np.column_stack([q, np.zeros(30)])
     none = np.zeros((3, 3)), np.zeros(3)
-    chain = gibbs(seen, Sample(left, left, right, 0.0, 1e6, none, none), rng)
+    chain = gibbs(seen, Sample(left, left, right, 0.0, np.array([1e6]), none, none), rng)
     for _ in range(5):
         sample = next(chain)
     found = sample.rows[:, :-1] @ sample.cols[:, :-1].T + sample.rows[:, -1:] + sample.cols[:, -1]
@@ -158,3 +165,61 @@ def test_draws_do_not_depend_on_the_signs_of_the_components(rng):
     for one, two in zip(draw(start, seen, 3, 1), draw(other, seen, 3, 1), strict=True):
         np.testing.assert_array_equal(one.rows, two.rows)
         np.testing.assert_array_equal(one.cols, two.cols)
+
+
+@pytest.mark.parametrize("backend", [Dense, Loops])
+@pytest.mark.parametrize("weights", [False, True])
+def test_precisions_of_lines_and_of_others_are_weights(rng, weights, backend):
+    """α_i β_j w_ij as a precision is 1 with those weights, but Σ w e² is that of the w."""
+    seen = entries(rng, weights=weights)
+    alpha, beta = rng.uniform(0.5, 2, (30, 1)), rng.uniform(0.5, 2, (1, 20))
+    rows, cols, values = seen.triples()
+    w = seen.by_row.weights if weights else np.ones(len(values))
+    noise, rest = rng.normal(size=(30, 4)), (2 * np.eye(4) + 0.3, rng.normal(size=4))
+    other, none = rng.normal(size=(20, 4)), np.zeros((0, 4))
+    for precision in (alpha, beta, alpha * beta):
+        each = np.broadcast_to(precision, (30, 20))[rows, cols]
+        same = Observations.from_triples(rows, cols, values, (30, 20), weights=w * each)
+        one = backend().draw(seen.by_row, other, 0.2, precision, *rest, none, noise)
+        two = backend().draw(same.by_row, other, 0.2, 1.0, *rest, none, noise)
+        for found, exact in zip(one[:2], two[:2], strict=True):
+            np.testing.assert_allclose(found, exact, rtol=1e-8, atol=1e-12)
+        Y = np.column_stack([other[:, :-1], np.ones(20)])
+        gap = values - 0.2 - other[cols, -1] - np.einsum("tk,tk->t", one[0][rows], Y[cols])
+        np.testing.assert_allclose(one[2], np.bincount(rows, w * gap**2, 30), rtol=1e-8)
+
+
+def test_precisions_given_the_errors():
+    """One: Gamma((1 + N)/2, rate (1/usual + S)/2). Columns: long runs against the conditionals.
+
+    Given β, α_j has the mean (1 + n_j/2)/(β + S_j/2); β given the others is Gamma(1/2 + n, rate
+    usual/2 + Σα). Means over 20,000 draws, within 5 standard errors.
+    """
+    rng = np.random.default_rng(0)
+    squares, counts = np.array([2.0, 50.0, 0.3]), np.array([20, 25, 3])
+    one = np.array([draw_precision(squares, counts, np.ones(1), rng, 4.0) for _ in range(20_000)])
+    mean, error = one.mean(), one.std() / np.sqrt(20_000)
+    assert abs(mean - (1 + 48) / (0.25 + 52.3)) < 5 * error
+    before = np.array([10.0, 0.5, 3.0])
+    many = np.array([draw_precision(squares, counts, before, rng, 1.0) for _ in range(20_000)])
+    beta = np.random.default_rng(1).gamma(3.5, size=20_000) / (0.5 + 13.5)
+    expected = ((1 + counts / 2) / (beta[:, None] + squares / 2)).mean(axis=0)
+    assert (np.abs(many.mean(axis=0) - expected) < 7 * many.std(axis=0) / np.sqrt(20_000)).all()
+
+
+def test_columns_find_their_own_noise():
+    """400 rows of rank 1 with noise from 0.2 to 2 in 12 columns: α_j is 1/σ_j², within 25 %."""
+    rng = np.random.default_rng(2)
+    sigma = np.geomspace(0.2, 2, 12)
+    X = rng.normal(size=(400, 1)) @ (1.5 * (-1.0) ** np.arange(12)[None])
+    X += sigma * rng.normal(size=X.shape)
+    rows, cols = np.nonzero(rng.random(X.shape) < 0.8)
+    seen = Observations.from_triples(rows, cols, X[rows, cols], X.shape)
+    start = low_rank_fit(seen, depth=2, strength=0.3, max_rank=1)
+    samples = list(draw(start, seen, 220, 0, column_noise=True))[20:]
+    found = np.mean([1 / sample.precision for sample in samples], axis=0) ** 0.5
+    np.testing.assert_allclose(found, sigma, rtol=0.25)
+    assert {sample.cols.shape for sample in samples} == {(12, 2)}
+    more = next(iter(draw(start, seen, 1, 0, column_noise=True, rank=4)))
+    assert more.cols.shape == (12, 5)
+    assert more.rows.shape == (400, 5)

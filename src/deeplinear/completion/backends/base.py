@@ -108,18 +108,19 @@ class AbstractBackend(ABC):
         lines: Compressed,
         other: np.ndarray,
         mean: float,
-        precision: float,
+        precision: float | np.ndarray,
         prior: np.ndarray,
         pull: np.ndarray,
         shift: np.ndarray,
         noise: np.ndarray,
-    ) -> tuple[np.ndarray, np.ndarray, float]:
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Draw (p_i, a_i) of every line from N(A_i⁻¹ c_i, A_i⁻¹), given the others' (q_j, b_j).
 
-        A_i = prior + α Σ_j w_ij y_j y_jᵀ, c_i = pull + shift_i + α Σ_j w_ij y_j (x_ij − μ − b_j),
-        y_j = (q_j, 1), α = ``precision``; ``noise`` holds standard normal numbers. Returns
-        the draws, the conditional means A_i⁻¹ c_i, and Σ w e² at the draws. **Shapes**: other
-        (others, r + 1), prior (r+1, r+1), pull (r+1,), shift (lines or 0, r+1), noise (lines, r+1).
+        A_i = prior + Σ_j α_ij w_ij y_j y_jᵀ, c_i = pull + shift_i + Σ_j α_ij w_ij y_j (x_ij − μ −
+        b_j), y_j = (q_j, 1), α = ``precision``; ``noise`` holds standard normal numbers. Returns
+        the draws, the conditional means A_i⁻¹ c_i, and Σ_j w_ij e_ij² of each line at the draws.
+        **Shapes**: other (others, r + 1), precision () or (lines or 1, others or 1), prior (r+1,
+        r+1), pull (r+1,), shift (lines or 0, r+1), noise (lines, r+1).
         """
 
     @abstractmethod

@@ -88,13 +88,19 @@ class Dense(AbstractBackend):
     def draw(self, lines, other, mean, precision, prior, pull, shift, noise):
         table, f = self._table(lines, len(other)), other.shape[1]
         y = np.column_stack([other[:, :-1], np.ones(len(other))])
-        out, centres = np.empty_like(noise), np.empty_like(noise)
+        out, centres, squares = np.empty_like(noise), np.empty_like(noise), np.empty(len(noise))
+        precision = np.broadcast_to(
+            precision,
+            (len(table.x), 1)
+            if np.ndim(precision) == 0
+            else (len(table.x), np.shape(precision)[1]),
+        )
 
-        def block(lo: int, hi: int) -> float:
-            w = table.w[lo:hi].astype(float)
+        def block(lo: int, hi: int) -> None:
+            w = table.w[lo:hi] * precision[lo:hi]
             e = table.x[lo:hi] - mean - other[:, -1]
-            A = prior + precision * _grams(w, y)
-            c = pull + precision * ((w * e) @ y)
+            A = prior + _grams(w, y)
+            c = pull + (w * e) @ y
             if len(shift):
                 c += shift[lo:hi]
             L = np.linalg.cholesky(A)
@@ -104,9 +110,10 @@ class Dense(AbstractBackend):
             both = np.linalg.solve(L.transpose(0, 2, 1), both)
             centres[lo:hi], out[lo:hi] = both[:, :, 0], both[:, :, 1]
             e -= out[lo:hi] @ y.T
-            return float(np.vdot(w * e, e))
+            squares[lo:hi] = np.sum(table.w[lo:hi] * e**2, axis=1)
 
-        return out, centres, float(sum(self.run(_small_blocks(len(table.x), f), block)))
+        self.run(_small_blocks(len(table.x), f), block)
+        return out, centres, squares
 
     def leverage(self, lines, mine, theirs, other, ridge, scale, asked) -> np.ndarray:
         table, f = self._table(lines, len(other)), other.shape[1]

@@ -34,15 +34,17 @@ def _forward(L, c, z):
 
 
 @compiled
-def draw_lines(lo, hi, entries, mean, other, gaussian, precision, out, centre):
+def draw_lines(lo, hi, entries, mean, other, gaussian, precision, results):
     """Draw (p_i, a_i) for lines lo … hi given the other side's (q_j, b_j): N(A⁻¹ c, A⁻¹) with
 
-    A = prior + α Σ_j w_ij y_j y_jᵀ and c = pull + shift_i + α Σ_j w_ij y_j (x_ij − mean − b_j), y_j
-    = (q_j, 1). ``noise`` holds standard normal numbers, ``centre`` gets the conditional means A⁻¹
-    c. Returns Σ w e² at the drawn values.
+    A = prior + Σ_j α_i β_j w_ij y_j y_jᵀ and c = pull + shift_i + Σ_j α_i β_j w_ij y_j (x_ij − mean
+    − b_j), y_j = (q_j, 1). ``precision`` = (α, β), ``noise`` holds standard normal numbers.
+    ``results``: the draws, the conditional means A⁻¹ c, and Σ_j w e² of each line at the draws.
     """
     indptr, indices, values, weights = entries
     prior, pull, shift, noise = gaussian
+    mine, theirs = precision
+    out, centre, squares = results
     f = other.shape[1]
     r = f - 1
     size = 128
@@ -51,7 +53,6 @@ def draw_lines(lo, hi, entries, mean, other, gaussian, precision, out, centre):
     c, z = np.empty(f), np.empty(f)
     weighted = weights.size > 0
     shifted = shift.size > 0
-    squares = 0.0
     for i in range(lo, hi):
         start, stop = indptr[i], indptr[i + 1]
         A[:, :] = prior
@@ -62,7 +63,7 @@ def draw_lines(lo, hi, entries, mean, other, gaussian, precision, out, centre):
             count = min(size, stop - t)
             for s in range(count):
                 j = indices[t + s]
-                w = precision * (weights[t + s] if weighted else 1.0)
+                w = mine[i] * theirs[j] * (weights[t + s] if weighted else 1.0)
                 root = np.sqrt(w)
                 e = values[t + s] - mean - other[j, r]
                 for k in range(r):
@@ -82,13 +83,14 @@ def draw_lines(lo, hi, entries, mean, other, gaussian, precision, out, centre):
                 y -= A[q, k] * out[i, q]
             centre[i, k] = x / A[k, k]
             out[i, k] = y / A[k, k]
+        total = 0.0
         for t in range(start, stop):
             j = indices[t]
             e = values[t] - mean - other[j, r] - out[i, r]
             for k in range(r):
                 e -= out[i, k] * other[j, k]
-            squares += (weights[t] if weighted else 1.0) * e * e
-    return squares
+            total += (weights[t] if weighted else 1.0) * e * e
+        squares[i] = total
 
 
 @compiled

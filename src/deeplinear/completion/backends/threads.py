@@ -51,12 +51,19 @@ class Loops(AbstractBackend):
         _check(lines, noise, other)
 
         out, centres = np.empty_like(noise), np.empty_like(noise)
-        common = mean, other, (prior, pull, shift, noise), precision, out, centres
+        squares = np.empty(len(noise))
+        precision = np.array(precision, float, ndmin=2)
+        both = (
+            np.broadcast_to(precision[:, 0], len(noise)).copy(),
+            np.broadcast_to(precision[0] / precision[0, 0], len(other)).copy(),
+        )
+        common = mean, other, (prior, pull, shift, noise), both, (out, centres, squares)
 
-        def block(lo: int, hi: int) -> float:
-            return loops_posterior.draw_lines(lo, hi, lines.arrays, *common)
+        def block(lo: int, hi: int) -> None:
+            loops_posterior.draw_lines(lo, hi, lines.arrays, *common)
 
-        return out, centres, sum(self.run(lines.blocks, block))
+        self.run(lines.blocks, block)
+        return out, centres, squares
 
     def leverage(self, lines, mine, theirs, other, ridge, scale, asked) -> np.ndarray:
         from . import loops_posterior

@@ -24,6 +24,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ...errors import NotConvergedWarning
+from ..data.observations import Observations
 from .covariance import ColumnCovariance
 from .graph import Weights, parts, precision
 
@@ -36,6 +37,15 @@ class Cells:
 
     values: np.ndarray
     weights: np.ndarray
+
+    @classmethod
+    def of(cls, seen: Observations) -> "Cells":
+        """Entries as dense arrays."""
+        values, weights = np.zeros(seen.shape), np.zeros(seen.shape)
+        rows, cols, x = seen.triples()
+        given = seen.by_row.weights
+        values[rows, cols], weights[rows, cols] = x, given if given.size else 1.0
+        return cls(values, weights)
 
     def over(self, completed: np.ndarray) -> np.ndarray:
         """``completed``, with the observed cells as they are."""
@@ -83,20 +93,19 @@ class GaussianField:
         b = self._pull(D, cells.values)
         return self._solve(D, P, b, tol, start)
 
-    def draw(
+    def deviation(
         self, cells: Cells, graph: Weights, rng: np.random.Generator, *, tol: float
     ) -> np.ndarray:
-        """A draw of F given ``cells``."""
+        """A draw of F around its mean, given which ``cells`` are observed: their values play no
+        part.
+        """
         D, P = cells.weights / self.noises, precision(graph, self.rho)
-        r = len(self.covariance.root)
-        noise = rng.normal(size=D.shape) * np.sqrt(D)
-        b = self._pull(D, cells.values) + noise @ self.covariance.root.T
         edges, alone = parts(graph, self.rho)
         upper = sp.triu(graph).tocoo()
-        size = np.sqrt(edges * upper.data)[:, None] * rng.normal(size=(upper.nnz, r))
-        b += np.sqrt(alone)[:, None] * rng.normal(size=b.shape)
-        np.add.at(b, upper.row, size)
-        np.add.at(b, upper.col, -size)
+        b = self._perturbation(D, alone, rng)
+        along = np.sqrt(edges * upper.data)[:, None] * rng.normal(size=(upper.nnz, b.shape[1]))
+        np.add.at(b, upper.row, along)
+        np.add.at(b, upper.col, -along)
         return self._solve(D, P, b, tol, None)
 
     def beside(
@@ -107,11 +116,28 @@ class GaussianField:
         ``weights`` (rows, m) are those of its neighbours among them.
         """
         D = cells.weights / self.noises
-        degree = weights.sum(axis=1)
-        edges = self.rho / (1 - self.rho**2)
-        own = edges * degree + 1 - np.minimum(degree, 2.0) * self.rho / (1 + self.rho)
+        edges, own = self._beside(weights)
         b = self._pull(D, cells.values) + edges * (weights @ known)
         return self._solve(D, sp.diags_array(own), b, tol, None)
+
+    def deviation_beside(
+        self, cells: Cells, weights: Weights, rng: np.random.Generator, *, tol: float
+    ) -> np.ndarray:
+        """A draw of such rows around their mean."""
+        D, own = cells.weights / self.noises, self._beside(weights)[1]
+        return self._solve(D, sp.diags_array(own), self._perturbation(D, own, rng), tol, None)
+
+    def _beside(self, weights: Weights) -> tuple[float, np.ndarray]:
+        """(ρ/(1 − ρ²), the precision of each new row given its neighbours)."""
+        degree, edges = weights.sum(axis=1), self.rho / (1 - self.rho**2)
+        return edges, edges * degree + 1 - np.minimum(degree, 2.0) * self.rho / (1 + self.rho)
+
+    def _perturbation(
+        self, D: np.ndarray, alone: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """N(0, (D ∘ ·S)Sᵀ + diag(alone)): what cells and rows have by themselves."""
+        pull = (np.sqrt(D) * rng.normal(size=D.shape)) @ self.covariance.root.T
+        return pull + np.sqrt(alone)[:, None] * rng.normal(size=pull.shape)
 
     def _pull(self, D: np.ndarray, values: np.ndarray) -> np.ndarray:
         return (D * (values - self.covariance.mean)) @ self.covariance.root.T

@@ -137,9 +137,22 @@ def given(graph: ArrayLike | sp.sparray, m: int, name: str) -> Weights:
     gap = abs(weights - weights.T)
     if gap.nnz and gap.max() > 1e-8 * weights.max():
         raise InputError(f"{name} must be symmetric: give (W + Wᵀ)/2 if it is directed.")
+    weights = ((weights + weights.T) / 2).tocsr()
     weights.setdiag(0.0)
     weights.eliminate_zeros()
     return _scaled(weights)
+
+
+def stored(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray) -> Weights:
+    """A graph from the arrays of a file. **Raises** `InputError` unless they are one."""
+    m = len(indptr) - 1
+    rises = indptr[0] == 0 and (np.diff(indptr.astype(np.int64)) >= 0).all()
+    if not (rises and indptr[-1] == len(indices) and (indices < m).all()):
+        raise InputError("the graph of the rows is none.")
+    weights = sp.csr_array((data, indices.astype(np.int32), indptr.astype(np.int32)), (m, m))
+    if abs(weights - weights.T).nnz:
+        raise InputError("the graph of the rows must be symmetric.")
+    return weights
 
 
 def precision(weights: Weights, rho: float) -> sp.csr_array:

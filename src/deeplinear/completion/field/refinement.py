@@ -9,7 +9,7 @@ import numpy as np
 from ..solver.column_noise import column_error
 from .covariance import ColumnCovariance
 from .gaussian_field import Cells, GaussianField
-from .graph import Neighbours, Weights, chain, mixed, no_graph
+from .graph import Neighbours, Weights, mixed, no_graph
 
 #: Correlations between neighbouring rows, and parts of the variance that are noise, among which
 #: held-out cells choose, each walked from its middle as long as the error falls.
@@ -20,12 +20,12 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _POOLED = 20
 # Rounds in which the covariance is taken again from the completion by the field.
 ROUNDS = 2
-_ROUGH, _FINE = 1e-3, 1e-5
+ROUGH, FINE = 1e-3, 1e-5
 # A round, or a graph, that gains less is left out.
 _GAIN = 1e-3
 # Rows up to which nearest neighbours are looked for: all pairs are compared.
 MOST_NEIGHBOURS = 30_000
-_POINTS = 50  # coordinates in which neighbours are near
+POINTS = 50  # coordinates in which neighbours are near
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,13 @@ class HeldOut:
         best = (own + _POOLED * lost.mean(axis=1)[:, None]).argmin(axis=0)
         return np.array(SHARES)[best][self.owner]
 
+    def sizes(self, matrix: np.ndarray) -> np.ndarray:
+        """The root mean square error of each column (n,), mixed with that of all."""
+        squares = self.gaps(matrix) ** 2
+        count = np.bincount(self.cols, minlength=matrix.shape[1])
+        own = np.bincount(self.cols, squares, matrix.shape[1])
+        return np.sqrt((own + squares.mean()) / (count + 1))
+
     def gain(self, before: np.ndarray, after: np.ndarray) -> float:
         """What the mean square error loses from ``before`` to ``after``, in standard errors."""
         first, second = self.gaps(before), self.gaps(after)
@@ -138,7 +145,7 @@ def choose(
     """
     search = _Search(network, cells, held, order, center, stop)
     best = search.best()
-    other = search.completion(best, _FINE)
+    other = search.completion(best, FINE)
     shares = held.shares(network, other)
     refined = network + shares * (other - network)
     found = replace(
@@ -170,7 +177,7 @@ class _Search:
         self._stop, self._ended = stop, False
         completed = cells.over(network)
         self._covariance = ColumnCovariance.of(completed, center=center)
-        points = self._covariance.points(completed, _POINTS)
+        points = self._covariance.points(completed, POINTS)
         self._graphs = graphs(points, order)
         self._last: np.ndarray | None = None  # where the next solution starts
         self._errors: dict[Refinement, float] = {}
@@ -226,7 +233,7 @@ class _Search:
 
     def _error(self, settings: Refinement) -> float:
         if settings not in self._errors:
-            self._errors[settings] = self._held.error(self.completion(settings, _ROUGH))
+            self._errors[settings] = self._held.error(self.completion(settings, ROUGH))
         return self._errors[settings]
 
 
@@ -238,7 +245,7 @@ def solve(
     covariance: ColumnCovariance,
     *,
     center: bool,
-    tol: float = _FINE,
+    tol: float = FINE,
     start: np.ndarray | None = None,
 ) -> tuple[GaussianField, np.ndarray]:
     """The field with these ``settings`` and its F, after all rounds.
@@ -253,75 +260,3 @@ def solve(
         law = replace(law, covariance=ColumnCovariance.of(completed, center=center))
         F = law.mean(cells, graph, tol=tol)
     return law, F
-
-
-@dataclass(frozen=True)
-class RefinedRows:
-    """A refinement fitted to a table, for its own rows and for new ones.
-
-    ``shares`` (n,) are those of the columns; ``F`` (m, r) are the rows of the field; ``keys`` (m,)
-    know the rows of the table again; ``neighbours`` finds those that are near new ones, if the
-    graph is of that kind.
-    """
-
-    settings: Refinement
-    shares: np.ndarray
-    law: GaussianField
-    F: np.ndarray
-    keys: np.ndarray
-    neighbours: Neighbours | None
-
-    @classmethod
-    def of(
-        cls,
-        network: np.ndarray,
-        cells: Cells,
-        order: Weights | None,
-        settings: Refinement,
-        shares: np.ndarray,
-        *,
-        center: bool = True,
-    ) -> "RefinedRows":
-        """Fitted to all ``cells`` of a table, whose completion by the ``network`` is given."""
-        completed = cells.over(network)
-        covariance = ColumnCovariance.of(completed, center=center)
-        neighbours, graph = None, order
-        if "neighbours" in settings.graph:
-            neighbours, graph = Neighbours.of(covariance.points(completed, _POINTS))
-            graph = (
-                mixed(order, graph) if order is not None and "order" in settings.graph else graph
-            )
-        graph = None if settings.graph == "none" else graph
-        law, F = solve(network, cells, graph, settings, covariance, center=center)
-        if neighbours is not None:  # in the coordinates that the law has kept
-            neighbours = replace(neighbours, points=law.covariance.points(completed, _POINTS))
-        return cls(settings, shares, law, F, cells.keys(), neighbours)
-
-    def refine(self, network: np.ndarray, cells: Cells, *, in_order: bool) -> np.ndarray:
-        """``network``, the completion of the rows of ``cells``, refined.
-
-        Rows of the table of the fit are known again. Others stand each by themselves, beside their
-        nearest neighbours in that table if the graph has them. With ``in_order`` a table that has
-        new rows is a sequence of its own.
-        """
-        keys, known = cells.keys(), self.keys
-        order = np.argsort(known, kind="stable")
-        at = order[np.minimum(np.searchsorted(known[order], keys), len(known) - 1)]
-        at[known[at] != keys] = -1
-        both = np.arange(min(len(keys), len(known)))  # equal rows: each is itself
-        both = both[keys[both] == known[both]]
-        at[both] = both
-        F = np.where(at[:, None] >= 0, self.F[at], 0.0)
-        new = at < 0
-        if new.any() and in_order and "order" in self.settings.graph:
-            F = self.law.mean(cells, chain(np.arange(len(F))), tol=_FINE)
-        elif new.any():
-            F[new] = self._new_rows(network[new], cells.rows(new))
-        return network + self.shares * (self.law.matrix(F) - network)
-
-    def _new_rows(self, network: np.ndarray, cells: Cells) -> np.ndarray:
-        law = self.law
-        if self.neighbours is None:
-            return law.alone.mean(cells, no_graph(len(network)), tol=_FINE)
-        points = law.covariance.points(cells.over(network), self.neighbours.points.shape[1])
-        return law.beside(cells, self.neighbours.around(points), self.F, tol=_FINE)

@@ -212,6 +212,21 @@ class Model:
             out[known] = self.local.deviation(rows[known], cols[known], threads)
         return out
 
+    def reach(self, deviation: np.ndarray, coverage: float) -> np.ndarray:
+        """Half the width of intervals for deviations (…, columns), or (…) of one law.
+
+        NaN, with a warning, where nothing measures the noise.
+        """
+        if self.noiseless and not len(self.calibration.scores):
+            warnings.warn(
+                "The fit goes through every entry and none was held out: nothing tells how far off "
+                "it is, and intervals are NaN.",
+                UserWarning,
+                stacklevel=3,
+            )
+            deviation = np.full_like(deviation, np.nan)
+        return self.calibration.factors(coverage) * deviation
+
     def block(self, rows: np.ndarray, cols: np.ndarray | slice = slice(-1)) -> np.ndarray:
         """Rows × columns at codes, by default all columns: matrix products, cut to `limits`."""
         total = np.zeros((len(rows), len(self.right[0, cols])))

@@ -11,7 +11,7 @@ from ...status import Status
 from ..data.ids import Ids
 from ..data.observations import Observations
 from ..file_format import Arrays, Meta, named, take_group
-from ..posterior.conformal import Calibration
+from ..posterior.conformal import CALIBRATION, Calibration
 from ..posterior.gibbs import POSTERIOR, RowPosterior
 from ..schema import (
     BYTES,
@@ -30,7 +30,6 @@ from ..solver.fit import LowRankFit
 from .predictor import ARRAYS, NUMBERS, Model
 
 _OTHERS: Schema = {
-    "calibration": Field(REAL, (None,), least=0, infinite=True, nan=True),
     "row_ids": Field(BYTES, (None,)),
     "col_ids": Field(BYTES, (None,)),
 }
@@ -59,11 +58,12 @@ def dump(model: Model, *, entries: bool) -> tuple[Meta, Arrays]:
     """
     fit_numbers, fit_arrays = model.fit.dump()
     own = {name: getattr(model, name) for name in ARRAYS}
-    own["calibration"] = model.calibration.scores
     for side, ids in (("row_ids", model.row_ids), ("col_ids", model.col_ids)):
         own[side] = np.frombuffer(ids.to_bytes(side), np.uint8)
     sizes = check_arrays({**ARRAYS, **_OTHERS}, own, model.sizes)
-    arrays = own | named(fit_arrays, "fit.")
+    calibration = {name: getattr(model.calibration, name) for name in CALIBRATION}
+    check_arrays(CALIBRATION, calibration)
+    arrays = own | named(fit_arrays, "fit.") | named(calibration, "calibration.")
     if model.posterior is not None:
         posterior = {name: getattr(model.posterior, name) for name in POSTERIOR}
         check_arrays(POSTERIOR, posterior, sizes)
@@ -90,6 +90,9 @@ def restore(meta: Meta, arrays: Arrays) -> Model:
     sizes = {"m": m, "n": n, "r": r}
     own = take(ARRAYS, arrays, sizes)
     others = take(_OTHERS, arrays)
+    stored = take_group(arrays, "calibration.")
+    calibration = Calibration(**take(CALIBRATION, stored))
+    check_nothing_left(stored)
     posterior = take_group(arrays, "posterior.")
     if posterior:
         sizes["draws"], given = len(own["means"]), posterior
@@ -101,7 +104,7 @@ def restore(meta: Meta, arrays: Arrays) -> Model:
         **take(NUMBERS, meta),
         row_ids=Ids.from_bytes(others["row_ids"].tobytes(), "row_ids"),
         col_ids=Ids.from_bytes(others["col_ids"].tobytes(), "col_ids"),
-        calibration=Calibration(others["calibration"]),
+        calibration=calibration,
         seen=_entries(take_group(arrays, "seen."), fit.shape),
         posterior=RowPosterior(**posterior) if posterior else None,
     )
@@ -131,6 +134,7 @@ def check_agreement(model: Model) -> None:
     pairs = {
         "the ending of its fit": fit.status in _ENDINGS,
         "the order of calibration": _is_sorted(model.calibration.scores),
+        "the columns of calibration": _names_columns(model.calibration, fit.shape[1]),
         "the order of limits": model.limits is None or model.limits[0] <= model.limits[1],
         "means and the mean of the fit": (model.means == fit.mean).all(),
         "row_scale and row_counts": _scaled(fit.row_scale, counts[0], fit, 0),
@@ -176,6 +180,14 @@ def _balanced(factors: np.ndarray, scale: np.ndarray, spectrum: np.ndarray) -> b
     """Whether P̃ᵀP̃ = diag(spectrum), P̃ the scaled ``factors``."""
     gap = gram(factors, scale, len(spectrum)) - np.diag(spectrum)
     return bool(np.abs(gap).max(initial=0.0) <= _NEAR * spectrum.max(initial=0.0))
+
+
+def _names_columns(calibration: Calibration, count: int) -> bool:
+    """Whether laws of columns are those of ``count`` columns, and there is one law otherwise."""
+    laws = len(calibration.sizes)
+    if not len(calibration.columns):
+        return laws == 1 or (laws == count and not len(calibration.scores))
+    return laws == count and int(calibration.columns.max()) < count
 
 
 def _is_sorted(scores: np.ndarray) -> bool:

@@ -5,10 +5,11 @@ Noise and priors are resampled on the way.
 The model behind weight decay, x_ij = μ + a_i + b_j + p_i·q_j + ε with ε ~ N(0, 1/(α w_ij)), read as
 probability: every row vector (p_i, a_i) is N(m, Λ⁻¹), every column vector (q_j, b_j) likewise, with
 the conjugate Normal–Wishart priors on (m, Λ) of Salakhutdinov and Mnih (Bayesian probabilistic
-matrix factorization, ICML 2008, eqs 11–16) and a Gamma prior on α. Given the columns the rows are
-independent Gaussians, and the other way round: a sweep draws them all. A chain that starts at the
-fit of a deep network is in the bulk of the posterior after a few sweeps, where a random start needs
-many more; and the rank is the one that depth has found.
+matrix factorization, ICML 2008, eqs 11–16) and a Gamma prior on α. In tables every column has a
+noise α_j of its own: factor analysis, which at full rank is a normal law with any covariance. Given
+the columns the rows are independent Gaussians, and the other way round: a sweep draws them all. A
+chain that starts at the fit of a deep network is in the bulk of the posterior after a few sweeps,
+where a random start needs many more.
 
 With implicit feedback the prior means depend on which entries were observed: see
 `implicit_feedback`.
@@ -29,7 +30,7 @@ from .implicit_feedback import Pattern, patterns
 
 #: What `RowPosterior` holds of draws at rank r.
 POSTERIOR: Schema = {
-    "precision": Field(REAL, ("draws",), above=0),
+    "precision": Field(REAL, ("draws", None), above=0),
     "priors": Field(REAL, ("draws", "r+1", "r+1")),
     "pulls": Field(REAL, ("draws", "r+1")),
 }
@@ -38,9 +39,10 @@ Prior = tuple[np.ndarray, np.ndarray]  # (Λ, Λm)
 
 @dataclass(frozen=True)
 class Sample:
-    """One draw: x̂_ij = mean + a_i + b_j + p_i·q_j + ε_ij, ε_ij ~ N(0, 1/(α w_ij)).
+    """One draw: x̂_ij = mean + a_i + b_j + p_i·q_j + ε_ij, ε_ij ~ N(0, 1/(α_j w_ij)).
 
-    ``rows`` (m, r+1) = (p, a), ``cols`` (n, r+1) = (q, b); α is ``precision``. ``centres`` are the
+    ``rows`` (m, r+1) = (p, a), ``cols`` (n, r+1) = (q, b); α is ``precision``, (n,), or (1,) where
+    it is the same in all columns. ``centres`` are the
     conditional means of the rows given the columns: averages of x̂ over pairs (centres, cols) have
     the same limit as over draws of both, and less noise (Rao and Blackwell). ``prior`` = (Λ, Λm) is
     that of the rows, N(m, Λ⁻¹), ``col_prior`` that of the columns.
@@ -50,7 +52,7 @@ class Sample:
     centres: np.ndarray
     cols: np.ndarray
     mean: float
-    precision: float
+    precision: np.ndarray
     prior: Prior
     col_prior: Prior
 
@@ -59,7 +61,7 @@ class Sample:
 class RowPosterior:
     """What new rows need of several draws: the noise and the prior of the rows in each of them.
 
-    ``precision`` (draws,), ``priors`` Λ (draws, r+1, r+1) and ``pulls`` Λm (draws, r+1).
+    ``precision`` (draws, n or 1), ``priors`` Λ (draws, r+1, r+1) and ``pulls`` Λm (draws, r+1).
     """
 
     precision: np.ndarray
@@ -69,7 +71,7 @@ class RowPosterior:
     @classmethod
     def of(cls, samples: Sequence[Sample]) -> "RowPosterior":
         return cls(
-            np.array([sample.precision for sample in samples]),
+            np.stack([sample.precision for sample in samples]),
             np.stack([sample.prior[0] for sample in samples]),
             np.stack([sample.prior[1] for sample in samples]),
         )
@@ -87,6 +89,7 @@ class RowPosterior:
             for q, *given in zip(cols, self.precision, self.priors, self.pulls, strict=True):
                 q = q.astype(float)
                 precision, prior, pull = given
+                precision = precision[None]
                 draw = backend.draw(seen.by_row, q, mean, precision, prior, pull, shift, noise)
                 means.append(draw[1])
         return np.stack(means)
@@ -98,7 +101,7 @@ def draw_rows(
     """A draw of the rows of ``seen`` (which need not be those of the fit) given ``sample.cols``."""
     prior, pull = sample.prior
     noise = rng.normal(size=(seen.shape[0], len(pull)))
-    given = sample.cols, sample.mean, sample.precision, prior, pull
+    given = sample.cols, sample.mean, sample.precision[None], prior, pull
     with open_backend(seen, threads) as backend:
         return backend.draw(seen.by_row, *given, np.zeros((0, len(pull))), noise)[0]
 
@@ -135,12 +138,15 @@ def draw(
     seed: int,
     *,
     noise: float | None = None,
+    rank: int = 0,
+    column_noise: bool = False,
     implicit_feedback: bool = False,
     threads: int | None = None,
 ) -> Iterator[Sample]:
     """``count`` draws of a chain that starts at ``fit``.
 
-    ``noise`` is the mean square of the weighted residuals of the fit, if it is known already.
+    ``noise`` is the mean square of the weighted residuals of the fit, if it is known already;
+    ``rank``: how many components the draws have at least; ``column_noise``: see `gibbs`.
     """
     if noise is None:
         noise = observations.mean_square(fit.residuals(observations))
@@ -148,16 +154,24 @@ def draw(
     # values or weights. The floor keeps a perfect fit from an infinite precision.
     floor = 1e-12 * float(np.var(observations.by_row.values, dtype=float))
     noise = math.sqrt(max(noise, floor, 1e-300))
-    size = np.array([math.sqrt(noise)] * fit.rank + [noise])  # of (p_i, a_i) and of (q_j, b_j)
+    rng, extra = np.random.default_rng(seed), max(0, rank - fit.rank)
+    # of (p_i, a_i) and of (q_j, b_j)
+    size = np.array([math.sqrt(noise)] * (fit.rank + extra) + [noise])
     # The signs of the components come from an SVD, where rounding may flip them: with signs that
     # the values fix, all devices draw the same, up to rounding.
     sign = np.where(np.sum(fit.right.astype(float) ** 3, axis=0) < 0, -1, 1)
-    left = np.column_stack([sign * fit.left, fit.row_bias]).astype(float) / size
-    right = np.column_stack([sign * fit.right, fit.col_bias]).astype(float) / size
+    # more components begin with columns of 0: they change nothing yet
+    left, right = sign * fit.left, np.pad(sign * fit.right, ((0, 0), (0, extra)))
+    left = np.hstack([left, math.sqrt(noise) * rng.normal(size=(len(left), extra))])
+    left = np.column_stack([left, fit.row_bias]).astype(float) / size
+    right = np.column_stack([right, fit.col_bias]).astype(float) / size
     none = np.zeros((len(size), len(size))), np.zeros(len(size))
-    start = Sample(left, left, right, fit.mean / noise, 1.0, none, none)
-    precision = observations.nnz / observations.weight / noise**2
-    rng, scaled = np.random.default_rng(seed), observations.rescaled(noise)
+    alpha = np.ones(fit.shape[1] if column_noise else 1)
+    start = Sample(left, left, right, fit.mean / noise, alpha, none, none)
+    precision, scaled = (
+        observations.nnz / observations.weight / noise**2,
+        observations.rescaled(noise),
+    )
     chain = gibbs(scaled, start, rng, implicit_feedback=implicit_feedback, threads=threads)
     for _ in range(count):
         sample = next(chain)
@@ -187,29 +201,48 @@ def gibbs(
 ) -> Iterator[Sample]:
     """Draws without end, one per sweep over rows and columns, from ``start``.
 
-    With ``implicit_feedback`` the pattern of Ω informs the priors. The draws do not depend on
-    ``threads``.
+    With ``implicit_feedback`` the pattern of Ω informs the priors. The noise is that of ``start``:
+    one, or one for each column. The draws do not depend on ``threads``.
     """
     width = start.rows.shape[1]
     sides = patterns(observations, width) if implicit_feedback else (None, None)
     begun, behind = False, start.col_prior
-    rows, cols, precision = start.rows, start.cols, start.precision
+    rows, cols, precision, usual = start.rows, start.cols, start.precision, start.precision.mean()
     with open_backend(observations, threads) as backend:
         sampler = _Sampler(backend, rng, start.mean)
         while True:
             rows, centres, _, prior = sampler.side(
-                observations.by_row, rows, cols, precision, sides[0]
+                observations.by_row, rows, cols, precision[None], sides[0]
             )
             if begun:
                 yield Sample(rows, centres, cols, start.mean, precision, prior, behind)
             cols, _, squares, behind = sampler.side(
-                observations.by_col, cols, rows, precision, sides[1]
+                observations.by_col, cols, rows, precision[:, None], sides[1]
             )
-            # Gamma(1/2, ·) prior worth one entry: negligible beside the data; weights are
-            # precisions, not numbers of entries
-            rate = 0.5 * (squares + 1.0 / start.precision)
-            precision = rng.gamma(0.5 * (1 + observations.nnz)) / rate
+            precision = draw_precision(squares, observations.by_col.counts, precision, rng, usual)
             begun = True
+
+
+def draw_precision(
+    squares: np.ndarray,
+    counts: np.ndarray,
+    before: np.ndarray,
+    rng: np.random.Generator,
+    usual: float,
+) -> np.ndarray:
+    """α given ``squares`` Σ_i w e² over the ``counts`` entries of each column.
+
+    One for all columns where ``before`` is one, with a Gamma(1/2, ·) prior around ``usual`` that is
+    worth one entry: negligible beside the data. Else α_j ~ Gamma(1, rate β) with β ~ Gamma(1/2, ·),
+    worth two entries around what the columns have in common. Weights are precisions, not numbers
+    of entries.
+    """
+    if len(before) == 1:
+        return rng.gamma(0.5 * (1 + counts.sum(keepdims=True))) / (
+            0.5 * (1 / usual + squares.sum())
+        )
+    rate = rng.gamma(0.5 + len(before)) / (0.5 * usual + before.sum())
+    return rng.gamma(1 + 0.5 * counts) / (rate + 0.5 * squares)
 
 
 @dataclass(frozen=True)
@@ -225,10 +258,10 @@ class _Sampler:
         lines: Compressed,
         Z: np.ndarray,
         other: np.ndarray,
-        precision: float,
+        precision: np.ndarray,
         pattern: Pattern | None,
-    ) -> tuple[np.ndarray, np.ndarray, float, Prior]:
-        """New vectors of one side, their conditional means, Σ w e² at the former, (Λ, Λm)."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Prior]:
+        """New vectors of one side, their conditional means, Σ w e² of each, (Λ, Λm)."""
         prior, centre = draw_prior(Z, self.rng, pattern)
         pull, shift = prior @ centre, np.zeros((0, Z.shape[1]))
         if pattern is not None:

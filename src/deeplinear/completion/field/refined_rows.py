@@ -1,0 +1,154 @@
+"""A refinement fitted to a table: what it makes of the rows of that table, and of new ones."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .covariance import ColumnCovariance
+from .gaussian_field import Cells, GaussianField
+from .graph import Neighbours, Weights, chain, mixed, no_graph
+from .refinement import FINE, POINTS, ROUGH, Refinement, solve
+
+_PROBES = 8  # draws from which the spread of the field is known
+
+
+@dataclass(frozen=True)
+class RefinedRows:
+    """A Gaussian field around the network of a table.
+
+    ``shares`` (n,): how far each column goes from the network to the field; ``errors`` (n,): the
+    root mean square of its held-out errors, in scaled units; ``F`` (m, r): the rows of the field;
+    ``graph``: theirs; ``keys`` (m,) know the rows of the table again; ``neighbours`` finds those
+    that are near new ones, if the graph is of that kind.
+    """
+
+    settings: Refinement
+    shares: np.ndarray
+    errors: np.ndarray
+    law: GaussianField
+    F: np.ndarray
+    graph: Weights
+    keys: np.ndarray
+    neighbours: Neighbours | None
+
+    @classmethod
+    def of(
+        cls,
+        network: np.ndarray,
+        cells: Cells,
+        order: Weights | None,
+        settings: Refinement,
+        shares: np.ndarray,
+        errors: np.ndarray,
+        *,
+        center: bool = True,
+    ) -> "RefinedRows":
+        """Fitted to all ``cells`` of a table, whose completion by the ``network`` is given."""
+        completed = cells.over(network)
+        covariance = ColumnCovariance.of(completed, center=center)
+        graph, neighbours = no_graph(len(network)), None
+        if "neighbours" in settings.graph:
+            neighbours, graph = Neighbours.of(covariance.points(completed, POINTS))
+        if "order" in settings.graph and order is not None:
+            graph = order if neighbours is None else mixed(order, graph)
+        law, F = solve(network, cells, graph, settings, covariance, center=center)
+        if neighbours is not None:  # in the coordinates that the law has kept
+            neighbours = replace(neighbours, points=law.covariance.points(completed, POINTS))
+        return cls(settings, shares, errors, law, F, graph, cells.keys(), neighbours)
+
+    def refine(self, network: np.ndarray, cells: Cells, *, in_order: bool) -> np.ndarray:
+        """``network``, the completion of the rows of ``cells``, refined.
+
+        Rows of the table of the fit are known again. Others stand each by themselves, beside their
+        nearest neighbours in that table if the graph has them. With ``in_order`` a table that has
+        new rows is a sequence of its own.
+        """
+        at = self._places(cells)
+        new = at < 0
+        if self._is_sequence(new, in_order):
+            F = self.law.mean(cells, chain(np.arange(len(at))), tol=FINE)
+        else:
+            F = self.F[at]
+            if new.any():
+                F[new] = self._new_rows(network[new], cells.rows(new))
+        return network + self.shares * (self.law.matrix(F) - network)
+
+    def draws(
+        self,
+        own: Cells,
+        network: np.ndarray,
+        cells: Cells,
+        rng: np.random.Generator,
+        *,
+        in_order: bool,
+    ) -> Iterator[np.ndarray]:
+        """Draws of the rows of ``cells``, noise included, without end; ``own``: cells of the fit.
+
+        Around the refined completion lie the deviations of the field, and noise that makes the
+        mean square in missing cells that of the held-out errors of their column.
+        """
+        middle = self.refine(network, cells, in_order=in_order)
+        probes = [self._deviation(own, network, cells, rng, in_order) ** 2 for _ in range(_PROBES)]
+        missing = cells.weights == 0
+        count = np.maximum(missing.sum(axis=0), 1)
+        spread = np.where(missing, np.mean(probes, axis=0), 0.0).sum(axis=0) / count
+        wanted = self.errors**2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            part = np.where(spread > wanted, np.sqrt(wanted / spread), 1.0)
+        noise = np.sqrt(np.maximum(wanted - spread, 0.0))
+        while True:
+            deviation = self._deviation(own, network, cells, rng, in_order)
+            yield middle + part * deviation + noise * rng.normal(size=middle.shape)
+
+    def _deviation(
+        self,
+        own: Cells,
+        network: np.ndarray,
+        cells: Cells,
+        rng: np.random.Generator,
+        in_order: bool,
+    ) -> np.ndarray:
+        """A draw of the field around its mean (rows, n)."""
+        at, law = self._places(cells), self.law
+        new = at < 0
+        if self._is_sequence(new, in_order):
+            F = law.deviation(cells, chain(np.arange(len(at))), rng, tol=ROUGH)
+        elif new.all():
+            F = self._new_deviation(network, cells, rng)
+        else:
+            F = law.deviation(own, self.graph, rng, tol=ROUGH)[at]
+            if new.any():
+                F[new] = self._new_deviation(network[new], cells.rows(new), rng)
+        return F @ law.covariance.root
+
+    def _places(self, cells: Cells) -> np.ndarray:
+        """Which row of the table of the fit each row is; −1 for new ones."""
+        keys, known = cells.keys(), self.keys
+        order = np.argsort(known, kind="stable")
+        at = order[np.minimum(np.searchsorted(known[order], keys), len(known) - 1)]
+        at[known[at] != keys] = -1
+        both = np.arange(min(len(keys), len(known)))  # equal rows: each is itself
+        both = both[keys[both] == known[both]]
+        at[both] = both
+        return at
+
+    def _is_sequence(self, new: np.ndarray, in_order: bool) -> bool:
+        return bool(in_order and new.any() and "order" in self.settings.graph)
+
+    def _new_rows(self, network: np.ndarray, cells: Cells) -> np.ndarray:
+        if self.neighbours is None:
+            return self.law.alone.mean(cells, no_graph(len(network)), tol=FINE)
+        return self.law.beside(cells, self._around(network, cells), self.F, tol=FINE)
+
+    def _new_deviation(
+        self, network: np.ndarray, cells: Cells, rng: np.random.Generator
+    ) -> np.ndarray:
+        if self.neighbours is None:
+            return self.law.alone.deviation(cells, no_graph(len(network)), rng, tol=ROUGH)
+        return self.law.deviation_beside(cells, self._around(network, cells), rng, tol=ROUGH)
+
+    def _around(self, network: np.ndarray, cells: Cells) -> Weights:
+        assert self.neighbours is not None
+        width = self.neighbours.points.shape[1]
+        return self.neighbours.around(self.law.covariance.points(cells.over(network), width))
