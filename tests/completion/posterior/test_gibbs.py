@@ -189,22 +189,23 @@ def test_precisions_of_lines_and_of_others_are_weights(rng, weights, backend):
         np.testing.assert_allclose(one[2], np.bincount(rows, w * gap**2, 30), rtol=1e-8)
 
 
-def test_precisions_given_the_errors():
-    """One: Gamma((1 + N)/2, rate (1/usual + S)/2). Columns: long runs against the conditionals.
+@pytest.mark.parametrize("own", [False, True])
+def test_precisions_given_the_errors(own):
+    """Gamma((1 + N)/2, rate (v + S)/2) of all, or of each column with 2 entries more.
 
-    Given β, α_j has the mean (1 + n_j/2)/(β + S_j/2); β given the others is Gamma(1/2 + n, rate
-    usual/2 + Σα). Means over 20,000 draws, within 5 standard errors.
+    These have the mean square of all. Mean and variance of 20,000 draws, the mean within 5 standard
+    errors.
     """
-    rng = np.random.default_rng(0)
-    squares, counts = np.array([2.0, 50.0, 0.3]), np.array([20, 25, 3])
-    one = np.array([draw_precision(squares, counts, np.ones(1), rng, 4.0) for _ in range(20_000)])
-    mean, error = one.mean(), one.std() / np.sqrt(20_000)
-    assert abs(mean - (1 + 48) / (0.25 + 52.3)) < 5 * error
-    before = np.array([10.0, 0.5, 3.0])
-    many = np.array([draw_precision(squares, counts, before, rng, 1.0) for _ in range(20_000)])
-    beta = np.random.default_rng(1).gamma(3.5, size=20_000) / (0.5 + 13.5)
-    expected = ((1 + counts / 2) / (beta[:, None] + squares / 2)).mean(axis=0)
-    assert (np.abs(many.mean(axis=0) - expected) < 7 * many.std(axis=0) / np.sqrt(20_000)).all()
+    rng, usual = np.random.default_rng(0), np.full(3 if own else 1, 4.0)
+    squares, counts = np.array([2.0, 50.0, 0.0]), np.array([20, 25, 3])
+    found = np.array([draw_precision(squares, counts, rng, usual) for _ in range(20_000)])
+    mean = (0.25 + 52) / 49
+    shape = (2 + counts) / 2 if own else np.array([24.5])
+    rate = (2 * mean + squares) / 2 if own else np.array([49 * mean / 2])
+    assert found.shape == (20_000, len(usual))
+    error = np.sqrt(shape) / rate / np.sqrt(20_000)
+    assert (np.abs(found.mean(axis=0) - shape / rate) < 5 * error).all()
+    np.testing.assert_allclose(found.var(axis=0), shape / rate**2, rtol=0.1)
 
 
 def test_columns_find_their_own_noise():

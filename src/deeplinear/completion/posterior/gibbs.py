@@ -35,6 +35,8 @@ POSTERIOR: Schema = {
     "pulls": Field(REAL, ("draws", "r+1")),
 }
 Prior = tuple[np.ndarray, np.ndarray]  # (Λ, Λm)
+# Entries of a column that the other columns are worth for its noise.
+_SHARED = 2.0
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,7 @@ def gibbs(
     width = start.rows.shape[1]
     sides = patterns(observations, width) if implicit_feedback else (None, None)
     begun, behind = False, start.col_prior
-    rows, cols, precision, usual = start.rows, start.cols, start.precision, start.precision.mean()
+    rows, cols, precision = start.rows, start.cols, start.precision
     with open_backend(observations, threads) as backend:
         sampler = _Sampler(backend, rng, start.mean)
         while True:
@@ -219,30 +221,25 @@ def gibbs(
             cols, _, squares, behind = sampler.side(
                 observations.by_col, cols, rows, precision[:, None], sides[1]
             )
-            precision = draw_precision(squares, observations.by_col.counts, precision, rng, usual)
+            precision = draw_precision(squares, observations.by_col.counts, rng, start.precision)
             begun = True
 
 
 def draw_precision(
-    squares: np.ndarray,
-    counts: np.ndarray,
-    before: np.ndarray,
-    rng: np.random.Generator,
-    usual: float,
+    squares: np.ndarray, counts: np.ndarray, rng: np.random.Generator, usual: np.ndarray
 ) -> np.ndarray:
     """α given ``squares`` Σ_i w e² over the ``counts`` entries of each column.
 
-    One for all columns where ``before`` is one, with a Gamma(1/2, ·) prior around ``usual`` that is
-    worth one entry: negligible beside the data. Else α_j ~ Gamma(1, rate β) with β ~ Gamma(1/2, ·),
-    worth two entries around what the columns have in common. Weights are precisions, not numbers
-    of entries.
+    One for all columns where ``usual`` is one, with a Gamma(1/2, ·) prior around it that is worth
+    one entry: negligible beside the data. Else one of each column, with a prior around the
+    precision of all together that is worth `_SHARED` entries: few entries that the factors fit by
+    chance are no proof of a column without noise. Weights are precisions, not numbers of entries.
     """
-    if len(before) == 1:
-        return rng.gamma(0.5 * (1 + counts.sum(keepdims=True))) / (
-            0.5 * (1 / usual + squares.sum())
-        )
-    rate = rng.gamma(0.5 + len(before)) / (0.5 * usual + before.sum())
-    return rng.gamma(1 + 0.5 * counts) / (rate + 0.5 * squares)
+    together = 0.5 * (1 / usual.mean() + squares.sum())
+    if len(usual) == 1:
+        return rng.gamma(0.5 * (1 + counts.sum(keepdims=True))) / together
+    mean = 2 * together / (1 + counts.sum())
+    return rng.gamma(0.5 * (_SHARED + counts)) / (0.5 * (_SHARED * mean + squares))
 
 
 @dataclass(frozen=True)
