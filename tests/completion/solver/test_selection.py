@@ -28,7 +28,7 @@ def test_entries_are_held_out_once(rng):
 
 
 def test_it_walks_down_until_it_stops_helping(rng):
-    X = rng.normal(size=(40, 3)) @ rng.normal(size=(3, 30)) + 0.2 * rng.normal(size=(40, 30))
+    X = rng.normal(size=(40, 3)) @ rng.normal(size=(3, 30)) + 0.5 * rng.normal(size=(40, 30))
     seen = observe(X, rng.random(X.shape) < 0.7)
     held = hold_out(seen, held_out_mask(seen.nnz, 0.1, np.random.RandomState(1)))
     fits, options = [], {"max_rank": 20, "bias_ridge": None}

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from ...errors import InputError
 from ...scores import root_mean_square
 from ..data.observations import Observations, check_indices
-from .column_noise import column_error
+from .column_noise import column_error, influence
 from .problem import FitProblem, State
 
 Validation = tuple[ArrayLike, ArrayLike, ArrayLike]
@@ -79,3 +79,19 @@ class ValidationSplit:
 def held_out_size(errors: np.ndarray, cols: np.ndarray, column_noise: bool) -> float:
     """The size of held-out ``errors`` in columns ``cols``, by which fits are compared."""
     return column_error(errors, cols) if column_noise else root_mean_square(errors)
+
+
+def standard_error(
+    errors: np.ndarray, best: np.ndarray, cols: np.ndarray, column_noise: bool
+) -> float:
+    """That of `held_out_size` of ``errors`` minus that of ``best``, errors on the same entries.
+
+    To first order in the differences of the squares, s/2 · √n · std(ω_t (e_t² − b_t²)), s the size
+    of ``best`` and ω_t the `influence` of its errors. Entries count as independent.
+    """
+    size = held_out_size(best, cols, column_noise)
+    if not 0 < size < math.inf or not np.isfinite(errors).all():
+        return 0.0
+    every = cols if column_noise else np.arange(len(cols))  # alone in a column: the mean square
+    rises = influence(best, every) * (np.square(errors, dtype=float) - np.square(best, dtype=float))
+    return 0.5 * size * math.sqrt(len(rises)) * float(rises.std())
