@@ -86,6 +86,7 @@ TREE = {
         ["model"],
         ["_saving"],
         ["_parameters"],
+        ["_averages"],
         ["_training"],
         ["_pair_predictions", "_table_io", "_column_scores"],
         ["_table_predictions"],
@@ -124,8 +125,8 @@ TREE = {
     ],
     "completion/posterior": [
         ["implicit_feedback", "laplace", "conformal", "labels"],
-        ["gibbs"],
-        ["draws"],
+        ["gibbs", "averaging"],
+        ["draws", "burn_in"],
     ],
     "completion/model": [["predictor"], ["recommend", "serialize"]],
     "files": [

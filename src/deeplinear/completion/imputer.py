@@ -191,7 +191,7 @@ class DeepLinearImputer(TableTraining):
         weighted_trace_norm=0.0,
         early_stopping=True,
         n_draws=0,
-        burn_in=10,
+        burn_in="auto",
         validation_fraction=0.1,
         start_scale=1e-3,
         max_iter=None,

@@ -187,7 +187,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         early_stopping=True,
         start_scale=1e-3,
         n_draws=0,
-        burn_in=10,
+        burn_in="auto",
         implicit_feedback=False,
         clip=None,
         unseen="marginals",

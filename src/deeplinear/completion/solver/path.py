@@ -145,12 +145,12 @@ def path(
     standard error of the difference counts half. A fit is given up when its error is 0.5 % above
     the best after three sweeps, unless the path is ``thorough``. Without ``early_stopping`` every
     fit goes on to its ``tol``, and is scored there. Without ``max_rank`` the cap on the rank
-    doubles, up to min(m, n), after a strength where it binds and the held-out error falls. Biases, τ and the
-    first singular triples are computed once; the fits come without certificate, and the best one,
-    which alone is kept, with its implied ridge. ``callback`` gets every fit and ends the path by
-    returning True; ``options`` are the fields of `FitOptions`. ``checkpoint``: a file; a path that
-    was killed goes on there, in the middle of a fit, and ends with the same numbers (``callback``
-    gets the fits from there on).
+    doubles, up to min(m, n), after a strength where it binds and the held-out error falls. Biases,
+    τ and the first singular triples are computed once; the fits come without certificate, and the
+    best one, which alone is kept, with its implied ridge. ``callback`` gets every fit and ends the
+    path by returning True; ``options`` are the fields of `FitOptions`. ``checkpoint``: a file; a
+    path that was killed goes on there, in the middle of a fit, and ends with the same numbers
+    (``callback`` gets the fits from there on).
 
     **Raises** `InputError` without ``validation`` = (rows, cols, values), and for a checkpoint of
     another path.
@@ -336,12 +336,10 @@ class _Walk(Backbone):
             if trial.strength == self.flat[step].strength
         )
         if self.growing and binds and cap < limit:
-            wider = {"max_rank": min(_WIDER * cap, limit)}
-            rest = slice(step + 1, None)
-            self.flat[rest] = [replace(options, **wider) for options in self.flat[rest]]
-            for depth, records in self.records.items():
-                if depth >= 2:
-                    records[rest] = [replace(options, **wider) for options in records[rest]]
+            wider, rest = min(_WIDER * cap, limit), slice(step + 1, None)
+            deep = (records for depth, records in self.records.items() if depth >= 2)
+            for records in (self.flat, *deep):
+                records[rest] = [replace(options, max_rank=wider) for options in records[rest]]
 
     @property
     def judged(self) -> bool:

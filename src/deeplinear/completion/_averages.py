@@ -1,0 +1,84 @@
+"""Posterior draws around the fit of an estimator: their average, its share, and new draws."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from ..errors import InputError
+from ._parameters import CompletionParameters
+from .data.observations import Observations
+from .posterior.averaging import Averaging, best_share, chain_rank, leading_part
+from .posterior.burn_in import BurnIn
+from .posterior.draws import RandomState
+from .posterior.gibbs import Sample, draw
+from .solver.fit import LowRankFit
+from .solver.selection import HoldOut
+
+
+class Averages(CompletionParameters):
+    """The part of the estimators that draws."""
+
+    _averaging: Averaging
+
+    @abstractmethod
+    def _report(self, stage: str, part: float) -> bool:
+        """Report progress; whether the fit is to end."""
+
+    @property
+    def _how_to_draw(self) -> dict[str, Any]:
+        return {"implicit_feedback": bool(self.implicit_feedback), "threads": self.threads}
+
+    def _judged_chain(self, fit: LowRankFit, held: HoldOut) -> Averaging:
+        """A chain of the rank that held-out entries ask for; its share is not known yet."""
+        if not self.n_draws:
+            return Averaging()
+        return Averaging(chain_rank(fit, held.triples, self._column_noise))
+
+    def _samples(self, fit: LowRankFit, seen: Observations, seed: int, stage: str) -> list[Sample]:
+        """``n_draws`` draws of a chain around the leading part of the fit, if they have a share."""
+        samples: list[Sample] = []
+        if not (self.n_draws and self._averaging.share):
+            return samples
+        part, burn_in = leading_part(fit, self._averaging.rank), BurnIn(self.burn_in)
+        total = burn_in.most + self.n_draws
+        chain = draw(part, seen, total, seed, **self._how_to_draw)
+        for step, sample in enumerate(chain):
+            if not burn_in.drops(sample):
+                samples.append(sample)
+            ended = self._report(f"{stage}: averaging", (step + 1) / total)
+            if ended or len(samples) == self.n_draws:
+                break
+        return samples
+
+    def _mixed(self, cols: np.ndarray, point: np.ndarray, mixed: np.ndarray) -> np.ndarray:
+        """The errors at the best share of the draws, given those of the fit and of a mixture."""
+        average = point + (mixed - point) / self._averaging.share
+        share = best_share(point, average, cols, self._column_noise)
+        self._averaging = replace(self._averaging, share=share)
+        return share * average + (1 - share) * point
+
+    def _chain(
+        self, count: int, random_state: RandomState
+    ) -> Iterator[tuple[Sample, np.random.Generator]]:
+        """``count`` samples of a new chain, each with the generator for what is drawn from it."""
+        if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:
+            raise InputError(f"n must be an integer ≥ 1, got {count!r}.")
+        seen = self._entries("draws")
+        if self.model_.is_folded:
+            raise InputError(
+                "draws needs the estimator that was fitted, got one of folded rows: fold into the "
+                "fitted one at each use, or use partial_fit."
+            )
+        source = self.random_state if random_state is None else random_state
+        seed = int(check_random_state(source).randint(2**31))
+        rng = np.random.default_rng([seed, 1])
+        burn_in = BurnIn(self.burn_in)
+        chain = draw(self.model_.fit, seen, burn_in.most + count, seed, **self._how_to_draw)
+        for sample in islice(burn_in.kept(chain), count):
+            yield sample, rng
