@@ -116,7 +116,7 @@ TREE = {
         ["sweep", "convex"],
         ["schedule", "start", "certificate"],
         ["result"],
-        ["growth", "resumed"],
+        ["growth", "resumed", "trial"],
         ["descent"],
         ["fit"],
         ["backbone"],

@@ -28,7 +28,8 @@ from .posterior.burn_in import BurnIn
 from .posterior.conformal import Calibration
 from .solver.fit import LowRankFit
 from .solver.flow import MAX_STEPS, FlowLaw
-from .solver.selection import Choice, Explicit, HoldOut, Implicit, Trial, held_out_mask, hold_out
+from .solver.selection import Choice, Explicit, HoldOut, Implicit, held_out_mask, hold_out
+from .solver.trial import Trial
 
 MAX_SWEEPS = 100
 # Where each stage of a fit begins and ends in the whole, without and with draws: choice,

@@ -70,10 +70,26 @@ class ValidationSplit:
             column_noise=column_noise,
         )
 
+    def errors(self, problem: FitProblem, state: State) -> np.ndarray:
+        """Prediction − value at each of these entries."""
+        out = problem.backend.predict(self.rows, self.cols, state.Z, state.Y, state.mean)
+        return out - self.values
+
     def error(self, problem: FitProblem, state: State) -> float:
         """The error of ``state`` on these entries."""
-        out = problem.backend.predict(self.rows, self.cols, state.Z, state.Y, state.mean)
-        return held_out_size(out - self.values, self.cols, self.column_noise)
+        return self.size(self.errors(problem, state))
+
+    def size(self, errors: np.ndarray) -> float:
+        """The one number that ``errors`` amount to."""
+        return held_out_size(errors, self.cols, self.column_noise)
+
+    def standard_error(self, errors: np.ndarray, best: np.ndarray) -> float:
+        """That of the size of ``errors`` minus that of ``best``."""
+        return standard_error(errors, best, self.cols, self.column_noise)
+
+    def is_clear(self, errors: np.ndarray, others: np.ndarray) -> bool:
+        """Whether ``errors`` are smaller than the ``others`` by more than the standard error."""
+        return self.size(others) - self.size(errors) > self.standard_error(errors, others)
 
 
 def held_out_size(errors: np.ndarray, cols: np.ndarray, column_noise: bool) -> float:

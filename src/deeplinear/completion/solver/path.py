@@ -1,8 +1,9 @@
 """A path over strengths, from strong to weak, for several depths at once."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,9 @@ from ..backends.open import Device, open_backend
 from ..data.observations import Observations
 from ..file_format import Arrays, Meta, named
 from ..schema import (
-    NUMBER,
     REAL,
     TRUTH,
-    WHOLE,
     Field,
-    Schema,
-    check_arrays,
-    check_nothing_left,
     take,
     take_part,
 )
@@ -27,10 +23,11 @@ from .backbone import Backbone
 from .checkpoint import Checkpoint, PathLike, Place, fingerprint
 from .descent import Callback
 from .fit import make_problem
-from .fit_state import FitState, Validation, ValidationSplit, held_out_size, standard_error
+from .fit_state import FitState, Validation, ValidationSplit
 from .options import FitOptions, for_depth
 from .result import LowRankFit
 from .start import additive
+from .trial import Trial, dump_trials, held_out_error, restore_trials
 
 # From strong to weak: finely where ratings have their best, then in factors of 4 for data that are
 # nearly exact.
@@ -49,70 +46,15 @@ _WIDER = 2
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One fit of a path: what was asked for, the held-out error, rank and sweeps there.
-
-    ``standard_error`` is that of the difference of its held-out error from the best that its depth
-    had before (0 for the first): a difference within it is a tie. ``max_rank`` is the cap that the
-    rank had.
-    """
-
-    depth: float
-    strength: float
-    validation_rmse: float
-    rank: int
-    sweeps: int
-    standard_error: float = 0.0
-    max_rank: int = 0
-
-    @classmethod
-    def of(
-        cls, fit: LowRankFit, standard_error: float = 0.0, max_rank: int | None = None
-    ) -> "Trial":
-        cap = fit.rank if max_rank is None else max_rank
-        error = held_out_error(fit)
-        return cls(fit.depth, fit.strength, error, fit.rank, fit.sweep, standard_error, cap)
-
-    def is_of(self, fit: LowRankFit) -> bool:
-        """Whether this is what became of ``fit``."""
-        return repr(self) == repr(Trial.of(fit, self.standard_error, self.max_rank))
-
-
-_TRIALS: Schema = {
-    "depth": Field(NUMBER, ("trials",), least=1, infinite=True),
-    "strength": Field(NUMBER, ("trials",), least=0),
-    "validation_rmse": Field(NUMBER, ("trials",), least=0, infinite=True, nan=True),
-    "rank": Field(WHOLE, ("trials",), least=0),
-    "sweeps": Field(WHOLE, ("trials",), least=0),
-    "standard_error": Field(NUMBER, ("trials",), least=0),
-    "max_rank": Field(WHOLE, ("trials",), least=0),
-}
-
-
-def dump_trials(trials: Sequence[Trial]) -> Meta:
-    """Trials as columns, for a file. **Raises** `InputError` where `restore_trials` would."""
-    columns = {name: [getattr(trial, name) for trial in trials] for name in _TRIALS}
-    check_arrays(_TRIALS, columns)
-    return columns
-
-
-def restore_trials(columns: Meta) -> tuple[Trial, ...]:
-    """What `dump_trials` gave. **Raises** `InputError` for anything else."""
-    found = take(_TRIALS, columns)
-    check_nothing_left(columns)
-    return tuple(Trial(*row) for row in zip(*found.values(), strict=True))
-
-
-@dataclass(frozen=True)
 class PathResult:
     """The fit with the smallest held-out error, and what became of all, in the order of fitting.
 
-    ``bias_only`` is the held-out error of the biases alone.
+    ``beats_biases``: whether it betters the biases alone by more than a standard error.
     """
 
     best: LowRankFit
     trials: tuple[Trial, ...]
-    bias_only: float
+    beats_biases: bool
 
     @property
     def best_trial(self) -> Trial:
@@ -187,7 +129,7 @@ def path(
             held_out=held_out,
             patience=patience,
             growing=growing,
-            bias_only=held_out.error(problem, additive(problem)),
+            biases=held_out.errors(problem, additive(problem)),
         )
         if file is not None:
             file.load(walk.restore)
@@ -257,13 +199,18 @@ class _Walk(Backbone):
     held_out: ValidationSplit
     patience: int
     growing: bool
-    bias_only: float  # the held-out error of the biases alone
+    biases: np.ndarray  # the errors of the biases alone on the held-out entries
     trials: list[Trial] = field(default_factory=list)
     best: LowRankFit | None = None
     least: dict[float, float] = field(default_factory=dict)
     stale: dict[float, float] = field(default_factory=dict)
     errors: dict[float, np.ndarray] = field(default_factory=dict)
     ended: bool = False
+
+    @cached_property
+    def bias_only(self) -> float:
+        """The held-out error of the biases alone."""
+        return self.held_out.size(self.biases)
 
     def down(self, callback: Callback | None) -> PathResult:
         step = max(self.step, 0)
@@ -281,7 +228,8 @@ class _Walk(Backbone):
         self.save(now=True)
         assert self.best is not None, "every depth has a fit"
         best = self.best.with_implied_ridge(self.problem)  # new rows will need it
-        return PathResult(best, tuple(self.trials), self.bias_only)
+        errors = best.predict(self.held_out.rows, self.held_out.cols) - self.held_out.values
+        return PathResult(best, tuple(self.trials), self.held_out.is_clear(errors, self.biases))
 
     def _open(self, step: int) -> list[float]:
         """The depths with something to fit at this strength."""
@@ -304,9 +252,7 @@ class _Walk(Backbone):
         if self.best is None or held_out_error(result) < held_out_error(self.best):
             self.best = result
         errors = result.predict(judge.rows, judge.cols) - judge.values
-        spread = standard_error(
-            errors, self.errors.get(depth, errors), judge.cols, judge.column_noise
-        )
+        spread = judge.standard_error(errors, self.errors.get(depth, errors))
         if self._count(Trial.of(result, spread, options.rank_cap)):
             self.errors[depth] = errors
         self.save()
@@ -387,12 +333,6 @@ class _Walk(Backbone):
         for depth, least in self.least.items():
             schema = {f"errors {depth}": Field(REAL, ("held out",))}
             (errors,) = take(schema, arrays, {"held out": len(judge.values)}).values()
-            size = held_out_size(errors, judge.cols, judge.column_noise)
-            if not np.isclose(size, least, rtol=1e-3):
+            if not np.isclose(judge.size(errors), least, rtol=1e-3):
                 raise InputError("the errors of the best fit are not those of its trial.")
             self.errors[depth] = errors
-
-
-def held_out_error(fit: LowRankFit) -> float:
-    """The held-out error of the iterate that ``fit`` is: of the best one, or of the last."""
-    return min(fit.validation) if fit.flowed else fit.validation[fit.sweep - 1]

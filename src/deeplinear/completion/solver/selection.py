@@ -9,10 +9,11 @@ import numpy as np
 from ..data.observations import Observations
 from .checkpoint import PathLike, Place
 from .fit import LowRankFit, fit
-from .fit_state import Validation
+from .fit_state import Validation, ValidationSplit
 from .flow import FlowLaw, low_rank_flow
 from .options import EXACT, for_depth
-from .path import Trial, path, retrace
+from .path import path, retrace
+from .trial import Trial
 
 # Strengths without a better held-out error that end a path, and a thorough one.
 PATIENCE, THOROUGH_PATIENCE = 2, 3
@@ -89,7 +90,8 @@ class Explicit:
     ) -> Choice:
         """The best fit by the held-out error, every fit stopped early by it.
 
-        The biases alone, a fit of rank 0, take its place where it does not better them.
+        The biases alone, a fit of rank 0, take its place unless it betters them by more than the
+        standard error of the difference.
         ``checkpoint``: a file, which `repeat` may go on with.
         """
         place = None if checkpoint is None else Place(checkpoint, _CHOICE)
@@ -108,7 +110,7 @@ class Explicit:
         options["patience"] = THOROUGH_PATIENCE if self.thorough else PATIENCE
         result = path(held.training, depths, strengths, held.triples, callback=callback, **options)
         choice = Choice(result.best, result.best_trial, result.trials)
-        if choice.best.validation_rmse < result.bias_only:
+        if result.beats_biases:
             return choice
         return self._or_biases(held, choice, how)
 
@@ -143,11 +145,17 @@ class Explicit:
         return fit(observations, depth=depth, strength=strength, **options)
 
     def _or_biases(self, held: HoldOut, choice: Choice, options: dict[str, Any]) -> Choice:
-        """``choice``, or the biases alone where they are as good on the held-out entries."""
+        """``choice``, or the biases alone unless held-out entries clearly prefer it."""
         fit = _biases(held.training, choice.best, validation=held.triples, **options)
-        trial = Trial.of(fit)
-        if choice.best.validation_rmse < trial.validation_rmse:
+        judge = ValidationSplit.check(
+            held.triples, held.training, bool(options.get("column_noise", False))
+        )
+        errors, biases = (
+            one.predict(judge.rows, judge.cols) - judge.values for one in (choice.fit, fit)
+        )
+        if judge.is_clear(errors, biases):
             return choice
+        trial = Trial.of(fit, judge.standard_error(errors, biases))
         return Choice(fit, trial, (*choice.trials, trial))
 
     def _single(
