@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from ..errors import InputError
 from ._parameters import CompletionParameters
@@ -29,6 +30,24 @@ class Averages(CompletionParameters):
     @abstractmethod
     def _report(self, stage: str, part: float) -> bool:
         """Report progress; whether the fit is to end."""
+
+    @property
+    def average_share_(self) -> float:
+        """The weight of the average of the draws in predictions; the fit itself has the rest."""
+        check_is_fitted(self)
+        return self.model_.share
+
+    @property
+    def used_(self) -> str:
+        """What predictions are made of: "biases", "fit", "average" or "fit and average".
+
+        The biases alone (rank 0) are a candidate of every choice on held-out entries, and so is the
+        fit beside the average of its draws. (With draws, biases are averaged too.)
+        """
+        share = self.average_share_
+        if self.model_.fit.rank == 0:
+            return "biases"
+        return {0.0: "fit", 1.0: "average"}.get(share, "fit and average")
 
     @property
     def _how_to_draw(self) -> dict[str, Any]:

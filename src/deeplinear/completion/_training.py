@@ -270,7 +270,6 @@ class CompletionEstimator(Averages):
     def _describe(self) -> None:
         """Attributes that are read off the model."""
         fit = self.model_.fit
-        self.average_share_ = self.model_.share
         self._averaging = Averaging(self.model_.left.shape[2] - 1, self.model_.share)
         self.depth_, self.strength_, self.rank_ = fit.depth, fit.strength, fit.rank
         self.status_, self.stationarity_ = fit.status, fit.certificate.tangent

@@ -63,6 +63,16 @@ def restore_trials(columns: Meta) -> tuple[Trial, ...]:
     return tuple(Trial(*row) for row in zip(*found.values(), strict=True))
 
 
+def best_trial(trials: Sequence[Trial]) -> Trial:
+    """The one that was used: of the smallest held-out error, or the biases alone.
+
+    The biases come last, and only where no other betters them clearly.
+    """
+    if trials[-1].rank == 0:
+        return trials[-1]
+    return min(trials, key=lambda trial: trial.validation_rmse)
+
+
 def held_out_error(fit: LowRankFit) -> float:
     """The held-out error of the iterate that ``fit`` is: of the best one, or of the last."""
     return min(fit.validation) if fit.flowed else fit.validation[fit.sweep - 1]
