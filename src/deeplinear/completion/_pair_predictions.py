@@ -89,7 +89,7 @@ class PairPredictions(CompletionEstimator):
     ) -> np.ndarray:
         """``n`` posterior draws of new entries at the pairs, noise included, (n, len(rows)).
 
-        A chain of ``burn_in`` + n sweeps that starts at the fit; successive draws are a little
+        A chain of n sweeps after ``burn_in`` that starts at the fit; successive draws are a little
         correlated. ``random_state``: default that of the estimator. Needs the training entries.
         """
         check_is_fitted(self)

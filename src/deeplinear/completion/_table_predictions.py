@@ -110,7 +110,7 @@ class TablePredictions(TransformerMixin, TableReader):
 
         Observed entries stay as they are (bit for bit where X is given): this is multiple
         imputation. X: default the table of the fit; other entries than its own count with weight 1.
-        A chain of ``burn_in`` + n sweeps that starts at the fit; successive draws are a little
+        A chain of n sweeps after ``burn_in`` that starts at the fit; successive draws are a little
         correlated. Drawn numbers are cut to the bounds of their column, and rounded where it holds
         whole numbers; labels are drawn by their probabilities, and given by their codes (labels
         that are numbers: as they are). Needs the training entries.
