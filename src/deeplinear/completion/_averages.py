@@ -63,6 +63,8 @@ class Averages(CompletionParameters):
         """``n_draws`` draws of a chain around the leading part of the fit, if they have a share."""
         samples: list[Sample] = []
         if not (self.n_draws and self._averaging.share):
+            if self.n_draws:
+                self._report(stage, 1.0)
             return samples
         part, burn_in = leading_part(fit, self._averaging.rank), BurnIn(self.burn_in)
         total = burn_in.most + self.n_draws
@@ -70,8 +72,8 @@ class Averages(CompletionParameters):
         for step, sample in enumerate(chain):
             if not burn_in.drops(sample):
                 samples.append(sample)
-            ended = self._report(f"{stage}: averaging", (step + 1) / total)
-            if ended or len(samples) == self.n_draws:
+            last = len(samples) == self.n_draws
+            if self._report(f"{stage}: averaging", 1.0 if last else (step + 1) / total) or last:
                 break
         return samples
 

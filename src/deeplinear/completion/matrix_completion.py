@@ -129,9 +129,8 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         Of W; the last is exp(entropy of σ/Σσ) (Roy–Vetterli). The implicit flow has the rank
         ``max_rank``, most of it tiny.
     used_, average_share_ : str, float
-        What predictions are made of: "biases" (rank 0: held-out entries preferred W by less than
-        a standard error), "fit", "average" (of draws) or "fit and average", and the weight of that
-        average.
+        What predictions are made of: "biases" (rank 0, where W does not clearly better them),
+        "fit", "average" (of draws) or "fit and average", and the weight of that average.
     row_ids_, col_ids_ : arrays
         Ids in the order of the lines of `complete` (all positions, where a matrix was fitted).
     validation_score_ : float
@@ -139,10 +138,9 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         without them; NaN if there were none.
     train_score_ : float
         Root-mean-square error on all entries.
-    trials_ : tuple
-        Depth, strength, held-out error, rank and sweeps of everything tried, with the standard
-        error of its difference from the best before. Where the biases alone are used they come
-        last, with rank 0.
+    trials_ : tuple of Trial
+        Depth, strength, held-out error (with the standard error of its difference from the best
+        before), rank and sweeps of everything tried; last the biases (rank 0) if they are used.
     status_, converged_ : Status, bool
         How the last fit ended; whether it ended where it was meant to, and not because
         ``max_iter`` was reached.
