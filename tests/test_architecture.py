@@ -86,6 +86,7 @@ TREE = {
         ["model"],
         ["_saving"],
         ["_parameters"],
+        ["_averages"],
         ["_training"],
         ["_pair_predictions", "_table_io", "_column_scores"],
         ["_table_predictions"],
@@ -116,7 +117,7 @@ TREE = {
         ["sweep", "convex"],
         ["schedule", "start", "certificate"],
         ["result"],
-        ["growth", "resumed"],
+        ["growth", "resumed", "trial"],
         ["descent"],
         ["fit"],
         ["backbone"],
@@ -125,8 +126,8 @@ TREE = {
     ],
     "completion/posterior": [
         ["implicit_feedback", "laplace", "conformal", "labels", "rubin"],
-        ["gibbs"],
-        ["draws"],
+        ["gibbs", "averaging"],
+        ["draws", "burn_in"],
     ],
     "completion/field": [
         ["graph", "covariance"],

@@ -234,15 +234,25 @@ class TestDraws:
             small[2].draws(n)
 
 
+def draws_mean(model):
+    """mean + p·q + a + b, averaged over the draws."""
+    left, right = model.left[:, :-1].astype(float), model.right[:, :-1].astype(float)
+    each = np.einsum("dik,djk->dij", left[..., :-1], right[..., :-1])
+    each += left[..., -1:] + right[:, None, :, -1] + model.means[:, None, None]
+    return each.mean(axis=0)
+
+
 class TestAverages:
     def test_fit_transform_is_the_average_over_the_draws(self, small, averaged):
         X, hole = small[0], np.isnan(small[0])
         model = averaged.model_
         assert model.draws == 30
-        left, right = model.left[:, :-1].astype(float), model.right[:, :-1].astype(float)
-        each = np.einsum("dik,djk->dij", left[..., :-1], right[..., :-1])
-        each += left[..., -1:] + right[:, None, :, -1] + model.means[:, None, None]
-        expected = averaged._scaler.backward(each.mean(axis=0))
+        expected = averaged._scaler.backward(draws_mean(model))
+        if model.point is not None:
+            point = averaged._scaler.backward(
+                draws_mean(model.point.folded(model.seen, model.row_ids))
+            )
+            expected = model.share * expected + (1 - model.share) * point
         again = averaged.transform(X)
         np.testing.assert_allclose(again[hole], expected[hole], rtol=1e-5, atol=1e-5)
         np.testing.assert_array_equal(again[~hole], X[~hole])

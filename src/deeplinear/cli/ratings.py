@@ -354,11 +354,14 @@ def _fit(
 
 
 def _summary(estimator: "DeepMatrixCompletion", seconds: float) -> list[str]:
-    """The best trial of each depth, and the fit."""
+    """The best trial of each depth, the fit, and what predictions are made of."""
+    from ..completion.solver.trial import best_trial
+    from ..report.text import used_sentence
+
     lines = []
     for depth in dict.fromkeys(trial.depth for trial in estimator.trials_):
         trials = [trial for trial in estimator.trials_ if trial.depth == depth]
-        best = min(trials, key=lambda trial: trial.validation_rmse)
+        best = best_trial(trials)
         star = " ★" if depth == estimator.depth_ else ""
         lines.append(
             f"  {depth_label(depth)}: held-out RMSE {best.validation_rmse:.4f} (strength "
@@ -375,4 +378,5 @@ def _summary(estimator: "DeepMatrixCompletion", seconds: float) -> list[str]:
         f"Fitted at {depth_label(estimator.depth_)}: {rank}, train RMSE "
         f"{estimator.train_score_:.4f}, {seconds:.1f} s{ended}"
     )
-    return lines
+    used = used_sentence(estimator.used_, estimator.average_share_, estimator.n_draws)
+    return [*lines, used] if used else lines

@@ -14,7 +14,7 @@ from .file_format import Arrays, Meta
 from .model.predictor import MISSING_ENTRIES, Model
 from .model.serialize import dump, restore
 from .schema import NUMBER, TRUTH, Field, Schema, check_arrays, check_nothing_left, take, take_part
-from .solver.path import Trial, dump_trials, restore_trials
+from .solver.trial import Trial, dump_trials, restore_trials
 
 PathLike = str | os.PathLike[str]
 #: A held-out error; NaN where nothing was held out.

@@ -14,7 +14,7 @@ from ._column_scores import ColumnScore, category_cells, category_score, number_
 from ._saving import SCORE
 from ._table_io import Table, TableLike
 from ._table_refinement import TableRefinement
-from ._training import DRAWN_RANK, whole_or_not_at_all
+from ._training import whole_or_not_at_all
 from .data.bounds import Limits, given_bounds
 from .data.columns import Mask
 from .data.features import FeatureKind
@@ -52,6 +52,8 @@ from .solver.selection import HoldOut
 # Tried for the ridge of new rows, and the conjugate-gradient steps that tell them apart.
 _RIDGE_FACTORS = (1.0, 2.0**0.5, 2.0, 2.0**1.5, 4.0)
 _FEW_STEPS = 40
+# Draws of tables have at least this rank: a chain costs its square.
+_FULL_RANK = 20
 
 
 # The arrays of a table's model: n columns of the fit, of the features.
@@ -235,7 +237,7 @@ class TableTraining(TableRefinement):
     def _drawn_rank(self) -> int:
         # with noise of their own, columns of a full-rank model have any covariance
         m, n = self.model_.fit.shape
-        return min(DRAWN_RANK, m - 1, n - 1)
+        return min(_FULL_RANK, m - 1, n - 1)
 
     def _completion(self, fit: LowRankFit) -> Callable[[], np.ndarray]:
         # of this state: the estimator may have gone on, or back after an interrupt

@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +13,25 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from ..errors import InputError, NotConvergedWarning
+from ..errors import NotConvergedWarning
 from ..labels import depth_label
 from ..progress import report, with_verbose
 from ..scores import root_mean_square
 from ..spectrum import effective_rank_of
 from ..status import Status
-from ._parameters import CompletionParameters
+from ._averages import Averages
 from .data.ids import Ids
 from .data.observations import Observations
 from .model.predictor import Model
+from .posterior.averaging import Averaging
+from .posterior.burn_in import BurnIn
 from .posterior.conformal import Calibration
-from .posterior.draws import RandomState, spaced
-from .posterior.gibbs import Sample, draw
 from .solver.fit import LowRankFit
 from .solver.flow import MAX_STEPS, FlowLaw
-from .solver.selection import Choice, Explicit, HoldOut, Implicit, Trial, held_out_mask, hold_out
+from .solver.selection import Choice, Explicit, HoldOut, Implicit, held_out_mask, hold_out
+from .solver.trial import Trial
 
 MAX_SWEEPS = 100
-# Without a cap from the user: few draws of many weak components are noisy, and cost the square of
-# their number.
-DRAWN_RANK = 20
 # Where each stage of a fit begins and ends in the whole, without and with draws: choice,
 # calibration, the fit of all entries, its draws.
 _PARTS = (0.0, 0.8, 0.8, 1.0, 1.0), (0.0, 0.4, 0.6, 0.8, 1.0)
@@ -58,7 +55,7 @@ def whole_or_not_at_all(estimator: "CompletionEstimator") -> Iterator[None]:
         raise
 
 
-class CompletionEstimator(CompletionParameters):
+class CompletionEstimator(Averages):
     """The part of the estimators that turns entries into a `Model`.
 
     A subclass says what entries look like before and after the fit: `_standardize`, `_units`,
@@ -87,18 +84,12 @@ class CompletionEstimator(CompletionParameters):
         return None
 
     def _rank_cap(self, seen: Observations) -> int | None:
-        """The largest rank of a fit, where the user sets none and nothing is drawn."""
+        """The largest rank of a fit, where the user sets none."""
         return None
-
-    def _drawn_rank(self) -> int:
-        """How many components draws of new entries have at least."""
-        return 0
 
     def _options(self, seen: Observations) -> dict[str, Any]:
         """The keyword arguments of every fit."""
-        cap = self.max_rank
-        if cap is None:
-            cap = min(DRAWN_RANK, *seen.shape) if self.n_draws else self._rank_cap(seen)
+        cap = self._rank_cap(seen) if self.max_rank is None else self.max_rank
         options = {"max_rank": cap, "threads": self.threads, "device": self.device}
         options |= {"column_noise": self._column_noise}
         options |= self._bias_options()
@@ -146,6 +137,7 @@ class CompletionEstimator(CompletionParameters):
         self._owed = 0.0
         self.trials_: tuple[Trial, ...] = ()
         self.validation_score_, calibration = math.nan, Calibration()
+        self._averaging = Averaging()
         state = check_random_state(self.random_state)
         options = self._options(raw) | {"seed": int(state.randint(2**31))}
         draw_seed = int(state.randint(2**31))
@@ -224,11 +216,15 @@ class CompletionEstimator(CompletionParameters):
     def _calibrate(self, held: HoldOut, fit: LowRankFit, seed: int) -> Calibration:
         """Scores of the held-out entries under the model that has not seen them."""
         ids = Ids.positions(held.training.shape[0]), Ids.positions(held.training.shape[1])
-        self._enter(1, self.burn_in + self.n_draws)
+        self._averaging = self._judged_chain(fit, held)
+        self._enter(1, BurnIn(self.burn_in).most + self.n_draws)
         model = self._model(fit, held.training, ids, Calibration(), seed, "calibrating")
         model = self._as_predicted(model)
         rows = np.where(model.row_counts[held.rows] > 0, held.rows.astype(np.int64), -1)
         cols = np.where(model.col_counts[held.cols] > 0, held.cols.astype(np.int64), -1)
+        if model.point is not None:
+            share = self._best_share(model, held, rows, cols)
+            model = model.shared(share, model.point)
         gaps = held.values - self._judged(model, held, rows, cols)
         self._record(held, gaps)
         mine = self._calibrating(held)
@@ -261,27 +257,12 @@ class CompletionEstimator(CompletionParameters):
         seed: int,
         stage: str,
     ) -> Model:
-        samples: list[Sample] = []
         gaps = fit.residuals(seen)
-        if self.n_draws:
-            total = self.burn_in + self.n_draws
-            chain = draw(
-                fit,
-                seen,
-                total,
-                seed,
-                noise=seen.mean_square(gaps),
-                column_noise=self._column_noise,
-                implicit_feedback=bool(self.implicit_feedback),
-                threads=self.threads,
-            )
-            for step, sample in enumerate(chain):
-                if step >= self.burn_in:
-                    samples.append(sample)
-                if self._report(f"{stage}: averaging", (step + 1) / total):
-                    break
-        limits, units = self._limits(seen), self._units(slice(None))
-        return Model.of(fit, samples, seen, ids, calibration, limits, units=units, gaps=gaps)
+        samples = self._samples(fit, seen, seed, stage)
+        limits, units, share = self._limits(seen), self._units(slice(None)), self._averaging.share
+        return Model.of(
+            fit, samples, seen, ids, calibration, limits, units=units, gaps=gaps, share=share
+        )
 
     def _publish(
         self,
@@ -291,13 +272,14 @@ class CompletionEstimator(CompletionParameters):
         calibration: Calibration,
         seed: int = 0,
     ) -> None:
-        self._enter(3, self.burn_in + self.n_draws)
+        self._enter(3, BurnIn(self.burn_in).most + self.n_draws)
         self.model_ = self._model(fit, seen, ids, calibration, seed, "fitting all entries")
         self._describe()
 
     def _describe(self) -> None:
         """Attributes that are read off the model."""
         fit = self.model_.fit
+        self._averaging = Averaging(self.model_.left.shape[2] - 1, self.model_.share)
         self.depth_, self.strength_, self.rank_ = fit.depth, fit.strength, fit.rank
         self.status_, self.stationarity_ = fit.status, fit.certificate.tangent
         self.n_iter_ = fit.sweep
@@ -325,28 +307,6 @@ class CompletionEstimator(CompletionParameters):
         warnings.warn(text, FitWarning, stacklevel=4)
 
     # After the fit
-
-    def _chain(
-        self, count: int, random_state: RandomState
-    ) -> Iterator[tuple[Sample, np.random.Generator]]:
-        """``count`` samples of a new chain, each with the generator for what is drawn from it."""
-        seed, seen = self._draw_seed(count, random_state), self._entries("draws")
-        how = {"implicit_feedback": bool(self.implicit_feedback), "threads": self.threads}
-        how |= {"column_noise": self._column_noise, "rank": self._drawn_rank()}
-        yield from spaced(self.model_.fit, seen, count, seed, self.burn_in, **how)
-
-    def _draw_seed(self, count: int, random_state: RandomState) -> int:
-        """A seed for ``count`` draws. **Raises** `InputError` where none can be made."""
-        if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:
-            raise InputError(f"n must be an integer ≥ 1, got {count!r}.")
-        self._entries("draws")
-        if self.model_.is_folded:
-            raise InputError(
-                "draws needs the estimator that was fitted, got one of folded rows: fold into the "
-                "fitted one at each use, or use partial_fit."
-            )
-        source = self.random_state if random_state is None else random_state
-        return int(check_random_state(source).randint(2**31))
 
     # Progress
 

@@ -13,7 +13,7 @@ from .data.ids import is_missing
 
 
 class DeepLinearImputer(TableTraining):
-    """Fill in missing entries with a deep linear network: a low-rank matrix whose rank is found.
+    """Fill in missing entries with a deep linear network: a matrix of low rank plus biases.
 
     The network's end-to-end matrix W (plus mean, row and column biases) is fitted to the observed
     entries of X after its columns were brought to a common scale. X is an array, a data frame of
@@ -37,7 +37,8 @@ class DeepLinearImputer(TableTraining):
         Of several, or with "auto", held-out entries choose it (and when to stop); then all entries
         are fitted again.
     max_rank : int, optional
-        A cap on the rank; the rank itself is found. Default min(m, n), or with ``n_draws`` 20.
+        A cap on the rank. Below it the penalty and the early stop choose the rank. Default
+        min(m, n).
     center : bool, default True
         Centre the columns, and learn a mean, row and column biases jointly with W.
     scale : bool, default True
@@ -51,10 +52,12 @@ class DeepLinearImputer(TableTraining):
         Let the held-out entries also choose when to stop; without it every fit goes on to ``tol``.
         Explicit only: a flow is stopped by the held-out entries in any case.
     n_draws : int, default 0
-        Average this many draws from the Bayesian posterior around the fit (Gibbs sampling). 0: the
-        fit itself.
-    burn_in : int, default 10
-        Draws that are thrown away first.
+        Average this many draws from the Bayesian posterior around the fit (Gibbs sampling), with
+        the components that held-out entries feel (at most 56). They choose the weight of the
+        average beside the fit itself; without any both count one half. 0: the fit itself.
+    burn_in : int or "auto", default "auto"
+        Draws that are thrown away first; "auto": until the noise of the draws no longer drifts, at
+        most 100 (`deeplinear.completion.posterior.burn_in`).
     sample_posterior : bool, default False
         Fill in draws from the posterior, noise included, instead of its mean: a new one at each
         call of ``transform`` (``random_state`` fixes their sequence), as in scikit-learn's
@@ -128,6 +131,10 @@ class DeepLinearImputer(TableTraining):
     rank_, effective_rank_ : int, float
         r, and exp(entropy of σ/Σσ) (Roy–Vetterli). The implicit flow has the rank ``max_rank``,
         most of it tiny.
+    used_, average_share_ : str, float
+        What predictions are made of: "biases" (rank 0: held-out entries preferred W by less than
+        a standard error), "fit", "average" (of draws) or "fit and average", and the weight of that
+        average.
     column_scores_ : dict of ColumnScore
         By name (without names, by position) of the fitted column, what imputation makes of its
         held-out cells: ``count``, ``rmse`` (in its units) and ``r2`` of numbers, ``accuracy`` and
@@ -148,7 +155,8 @@ class DeepLinearImputer(TableTraining):
         alone.
     trials_ : tuple of Trial
         Depth, strength, held-out error (typical of the scaled columns, in their units), rank and
-        sweeps of everything tried.
+        sweeps of everything tried, with the standard error of its difference from the best before.
+        Where the biases alone are used they come last, with rank 0.
     n_iter_, status_, converged_ : int, Status, bool
         Sweeps or steps of the last fit, how it ended, and whether it ended where it was meant to.
     stationarity_ : float
@@ -219,7 +227,7 @@ class DeepLinearImputer(TableTraining):
         weighted_trace_norm=0.0,
         early_stopping=True,
         n_draws=0,
-        burn_in=10,
+        burn_in="auto",
         sample_posterior=False,
         validation_fraction=0.1,
         start_scale=1e-3,

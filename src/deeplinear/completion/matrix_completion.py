@@ -40,7 +40,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
 
     x_ij ≈ mean + a_i + b_j + W_ij, where W minimizes ½ Σ (residual)² + (λN/2) Σ σ_k(W̃)^{2/N} over
     the observed entries: weight decay λ at depth N. 2 is the nuclear norm; the deeper, the fewer
-    and the less shrunk the singular values. The rank is found.
+    and the less shrunk the singular values.
 
     Parameters
     ----------
@@ -59,8 +59,9 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         Of several, or with "auto", held-out entries choose it (and when to stop); then all entries
         are fitted again.
     max_rank : int, optional
-        A cap on the rank, at most min(m, n); default min(m, n, 50), or with ``n_draws``
-        min(m, n, 20): few draws of many weak components are noisy.
+        A cap on the rank, at most min(m, n). Below it the penalty and the early stop choose the
+        rank. By default it begins at min(m, n, 50), and doubles where it binds and the held-out
+        error falls.
     biases : bool, default True
         Learn the mean and row and column biases jointly with W.
     weighted_trace_norm : float in [0, 1], default 0.5
@@ -75,10 +76,12 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         Explicit only: a flow is stopped by the held-out entries in any case.
     n_draws : int, default 0
         Average this many draws from the Bayesian posterior around the fit (Gibbs sampling, see
-        `deeplinear.completion.posterior.gibbs`): more accurate, at n_draws · (m + n)(r + 1) numbers
-        of memory. 0: the fit itself.
-    burn_in : int, default 10
-        Draws that are thrown away first.
+        `deeplinear.completion.posterior.gibbs`), with the q ≤ 56 components that held-out entries
+        feel. They choose the weight of the average beside the fit itself; without any both count
+        one half. At n_draws · (m + n)(q + 1) numbers of memory. 0: the fit itself.
+    burn_in : int or "auto", default "auto"
+        Draws that are thrown away first; "auto": until the noise of the draws no longer drifts, at
+        most 100 (`deeplinear.completion.posterior.burn_in`).
     implicit_feedback : bool, default False
         Learn also from *which* entries were observed, as side information (see
         `deeplinear.completion.posterior.implicit_feedback`). Needs ``n_draws``.
@@ -125,6 +128,9 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
     rank_, singular_values_, effective_rank_ : int, (rank,) array, float
         Of W; the last is exp(entropy of σ/Σσ) (Roy–Vetterli). The implicit flow has the rank
         ``max_rank``, most of it tiny.
+    used_, average_share_ : str, float
+        What predictions are made of: "biases" (rank 0, where W does not clearly better them),
+        "fit", "average" (of draws) or "fit and average", and the weight of that average.
     row_ids_, col_ids_ : arrays
         Ids in the order of the lines of `complete` (all positions, where a matrix was fitted).
     validation_score_ : float
@@ -132,8 +138,9 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         without them; NaN if there were none.
     train_score_ : float
         Root-mean-square error on all entries.
-    trials_ : tuple
-        Depth, strength, held-out error, rank and sweeps of everything tried.
+    trials_ : tuple of Trial
+        Depth, strength, held-out error (with the standard error of its difference from the best
+        before), rank and sweeps of everything tried; last the biases (rank 0) if they are used.
     status_, converged_ : Status, bool
         How the last fit ended; whether it ended where it was meant to, and not because
         ``max_iter`` was reached.
@@ -187,7 +194,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         early_stopping=True,
         start_scale=1e-3,
         n_draws=0,
-        burn_in=10,
+        burn_in="auto",
         implicit_feedback=False,
         clip=None,
         unseen="marginals",

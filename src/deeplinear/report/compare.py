@@ -44,6 +44,9 @@ class Candidate:
     singular_values: np.ndarray | None = None
     status: Status | None = None  # of a fit that did not converge
     columns: tuple[ColumnScore, ...] = ()
+    used: str = "fit"  # what predictions are made of, as the estimator says
+    average_share: float = 0.0  # the share of the average of draws in them
+    draws: int = 0
     imputer: "DeepLinearImputer | None" = field(default=None, repr=False, compare=False)
 
     @property
@@ -163,6 +166,9 @@ def compare_depths(
             rank=int(imputer.rank_),
             strength=imputer.strength_,
             singular_values=np.asarray(imputer.singular_values_),
+            used=imputer.used_,
+            average_share=imputer.average_share_,
+            draws=imputer.n_draws,
             status=None if imputer.converged_ else _unconverged(imputer.status_),
         )
         candidates.append(candidate)

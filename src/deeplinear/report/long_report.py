@@ -9,15 +9,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from .. import plots
+from ..completion.solver.trial import Trial, best_trial
 from ..labels import depth_label, printable
 from .coverage import ENOUGH, SPLITS, coverage_figure, cross_fitted
 from .folder import png, write_pages
 from .report import figure_tag, html_page
-from .text import methods
+from .text import methods, used_sentence
 
 if TYPE_CHECKING:
     from ..completion.matrix_completion import DeepMatrixCompletion
-    from ..completion.solver.selection import Trial
 
 _TICKS = 8  # strengths that are written along the axis
 
@@ -87,9 +87,9 @@ def _pictures(estimator: "DeepMatrixCompletion") -> list[Picture]:
     return found
 
 
-def validation_figure(trials: Sequence["Trial"], implicit: bool) -> Figure:
+def validation_figure(trials: Sequence[Trial], implicit: bool) -> Figure:
     """Held-out error against strength, a line per depth; the best is ringed."""
-    best = min(trials, key=lambda trial: trial.validation_rmse)
+    best = best_trial(trials)
     with plots.house_style():
         figure = plots.new_figure(8.5, 4.6)
         axis = figure.subplots()
@@ -149,8 +149,10 @@ def _lead(estimator: "DeepMatrixCompletion") -> str:
     if spread > 0:
         text += f" ({max(0.0, 1 - (error / spread) ** 2):.0%} of the variance is explained)"
     rank = f"rank {estimator.rank_}, effective rank {estimator.effective_rank_:.1f}"
-    return f"{text}. Fitted again to all entries it has {rank} and train RMSE " + (
-        f"{estimator.train_score_:.4g}."
+    used = used_sentence(estimator.used_, estimator.average_share_, estimator.n_draws)
+    return (
+        f"{text}. Fitted again to all entries it has {rank} and train RMSE "
+        f"{estimator.train_score_:.4g}. {used}".rstrip()
     )
 
 
@@ -159,11 +161,11 @@ def _table(estimator: "DeepMatrixCompletion") -> str:
     if not estimator.trials_:
         return ""
     head = ["", "held-out RMSE", "strength", "rank", "sweeps", "strengths tried"]
-    winner = min(estimator.trials_, key=lambda trial: trial.validation_rmse)
+    winner = best_trial(estimator.trials_)
     rows = []
     for depth in dict.fromkeys(trial.depth for trial in estimator.trials_):
         own = [trial for trial in estimator.trials_ if trial.depth == depth]
-        best = min(own, key=lambda trial: trial.validation_rmse)
+        best = best_trial(own)
         cells = [
             depth_label(depth) + (" ★" if best is winner else ""),
             f"{best.validation_rmse:.4g}",

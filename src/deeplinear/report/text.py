@@ -39,6 +39,28 @@ def headline(candidates: Sequence[Candidate], unit: str) -> str:
     return text
 
 
+def used_sentence(used: str, share: float, draws: int) -> str:
+    """What predictions are made of, where it is not the fit alone as it was asked for."""
+    if used == "biases":
+        return (
+            "The biases alone predict: no matrix of low rank bettered them on the held-out entries "
+            "by more than the standard error."
+        )
+    if used == "fit and average":
+        return (
+            f"Predictions are {share:.0%} the average of {draws} posterior draws and "
+            f"{1 - share:.0%} the fit itself."
+        )
+    if used == "average":
+        return f"Predictions are the average of {draws} posterior draws."
+    if draws:
+        return (
+            "Predictions are those of the fit itself: on the held-out entries the average of "
+            "posterior draws was not better."
+        )
+    return ""
+
+
 def explain(networks: Sequence[Candidate], regularization: str) -> str:
     """What each depth did to the singular values in this run."""
     items = "".join(f"<li>{_one_depth(c, regularization)}</li>" for c in networks)
@@ -78,6 +100,12 @@ def _one_depth(c: Candidate, regularization: str) -> str:
     sigma = np.zeros(0) if c.singular_values is None else c.singular_values
     sigma = sigma[sigma > 0]
     text = f"<b>{html.escape(c.name.capitalize())}</b>"
+    kept = _kept(c, sigma, text, regularization)
+    return f"{kept} {used_sentence(c.used, c.average_share, c.draws)}".rstrip()
+
+
+def _kept(c: Candidate, sigma: np.ndarray, text: str, regularization: str) -> str:
+    """What the network kept of the singular values ``sigma``."""
     if len(sigma) == 0:
         return f"{text} kept no singular value: it predicts from the marginals alone."
     count = f"{len(sigma)} singular values" if len(sigma) > 1 else "1 singular value"

@@ -18,7 +18,7 @@ FIXED = {"depth": 2, "strength": 0.3, "random_state": 0, "threads": 1}
 
 
 def ratings(**options):
-    data = dl.datasets.make_ratings(60, 40, 900, seed=3)
+    data = dl.datasets.make_low_rank((60, 40), 2, observed=900, noise=0.5, seed=3)
     return dl.DeepMatrixCompletion(max_rank=4, **FIXED, **options).fit(data.triples)
 
 

@@ -32,18 +32,24 @@ def model(request):
 
 
 def whole(model):
-    """x̂ from the docstring's formula, averaged over the draws, with the average lines at −1."""
+    """x̂ from the docstring's formula, averaged over the draws, with the average lines at −1, and
+    beside it the fit itself with its share.
+    """
     tables = [
         mean + left[:, :-1] @ right[:, :-1].T + left[:, -1:] + right[:, -1]
         for left, right, mean in zip(
             model.left.astype(float), model.right.astype(float), model.means, strict=True
         )
     ]
-    return np.mean(tables, axis=0)
+    drawn = np.mean(tables, axis=0)
+    if model.point is None:
+        return drawn
+    return model.share * drawn + (1 - model.share) * whole(model.point)
 
 
 def test_predictions_are_the_average_over_the_draws(model):
     assert model.draws == model.left.shape[0]
+    assert model.share == (0.5 if model.draws > 1 else 0)
     rows, cols = np.divmod(np.arange(M * N), N)
     table = whole(model)
     np.testing.assert_allclose(model.predict(rows, cols), table[rows, cols], rtol=1e-6, atol=1e-9)

@@ -136,7 +136,7 @@ def through_kills(kills, every, compute):
 
 
 def ratings():
-    return dl.datasets.make_ratings(60, 40, 900, seed=3).triples
+    return dl.datasets.make_low_rank((60, 40), 2, observed=900, noise=0.5, seed=3).triples
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from cases import slow
 from scipy import stats
 
-from deeplinear.completion.solver.column_noise import column_error
+from deeplinear.completion.solver.column_noise import column_error, influence
 from deeplinear.scores import root_mean_square
 
 
@@ -96,3 +96,22 @@ def test_float32_is_summed_in_double():
     assert column_error(errors.astype(np.float32), cols) == pytest.approx(
         column_error(errors, cols), rel=1e-6
     )
+
+
+@pytest.mark.parametrize("count", [90, 30])  # enough entries per column, and too few
+def test_influence_is_the_derivative(count):
+    """2 ∂ log(column_error) / ∂(e²), by central differences."""
+    rng = np.random.default_rng(3)
+    cols = rng.integers(0, 9, count) * 2
+    errors = rng.normal(size=count) * np.exp(rng.normal(size=20))[cols]
+    found, squares = influence(errors, cols), errors**2
+    for t in range(0, count, 7):
+        step = 0.02 * max(squares[t], 0.1)
+        ends = []
+        for sign in (-1, 1):
+            moved = squares.copy()
+            moved[t] += sign * min(step, 0.5 * squares[t])
+            ends.append(np.log(column_error(np.sqrt(moved), cols)))
+        slope = 2 * (ends[1] - ends[0]) / (2 * min(step, 0.5 * squares[t]))
+        assert found[t] == pytest.approx(slope, rel=2e-2)
+    assert (influence(np.zeros(5), np.arange(5)) > 0).all()

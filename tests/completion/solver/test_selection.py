@@ -9,6 +9,7 @@ from deeplinear.completion.data.observations import Observations
 from deeplinear.completion.solver.flow import FlowLaw
 from deeplinear.completion.solver.path import STRENGTHS
 from deeplinear.completion.solver.selection import Explicit, Implicit, held_out_mask, hold_out
+from deeplinear.completion.solver.trial import best_trial
 
 
 def test_entries_are_held_out_once(rng):
@@ -28,7 +29,7 @@ def test_entries_are_held_out_once(rng):
 
 
 def test_it_walks_down_until_it_stops_helping(rng):
-    X = rng.normal(size=(40, 3)) @ rng.normal(size=(3, 30)) + 0.2 * rng.normal(size=(40, 30))
+    X = rng.normal(size=(40, 3)) @ rng.normal(size=(3, 30)) + 0.5 * rng.normal(size=(40, 30))
     seen = observe(X, rng.random(X.shape) < 0.7)
     held = hold_out(seen, held_out_mask(seen.nnz, 0.1, np.random.RandomState(1)))
     fits, options = [], {"max_rank": 20, "bias_ridge": None}
@@ -70,6 +71,32 @@ def test_the_fit_of_all_entries_is_as_good_as_the_one_that_was_chosen(depth, bia
     model = dl.DeepMatrixCompletion(depth, biases=biases, random_state=0, threads=1).fit(seen)
     low, high = model.interval(*hidden[:2])
     assert np.mean((low <= hidden[2]) & (hidden[2] <= high)) > 0.84
+
+
+def additive_entries(rng, count, size=(60, 50)):
+    """Row and column effects and noise, and nothing else."""
+    a, b = rng.normal(size=size[0]), rng.normal(size=size[1])
+    rows, cols = np.divmod(rng.permutation(size[0] * size[1])[:count], size[1])
+    return Observations.from_triples(rows, cols, a[rows] + b[cols] + rng.normal(size=count), size)
+
+
+@pytest.mark.parametrize("depths", [(3.0,), (1.5, 2.0)])
+@pytest.mark.parametrize("strengths", [STRENGTHS, (0.2,), (1e-3,)])
+def test_biases_are_used_unless_they_are_clearly_bettered(rng, depths, strengths):
+    seen = additive_entries(rng, 900)
+    held = hold_out(seen, held_out_mask(seen.nnz, 0.1, np.random.RandomState(0)))
+    choice = Explicit().choose(held, depths, strengths, threads=1)
+    assert (choice.fit.rank, choice.best.rank) == (0, 0)
+    assert choice.trials[-1] is choice.best is best_trial(choice.trials)
+    again = Explicit().repeat(seen, choice, threads=1)
+    assert (again.rank, again.depth) == (0, choice.best.depth)
+    assert again.converged
+    # exact ridge means: the normal equations of the biases, β = 2, hold
+    gaps = again.residuals(seen)
+    rows, cols, _ = seen.triples()
+    pull = np.bincount(rows, gaps, 60), np.bincount(cols, gaps, 50)
+    np.testing.assert_allclose(pull[0], 2 * again.row_bias, atol=0.05)
+    np.testing.assert_allclose(pull[1], 2 * again.col_bias, atol=0.05)
 
 
 def test_a_flow_is_chosen_and_repeated(rng):

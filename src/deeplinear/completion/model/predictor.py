@@ -21,8 +21,8 @@ from ..solver.fit import LowRankFit, fold_in
 
 #: The arrays of a model beside those of its fit, and its numbers.
 ARRAYS: Schema = {
-    "left": Field(REAL, ("draws", "m+1", "r+1")),
-    "right": Field(REAL, ("draws", "n+1", "r+1")),
+    "left": Field(REAL, ("draws", "m+1", "q+1")),
+    "right": Field(REAL, ("draws", "n+1", "q+1")),
     "means": Field(REAL, ("draws",)),
     "row_counts": Field(WHOLE, ("m",), least=0),
     "col_counts": Field(WHOLE, ("n",), least=0),
@@ -33,6 +33,7 @@ NUMBERS: Schema = {
     "train_rmse": Field(NUMBER, least=0),
     "limits": Field(NUMBER, (2,), infinite=True, optional=True),
     "is_folded": Field(TRUTH),
+    "share": Field(NUMBER, least=0, most=1),
 }
 MISSING_ENTRIES = (
     "the model was saved without its entries, which {what} needs: save it with entries=True, or "
@@ -44,11 +45,15 @@ MISSING_ENTRIES = (
 class Model:
     """x̂_ij = average over draws of mean + p_i·q_j + a_i + b_j, and how far off it may be.
 
-    **Shapes**: ``left`` (draws, m + 1, r + 1) holds (p_i, a_i), ``right`` (draws, n + 1, r + 1)
-    holds (q_j, b_j); a fit without averaging is one draw. The last line of either, which the code
-    −1 finds, and the lines without entries are the average line: the marginals. ``posterior`` has
-    what new rows need of the draws. ``noise`` is the variance of an entry around the model,
-    ``spread`` the standard deviation of all entries, ``train_rmse`` the error on them.
+    The average has the weight ``share``, and the fit itself, which is then the model ``point``, the
+    rest.
+
+    **Shapes**: ``left`` (draws, m + 1, q + 1) holds (p_i, a_i), ``right`` (draws, n + 1, q + 1)
+    holds (q_j, b_j), with q the rank of the draws; a fit without averaging is one draw. The last
+    line of either, which the code −1 finds, and the lines without entries are the average line: the
+    marginals. ``posterior`` has what new rows need of the draws. ``noise`` is the variance of an
+    entry around the model, ``spread`` the standard deviation of all entries, ``train_rmse`` the
+    error on them.
     """
 
     fit: LowRankFit
@@ -67,6 +72,8 @@ class Model:
     seen: Observations | None = None
     posterior: RowPosterior | None = None
     is_folded: bool = False  # whether the rows were folded in, given the columns
+    share: float = 0.0
+    point: "Model | None" = None
     columns: LocalPosterior | None = None  # of folded rows: what the columns were learned from
 
     def __post_init__(self) -> None:
@@ -99,8 +106,9 @@ class Model:
         *,
         units: np.ndarray | float = 1.0,
         gaps: np.ndarray | None = None,
+        share: float = 1.0,
     ) -> "Model":
-        """From a fit and draws around it (none: the fit itself).
+        """From a fit and draws around it (none: the fit itself), whose average has the ``share``.
 
         ``units`` are those of the columns (n,), in which ``train_rmse`` is measured; ``gaps`` are
         the residuals of the fit, if they are known already.
@@ -133,11 +141,18 @@ class Model:
             seen=seen,
             posterior=RowPosterior.of(samples) if samples else None,
         )
+        if samples:
+            point = cls.of(fit, [], seen, ids, Calibration(), None, units=units, gaps=gaps)
+            model = model.shared(share, point)
         if samples or limits is not None:  # else the predictions are those of the fit
             gaps = values - model.predict(rows, cols)
         if not isinstance(units, float):
             gaps = gaps * units[cols]
         return replace(model, train_rmse=root_mean_square(gaps))
+
+    def shared(self, share: float, point: "Model | None") -> "Model":
+        """This model with another ``share`` of the draws, and of the ``point`` beside them."""
+        return replace(self, share=share, point=point if share < 1 else None)
 
     @property
     def draws(self) -> int:
@@ -196,8 +211,11 @@ class Model:
         return _known(codes, self.row_counts)
 
     def predict(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
-        """The mean over the draws at codes (float64), cut to `limits`."""
-        return self.clip(average(rows, cols, self.left, self.right, self.means))
+        """The mean over the draws, with the fit's share, at codes (float64), cut to `limits`."""
+        values = average(rows, cols, self.left, self.right, self.means)
+        if self.point is not None:
+            values = self.share * values + (1 - self.share) * self.point.predict(rows, cols)
+        return self.clip(values)
 
     def clip(self, values: np.ndarray) -> np.ndarray:
         return values if self.limits is None else np.clip(values, *self.limits)
@@ -233,7 +251,10 @@ class Model:
         for left, right, mean in zip(self.left, self.right, self.means, strict=True):
             p, q = left[rows].astype(float), right[cols].astype(float)
             total += p[:, :-1] @ q[:, :-1].T + (mean + p[:, -1:]) + q[:, -1]
-        return self.clip(total / self.draws)
+        values = total / self.draws
+        if self.point is not None:
+            values = self.share * values + (1 - self.share) * self.point.block(rows, cols)
+        return self.clip(values)
 
     def folded(
         self,
@@ -254,6 +275,8 @@ class Model:
             "seen": seen,
             "is_folded": True,
         }
+        if self.point is not None:
+            new["point"] = self.point.folded(seen, row_ids, threads, device)
         if not self.is_folded:
             new["columns"] = None if self.seen is None else self.local
         known = seen.by_row.counts[:, None] > 0

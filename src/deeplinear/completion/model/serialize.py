@@ -4,6 +4,8 @@ Both ways are checked by the same schemas and the same comparisons: the arrays o
 compiled loops, and what a file says twice it must say alike.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from ...errors import InputError
@@ -40,6 +42,11 @@ _SEEN: Schema = {
     "values": Field(REAL, ("entries",)),
     "weights": Field(REAL, ("entries",), above=0, may_be_empty=True),
 }
+#: What the fit itself has beside its draws.
+_POINT: Schema = {
+    "left": Field(REAL, (1, "m+1", "r+1")),
+    "right": Field(REAL, (1, "n+1", "r+1")),
+}
 # Of two numbers that differ by rounding alone, on any machine.
 _NEAR = 1e-3
 _ENDINGS = (
@@ -64,6 +71,8 @@ def dump(model: Model, *, entries: bool) -> tuple[Meta, Arrays]:
     calibration = {name: getattr(model.calibration, name) for name in CALIBRATION}
     check_arrays(CALIBRATION, calibration)
     arrays = own | named(fit_arrays, "fit.") | named(calibration, "calibration.")
+    if model.point is not None:
+        arrays |= named({name: getattr(model.point, name) for name in _POINT}, "point.")
     if model.posterior is not None:
         posterior = {name: getattr(model.posterior, name) for name in POSTERIOR}
         check_arrays(POSTERIOR, posterior, sizes)
@@ -108,8 +117,27 @@ def restore(meta: Meta, arrays: Arrays) -> Model:
         seen=_entries(take_group(arrays, "seen."), fit.shape),
         posterior=RowPosterior(**posterior) if posterior else None,
     )
+    point = take_group(arrays, "point.")
+    if point:
+        lines = take(_POINT, point, model.sizes)
+        check_nothing_left(point)
+        model = replace(model, point=_point(model, lines["left"], lines["right"]))
     check_agreement(model)
     return model
+
+
+def _point(model: Model, left: np.ndarray, right: np.ndarray) -> Model:
+    """The fit itself beside the draws of ``model``, which has these lines."""
+    return replace(
+        model,
+        left=left,
+        right=right,
+        means=model.means[:1],
+        share=0.0,
+        posterior=None,
+        limits=None,
+        calibration=Calibration(),
+    )
 
 
 def _entries(stored: Arrays, shape: tuple[int, int]) -> Observations | None:
@@ -143,6 +171,11 @@ def check_agreement(model: Model) -> None:
         "right and spectrum": _balanced(fit.right, fit.col_scale, fit.spectrum),
         "right and col_counts": _averaged(model.right, counts[1], own=True),
     }
+    pairs["draws, share and the fit beside them"] = (model.share > 0) == (
+        model.posterior is not None
+    ) and (0 < model.share < 1) == (model.point is not None)
+    if model.point is not None:
+        check_agreement(model.point)
     if model.posterior is None:
         pairs |= {
             "left and the fit": _is_of(model.left, fit.left, fit.row_bias, counts[0]),
@@ -212,7 +245,7 @@ def _is_of(lines: np.ndarray, factors: np.ndarray, bias: np.ndarray, counts: np.
     """Whether a model without draws has the lines of its fit."""
     known, lines = counts > 0, lines[:, :-1]
     own = np.column_stack([factors, bias])[known]
-    return len(lines) == 1 and bool((lines[0, known] == own).all())
+    return len(lines) == 1 and np.array_equal(lines[0, known], own)
 
 
 def _positive(priors: np.ndarray) -> bool:

@@ -28,11 +28,11 @@ from ..schema import REAL, Field, Schema
 from ..solver.fit import LowRankFit
 from .implicit_feedback import Pattern, patterns
 
-#: What `RowPosterior` holds of draws at rank r.
+#: What `RowPosterior` holds of draws at rank q.
 POSTERIOR: Schema = {
     "precision": Field(REAL, ("draws", None), above=0),
-    "priors": Field(REAL, ("draws", "r+1", "r+1")),
-    "pulls": Field(REAL, ("draws", "r+1")),
+    "priors": Field(REAL, ("draws", "q+1", "q+1")),
+    "pulls": Field(REAL, ("draws", "q+1")),
 }
 Prior = tuple[np.ndarray, np.ndarray]  # (Λ, Λm)
 # Entries of a column that the other columns are worth for its noise.

@@ -3,7 +3,7 @@
 All of it can be saved, so that a computation that was killed goes on where it was.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -42,8 +42,8 @@ class Backbone:
     """
 
     problem: FitProblem
-    flat: Sequence[FitOptions]
-    records: Mapping[float, Sequence[FitOptions]]
+    flat: list[FitOptions]
+    records: Mapping[float, list[FitOptions]]
     thorough: bool
     file: Checkpoint | None = None
     step: int = -1

@@ -44,15 +44,37 @@ def column_error(errors: np.ndarray, cols: np.ndarray) -> float:
     size = root_mean_square(errors)
     if not 0 < size < math.inf:
         return size
-    squares = np.bincount(cols, np.square(errors / size, dtype=float))
-    counts = np.bincount(cols)
-    squares, counts = squares[counts > 0], counts[counts > 0]
+    squares, counts = _by_column(errors / size, cols)
     if counts.mean() < ENOUGH:
         return size
     v = _common_scale(squares, counts)
     k = counts.mean()
     spread = (k + counts) @ np.log((k * v + squares) / ((k + counts) * v))
     return size * math.sqrt(v) * math.exp(0.5 * spread / counts.sum())
+
+
+def influence(errors: np.ndarray, cols: np.ndarray) -> np.ndarray:
+    """2 ∂ log(column_error) / ∂(e_t²) of every error e_t: how much its square counts.
+
+    It is (k + n_j) / ((k v + S_j) Σn) in column j, and 1/Σ e² where `column_error` is the root
+    mean square.
+    """
+    size = root_mean_square(errors)
+    plain = np.full(len(errors), 1 / (len(errors) * size**2 or 1.0))
+    if not 0 < size < math.inf:
+        return plain
+    squares, counts = _by_column(errors / size, cols)
+    if counts.mean() < ENOUGH:
+        return plain
+    v, k = _common_scale(squares, counts), counts.mean()
+    own = (k + counts) / ((k * v + squares) * counts.sum() * size**2)
+    return own[np.unique(cols, return_inverse=True)[1]]
+
+
+def _by_column(errors: np.ndarray, cols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Σ e² and the number of entries of every column that has some."""
+    squares, counts = np.bincount(cols, np.square(errors, dtype=float)), np.bincount(cols)
+    return squares[counts > 0], counts[counts > 0]
 
 
 def _common_scale(squares: np.ndarray, counts: np.ndarray) -> float:

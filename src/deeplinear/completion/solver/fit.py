@@ -47,8 +47,8 @@ def fit(
         ½ Σ w_ij (W_ij + μ + a_i + b_j − x_ij)² + ½ β (|a|² + |b|²) + (λN/2) Σ_k σ_k(W̃)^{2/N},
         W̃ = diag(ρ) W diag(κ).
 
-    ``options`` are the fields of `FitOptions`: depth, strength, max_rank, …. The rank is found:
-    components vanish by themselves.
+    ``options`` are the fields of `FitOptions`: depth, strength, max_rank, …. The penalty makes
+    the rank: components vanish by themselves.
 
     With ``validation`` = (rows, cols, values) the fit stops when the held-out error has not
     improved for ``patience`` sweeps, and returns the best iterate. Otherwise it ends where a sweep

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from ...errors import InputError
 from ...scores import root_mean_square
 from ..data.observations import Observations, check_indices
-from .column_noise import column_error
+from .column_noise import column_error, influence
 from .problem import FitProblem, State
 
 Validation = tuple[ArrayLike, ArrayLike, ArrayLike]
@@ -70,12 +70,44 @@ class ValidationSplit:
             column_noise=column_noise,
         )
 
+    def errors(self, problem: FitProblem, state: State) -> np.ndarray:
+        """Prediction − value at each of these entries."""
+        out = problem.backend.predict(self.rows, self.cols, state.Z, state.Y, state.mean)
+        return out - self.values
+
     def error(self, problem: FitProblem, state: State) -> float:
         """The error of ``state`` on these entries."""
-        out = problem.backend.predict(self.rows, self.cols, state.Z, state.Y, state.mean)
-        return held_out_size(out - self.values, self.cols, self.column_noise)
+        return self.size(self.errors(problem, state))
+
+    def size(self, errors: np.ndarray) -> float:
+        """The one number that ``errors`` amount to."""
+        return held_out_size(errors, self.cols, self.column_noise)
+
+    def standard_error(self, errors: np.ndarray, best: np.ndarray) -> float:
+        """That of the size of ``errors`` minus that of ``best``."""
+        return standard_error(errors, best, self.cols, self.column_noise)
+
+    def is_clear(self, errors: np.ndarray, others: np.ndarray) -> bool:
+        """Whether ``errors`` are smaller than the ``others`` by more than the standard error."""
+        return self.size(others) - self.size(errors) > self.standard_error(errors, others)
 
 
 def held_out_size(errors: np.ndarray, cols: np.ndarray, column_noise: bool) -> float:
     """The size of held-out ``errors`` in columns ``cols``, by which fits are compared."""
     return column_error(errors, cols) if column_noise else root_mean_square(errors)
+
+
+def standard_error(
+    errors: np.ndarray, best: np.ndarray, cols: np.ndarray, column_noise: bool
+) -> float:
+    """That of `held_out_size` of ``errors`` minus that of ``best``, errors on the same entries.
+
+    To first order in the differences of the squares, s/2 · √n · std(ω_t (e_t² − b_t²)), s the size
+    of ``best`` and ω_t the `influence` of its errors. Entries count as independent.
+    """
+    size = held_out_size(best, cols, column_noise)
+    if not 0 < size < math.inf or not np.isfinite(errors).all():
+        return 0.0
+    every = cols if column_noise else np.arange(len(cols))  # alone in a column: the mean square
+    rises = influence(best, every) * (np.square(errors, dtype=float) - np.square(best, dtype=float))
+    return 0.5 * size * math.sqrt(len(rises)) * float(rises.std())

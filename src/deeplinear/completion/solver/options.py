@@ -27,8 +27,8 @@ class FitOptions:
       σ = τ/density in units of τ, with τ the spectral norm of the residual of the biases alone
       under random signs; multiplying the data by a constant changes nothing. ``decay`` gives λ
       itself instead.
-    - ``max_rank``: a cap; the rank is found. Default min(m, n, 50). Below depth 2 every rank is
-      used.
+    - ``max_rank``: a cap; below it the penalty, or an early stop, makes the rank. Default
+      min(m, n, 50) (a `path` may double it). Below depth 2 every rank is used.
     - ``bias_ridge`` β, in units of weights; None fits W alone, without mean and biases.
     - ``smoothing``: the floor ε of the slope λ(σ + ε)^{2/N−1} in units of the noise scale; by
       default 0.3 · ``strength``, at most 0.1: it lets weak components live long enough to prove

@@ -1,22 +1,21 @@
 """A path over strengths, from strong to weak, for several depths at once."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from ...errors import InputError
 from ..backends.open import Device, open_backend
 from ..data.observations import Observations
 from ..file_format import Arrays, Meta, named
 from ..schema import (
-    NUMBER,
+    REAL,
     TRUTH,
-    WHOLE,
     Field,
-    Schema,
-    check_arrays,
-    check_nothing_left,
     take,
     take_part,
 )
@@ -28,6 +27,7 @@ from .fit_state import FitState, Validation, ValidationSplit
 from .options import FitOptions, for_depth
 from .result import LowRankFit
 from .start import additive
+from .trial import Trial, dump_trials, held_out_error, restore_trials
 
 # From strong to weak: finely where ratings have their best, then in factors of 4 for data that are
 # nearly exact.
@@ -38,52 +38,23 @@ TABLE_STRENGTHS = (*(2.0 ** (-k / 2) for k in range(15)), *(2.0**-8 * 4.0**-k fo
 WORSE = 1.005
 # Relative gains of the held-out error: of one strength over another, of W over the biases alone.
 _BETTER, _SOMETHING = 1e-4, 1e-3
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One fit of a path: what was asked for, the held-out error, rank and sweeps there."""
-
-    depth: float
-    strength: float
-    validation_rmse: float
-    rank: int
-    sweeps: int
-
-    @classmethod
-    def of(cls, fit: LowRankFit) -> "Trial":
-        return cls(fit.depth, fit.strength, held_out_error(fit), fit.rank, fit.sweep)
-
-
-_TRIALS: Schema = {
-    "depth": Field(NUMBER, ("trials",), least=1, infinite=True),
-    "strength": Field(NUMBER, ("trials",), least=0),
-    "validation_rmse": Field(NUMBER, ("trials",), least=0, infinite=True, nan=True),
-    "rank": Field(WHOLE, ("trials",), least=0),
-    "sweeps": Field(WHOLE, ("trials",), least=0),
-}
-
-
-def dump_trials(trials: Sequence[Trial]) -> Meta:
-    """Trials as columns, for a file. **Raises** `InputError` where `restore_trials` would."""
-    columns = {name: [getattr(trial, name) for trial in trials] for name in _TRIALS}
-    check_arrays(_TRIALS, columns)
-    return columns
-
-
-def restore_trials(columns: Meta) -> tuple[Trial, ...]:
-    """What `dump_trials` gave. **Raises** `InputError` for anything else."""
-    found = take(_TRIALS, columns)
-    check_nothing_left(columns)
-    return tuple(Trial(*row) for row in zip(*found.values(), strict=True))
+# What a strength whose error is above the best by less than a standard error counts against the
+# patience: held-out errors are noisy, and behind a bump there may be a valley.
+_UNCLEAR = 0.5
+# By what the default cap on the rank grows where it binds.
+_WIDER = 2
 
 
 @dataclass(frozen=True)
 class PathResult:
-    """The fit with the smallest held-out error, and what became of all, in the order of fitting."""
+    """The fit with the smallest held-out error, and what became of all, in the order of fitting.
+
+    ``beats_biases``: whether it betters the biases alone by more than a standard error.
+    """
 
     best: LowRankFit
     trials: tuple[Trial, ...]
+    beats_biases: bool
 
     @property
     def best_trial(self) -> Trial:
@@ -112,14 +83,16 @@ def path(
     become possible; every depth departs from it. (Depth N > 2 only loses rank, so that its own fit
     at a stronger penalty is a poor start, except for nearly exact data, below strength 0.01. Below
     depth 2 the penalty is convex, and each fit starts at the one before.) A depth ends after
-    ``patience`` strengths without a better held-out error. A fit is given up when its error is
-    0.5 % above the best after three sweeps, unless the path is ``thorough``. Without
-    ``early_stopping`` every fit goes on to its ``tol``, and is scored there. Biases, τ and the
-    first singular triples are computed once; the fits come without certificate, and the best one,
-    which alone is kept, with its implied ridge. ``callback`` gets every fit and ends the path by
-    returning True; ``options`` are the fields of `FitOptions`. ``checkpoint``: a file; a path that
-    was killed goes on there, in the middle of a fit, and ends with the same numbers (``callback``
-    gets the fits from there on).
+    ``patience`` strengths without a better held-out error, where one that is worse by less than the
+    standard error of the difference counts half. A fit is given up when its error is 0.5 % above
+    the best after three sweeps, unless the path is ``thorough``. Without ``early_stopping`` every
+    fit goes on to its ``tol``, and is scored there. Without ``max_rank`` the cap on the rank
+    doubles, up to min(m, n), after a strength where it binds and the held-out error falls. Biases,
+    τ and the first singular triples are computed once; the fits come without certificate, and the
+    best one, which alone is kept, with its implied ridge. ``callback`` gets every fit and ends the
+    path by returning True; ``options`` are the fields of `FitOptions`. ``checkpoint``: a file; a
+    path that was killed goes on there, in the middle of a fit, and ends with the same numbers
+    (``callback`` gets the fits from there on).
 
     **Raises** `InputError` without ``validation`` = (rows, cols, values), and for a checkpoint of
     another path.
@@ -137,8 +110,10 @@ def path(
         for depth in (2.0, *open_depths)
     }
     file = None
+    growing = options.get("max_rank") is None
     if checkpoint is not None:
         how = {"patience": patience, "thorough": thorough, "depths": open_depths}
+        how |= {"growing": growing}
         marks = {f"{depth}": [asdict(x) for x in record] for depth, record in records.items()}
         file = Checkpoint(checkpoint, fingerprint(observations, marks | how, *validation))
     with open_backend(observations, threads, device) as backend:
@@ -153,7 +128,8 @@ def path(
             file,
             held_out=held_out,
             patience=patience,
-            bias_only=held_out.error(problem, additive(problem)),
+            growing=growing,
+            biases=held_out.errors(problem, additive(problem)),
         )
         if file is not None:
             file.load(walk.restore)
@@ -165,6 +141,7 @@ def retrace(
     depth: float,
     sweeps: Mapping[float, int],
     *,
+    max_ranks: Mapping[float, int] | None = None,
     thorough: bool = False,
     threads: int | None = None,
     device: Device = "cpu",
@@ -175,12 +152,17 @@ def retrace(
     """The last fit of a `path` on other entries: the same way down, with as many sweeps at each.
 
     ``sweeps`` {strength: sweeps} holds all strengths of the path down to the one that was best; the
-    result is the fit there. ``checkpoint`` is that of `fit`, and covers the way down; ``callback``
+    result is the fit there. ``max_ranks`` {strength: cap} are those of the path, where the cap on
+    the rank grew. ``checkpoint`` is that of `fit`, and covers the way down; ``callback``
     is called in this last fit.
     """
     order = sorted(sweeps, reverse=True)
-    flat = [_record(observations, 2.0, c, options) for c in order]
-    records = [_record(observations, depth, c, options | {"max_sweeps": sweeps[c]}) for c in order]
+    caps = {c: {} if max_ranks is None else {"max_rank": max_ranks[c]} for c in order}
+    flat = [_record(observations, 2.0, c, options | caps[c]) for c in order]
+    records = [
+        _record(observations, depth, c, options | caps[c] | {"max_sweeps": sweeps[c]})
+        for c in order
+    ]
     file = None
     if checkpoint is not None:
         marks = {str(c): asdict(record) for c, record in zip(order, records, strict=True)}
@@ -210,17 +192,25 @@ class _Walk(Backbone):
     """A path on its way down: the best fit so far, and what became of all of them.
 
     ``least`` is the best held-out error of each depth, ``stale`` how many strengths have not
-    bettered it since; both follow from the trials.
+    bettered it since; both follow from the trials, and so do the caps on the rank if they are
+    ``growing``. ``errors`` holds, by depth, the errors of the best on the held-out entries.
     """
 
     held_out: ValidationSplit
     patience: int
-    bias_only: float  # the held-out error of the biases alone
+    growing: bool
+    biases: np.ndarray  # the errors of the biases alone on the held-out entries
     trials: list[Trial] = field(default_factory=list)
     best: LowRankFit | None = None
     least: dict[float, float] = field(default_factory=dict)
-    stale: dict[float, int] = field(default_factory=dict)
+    stale: dict[float, float] = field(default_factory=dict)
+    errors: dict[float, np.ndarray] = field(default_factory=dict)
     ended: bool = False
+
+    @cached_property
+    def bias_only(self) -> float:
+        """The held-out error of the biases alone."""
+        return self.held_out.size(self.biases)
 
     def down(self, callback: Callback | None) -> PathResult:
         step = max(self.step, 0)
@@ -231,13 +221,15 @@ class _Walk(Backbone):
                 if callback is not None and callback(result):
                     self.ended = True
                     break
+            self._widen(step)
             step += 1
             self.ended |= step == len(self.flat) or min(self.stale.values()) >= self.patience
         self.step, self.base, self.last = -1, None, {}
         self.save(now=True)
         assert self.best is not None, "every depth has a fit"
         best = self.best.with_implied_ridge(self.problem)  # new rows will need it
-        return PathResult(best, tuple(self.trials))
+        errors = best.predict(self.held_out.rows, self.held_out.cols) - self.held_out.values
+        return PathResult(best, tuple(self.trials), self.held_out.is_clear(errors, self.biases))
 
     def _open(self, step: int) -> list[float]:
         """The depths with something to fit at this strength."""
@@ -259,19 +251,41 @@ class _Walk(Backbone):
         result = self.fit(options, later[0] if later else None, judge=judge)
         if self.best is None or held_out_error(result) < held_out_error(self.best):
             self.best = result
-        self._count(Trial.of(result))
+        errors = result.predict(judge.rows, judge.cols) - judge.values
+        spread = judge.standard_error(errors, self.errors.get(depth, errors))
+        if self._count(Trial.of(result, spread, options.rank_cap)):
+            self.errors[depth] = errors
         self.save()
         return result
 
-    def _count(self, trial: Trial) -> None:
-        """Take note of one fit."""
+    def _count(self, trial: Trial) -> bool:
+        """Take note of one fit; whether it is the best of its depth."""
         self.trials.append(trial)
         best = self.least.get(trial.depth, math.inf)
-        if trial.validation_rmse < best * (1 - _BETTER):
+        gained = trial.validation_rmse < best * (1 - _BETTER)
+        if gained:
             self.least[trial.depth], self.stale[trial.depth] = trial.validation_rmse, 0
         else:  # counted once something is there to lose: weak signals need weak penalties
             something = best < (1 - _SOMETHING) * self.bias_only
-            self.stale[trial.depth] = self.stale.get(trial.depth, 0) + something
+            unclear = trial.validation_rmse - best <= trial.standard_error
+            count = (_UNCLEAR if unclear else 1) * something
+            self.stale[trial.depth] = self.stale.get(trial.depth, 0) + count
+        return gained
+
+    def _widen(self, step: int) -> None:
+        """A larger cap on the rank from here on, if it binds and held-out entries have gained."""
+        cap, limit = self.flat[step].rank_cap, min(self.problem.observations.shape)
+        binds = any(
+            trial.rank == trial.max_rank == cap
+            and trial.validation_rmse == self.least.get(trial.depth)
+            for trial in self.trials
+            if trial.strength == self.flat[step].strength
+        )
+        if self.growing and binds and cap < limit:
+            wider, rest = min(_WIDER * cap, limit), slice(step + 1, None)
+            deep = (records for depth, records in self.records.items() if depth >= 2)
+            for records in (self.flat, *deep):
+                records[rest] = [replace(options, max_rank=wider) for options in records[rest]]
 
     @property
     def judged(self) -> bool:
@@ -283,16 +297,24 @@ class _Walk(Backbone):
         if self.best is not None:
             meta["best"], own = self.best.dump()
             arrays |= named(own, "best.")
+        arrays |= {f"errors {depth}": errors for depth, errors in self.errors.items()}
         return meta, arrays
 
     def restore(self, meta: Meta, arrays: Arrays) -> None:
         super().restore(meta, arrays)
         self.ended = take({"ended": Field(TRUTH)}, meta)["ended"]
-        for trial in restore_trials(take_part(meta, "trials")):
+        trials = restore_trials(take_part(meta, "trials"))
+        for trial in trials:
             strengths = [options.strength for options in self.records.get(trial.depth, ())]
             if trial.strength not in strengths or trial.sweeps < 1:
                 raise InputError("a trial is none of this path.")
-            self._count(trial)
+        for step, options in enumerate(self.flat):
+            for trial in trials:
+                if trial.strength == options.strength:
+                    self._count(trial)
+            if step < self.step:
+                self._widen(step)
+        self._restore_errors(arrays)
         if len({(t.depth, t.strength) for t in self.trials}) < len(self.trials):
             raise InputError("a trial comes twice.")
         begun = self.step >= 0 or self.ended
@@ -303,10 +325,14 @@ class _Walk(Backbone):
             best = self.best = self._restored("best", meta, arrays)
             if not 1 <= best.sweep <= len(best.validation):
                 raise InputError("best has no held-out error.")
-            if repr(Trial.of(best)) not in map(repr, self.trials):
+            if not any(trial.is_of(best) for trial in self.trials):
                 raise InputError("best is none of the trials.")
 
-
-def held_out_error(fit: LowRankFit) -> float:
-    """The held-out error of the iterate that ``fit`` is: of the best one, or of the last."""
-    return min(fit.validation) if fit.flowed else fit.validation[fit.sweep - 1]
+    def _restore_errors(self, arrays: Arrays) -> None:
+        judge = self.held_out
+        for depth, least in self.least.items():
+            schema = {f"errors {depth}": Field(REAL, ("held out",))}
+            (errors,) = take(schema, arrays, {"held out": len(judge.values)}).values()
+            if not np.isclose(judge.size(errors), least, rtol=1e-3):
+                raise InputError("the errors of the best fit are not those of its trial.")
+            self.errors[depth] = errors

@@ -9,10 +9,11 @@ import numpy as np
 from ..data.observations import Observations
 from .checkpoint import PathLike, Place
 from .fit import LowRankFit, fit
-from .fit_state import Validation
+from .fit_state import Validation, ValidationSplit
 from .flow import FlowLaw, low_rank_flow
 from .options import EXACT, for_depth
-from .path import Trial, path, retrace
+from .path import path, retrace
+from .trial import Trial
 
 # Strengths without a better held-out error that end a path, and a thorough one.
 PATIENCE, THOROUGH_PATIENCE = 2, 3
@@ -89,6 +90,8 @@ class Explicit:
     ) -> Choice:
         """The best fit by the held-out error, every fit stopped early by it.
 
+        The biases alone, a fit of rank 0, take its place unless it betters them by more than the
+        standard error of the difference.
         ``checkpoint``: a file, which `repeat` may go on with.
         """
         place = None if checkpoint is None else Place(checkpoint, _CHOICE)
@@ -100,12 +103,16 @@ class Explicit:
                 place = None if place is None else place.then(f"{_CHOICE} after {depth}")
                 if callback is not None and callback(fits[-1]):
                     break
-            return _choice(fits)
+            return self._or_biases(held, _choice(fits), options)
+        how = dict(options)
         options |= {"early_stopping": self.early_stopping, "thorough": self.thorough}
         options["checkpoint"] = place
         options["patience"] = THOROUGH_PATIENCE if self.thorough else PATIENCE
         result = path(held.training, depths, strengths, held.triples, callback=callback, **options)
-        return Choice(result.best, result.best_trial, result.trials)
+        choice = Choice(result.best, result.best_trial, result.trials)
+        if result.beats_biases:
+            return choice
+        return self._or_biases(held, choice, how)
 
     def repeat(
         self,
@@ -117,17 +124,18 @@ class Explicit:
     ) -> LowRankFit:
         """The best fit on all entries: the same way down, with the sweeps that were best there."""
         best = choice.best
+        if best.rank == 0:
+            return _biases(observations, best, **options)
         if checkpoint is not None:
             options["checkpoint"] = Place(checkpoint, "fit", _stages(choice))
         if best.strength < EXACT and len(choice.trials) == len({t.depth for t in choice.trials}):
             options |= {"max_sweeps": best.sweeps} if self.early_stopping else {}
             return self.fit(observations, best.depth, best.strength, **options)
-        way = {
-            trial.strength: trial.sweeps
-            for trial in choice.trials
-            if trial.depth == best.depth and trial.strength >= best.strength
-        }
-        return retrace(observations, best.depth, way, thorough=self.thorough, **options)
+        way = [t for t in choice.trials if t.depth == best.depth and t.strength >= best.strength]
+        sweeps = {trial.strength: trial.sweeps for trial in way}
+        if options.get("max_rank") is None and best.depth >= 2:
+            options["max_ranks"] = {trial.strength: trial.max_rank for trial in way}
+        return retrace(observations, best.depth, sweeps, thorough=self.thorough, **options)
 
     def fit(
         self, observations: Observations, depth: float, strength: float, **options: Any
@@ -135,6 +143,20 @@ class Explicit:
         """The fit at a given strength, to its ``tol``."""
         options = for_depth(options, depth)
         return fit(observations, depth=depth, strength=strength, **options)
+
+    def _or_biases(self, held: HoldOut, choice: Choice, options: dict[str, Any]) -> Choice:
+        """``choice``, or the biases alone unless held-out entries clearly prefer it."""
+        fit = _biases(held.training, choice.best, validation=held.triples, **options)
+        judge = ValidationSplit.check(
+            held.triples, held.training, bool(options.get("column_noise", False))
+        )
+        errors, biases = (
+            one.predict(judge.rows, judge.cols) - judge.values for one in (choice.fit, fit)
+        )
+        if judge.is_clear(errors, biases):
+            return choice
+        trial = Trial.of(fit, judge.standard_error(errors, biases))
+        return Choice(fit, trial, (*choice.trials, trial))
 
     def _single(
         self, held: HoldOut, depth: float, strength: float, options: dict[str, Any]
@@ -179,6 +201,12 @@ class Implicit:
         """The flow down to the part ``strength`` of the energy."""
         law = replace(self.law, stop=strength)
         return low_rank_flow(observations, law=law, depth=depth, **options)
+
+
+def _biases(observations: Observations, best: Trial, **options: Any) -> LowRankFit:
+    """The biases alone, in the name of the depth and strength that were ``best`` beside them."""
+    rank_0 = options | {"depth": 2.0, "strength": best.strength, "max_rank": 0}
+    return replace(fit(observations, **rank_0), depth=best.depth)
 
 
 def _stages(choice: Choice) -> tuple[str, ...]:
