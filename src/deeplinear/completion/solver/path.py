@@ -41,6 +41,9 @@ _BETTER, _SOMETHING = 1e-4, 1e-3
 # What a strength whose error is above the best by less than a standard error counts against the
 # patience: held-out errors are noisy, and behind a bump there may be a valley.
 _UNCLEAR = 0.5
+# What one counts that is worse by more than this part of the best, and this many standard errors:
+# weaker penalties cost the more time, and lead further away.
+_FAR, _FAR_ERRORS, _HOPELESS = 0.02, 4.0, 2.0
 # By what the default cap on the rank grows where it binds.
 _WIDER = 2
 
@@ -84,15 +87,15 @@ def path(
     at a stronger penalty is a poor start, except for nearly exact data, below strength 0.01. Below
     depth 2 the penalty is convex, and each fit starts at the one before.) A depth ends after
     ``patience`` strengths without a better held-out error, where one that is worse by less than the
-    standard error of the difference counts half. A fit is given up when its error is 0.5 % above
-    the best after three sweeps, unless the path is ``thorough``. Without ``early_stopping`` every
-    fit goes on to its ``tol``, and is scored there. Without ``max_rank`` the cap on the rank
-    doubles, up to min(m, n), after a strength where it binds and the held-out error falls. Biases,
-    τ and the first singular triples are computed once; the fits come without certificate, and the
-    best one, which alone is kept, with its implied ridge. ``callback`` gets every fit and ends the
-    path by returning True; ``options`` are the fields of `FitOptions`. ``checkpoint``: a file; a
-    path that was killed goes on there, in the middle of a fit, and ends with the same numbers
-    (``callback`` gets the fits from there on).
+    standard error of the difference counts half, and one that is far worse twice. A fit is given up
+    when its error is 0.5 % above the best after three sweeps, unless the path is ``thorough``.
+    Without ``early_stopping`` every fit goes on to its ``tol``, and is scored there. Without
+    ``max_rank`` the cap on the rank doubles, up to min(m, n), after a strength where it binds and
+    the held-out error falls. Biases, τ and the first singular triples are computed once; the fits
+    come without certificate, and the best one, which alone is kept, with its implied ridge.
+    ``callback`` gets every fit and ends the path by returning True; ``options`` are the fields of
+    `FitOptions`. ``checkpoint``: a file; a path that was killed goes on there, in the middle of a
+    fit, and ends with the same numbers (``callback`` gets the fits from there on).
 
     **Raises** `InputError` without ``validation`` = (rows, cols, values), and for a checkpoint of
     another path.
@@ -267,9 +270,8 @@ class _Walk(Backbone):
             self.least[trial.depth], self.stale[trial.depth] = trial.validation_rmse, 0
         else:  # counted once something is there to lose: weak signals need weak penalties
             something = best < (1 - _SOMETHING) * self.bias_only
-            unclear = trial.validation_rmse - best <= trial.standard_error
-            count = (_UNCLEAR if unclear else 1) * something
-            self.stale[trial.depth] = self.stale.get(trial.depth, 0) + count
+            count = _counted(trial.validation_rmse - best, trial.standard_error, best)
+            self.stale[trial.depth] = self.stale.get(trial.depth, 0) + count * something
         return gained
 
     def _widen(self, step: int) -> None:
@@ -336,3 +338,10 @@ class _Walk(Backbone):
             if not np.isclose(judge.size(errors), least, rtol=1e-3):
                 raise InputError("the errors of the best fit are not those of its trial.")
             self.errors[depth] = errors
+
+
+def _counted(rise: float, standard_error: float, best: float) -> float:
+    """What a strength that is worse by ``rise`` than the ``best`` counts against the patience."""
+    if rise <= standard_error:
+        return _UNCLEAR
+    return _HOPELESS if rise > max(_FAR * best, _FAR_ERRORS * standard_error) else 1.0
