@@ -21,7 +21,7 @@ class TestDemo:
             "RMSE all",
         ):
             assert name in text
-        assert result.stdout.count("★") == 2
+        assert result.stdout.count("★") == 4  # and what it means
         assert "complete table.csv -o filled.csv" in text
         again = run("demo", "--quick", "--report", tmp_path / "report")
         assert again.exit_code == 2

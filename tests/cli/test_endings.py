@@ -20,7 +20,7 @@ from deeplinear.cli.console import ENDINGS
 from deeplinear.cli.console import endings as endings_of
 from deeplinear.cli.endings import FAILED, TRACEBACK, Interrupted
 from deeplinear.labels import printable
-from deeplinear.report.compare import Candidate
+from deeplinear.report.compare import Candidate, Verdict
 from deeplinear.status import Status
 
 complete_module = sys.modules["deeplinear.cli.complete"]  # the package has the function
@@ -262,11 +262,11 @@ class TestVerdicts:
     def test_baselines_that_do_better_are_told(self):
         network = Candidate("depth 2", np.zeros((1, 1)), 0.0, 2.0, depth=2.0)
         means = Candidate("column means", np.zeros((1, 1)), 0.0, 1.0)
-        assert endings_of([network, means], network) == [
-            "No depth predicts the held-out entries as well as column means: do not trust what is "
-            "filled in."
+        assert endings_of([network, means], Verdict(means, network)) == [
+            "No depth predicts the held-out cells as well as column means (error 1, depth 2 2): "
+            "its values are filled in."
         ]
         better = replace(network, held_out_error=0.5, status=Status.diverged)
-        assert endings_of([better, means], better) == [
+        assert endings_of([better, means], Verdict(better, better)) == [
             "depth 2: not converged, for the objective rose; give a larger --strength."
         ]

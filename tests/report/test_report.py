@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from deeplinear.completion.data.features import CodedTable, Feature, FeatureKind
 from deeplinear.report.compare import (
     Candidate,
     Comparison,
+    Verdict,
     best,
     column_means,
+    interpolation,
     nearest_neighbours,
 )
 from deeplinear.report.report import Study, shrinkage_figure, write_report
@@ -89,9 +92,14 @@ class TestPage:
         assert "9, 5" in rows[1][1]
 
 
+def verdict(candidates):
+    network = best([c for c in candidates if c.depth is not None])
+    return Verdict(network, network)
+
+
 class TestSentences:
     def test_the_headline_compares_on_all_missing_entries(self, candidates):
-        text = headline(candidates, "metres")
+        text = headline(candidates, verdict(candidates), "metres")
         assert (
             "Depth ∞</b> predicts the held-out entries best of all depths: error 0.2 (metres), and "
             "0.22 over all" in text
@@ -99,7 +107,8 @@ class TestSentences:
         assert "Column means: 0.44 (the network's error is 50.0% smaller)" in text
 
     def test_a_better_baseline_is_called_better(self, candidates):
-        text = headline([*candidates, candidate("KNN", 0.1, truth=0.2)], "metres")
+        more = [*candidates, candidate("KNN", 0.1, truth=0.2)]
+        text = headline(more, verdict(more), "metres")
         assert "KNN: 0.2 (the network's error is 10.0% larger)" in text
 
     def test_each_depth_is_explained_by_its_pull(self, candidates):
@@ -201,3 +210,62 @@ class TestPlots:
         assert axis.get_xlabel()
         assert axis.get_ylabel()
         assert [text.get_text() for text in axis.get_legend().get_texts()] == ["depth 2"]
+
+
+class TestVerdict:
+    """What held-out cells say, on a column of 400 of them."""
+
+    def measured(self, name, error, rng, depth=None, like=None):
+        gaps = error * rng.normal(size=400) if like is None else like
+        size = float(np.sqrt(np.mean(gaps**2)))
+        return Candidate(name, np.zeros((400, 1)), 0.0, size, depth=depth, gaps=gaps)
+
+    def verdict(self, candidates):
+        table = CodedTable(np.zeros((400, 1)), (Feature("1"),))
+        return Verdict.of(Comparison(table, by_column=False), candidates, np.ones((400, 1), bool))
+
+    def test_a_baseline_that_is_clearly_better_is_used(self, rng):
+        network, means = self.measured("depth 3", 1.0, rng, 3.0), self.measured("KNN", 0.5, rng)
+        found = self.verdict([network, means])
+        assert (found.used, found.network, found.ties) == (means, network, ())
+        assert found.count == 400
+
+    def test_a_baseline_within_the_standard_error_is_not(self, rng):
+        network = self.measured("depth 3", 1.0, rng, 3.0)
+        close = self.measured("KNN", 0, rng, like=network.gaps * rng.normal(1, 0.2, size=400))
+        close = replace(close, held_out_error=network.held_out_error * 0.9999)
+        found = self.verdict([network, close])
+        assert found.used is network
+        assert found.ties == (close,)
+
+    def test_depths_that_are_level_are_ties(self, rng):
+        one = self.measured("depth 3", 1.0, rng, 3.0)
+        other = self.measured("depth 4", 0, rng, 4.0, like=rng.permutation(one.gaps) * 1.001)
+        worse = self.measured("depth 2", 2.0, rng, 2.0)
+        found = self.verdict([one, other, worse])
+        assert found.used in (one, other)
+        assert len(found.ties) == 1
+        assert worse not in found.ties
+
+
+def test_interpolation_runs_down_the_columns():
+    X = np.array([[1.0, 0], [np.nan, np.nan], [np.nan, 1], [4.0, np.nan], [np.nan, 0]])
+    features = (Feature("x"), Feature("label", FeatureKind.category, ("a", "b")))
+    held = np.zeros(X.shape, bool)
+    held[3] = [True, False]
+    found = interpolation(Comparison(CodedTable(X, features)), held)
+    np.testing.assert_allclose(found.filled[:, 0], [1, 2, 3, 4, 4])
+    np.testing.assert_array_equal(found.filled[:, 1], [0, 0, 1, 1, 0])
+    assert found.gaps.shape == (1,)
+    assert found.gaps[0] == pytest.approx(-3 / np.std([1, 4]))  # held at the last that is left
+
+
+def test_errors_of_labels_are_relative_to_guessing():
+    X = np.array([[0.0], [0], [1], [1], [0], [1]])
+    table = CodedTable(X, (Feature("l", FeatureKind.category, ("a", "b")),))
+    held = np.zeros((6, 1), bool)
+    held[:4] = True
+    comparison = Comparison(table)
+    gaps = comparison.gaps(np.array([[0.0], [1], [1], [0], [0], [1]]), held)
+    np.testing.assert_allclose(gaps, np.array([0, 1, 0, 1]) / np.sqrt(0.5))
+    assert comparison.error(gaps, held) == pytest.approx(1)

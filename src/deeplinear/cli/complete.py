@@ -57,9 +57,12 @@ from .options import (
 from .streams import check_standard_output, write_result
 from .uncertainty import Coverage, Draws, Intervals, Uncertainty
 
+# Numbers that nearest neighbours compare in about a second.
+_ALL_PAIRS = 1e8
+
 if TYPE_CHECKING:
     from ..files import Table
-    from ..report.compare import Candidate, Comparison
+    from ..report.compare import Candidate, Comparison, Verdict
 
 
 def complete(
@@ -125,8 +128,14 @@ def complete(
     coverage: Coverage = None,
     draws: Draws = 0,
     device: Device = "cpu",
+    refine: Annotated[
+        str, typer.Option(help="auto: by a Gaussian field where held-out cells gain; or off.")
+    ] = "auto",
+    row_order: Annotated[
+        str, typer.Option(help="auto: try whether rows near each other are alike; or none.")
+    ] = "auto",
     knn: Annotated[
-        bool, typer.Option("--knn", help="Compare with scikit-learn's KNNImputer too.")
+        bool, typer.Option("--knn", help="Compare with KNNImputer also where that takes long.")
     ] = False,
     report: Report = None,
     checkpoint: Annotated[
@@ -167,6 +176,8 @@ def complete(
         seed=seed,
         validation_fraction=validation_fraction,
         integers=integers,
+        refine=refine,
+        row_order=row_order,
     )
     from ..files import Selection, TextOptions, read_table
     from ..files.spool import on_disk
@@ -199,20 +210,23 @@ def complete(
         for line in table.understood():
             say(out, line if line.startswith(" ") else f"{source.name}: {line}")
         fits = _Fits(table, depths, options, checkpoint, knn)
-        candidates, winner = fits.run(errors, quiet=quiet)
+        candidates, verdict = fits.run(errors, quiet=quiet)
+        winner, network = verdict.used, verdict.network
         _write(table, winner, output)
-        _print_scores(out, candidates, winner, by_column=fits.comparison.by_column)
+        _print_scores(out, candidates, verdict, by_column=fits.comparison.by_column)
         if output != STANDARD:
             say(out, f"Wrote {output} ({winner.name}).")
-        assert winner.imputer is not None
+        assert network.imputer is not None
         with gathered_warnings(errors):
-            done = sure.write(table, winner.filled, winner.imputer, escape=escape_formulas)
+            done = sure.write(table, network.filled, network.imputer, escape=escape_formulas)
+        if done and winner is not network:
+            done.append(f"Intervals and draws are those of {network.name}, the best network.")
         for line in done:
             say(out, line)
         if report is not None:
             from ..report.report import study_of_file, write_report
 
-            study = study_of_file(table, candidates, regularization, source.name)
+            study = study_of_file(table, candidates, verdict, regularization, source.name)
             title = f"Completion of {source.name}"
             page, _ = write_report(report, [study], title=title, command=command_line())
             say(out, f"Report: {page}")
@@ -253,9 +267,13 @@ class _Places:
                 check_output(path, table, force=self.force, argument=argument)
 
 
-def _options(*, several: bool, integers: str, **fit: Any) -> dict[str, Any]:
+def _options(
+    *, several: bool, integers: str, refine: str, row_order: str, **fit: Any
+) -> dict[str, Any]:
     """The options as parameters of the estimator: the only place that knows their names there."""
     check_choice("--integers", integers, ("round", "keep"))
+    check_choice("--refine", refine, ("auto", "off"))
+    check_choice("--row-order", row_order, ("auto", "none"))
     check_fit(**fit)
     if several and not fit["validation_fraction"] > 0:
         raise InputError(
@@ -263,6 +281,7 @@ def _options(*, several: bool, integers: str, **fit: Any) -> dict[str, Any]:
         )
     names = {"average": "n_draws", "seed": "random_state"}
     options = {names.get(option, option): value for option, value in fit.items()}
+    options |= {"refine": refine, "row_order": True if row_order == "auto" else None}
     return options | {"integers": "auto" if integers == "round" else "keep"}
 
 
@@ -279,12 +298,15 @@ def _write(table: "Table", winner: "Candidate", output: Path) -> None:
 
 
 def _print_scores(
-    out: Console, candidates: list["Candidate"], winner: "Candidate", *, by_column: bool
+    out: Console, candidates: list["Candidate"], verdict: "Verdict", *, by_column: bool
 ) -> None:
-    out.print(summary(candidates, winner, by_column=by_column))
-    for line in endings(candidates, winner):
-        say(out, line)
-    worst = column_summary(winner)
+    from ..report.text import refinement_sentence
+
+    out.print(summary(candidates, verdict, by_column=by_column))
+    for line in [refinement_sentence(verdict.used.refinement), *endings(candidates, verdict)]:
+        if line:
+            say(out, line)
+    worst = column_summary(verdict.used)
     if worst is not None:
         out.print(worst)
 
@@ -318,12 +340,18 @@ class _Fits:
 
         return Comparison(self.table.coded, by_column=self.table.kind == "table")
 
-    def run(self, errors: Console, *, quiet: bool) -> tuple[list["Candidate"], "Candidate"]:
-        """Every depth and the baselines, and the best depth.
+    def run(self, errors: Console, *, quiet: bool) -> tuple[list["Candidate"], "Verdict"]:
+        """Every depth and the baselines, and what the held-out cells say of them.
 
         On Ctrl-C the best iterate so far is saved, and `Interrupted` raised.
         """
-        from ..report.compare import best, column_means, compare_depths, nearest_neighbours
+        from ..report.compare import (
+            Verdict,
+            column_means,
+            compare_depths,
+            interpolation,
+            nearest_neighbours,
+        )
 
         with gathered_warnings(errors), progress_bar(errors, quiet=quiet) as bar:
             watch = Watch(bar, self.depths)
@@ -335,13 +363,22 @@ class _Fits:
                     on_done=watch.done,
                     **self.options,
                 )
-                methods = [column_means] + [nearest_neighbours] * self.knn
+                methods = [column_means]
+                methods += [interpolation] * (self.options["row_order"] is True)
+                methods += [nearest_neighbours] * (self.knn or self._is_small)
                 baselines = [method(self.comparison, held_out) for method in methods]
             except KeyboardInterrupt:
                 if self.checkpoint is None:
                     raise
                 raise self._saved(watch, self.checkpoint) from None
-        return [*networks, *baselines], best(networks)
+        candidates = [*networks, *baselines]
+        return candidates, Verdict.of(self.comparison, candidates, held_out)
+
+    @property
+    def _is_small(self) -> bool:
+        """Whether nearest neighbours take about as long as the networks, or less."""
+        m, n = self.table.values.shape
+        return m * m * n <= _ALL_PAIRS
 
     def _saved(self, watch: Watch, checkpoint: Path) -> Interrupted:
         if watch.complete is None:

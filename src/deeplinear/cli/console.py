@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from rich.progress import Progress as RichProgress
 
-    from ..report.compare import Candidate
+    from ..report.compare import Candidate, Verdict
 
 
 def terminal(*, stderr: bool = False, quiet: bool = False) -> Console:
@@ -157,14 +157,13 @@ def progress_bar(
 
 def summary(
     candidates: "Sequence[Candidate]",
-    winner: "Candidate",
+    verdict: "Verdict",
     title: str | None = None,
     *,
     by_column: bool = False,
 ) -> RichTable:
-    """The numbers of every candidate; a star marks the depth that is best on the held-out
-    entries.
-    """
+    """The numbers of every candidate; a star marks the one that is used, ≈ those that are level."""
+    winner = verdict.used
     with_truth = any(c.truth_rmse is not None for c in candidates)
     with_labels = any(c.accuracy is not None for c in candidates)
     table = _table(title)
@@ -174,6 +173,7 @@ def summary(
     for name in [*names, "effective\nrank", "singular\nvalues"]:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("\ntime", justify="right", no_wrap=True, min_width=7)
+    marks = {id(winner): " ★"} | {id(c): " ≈" for c in verdict.ties}
     for c in candidates:
         numbers = [] if by_column else [c.train_rmse]
         numbers += [c.held_out_error] + [c.truth_rmse] * with_truth
@@ -186,16 +186,19 @@ def summary(
             else [f"{s:.3g}" for s in c.singular_values[:2] if s > 0]
         )
         table.add_row(
-            f"{c.name} ★" if c is winner else c.name,
+            f"{c.name}{marks.get(id(c), '')}",
             *cells,
             "–" if c.effective_rank is None else f"{c.effective_rank:.1f}",
             ", ".join([*sigma, "…"] if c.rank and c.rank > 2 else sigma) or "–",
             f"{c.seconds:.1f} s",
             style="bold" if c is winner else None,
         )
+    notes = [f"★ used; on {verdict.count:,} held-out cells"] * bool(verdict.count)
+    notes += ["≈ level with it within the standard error of the difference"] * bool(verdict.ties)
     if by_column:
         labels = "; wrong labels relative to guessing by frequency" * with_labels
-        table.caption = f"¹ in standard deviations of each column{labels}"
+        notes.append(f"¹ in standard deviations of each column{labels}")
+    table.caption = "\n".join(notes)
     return table
 
 
@@ -208,15 +211,15 @@ ENDINGS = {
 }
 
 
-def endings(candidates: "Sequence[Candidate]", winner: "Candidate") -> list[str]:
+def endings(candidates: "Sequence[Candidate]", verdict: "Verdict") -> list[str]:
     """A line for each fit that did not converge, and one if something simpler predicts better."""
     lines = [f"{c.name}: {ENDINGS[c.status]}." for c in candidates if c.status is not None]
-    others = [c for c in candidates if c.depth is None]
-    better = [c.name for c in others if c.held_out_error < winner.held_out_error]
-    if better:
+    used, network = verdict.used, verdict.network
+    if used is not network:
         lines.append(
-            f"No depth predicts the held-out entries as well as {' or '.join(better)}: do not "
-            "trust what is filled in."
+            f"No depth predicts the held-out cells as well as {used.name} (error "
+            f"{used.held_out_error:.4g}, {network.name} {network.held_out_error:.4g}): its values "
+            "are filled in."
         )
     return lines
 

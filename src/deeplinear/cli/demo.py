@@ -32,8 +32,8 @@ def demo(
             watch = Watch(bar, demonstration.DEPTHS)
             study = demonstration.complete(start, progress=watch.report, on_done=watch.done)
         studies.append(study)
-        out.print(summary(study.candidates, study.best, study.title))
-        for line in endings(study.candidates, study.best):
+        out.print(summary(study.candidates, study.said, study.title))
+        for line in endings(study.candidates, study.said):
             say(out, line)
     title = "What depth does: two matrices completed"
     page, pictures = write_report(report, studies, title=title, command=command_line())

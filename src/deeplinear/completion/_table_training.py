@@ -152,6 +152,7 @@ class TableTraining(TableRefinement):
         }
         self.features_ = layout.features
         self.standardized_score_ = np.nan
+        self.validation_predictions_ = np.full((len(table.values), layout.width), np.nan)
         self.column_scores_ = self._keyed(unscored(layout.features))
 
     def _weights(self, sample_weight: ArrayLike | None, table: Table) -> np.ndarray | None:
@@ -190,6 +191,10 @@ class TableTraining(TableRefinement):
         super()._record(held, gaps)
         self.standardized_score_ = held_out_size(gaps, held.cols, self._column_noise)
         features, predicted = self._layout.features, held.values - gaps
+        expanded = np.full(held.training.shape, np.nan)
+        expanded[held.rows, held.cols] = predicted
+        expanded = self._scaler.backward(expanded)
+        found = self._bounds.apply(self._of_numbers(expanded))
         how = self._indicators, self._scaler
         scores = dict(enumerate(unscored(features)))
         scores |= number_scores(held, predicted, features, *how, self._bounds)
@@ -198,7 +203,11 @@ class TableTraining(TableRefinement):
             tuned = self._start(j, held).calibrated(guess, truth)
             scores[j] = category_score(features[j], tuned, guess, truth)
             self._laws[j] = replace(law, slope=tuned.slope)
+            rows = np.flatnonzero(~np.isnan(expanded[:, self._indicators.spans[j].start]))
+            labels = self._indicators.seen(j)[tuned.probabilities(guess).argmax(axis=1)]
+            found[rows, j] = self._layout.levels(j)[labels]
         self.column_scores_ = self._keyed(scores.values())
+        self.validation_predictions_[:, self._layout.fitted] = found
 
     def _calibrating(self, held: HoldOut) -> Mask | slice:
         if not self._laws:

@@ -142,9 +142,10 @@ class DeepLinearImputer(TableTraining):
     standardized_score_ : float
         The typical error on the held-out entries in the units of the scaled columns (see the
         notes), which is what choices are made by; NaN if there were none.
-    validation_score_, validation_mask_ : float, bool array
+    validation_score_, validation_mask_, validation_predictions_ : float, bool array, array
         Root-mean-square error on the held-out entries in the units of X, with categories as
-        indicators (0 or 1), and where the held-out cells are (not kept in model files).
+        indicators (0 or 1); where the held-out cells are, and what is imputed there without them
+        (labels by their codes; both not kept in model files).
     train_score_ : float
         Root-mean-square error on the observed entries, in the units of X.
     features_ : tuple of Feature

@@ -11,7 +11,8 @@ import numpy as np
 
 from ..completion._column_scores import ColumnScore
 from ..completion.data.features import CodedTable, Feature, FeatureKind
-from ..completion.solver.column_noise import column_error
+from ..completion.field.refinement import Refinement
+from ..completion.solver.fit_state import held_out_size, standard_error
 from ..errors import InputError
 from ..labels import depth_label
 from ..progress import Progress
@@ -44,6 +45,8 @@ class Candidate:
     singular_values: np.ndarray | None = None
     status: Status | None = None  # of a fit that did not converge
     columns: tuple[ColumnScore, ...] = ()
+    gaps: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
+    refinement: Refinement | None = None
     used: str = "fit"  # what predictions are made of, as the estimator says
     average_share: float = 0.0  # the share of the average of draws in them
     draws: int = 0
@@ -62,47 +65,47 @@ class Comparison:
     """A table, and how its completions are measured.
 
     ``by_column``: errors relative to the spread of each column, so that its unit does not matter:
-    numbers in standard deviations; of categories the share of wrong cells relative to that of
-    guessing by frequency. Otherwise the root mean squared error in the units of the table, for
-    tables of one unit, such as images.
+    numbers in standard deviations; a wrong label of a category is as wrong as guessing by frequency
+    is on the average. Otherwise the root mean squared error in the units of the table, for tables
+    of one unit, such as images.
     """
 
     table: CodedTable
     by_column: bool = True
     truth: np.ndarray | None = None
 
-    def error(
-        self, filled: np.ndarray, held_out: np.ndarray, columns: Sequence[ColumnScore]
-    ) -> float:
-        """That of a completion which did not see the cells ``held_out``."""
-        if not self.by_column:
-            return rmse(filled, self.table.values, held_out)
-        return relative_error(columns, self.table)
+    def gaps(self, predicted: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+        """The errors of the cells ``held_out``, row by row; ``predicted`` did not see them.
+
+        Of a category the squared error of a cell is 0 or 1, over the variance 1 − Σ p² of who
+        guesses by the frequencies p. Columns that do not vary do not count.
+        """
+        values = self.table.values
+        gaps = np.where(held_out, predicted - values, 0.0)
+        if self.by_column:
+            for j, (feature, x) in enumerate(zip(self.table.features, values.T, strict=True)):
+                size = spread(x[~np.isnan(x)], feature)
+                if feature.kind is FeatureKind.category:
+                    gaps[:, j] = gaps[:, j] != 0
+                gaps[:, j] = gaps[:, j] / size if size > 0 else np.nan
+        return gaps[held_out]
+
+    def error(self, gaps: np.ndarray, held_out: np.ndarray) -> float:
+        """The typical error of a held-out cell: `column_error`, or the root mean square."""
+        counts = np.isfinite(gaps)
+        if not counts.any():
+            return math.nan
+        cols = np.nonzero(held_out)[1][counts]
+        return held_out_size(gaps[counts], cols, self.by_column)
+
+    def uncertainty(self, gaps: np.ndarray, best: np.ndarray, held_out: np.ndarray) -> float:
+        """The standard error of the difference of two errors on the same cells."""
+        counts = np.isfinite(gaps) & np.isfinite(best)
+        cols = np.nonzero(held_out)[1][counts]
+        return standard_error(gaps[counts], best[counts], cols, self.by_column)
 
     def truth_rmse(self, filled: np.ndarray) -> float | None:
         return None if self.truth is None else rmse(filled, self.truth, np.isnan(self.table.values))
-
-
-def relative_error(columns: Sequence[ColumnScore], table: CodedTable) -> float:
-    """The typical error of a held-out cell, relative to the spread of its column.
-
-    The `column_error` of the squared errors over the variance of their column: a column that
-    nothing predicts counts by what is gained there, and does not outweigh the others. Of a category
-    the squared error of a cell is 0 or 1, and the variance 1 − Σ p², the share of wrong cells of
-    who guesses by the frequencies p. Columns that do not vary do not count.
-    """
-    errors, counts = [], []
-    scores = {score.name: score for score in columns}
-    for feature, x in zip(table.features, table.values.T, strict=True):
-        score, size = scores.get(feature.name), spread(x[~np.isnan(x)], feature)
-        if score is not None and score.count and size > 0:
-            wrong = feature.kind is FeatureKind.category
-            errors.append((math.sqrt(1 - score.accuracy) if wrong else score.rmse) / size)
-            counts.append(score.count)
-    if not counts:
-        return math.nan
-    cols = np.repeat(np.arange(len(counts)), counts)
-    return column_error(np.array(errors)[cols], cols)
 
 
 def spread(observed: np.ndarray, feature: Feature) -> float:
@@ -148,15 +151,14 @@ def compare_depths(
         except InvalidParameterError as error:
             raise InputError(str(error)) from None
         columns = tuple(imputer.column_scores_.values())
+        mask = imputer.validation_mask_
+        gaps = comparison.gaps(imputer.validation_predictions_, mask)
         candidate = Candidate(
             name=depth_label(depth),
             filled=filled,
             seconds=time.perf_counter() - start,
-            held_out_error=(
-                relative_error(columns, comparison.table)
-                if comparison.by_column
-                else float(imputer.validation_score_)
-            ),
+            held_out_error=comparison.error(gaps, mask),
+            gaps=gaps,
             columns=columns,
             imputer=imputer,
             truth_rmse=comparison.truth_rmse(filled),
@@ -166,6 +168,7 @@ def compare_depths(
             rank=int(imputer.rank_),
             strength=imputer.strength_,
             singular_values=np.asarray(imputer.singular_values_),
+            refinement=imputer.refinement_,
             used=imputer.used_,
             average_share=imputer.average_share_,
             draws=imputer.n_draws,
@@ -174,7 +177,7 @@ def compare_depths(
         candidates.append(candidate)
         if on_done:
             on_done(candidate)
-    return candidates, imputer.validation_mask_
+    return candidates, mask
 
 
 def _unconverged(status: Status) -> Status:
@@ -187,6 +190,34 @@ def best(candidates: Sequence[Candidate]) -> Candidate:
     return min(
         candidates, key=lambda c: math.inf if math.isnan(c.held_out_error) else c.held_out_error
     )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the held-out cells say: the candidate that is ``used``, and those that are level.
+
+    The best ``network`` is used unless something simpler is better by more than the standard error
+    of the difference; ``ties`` differ from what is used by no more than that.
+    """
+
+    used: Candidate
+    network: Candidate
+    ties: tuple[Candidate, ...] = ()
+    count: int = 0  # of the held-out cells
+
+    @classmethod
+    def of(
+        cls, comparison: Comparison, candidates: Sequence[Candidate], held_out: np.ndarray
+    ) -> "Verdict":
+        network, first = best([c for c in candidates if c.depth is not None]), best(candidates)
+
+        def level(one: Candidate, other: Candidate) -> bool:
+            error = comparison.uncertainty(one.gaps, other.gaps, held_out)
+            return abs(one.held_out_error - other.held_out_error) <= error
+
+        used = network if first is network or level(network, first) else first
+        ties = tuple(c for c in candidates if c is not used and level(c, used))
+        return cls(used, network, ties, int(held_out.sum()))
 
 
 def worst_columns(candidate: Candidate, most: int = 5) -> list[ColumnScore]:
@@ -212,6 +243,28 @@ def column_means(comparison: Comparison, held_out: np.ndarray) -> Candidate:
         return np.where(seen, matrix, means)
 
     return _baseline("column means", comparison, fill, held_out, scaled=False)
+
+
+def interpolation(comparison: Comparison, held_out: np.ndarray) -> Candidate:
+    """Numbers on the line between the observed ones before and behind them in their column; labels
+    are the last ones before them.
+    """
+
+    def complete(values: np.ndarray) -> np.ndarray:
+        filled, place = values.copy(), np.arange(len(values))
+        for j, feature in enumerate(comparison.table.features):
+            seen = np.flatnonzero(~np.isnan(values[:, j]))
+            if not len(seen):
+                continue
+            if feature.kind is FeatureKind.category:
+                before = np.maximum(np.searchsorted(seen, place, side="right") - 1, 0)
+                filled[:, j] = values[seen[before], j]
+            else:
+                filled[:, j] = np.interp(place, seen, values[seen, j])
+        empty = np.isnan(filled)
+        return np.where(empty, np.nanmean(np.where(empty, np.nan, filled)), filled)
+
+    return _measured("interpolation", comparison, complete, held_out)
 
 
 def nearest_neighbours(comparison: Comparison, held_out: np.ndarray) -> Candidate:
@@ -244,27 +297,42 @@ def _baseline(
     *,
     scaled: bool,
 ) -> Candidate:
-    start = time.perf_counter()
-    table = comparison.table
+    """A method for matrices of numbers."""
+    features = comparison.table.features
 
     def complete(values: np.ndarray) -> np.ndarray:
-        matrix, back = expand(CodedTable(values, table.features), scaled=scaled)
-        filled = collapse(fill(matrix), back, table.features)
-        return np.where(np.isnan(values), filled, values)
+        matrix, back = expand(CodedTable(values, features), scaled=scaled)
+        return collapse(fill(matrix), back, features)
 
-    hidden = complete(np.where(held_out, np.nan, table.values))
+    return _measured(name, comparison, complete, held_out)
+
+
+def _measured(
+    name: str,
+    comparison: Comparison,
+    complete: Callable[[np.ndarray], np.ndarray],
+    held_out: np.ndarray,
+) -> Candidate:
+    """What a method makes of the table, and of its cells ``held_out`` without them."""
+    start = time.perf_counter()
+    table = comparison.table
+    hidden, filled = (
+        np.where(np.isnan(values), complete(values), values)
+        for values in (np.where(held_out, np.nan, table.values), table.values)
+    )
     columns = tuple(
         _column_score(feature, hidden[:, j], table.values[:, j], held_out[:, j])
         for j, feature in enumerate(table.features)
     )
-    filled = complete(table.values)
+    gaps = comparison.gaps(hidden, held_out)
     return Candidate(
         name,
         filled,
         time.perf_counter() - start,
-        comparison.error(hidden, held_out, columns),
+        comparison.error(gaps, held_out),
         comparison.truth_rmse(filled),
         columns=columns,
+        gaps=gaps,
     )
 
 

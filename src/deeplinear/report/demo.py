@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 
 from ..completion.data.features import CodedTable, Feature
-from .compare import Candidate, Comparison, column_means, compare_depths, nearest_neighbours
+from .compare import (
+    Candidate,
+    Comparison,
+    Verdict,
+    column_means,
+    compare_depths,
+    nearest_neighbours,
+)
 from .report import Study
 
 DEPTHS = (2.0, 3.0, 4.0, math.inf)
@@ -77,10 +84,12 @@ def complete(
     table = CodedTable(study.X, tuple(Feature(str(j + 1)) for j in range(study.X.shape[1])))
     comparison = Comparison(table, by_column=False, truth=study.truth)
     networks, held_out = compare_depths(
-        comparison, DEPTHS, random_state=_SEED, progress=progress, on_done=on_done
+        comparison, DEPTHS, random_state=_SEED, row_order=True, progress=progress, on_done=on_done
     )
     baselines = [method(comparison, held_out) for method in (column_means, nearest_neighbours)]
-    return replace(study, candidates=[*networks, *baselines])
+    candidates = [*networks, *baselines]
+    verdict = Verdict.of(comparison, candidates, held_out)
+    return replace(study, candidates=candidates, verdict=verdict)
 
 
 def digit_mosaic(table: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from .. import plots
 from ..files import Table
 from ..labels import depth_label, printable
-from .compare import Candidate, best, worst_columns
+from .compare import Candidate, Verdict, best, worst_columns
 from .coverage import ENOUGH, coverage_figure, coverage_sentence, cross_fitted
 from .folder import png, write_pages
 from .text import explain, headline, methods
@@ -66,18 +66,25 @@ class Study:
     columns: int = 3
     truth: np.ndarray | None = None
     is_image: bool = False
+    verdict: Verdict | None = None
 
     @property
     def networks(self) -> list[Candidate]:
         return [candidate for candidate in self.candidates if candidate.depth is not None]
 
     @property
-    def best(self) -> Candidate:
-        return best(self.networks)
+    def said(self) -> Verdict:
+        """What the held-out entries say; without a verdict the best network is used."""
+        network = best(self.networks)
+        return self.verdict or Verdict(network, network)
 
 
 def study_of_file(
-    table: Table, candidates: Sequence[Candidate], regularization: str, name: str
+    table: Table,
+    candidates: Sequence[Candidate],
+    verdict: Verdict,
+    regularization: str,
+    name: str,
 ) -> Study:
     """The study of a file that the user gave: images as they are, tables on the scale of each
     column.
@@ -88,6 +95,7 @@ def study_of_file(
         "introduction": "; ".join(line.strip() for line in table.understood()) + ".",
         "X": table.values,
         "candidates": candidates,
+        "verdict": verdict,
         "regularization": regularization,
     }
     if table.kind == "image":
@@ -227,7 +235,7 @@ def _figures(study: Study) -> list[tuple[str, Figure, str]]:
 
 def _calibration(study: Study) -> tuple[Figure, str] | None:
     """How often intervals of the best depth cover held-out cells, and the caption."""
-    imputer = study.best.imputer
+    imputer = study.said.network.imputer
     calibration = None if imputer is None else imputer.model_.calibration
     if calibration is None or len(calibration.scores) < ENOUGH:
         return None
@@ -285,7 +293,7 @@ def _section(study: Study, figures: Sequence[str]) -> str:
         [
             f"<h2>{html.escape(printable(study.title))}</h2>",
             f"<p>{html.escape(printable(study.introduction))}</p>",
-            f'<p class="lead">{headline(study.candidates, study.unit)}</p>',
+            f'<p class="lead">{headline(study.candidates, study.said, study.unit)}</p>',
             results_table(study),
             columns_table(study),
             figures[0],
@@ -304,9 +312,10 @@ def results_table(study: Study) -> str:
     head = ["", *["train RMSE"] * with_train, "held-out error", *["right labels"] * with_labels]
     head += ["RMSE of all missing"] * with_truth
     head += ["effective rank", "rank", "leading singular values", "time"]
-    rows = []
+    rows, said = [], study.said
     for c in study.candidates:
-        cells = [html.escape(c.name) + (" ★" if c is study.best else "")]
+        mark = " ★" if c is said.used else " ≈" * any(c is tie for tie in said.ties)
+        cells = [html.escape(c.name) + mark]
         cells += [_number(c.train_rmse)] * with_train + [_number(c.held_out_error)]
         cells += [_number(c.accuracy, ".1%")] * with_labels + [_number(c.truth_rmse)] * with_truth
         sigma = () if c.singular_values is None else c.singular_values[:3]
@@ -316,17 +325,20 @@ def results_table(study: Study) -> str:
             ", ".join(f"{s:.3g}" for s in sigma) or "–",
         ]
         cells.append(f"{c.seconds:.1f} s")
-        mark = ' class="best"' if c is study.best else ""
-        rows.append(f"<tr{mark}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+        style = ' class="best"' if c is said.used else ""
+        rows.append(f"<tr{style}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     header = "".join(f"<th>{cell}</th>" for cell in head)
-    note = '<p class="quiet">★ best on the held-out entries.</p>'
+    note = f"★ used{f'; {said.count:,} held-out entries' * bool(said.count)}"
+    note += "; ≈ level with it within the standard error of the difference" * bool(said.ties)
+    note = f'<p class="quiet">{note}.</p>'
     return f"<table><thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table>{note}"
 
 
 def columns_table(study: Study) -> str:
     """How well the held-out cells of each column are predicted, the worst first, as HTML."""
-    worst = worst_columns(study.best, _WORST)
-    count = sum(c.count > 0 for c in study.best.columns)
+    used = study.said.used
+    worst = worst_columns(used, _WORST)
+    count = sum(c.count > 0 for c in used.columns)
     if study.is_image or count < 2:
         return ""
     head = "".join(
@@ -339,8 +351,8 @@ def columns_table(study: Study) -> str:
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     more = f", the worst {len(worst)} of {count}" if count > len(worst) else ""
     return (
-        f"<h3>Column by column</h3><p>What the best depth predicts{more}: RMSE in the units of the "
-        "column. Do not trust what is filled into columns with R² near 0.</p>"
+        f"<h3>Column by column</h3><p>What {html.escape(used.name)} predicts{more}: RMSE in the "
+        "units of the column. Do not trust what is filled into columns with R² near 0.</p>"
         f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
 

@@ -6,23 +6,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .compare import Candidate, best
+from ..completion.field.refinement import Refinement
+from .compare import Candidate, Verdict
 
 
-def headline(candidates: Sequence[Candidate], unit: str) -> str:
+def headline(candidates: Sequence[Candidate], verdict: Verdict, unit: str) -> str:
     """The result in two sentences: the best depth, and how the others and the baselines stand
     beside it.
     """
-    networks = [c for c in candidates if c.depth is not None]
     others = [c for c in candidates if c.depth is None]
-    winner = best(networks)
+    winner = verdict.network
     known = winner.truth_rmse is not None
     name = html.escape(winner.name.capitalize())
     if math.isnan(winner.held_out_error):
         text = f"<b>{name}</b> was fitted, and no entry was held out to tell how well it predicts"
     else:
+        level = [html.escape(c.name) for c in verdict.ties if c.depth is not None]
+        shared = f", level with {' and '.join(level)}" if level and verdict.used is winner else ""
         text = (
-            f"<b>{name}</b> predicts the held-out entries best of all depths: error "
+            f"<b>{name}</b> predicts the held-out entries best of all depths{shared}: error "
             f"{winner.held_out_error:.4g} ({html.escape(unit)})"
         )
     if winner.status is not None:
@@ -36,6 +38,8 @@ def headline(candidates: Sequence[Candidate], unit: str) -> str:
         text += (
             f" {html.escape(_sentence_case(other.name))}: {theirs:.4g} ({_against(ours, theirs)})."
         )
+    if verdict.used is not winner:
+        text += f" The values of <b>{html.escape(verdict.used.name)}</b> were filled in."
     return text
 
 
@@ -59,6 +63,30 @@ def used_sentence(used: str, share: float, draws: int) -> str:
             "posterior draws was not better."
         )
     return ""
+
+
+_GRAPHS = {
+    "none": "in which each row is predicted from its own cells alone",
+    "neighbours": "over the nearest neighbours of each row",
+    "order": "over the rows in their order",
+    "order and neighbours": "over the rows in their order and the nearest neighbours of each",
+}
+
+
+def refinement_sentence(found: Refinement | None) -> str:
+    """What the second stage did, where it was tried."""
+    if found is None or not found.count:
+        return ""
+    if not found.share:
+        return (
+            "A Gaussian field around the network was tried on the held-out cells, gained nothing "
+            "clear, and is not used."
+        )
+    return (
+        f"A Gaussian field {_GRAPHS[found.graph]} refines the network (average share "
+        f"{found.share:.0%}): in scaled columns the error of {found.count:,} held-out cells falls "
+        f"from {found.before:.4g} to {found.after:.4g}, by {found.gain:.1f} standard errors."
+    )
 
 
 def explain(networks: Sequence[Candidate], regularization: str) -> str:
@@ -101,7 +129,8 @@ def _one_depth(c: Candidate, regularization: str) -> str:
     sigma = sigma[sigma > 0]
     text = f"<b>{html.escape(c.name.capitalize())}</b>"
     kept = _kept(c, sigma, text, regularization)
-    return f"{kept} {used_sentence(c.used, c.average_share, c.draws)}".rstrip()
+    used = used_sentence(c.used, c.average_share, c.draws)
+    return " ".join(part for part in (kept, used, refinement_sentence(c.refinement)) if part)
 
 
 def _kept(c: Candidate, sigma: np.ndarray, text: str, regularization: str) -> str:

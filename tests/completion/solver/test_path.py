@@ -100,7 +100,8 @@ class Scripted(_Walk):
     ("script", "walked"),
     [
         ((0.9, 0.8, 0.82, 0.83, 0.5), 4),  # two clear rises: the end
-        ((0.9, 0.8, 0.805, 0.806, 0.5, 0.9, 0.9, 0.4), 7),  # a bump within the noise, a valley
+        ((0.9, 0.8, 0.805, 0.806, 0.5, 0.52, 0.52, 0.4), 7),  # a bump within the noise, a valley
+        ((0.9, 0.8, 0.805, 0.806, 0.5, 0.9, 0.9, 0.4), 6),  # a rise that is far counts twice
         ((0.9, 0.8, 0.805, 0.806, 0.807, 0.808, 0.5), 6),  # but not for ever
         ((0.9, 0.8, 0.82, 0.809, 0.807, 0.5), 5),
         ((0.99995, 1.2, 1.3, 1.4, 1.5, 0.9), 6),  # nothing is there to lose yet

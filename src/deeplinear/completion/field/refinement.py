@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..solver.column_noise import column_error
+from ..solver.fit_state import standard_error
 from .covariance import ColumnCovariance
 from .gaussian_field import Cells, GaussianField
 from .graph import Neighbours, Weights, mixed, no_graph
@@ -37,7 +38,7 @@ class Refinement:
     the ``correlation`` of neighbouring rows, ``noise`` the part of the mean variance of the columns
     that is noise; ``rounds``: how often the covariance was taken again. ``before`` and ``after``
     are the held-out errors of the network and of both, in the units of the scaled columns, over
-    ``count`` held-out cells; ``gain`` is what the mean square error loses, in its standard errors.
+    ``count`` held-out cells; ``gain`` is what the error loses, in its standard errors.
     A share of 0 leaves the network as it is; a column that the field does not better has that.
     """
 
@@ -119,11 +120,11 @@ class HeldOut:
         return np.sqrt((own + squares.mean()) / (count + 1))
 
     def gain(self, before: np.ndarray, after: np.ndarray) -> float:
-        """What the mean square error loses from ``before`` to ``after``, in standard errors."""
-        first, second = self.gaps(before), self.gaps(after)
-        lost = (first**2 - second**2) / self.units(first)
-        spread = float(lost.std()) / math.sqrt(len(lost))
-        return float(lost.mean()) / spread if spread > 0 else 0.0
+        """What the error loses from ``before`` to ``after``, in standard errors."""
+        lost = self.error(before) - self.error(after)
+        gaps = self.gaps(before), self.gaps(after)
+        error = standard_error(*gaps, self.cols, column_noise=True)
+        return lost / error if error > 0 else 0.0
 
 
 def choose(
