@@ -7,11 +7,11 @@ all), or at random given the last column (a third of the others, mostly where it
 estimated is a coefficient of the regression of the first column on the others, and the mean of the
 second. Their 95 % intervals come from m posterior draws by Rubin's rules, and for comparison from
 the table completed once, as if nothing had been missing, and from the table before any cell was
-lost. Printed are the shares that contain the truth (that of multiple imputation also corrected by the luck
-of the same tables before any cell was lost), the fraction of missing information ("lost"), and how
-correlated the estimates of successive draws are. Ends with code 1 if multiple imputation, corrected,
-covers less than 93 % or more than 97 % (of fewer than 500 tables: by more than two standard errors
-beyond), or if completing once does not cover less by four standard errors.
+lost. Printed are the shares that contain the truth (of multiple imputation also without the luck
+that the tables have before any cell is lost), the fraction of missing information ("lost"), and how
+correlated the estimates of successive draws are. Ends with code 1 if multiple imputation covers,
+luck apart, less than 93 % or more than 97 % (of fewer than 500 tables: by more than two standard
+errors beyond), or if completing once does not cover less by four standard errors.
 """
 
 import argparse
@@ -174,8 +174,8 @@ def main() -> int:
             fine = BAND[0] - slack <= fair[k] <= BAND[1] + slack and single < multiple - 4 * error
             bad |= not fine
             print(
-                f"{mechanism:26} {quantity:11} {multiple:9.3f} {fair[k]:10.3f} {single:7.3f} {complete:9.3f} "
-                f"{lost[k]:5.2f} {successive[k]:11.2f}{'' if fine else '  !'}",
+                f"{mechanism:26} {quantity:11} {multiple:9.3f} {fair[k]:10.3f} {single:7.3f} "
+                f"{complete:9.3f} {lost[k]:5.2f} {successive[k]:11.2f}{'' if fine else '  !'}",
                 flush=True,
             )
     return int(bad)
