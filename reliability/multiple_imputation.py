@@ -7,10 +7,11 @@ all), or at random given the last column (a third of the others, mostly where it
 estimated is a coefficient of the regression of the first column on the others, and the mean of the
 second. Their 95 % intervals come from m posterior draws by Rubin's rules, and for comparison from
 the table completed once, as if nothing had been missing, and from the table before any cell was
-lost. Printed are the shares that contain the truth, the fraction of missing information ("lost"),
-and how correlated the estimates of successive draws are. Ends with code 1 if multiple imputation
-covers less than 93 % or more than 97 % (of fewer than 500 tables: by more than two standard errors
-beyond), or if completing once does not cover less by four standard errors.
+lost. Printed are the shares that contain the truth (of multiple imputation also without the luck
+that the tables have before any cell is lost), the fraction of missing information ("lost"), and how
+correlated the estimates of successive draws are. Ends with code 1 if multiple imputation covers,
+luck apart, less than 93 % or more than 97 % (of fewer than 500 tables: by more than two standard
+errors beyond), or if completing once does not cover less by four standard errors.
 """
 
 import argparse
@@ -124,6 +125,21 @@ def share(found: list[Trial], way: str) -> np.ndarray:
     return np.mean([getattr(t, way) for t in found], axis=0)
 
 
+def corrected(found: list[Trial]) -> np.ndarray:
+    """The share of multiple imputation without the luck of these tables, (2,).
+
+    Intervals from the tables before any cell was lost cover with probability 0.95 exactly; by as
+    much as they do more or less often here, and as far as the two go together, the share is moved
+    (a control variate).
+    """
+    ours, known = (
+        np.array([getattr(t, way) for t in found], float) for way in ("multiple", "complete")
+    )
+    spread = known - known.mean(axis=0)
+    slope = np.sum(spread * ours, axis=0) / np.maximum(np.sum(spread**2, axis=0), 1e-300)
+    return ours.mean(axis=0) - slope * (known.mean(axis=0) - COVERAGE)
+
+
 def standard_error(count: int) -> float:
     """Of a share of ``count`` trials that should be `COVERAGE`."""
     return math.sqrt(COVERAGE * (1 - COVERAGE) / count)
@@ -142,20 +158,24 @@ def main() -> int:
         f"{given.tables} tables of {given.rows} × {COLUMNS}, {given.draws} draws of each; ", end=""
     )
     print(f"standard error of a share {error:.3f}")
-    print("missing                    estimate     multiple  single  complete  lost  successive")
+    print(
+        "missing                    estimate     multiple  corrected  single  complete  lost  "
+        "successive"
+    )
     bad = False
     for mechanism in MECHANISMS:
         found = trials(mechanism, given.tables, given.rows, given.draws, given.jobs)
         shares = [share(found, way) for way in ("multiple", "single", "complete")]
+        fair = corrected(found)
         lost = np.mean([t.missing_information for t in found], axis=0)
         successive = np.mean([t.successive for t in found], axis=0)
         for k, quantity in enumerate(QUANTITIES):
             multiple, single, complete = (x[k] for x in shares)
-            fine = BAND[0] - slack <= multiple <= BAND[1] + slack and single < multiple - 4 * error
+            fine = BAND[0] - slack <= fair[k] <= BAND[1] + slack and single < multiple - 4 * error
             bad |= not fine
             print(
-                f"{mechanism:26} {quantity:11} {multiple:9.3f} {single:7.3f} {complete:9.3f} "
-                f"{lost[k]:5.2f} {successive[k]:11.2f}{'' if fine else '  !'}",
+                f"{mechanism:26} {quantity:11} {multiple:9.3f} {fair[k]:10.3f} {single:7.3f} "
+                f"{complete:9.3f} {lost[k]:5.2f} {successive[k]:11.2f}{'' if fine else '  !'}",
                 flush=True,
             )
     return int(bad)

@@ -9,7 +9,9 @@ from scipy.stats import binom
 from reliability.multiple_imputation import (
     COVERAGE,
     MECHANISMS,
+    Trial,
     analyse,
+    corrected,
     covariance,
     share,
     table,
@@ -29,6 +31,18 @@ def test_the_truth_and_the_textbook_formulas():
     assert 0.2 < np.isnan(holed[:, :-1]).mean() < 0.4
     seen = ~np.isnan(holed[:, 1])  # what is seen is not like the rest
     assert abs(complete[seen, 1].mean() - truth()[1]) > 20 * math.sqrt(variances[1])
+
+
+def test_luck_that_complete_tables_have_too_is_taken_out():
+    """Trials that cover whenever the complete table does, and once more: 0.95 and that one."""
+    found = []
+    for k in range(100):
+        known = np.array([k % 10 > 0, k % 50 > 0])  # 90 % and 98 %
+        ours = known | (k == 10)
+        found.append(Trial(ours, known, known, np.zeros(2), np.zeros(2)))
+    slope = 1 - 0.01 / 0.1  # of the first: one of the ten that miss is covered
+    expected = [0.91 - slope * (0.90 - 0.95), 0.98 - (0.98 - 0.95)]
+    np.testing.assert_allclose(corrected(found), expected, rtol=1e-12)
 
 
 @pytest.mark.slow

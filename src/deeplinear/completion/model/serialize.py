@@ -183,6 +183,8 @@ def check_agreement(model: Model) -> None:
         }
     else:
         pairs["posterior and its shape"] = _positive(model.posterior.priors)
+        noises = model.posterior.precision.shape[1]
+        pairs["the precisions and the columns"] = noises in (1, fit.shape[1])
     if model.is_folded:
         pairs["folded rows and the course of a fit"] = not fit.objective
     else:

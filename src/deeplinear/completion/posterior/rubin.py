@@ -62,7 +62,7 @@ def pool(
 
     >>> result = pool([1.0, 2.0, 3.0], [0.5, 0.5, 0.5], complete_dof=100)
     >>> float(result.estimate), round(float(result.variance), 3), round(float(result.dof), 2)
-    (2.0, 1.833, 3.37)
+    (2.0, 1.833, 3.31)
     """
     estimates, variances = np.asarray(estimates, float), np.asarray(variances, float)
     if estimates.ndim < 1 or len(estimates) < 2:

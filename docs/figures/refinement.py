@@ -1,0 +1,94 @@
+"""The picture of docs/refinement.md: python docs/figures/refinement.py writes refinement.png beside
+itself (a minute; the sensor file is downloaded once).
+"""
+
+import argparse
+import warnings
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+
+import deeplinear as dl
+from benchmarks.real_files import listed_files
+from deeplinear.plots import COLOURS, house_style, new_figure
+from deeplinear.scores import root_mean_square
+
+COLUMN, FIRST, LAST = "CO(GT)", 2900, 3020  # five days of one sensor
+
+
+def hidden(X, share, seed=0):
+    """X without a part of its cells, and where they are."""
+    hole = (np.random.default_rng(seed).random(X.shape) < share) & ~np.isnan(X)
+    return np.where(hole, np.nan, X), hole
+
+
+def completed(X, **options):
+    warnings.simplefilter("ignore")
+    return [
+        dl.DeepLinearImputer(random_state=0, refine=how, **options).fit_transform(X)
+        for how in ("off", "auto")
+    ]
+
+
+def sensors(folder):
+    """The air quality file, completed without and with the second stage: hours by sensors."""
+    file = next(file for file in listed_files() if file.name == "AirQualityUCI.csv")
+    table = file.read(folder)
+    column = [feature.name for feature in table.features].index(COLUMN)
+    X, hole = hidden(table.values, 0.2)
+    return table.values, hole, completed(X, row_order=True), column
+
+
+def gains(air):
+    """The error of the refined network over that of the network, on hidden cells."""
+    truth, hole, both, _ = air
+    tables = {"air quality, in order": (truth, hole, both)}
+    for name, load in (
+        ("digits", load_digits),
+        ("cancer", load_breast_cancer),
+        ("wine", load_wine),
+    ):
+        data = load().data
+        X, cells = hidden(data, 0.2)
+        tables[f"{name}, neighbours"] = (data, cells, completed(X))
+    ratios = {}
+    for name, (whole, cells, (plain, refined)) in tables.items():
+        spread = np.nanstd(whole, axis=0)
+        scale = np.where(spread > 0, spread, 1.0)
+        errors = [root_mean_square(((x - whole) / scale)[cells]) for x in (plain, refined)]
+        ratios[name] = errors[1] / errors[0]
+    return ratios
+
+
+def draw(air, ratios):
+    truth, hole, (plain, refined), column = air
+    figure = new_figure(10.0, 3.8)
+    left, right = figure.subplots(1, 2, width_ratios=(2.2, 1))
+    hours = np.arange(FIRST, LAST)
+    x, cells = truth[hours, column], hole[hours, column]
+    left.plot(hours - FIRST, plain[hours, column], color=COLOURS[1], label="network", linewidth=1.3)
+    left.plot(hours - FIRST, refined[hours, column], color=COLOURS[0], label="refined", linewidth=2)
+    left.plot(hours[~cells] - FIRST, x[~cells], ".", color="0.4", markersize=5, label="observed")
+    circles = {"marker": "o", "linestyle": "none", "markerfacecolor": "none", "color": "black"}
+    left.plot(hours[cells] - FIRST, x[cells], **circles, markersize=7, label="hidden")
+    left.set_xlabel("hour")
+    left.set_ylabel("carbon monoxide (mg/m³)")
+    left.legend(ncols=2)
+    places = np.arange(len(ratios))[::-1]
+    right.barh(places, list(ratios.values()), color=COLOURS[0], height=0.6)
+    for place, ratio in zip(places, ratios.values(), strict=True):
+        right.text(ratio + 0.02, place, f"{ratio:.2f}", va="center")
+    right.axvline(1.0, color="0.5", linestyle="--", linewidth=1)
+    right.set_yticks(places, list(ratios))
+    right.set_xlim(0, 1.18)
+    right.set_xlabel("error refined / error of the network")
+    return figure
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--folder", type=Path, help="where the sensor file lies already")
+    found = sensors(parser.parse_args().folder)
+    with house_style():
+        draw(found, gains(found)).savefig(Path(__file__).with_suffix(".png"), dpi=130)
