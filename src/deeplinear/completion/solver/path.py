@@ -41,8 +41,9 @@ _BETTER, _SOMETHING = 1e-4, 1e-3
 # What a strength whose error is above the best by less than a standard error counts against the
 # patience: held-out errors are noisy, and behind a bump there may be a valley.
 _UNCLEAR = 0.5
-# By what the default cap on the rank grows where it binds.
-_WIDER = 2
+# By what the default cap on the rank grows where it binds, and the sweeps of a fit that tell: after
+# one it still has the components of depth 2, most of which its own penalty would remove.
+_WIDER, _SETTLED = 2, 2
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ def path(
     standard error of the difference counts half. A fit is given up when its error is 0.5 % above
     the best after three sweeps, unless the path is ``thorough``. Without ``early_stopping`` every
     fit goes on to its ``tol``, and is scored there. Without ``max_rank`` the cap on the rank
-    doubles, up to min(m, n), after a strength where it binds and the held-out error falls. Biases,
+    doubles, up to min(m, n), after a strength where the held-out error falls and the cap still
+    binds after two sweeps or more. Biases,
     τ and the first singular triples are computed once; the fits come without certificate, and the
     best one, which alone is kept, with its implied ridge. ``callback`` gets every fit and ends the
     path by returning True; ``options`` are the fields of `FitOptions`. ``checkpoint``: a file; a
@@ -277,6 +279,7 @@ class _Walk(Backbone):
         cap, limit = self.flat[step].rank_cap, min(self.problem.observations.shape)
         binds = any(
             trial.rank == trial.max_rank == cap
+            and trial.sweeps >= _SETTLED
             and trial.validation_rmse == self.least.get(trial.depth)
             for trial in self.trials
             if trial.strength == self.flat[step].strength
