@@ -44,8 +44,9 @@ _UNCLEAR = 0.5
 # What one counts that is worse by more than this part of the best, and this many standard errors:
 # weaker penalties cost the more time, and lead further away.
 _FAR, _FAR_ERRORS, _HOPELESS = 0.02, 4.0, 2.0
-# By what the default cap on the rank grows where it binds.
-_WIDER = 2
+# By what the default cap on the rank grows where it binds, and the sweeps of a fit that tell: after
+# one it still has the components of depth 2, most of which its own penalty would remove.
+_WIDER, _SETTLED = 2, 2
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,13 @@ def path(
     standard error of the difference counts half, and one that is far worse twice. A fit is given up
     when its error is 0.5 % above the best after three sweeps, unless the path is ``thorough``.
     Without ``early_stopping`` every fit goes on to its ``tol``, and is scored there. Without
-    ``max_rank`` the cap on the rank doubles, up to min(m, n), after a strength where it binds and
-    the held-out error falls. Biases, τ and the first singular triples are computed once; the fits
-    come without certificate, and the best one, which alone is kept, with its implied ridge.
-    ``callback`` gets every fit and ends the path by returning True; ``options`` are the fields of
-    `FitOptions`. ``checkpoint``: a file; a path that was killed goes on there, in the middle of a
-    fit, and ends with the same numbers (``callback`` gets the fits from there on).
+    ``max_rank`` the cap on the rank doubles, up to min(m, n), after a strength where the held-out
+    error falls and the cap still binds after two sweeps or more. Biases, τ and the first singular
+    triples are computed once; the fits come without certificate, and the best one, which alone is
+    kept, with its implied ridge. ``callback`` gets every fit and ends the path by returning True;
+    ``options`` are the fields of `FitOptions`. ``checkpoint``: a file; a path that was killed goes
+    on there, in the middle of a fit, and ends with the same numbers (``callback`` gets the fits
+    from there on).
 
     **Raises** `InputError` without ``validation`` = (rows, cols, values), and for a checkpoint of
     another path.
@@ -279,6 +281,7 @@ class _Walk(Backbone):
         cap, limit = self.flat[step].rank_cap, min(self.problem.observations.shape)
         binds = any(
             trial.rank == trial.max_rank == cap
+            and trial.sweeps >= _SETTLED
             and trial.validation_rmse == self.least.get(trial.depth)
             for trial in self.trials
             if trial.strength == self.flat[step].strength
