@@ -1,0 +1,41 @@
+"""One method on one task in a process of its own: every setting that is asked for, measured.
+
+    python worker.py METHOD TASK.npz SETTINGS.json RESULT.npz
+
+The result is written anew after each setting, so that what was done before a time limit is kept.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+import numpy as np
+from methods import METHODS, Task, quiet
+
+
+def read_task(path: str) -> Task:
+    with np.load(path) as data:
+        arrays = {name: data[name] for name in data.files}
+    plain = {name: arrays.pop(name).item() for name in ("ordered", "ratings", "seed")}
+    return Task(**arrays, **plain)
+
+
+def main(name: str, task_file: str, settings_file: str, result_file: str) -> None:
+    task, method = read_task(task_file), METHODS[name]
+    found, seconds = [], []
+    for settings in json.loads(Path(settings_file).read_text()):
+        begin = time.perf_counter()
+        found.append(quiet(method, task, settings))
+        seconds.append(time.perf_counter() - begin)
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        part = Path(result_file).with_suffix(".part.npz")
+        np.savez(part, found=np.array(found), seconds=seconds, memory=memory)
+        os.replace(part, result_file)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
