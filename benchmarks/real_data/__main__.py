@@ -44,7 +44,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--peers", default=sys.executable, metavar="PYTHON")
     parser.add_argument("--seeds", default="0,1")
     parser.add_argument("--only", metavar="METHOD,...", help="; ".join(METHODS))
-    parser.add_argument("--limit", type=float, default=600, help="seconds of a method")
+    parser.add_argument(
+        "--limit", type=int, default=600, help="CPU seconds of all settings of a method"
+    )
     parser.add_argument("--results", type=Path, metavar="FILE")
     parser.add_argument("--markdown", type=Path, metavar="FILE")
     parser.add_argument("--kept-back", action="store_true")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,10 +23,10 @@ VALIDATION = 1_000_003  # added to the seed where validation cells are drawn
 
 @dataclass(frozen=True)
 class Processes:
-    """The interpreter with the peers, and the seconds that a method has for all its settings."""
+    """The interpreter with the peers, and the seconds of CPU time for all settings of a method."""
 
     peers: str = sys.executable
-    limit: float = 600
+    limit: int = 600
 
     def run(self, name: str, task: Task, settings: list[dict]) -> dict:
         """``found`` (settings, cells asked for), ``seconds`` of each, ``memory`` in MB; only of the
@@ -37,14 +38,12 @@ class Processes:
             np.savez(paths[0], **vars(task))
             paths[1].write_text(json.dumps(settings))
             command = [python, str(Path(__file__).with_name("worker.py")), name, *map(str, paths)]
-            why = f"more than {self.limit:g} s"
-            try:
-                done = subprocess.run(
-                    command, env=_one_thread(), capture_output=True, text=True, timeout=self.limit
-                )
-                why = (done.stderr.strip().splitlines() or ["no message"])[-1][:160]
-            except subprocess.TimeoutExpired:
-                pass
+            done = subprocess.run(
+                [*command, str(self.limit)], env=_one_thread(), capture_output=True, text=True
+            )
+            why = (done.stderr.strip().splitlines() or ["no message"])[-1][:160]
+            if done.returncode == -signal.SIGXCPU:
+                why = f"more than {self.limit} s"
             if not paths[2].exists():
                 return {"why": why}
             with np.load(paths[2]) as result:
@@ -109,7 +108,7 @@ class Round:
 
 
 def measure(name: str, test: Round, processes: Processes) -> dict:
-    """The line of results of a method: errors, seconds, memory and settings, or ``why`` not."""
+    """The line of results of a method: errors, CPU seconds, memory and settings, or ``why`` not."""
     method = METHODS[name]
     coded, settings, tuning = method.is_ours, method.settings(), 0.0
     if len(settings) > 1:

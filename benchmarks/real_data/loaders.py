@@ -12,6 +12,8 @@ import pandas as pd
 from benchmarks.real_files import listed_files
 from deeplinear.completion.data.features import CodedTable, Feature, FeatureKind
 
+LISTED = Path(__file__).with_name("files.tsv")
+
 
 @dataclass(frozen=True)
 class Files:
@@ -20,7 +22,7 @@ class Files:
     folders: Sequence[Path] = ()
 
     def path(self, name: str) -> Path:
-        listed = [*listed_files(Path(__file__).with_name("files.tsv")), *listed_files()]
+        listed = [*listed_files(LISTED), *listed_files()]
         file = next(file for file in listed if file.name == name)
         holding = (folder for folder in self.folders if (folder / name).exists())
         return file.local(next(holding, None))

@@ -55,7 +55,7 @@ def _table(heads: list[str], rows: list[list[str]]) -> str:
 
 
 def standings(results: dict[str, dict[str, dict]]) -> str:
-    """Per set: ours beside the best peer, in both measures, with seconds and memory."""
+    """Per set: ours beside the best peer, in both measures, with CPU seconds and memory."""
     heads = "set,kind,seen,rows × columns,missing,seeds,ours,best peer,its error,ours / best peer"
     heads += ",the same of the RMSE,s,its s + tuning,MB,its MB"
     rows = []
@@ -137,7 +137,7 @@ def markdown(lines: Iterable[dict]) -> str:
         all_methods(results, "error", 4),
         "Root mean square error in standard deviations of each column:",
         all_methods(results, "rmse", 4),
-        "Seconds of the final fit:",
+        "CPU seconds of the final fit:",
         all_methods(results, "seconds", 1),
         "Peak memory, MB:",
         all_methods(results, "memory", 0),

@@ -1,8 +1,9 @@
 """One method on one task in a process of its own: every setting that is asked for, measured.
 
-    python worker.py METHOD TASK.npz SETTINGS.json RESULT.npz
+    python worker.py METHOD TASK.npz SETTINGS.json RESULT.npz LIMIT
 
-The result is written anew after each setting, so that what was done before a time limit is kept.
+The result is written anew after each setting, so that what was done before LIMIT, in seconds of CPU
+time, is kept: a busy machine changes nothing.
 """
 
 import json
@@ -24,13 +25,14 @@ def read_task(path: str) -> Task:
     return Task(**arrays, **plain)
 
 
-def main(name: str, task_file: str, settings_file: str, result_file: str) -> None:
+def main(name: str, task_file: str, settings_file: str, result_file: str, limit: str) -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (int(limit), int(limit) + 5))
     task, method = read_task(task_file), METHODS[name]
     found, seconds = [], []
     for settings in json.loads(Path(settings_file).read_text()):
-        begin = time.perf_counter()
+        begin = time.process_time()
         found.append(quiet(method, task, settings))
-        seconds.append(time.perf_counter() - begin)
+        seconds.append(time.process_time() - begin)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         part = Path(result_file).with_suffix(".part.npz")
         np.savez(part, found=np.array(found), seconds=seconds, memory=memory)
