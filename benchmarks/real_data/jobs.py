@@ -110,16 +110,16 @@ class Round:
 def measure(name: str, test: Round, processes: Processes) -> dict:
     """The line of results of a method: errors, CPU seconds, memory and settings, or ``why`` not."""
     method = METHODS[name]
-    coded, settings, tuning = method.is_ours, method.settings(), 0.0
+    coded, settings, tuning, tried = method.is_ours, method.settings(), 0.0, 1
     if len(settings) > 1:
         trial = test.trial()
         task = trial.task(coded=coded)
-        tried = processes.run(name, task, settings)
-        if "why" in tried:
-            return tried
-        scores = [trial.errors(found, task, coded=coded)[0] for found in tried["found"]]
+        trials = processes.run(name, task, settings)
+        if "why" in trials:
+            return trials
+        scores = [trial.errors(found, task, coded=coded)[0] for found in trials["found"]]
         settings = [settings[int(np.nanargmin(scores))]]
-        tuning = float(np.sum(tried["seconds"]))
+        tuning, tried = float(np.sum(trials["seconds"])), len(scores)
     task = test.task(coded=coded)
     done = processes.run(name, task, settings)
     if "why" in done:
@@ -132,4 +132,5 @@ def measure(name: str, test: Round, processes: Processes) -> dict:
         "tuning": tuning,
         "memory": float(done["memory"]),
         "settings": {} if coded else settings[0],
+        "tried": tried,
     }

@@ -256,7 +256,7 @@ METHODS = {
     ),
     "boosted trees": Method(boosted_trees, _tables, {"trees": [50, 150], "nearest": [10, 30]}),
     "LightGBM chain": Method(lightgbm_chain, _tables, {"trees": [50, 150]}),
-    "soft-impute": Method(soft_impute, _anywhere, {"part": [0.4, 0.2, 0.1, 0.05, 0.02, 0.01]}),
+    "soft-impute": Method(soft_impute, _anywhere, {"part": [0.3, 0.1, 0.05, 0.02, 0.01, 0.003]}),
     "cmfrec": Method(cmfrec, _anywhere, {"k": [10, 30], "penalty": [0.01, 0.03, 0.1]}),
     "SMURFF": Method(smurff, _anywhere, {"k": [8, 16, 32], "samples": [100]}),
     "myFM": Method(myfm, _ratings, {"k": [4, 8, 16], "samples": [200]}),

@@ -102,13 +102,16 @@ def all_methods(results: dict[str, dict[str, dict]], key: str, digits: int) -> s
     return _table(["set", *used], rows)
 
 
-def failures(results: dict[str, dict[str, dict]]) -> str:
-    lines = [
-        f"- {name}, {method}: {found['why']}"
-        for name, methods in results.items()
-        for method, found in methods.items()
-        if "why" in found
-    ]
+def unfinished(results: dict[str, dict[str, dict]]) -> str:
+    """What failed, and whose settings were not all tried in time."""
+    lines = []
+    for name, methods in results.items():
+        for method, found in methods.items():
+            total = len(METHODS[method].settings())
+            if "why" in found:
+                lines.append(f"- {name}, {method}: {found['why']}")
+            elif found["tried"] < total:
+                lines.append(f"- {name}, {method}: {found['tried']} of {total} settings in time")
     return "\n".join(lines)
 
 
@@ -141,6 +144,6 @@ def markdown(lines: Iterable[dict]) -> str:
         all_methods(results, "seconds", 1),
         "Peak memory, MB:",
         all_methods(results, "memory", 0),
-        failures(results),
+        unfinished(results),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -25,6 +25,15 @@ def read_task(path: str) -> Task:
     return Task(**arrays, **plain)
 
 
+def peak_memory() -> float:
+    """Of this process so far, in MB; the rusage of Linux would include the process that began it."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def main(name: str, task_file: str, settings_file: str, result_file: str, limit: str) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (int(limit), int(limit) + 5))
     task, method = read_task(task_file), METHODS[name]
@@ -33,9 +42,8 @@ def main(name: str, task_file: str, settings_file: str, result_file: str, limit:
         begin = time.process_time()
         found.append(quiet(method, task, settings))
         seconds.append(time.process_time() - begin)
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         part = Path(result_file).with_suffix(".part.npz")
-        np.savez(part, found=np.array(found), seconds=seconds, memory=memory)
+        np.savez(part, found=np.array(found), seconds=seconds, memory=peak_memory())
         os.replace(part, result_file)
 
 

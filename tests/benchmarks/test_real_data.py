@@ -208,7 +208,7 @@ class TestSets:
 def line(method, error, name="s", **more):
     about = {"set": name, "seed": 0, "kind": "k", "seen": "design", "rows": 3, "cols": 4}
     measured = {"rmse": 2 * error, "seconds": 1.0, "tuning": 2.0, "memory": 5.0, "missing": 0.5}
-    return about | measured | {"method": method, "error": error, "settings": {}} | more
+    return about | measured | {"method": method, "error": error, "settings": {}, "tried": 8} | more
 
 
 class TestReport:
@@ -230,6 +230,8 @@ class TestReport:
             [line("deeplinear", 0.9), line("KNN", 1.0), line("cmfrec", 0, why="no")]
         )
         assert "- s, cmfrec: no" in text
+        assert "KNN: 3 of" not in text
+        assert "- s, KNN: 3 of 8 settings in time" in report.markdown([line("KNN", 1.0, tried=3)])
 
 
 class TestCommand:
