@@ -9,8 +9,8 @@ the set says so), and every method fills them in. Ours is as it is by default: n
 is told only that rows are in order, where they are. The others see numbers standardized by the
 cells that are left, labels as indicators, and choose their settings on a tenth of these cells.
 PYTHON is an interpreter with them (pip install scikit-learn pandas miceforest cmfrec smurff myfm);
-what it lacks is named at the end. Errors are relative to the spread of each column, see `hiding`. Seconds are of CPU
-time, the import of the packages included.
+what it lacks is named at the end. Errors are relative to the spread of each column, see `hiding`.
+Seconds are of CPU time, the import of the packages included.
 
 Files are downloaded once from GitHub at a fixed commit, and checked by their SHA-256
 (``files.tsv``, ``../real_files.tsv``), or found in the folders; photographs and small tables come

@@ -26,7 +26,7 @@ def read_task(path: str) -> Task:
 
 
 def peak_memory() -> float:
-    """Of this process so far, in MB; the rusage of Linux would include the process that began it."""
+    """Of this process so far, in MB; rusage on Linux knows also the one that began it."""
     status = Path("/proc/self/status")
     if status.exists():
         (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
