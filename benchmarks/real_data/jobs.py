@@ -88,9 +88,16 @@ class Round:
         asked = self.hidden if coded else np.repeat(self.hidden, spans, axis=1)
         labels = np.array([len(feature.categories) for feature in self.table.features])
         rows, cols = np.nonzero(asked)
-        what = self.what
         return Task(
-            self.given, labels, self.matrix, rows, cols, what.ordered, what.ratings, self.seed
+            self.given,
+            labels,
+            self.matrix,
+            rows,
+            cols,
+            ordered=self.what.ordered,
+            period=self.what.period,
+            ratings=self.what.ratings,
+            seed=self.seed,
         )
 
     def errors(self, found: np.ndarray, task: Task, *, coded: bool) -> tuple[float, float]:

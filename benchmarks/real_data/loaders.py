@@ -32,9 +32,9 @@ Loader = Callable[[Files], CodedTable]
 
 
 def numbers(values: np.ndarray) -> CodedTable:
-    """A table of numbers, without its empty rows and columns."""
+    """A table of numbers, without its empty columns; rows that are empty keep their place."""
     values = np.asarray(values, float)
-    values = values[np.isfinite(values).any(1)][:, np.isfinite(values).any(0)]
+    values = values[:, np.isfinite(values).any(axis=0)]
     return CodedTable(values, tuple(Feature(str(j)) for j in range(values.shape[1])))
 
 
@@ -135,7 +135,8 @@ def jokes(frame: pd.DataFrame) -> np.ndarray:
 
 
 def air(frame: pd.DataFrame) -> np.ndarray:
-    return np.where((found := only_numbers(frame)) == -200, np.nan, found)
+    hours = only_numbers(frame.dropna(how="all"))  # lines of nothing but semicolons end the file
+    return np.where(hours == -200, np.nan, hours)
 
 
 def samples_by_genes(frame: pd.DataFrame) -> np.ndarray:

@@ -16,7 +16,8 @@ from . import loaders as of
 @dataclass(frozen=True)
 class RealSet:
     """``hide``: a tenth of the "cells", "blocks" of successive rows, or most of some "rows" (see
-    `hiding`). ``ordered``: rows in order of time or place. ``ratings``: one unit for all columns.
+    `hiding`). ``ordered``: rows in order of time or place; ``period``: rows of a day, where all
+    days are whole. ``ratings``: one unit for all columns.
     """
 
     name: str
@@ -24,6 +25,7 @@ class RealSet:
     load: of.Loader
     hide: str = "cells"
     ordered: bool = False
+    period: int = 0
     ratings: bool = False
     kept_back: bool = False
 
@@ -78,13 +80,14 @@ SETS = (
         of.csv("time_series_covid19_deaths_global.csv", of.deaths_of_a_virus),
         ordered=True,
     ),
-    RealSet("parks-blocks", "traffic", _parks, hide="blocks", ordered=True),
-    RealSet("metro", "traffic", _metro, ordered=True),
+    RealSet("parks-blocks", "traffic", _parks, hide="blocks", ordered=True, period=18),
+    RealSet("metro", "traffic", _metro, ordered=True, period=108),
     RealSet(
         "taxis",
         "traffic",
         of.tensor("NYC.mat", lambda tensor: tensor.reshape(-1, tensor.shape[2]).T),
         ordered=True,
+        period=24,
     ),
     RealSet("air", "sensors", _air, ordered=True),
     RealSet("air-blocks", "sensors", _air, hide="blocks", ordered=True),

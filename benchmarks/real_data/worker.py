@@ -21,7 +21,7 @@ from methods import METHODS, Task, quiet
 def read_task(path: str) -> Task:
     with np.load(path) as data:
         arrays = {name: data[name] for name in data.files}
-    plain = {name: arrays.pop(name).item() for name in ("ordered", "ratings", "seed")}
+    plain = {name: arrays.pop(name).item() for name in ("ordered", "period", "ratings", "seed")}
     return Task(**arrays, **plain)
 
 

@@ -133,6 +133,16 @@ class TestRound:
         assert far == top
 
 
+def test_the_tensor_method_finds_a_tensor_of_low_rank():
+    places, days, times = (RNG.normal(size=(size, 2)) for size in (12, 10, 14))
+    values = np.einsum("ir,jr,kr->ijk", places, days, times).reshape(12, -1).T
+    table = loaders.numbers(values)
+    test = Round(tiny(table, period=14), table, RNG.random(values.shape) < 0.3, 0)
+    task = test.task(coded=False)
+    found = METHODS["truncated tensor"].run(task, part=0.1, kept=0.1)
+    assert test.errors(found, task, coded=False)[1] < 0.02
+
+
 class TestMeasure:
     def test_interpolation_in_its_own_process(self):
         table = CodedTable(
@@ -181,6 +191,10 @@ class TestSets:
             assert sum(what.hide == hide for what in seen) >= 2
         assert sum(what.ratings for what in seen) == 3
         assert len(SETS) - len(seen) >= 5
+
+    def test_days_are_whole(self):
+        found = next(what for what in SETS if what.period and what.hide == "blocks")
+        assert loaders.parks(np.zeros((30, 77, 18))).shape[0] % found.period == 0
 
     def test_files_are_fixed(self):
         for file in listed_files(loaders.LISTED):
