@@ -135,7 +135,7 @@ def jokes(frame: pd.DataFrame) -> np.ndarray:
 
 
 def air(frame: pd.DataFrame) -> np.ndarray:
-    hours = only_numbers(frame.dropna(how="all"))  # lines of nothing but semicolons end the file
+    hours = only_numbers(frame.dropna(subset="Time"))  # lines of nothing but semicolons at the end
     return np.where(hours == -200, np.nan, hours)
 
 
@@ -146,7 +146,7 @@ def samples_by_genes(frame: pd.DataFrame) -> np.ndarray:
 
 def countries(frame: pd.DataFrame) -> np.ndarray:
     """Years × countries of a file of the World Bank; countries with 6 years or more."""
-    found = only_numbers(frame).T
+    found = frame[[name for name in frame if name.isdigit()]].to_numpy(float).T
     return found[:, np.isfinite(found).sum(0) > 5]
 
 
