@@ -26,7 +26,7 @@ import numpy as np
 
 from deeplinear import DeepLinearImputer, DeepMatrixCompletion
 from deeplinear.completion.data.features import CodedTable, FeatureKind
-from deeplinear.datasets.cache import cache_folder, fetch
+from deeplinear.datasets.cache import cache_folder, fetch_archive
 from deeplinear.files import Selection, Table, TextOptions, read_table
 from deeplinear.files.long import Triples, read_long
 
@@ -52,7 +52,7 @@ class RealFile:
         """Where the file lies, downloaded if it must be; its content is what was measured."""
         if folder is None:
             url = f"https://raw.githubusercontent.com/{self.repository}/{self.commit}/{self.path}"
-            return fetch(url, cache_folder() / self.name, f"sha256:{self.sha256}")
+            return fetch_archive(url, cache_folder() / self.name, f"sha256:{self.sha256}")
         path = folder / self.name
         if hashlib.sha256(path.read_bytes()).hexdigest() != self.sha256:
             raise SystemExit(f"{path} is another file: its SHA-256 is not {self.sha256}")
@@ -79,8 +79,10 @@ for _name in ("--rows", "--cols", "--values"):
     _OPTIONS.add_argument(_name)
 
 
-def listed_files() -> list[RealFile]:
-    with Path(__file__).with_suffix(".tsv").open(encoding="utf-8", newline="") as file:
+def listed_files(path: Path | None = None) -> list[RealFile]:
+    """Those of a table like ``real_files.tsv``, which is the default."""
+    listed = path or Path(__file__).with_suffix(".tsv")
+    with listed.open(encoding="utf-8", newline="") as file:
         return [RealFile(**row) for row in csv.DictReader(file, delimiter="\t")]
 
 

@@ -1,0 +1,1 @@
+"""Public tables and ratings completed by us and by others: see `__main__`."""
