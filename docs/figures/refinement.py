@@ -14,7 +14,7 @@ from benchmarks.real_files import listed_files
 from deeplinear.plots import COLOURS, house_style, new_figure
 from deeplinear.scores import root_mean_square
 
-COLUMN, FIRST, LAST = "CO(GT)", 2900, 3020  # five days of one sensor
+COLUMN, FIRST, LAST = "CO(GT)", 2955, 3027  # three days of one sensor
 
 
 def hidden(X, share, seed=0):
@@ -67,22 +67,29 @@ def draw(air, ratios):
     left, right = figure.subplots(1, 2, width_ratios=(2.2, 1))
     hours = np.arange(FIRST, LAST)
     x, cells = truth[hours, column], hole[hours, column]
-    left.plot(hours - FIRST, plain[hours, column], color=COLOURS[1], label="network", linewidth=1.3)
-    left.plot(hours - FIRST, refined[hours, column], color=COLOURS[0], label="refined", linewidth=2)
-    left.plot(hours[~cells] - FIRST, x[~cells], ".", color="0.4", markersize=5, label="observed")
-    circles = {"marker": "o", "linestyle": "none", "markerfacecolor": "none", "color": "black"}
-    left.plot(hours[cells] - FIRST, x[cells], **circles, markersize=7, label="hidden")
+    observed = np.where(cells, np.nan, x)
+    left.plot(
+        hours - FIRST, observed, ".-", color="0.7", markersize=4, linewidth=1, label="observed"
+    )
+    points = {"linestyle": "none", "color": "black", "markerfacecolor": "none"}
+    left.plot(hours[cells] - FIRST, x[cells], "o", **points, markersize=9, label="hidden")
+    for values, mark, colour, name in (
+        (plain, "s", COLOURS[1], "network"),
+        (refined, "D", COLOURS[0], "refined"),
+    ):
+        guess = values[hours, column][cells]
+        left.plot(hours[cells] - FIRST, guess, mark, color=colour, markersize=4, label=name)
     left.set_xlabel("hour")
     left.set_ylabel("carbon monoxide (mg/m³)")
     left.legend(ncols=2)
     places = np.arange(len(ratios))[::-1]
     right.barh(places, list(ratios.values()), color=COLOURS[0], height=0.6)
     for place, ratio in zip(places, ratios.values(), strict=True):
-        right.text(ratio + 0.02, place, f"{ratio:.2f}", va="center")
+        right.text(ratio - 0.03, place, f"{ratio:.2f}", va="center", ha="right", color="white")
     right.axvline(1.0, color="0.5", linestyle="--", linewidth=1)
     right.set_yticks(places, list(ratios))
-    right.set_xlim(0, 1.18)
-    right.set_xlabel("error refined / error of the network")
+    right.set_xlim(0, 1.08)
+    right.set_xlabel("error: refined / network")
     return figure
 
 

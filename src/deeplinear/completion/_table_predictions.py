@@ -261,7 +261,7 @@ class TablePredictions(TransformerMixin, TableReader):
     def _folded(self, table: Table) -> Model:
         """The model for the rows of ``table``, each solved given the columns."""
         empty = ~table.observed.any(axis=1)
-        if empty.any():
+        if empty.any() and not (self._refined and self._refined.follows_order):
             self._warn_empty("row", empty)
         seen = self._scaler.forward(table.entries())
         ids = Ids.positions(len(table.values))

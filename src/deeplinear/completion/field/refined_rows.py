@@ -57,6 +57,11 @@ class RefinedRows:
             neighbours = replace(neighbours, points=law.covariance.points(completed, POINTS))
         return cls(settings, shares, errors, law, F, graph, cells.keys(), neighbours)
 
+    @property
+    def follows_order(self) -> bool:
+        """Whether rows tell about those before and behind them, empty ones too."""
+        return "order" in self.settings.graph
+
     def refine(self, network: np.ndarray, cells: Cells, *, in_order: bool) -> np.ndarray:
         """``network``, the completion of the rows of ``cells``, refined.
 
@@ -134,7 +139,7 @@ class RefinedRows:
         return at
 
     def _is_sequence(self, new: np.ndarray, in_order: bool) -> bool:
-        return bool(in_order and new.any() and "order" in self.settings.graph)
+        return bool(in_order and new.any() and self.follows_order)
 
     def _new_rows(self, network: np.ndarray, cells: Cells) -> np.ndarray:
         if self.neighbours is None:
