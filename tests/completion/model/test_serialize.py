@@ -15,7 +15,7 @@ FIXED = {"random_state": 0, "threads": 1}
 
 
 def ratings_model():
-    ratings = dl.datasets.make_ratings(60, 40, 900, seed=3)
+    ratings = dl.datasets.make_low_rank((60, 40), 2, observed=900, noise=0.5, seed=3)
     model = dl.DeepMatrixCompletion(depth=3, max_rank=4, n_draws=2, burn_in=1, **FIXED)
     weights = np.random.default_rng(0).uniform(0.5, 2, 900)
     return model.fit(ratings.triples, sample_weight=weights)
