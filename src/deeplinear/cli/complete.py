@@ -1,6 +1,6 @@
 """``deeplinear complete``: tables and images, with their missing entries filled in."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -371,6 +371,8 @@ class _Fits:
                 if self.checkpoint is None:
                     raise
                 raise self._saved(watch, self.checkpoint) from None
+        possible = networks[0].imputer.within_bounds  # type: ignore[union-attr]
+        baselines = [replace(c, filled=possible(c.filled)) for c in baselines]
         candidates = [*networks, *baselines]
         return candidates, Verdict.of(self.comparison, candidates, held_out)
 

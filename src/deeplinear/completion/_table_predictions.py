@@ -141,6 +141,15 @@ class TablePredictions(TransformerMixin, TableReader):
         tables = [self._widened(self._merge(values, table), table.read) for values in drawn]
         return np.stack(tables)
 
+    def within_bounds(self, values: np.ndarray) -> np.ndarray:
+        """``values`` (rows, columns of X) as they may be imputed, whatever they come from: numbers
+        cut to the bounds of their column, and rounded where it holds whole numbers.
+        """
+        check_is_fitted(self)
+        out, fitted = np.array(values, dtype=float), list(self._layout.fitted)
+        out[:, fitted] = self._bounds.apply(out[:, fitted])
+        return out
+
     # The model's answers
 
     def _completed(self, X: TableLike, library: str) -> Any:
