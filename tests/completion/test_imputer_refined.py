@@ -82,6 +82,24 @@ class TestGains:
         plain, refined = imputer(refine="off"), imputer(row_order=True)
         assert error(refined, X, whole) <= 1.01 * error(plain, X, whole)
 
+    @pytest.mark.parametrize("shape", [(1, 1), (2, 4), (30, 1), (1, 6), (9, 3)])
+    @pytest.mark.parametrize("value", [0.0, 7.0, 1e-9])
+    def test_tables_of_one_value_stay_as_they_are(self, shape, value):
+        X = np.full(shape, value)
+        X[0, 0] = np.nan if X.size > 1 else value
+        with np.errstate(all="raise"):
+            model = imputer(row_order=True).fit(X)
+        assert model.refinement_.share == 0
+        np.testing.assert_allclose(model.transform(X), value)
+
+    def test_one_column_in_order(self):
+        walk = np.cumsum(np.random.default_rng(0).normal(size=(300, 1)), axis=0)
+        X = np.where(np.random.default_rng(1).random(walk.shape) < 0.3, np.nan, walk)
+        between = np.interp(np.arange(300), np.flatnonzero(~np.isnan(X)), X[~np.isnan(X)])
+        hole = np.isnan(X[:, 0])
+        known = np.sqrt(np.mean((between - walk[:, 0])[hole] ** 2))
+        assert error(imputer(row_order=True), X, walk) < 1.15 * known  # of a random walk the best
+
     def test_the_share_and_the_errors_are_told(self):
         X, _ = sequence()
         model = imputer(row_order=True).fit(X)

@@ -47,3 +47,12 @@ def test_a_clear_difference_is_more_than_its_standard_error(rng):
     assert judge.is_clear(best, worse)
     assert not judge.is_clear(worse, best)
     assert not judge.is_clear(best, same)
+
+
+def test_a_large_difference_is_no_less_certain_for_being_large(rng):
+    """Of few entries: the t statistic of the squares, not one in units of the small errors."""
+    cols, large = np.zeros(22, int), rng.normal(size=22)
+    small = 0.1 * rng.normal(size=22)
+    for pair in ((large, small), (small, large)):
+        error = standard_error(*pair, cols, True)
+        assert error < 0.25 * (held_out_size(large, cols, True) - held_out_size(small, cols, True))

@@ -145,6 +145,8 @@ def choose(
     standard error.
     """
     search = _Search(network, cells, held, order, center, stop)
+    if not search.varies:
+        return NOTHING, np.zeros(network.shape[1]), network
     best = search.best()
     other = search.completion(best, FINE)
     shares = held.shares(network, other)
@@ -182,6 +184,11 @@ class _Search:
         self._graphs = graphs(points, order)
         self._last: np.ndarray | None = None  # where the next solution starts
         self._errors: dict[Refinement, float] = {}
+
+    @property
+    def varies(self) -> bool:
+        """Whether there is anything that rows could tell about each other."""
+        return self._covariance.variance > 0
 
     def best(self) -> Refinement:
         best = self._noise(Refinement(noise=0.03))

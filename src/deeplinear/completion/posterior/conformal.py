@@ -61,7 +61,8 @@ class Calibration:
         width: int = 1,
     ) -> "Calibration":
         """From the errors of held-out entries; ``columns``: theirs, of ``width`` columns."""
-        scores = np.abs(gaps) / np.maximum(deviations, 1e-300)
+        with np.errstate(over="ignore"):  # next to exact fits: a score of ∞ is a score
+            scores = np.abs(gaps) / np.maximum(deviations, 1e-300)
         own = columns is not None
         cols = np.asarray(columns, np.uint32) if own else np.zeros(len(scores), np.uint32)
         sizes = _sizes(scores, cols, width)

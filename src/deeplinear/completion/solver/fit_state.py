@@ -98,16 +98,21 @@ def held_out_size(errors: np.ndarray, cols: np.ndarray, column_noise: bool) -> f
 
 
 def standard_error(
-    errors: np.ndarray, best: np.ndarray, cols: np.ndarray, column_noise: bool
+    errors: np.ndarray, others: np.ndarray, cols: np.ndarray, column_noise: bool
 ) -> float:
-    """That of `held_out_size` of ``errors`` minus that of ``best``, errors on the same entries.
+    """That of `held_out_size` of ``errors`` minus that of ``others``, errors on the same entries.
 
-    To first order in the differences of the squares, s/2 · √n · std(ω_t (e_t² − b_t²)), s the size
-    of ``best`` and ω_t the `influence` of its errors. Entries count as independent.
+    To first order in the differences of the squares, s/2 · √n · std(ω_t (e_t² − o_t²)), s the
+    larger of the sizes and ω_t the `influence` of its errors: around the smaller one a large
+    difference would seem uncertain. Entries count as independent.
     """
-    size = held_out_size(best, cols, column_noise)
-    if not 0 < size < math.inf or not np.isfinite(errors).all():
+    if not (np.isfinite(errors).all() and np.isfinite(others).all()):
+        return 0.0
+    pairs = [(held_out_size(e, cols, column_noise), e) for e in (errors, others)]
+    size, large = max(pairs, key=lambda pair: pair[0])
+    if not 0 < size < math.inf:
         return 0.0
     every = cols if column_noise else np.arange(len(cols))  # alone in a column: the mean square
-    rises = influence(best, every) * (np.square(errors, dtype=float) - np.square(best, dtype=float))
+    squares = (np.square(e, dtype=float) for e in (errors, others))
+    rises = influence(large, every) * np.subtract(*squares)
     return 0.5 * size * math.sqrt(len(rises)) * float(rises.std())
