@@ -10,17 +10,22 @@ OURS = "deeplinear"
 
 
 def averaged(lines: Iterable[dict]) -> dict[str, dict[str, dict]]:
-    """By set, then method: the means over the seeds of what was measured, and how many.
+    """By set, then method: the means over the seeds that all its methods have.
 
     A method that failed with one seed counts as failed.
     """
-    found: dict[str, dict[str, list[dict]]] = {}
+    found: dict[str, dict[str, dict[int, dict]]] = {}
     for line in lines:
-        found.setdefault(line["set"], {}).setdefault(line["method"], []).append(line)
-    return {
-        name: {method: _mean(rounds) for method, rounds in methods.items()}
-        for name, methods in found.items()
-    }
+        found.setdefault(line["set"], {}).setdefault(line["method"], {})[line["seed"]] = line
+    averages = {}
+    for name, methods in found.items():
+        common = set.intersection(*map(set, methods.values()))
+        averages[name] = {
+            method: _mean([rounds[seed] for seed in sorted(common)])
+            for method, rounds in methods.items()
+            if common
+        }
+    return averages
 
 
 def _mean(rounds: list[dict]) -> dict:

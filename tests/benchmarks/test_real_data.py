@@ -227,9 +227,9 @@ def line(method, error, name="s", **more):
 
 class TestReport:
     def test_ours_beside_the_best_peer(self):
-        lines = [line("deeplinear", 0.9), line("KNN", 1.0), line("column means", 1.1)]
+        lines = [line("deeplinear", 0.9), line("KNN", 1.0)]
         lines += [line("deeplinear", 0.7, seed=1), line("KNN", 1.0, seed=1)]
-        lines += [line("deeplinear, network alone", 0.1)]
+        lines += [line("deeplinear, network alone", 0.1, seed=seed) for seed in (0, 1)]
         found = report.averaged(lines)["s"]
         assert found["deeplinear"]["error"] == pytest.approx(0.8)
         assert report.first_of(found) == "deeplinear"  # variants of ours are not ranked
@@ -238,6 +238,11 @@ class TestReport:
             "| s | k | design | 3 × 4 | 50% | 2 | 0.8000 | KNN | 1.0000 | 0.800 | 0.800 |" in text
         )
         assert "1 sets: ours is first on 1" in text
+
+    def test_only_seeds_that_all_have_count(self):
+        lines = [line("deeplinear", 0.9), line("deeplinear", 0.1, seed=1), line("KNN", 1.0)]
+        found = report.averaged(lines)["s"]
+        assert (found["deeplinear"]["error"], found["deeplinear"]["seeds"]) == (0.9, 1)
 
     def test_what_failed_is_told(self):
         text = report.markdown(
