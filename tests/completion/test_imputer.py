@@ -20,10 +20,11 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from strategies import depths, entries, rng_of, seeds
 
 import deeplinear as dl
+from deeplinear.completion.data.holdout import held_out_mask
 from deeplinear.completion.data.observations import Observations
 from deeplinear.completion.data.table import ColumnScaler
 from deeplinear.completion.solver.fit import fit as low_rank_fit
-from deeplinear.completion.solver.selection import held_out_mask, hold_out
+from deeplinear.completion.solver.selection import hold_out
 from deeplinear.errors import DepthError, EmptyLineWarning, InputError
 
 DEPTHS = (2, 3, 4.5, math.inf)

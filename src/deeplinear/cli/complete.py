@@ -33,14 +33,17 @@ from .options import (
     EscapeFormulas,
     Force,
     Header,
+    HoldOut,
     MaxIter,
     MaxRank,
     Missing,
     Notes,
     Present,
     Quiet,
+    Refine,
     Regularization,
     Report,
+    RowOrder,
     Seed,
     Separator,
     SkipLines,
@@ -128,12 +131,9 @@ def complete(
     coverage: Coverage = None,
     draws: Draws = 0,
     device: Device = "cpu",
-    refine: Annotated[
-        str, typer.Option(help="auto: by a Gaussian field where held-out cells gain; or off.")
-    ] = "auto",
-    row_order: Annotated[
-        str, typer.Option(help="auto: try whether rows near each other are alike; or none.")
-    ] = "auto",
+    holdout: HoldOut = "entries",
+    refine: Refine = "auto",
+    row_order: RowOrder = "auto",
     knn: Annotated[
         bool, typer.Option("--knn", help="Compare with KNNImputer also where that takes long.")
     ] = False,
@@ -176,6 +176,7 @@ def complete(
         seed=seed,
         validation_fraction=validation_fraction,
         integers=integers,
+        holdout=holdout,
         refine=refine,
         row_order=row_order,
     )
@@ -268,10 +269,11 @@ class _Places:
 
 
 def _options(
-    *, several: bool, integers: str, refine: str, row_order: str, **fit: Any
+    *, several: bool, integers: str, holdout: str, refine: str, row_order: str, **fit: Any
 ) -> dict[str, Any]:
     """The options as parameters of the estimator: the only place that knows their names there."""
     check_choice("--integers", integers, ("round", "keep"))
+    check_choice("--holdout", holdout, ("entries", "rows", "blocks"))
     check_choice("--refine", refine, ("auto", "off"))
     check_choice("--row-order", row_order, ("auto", "none"))
     check_fit(**fit)
@@ -281,7 +283,8 @@ def _options(
         )
     names = {"average": "n_draws", "seed": "random_state"}
     options = {names.get(option, option): value for option, value in fit.items()}
-    options |= {"refine": refine, "row_order": True if row_order == "auto" else None}
+    options |= {"holdout": holdout, "refine": refine}
+    options |= {"row_order": True if row_order == "auto" else None}
     return options | {"integers": "auto" if integers == "round" else "keep"}
 
 

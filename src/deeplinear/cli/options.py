@@ -33,6 +33,21 @@ ValidationFraction = Annotated[
     float,
     typer.Option("--validation-fraction", help="Part of the observed entries that is held out."),
 ]
+HoldOut = Annotated[
+    str,
+    typer.Option(
+        "--holdout",
+        help="What is held out: entries, rows (most of some), or blocks (runs of rows).",
+    ),
+]
+Refine = Annotated[
+    str,
+    typer.Option("--refine", help="auto: by a Gaussian field where held-out cells gain; or off."),
+]
+RowOrder = Annotated[
+    str,
+    typer.Option("--row-order", help="auto: try whether rows near each other are alike; or none."),
+]
 Seed = Annotated[
     int, typer.Option("--seed", help="Chooses the held-out entries and every random start.")
 ]

@@ -26,6 +26,7 @@ from .options import (
     EscapeFormulas,
     Force,
     Header,
+    HoldOut,
     MaxIter,
     MaxRank,
     Missing,
@@ -96,6 +97,7 @@ def ratings(
     max_rank: MaxRank = None,
     max_iter: MaxIter = None,
     validation_fraction: ValidationFraction = 0.1,
+    holdout: HoldOut = "entries",
     seed: Seed = 0,
     average: Average = 0,
     implicit_feedback: Annotated[
@@ -152,6 +154,7 @@ def ratings(
             max_rank=max_rank,
             max_iter=max_iter,
             validation_fraction=validation_fraction,
+            holdout=holdout,
             average=average,
             implicit_feedback=implicit_feedback,
             duplicates=duplicates,
@@ -233,6 +236,7 @@ def _parameters(
     max_rank: int | None,
     max_iter: int | None,
     validation_fraction: float,
+    holdout: str,
     average: int,
     implicit_feedback: bool,
     duplicates: str,
@@ -250,6 +254,7 @@ def _parameters(
         seed=seed,
         validation_fraction=validation_fraction,
     )
+    check_choice("--holdout", holdout, ("entries", "rows"))
     check_choice("--duplicates", duplicates, ("error", "mean", "last"))
     if implicit_feedback and not average:
         raise InputError("--implicit-feedback: it informs posterior draws; add --average 20, say.")
@@ -260,6 +265,7 @@ def _parameters(
         "max_rank": max_rank,
         "max_iter": max_iter,
         "validation_fraction": validation_fraction,
+        "holdout": holdout,
         "n_draws": average,
         "implicit_feedback": implicit_feedback,
         "duplicates": duplicates,

@@ -15,6 +15,7 @@ from ..errors import DepthError, InputError
 from ._saving import SavedEstimator
 from .backends.base import AbstractBackend
 from .backends.open import DEVICES
+from .data.holdout import STRUCTURES
 from .solver.flow import NO_ENERGY
 
 AUTO_DEPTHS = (2.0, 3.0, 4.0, math.inf)
@@ -38,6 +39,7 @@ class CompletionParameters(SavedEstimator):
         "start_scale": [Interval(Real, 0, None, closed="neither")],
         "n_draws": [Interval(Integral, 0, None, closed="left")],
         "burn_in": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
+        "holdout": [StrOptions(set(STRUCTURES))],
         "validation_fraction": [Interval(Real, 0, 1, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left"), None],
         "tol": [Interval(Real, 0, None, closed="left")],

@@ -178,7 +178,8 @@ class TableTraining(TableRefinement):
         owner = self._indicators.owner[cols]
         first = np.append(True, (np.diff(rows) != 0) | (np.diff(owner) != 0))
         cell = np.cumsum(first) - 1
-        return self._held_out_of(int(cell[-1]) + 1, state)[cell]
+        shape = raw.shape[0], len(self._layout.features)
+        return self._held_out_of(rows[first], owner[first], shape, state)[cell]
 
     def _mark_held_out(self, rows: np.ndarray, cols: np.ndarray) -> None:
         layout = self._layout

@@ -20,6 +20,7 @@ from ..scores import root_mean_square
 from ..spectrum import effective_rank_of
 from ..status import Status
 from ._averages import Averages
+from .data.holdout import held_out_blocks, held_out_mask, held_out_rows
 from .data.ids import Ids
 from .data.observations import Observations
 from .model.predictor import Model
@@ -28,7 +29,7 @@ from .posterior.burn_in import BurnIn
 from .posterior.conformal import Calibration
 from .solver.fit import LowRankFit
 from .solver.flow import MAX_STEPS, FlowLaw
-from .solver.selection import Choice, Explicit, HoldOut, Implicit, held_out_mask, hold_out
+from .solver.selection import Choice, Explicit, HoldOut, Implicit, hold_out
 from .solver.trial import Trial
 
 MAX_SWEEPS = 100
@@ -177,13 +178,24 @@ class CompletionEstimator(Averages):
 
     def _held_out_mask(self, raw: Observations, state: np.random.RandomState) -> np.ndarray:
         """Which entries of ``raw``, row by row, are held out."""
-        return self._held_out_of(raw.nnz, state)
+        rows, cols, _ = raw.triples()
+        return self._held_out_of(rows, cols, raw.shape, state)
 
-    def _held_out_of(self, count: int, state: np.random.RandomState) -> np.ndarray:
-        some = self.validation_fraction > 0 and count > 1
-        return (
-            held_out_mask(count, self.validation_fraction, state) if some else np.zeros(count, bool)
-        )
+    def _held_out_of(
+        self,
+        rows: np.ndarray,
+        cols: np.ndarray,
+        shape: tuple[int, int],
+        state: np.random.RandomState,
+    ) -> np.ndarray:
+        count, part = len(rows), self.validation_fraction
+        if not (part > 0 and count > 1):
+            return np.zeros(count, bool)
+        if self.holdout == "rows":
+            return held_out_rows(rows, part, state)
+        if self.holdout == "blocks":
+            return held_out_blocks(rows, cols, shape, part, state)
+        return held_out_mask(count, part, state)
 
     def _standardize_split(self, held: HoldOut) -> HoldOut:
         """Held-out entries in the units of a fit to the others, which alone make the units."""

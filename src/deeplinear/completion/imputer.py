@@ -65,6 +65,10 @@ class DeepLinearImputer(TableTraining):
     validation_fraction : float in [0, 1), default 0.1
         Part of the observed entries that is held out for choices and for calibrated intervals. 0:
         nothing is, and ``depth`` and ``strength`` must be numbers.
+    holdout : "entries", "rows" or "blocks", default "entries"
+        What is held out: cells at random; four fifths of the cells of some rows, for tables in
+        which most of some rows is missing; or runs of successive rows of a column, as long as those
+        that are missing, for rows in order.
     start_scale : float > 0, default 1e-3
         Implicit only: size of the singular values of the start, relative to the largest of the
         residual.
@@ -231,6 +235,7 @@ class DeepLinearImputer(TableTraining):
         burn_in="auto",
         sample_posterior=False,
         validation_fraction=0.1,
+        holdout="entries",
         start_scale=1e-3,
         max_iter=None,
         tol=1e-5,
@@ -263,6 +268,7 @@ class DeepLinearImputer(TableTraining):
         self.burn_in = burn_in
         self.sample_posterior = sample_posterior
         self.validation_fraction = validation_fraction
+        self.holdout = holdout
         self.start_scale = start_scale
         self.max_iter = max_iter
         self.tol = tol

@@ -18,6 +18,7 @@ from .data.entries import (
     Entries,
     check_not_a_list,
     check_size,
+    joined,
     numbers,
     read_entries,
 )
@@ -49,9 +50,9 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         2 the penalty is convex, and the dense matrix is formed.
     regularization : "explicit" or "implicit", default "explicit"
         Weight decay, or none: the gradient flow of the network from a small start, stopped early
-        (see `deeplinear.completion.solver.flow`). The flow is the dynamics of the literature; it
-        takes longer and is rarely better. The deeper, the longer it stands still before each
-        singular value, at depth ∞ perhaps until it is given up: a larger ``start_scale`` helps.
+        (see `deeplinear.completion.solver.flow`): slower, and rarely better. The deeper, the longer
+        it stands still before each singular value, at depth ∞ perhaps until it is given up: a
+        larger ``start_scale`` helps.
     strength : "auto", float ≥ 0 or a sequence of them, default "auto"
         Explicit: λ in units of the noise: invariant to the units of the data and comparable between
         depths; useful values lie between 0.1 and 1, and near 0 for data without noise. Implicit:
@@ -83,8 +84,8 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         Draws that are thrown away first; "auto": until the noise of the draws no longer drifts, at
         most 100 (`deeplinear.completion.posterior.burn_in`).
     implicit_feedback : bool, default False
-        Learn also from *which* entries were observed, as side information (see
-        `deeplinear.completion.posterior.implicit_feedback`). Needs ``n_draws``.
+        Learn also from *which* entries were observed
+        (`deeplinear.completion.posterior.implicit_feedback`). Needs ``n_draws``.
     clip : None, "range" or (low, high), default None
         Cut predictions to the range of the observed values, or to an interval. The fit itself is
         not changed.
@@ -98,6 +99,9 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
     validation_fraction : float in [0, 1), default 0.1
         Part of the entries that is held out for ``strength="auto"``, for the error estimate and for
         calibrated intervals. 0: none, and ``strength`` must be a number.
+    holdout : "entries" or "rows", default "entries"
+        What is held out: entries at random, or four fifths of some rows, where most of some rows is
+        missing.
     max_iter : int, optional
         Limit of one fit: sweeps (explicit, default 100) or steps of the flow (implicit, default
         5,000).
@@ -154,11 +158,9 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
     (pandas, polars) with three ``columns``; a series of pandas with an index of two levels; a dense
     array with NaN; or X = pairs of ids and y = values, which is the form for ``GridSearchCV``.
     Matrices know their lines by position; those without any entry cost a fit nothing. A dense list
-    of entries (user, item, rating) is refused, and entries of one value only are warned of: nothing
-    else is learned from them.
+    of entries (user, item, rating) is refused, and entries of one value only are warned of.
 
-    The dtype of the values is kept (float32 halves the memory); averages are made in float64 from
-    draws kept in float32, where it can hold them.
+    The dtype of the values is kept (float32 halves the memory).
 
     **Raises** `InputError` for what the data or parameters make impossible.
 
@@ -175,6 +177,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **CompletionEstimator._parameter_constraints,
         "biases": ["boolean"],
+        "holdout": [StrOptions({"entries", "rows"})],
         "implicit_feedback": ["boolean"],
         "clip": [StrOptions({"range"}), tuple, list, None],
         "unseen": [StrOptions({"marginals", "nan"})],
@@ -201,6 +204,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         columns=("user", "item", "rating"),
         duplicates="error",
         validation_fraction=0.1,
+        holdout="entries",
         max_iter=None,
         tol=1e-5,
         threads=None,
@@ -226,6 +230,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         self.columns = columns
         self.duplicates = duplicates
         self.validation_fraction = validation_fraction
+        self.holdout = holdout
         self.max_iter = max_iter
         self.tol = tol
         self.threads = threads
@@ -284,7 +289,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
                 )
             old = self._entries("partial_fit")
             new = read_entries(X, y, self.columns, (self.model_.row_ids, self.model_.col_ids))
-            seen = self._observe(*_joined(old, new))
+            seen = self._observe(*joined(old, new))
             ids = (new.row_ids, new.col_ids)
             where = {"threads": self.threads, "device": self.device}
             if self._is_implicit:
@@ -384,16 +389,3 @@ def _warn_if_constant(seen: Observations) -> None:
             UserWarning,
             stacklevel=3,
         )
-
-
-def _joined(old: Observations, new: Entries) -> tuple[Entries, np.ndarray | None]:
-    """The entries of both, the new ones (of weight 1) behind, and their weights."""
-    rows, cols, values = (
-        np.concatenate(pair)
-        for pair in zip(old.triples(), (new.rows, new.cols, new.values), strict=True)
-    )
-    weights = old.by_row.weights
-    joined = Entries(rows, cols, values, new.row_ids, new.col_ids)
-    if not weights.size:
-        return joined, None
-    return joined, np.concatenate([weights, np.ones(len(new), weights.dtype)])

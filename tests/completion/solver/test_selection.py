@@ -5,10 +5,11 @@ import pytest
 from completion_data import half_observed, observe, rmse, table
 
 import deeplinear as dl
+from deeplinear.completion.data.holdout import held_out_mask
 from deeplinear.completion.data.observations import Observations
 from deeplinear.completion.solver.flow import FlowLaw
 from deeplinear.completion.solver.path import STRENGTHS
-from deeplinear.completion.solver.selection import Explicit, Implicit, held_out_mask, hold_out
+from deeplinear.completion.solver.selection import Explicit, Implicit, hold_out
 from deeplinear.completion.solver.trial import best_trial
 
 

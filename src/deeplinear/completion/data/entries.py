@@ -353,3 +353,16 @@ def _matrix_entries(
     col_ids, col_codes = known[1].extended(cols, f"columns of {name}")
     sides = row_ids.within(shape[0]), col_ids.within(shape[1])
     return Entries(row_codes, col_codes, values, *sides)
+
+
+def joined(old: Observations, new: Entries) -> tuple[Entries, np.ndarray | None]:
+    """The entries of both, the new ones (of weight 1) behind, and their weights."""
+    rows, cols, values = (
+        np.concatenate(pair)
+        for pair in zip(old.triples(), (new.rows, new.cols, new.values), strict=True)
+    )
+    weights = old.by_row.weights
+    joined = Entries(rows, cols, values, new.row_ids, new.col_ids)
+    if not weights.size:
+        return joined, None
+    return joined, np.concatenate([weights, np.ones(len(new), weights.dtype)])

@@ -37,17 +37,6 @@ class HoldOut:
         return self.rows, self.cols, self.values
 
 
-def held_out_mask(count: int, fraction: float, rng: np.random.RandomState) -> np.ndarray:
-    """A mask of ``fraction`` of ``count`` entries at random, at least one and not all.
-
-    It depends on nothing else, so that all depths compare on the same entries.
-    """
-    size = min(max(1, round(fraction * count)), count - 1)
-    out = np.zeros(count, dtype=bool)
-    out[rng.permutation(count)[:size]] = True
-    return out
-
-
 def hold_out(observations: Observations, out: np.ndarray) -> HoldOut:
     """The entries in two parts: those where ``out`` (row by row) is true are held out."""
     rows, cols, values = observations.triples()
