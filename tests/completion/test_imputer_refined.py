@@ -289,3 +289,12 @@ class TestMixedTables:
         shares = held.shares(network, field)
         assert set(shares[[0, 4]]) == {1.0}
         assert len(set(shares[1:4])) == 1
+
+
+@pytest.mark.parametrize("make", [sequence, clusters])
+def test_the_number_of_threads_changes_nothing(make):
+    X, _ = make(m=9000, n=9)  # several blocks
+    one, two = (imputer(row_order=True, threads=threads).fit(X) for threads in (1, 3))
+    assert one.refinement_ == two.refinement_
+    np.testing.assert_array_equal(one.transform(X), two.transform(X))
+    np.testing.assert_array_equal(one.draws(1), two.draws(1))

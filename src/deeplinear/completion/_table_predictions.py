@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..errors import EmptyLineWarning
 from ._table_io import Entries, Table, TableLike, TableReader
+from .backends.open import workers
 from .data.bounds import Limits
 from .data.columns import Mask, is_frame, is_pandas
 from .data.features import CodedTable
@@ -192,11 +193,13 @@ class TablePredictions(TransformerMixin, TableReader):
                 yield draw_table(sample, seen, rng, self.threads), rng
             return
         rng = np.random.default_rng(self._draw_seed(n, random_state))
-        own, network = Cells.of(self._entries("draws")), whole(self._folded(table))
-        cells = self._cells(table)
-        endless = refined.draws(own, network, cells, rng, in_order=self.row_order is True)
-        for matrix in islice(endless, n):
-            yield matrix, rng
+        network = whole(self._folded(table))
+        with workers(self.threads) as pool:
+            own, cells = Cells.of(self._entries("draws"), pool), self._cells(table)
+            cells, in_order = replace(cells, pool=pool), self.row_order is True
+            endless = refined.draws(own, network, cells, rng, in_order=in_order)
+            for matrix in islice(endless, n):
+                yield matrix, rng
 
     def _expanded(self, table: Table) -> Array:
         """What the model says about the columns of the fit, in the units of the table."""
@@ -206,8 +209,9 @@ class TablePredictions(TransformerMixin, TableReader):
         """That of the ``model`` of these rows, refined."""
         matrix = whole(model)
         if self._refined is not None:
-            cells = self._cells(table)
-            matrix = self._refined.refine(matrix, cells, in_order=self.row_order is True)
+            with workers(self.threads) as pool:
+                cells = replace(self._cells(table), pool=pool)
+                matrix = self._refined.refine(matrix, cells, in_order=self.row_order is True)
         return self._with_marginals(self._scaler.backward(matrix), table)
 
     def _cells(self, table: Table) -> Cells:

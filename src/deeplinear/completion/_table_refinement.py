@@ -11,6 +11,7 @@ from ..errors import InputError
 from ._column_scores import category_cells
 from ._table_io import TableLike
 from ._table_predictions import TablePredictions, whole
+from .backends.open import workers
 from .data.columns import is_frame
 from .field import graph
 from .field.covariance import ColumnCovariance
@@ -99,14 +100,15 @@ class TableRefinement(TablePredictions):
         network = whole(model)
         if self.refine != "off" and not self._ended:
             judge = self._judge(held)
-            self.refinement_, self._shares, network = choose(
-                network,
-                Cells.of(held.training),
-                judge,
-                self._order,
-                center=self.center,
-                stop=lambda: self._report("refining", 1.0),
-            )
+            with workers(self.threads) as pool:
+                self.refinement_, self._shares, network = choose(
+                    network,
+                    Cells.of(held.training, pool),
+                    judge,
+                    self._order,
+                    center=self.center,
+                    stop=lambda: self._report("refining", 1.0),
+                )
             self._errors = judge.sizes(network)
         return network[held.rows, held.cols]
 
@@ -133,16 +135,16 @@ class TableRefinement(TablePredictions):
         settings, seen = self.refinement_, self.model_.seen
         if settings.share > 0 and seen is not None:
             network = whole(self._as_predicted(self.model_))
-            cells = Cells.of(seen)
-            self._refined = RefinedRows.of(
-                network,
-                cells,
-                self._order,
-                settings,
-                self._shares,
-                self._errors,
-                center=self.center,
-            )
+            with workers(self.threads) as pool:
+                self._refined = RefinedRows.of(
+                    network,
+                    Cells.of(seen, pool),
+                    self._order,
+                    settings,
+                    self._shares,
+                    self._errors,
+                    center=self.center,
+                )
 
     # On disk
 

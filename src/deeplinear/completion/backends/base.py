@@ -40,6 +40,15 @@ def total(parts: list[Pass]) -> Pass:
     )
 
 
+def run_blocks(
+    pool: ThreadPoolExecutor | None, blocks: Blocks, call: Callable[[int, int], T]
+) -> list[T]:
+    """``call(lo, hi)`` for every block of lines, in the threads of ``pool``, if there are any."""
+    if pool is None or len(blocks) < 2:
+        return [call(lo, hi) for lo, hi in blocks]
+    return list(pool.map(lambda block: call(*block), blocks))
+
+
 class AbstractBackend(ABC):
     """Where and how the observed entries are passed over; the rest of a fit is the same code.
 
@@ -63,9 +72,7 @@ class AbstractBackend(ABC):
 
     def run(self, blocks: Blocks, call: Callable[[int, int], T]) -> list[T]:
         """``call(lo, hi)`` for every block of lines; the results in the order of the blocks."""
-        if self.pool is None or len(blocks) < 2:
-            return [call(lo, hi) for lo, hi in blocks]
-        return list(self.pool.map(lambda block: call(*block), blocks))
+        return run_blocks(self.pool, blocks, call)
 
     @abstractmethod
     def solve(

@@ -84,13 +84,20 @@ def open_backend(
         return
     if device not in DEVICES:
         raise InputError(f'device must be "cpu", "gpu" or "jax", got {device!r}.')
+    with workers(threads) as pool:
+        yield _backend(observations, device, pool)
+
+
+@contextmanager
+def workers(threads: int | None = None) -> Iterator[ThreadPoolExecutor | None]:
+    """So many threads, with BLAS in one thread of each, during a ``with`` block; None for one."""
     count = check_threads(threads)
     with _one_thread:
         if count == 1:
-            yield _backend(observations, device, None)
+            yield None
             return
         with ThreadPoolExecutor(count, thread_name_prefix="deeplinear") as pool:
-            yield _backend(observations, device, pool)
+            yield pool
 
 
 def _backend(

@@ -18,41 +18,50 @@ Source: Rue and Held, Gaussian Markov Random Fields (2005), §2; Papandreou and 
 """
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
 
 from ...errors import NotConvergedWarning
+from ..backends.base import run_blocks
 from ..data.observations import Observations
 from .covariance import ColumnCovariance
 from .graph import Weights, parts, precision
 
 _MOST_STEPS = 500
+# Cells per block of rows: a few blocks that threads share, independent of how many threads there
+# are.
+_CELLS = 1 << 16
 
 
 @dataclass(frozen=True)
 class Cells:
-    """The observed cells of a table: ``values`` (m, n), 0 elsewhere; ``weights``, 0 elsewhere."""
+    """The observed cells of a table: ``values`` (m, n), 0 elsewhere; ``weights``, 0 elsewhere.
+
+    ``pool`` has the threads that share the passes over them (None: one).
+    """
 
     values: np.ndarray
     weights: np.ndarray
+    pool: ThreadPoolExecutor | None = None
 
     @classmethod
-    def of(cls, seen: Observations) -> "Cells":
+    def of(cls, seen: Observations, pool: ThreadPoolExecutor | None = None) -> "Cells":
         """Entries as dense arrays."""
         values, weights = np.zeros(seen.shape), np.zeros(seen.shape)
         rows, cols, x = seen.triples()
         given = seen.by_row.weights
         values[rows, cols], weights[rows, cols] = x, given if given.size else 1.0
-        return cls(values, weights)
+        return cls(values, weights, pool)
 
     def over(self, completed: np.ndarray) -> np.ndarray:
         """``completed``, with the observed cells as they are."""
         return np.where(self.weights > 0, self.values, completed)
 
     def rows(self, mask: np.ndarray) -> "Cells":
-        return Cells(self.values[mask], self.weights[mask])
+        return Cells(self.values[mask], self.weights[mask], self.pool)
 
     def keys(self) -> np.ndarray:
         """A fingerprint of each row (m,): rows with the same observed cells have the same one."""
@@ -91,7 +100,7 @@ class GaussianField:
         """F (m, r), the mean given ``cells``; ``tol`` bounds the relative residual."""
         D, P = cells.weights / self.noises, precision(graph, self.rho)
         b = self._pull(D, cells.values)
-        return self._solve(D, P, b, tol, start)
+        return self._solve(cells, D, P, b, tol, start)
 
     def deviation(
         self, cells: Cells, graph: Weights, rng: np.random.Generator, *, tol: float
@@ -106,7 +115,7 @@ class GaussianField:
         along = np.sqrt(edges * upper.data)[:, None] * rng.normal(size=(upper.nnz, b.shape[1]))
         np.add.at(b, upper.row, along)
         np.add.at(b, upper.col, -along)
-        return self._solve(D, P, b, tol, None)
+        return self._solve(cells, D, P, b, tol)
 
     def beside(
         self, cells: Cells, weights: Weights, known: np.ndarray, *, tol: float
@@ -118,14 +127,14 @@ class GaussianField:
         D = cells.weights / self.noises
         edges, own = self._beside(weights)
         b = self._pull(D, cells.values) + edges * (weights @ known)
-        return self._solve(D, sp.diags_array(own), b, tol, None)
+        return self._solve(cells, D, sp.diags_array(own), b, tol)
 
     def deviation_beside(
         self, cells: Cells, weights: Weights, rng: np.random.Generator, *, tol: float
     ) -> np.ndarray:
         """A draw of such rows around their mean."""
         D, own = cells.weights / self.noises, self._beside(weights)[1]
-        return self._solve(D, sp.diags_array(own), self._perturbation(D, own, rng), tol, None)
+        return self._solve(cells, D, sp.diags_array(own), self._perturbation(D, own, rng), tol)
 
     def _beside(self, weights: Weights) -> tuple[float, np.ndarray]:
         """(ρ/(1 − ρ²), the precision of each new row given its neighbours)."""
@@ -144,30 +153,43 @@ class GaussianField:
 
     def _solve(
         self,
+        cells: Cells,
         D: np.ndarray,
         P: sp.sparray,
         b: np.ndarray,
         tol: float,
-        start: np.ndarray | None,
+        start: np.ndarray | None = None,
     ) -> np.ndarray:
         """(D ∘ (F S)) Sᵀ + P F = b by conjugate gradients, with the diagonal as preconditioner.
 
         In the basis of the principal components that diagonal is nearly all there is.
         """
         S = self.covariance.root
+        step = max(1, _CELLS // D.shape[1])
+        blocks = [(lo, min(lo + step, len(D))) for lo in range(0, len(D), step)]
+
+        def image(p: np.ndarray) -> np.ndarray:
+            out = P @ p
+
+            def add(lo: int, hi: int) -> None:
+                out[lo:hi] += (D[lo:hi] * (p[lo:hi] @ S)) @ S.T
+
+            run_blocks(cells.pool, blocks, add)
+            return out
+
         diagonal = D @ np.square(S).T + P.diagonal()[:, None]
         F = np.zeros_like(b) if start is None else start.copy()
-        r = b - ((D * (F @ S)) @ S.T + P @ F) if start is not None else b.copy()
+        r = b.copy() if start is None else b - image(F)
         z = r / diagonal
         p, rz = z.copy(), float(np.vdot(r, z))
         enough = tol**2 * float(np.vdot(b, b / diagonal))
         for _ in range(_MOST_STEPS):
             if rz <= enough:
                 break
-            Ap = (D * (p @ S)) @ S.T + P @ p
-            step = rz / float(np.vdot(p, Ap))
-            F += step * p
-            r -= step * Ap
+            Ap = image(p)
+            length = rz / float(np.vdot(p, Ap))
+            F += length * p
+            r -= length * Ap
             z = r / diagonal
             rz, before = float(np.vdot(r, z)), rz
             p *= rz / before
