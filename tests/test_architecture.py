@@ -174,6 +174,7 @@ TREE = {
         ["streams"],
         ["console", "options", "bounds", "pairs"],
         ["endings", "uncertainty"],
+        ["fits"],
         ["complete", "ratings", "predict", "demo", "doctor", "experiment", "sweep"],
     ],
     "diagnosis": [["finding"], ["installation", "machine", "folders", "mathematics"]],

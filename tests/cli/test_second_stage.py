@@ -66,6 +66,18 @@ def test_a_baseline_that_is_clearly_better_is_written(tmp_path):
     np.testing.assert_allclose(filled[:, 0], between, rtol=1e-6)
 
 
+def test_missing_cells_that_are_unlike_the_held_out_ones_are_told(tmp_path):
+    path, _, X = written(tmp_path / "few.csv", 2)
+    X[::5, 1:] = np.nan
+    lines = [",".join("" if np.isnan(x) else repr(float(x)) for x in row) for row in X]
+    path.write_text("\n".join(["a,b,c,d", *lines]) + "\n")
+    for options, told in (((), True), (("--holdout", "rows"), False)):
+        out = tmp_path / "out.csv"
+        done = run("complete", path, "-o", out, "--force", "--depth", "3", *options)
+        assert done.exit_code == 0, done.output
+        assert ("--holdout rows chooses" in done.stdout) == told
+
+
 @pytest.mark.parametrize("holdout", ["rows", "blocks"])
 def test_what_is_held_out_may_be_chosen(series, tmp_path, holdout):
     path, *_ = series

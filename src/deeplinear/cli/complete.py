@@ -1,27 +1,21 @@
 """``deeplinear complete``: tables and images, with their missing entries filled in."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from ..atomic import write_atomically
 from ..errors import InputError
 from ..places import check_apart, writing
 from .bounds import Maximum, Minimum, parse_bounds
 from .console import (
-    Watch,
-    column_summary,
-    endings,
     gathered_warnings,
-    progress_bar,
     say,
-    summary,
     terminal,
 )
-from .endings import Interrupted
+from .fits import Fits, print_scores, say_what_is_unlike
 from .options import (
     STANDARD,
     Average,
@@ -60,12 +54,9 @@ from .options import (
 from .streams import check_standard_output, write_result
 from .uncertainty import Coverage, Draws, Intervals, Uncertainty
 
-# Numbers that nearest neighbours compare in about a second.
-_ALL_PAIRS = 1e8
-
 if TYPE_CHECKING:
     from ..files import Table
-    from ..report.compare import Candidate, Comparison, Verdict
+    from ..report.compare import Candidate
 
 
 def complete(
@@ -210,11 +201,12 @@ def complete(
         options |= parse_bounds(min_value, max_value, table.coded.features)
         for line in table.understood():
             say(out, line if line.startswith(" ") else f"{source.name}: {line}")
-        fits = _Fits(table, depths, options, checkpoint, knn)
+        fits = Fits(table, depths, options, checkpoint, knn)
         candidates, verdict = fits.run(errors, quiet=quiet)
         winner, network = verdict.used, verdict.network
         _write(table, winner, output)
-        _print_scores(out, candidates, verdict, by_column=fits.comparison.by_column)
+        print_scores(out, candidates, verdict, by_column=fits.comparison.by_column)
+        say_what_is_unlike(out, table, holdout, verdict)
         if output != STANDARD:
             say(out, f"Wrote {output} ({winner.name}).")
         assert network.imputer is not None
@@ -300,20 +292,6 @@ def _write(table: "Table", winner: "Candidate", output: Path) -> None:
         write_atomically(output, packed)
 
 
-def _print_scores(
-    out: Console, candidates: list["Candidate"], verdict: "Verdict", *, by_column: bool
-) -> None:
-    from ..report.text import refinement_sentence
-
-    out.print(summary(candidates, verdict, by_column=by_column))
-    for line in [refinement_sentence(verdict.used.refinement), *endings(candidates, verdict)]:
-        if line:
-            say(out, line)
-    worst = column_summary(verdict.used)
-    if worst is not None:
-        out.print(worst)
-
-
 def _refuse_long(source: Path, columns: tuple[str | None, ...]) -> None:
     """Lists of entries are for another command."""
     from ..files.long import is_long
@@ -324,77 +302,4 @@ def _refuse_long(source: Path, columns: tuple[str | None, ...]) -> None:
         raise InputError(
             f"INPUT: {which} a list of entries, and complete fills in tables and images; run "
             "deeplinear ratings instead."
-        )
-
-
-@dataclass(frozen=True)
-class _Fits:
-    """What is fitted to one table."""
-
-    table: "Table"
-    depths: list[float]
-    options: dict[str, Any]
-    checkpoint: Path | None
-    knn: bool
-
-    @property
-    def comparison(self) -> "Comparison":
-        from ..report.compare import Comparison
-
-        return Comparison(self.table.coded, by_column=self.table.kind == "table")
-
-    def run(self, errors: Console, *, quiet: bool) -> tuple[list["Candidate"], "Verdict"]:
-        """Every depth and the baselines, and what the held-out cells say of them.
-
-        On Ctrl-C the best iterate so far is saved, and `Interrupted` raised.
-        """
-        from ..report.compare import (
-            Verdict,
-            column_means,
-            compare_depths,
-            interpolation,
-            nearest_neighbours,
-        )
-
-        with gathered_warnings(errors), progress_bar(errors, quiet=quiet) as bar:
-            watch = Watch(bar, self.depths)
-            try:
-                networks, held_out = compare_depths(
-                    self.comparison,
-                    self.depths,
-                    progress=watch.report,
-                    on_done=watch.done,
-                    **self.options,
-                )
-                methods = [column_means]
-                methods += [interpolation] * (self.options["row_order"] is True)
-                methods += [nearest_neighbours] * (self.knn or self._is_small)
-                baselines = [method(self.comparison, held_out) for method in methods]
-            except KeyboardInterrupt:
-                if self.checkpoint is None:
-                    raise
-                raise self._saved(watch, self.checkpoint) from None
-        possible = networks[0].imputer.within_bounds  # type: ignore[union-attr]
-        baselines = [replace(c, filled=possible(c.filled)) for c in baselines]
-        candidates = [*networks, *baselines]
-        return candidates, Verdict.of(self.comparison, candidates, held_out)
-
-    @property
-    def _is_small(self) -> bool:
-        """Whether nearest neighbours take about as long as the networks, or less."""
-        m, n = self.table.values.shape
-        return m * m * n <= _ALL_PAIRS
-
-    def _saved(self, watch: Watch, checkpoint: Path) -> Interrupted:
-        if watch.complete is None:
-            return Interrupted("Interrupted before the first iterate: nothing was written.")
-        from ..files import file_type
-
-        data = self.table.encode(watch.complete(), file_type(checkpoint))
-        packed = self.table.pack(data, checkpoint)
-        with writing(checkpoint):
-            write_atomically(checkpoint, packed)
-        return Interrupted(
-            f"Interrupted: the best iterate so far (held-out RMSE {watch.rmse:.4g}) is in "
-            f"{checkpoint}."
         )

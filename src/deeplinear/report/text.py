@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..completion.data.holdout import likeness
 from ..completion.field.refinement import Refinement
 from .compare import Candidate, Verdict
 
@@ -86,6 +87,21 @@ def refinement_sentence(found: Refinement | None) -> str:
         f"A Gaussian field {_GRAPHS[found.graph]} refines the network (average share "
         f"{found.share:.0%}): in scaled columns the error of {found.count:,} held-out cells falls "
         f"from {found.before:.4g} to {found.after:.4g}, by {found.gain:.1f} standard errors."
+    )
+
+
+def holdout_sentence(observed: np.ndarray, holdout: str, *, in_order: bool) -> str:
+    """That other cells than the missing ones are held out, where they are."""
+    found = likeness(observed, in_order=in_order)
+    if found in ("entries", holdout):
+        return ""
+    where = {
+        "rows": "rows of which most is missing",
+        "blocks": "long gaps down the columns",
+    }[found]
+    return (
+        f"Most missing cells lie in {where}, and other cells are held out: --holdout {found} "
+        "chooses and calibrates on cells like them."
     )
 
 

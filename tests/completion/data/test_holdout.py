@@ -8,6 +8,7 @@ from deeplinear.completion.data.holdout import (
     held_out_blocks,
     held_out_mask,
     held_out_rows,
+    likeness,
     typical_gap,
 )
 from deeplinear.errors import InputError
@@ -68,6 +69,21 @@ def test_something_is_held_out_and_something_left_of_tiny_tables(m):
         held_out_blocks(rows, cols, observed.shape, 0.1, np.random.RandomState(0)),
     ):
         assert 0 < mask.sum() < len(rows)
+
+
+def test_it_is_seen_what_missing_cells_are_like():
+    rng = np.random.default_rng(0)
+    apart = rng.random((300, 10)) > 0.3
+    rows, blocks = np.ones((300, 10), bool), np.ones((300, 10), bool)
+    rows[rng.permutation(300)[:60], :8] = False
+    for start in range(0, 280, 40):
+        blocks[start : start + 20, rng.integers(10)] = False
+    for in_order in (False, True):
+        assert likeness(apart, in_order=in_order) == "entries"
+        assert likeness(rows, in_order=in_order) == "rows"
+        assert likeness(blocks, in_order=in_order) == ("blocks" if in_order else "entries")
+    assert likeness(np.ones((3, 3), bool), in_order=True) == "entries"
+    assert likeness(np.zeros((3, 3), bool), in_order=True) == "entries"
 
 
 @pytest.mark.parametrize("holdout", ["entries", "rows", "blocks"])

@@ -12,6 +12,9 @@ Structure = Literal["entries", "rows", "blocks"]
 STRUCTURES: tuple[Structure, ...] = ("entries", "rows", "blocks")
 # What is hidden of a row that is held out.
 _HIDDEN = 0.8
+# Of a row that has lost most of its cells this part is missing at least; a gap is long that is so
+# much longer than those of cells missing at random.
+_MOST, _LONG = 0.5, 3.0
 # Blocks are at most this part of the rows long, and leave this part of their column to train on.
 _LONGEST, _LEFT = 0.1, 0.5
 
@@ -83,6 +86,22 @@ def typical_gap(observed: np.ndarray) -> int:
     lengths = np.flatnonzero(edges > 0) - np.flatnonzero(edges < 0)
     typical = int(np.median(np.repeat(lengths, lengths))) if len(lengths) else 1
     return max(2, min(typical, int(_LONGEST * m)))
+
+
+def likeness(observed: np.ndarray, *, in_order: bool) -> Structure:
+    """The structure that missing cells are like: most of those in a minority of the rows lie in
+    rows of which most is missing, or, in order, in long gaps down the columns; else entries.
+    """
+    missing = ~observed
+    share, count = missing.mean(axis=1), int(missing.sum())
+    bare = share > _MOST
+    if count and bare.mean() < 0.5 and missing[bare].sum() > 0.5 * count:
+        return "rows"
+    q = count / observed.size
+    random_gap = (1 + q) / (1 - q) if q < 1 else np.inf  # of the run in which a missing cell lies
+    if in_order and typical_gap(observed) > _LONG * random_gap:
+        return "blocks"
+    return "entries"
 
 
 def _size(count: int, fraction: float) -> int:

@@ -22,8 +22,6 @@ _POOLED = 20
 # Rounds in which the covariance is taken again from the completion by the field.
 ROUNDS = 2
 ROUGH, FINE = 1e-3, 1e-5
-# A round, or a graph, that gains less is left out.
-_GAIN = 1e-3
 # Rows up to which nearest neighbours are looked for: all pairs are compared.
 MOST_NEIGHBOURS = 30_000
 POINTS = 50  # coordinates in which neighbours are near
@@ -86,8 +84,8 @@ class HeldOut:
     def gaps(self, matrix: np.ndarray) -> np.ndarray:
         return matrix[self.rows, self.cols] - self.values
 
-    def error(self, matrix: np.ndarray) -> float:
-        return column_error(self.gaps(matrix), self.cols)
+    def size(self, gaps: np.ndarray) -> float:
+        return column_error(gaps, self.cols)
 
     def units(self, gaps: np.ndarray) -> np.ndarray:
         """The mean square of ``gaps`` in the feature of each, at least a part of that of all."""
@@ -120,11 +118,9 @@ class HeldOut:
         return np.sqrt((own + squares.mean()) / (count + 1))
 
     def gain(self, before: np.ndarray, after: np.ndarray) -> float:
-        """What the error loses from ``before`` to ``after``, in standard errors."""
-        lost = self.error(before) - self.error(after)
-        gaps = self.gaps(before), self.gaps(after)
-        error = standard_error(*gaps, self.cols, column_noise=True)
-        return lost / error if error > 0 else 0.0
+        """What the error loses between two ``gaps``, in standard errors."""
+        error = standard_error(before, after, self.cols, column_noise=True)
+        return (self.size(before) - self.size(after)) / error if error > 0 else 0.0
 
 
 def choose(
@@ -151,12 +147,13 @@ def choose(
     other = search.completion(best, FINE)
     shares = held.shares(network, other)
     refined = network + shares * (other - network)
+    before, after = held.gaps(network), held.gaps(refined)
     found = replace(
         best,
         share=float(shares.mean()),
-        before=held.error(network),
-        after=held.error(refined),
-        gain=held.gain(network, refined),
+        before=held.size(before),
+        after=held.size(after),
+        gain=held.gain(before, after),
         count=len(held.values),
     )
     if not (found.after < found.before and found.gain > 1):
@@ -183,7 +180,7 @@ class _Search:
         points = self._covariance.points(completed, POINTS)
         self._graphs = graphs(points, order)
         self._last: np.ndarray | None = None  # where the next solution starts
-        self._errors: dict[Refinement, float] = {}
+        self._found: dict[Refinement, np.ndarray] = {}  # held-out errors
 
     @property
     def varies(self) -> bool:
@@ -198,12 +195,12 @@ class _Search:
             again = self._noise(found)
             if again != found:
                 again = self._correlation(again)
-            if self._error(again) < (1 - _GAIN) * self._error(best):
+            if self._is_clear(again, best):
                 best = again
             self._ended |= self._stop()
         while best.rounds < ROUNDS and not self._ended:
             more = replace(best, rounds=best.rounds + 1)
-            if not self._error(more) < (1 - _GAIN) * self._error(best):
+            if not self._is_clear(more, best):
                 break
             best = more
         return best
@@ -239,10 +236,17 @@ class _Search:
                 k += step
         return grid[k]
 
+    def _is_clear(self, settings: Refinement, others: Refinement) -> bool:
+        """Whether the error falls by more than its standard error: else the simpler one is kept."""
+        return self._held.gain(self._gaps(others), self._gaps(settings)) > 1
+
     def _error(self, settings: Refinement) -> float:
-        if settings not in self._errors:
-            self._errors[settings] = self._held.error(self.completion(settings, ROUGH))
-        return self._errors[settings]
+        return self._held.size(self._gaps(settings))
+
+    def _gaps(self, settings: Refinement) -> np.ndarray:
+        if settings not in self._found:
+            self._found[settings] = self._held.gaps(self.completion(settings, ROUGH))
+        return self._found[settings]
 
 
 def solve(
