@@ -162,7 +162,7 @@ class TestSentences:
         def fail(*_, **__):
             raise error
 
-        monkeypatch.setattr(complete_module._Fits, "run", fail)
+        monkeypatch.setattr(complete_module.Fits, "run", fail)
         done = run(*COMPLETE)
         assert done.exit_code == code
         assert said in done.stderr
@@ -171,7 +171,7 @@ class TestSentences:
 
     def test_where_it_happened_is_shown_if_asked_for(self, folder, monkeypatch):
         monkeypatch.setenv(TRACEBACK, "1")
-        monkeypatch.setattr(complete_module._Fits, "run", lambda *_, **__: 1 / 0)
+        monkeypatch.setattr(complete_module.Fits, "run", lambda *_, **__: 1 / 0)
         assert "ZeroDivisionError" in run(*COMPLETE).stderr
 
     def test_a_wrong_call_names_its_help(self):
@@ -181,7 +181,7 @@ class TestSentences:
             assert done.stderr.endswith(f"; see deeplinear {command} --help.\n")
 
     def test_what_was_written_before_a_failure_is_said(self, folder, monkeypatch):
-        monkeypatch.setattr(complete_module, "_print_scores", lambda *_, **__: 1 / 0)
+        monkeypatch.setattr(complete_module, "print_scores", lambda *_, **__: 1 / 0)
         done = run(*COMPLETE)
         assert "Before that, 'out.csv' was written, and is whole." in done.stderr
 
@@ -208,7 +208,7 @@ class TestSignals:
                 signal.signal(sign, handler)
 
     @pytest.mark.parametrize("number", endings.STOPPING)
-    @pytest.mark.parametrize("name", ["_options", "_write", "write_atomically", "_print_scores"])
+    @pytest.mark.parametrize("name", ["_options", "_write", "write_atomically", "print_scores"])
     def test_every_moment_of_complete(self, folder, monkeypatch, name, number):
         done = self.interrupted(folder, monkeypatch, complete_module, name, number)
         assert done.exit_code == 128 + number
@@ -228,7 +228,7 @@ class TestSignals:
                 raise RuntimeError("the compiler was interrupted") from None
 
         monkeypatch.setattr(complete_module, "_translated", translated, raising=False)
-        monkeypatch.setattr(complete_module._Fits, "run", translated)
+        monkeypatch.setattr(complete_module.Fits, "run", translated)
         signal_before = signal.signal(signal.SIGINT, endings._signals.stop)
         try:
             done = run(*COMPLETE)
@@ -270,3 +270,37 @@ class TestVerdicts:
         assert endings_of([better, means], Verdict(better, better)) == [
             "depth 2: not converged, for the objective rose; give a larger --strength."
         ]
+
+
+IN_A_DESTRUCTOR = """
+import os, signal, sys, threading, time
+from deeplinear.cli.endings import run_as_process
+
+start = threading.Thread.start
+
+def slow(self):  # as on a busy machine: the timer has run before its start returns
+    start(self)
+    time.sleep(0.2)
+
+class Last:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+
+def commands():
+    threading.Thread.start = slow
+    last = Last()
+    del last
+    threading.Thread.start = start
+    time.sleep(20)
+
+run_as_process(commands)
+"""
+
+
+def test_a_signal_in_a_destructor_stops_without_a_traceback():
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_DESTRUCTOR], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in done.stderr

@@ -145,6 +145,8 @@ class _Signals:
     def __init__(self) -> None:
         self.arrived: list[int] = []
         self.code: int | None = None  # with which the process ends, once that is decided
+        self.is_waking = False  # whether `again` is at work, where nothing can be raised,
+        self.came_early = False  # and whether the signal came meanwhile
 
     @property
     def number(self) -> int:
@@ -155,6 +157,9 @@ class _Signals:
         if self.code is not None:
             os._exit(self.code)
         self.arrived.append(number)
+        if self.is_waking:
+            self.came_early = True
+            return
         raise KeyboardInterrupt
 
     def again(self, ignored: Any) -> None:
@@ -162,9 +167,14 @@ class _Signals:
         if not issubclass(ignored.exc_type, KeyboardInterrupt):
             sys.__unraisablehook__(ignored)
             return
-        later = threading.Timer(0.01, signal.raise_signal, (self.number,))
-        later.daemon = True
-        later.start()
+        seconds, self.came_early = 0.01, True
+        while self.came_early:  # on a busy machine a thread may take longer to start
+            self.is_waking, self.came_early = True, False
+            seconds *= 4
+            later = threading.Timer(seconds, signal.raise_signal, (self.number,))
+            later.daemon = True
+            later.start()
+            self.is_waking = False
 
 
 _signals = _Signals()
