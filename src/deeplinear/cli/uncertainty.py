@@ -12,7 +12,6 @@ from ..atomic import write_atomically
 from ..errors import InputError
 from ..places import check_file, writing
 from .options import STANDARD, check_range
-from .pairs import write_list
 from .streams import check_standard_output
 
 if TYPE_CHECKING:
@@ -99,6 +98,7 @@ class Uncertainty:
     ) -> list[str]:
         """Write what was asked for; what was written, in sentences."""
         from ..files import file_type
+        from .pairs import write_list
 
         said = []
         if self.intervals is not None:
