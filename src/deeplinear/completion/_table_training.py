@@ -118,7 +118,8 @@ class TableTraining(TableRefinement):
                 self._refine_all()
             finally:
                 del self._table, self._order
-                self.__dict__.pop("_shares", None)
+                for name in ("_shares", "_errors"):
+                    self.__dict__.pop(name, None)
             self._mark_held_out(*held_out)
             if not np.isfinite(self.train_score_):
                 raise InputError(
