@@ -100,15 +100,16 @@ class TestGains:
         known = np.sqrt(np.mean((between - walk[:, 0])[hole] ** 2))
         assert error(imputer(row_order=True), X, walk) < 1.15 * known  # of a random walk the best
 
-    def test_the_share_and_the_errors_are_told(self):
+    @pytest.mark.parametrize("scale", [True, False])
+    def test_the_share_and_the_errors_are_told(self, scale):
         X, _ = sequence()
-        model = imputer(row_order=True).fit(X)
+        model = imputer(row_order=True, scale=scale).fit(X)
         found = model.refinement_
         assert found.graph in {"order", "order and neighbours"}
         assert found.after < found.before
         assert found.after == pytest.approx(model.standardized_score_)
         assert found.count == model.validation_mask_.sum()
-        off = imputer(refine="off").fit(X)
+        off = imputer(refine="off", scale=scale).fit(X)
         assert off.refinement_.share == 0
         assert found.before == pytest.approx(off.standardized_score_)
 

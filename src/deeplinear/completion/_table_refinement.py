@@ -116,7 +116,8 @@ class TableRefinement(TablePredictions):
         """The held-out cells, with the losses of labels."""
         losses = {j: partial(self._label_loss, held, j) for j in self._laws}
         owner = self._indicators.owner
-        return HeldOut(held.rows, held.cols, held.values, owner, losses)
+        cells = held.rows, held.cols, held.values
+        return HeldOut(*cells, owner, losses, self._column_noise)
 
     def _label_loss(self, held: HoldOut, j: int, predicted: np.ndarray) -> float:
         guess, truth = category_cells(j, held, predicted, self._indicators, self._scaler)

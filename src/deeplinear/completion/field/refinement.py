@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..solver.column_noise import column_error
-from ..solver.fit_state import standard_error
+from ..solver.fit_state import held_out_size, standard_error
 from .covariance import ColumnCovariance
 from .gaussian_field import Cells, GaussianField
 from .graph import Neighbours, Weights, mixed, no_graph
@@ -73,6 +72,7 @@ class HeldOut:
 
     ``owner`` (n,) says to which feature a column belongs: a category has several.
     ``label_losses``: of categories, the log loss of predictions of all held-out cells.
+    ``column_noise``: whether errors are judged by a noise level of each column.
     """
 
     rows: np.ndarray
@@ -80,12 +80,13 @@ class HeldOut:
     values: np.ndarray
     owner: np.ndarray
     label_losses: Mapping[int, Callable[[np.ndarray], float]] = field(default_factory=dict)
+    column_noise: bool = True
 
     def gaps(self, matrix: np.ndarray) -> np.ndarray:
         return matrix[self.rows, self.cols] - self.values
 
     def size(self, gaps: np.ndarray) -> float:
-        return column_error(gaps, self.cols)
+        return held_out_size(gaps, self.cols, self.column_noise)
 
     def units(self, gaps: np.ndarray) -> np.ndarray:
         """The mean square of ``gaps`` in the feature of each, at least a part of that of all."""
@@ -119,7 +120,7 @@ class HeldOut:
 
     def gain(self, before: np.ndarray, after: np.ndarray) -> float:
         """What the error loses between two ``gaps``, in standard errors."""
-        error = standard_error(before, after, self.cols, column_noise=True)
+        error = standard_error(before, after, self.cols, self.column_noise)
         return (self.size(before) - self.size(after)) / error if error > 0 else 0.0
 
 
