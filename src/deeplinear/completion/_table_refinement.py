@@ -17,7 +17,7 @@ from .field import graph
 from .field.covariance import ColumnCovariance
 from .field.gaussian_field import Cells, GaussianField
 from .field.refined_rows import RefinedRows
-from .field.refinement import GRAPHS, NOTHING, HeldOut, Refinement, choose
+from .field.refinement import GRAPHS, HeldOut, Refinement, choose
 from .file_format import Arrays, Meta, named, take_group
 from .model.predictor import Model
 from .posterior.labels import LabelLaw
@@ -174,7 +174,7 @@ class TableRefinement(TablePredictions):
         if found.graph not in GRAPHS or not math.isfinite(found.noise):
             raise InputError("the graph of the refinement is none that there is.")
         self._refined, neighbours = None, None
-        if found == NOTHING or not found.share:
+        if not found.share:
             return
         group = take_group(arrays, "field.")
         if "neighbours" in found.graph:

@@ -265,10 +265,10 @@ class TestAgreeWithDense:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_threads_change_nothing(rng, monkeypatch, kind, dtype):
     """Bit by bit, with several blocks of lines."""
-    from deeplinear.completion.backends import dense
+    from deeplinear.completion.backends import base, dense
 
     monkeypatch.setattr(observations_module, "BLOCK", 60)
-    monkeypatch.setattr(dense, "_CELLS", 100)
+    monkeypatch.setattr(base, "_CELLS", 100)
     monkeypatch.setattr(dense, "_SMALL", 64)
     seen, _, _, Z, Y = problem(rng, dtype, True)
     assert len(seen.by_row.blocks) > 3

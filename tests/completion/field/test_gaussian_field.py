@@ -82,9 +82,9 @@ def test_a_new_row_is_conditional_on_its_neighbours():
 
 def test_without_neighbours_rows_do_not_matter_to_each_other():
     field, cells, _ = small(3)
-    whole = field.alone.mean(cells, no_graph(7), tol=1e-12)
+    whole = field.mean(cells, no_graph(7), tol=1e-12)
     one = np.arange(7) == 4
-    part = field.alone.mean(cells.rows(one), no_graph(1), tol=1e-12)
+    part = field.mean(cells.rows(one), no_graph(1), tol=1e-12)
     np.testing.assert_allclose(part[0], whole[4], atol=1e-9)
 
 

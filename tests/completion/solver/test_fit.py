@@ -219,10 +219,10 @@ class TestHeldOut:
 
 @pytest.mark.parametrize("depth", [1.5, 3])
 def test_threads_change_nothing(rng, monkeypatch, where, depth):
-    from deeplinear.completion.backends import dense
+    from deeplinear.completion.backends import base
 
     monkeypatch.setattr(observations_module, "BLOCK", 200)
-    monkeypatch.setattr(dense, "_CELLS", 200)
+    monkeypatch.setattr(base, "_CELLS", 200)
     *_, seen = table(rng)
     assert len(seen.by_row.blocks) > 5
     one, three = (fit(seen, depth=depth, **where | {"threads": k}) for k in (1, 3))

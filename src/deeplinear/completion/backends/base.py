@@ -12,6 +12,8 @@ from .pairs import at
 
 # The width of the sides is a multiple of this many numbers: compiled inner loops have no remainder.
 LANES = 8
+# Cells of a dense table in a block: a few blocks for threads to share.
+_CELLS = 1 << 16
 Blocks = list[tuple[int, int]]
 T = TypeVar("T")
 
@@ -38,6 +40,12 @@ def total(parts: list[Pass]) -> Pass:
     return Pass(
         sum(energies), np.sum(pulls, axis=0, dtype=float), np.sum(bends, axis=0, dtype=float)
     )
+
+
+def blocks_of(lines: int, others: int) -> Blocks:
+    """Blocks of the lines of a dense table, which do not depend on how many threads share them."""
+    step = max(1, _CELLS // others)
+    return [(lo, min(lo + step, lines)) for lo in range(0, lines, step)]
 
 
 def run_blocks(

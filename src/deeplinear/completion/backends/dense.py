@@ -9,10 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from ..data.observations import Compressed
-from .base import AbstractBackend, Blocks, Pass, total
+from .base import AbstractBackend, Blocks, Pass, blocks_of, total
 
-# Lines per block: a few blocks that threads share, independent of how many threads there are.
-_CELLS = 1 << 16
 # Numbers of the small matrices of a block of lines.
 _SMALL = 1 << 21
 
@@ -27,8 +25,7 @@ class Table:
         self.w = np.zeros((count, others), lines.values.dtype)
         self.x[line, lines.indices] = lines.values
         self.w[line, lines.indices] = lines.weights if lines.weights.size else 1
-        step = max(1, _CELLS // others)
-        self.blocks: Blocks = [(lo, min(lo + step, count)) for lo in range(0, count, step)]
+        self.blocks = blocks_of(count, others)
         self._signs: tuple[int, np.ndarray] | None = None
 
     def signs(self, seed: int) -> np.ndarray:

@@ -19,21 +19,18 @@ Source: Rue and Held, Gaussian Markov Random Fields (2005), §2; Papandreou and 
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 
 from ...errors import NotConvergedWarning
-from ..backends.base import run_blocks
+from ..backends.base import blocks_of, run_blocks
 from ..data.observations import Observations
 from .covariance import ColumnCovariance
 from .graph import Weights, parts, precision
 
 _MOST_STEPS = 500
-# Cells per block of rows: a few blocks that threads share, independent of how many threads there
-# are.
-_CELLS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -81,11 +78,6 @@ class GaussianField:
     noise: float
 
     @property
-    def alone(self) -> "GaussianField":
-        """This field for rows without neighbours."""
-        return replace(self, rho=0.0)
-
-    @property
     def noises(self) -> np.ndarray:
         """ψ (n,)."""
         return self.noise * self.covariance.variance + self.covariance.own
@@ -109,7 +101,7 @@ class GaussianField:
         part.
         """
         D, P = cells.weights / self.noises, precision(graph, self.rho)
-        edges, alone = parts(graph, self.rho)
+        edges, alone = parts(graph.sum(axis=0), self.rho)
         upper = sp.triu(graph).tocoo()
         b = self._perturbation(D, alone, rng)
         along = np.sqrt(edges * upper.data)[:, None] * rng.normal(size=(upper.nnz, b.shape[1]))
@@ -138,8 +130,9 @@ class GaussianField:
 
     def _beside(self, weights: Weights) -> tuple[float, np.ndarray]:
         """(ρ/(1 − ρ²), the precision of each new row given its neighbours)."""
-        degree, edges = weights.sum(axis=1), self.rho / (1 - self.rho**2)
-        return edges, edges * degree + 1 - np.minimum(degree, 2.0) * self.rho / (1 + self.rho)
+        degree = weights.sum(axis=1)
+        edges, alone = parts(degree, self.rho)
+        return edges, edges * degree + alone
 
     def _perturbation(
         self, D: np.ndarray, alone: np.ndarray, rng: np.random.Generator
@@ -165,8 +158,7 @@ class GaussianField:
         In the basis of the principal components that diagonal is nearly all there is.
         """
         S = self.covariance.root
-        step = max(1, _CELLS // D.shape[1])
-        blocks = [(lo, min(lo + step, len(D))) for lo in range(0, len(D), step)]
+        blocks = blocks_of(*D.shape)
 
         def image(p: np.ndarray) -> np.ndarray:
             out = P @ p

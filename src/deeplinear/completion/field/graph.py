@@ -157,16 +157,15 @@ def stored(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray) -> Weights
 
 def precision(weights: Weights, rho: float) -> sp.csr_array:
     """P(ρ), sparse (m, m)."""
-    edges, alone = parts(weights, rho)
     degree = weights.sum(axis=0)
+    edges, alone = parts(degree, rho)
     laplacian = sp.diags_array(degree) - weights
     return (edges * laplacian + sp.diags_array(alone)).tocsr()
 
 
-def parts(weights: Weights, rho: float) -> tuple[float, np.ndarray]:
-    """(ρ/(1 − ρ²), g) of P(ρ)."""
-    degree = np.minimum(weights.sum(axis=0), 2.0)
-    return rho / (1 - rho**2), 1 - degree * rho / (1 + rho)
+def parts(degree: np.ndarray, rho: float) -> tuple[float, np.ndarray]:
+    """(ρ/(1 − ρ²), g) of P(ρ), for rows of these degrees."""
+    return rho / (1 - rho**2), 1 - np.minimum(degree, 2.0) * rho / (1 + rho)
 
 
 def _symmetric(rows: np.ndarray, cols: np.ndarray, w: np.ndarray, m: int) -> Weights:

@@ -1,9 +1,10 @@
 """A refinement fitted to a table: what it makes of the rows of that table, and of new ones."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy.sparse as sp
 
 from .covariance import ColumnCovariance
 from .gaussian_field import Cells, GaussianField
@@ -76,7 +77,8 @@ class RefinedRows:
         else:
             F = self.F[at]
             if new.any():
-                F[new] = self._new_rows(network[new], cells.rows(new))
+                mine = cells.rows(new)
+                F[new] = self.law.beside(mine, self._around(network[new], mine), self.F, tol=FINE)
         return network + self.shares * (self.law.matrix(F) - network)
 
     def draws(
@@ -93,8 +95,9 @@ class RefinedRows:
         Around the refined completion lie the deviations of the field, and noise that makes the
         mean square in missing cells that of the held-out errors of their column.
         """
-        middle = self.refine(network, cells, in_order=in_order)
-        probes = [self._deviation(own, network, cells, rng, in_order) ** 2 for _ in range(_PROBES)]
+        middle, at = self.refine(network, cells, in_order=in_order), self._places(cells)
+        deviation = self._deviation(own, network, cells, at, in_order)
+        probes = [deviation(rng) ** 2 for _ in range(_PROBES)]
         missing = cells.weights == 0
         count = np.maximum(missing.sum(axis=0), 1)
         spread = np.where(missing, np.mean(probes, axis=0), 0.0).sum(axis=0) / count
@@ -103,29 +106,31 @@ class RefinedRows:
             part = np.where(spread > wanted, np.sqrt(wanted / spread), 1.0)
         noise = np.sqrt(np.maximum(wanted - spread, 0.0))
         while True:
-            deviation = self._deviation(own, network, cells, rng, in_order)
-            yield middle + part * deviation + noise * rng.normal(size=middle.shape)
+            yield middle + part * deviation(rng) + noise * rng.normal(size=middle.shape)
 
     def _deviation(
-        self,
-        own: Cells,
-        network: np.ndarray,
-        cells: Cells,
-        rng: np.random.Generator,
-        in_order: bool,
-    ) -> np.ndarray:
-        """A draw of the field around its mean (rows, n)."""
-        at, law = self._places(cells), self.law
-        new = at < 0
-        if self._is_sequence(new, in_order):
-            F = law.deviation(cells, chain(np.arange(len(at))), rng, tol=ROUGH)
-        elif new.all():
-            F = self._new_deviation(network, cells, rng)
-        else:
-            F = law.deviation(own, self.graph, rng, tol=ROUGH)[at]
+        self, own: Cells, network: np.ndarray, cells: Cells, at: np.ndarray, in_order: bool
+    ) -> Callable[[np.random.Generator], np.ndarray]:
+        """What draws the field around its mean (rows, n), in rows that are ``at`` known ones."""
+        law, new = self.law, at < 0
+        sequence = self._is_sequence(new, in_order)
+        if sequence:
+            line = chain(np.arange(len(at)))
+        elif new.any():
+            mine = cells.rows(new)
+            weights = self._around(network[new], mine)
+
+        def draw(rng: np.random.Generator) -> np.ndarray:
+            if sequence:
+                return law.deviation(cells, line, rng, tol=ROUGH) @ law.covariance.root
+            F = np.empty((len(at), len(law.covariance.root)))
+            if not new.all():
+                F = law.deviation(own, self.graph, rng, tol=ROUGH)[at]
             if new.any():
-                F[new] = self._new_deviation(network[new], cells.rows(new), rng)
-        return F @ law.covariance.root
+                F[new] = law.deviation_beside(mine, weights, rng, tol=ROUGH)
+            return F @ law.covariance.root
+
+        return draw
 
     def _places(self, cells: Cells) -> np.ndarray:
         """Which row of the table of the fit each row is; −1 for new ones."""
@@ -141,19 +146,9 @@ class RefinedRows:
     def _is_sequence(self, new: np.ndarray, in_order: bool) -> bool:
         return bool(in_order and new.any() and self.follows_order)
 
-    def _new_rows(self, network: np.ndarray, cells: Cells) -> np.ndarray:
-        if self.neighbours is None:
-            return self.law.alone.mean(cells, no_graph(len(network)), tol=FINE)
-        return self.law.beside(cells, self._around(network, cells), self.F, tol=FINE)
-
-    def _new_deviation(
-        self, network: np.ndarray, cells: Cells, rng: np.random.Generator
-    ) -> np.ndarray:
-        if self.neighbours is None:
-            return self.law.alone.deviation(cells, no_graph(len(network)), rng, tol=ROUGH)
-        return self.law.deviation_beside(cells, self._around(network, cells), rng, tol=ROUGH)
-
     def _around(self, network: np.ndarray, cells: Cells) -> Weights:
-        assert self.neighbours is not None
+        """The weights of new rows to those of the fit; none without neighbours."""
+        if self.neighbours is None:
+            return sp.csr_array((len(network), len(self.F)))
         width = self.neighbours.points.shape[1]
         return self.neighbours.around(self.law.covariance.points(cells.over(network), width))
