@@ -1,6 +1,7 @@
 """`Model`: predictions from their formula, lines without entries, rows folded in, best columns."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import deeplinear as dl
 from deeplinear.completion.data.ids import Ids
 from deeplinear.completion.data.observations import Observations
 from deeplinear.completion.model.recommend import recommend
+from deeplinear.completion.posterior.conformal import Calibration
 
 M, N = 12, 9
 
@@ -113,3 +115,9 @@ def test_recommendations_are_the_largest_predictions(model):
         np.testing.assert_allclose(
             scores[i][: len(found)], table[i, expected], rtol=1e-6, atol=1e-9
         )
+
+
+def test_where_no_error_is_bounded_intervals_are_infinite(model):
+    beyond = Calibration.of(np.full(9, 1e10), np.zeros(9))  # scores of ∞, beside exact fits
+    reach = replace(model, calibration=beyond).reach(np.array([0.0, 1.0]), 0.5)
+    np.testing.assert_array_equal(reach, [np.inf, np.inf])

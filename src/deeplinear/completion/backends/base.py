@@ -12,8 +12,10 @@ from .pairs import at
 
 # The width of the sides is a multiple of this many numbers: compiled inner loops have no remainder.
 LANES = 8
-# Cells of a dense table in a block: a few blocks for threads to share.
+# Cells of a dense table in a block; and where lines are long, so many lines that reading the other
+# side once for all of them costs little, but some blocks are left for threads to share.
 _CELLS = 1 << 16
+_LINES, _BLOCKS = 64, 8
 Blocks = list[tuple[int, int]]
 T = TypeVar("T")
 
@@ -44,7 +46,7 @@ def total(parts: list[Pass]) -> Pass:
 
 def blocks_of(lines: int, others: int) -> Blocks:
     """Blocks of the lines of a dense table, which do not depend on how many threads share them."""
-    step = max(1, _CELLS // others)
+    step = max(1, _CELLS // others, min(_LINES, -(-lines // _BLOCKS)))
     return [(lo, min(lo + step, lines)) for lo in range(0, lines, step)]
 
 

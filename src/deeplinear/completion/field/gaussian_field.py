@@ -57,6 +57,9 @@ class Cells:
         """``completed``, with the observed cells as they are."""
         return np.where(self.weights > 0, self.values, completed)
 
+    def astype(self, dtype: np.dtype) -> "Cells":
+        return Cells(self.values.astype(dtype), self.weights.astype(dtype), self.pool)
+
     def rows(self, mask: np.ndarray) -> "Cells":
         return Cells(self.values[mask], self.weights[mask], self.pool)
 
@@ -86,13 +89,11 @@ class GaussianField:
         """μ + F S (m, n)."""
         return self.covariance.mean + F @ self.covariance.root
 
-    def mean(
-        self, cells: Cells, graph: Weights, *, tol: float, start: np.ndarray | None = None
-    ) -> np.ndarray:
+    def mean(self, cells: Cells, graph: Weights, *, tol: float) -> np.ndarray:
         """F (m, r), the mean given ``cells``; ``tol`` bounds the relative residual."""
-        D, P = cells.weights / self.noises, precision(graph, self.rho)
-        b = self._pull(D, cells.values)
-        return self._solve(cells, D, P, b, tol, start)
+        D = cells.weights / self.noises
+        P = precision(graph, self.rho).astype(D.dtype)
+        return self._solve(cells, D, P, self._pull(D, cells.values), tol)
 
     def deviation(
         self, cells: Cells, graph: Weights, rng: np.random.Generator, *, tol: float
@@ -151,7 +152,6 @@ class GaussianField:
         P: sp.sparray,
         b: np.ndarray,
         tol: float,
-        start: np.ndarray | None = None,
     ) -> np.ndarray:
         """(D ∘ (F S)) Sᵀ + P F = b by conjugate gradients, with the diagonal as preconditioner.
 
@@ -170,8 +170,7 @@ class GaussianField:
             return out
 
         diagonal = D @ np.square(S).T + P.diagonal()[:, None]
-        F = np.zeros_like(b) if start is None else start.copy()
-        r = b.copy() if start is None else b - image(F)
+        F, r = np.zeros_like(b), b.copy()
         z = r / diagonal
         p, rz = z.copy(), float(np.vdot(r, z))
         enough = tol**2 * float(np.vdot(b, b / diagonal))

@@ -53,7 +53,7 @@ class RefinedRows:
             neighbours, graph = Neighbours.of(covariance.points(completed, POINTS))
         if "order" in settings.graph and order is not None:
             graph = order if neighbours is None else mixed(order, graph)
-        law, F = solve(network, cells, graph, settings, covariance, center=center)
+        law, F = solve(cells, graph, settings, covariance, center=center)
         if neighbours is not None:  # in the coordinates that the law has kept
             neighbours = replace(neighbours, points=law.covariance.points(completed, POINTS))
         return cls(settings, shares, errors, law, F, graph, cells.keys(), neighbours)

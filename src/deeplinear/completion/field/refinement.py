@@ -20,7 +20,9 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _POOLED = 20
 # Rounds in which the covariance is taken again from the completion by the field.
 ROUNDS = 2
-ROUGH, FINE = 1e-3, 1e-5
+ROUGH, FINE = 3e-4, 1e-5
+# Variances between which single precision is enough to compare settings, and twice as quick.
+_SINGLE = 1e-12, 1e12
 # Rows up to which nearest neighbours are looked for: all pairs are compared.
 MOST_NEIGHBOURS = 30_000
 POINTS = 50  # coordinates in which neighbours are near
@@ -174,19 +176,19 @@ class _Search:
         center: bool,
         stop: Callable[[], bool],
     ) -> None:
-        self._network, self._cells, self._held, self._center = network, cells, held, center
+        self._held, self._center = held, center
         self._stop, self._ended = stop, False
         completed = cells.over(network)
-        self._covariance = ColumnCovariance.of(completed, center=center)
-        points = self._covariance.points(completed, POINTS)
-        self._graphs = graphs(points, order)
-        self._last: np.ndarray | None = None  # where the next solution starts
+        law = ColumnCovariance.of(completed, center=center)
+        self._graphs = graphs(law.points(completed, POINTS), order)
+        rough = np.dtype(np.float32 if _SINGLE[0] < law.variance < _SINGLE[1] else float)
+        self._given = {FINE: (cells, law), ROUGH: (cells.astype(rough), law.astype(rough))}
         self._found: dict[Refinement, np.ndarray] = {}  # held-out errors
 
     @property
     def varies(self) -> bool:
         """Whether there is anything that rows could tell about each other."""
-        return self._covariance.variance > 0
+        return self._given[FINE][1].varies
 
     def best(self) -> Refinement:
         best = self._noise(Refinement(noise=0.03))
@@ -207,18 +209,9 @@ class _Search:
         return best
 
     def completion(self, settings: Refinement, tol: float) -> np.ndarray:
-        law, F = solve(
-            self._network,
-            self._cells,
-            self._graphs.get(settings.graph),
-            settings,
-            self._covariance,
-            center=self._center,
-            tol=tol,
-            start=self._last,
-        )
-        if not settings.rounds:
-            self._last = F
+        cells, covariance = self._given[tol]
+        graph = self._graphs.get(settings.graph)
+        law, F = solve(cells, graph, settings, covariance, center=self._center, tol=tol)
         return law.matrix(F)
 
     def _noise(self, at: Refinement) -> Refinement:
@@ -251,7 +244,6 @@ class _Search:
 
 
 def solve(
-    network: np.ndarray,
     cells: Cells,
     graph: Weights | None,
     settings: Refinement,
@@ -259,17 +251,18 @@ def solve(
     *,
     center: bool,
     tol: float = FINE,
-    start: np.ndarray | None = None,
 ) -> tuple[GaussianField, np.ndarray]:
     """The field with these ``settings`` and its F, after all rounds.
 
     ``covariance`` is that of the first of them.
     """
-    graph = no_graph(len(network)) if graph is None else graph
+    graph = no_graph(len(cells.values)) if graph is None else graph
     law = GaussianField(covariance, settings.correlation, settings.noise)
-    F = law.mean(cells, graph, tol=tol, start=start)
+    F = law.mean(cells, graph, tol=tol)
     for _ in range(settings.rounds):
-        completed = cells.over(law.matrix(F))
-        law = replace(law, covariance=ColumnCovariance.of(completed, center=center))
+        again = ColumnCovariance.of(cells.over(law.matrix(F)), center=center)
+        if not again.varies:
+            break
+        law = replace(law, covariance=again)
         F = law.mean(cells, graph, tol=tol)
     return law, F

@@ -243,7 +243,9 @@ class Model:
                 stacklevel=3,
             )
             deviation = np.full_like(deviation, np.nan)
-        return self.calibration.factors(coverage) * deviation
+        factors = self.calibration.factors(coverage)
+        with np.errstate(invalid="ignore"):  # ∞ · 0, next to exact fits: nothing bounds the error
+            return np.where(np.isinf(factors), np.inf, factors * deviation)
 
     def block(self, rows: np.ndarray, cols: np.ndarray | slice = slice(-1)) -> np.ndarray:
         """Rows × columns at codes, by default all columns: matrix products, cut to `limits`."""
