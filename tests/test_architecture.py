@@ -95,7 +95,7 @@ TREE = {
         ["imputer", "matrix_completion"],
     ],
     "completion/data": [
-        ["compress_loops", "holdout"],
+        ["compress_loops", "holdout", "alike"],
         ["compress"],
         ["ids", "observations", "features", "sparse"],
         ["id_encoder", "frames"],

@@ -371,8 +371,7 @@ class TableTraining(TableRefinement):
             "ids and lines": model.row_ids.positional and model.col_ids.positional,
             "the columns of layout and fit": len(self._indicators.owner) == n,
             "the names of columns": own is None or own == [f.name for f in layout.features],
-            "center and column_means": (scaler.center == scaler.means).all()
-            or not scaler.center.any(),
+            "center and column_means": scaler.agrees(m),
             "low and high": (limits.low <= limits.high).all(),
             "bounds and labels": np.isinf(limits.low[free]).all()
             and np.isinf(limits.high[free]).all()

@@ -8,6 +8,7 @@ import numpy as np
 from ...errors import InputError
 from ...scores import root_mean_square
 from ..penalty import Array
+from .alike import borrowed
 from .observations import Compressed, Observations
 
 
@@ -34,8 +35,9 @@ class ColumnScaler:
     like the standard deviation it makes units irrelevant, but it does not blow up columns that are
     constant up to a few entries. Constant and empty columns take the size of the others, and empty
     columns the mean of everything. The columns of a category have one scale, the size of their
-    vector, so that all together count as one column. ``means`` are the column means whether or not
-    they are the centre.
+    vector, so that all together count as one column. Where there are more columns than rows, means
+    and sizes of those that are alike borrow from each other (`alike`). ``means`` are the column
+    means whether or not they are the centre.
     """
 
     center: Array
@@ -63,6 +65,16 @@ class ColumnScaler:
         sizes = largest * (np.bincount(col, relative**4, n) / count) ** 0.25
         alive = largest > 1e-12 * np.abs(means)
         sizes = np.where(alive, sizes, root_mean_square(sizes[alive]) if alive.any() else 1.0)
+        middles = means
+        if n > seen.shape[0]:
+            free = alive.copy()
+            for group in groups:
+                free[group] = False
+            middles, sizes = means.copy(), sizes.copy()
+            gaps_of_free = (gaps / sizes[col])[free[col]]
+            middles[free], sizes[free] = borrowed(
+                means[free], sizes[free], lines.counts[free], gaps_of_free
+            )
         for group in groups:
             vectors = gaps[lines.indptr[group.start] : lines.indptr[group.stop]]
             vectors = vectors.reshape(group.stop - group.start, -1)
@@ -70,7 +82,15 @@ class ColumnScaler:
             sizes[group] = size if size > 0 else sizes[group]
         if not scale:  # still one for the matrix, or tiny data would meet absolute constants
             sizes = np.full_like(sizes, root_mean_square(sizes))
-        return cls(means if center else np.zeros_like(means), sizes, means)
+        return cls(middles if center else np.zeros_like(means), sizes, means)
+
+    def agrees(self, rows: int) -> bool:
+        """Whether the centre is one that `of` gives for a table of so many rows."""
+        center, means = self.center, self.means
+        if not center.any() or (center == means).all():
+            return True
+        inside = (means.min() <= center) & (center <= means.max())
+        return rows < len(means) and bool(inside.all())
 
     def forward(self, seen: Observations) -> Observations:
         """The entries with standardized values."""
