@@ -90,7 +90,7 @@ class GaussianField:
         return self.covariance.mean + F @ self.covariance.root
 
     def mean(self, cells: Cells, graph: Weights, *, tol: float) -> np.ndarray:
-        """F (m, r), the mean given ``cells``; ``tol`` bounds the relative residual."""
+        """F (m, r), the mean given ``cells``; ``tol``: how far a row may be off, see `_solve`."""
         D = cells.weights / self.noises
         P = precision(graph, self.rho).astype(D.dtype)
         return self._solve(cells, D, P, self._pull(D, cells.values), tol)
@@ -155,7 +155,10 @@ class GaussianField:
     ) -> np.ndarray:
         """(D ∘ (F S)) Sᵀ + P F = b by conjugate gradients, with the diagonal as preconditioner.
 
-        In the basis of the principal components that diagonal is nearly all there is.
+        In the basis of the principal components that diagonal is nearly all there is, and the
+        coordinates of a row have variances of about 1: it may be off by ``tol``, in the norm of the
+        system, which counts each observed cell by its precision and is never less than the rows'
+        own.
         """
         S = self.covariance.root
         blocks = blocks_of(*D.shape)
@@ -173,7 +176,7 @@ class GaussianField:
         F, r = np.zeros_like(b), b.copy()
         z = r / diagonal
         p, rz = z.copy(), float(np.vdot(r, z))
-        enough = tol**2 * float(np.vdot(b, b / diagonal))
+        enough = tol**2 * len(b)
         for _ in range(_MOST_STEPS):
             if rz <= enough:
                 break

@@ -20,7 +20,8 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _POOLED = 20
 # Rounds in which the covariance is taken again from the completion by the field.
 ROUNDS = 2
-ROUGH, FINE = 3e-4, 1e-6
+# How far a row of F may be off while settings are compared, and at the end.
+ROUGH, FINE = 1e-2, 1e-6
 # Variances between which single precision is enough to compare settings, and twice as quick.
 _SINGLE = 1e-12, 1e12
 # Rows up to which nearest neighbours are looked for: all pairs are compared.
