@@ -1,5 +1,7 @@
 """Before the first sweep: line scales, the biases alone, the noise scale τ, the leading triples."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..data.observations import Compressed, Observations
@@ -49,6 +51,7 @@ def additive(problem: FitProblem) -> State:
     """W = 0 with the biases alone: a few alternations of exact ridge means."""
     state = zero(problem.observations, biases=problem.bias_ridge is not None)
     if problem.bias_ridge is not None:
+        state = replace(state, mean=problem.backend.centre(problem.observations.by_row))
         for _ in range(BIAS_SWEEPS):
             rows_pass(problem, state, state.s, 1)
             cols_pass(problem, state, state.s, 1)

@@ -1,0 +1,354 @@
+"""What an entry x costs at a prediction on the link scale, for data that are not Gaussian.
+
+With t = unit · η, η = W_ij + μ + a_i + b_j, an entry costs
+
+    squared    ½ (x − t)²                                   its mean is t
+    huber      ½ r² for |r| ≤ c, else c |r| − ½ c²,  r = x − t           t
+    ordinal    −log(F(c_k − t) − F(c_{k−1} − t)),  x = level l_k,  F(u) = 1/(1 + e^{−u})
+                                                            Σ_k l_k P(x = l_k)
+    poisson    e^t − x t − (x − x log x)                    e^t
+
+(`ordinal` is the proportional-odds model; with two levels it is logistic regression, whose mean is
+a probability where they are 0 and 1.) `Losses.working` gives the slope −∂ℓ/∂η and a curvature ω of
+each entry: ½ ω (η − z)² with z = η + slope/ω touches ℓ, so that weighted sweeps fit any of them
+(`backends.reweighted`). It lies above ℓ for Huber's weights min(1, c/|r|) and for the bound
+tanh(u/2)/(2u) of log(1 + e^u), of which −log(F(a) − F(b)) = log(1 + e^{−a}) + log(1 + e^b) + const
+has two; not for Poisson, where steps are halved until the objective falls.
+
+Sources: Huber, Annals of Statistics 1964; Jaakkola and Jordan, Statistics and Computing 2000 (the
+bound of the logistic); McCullagh, JRSS B 1980 (proportional odds); Lange, MM Optimization
+Algorithms (2016), §8.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.special import expit
+
+from ..errors import InputError
+from .file_format import Arrays
+from .schema import REAL, WHOLE, Field, Schema, check_arrays, check_nothing_left, take
+
+#: The losses, by their code. Logistic is ordinal with two levels.
+KINDS = ("squared", "huber", "ordinal", "poisson")
+SQUARED, HUBER, ORDINAL, POISSON = range(4)
+#: What a file keeps of them, of each of n columns or of all (one).
+LOSSES: Schema = {
+    "kinds": Field(WHOLE, ("losses",), least=0, most=3),
+    "units": Field(REAL, ("losses",), above=0),
+    "thresholds": Field(REAL, ("losses",), above=0, infinite=True),
+    "levels": Field(REAL, ("losses", "k+1")),
+    "cuts": Field(REAL, ("losses", "k"), infinite=True, may_be_empty=True),
+}
+# Curvatures are at least this: an entry that says nothing still has a weight.
+LEAST = 1e-10
+# e^t beyond is taken for e^600: it is squared.
+_LARGEST = 300.0
+
+Columns = np.ndarray | slice
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The losses of the columns, or one of all.
+
+    **Shapes**: ``kinds``, ``units``, ``thresholds`` c of Huber (n,) or (1,); ``levels`` (n or 1,
+    k + 1), rising, the last repeated where a column has fewer; ``cuts`` (n or 1, k) between them on
+    the scale of t, rising, ∞ where there are none.
+    """
+
+    kinds: np.ndarray
+    units: np.ndarray
+    thresholds: np.ndarray
+    levels: np.ndarray
+    cuts: np.ndarray
+
+    def __post_init__(self) -> None:
+        check_arrays(LOSSES, vars(self))
+
+    @classmethod
+    def restore(cls, stored: Arrays, width: int) -> "Losses":
+        """From the arrays of a file, of all or of ``width`` columns, taken out of ``stored``.
+
+        **Raises** `InputError` for anything else.
+        """
+        own = take(LOSSES, stored)
+        check_nothing_left(stored)
+        losses = cls(**own)
+        with np.errstate(invalid="ignore"):
+            rising = (np.diff(losses.levels) >= 0).all() and not (np.diff(losses.cuts) < 0).any()
+        if len(losses.kinds) not in (1, width) or not rising:
+            raise InputError("the losses are not those of the columns.")
+        return losses
+
+    @property
+    def by_column(self) -> bool:
+        """Whether columns have losses of their own."""
+        return len(self.kinds) > 1
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether ½ ω (η − z)² lies above each loss."""
+        return not (self.kinds == POISSON).any()
+
+    def value(self, x: np.ndarray, eta: np.ndarray, cols: Columns) -> np.ndarray:
+        """ℓ ≥ 0 at each entry x of the columns ``cols``."""
+        return self._each(_VALUE, x, self._unit(cols) * eta, cols)
+
+    def working(
+        self, x: np.ndarray, eta: np.ndarray, cols: Columns
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """−∂ℓ/∂η and the curvature ω > 0 at each entry."""
+        unit = self._unit(cols)
+        t = unit * eta
+        slope = self._each(_SLOPE, x, t, cols)
+        return unit * slope, np.maximum(unit**2 * self._each(_CURVATURE, x, t, cols), LEAST)
+
+    def residuals(self, x: np.ndarray, eta: np.ndarray, cols: Columns) -> np.ndarray:
+        """±√(2ℓ), with the sign of x − mean: the mean of their squares is the mean deviance."""
+        slope = self._each(_SLOPE, x, self._unit(cols) * eta, cols)
+        return np.copysign(np.sqrt(2 * np.maximum(self.value(x, eta, cols), 0.0)), slope)
+
+    def mean(self, eta: np.ndarray, cols: Columns) -> np.ndarray:
+        """The mean of new entries, in the units of x."""
+        return self._each(_MEAN, eta, self._unit(cols) * eta, cols)
+
+    def variance(self, eta: np.ndarray, cols: Columns, noise: float) -> np.ndarray:
+        """That of new entries about their `mean`; ``noise`` where the loss has none of its own."""
+        return self._each(_VARIANCE, np.full(np.shape(eta), noise), self._unit(cols) * eta, cols)
+
+    def mean_slope(self, eta: np.ndarray, cols: Columns) -> np.ndarray:
+        """∂ mean / ∂η."""
+        unit = self._unit(cols)
+        return unit * self._each(_MEAN_SLOPE, eta, unit * eta, cols)
+
+    def probabilities(self, eta: np.ndarray) -> np.ndarray:
+        """Of the levels of one ordinal loss of all columns, (…, levels)."""
+        t = (self.units[0] * eta)[..., None]
+        below = expit(self.cuts[0] - t)
+        ends = np.zeros_like(t), np.ones_like(t)
+        return np.diff(np.concatenate([ends[0], below, ends[1]], axis=-1))
+
+    def cleaned(self, x: np.ndarray, mean: np.ndarray) -> np.ndarray:
+        """Entries x (m, n) no farther from their ``mean`` than Huber's threshold."""
+        reach = np.where(self.kinds == HUBER, self.thresholds, np.inf)
+        return mean + np.clip(x - mean, -reach, reach)
+
+    def noise(self, gaps: np.ndarray, cols: Columns, weights: np.ndarray) -> float:
+        """The mean square of the ``gaps`` x − mean of entries of squared and Huber's loss.
+
+        Those of Huber's count as the threshold, at most; 1 where there are none.
+        """
+        mine = np.broadcast_to((self.kinds < ORDINAL)[self._codes(cols)], gaps.shape)
+        if not mine.any():
+            return 1.0
+        reach = np.broadcast_to(self.thresholds[self._codes(cols)], gaps.shape)[mine]
+        squares = np.minimum(np.abs(gaps[mine], dtype=float), reach) ** 2
+        return float(np.average(squares, weights=weights[mine] if weights.size else None))
+
+    def spread(self, values: np.ndarray) -> float:
+        """The standard deviation of all entries, robustly measured where the loss is Huber's."""
+        if (self.kinds == HUBER).any():
+            size = median_size(values - np.median(values))
+            if size > 0:
+                return size
+        return float(np.std(values, dtype=float))
+
+    def centre(self, values: np.ndarray, weights: np.ndarray) -> float:
+        """η of the mean of all entries, where a fit begins."""
+        if self.by_column or self.kinds[0] == ORDINAL:
+            return 0.0  # columns are centred, and so are the cuts
+        if self.kinds[0] == HUBER:
+            return float(np.median(values))
+        mean = float(np.average(values, weights=weights if weights.size else None))
+        return float(np.log(max(mean, 1e-300)) / self.units[0])
+
+    def limits(self) -> tuple[float, float] | None:
+        """What no mean goes beyond, if the loss is one of all columns."""
+        kind = self.kinds[0]
+        if kind == ORDINAL:
+            return float(self.levels[0, 0]), float(self.levels[0, -1])
+        return (0.0, np.inf) if kind == POISSON else None
+
+    # By kind
+
+    def _codes(self, cols: Columns) -> Columns:
+        return cols if self.by_column else np.zeros(1, np.intp)
+
+    def _unit(self, cols: Columns) -> np.ndarray:
+        return self.units[self._codes(cols)]
+
+    def _each(
+        self, laws: dict[int, "_Law"], x: np.ndarray, t: np.ndarray, cols: Columns
+    ) -> np.ndarray:
+        """The law of each entry's kind; ``cols`` are as many as entries, or the last axis of x."""
+        codes = self._codes(cols)
+        x, t = np.asarray(x, float), np.asarray(t, float)
+        present = np.unique(self.kinds)
+        if len(present) == 1:
+            return laws[int(present[0])](x, t, _Parameters(self, codes))
+        out = np.empty(t.shape)
+        for kind in present.tolist():
+            mine = self.kinds[codes] == kind
+            some = np.arange(len(self.kinds))[codes][mine]
+            out[..., mine] = laws[kind](x[..., mine], t[..., mine], _Parameters(self, some))
+        return out
+
+
+@dataclass(frozen=True)
+class _Parameters:
+    """Those of entries whose losses are at ``codes``."""
+
+    losses: Losses
+    codes: Columns
+
+    @property
+    def threshold(self) -> np.ndarray:
+        return self.losses.thresholds[self.codes]
+
+    @cached_property
+    def levels(self) -> np.ndarray:
+        return self.losses.levels[self.codes].T
+
+    @cached_property
+    def cuts(self) -> np.ndarray:
+        return self.losses.cuts[self.codes].T
+
+    def ends(self, x: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """c_k − t and c_{k−1} − t of the level k that is nearest to x; ±∞ at the ends."""
+        codes = nearest_level(x, self.levels, self.cuts)
+        upper, lower = np.full(x.shape, np.inf), np.full(x.shape, -np.inf)
+        for k, cut in enumerate(self.cuts):
+            upper = np.where(codes == k, cut, upper)
+            lower = np.where(codes == k + 1, cut, lower)
+        return upper - t, lower - t
+
+
+def nearest_level(x: np.ndarray, levels: np.ndarray, cuts: np.ndarray) -> np.ndarray:
+    """The position of the nearest level, ``levels`` (k + 1, …), ``cuts`` (k, …): ∞ for none."""
+    codes = np.zeros(x.shape, np.intp)
+    for low, high, cut in zip(levels[:-1], levels[1:], cuts, strict=True):
+        codes += (x > (low + high) / 2) & (cut < np.inf)
+    return codes
+
+
+def median_size(gaps: np.ndarray) -> float:
+    """1.4826 · median |gap|: the standard deviation of a normal law."""
+    return 1.4826 * float(np.median(np.abs(gaps))) if len(gaps) else 0.0
+
+
+_Law = Callable[[np.ndarray, np.ndarray, _Parameters], np.ndarray]
+
+
+def _exp(t: np.ndarray) -> np.ndarray:
+    return np.exp(np.clip(t, -_LARGEST, _LARGEST))
+
+
+def _huber(x: np.ndarray, t: np.ndarray, p: _Parameters) -> np.ndarray:
+    r, c = np.abs(x - t), p.threshold
+    return np.where(r <= c, 0.5 * r**2, c * r - 0.5 * c**2)
+
+
+def _huber_weight(x: np.ndarray, t: np.ndarray, p: _Parameters) -> np.ndarray:
+    return np.minimum(1.0, p.threshold / np.maximum(np.abs(x - t), 1e-300))
+
+
+def _ordinal(x: np.ndarray, t: np.ndarray, p: _Parameters) -> np.ndarray:
+    upper, lower = p.ends(x, t)
+    with np.errstate(divide="ignore"):
+        between = np.log(-np.expm1(lower - upper))
+    return np.logaddexp(0, -upper) + np.logaddexp(0, lower) - between
+
+
+def _ordinal_slope(x: np.ndarray, t: np.ndarray, p: _Parameters) -> np.ndarray:
+    upper, lower = p.ends(x, t)
+    return expit(lower) - expit(-upper)
+
+
+def _ordinal_curvature(x: np.ndarray, t: np.ndarray, p: _Parameters) -> np.ndarray:
+    return sum((_bound(end) for end in p.ends(x, t)), np.zeros(x.shape))
+
+
+def _bound(u: np.ndarray) -> np.ndarray:
+    """tanh(u/2)/(2u), the curvature that bounds log(1 + e^u) where it touches it at u."""
+    small = np.abs(u) < 1e-6
+    safe = np.where(small | np.isinf(u), 1.0, u)
+    return np.where(np.isinf(u), 0.0, np.where(small, 0.25, np.tanh(safe / 2) / (2 * safe)))
+
+
+def _expected(power: int) -> _Law:
+    """E l^power of the levels: l_0 + Σ (l_{k+1} − l_k) P(x > l_k)."""
+
+    def law(x: np.ndarray, t: np.ndarray, p: _Parameters) -> np.ndarray:
+        levels = p.levels**power
+        out = levels[0] + np.zeros(t.shape)
+        for low, high, cut in zip(levels[:-1], levels[1:], p.cuts, strict=True):
+            out += (high - low) * expit(t - cut)
+        return out
+
+    return law
+
+
+def _ordinal_variance(x: np.ndarray, t: np.ndarray, p: _Parameters) -> np.ndarray:
+    return np.maximum(_expected(2)(x, t, p) - _expected(1)(x, t, p) ** 2, 1e-12)
+
+
+def _ordinal_mean_slope(x: np.ndarray, t: np.ndarray, p: _Parameters) -> np.ndarray:
+    out = np.zeros(t.shape)
+    for low, high, cut in zip(p.levels[:-1], p.levels[1:], p.cuts, strict=True):
+        out += (high - low) * expit(t - cut) * expit(cut - t)
+    return out
+
+
+def _poisson(x: np.ndarray, t: np.ndarray, p: _Parameters) -> np.ndarray:
+    log = np.log(np.where(x > 0, x, 1.0))
+    return _exp(t) - x * t - (x - x * log)
+
+
+def _poisson_curvature(x: np.ndarray, t: np.ndarray, p: _Parameters) -> np.ndarray:
+    """e^t, or where that is less than x the chord to the minimum at log x."""
+    rate = _exp(t)
+    below = (x > 0) & (rate < x * (1 - 1e-6))
+    log = np.log(np.where(below, x, 1.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(below, (x - rate) / (log - t), rate)
+
+
+_VALUE: dict[int, _Law] = {
+    SQUARED: lambda x, t, p: 0.5 * (x - t) ** 2,
+    HUBER: _huber,
+    ORDINAL: _ordinal,
+    POISSON: _poisson,
+}
+_SLOPE: dict[int, _Law] = {
+    SQUARED: lambda x, t, p: x - t,
+    HUBER: lambda x, t, p: np.clip(x - t, -p.threshold, p.threshold),
+    ORDINAL: _ordinal_slope,
+    POISSON: lambda x, t, p: x - _exp(t),
+}
+_CURVATURE: dict[int, _Law] = {
+    SQUARED: lambda x, t, p: np.ones(t.shape),
+    HUBER: _huber_weight,
+    ORDINAL: _ordinal_curvature,
+    POISSON: _poisson_curvature,
+}
+_MEAN: dict[int, _Law] = {
+    SQUARED: lambda x, t, p: t,
+    HUBER: lambda x, t, p: t,
+    ORDINAL: _expected(1),
+    POISSON: lambda x, t, p: _exp(t),
+}
+_VARIANCE: dict[int, _Law] = {  # x: the noise
+    SQUARED: lambda x, t, p: x,
+    HUBER: lambda x, t, p: x,
+    ORDINAL: _ordinal_variance,
+    POISSON: lambda x, t, p: np.maximum(_exp(t), 1e-12),
+}
+_MEAN_SLOPE: dict[int, _Law] = {
+    SQUARED: lambda x, t, p: np.ones(t.shape),
+    HUBER: lambda x, t, p: np.ones(t.shape),
+    ORDINAL: _ordinal_mean_slope,
+    POISSON: lambda x, t, p: _exp(t),
+}
