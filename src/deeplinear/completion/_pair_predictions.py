@@ -5,6 +5,7 @@ from typing import Any, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ..errors import InputError
@@ -13,6 +14,7 @@ from ._training import CompletionEstimator
 from .data.entries import Data, Entries, compact, read_entries
 from .data.frames import is_long_frame, pairs, two_levels
 from .data.ids import IdVector
+from .loss import ORDINAL
 from .model.recommend import recommend
 from .posterior.draws import RandomState, draw_entries
 
@@ -104,6 +106,27 @@ class PairPredictions(CompletionEstimator):
         chain = self._chain(n, random_state)
         drawn = [draw_entries(sample, row_codes, col_codes, rng) for sample, rng in chain]
         return self._shown(np.stack(drawn), row_codes, col_codes)
+
+    def _is_ordinal(self) -> bool:
+        losses = self.model_.fit.losses if hasattr(self, "model_") else None
+        return losses is not None and losses.kinds[0] == ORDINAL
+
+    @available_if(_is_ordinal)
+    def predict_proba(self, rows: Pairs, cols: IdVector | None = None) -> np.ndarray:
+        """The probabilities of the levels ``levels_`` of new entries at the pairs (pairs, levels).
+
+        Only there after a fit with the loss "logistic" or "ordinal".
+        """
+        codes = self._pair(rows, cols)
+        found = self.model_.probabilities(*codes)
+        return np.stack([self._shown(p, *codes) for p in found.T], axis=1)
+
+    @property
+    def levels_(self) -> np.ndarray:
+        """The different values of the entries, in order, of the losses "logistic" and "ordinal"."""
+        if not self._is_ordinal():
+            raise AttributeError('only models of the loss "logistic" or "ordinal" have levels_')
+        return self.model_.fit.losses.levels[0]
 
     def complete(self) -> np.ndarray:
         """The whole matrix (m, n): observed entries as given, predictions elsewhere.

@@ -2,6 +2,7 @@
 
 import os
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 from sklearn.base import BaseEstimator
@@ -120,7 +121,9 @@ def _is_plain(value: Any) -> bool:
 
 
 def _plain(parameter: Any) -> Any:
-    """Arrays, series, sets and ranges as lists, NumPy's numbers as Python's."""
+    """Arrays, series, sets and ranges as lists, mappings as pairs, NumPy's numbers as Python's."""
+    if isinstance(parameter, Mapping):
+        return [[key, value] for key, value in parameter.items()]
     if hasattr(parameter, "tolist"):
         return parameter.tolist()
     if isinstance(parameter, set | frozenset):

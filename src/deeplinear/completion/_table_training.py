@@ -275,7 +275,7 @@ class TableTraining(TableRefinement):
                 threads=self.threads,
                 device=self.device,
             )
-            gaps = rows.predict(held.rows, held.cols) - held.values
+            gaps = rows.judged(held.rows, held.cols, held.values)
             errors.append(held_out_size(gaps, held.cols, self._column_noise))
             if errors[-1] > min(errors):
                 break

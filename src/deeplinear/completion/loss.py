@@ -119,6 +119,10 @@ class Losses:
         """That of new entries about their `mean`; ``noise`` where the loss has none of its own."""
         return self._each(_VARIANCE, np.full(np.shape(eta), noise), self._unit(cols) * eta, cols)
 
+    def dispersion(self, cols: Columns, noise: float) -> np.ndarray:
+        """The variance of η in units of 1/ω: ``noise`` where the loss has none of its own, or 1."""
+        return np.where(self.kinds < ORDINAL, noise, 1.0)[self._codes(cols)]
+
     def mean_slope(self, eta: np.ndarray, cols: Columns) -> np.ndarray:
         """∂ mean / ∂η."""
         unit = self._unit(cols)
@@ -164,13 +168,6 @@ class Losses:
             return float(np.median(values))
         mean = float(np.average(values, weights=weights if weights.size else None))
         return float(np.log(max(mean, 1e-300)) / self.units[0])
-
-    def limits(self) -> tuple[float, float] | None:
-        """What no mean goes beyond, if the loss is one of all columns."""
-        kind = self.kinds[0]
-        if kind == ORDINAL:
-            return float(self.levels[0, 0]), float(self.levels[0, -1])
-        return (0.0, np.inf) if kind == POISSON else None
 
     # By kind
 

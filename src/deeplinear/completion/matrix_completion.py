@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ..errors import InputError
+from ._losses import limits_of
 from ._pair_predictions import PairPredictions
 from ._training import CompletionEstimator, whole_or_not_at_all
 from .data.entries import (
@@ -28,6 +29,7 @@ from .solver.fit import update
 from .solver.flow import fold_in_new_lines
 from .solver.options import check_rank, for_depth
 from .solver.path import STRENGTHS
+from .solver.pilot import check_entries
 
 # A fit that ended after fewer sweeps, on few entries, still takes this many to make use of many new
 # ones.
@@ -63,6 +65,11 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         A cap on the rank, at most min(m, n). Below it the penalty and the early stop choose the
         rank. By default it begins at min(m, n, 50), and doubles where it binds and the held-out
         error falls.
+    loss : "squared", "huber", "logistic", "ordinal" or "poisson", default "squared"
+        What an entry costs in the fit and among the held-out ones: the squared error; Huber's, for
+        heavy tails; or minus the log likelihood of one of two values, of one of a few ordered
+        levels (proportional odds), or of a count, whose mean is then what is predicted. See
+        `deeplinear.completion.loss`. Depth ≥ 2, explicit, on the CPU, without draws.
     biases : bool, default True
         Learn the mean and row and column biases jointly with W.
     weighted_trace_norm : float in [0, 1], default 0.5
@@ -143,7 +150,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
     train_score_ : float
         Root-mean-square error on all entries.
     trials_ : tuple of Trial
-        Depth, strength, held-out error (with the standard error of its difference from the best
+        Depth, strength, held-out error (of other losses √ of the mean deviance; with the standard error of its difference from the best
         before), rank and sweeps of everything tried; last the biases (rank 0) if they are used.
     status_, converged_ : Status, bool
         How the last fit ended; whether it ended where it was meant to, and not because
@@ -189,6 +196,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         self,
         depth=3.0,
         *,
+        loss="squared",
         regularization="explicit",
         strength="auto",
         max_rank=None,
@@ -215,6 +223,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         callback=None,
     ):
         self.depth = depth
+        self.loss = loss
         self.regularization = regularization
         self.strength = strength
         self.max_rank = max_rank
@@ -338,6 +347,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         if not len(entries):
             raise InputError("X has no observed entry: give it at least one.")
         check_size(entries.values)
+        check_entries(self._loss_names()[0], entries.values, "the values")
         seen = entries.observations(weights=weights, duplicates=self.duplicates)
         return seen.rescaled() if seen.by_row.weights.size else seen
 
@@ -356,6 +366,11 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
     def _strength_path(self) -> Sequence[float]:
         return STRENGTHS
 
+    def _loss_names(self) -> list[str]:
+        if not isinstance(self.loss, str):
+            raise InputError(f"loss must be one name for all entries, got {self.loss!r}.")
+        return [self.loss]
+
     def _bias_options(self) -> dict[str, None]:
         return {} if self.biases else {"bias_ridge": None}
 
@@ -363,7 +378,9 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         if self.clip == "range":
             values = seen.by_row.values
             return float(values.min()), float(values.max())
-        return None if self.clip is None else (float(self.clip[0]), float(self.clip[1]))
+        if self.clip is None:
+            return limits_of(self.loss, seen.by_row.values)
+        return (float(self.clip[0]), float(self.clip[1]))
 
     @property
     def row_ids_(self) -> np.ndarray:
