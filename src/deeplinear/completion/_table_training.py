@@ -133,6 +133,7 @@ class TableTraining(TableRefinement):
         layout, indicators, read = self._layout, self._indicators, table.read
         numbers = slice(None) if layout.plain else indicators.numbers
         names = [layout.features[j].name for j in indicators.numbers]
+        self._check_losses(read)
         warn_of_ids(read.values[:, numbers], read.observed[:, numbers], names)
         low, high = (
             given_bounds(getattr(self, name), name, layout.width)
@@ -223,7 +224,12 @@ class TableTraining(TableRefinement):
 
     def _standardize(self, seen: Observations) -> Observations:
         self._scaler = ColumnScaler.of(
-            seen, center=self.center, scale=self.scale, groups=self._indicators.groups
+            seen,
+            center=self.center,
+            scale=self.scale,
+            groups=self._indicators.groups,
+            robust=self._with_loss("huber"),
+            counts=self._with_loss("poisson"),
         )
         return self._scaler.forward(seen)
 
@@ -371,8 +377,9 @@ class TableTraining(TableRefinement):
             "ids and lines": model.row_ids.positional and model.col_ids.positional,
             "the columns of layout and fit": len(self._indicators.owner) == n,
             "the names of columns": own is None or own == [f.name for f in layout.features],
-            "center and column_means": (scaler.center == scaler.means).all()
-            or not scaler.center.any(),
+            "center and column_means": np.all(
+                (scaler.center == scaler.means) | (scaler.center == 0)
+            ),
             "low and high": (limits.low <= limits.high).all(),
             "bounds and labels": np.isinf(limits.low[free]).all()
             and np.isinf(limits.high[free]).all()

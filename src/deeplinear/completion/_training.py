@@ -110,7 +110,7 @@ class CompletionEstimator(Averages):
         if self._is_implicit:
             steps = self.max_iter or MAX_STEPS
             return Implicit(FlowLaw(start_scale=self.start_scale, max_steps=steps))
-        return Explicit(self.early_stopping, self._thorough)
+        return Explicit(self.early_stopping, self._thorough or self._has_losses)
 
     # Fitting
 

@@ -36,6 +36,13 @@ class DeepLinearImputer(TableTraining):
         and 1. Implicit: the part of the initial training energy at which the flow stops, in (0, 1).
         Of several, or with "auto", held-out entries choose it (and when to stop); then all entries
         are fitted again.
+    loss : str, or mapping of columns to str, default "squared"
+        What an entry costs in the fit and among the held-out ones, of all columns of numbers, or by
+        the name (without names, the position) of the column; others are "squared". "huber", for
+        heavy tails: one outlier decides neither the scale of its column nor anything else;
+        "logistic" for two values, "ordinal" for a few ordered levels, "poisson" for counts: minus
+        their log likelihood, and their mean is imputed (rounded as ``integers`` says). See
+        `deeplinear.completion.loss`. Depth ≥ 2, explicit, on the CPU, without draws.
     max_rank : int, optional
         A cap on the rank. Below it the penalty and the early stop choose the rank. Default
         min(m, n).
@@ -224,6 +231,7 @@ class DeepLinearImputer(TableTraining):
         self,
         depth=3.0,
         *,
+        loss="squared",
         regularization="explicit",
         strength="auto",
         max_rank=None,
@@ -257,6 +265,7 @@ class DeepLinearImputer(TableTraining):
         callback=None,
     ):
         self.depth = depth
+        self.loss = loss
         self.regularization = regularization
         self.strength = strength
         self.max_rank = max_rank

@@ -26,6 +26,23 @@ def check_finite(X: Array, positions: Sequence[int] | None = None) -> None:
         )
 
 
+# How far from the median values may be, in units of what nine tenths are within: 4.9 standard
+# deviations of a normal law.
+_FAR = 3.0
+
+
+def winsorized(values: np.ndarray) -> np.ndarray:
+    """``values``, those far from their median moved to where far begins.
+
+    A tenth of them may be anything.
+    """
+    if not len(values):
+        return values
+    middle = np.median(values)
+    reach = _FAR * float(np.quantile(np.abs(values - middle), 0.9))
+    return np.clip(values, middle - reach, middle + reach) if reach > 0 else values
+
+
 @dataclass(frozen=True)
 class ColumnScaler:
     """Affine map of each column, x ↦ (x − center_j) / scale_j, made from the observed entries.
@@ -44,14 +61,20 @@ class ColumnScaler:
 
     @classmethod
     def of(
-        cls, seen: Observations, *, center: bool, scale: bool, groups: Sequence[slice] = ()
+        cls, seen: Observations, *, center: bool, scale: bool, groups: Sequence[slice] = (),
+        robust: np.ndarray | None = None, counts: np.ndarray | None = None,
     ) -> "ColumnScaler":
         """From the entries of ``seen`` in float64; weights play no part.
 
-        ``groups``: columns of one category each, which are observed together.
+        ``groups``: columns of one category each, which are observed together. ``robust`` (n,):
+        columns of which outliers count as `winsorized`; ``counts`` (n,): columns of counts, which
+        keep their 0 and have their mean for a scale.
         """
         lines, n = seen.by_col, seen.shape[1]
         col, values = np.repeat(np.arange(n), lines.counts), lines.values.astype(float)
+        for j in [] if robust is None else np.flatnonzero(robust):
+            own = slice(lines.indptr[j], lines.indptr[j + 1])
+            values[own] = winsorized(values[own])
         count = np.maximum(lines.counts, 1)
         means = np.bincount(col, values, n) / count
         means = np.where(lines.counts > 0, means, values.mean())
@@ -70,7 +93,11 @@ class ColumnScaler:
             sizes[group] = size if size > 0 else sizes[group]
         if not scale:  # still one for the matrix, or tiny data would meet absolute constants
             sizes = np.full_like(sizes, root_mean_square(sizes))
-        return cls(means if center else np.zeros_like(means), sizes, means)
+        centers = means if center else np.zeros_like(means)
+        if counts is not None:
+            centers = np.where(counts, 0.0, centers)
+            sizes = np.where(counts & (means > 0) & scale, means, sizes)
+        return cls(centers, sizes, means)
 
     def forward(self, seen: Observations) -> Observations:
         """The entries with standardized values."""
