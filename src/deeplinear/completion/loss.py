@@ -9,7 +9,7 @@ With t = unit · η, η = W_ij + μ + a_i + b_j, an entry costs
     poisson    e^t − x t − (x − x log x)                    e^t
 
 (`ordinal` is the proportional-odds model; with two levels it is logistic regression, whose mean is
-a probability where they are 0 and 1.) `Losses.working` gives the slope −∂ℓ/∂η and a curvature ω of
+a probability where they are 0 and 1.) `EntryLosses.touch` gives the slope −∂ℓ/∂η and a curvature ω of
 each entry: ½ ω (η − z)² with z = η + slope/ω touches ℓ, so that weighted sweeps fit any of them
 (`backends.reweighted`). It lies above ℓ for Huber's weights min(1, c/|r|) and for the bound
 tanh(u/2)/(2u) of log(1 + e^u), of which −log(F(a) − F(b)) = log(1 + e^{−a}) + log(1 + e^b) + const
@@ -46,6 +46,7 @@ LOSSES: Schema = {
 LEAST = 1e-10
 # e^t beyond is taken for e^600: it is squared.
 _LARGEST = 300.0
+_TINY = 1e-300
 
 Columns = np.ndarray | slice
 
@@ -93,23 +94,14 @@ class Losses:
         """Whether ½ ω (η − z)² lies above each loss."""
         return not (self.kinds == POISSON).any()
 
-    def value(self, x: np.ndarray, eta: np.ndarray, cols: Columns) -> np.ndarray:
-        """ℓ ≥ 0 at each entry x of the columns ``cols``."""
-        return self._each(_VALUE, x, self._unit(cols) * eta, cols)
-
-    def working(
-        self, x: np.ndarray, eta: np.ndarray, cols: Columns
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """−∂ℓ/∂η and the curvature ω > 0 at each entry."""
-        unit = self._unit(cols)
-        t = unit * eta
-        slope = self._each(_SLOPE, x, t, cols)
-        return unit * slope, np.maximum(unit**2 * self._each(_CURVATURE, x, t, cols), LEAST)
+    def of(self, x: np.ndarray, cols: Columns) -> "EntryLosses":
+        """Those of entries x in the columns ``cols``."""
+        return EntryLosses(self, x, cols)
 
     def residuals(self, x: np.ndarray, eta: np.ndarray, cols: Columns) -> np.ndarray:
         """±√(2ℓ), with the sign of x − mean: the mean of their squares is the mean deviance."""
-        slope = self._each(_SLOPE, x, self._unit(cols) * eta, cols)
-        return np.copysign(np.sqrt(2 * np.maximum(self.value(x, eta, cols), 0.0)), slope)
+        value, slope, _ = self.of(x, cols).touch(eta)
+        return np.copysign(np.sqrt(2 * np.maximum(value, 0.0)), slope)
 
     def mean(self, eta: np.ndarray, cols: Columns) -> np.ndarray:
         """The mean of new entries, in the units of x."""
@@ -121,7 +113,7 @@ class Losses:
 
     def dispersion(self, cols: Columns, noise: float) -> np.ndarray:
         """The variance of η in units of 1/ω: ``noise`` where the loss has none of its own, or 1."""
-        return np.where(self.kinds < ORDINAL, noise, 1.0)[self._codes(cols)]
+        return np.where(self.kinds < ORDINAL, noise, 1.0)[self.codes(cols)]
 
     def mean_slope(self, eta: np.ndarray, cols: Columns) -> np.ndarray:
         """∂ mean / ∂η."""
@@ -145,10 +137,10 @@ class Losses:
 
         Those of Huber's count as the threshold, at most; 1 where there are none.
         """
-        mine = np.broadcast_to((self.kinds < ORDINAL)[self._codes(cols)], gaps.shape)
+        mine = np.broadcast_to((self.kinds < ORDINAL)[self.codes(cols)], gaps.shape)
         if not mine.any():
             return 1.0
-        reach = np.broadcast_to(self.thresholds[self._codes(cols)], gaps.shape)[mine]
+        reach = np.broadcast_to(self.thresholds[self.codes(cols)], gaps.shape)[mine]
         squares = np.minimum(np.abs(gaps[mine], dtype=float), reach) ** 2
         return float(np.average(squares, weights=weights[mine] if weights.size else None))
 
@@ -171,17 +163,18 @@ class Losses:
 
     # By kind
 
-    def _codes(self, cols: Columns) -> Columns:
+    def codes(self, cols: Columns) -> Columns:
+        """Which loss the columns ``cols`` have."""
         return cols if self.by_column else np.zeros(1, np.intp)
 
     def _unit(self, cols: Columns) -> np.ndarray:
-        return self.units[self._codes(cols)]
+        return self.units[self.codes(cols)]
 
     def _each(
         self, laws: dict[int, "_Law"], x: np.ndarray, t: np.ndarray, cols: Columns
     ) -> np.ndarray:
         """The law of each entry's kind; ``cols`` are as many as entries, or the last axis of x."""
-        codes = self._codes(cols)
+        codes = self.codes(cols)
         x, t = np.asarray(x, float), np.asarray(t, float)
         present = np.unique(self.kinds)
         if len(present) == 1:
@@ -192,6 +185,33 @@ class Losses:
             some = np.arange(len(self.kinds))[codes][mine]
             out[..., mine] = laws[kind](x[..., mine], t[..., mine], _Parameters(self, some))
         return out
+
+
+class EntryLosses:
+    """The losses of given entries."""
+
+    def __init__(self, losses: Losses, x: np.ndarray, cols: Columns) -> None:
+        x, codes = np.asarray(x, float), losses.codes(cols)
+        self._unit, present = losses.units[codes], np.unique(losses.kinds)
+        self._parts: list[tuple[np.ndarray | slice, _Touch]] = []
+        for kind in present.tolist():
+            mine: np.ndarray | slice = slice(None)
+            own = codes
+            if len(present) > 1:
+                mine = losses.kinds[codes] == kind
+                own = np.arange(len(losses.kinds))[codes][mine]
+            self._parts.append((mine, _TOUCH[kind](x[mine], _Parameters(losses, own))))
+
+    def touch(self, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """ℓ ≥ 0, −∂ℓ/∂η and the curvature ω > 0 of each entry at η."""
+        t, unit = self._unit * np.asarray(eta, float), self._unit
+        if len(self._parts) == 1:
+            value, slope, curvature = self._parts[0][1](t)
+        else:
+            value, slope, curvature = np.empty((3, *t.shape))
+            for mine, law in self._parts:
+                value[mine], slope[mine], curvature[mine] = law(t[mine])
+        return value, unit * slope, np.maximum(unit**2 * curvature, LEAST)
 
 
 @dataclass(frozen=True)
@@ -213,15 +233,6 @@ class _Parameters:
     def cuts(self) -> np.ndarray:
         return self.losses.cuts[self.codes].T
 
-    def ends(self, x: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """c_k − t and c_{k−1} − t of the level k that is nearest to x; ±∞ at the ends."""
-        codes = nearest_level(x, self.levels, self.cuts)
-        upper, lower = np.full(x.shape, np.inf), np.full(x.shape, -np.inf)
-        for k, cut in enumerate(self.cuts):
-            upper = np.where(codes == k, cut, upper)
-            lower = np.where(codes == k + 1, cut, lower)
-        return upper - t, lower - t
-
 
 def nearest_level(x: np.ndarray, levels: np.ndarray, cuts: np.ndarray) -> np.ndarray:
     """The position of the nearest level, ``levels`` (k + 1, …), ``cuts`` (k, …): ∞ for none."""
@@ -237,42 +248,69 @@ def median_size(gaps: np.ndarray) -> float:
 
 
 _Law = Callable[[np.ndarray, np.ndarray, _Parameters], np.ndarray]
+_Touch = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 def _exp(t: np.ndarray) -> np.ndarray:
     return np.exp(np.clip(t, -_LARGEST, _LARGEST))
 
 
-def _huber(x: np.ndarray, t: np.ndarray, p: _Parameters) -> np.ndarray:
-    r, c = np.abs(x - t), p.threshold
-    return np.where(r <= c, 0.5 * r**2, c * r - 0.5 * c**2)
+# ℓ, −∂ℓ/∂t and the curvature of entries x, as functions of t
 
 
-def _huber_weight(x: np.ndarray, t: np.ndarray, p: _Parameters) -> np.ndarray:
-    return np.minimum(1.0, p.threshold / np.maximum(np.abs(x - t), 1e-300))
+def _squared(x: np.ndarray, p: _Parameters) -> _Touch:
+    return lambda t: (0.5 * (x - t) ** 2, x - t, np.ones(t.shape))
 
 
-def _ordinal(x: np.ndarray, t: np.ndarray, p: _Parameters) -> np.ndarray:
-    upper, lower = p.ends(x, t)
+def _huber(x: np.ndarray, p: _Parameters) -> _Touch:
+    c = p.threshold
+
+    def touch(t: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        slope = np.clip(x - t, -c, c)
+        size = np.abs(x - t)
+        value = np.where(size <= c, 0.5 * size**2, c * size - 0.5 * c**2)
+        return value, slope, np.minimum(1.0, c / np.maximum(size, 1e-300))
+
+    return touch
+
+
+def _ordinal(x: np.ndarray, p: _Parameters) -> _Touch:
+    codes = nearest_level(x, p.levels, p.cuts)
+    upper, lower = np.full(x.shape, np.inf), np.full(x.shape, -np.inf)
+    for k, cut in enumerate(p.cuts):
+        upper = np.where(codes == k, cut, upper)
+        lower = np.where(codes == k + 1, cut, lower)
     with np.errstate(divide="ignore"):
         between = np.log(-np.expm1(lower - upper))
-    return np.logaddexp(0, -upper) + np.logaddexp(0, lower) - between
+
+    def touch(t: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        ends = upper - t, t - lower
+        below, above = expit(ends[0]), expit(ends[1])
+        value = -np.log(np.maximum(below, _TINY)) - np.log(np.maximum(above, _TINY)) - between
+        curvature = _bound(ends[0], below) + _bound(ends[1], above)
+        return value, below - above, curvature
+
+    return touch
 
 
-def _ordinal_slope(x: np.ndarray, t: np.ndarray, p: _Parameters) -> np.ndarray:
-    upper, lower = p.ends(x, t)
-    return expit(lower) - expit(-upper)
-
-
-def _ordinal_curvature(x: np.ndarray, t: np.ndarray, p: _Parameters) -> np.ndarray:
-    return sum((_bound(end) for end in p.ends(x, t)), np.zeros(x.shape))
-
-
-def _bound(u: np.ndarray) -> np.ndarray:
-    """tanh(u/2)/(2u), the curvature that bounds log(1 + e^u) where it touches it at u."""
+def _bound(u: np.ndarray, F: np.ndarray) -> np.ndarray:
+    """tanh(u/2)/(2u) = (F(u) − ½)/u, of the parabola above log(1 + e^{−u}) that touches it at u."""
     small = np.abs(u) < 1e-6
-    safe = np.where(small | np.isinf(u), 1.0, u)
-    return np.where(np.isinf(u), 0.0, np.where(small, 0.25, np.tanh(safe / 2) / (2 * safe)))
+    return np.where(small, 0.25, (F - 0.5) / np.where(small, 1.0, u))
+
+
+def _poisson(x: np.ndarray, p: _Parameters) -> _Touch:
+    log = np.log(np.where(x > 0, x, 1.0))
+
+    def touch(t: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        rate = _exp(t)
+        # e^t, or where that is less than x the chord of the slope to the minimum at log x
+        below = (x > 0) & (rate < x * (1 - 1e-6))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            curvature = np.where(below, (x - rate) / (log - t), rate)
+        return rate - x * t - (x - x * log), x - rate, curvature
+
+    return touch
 
 
 def _expected(power: int) -> _Law:
@@ -299,37 +337,11 @@ def _ordinal_mean_slope(x: np.ndarray, t: np.ndarray, p: _Parameters) -> np.ndar
     return out
 
 
-def _poisson(x: np.ndarray, t: np.ndarray, p: _Parameters) -> np.ndarray:
-    log = np.log(np.where(x > 0, x, 1.0))
-    return _exp(t) - x * t - (x - x * log)
-
-
-def _poisson_curvature(x: np.ndarray, t: np.ndarray, p: _Parameters) -> np.ndarray:
-    """e^t, or where that is less than x the chord to the minimum at log x."""
-    rate = _exp(t)
-    below = (x > 0) & (rate < x * (1 - 1e-6))
-    log = np.log(np.where(below, x, 1.0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(below, (x - rate) / (log - t), rate)
-
-
-_VALUE: dict[int, _Law] = {
-    SQUARED: lambda x, t, p: 0.5 * (x - t) ** 2,
+_TOUCH: dict[int, Callable[[np.ndarray, _Parameters], _Touch]] = {
+    SQUARED: _squared,
     HUBER: _huber,
     ORDINAL: _ordinal,
     POISSON: _poisson,
-}
-_SLOPE: dict[int, _Law] = {
-    SQUARED: lambda x, t, p: x - t,
-    HUBER: lambda x, t, p: np.clip(x - t, -p.threshold, p.threshold),
-    ORDINAL: _ordinal_slope,
-    POISSON: lambda x, t, p: x - _exp(t),
-}
-_CURVATURE: dict[int, _Law] = {
-    SQUARED: lambda x, t, p: np.ones(t.shape),
-    HUBER: _huber_weight,
-    ORDINAL: _ordinal_curvature,
-    POISSON: _poisson_curvature,
 }
 _MEAN: dict[int, _Law] = {
     SQUARED: lambda x, t, p: t,

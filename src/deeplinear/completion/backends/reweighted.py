@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..data.observations import Compressed, Observations
-from ..loss import Columns, Losses
+from ..loss import Columns, EntryLosses, Losses
 from .base import AbstractBackend, Pass
 from .pairs import at
 
@@ -24,7 +24,8 @@ class Reweighted(AbstractBackend):
     def __init__(self, inner: AbstractBackend, losses: Losses, observations: Observations) -> None:
         super().__init__(inner.pool)
         self.inner, self.losses, self._seen = inner, losses, observations
-        self._places: dict[int, np.ndarray] = {}
+        self._lines: dict[int, np.ndarray] = {}
+        self._costs: dict[int, EntryLosses] = {}
 
     def solve(self, lines, Z, Y, mean, ridge, extra, scale, free, steps) -> Pass:
         eta = self._eta(lines, Z, Y, mean)
@@ -58,9 +59,8 @@ class Reweighted(AbstractBackend):
 
     def touching(self, lines: Compressed, eta: np.ndarray) -> tuple[Compressed, float]:
         """The entries z with weights w ω that touch the losses at ``eta``, and Σ w ℓ."""
-        x, w, cols = lines.values, lines.weights, self._columns(lines)
-        value = self.losses.value(x, eta, cols)
-        slope, curvature = self.losses.working(x, eta, cols)
+        x, w = lines.values, lines.weights
+        value, slope, curvature = self._losses(lines).touch(eta)
         if w.size:
             value, weights = value * w, curvature * w
         else:
@@ -88,7 +88,7 @@ class Reweighted(AbstractBackend):
 
     def _objectives(self, lines, Z, Y, mean, decay) -> np.ndarray:
         """Σ_j w ℓ + ½ Σ_k decay_k z_k² of every line."""
-        value = self.losses.value(lines.values, self._eta(lines, Z, Y, mean), self._columns(lines))
+        value = self._losses(lines).touch(self._eta(lines, Z, Y, mean))[0]
         value = value * lines.weights if lines.weights.size else value
         own = np.bincount(self._line(lines), value, len(Z))
         return own + 0.5 * np.sum(decay * np.square(Z, dtype=float), axis=1)
@@ -98,10 +98,15 @@ class Reweighted(AbstractBackend):
 
     def _line(self, lines: Compressed) -> np.ndarray:
         """The line of each entry."""
-        if id(lines) not in self._places:
+        if id(lines) not in self._lines:
             count = len(lines.indptr) - 1
-            self._places[id(lines)] = np.repeat(np.arange(count, dtype=np.uint32), lines.counts)
-        return self._places[id(lines)]
+            self._lines[id(lines)] = np.repeat(np.arange(count, dtype=np.uint32), lines.counts)
+        return self._lines[id(lines)]
+
+    def _losses(self, lines: Compressed) -> EntryLosses:
+        if id(lines) not in self._costs:
+            self._costs[id(lines)] = self.losses.of(lines.values, self._columns(lines))
+        return self._costs[id(lines)]
 
     def _columns(self, lines: Compressed) -> Columns:
         """The column of each entry, if it matters."""

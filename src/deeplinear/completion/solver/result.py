@@ -54,9 +54,9 @@ NUMBERS: Schema = {
 }
 # The least implied ridge, in units of density times the singular value.
 LEAST_RIDGE = 1e-6
-# New rows of other losses than squared errors: reweightings at most, and the relative change of
-# factors that ends them.
-_REWEIGHTINGS, _STILL = 100, 1e-7
+# New rows of other losses than squared errors: reweightings at most, the relative change of factors
+# that ends them, and the conjugate-gradient steps of each.
+_REWEIGHTINGS, _STILL, _FEW_STEPS = 200, 1e-6, 8
 
 
 @dataclass(frozen=True)
@@ -324,6 +324,8 @@ def fold_in(
     with open_backend(observations, threads, device) as backend:
         backend = with_losses(backend, fit.losses, observations)
         lines, sides = observations.by_row, (state.Z, state.Y)
+        if fit.losses is not None:
+            steps = min(steps, _FEW_STEPS)
         how = fit.mean, fit.ridge, scale, bias, steps
         for _ in range(1 if fit.losses is None else _REWEIGHTINGS):
             before = state.Z.copy()
