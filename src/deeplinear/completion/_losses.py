@@ -1,4 +1,4 @@
-"""The parameter ``loss`` of the estimators: its names, what it cannot be combined with, learning."""
+"""The parameter ``loss`` of the estimators: names, what it cannot be combined with, learning."""
 
 import math
 from abc import abstractmethod
@@ -60,7 +60,7 @@ class LossParameter:
         }
         for need, broken in wrong.items():
             if broken:
-                raise InputError(f'a loss other than "squared" needs {need}: set it, or leave loss.')
+                raise InputError(f'loss: one that is not "squared" needs {need}; set it.')
 
     def _refuse_draws(self, losses: Losses | None) -> None:
         """`InputError` where posterior draws would be those of another loss."""

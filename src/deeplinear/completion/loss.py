@@ -4,9 +4,10 @@ With t = unit · η, η = W_ij + μ + a_i + b_j, an entry costs
 
     squared    ½ (x − t)²                                   its mean is t
     huber      ½ r² for |r| ≤ c, else c |r| − ½ c²,  r = x − t           t
-    ordinal    −log(F(c_k − t) − F(c_{k−1} − t)),  x = level l_k,  F(u) = 1/(1 + e^{−u})
-                                                            Σ_k l_k P(x = l_k)
+    ordinal    −log(F(c_k − t) − F(c_{k−1} − t)), x = l_k   Σ_k l_k P(x = l_k)
     poisson    e^t − x t − (x − x log x)                    e^t
+
+where F(u) = 1/(1 + e^{−u}).
 
 (`ordinal` is the proportional-odds model; with two levels it is logistic regression, whose mean is
 a probability where they are 0 and 1.) `EntryLosses.touch` gives the slope −∂ℓ/∂η and a curvature ω of
@@ -44,6 +45,8 @@ LOSSES: Schema = {
 }
 # Curvatures are at least this: an entry that says nothing still has a weight.
 LEAST = 1e-10
+#: In standard deviations of normal residuals: 95 % efficient there (Huber 1964).
+HUBER_CONSTANT = 1.345
 # e^t beyond is taken for e^600: it is squared.
 _LARGEST = 300.0
 _TINY = 1e-300
@@ -108,12 +111,16 @@ class Losses:
         return self._each(_MEAN, eta, self._unit(cols) * eta, cols)
 
     def variance(self, eta: np.ndarray, cols: Columns, noise: float) -> np.ndarray:
-        """That of new entries about their `mean`; ``noise`` where the loss has none of its own."""
+        """That of new entries about their `mean`: ``noise`` of the squared loss, a robust one of
+        Huber's, and that of their law of the others.
+        """
         return self._each(_VARIANCE, np.full(np.shape(eta), noise), self._unit(cols) * eta, cols)
 
     def dispersion(self, cols: Columns, noise: float) -> np.ndarray:
-        """The variance of η in units of 1/ω: ``noise`` where the loss has none of its own, or 1."""
-        return np.where(self.kinds < ORDINAL, noise, 1.0)[self.codes(cols)]
+        """What the variance of η is in units of 1/ω: ``noise`` of the squared loss, 0 of Huber's
+        (outliers in its few entries hide how sure a line is), 1 of the others.
+        """
+        return np.choose(self.kinds, (noise, 0.0, 1.0, 1.0))[self.codes(cols)]
 
     def mean_slope(self, eta: np.ndarray, cols: Columns) -> np.ndarray:
         """∂ mean / ∂η."""
@@ -133,15 +140,11 @@ class Losses:
         return mean + np.clip(x - mean, -reach, reach)
 
     def noise(self, gaps: np.ndarray, cols: Columns, weights: np.ndarray) -> float:
-        """The mean square of the ``gaps`` x − mean of entries of squared and Huber's loss.
-
-        Those of Huber's count as the threshold, at most; 1 where there are none.
-        """
-        mine = np.broadcast_to((self.kinds < ORDINAL)[self.codes(cols)], gaps.shape)
+        """Σ w e² / Σ w of the ``gaps`` e of entries of the squared loss; 1 where there are none."""
+        mine = np.broadcast_to((self.kinds == SQUARED)[self.codes(cols)], gaps.shape)
         if not mine.any():
             return 1.0
-        reach = np.broadcast_to(self.thresholds[self.codes(cols)], gaps.shape)[mine]
-        squares = np.minimum(np.abs(gaps[mine], dtype=float), reach) ** 2
+        squares = np.square(gaps[mine], dtype=float)
         return float(np.average(squares, weights=weights[mine] if weights.size else None))
 
     def spread(self, values: np.ndarray) -> float:
@@ -351,7 +354,7 @@ _MEAN: dict[int, _Law] = {
 }
 _VARIANCE: dict[int, _Law] = {  # x: the noise
     SQUARED: lambda x, t, p: x,
-    HUBER: lambda x, t, p: x,
+    HUBER: lambda x, t, p: (p.threshold / HUBER_CONSTANT) ** 2 + 0 * t,
     ORDINAL: _ordinal_variance,
     POISSON: lambda x, t, p: np.maximum(_exp(t), 1e-12),
 }

@@ -150,8 +150,9 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
     train_score_ : float
         Root-mean-square error on all entries.
     trials_ : tuple of Trial
-        Depth, strength, held-out error (of other losses √ of the mean deviance; with the standard error of its difference from the best
-        before), rank and sweeps of everything tried; last the biases (rank 0) if they are used.
+        Depth, strength, held-out error (of other losses the root of the mean deviance; with the
+        standard error of its difference from the best before), rank and sweeps of everything tried;
+        last the biases (rank 0) if they are used.
     status_, converged_ : Status, bool
         How the last fit ended; whether it ended where it was meant to, and not because
         ``max_iter`` was reached.

@@ -155,7 +155,7 @@ class AbstractBackend(ABC):
         that of the bias, has no scale.
         """
 
-    def forget(self, lines: Compressed) -> None:
+    def forget(self, lines: Compressed) -> None:  # noqa: B027 (for backends that keep copies)
         """``lines`` are not passed over again: copies of them may go."""
 
     def centre(self, lines: Compressed) -> float:

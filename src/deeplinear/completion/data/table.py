@@ -61,8 +61,14 @@ class ColumnScaler:
 
     @classmethod
     def of(
-        cls, seen: Observations, *, center: bool, scale: bool, groups: Sequence[slice] = (),
-        robust: np.ndarray | None = None, counts: np.ndarray | None = None,
+        cls,
+        seen: Observations,
+        *,
+        center: bool,
+        scale: bool,
+        groups: Sequence[slice] = (),
+        robust: np.ndarray | None = None,
+        counts: np.ndarray | None = None,
     ) -> "ColumnScaler":
         """From the entries of ``seen`` in float64; weights play no part.
 

@@ -230,9 +230,7 @@ class Model:
     def probabilities(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
         """Of the levels of the ordinal loss of all columns, at codes (len(rows), levels)."""
         assert self.fit.losses is not None
-        return self.fit.losses.probabilities(
-            average(rows, cols, self.left, self.right, self.means)
-        )
+        return self.fit.losses.probabilities(average(rows, cols, self.left, self.right, self.means))
 
     def clip(self, values: np.ndarray) -> np.ndarray:
         return values if self.limits is None else np.clip(values, *self.limits)

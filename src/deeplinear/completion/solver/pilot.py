@@ -2,8 +2,9 @@
 
 They begin at what the marginals of the columns say. Then a small fit and they take turns: a fit of
 depth 2 and low rank, the cut points of largest likelihood given its η, and Huber's threshold
-`HUBER` times the residuals' median absolute deviation (per column, mixed with that of all columns
-as if it told as much as `_POOLED` entries). From then on they stay: a fit has one objective.
+`HUBER_CONSTANT` times the residuals' median absolute deviation (per column, mixed with that of all
+columns as if it told as much as `_POOLED` entries). From then on they stay: a fit has one
+objective.
 """
 
 from collections.abc import Sequence
@@ -16,11 +17,9 @@ from scipy.special import expit, logit
 
 from ...errors import InputError
 from ..data.observations import Observations
-from ..loss import HUBER, ORDINAL, POISSON, SQUARED, Losses, median_size
+from ..loss import HUBER, HUBER_CONSTANT, ORDINAL, POISSON, SQUARED, Losses, median_size
 from .fit import fit
 
-#: In standard deviations of normal residuals: 95 % efficient there (Huber 1964).
-HUBER_CONSTANT = 1.345
 MOST_LEVELS = 50
 _ROUNDS, _SWEEPS, _RANK, _STRENGTH = 3, 6, 10, 0.3
 _POOLED = 20

@@ -241,7 +241,7 @@ class LowRankFit:
         return replace(self, ridge=implied_ridge(problem, state, look(problem, state), self.depth))
 
     def matrix(self) -> np.ndarray:
-        """W + mean + row_bias 1ᵀ + 1 col_biasᵀ, (m, n), or what the losses have for a mean there."""
+        """W + mean + row_bias 1ᵀ + 1 col_biasᵀ, (m, n); of other losses the means."""
         W = self.left.astype(float) @ self.right.T
         W += self.mean + self.row_bias[:, None] + self.col_bias
         return W if self.losses is None else self.losses.mean(W, slice(None))
