@@ -107,6 +107,11 @@ class PairPredictions(CompletionEstimator):
         drawn = [draw_entries(sample, row_codes, col_codes, rng) for sample, rng in chain]
         return self._shown(np.stack(drawn), row_codes, col_codes)
 
+    def _loss_names(self) -> list[str]:
+        if not isinstance(self.loss, str):
+            raise InputError(f"loss must be one name for all entries, got {self.loss!r}.")
+        return [self.loss]
+
     def _is_ordinal(self) -> bool:
         losses = self.model_.fit.losses if hasattr(self, "model_") else None
         return losses is not None and losses.kinds[0] == ORDINAL

@@ -1,17 +1,16 @@
 """What an entry x costs at a prediction on the link scale, for data that are not Gaussian.
 
-With t = unit · η, η = W_ij + μ + a_i + b_j, an entry costs
+With t = unit · η, η = W_ij + μ + a_i + b_j and F(u) = 1/(1 + e^{−u}), an entry costs ℓ, and a new
+one has a mean:
 
-    squared    ½ (x − t)²                                   its mean is t
-    huber      ½ r² for |r| ≤ c, else c |r| − ½ c²,  r = x − t           t
-    ordinal    −log(F(c_k − t) − F(c_{k−1} − t)), x = l_k   Σ_k l_k P(x = l_k)
-    poisson    e^t − x t − (x − x log x)                    e^t
-
-where F(u) = 1/(1 + e^{−u}).
+    squared    ½ (x − t)²                                        t
+    huber      ½ r² for |r| ≤ c, else c |r| − ½ c²; r = x − t    t
+    ordinal    −log(F(c_k − t) − F(c_{k−1} − t)), x = l_k        Σ_k l_k P(x = l_k)
+    poisson    e^t − x t − (x − x log x)                         e^t
 
 (`ordinal` is the proportional-odds model; with two levels it is logistic regression, whose mean is
-a probability where they are 0 and 1.) `EntryLosses.touch` gives the slope −∂ℓ/∂η and a curvature ω of
-each entry: ½ ω (η − z)² with z = η + slope/ω touches ℓ, so that weighted sweeps fit any of them
+a probability where they are 0 and 1.) `EntryLosses.touch` gives the slope −∂ℓ/∂η and a curvature ω
+of each entry: ½ ω (η − z)² with z = η + slope/ω touches ℓ, so that weighted sweeps fit any of them
 (`backends.reweighted`). It lies above ℓ for Huber's weights min(1, c/|r|) and for the bound
 tanh(u/2)/(2u) of log(1 + e^u), of which −log(F(a) − F(b)) = log(1 + e^{−a}) + log(1 + e^b) + const
 has two; not for Poisson, where steps are halved until the objective falls.

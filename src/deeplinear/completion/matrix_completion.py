@@ -1,6 +1,5 @@
 """Matrix completion for ratings, assays and other long data."""
 
-import warnings
 from collections.abc import Hashable, Sequence
 from typing import Any, ClassVar, Self
 
@@ -23,6 +22,7 @@ from .data.entries import (
     numbers,
     read_entries,
 )
+from .data.id_columns import warn_if_constant
 from .data.observations import Observations
 from .data.weights import entry_weights
 from .solver.fit import update
@@ -267,7 +267,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
                 check_rank(self.max_rank, entries.shape)
             entries, weights = entries.learned_from(entry_weights(sample_weight, entries))
             seen = self._observe(entries, weights)
-            _warn_if_constant(seen)
+            warn_if_constant(seen.by_row.values)
             self._learn(seen, (entries.row_ids, entries.col_ids))
         return self
 
@@ -367,11 +367,6 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
     def _strength_path(self) -> Sequence[float]:
         return STRENGTHS
 
-    def _loss_names(self) -> list[str]:
-        if not isinstance(self.loss, str):
-            raise InputError(f"loss must be one name for all entries, got {self.loss!r}.")
-        return [self.loss]
-
     def _bias_options(self) -> dict[str, None]:
         return {} if self.biases else {"bias_ridge": None}
 
@@ -394,16 +389,3 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         """Ids of the columns; of a matrix all positions, without entries or not."""
         check_is_fitted(self)
         return self.model_.col_ids.lines
-
-
-def _warn_if_constant(seen: Observations) -> None:
-    """Entries of one value, as clicks are, hold nothing but that value."""
-    values = seen.by_row.values
-    if seen.nnz > 1 and values.min() == values.max():
-        warnings.warn(
-            f"All {seen.nnz} entries have the value {values[0]:g}, and every prediction will be "
-            f"{values[0]:g}: clicks or purchases teach nothing without entries of another value, "
-            "so add some that are known to be 0.",
-            UserWarning,
-            stacklevel=3,
-        )
