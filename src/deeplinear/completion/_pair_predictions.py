@@ -131,6 +131,7 @@ class PairPredictions(CompletionEstimator):
         """The different values of the entries, in order, of the losses "logistic" and "ordinal"."""
         if not self._is_ordinal():
             raise AttributeError('only models of the loss "logistic" or "ordinal" have levels_')
+        assert self.model_.fit.losses is not None
         return self.model_.fit.losses.levels[0]
 
     def complete(self) -> np.ndarray:

@@ -72,9 +72,11 @@ class Reweighted(AbstractBackend):
     def touched(self, Z: np.ndarray, Y: np.ndarray, mean: float) -> Observations:
         """All entries as `touching` gives them at a state."""
         seen = self._seen
-        sides = (seen.by_row, Z, Y), (seen.by_col, Y, Z)
-        lines = [self.touching(x, self._eta(x, mine, others, mean))[0] for x, mine, others in sides]
-        return Observations(*lines, seen.shape)
+        rows, cols = (
+            self.touching(lines, self._eta(lines, mine, others, mean))[0]
+            for lines, mine, others in ((seen.by_row, Z, Y), (seen.by_col, Y, Z))
+        )
+        return Observations(rows, cols, seen.shape)
 
     def _halved(self, lines, before, Z, Y, mean, decay) -> None:
         """Z, in place, on the way from ``before`` where the objective of each line has fallen."""

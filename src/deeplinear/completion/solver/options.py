@@ -105,6 +105,10 @@ class FitOptions:
                 f"depth must be ≥ 2 for a matrix of {m} × {n}, got {self.depth:g}: below, the "
                 "dense matrix is formed."
             )
+        if convex and self.losses is not None:
+            raise InputError(
+                f"depth must be ≥ 2 for losses other than squared errors, got {self.depth:g}."
+            )
         exact = self.decay is None and self.strength < EXACT
         rank = min(limit, DEFAULT_RANK) if self.max_rank is None else self.max_rank
         return replace(

@@ -21,7 +21,7 @@ from ..loss import HUBER, HUBER_CONSTANT, ORDINAL, POISSON, SQUARED, Losses, med
 from .fit import fit
 
 MOST_LEVELS = 50
-_ROUNDS, _SWEEPS, _RANK, _STRENGTH = 3, 6, 10, 0.3
+_ROUNDS, _SWEEPS, _RANK, _STRENGTH = 3, 6, 10, 0.5
 _POOLED = 20
 # Entries that tell the cut points of one column.
 _ENTRIES = 20_000
@@ -33,8 +33,8 @@ def learn(kinds: Sequence[int], observations: Observations, **options: Any) -> L
     **Raises** `InputError` for entries that a loss is not for.
     """
     losses = _first(np.asarray(kinds, np.uint8), observations)
-    learns = np.isin(losses.kinds, (HUBER, ORDINAL))
-    if not (learns & ((losses.kinds == HUBER) | (np.isfinite(losses.cuts).sum(axis=1) > 1))).any():
+    learns = (losses.kinds == HUBER) | (np.isfinite(losses.cuts).sum(axis=1) > 1)
+    if not learns.any():
         return losses
     cap = min(_RANK, *observations.shape)
     how = {"depth": 2.0, "strength": _STRENGTH, "max_sweeps": _SWEEPS, "tol": 0.0, "max_rank": cap}
@@ -57,34 +57,28 @@ def _first(kinds: np.ndarray, seen: Observations) -> Losses:
     """What the marginals say."""
     _, cols, values = seen.triples()
     values = values.astype(float)
-    levels, counts, units = [], [], np.ones(len(kinds))
-    kinds = kinds.copy()
     groups = _groups(len(kinds), cols)
-    for j, mine in enumerate(groups):
-        own, count = np.zeros(1), np.ones(1)
-        if kinds[j] == ORDINAL:
-            own, count = np.unique(values[mine], return_counts=True)
-            if len(own) < 2:  # nothing to tell apart
-                kinds[j], own, count = SQUARED, np.zeros(1), np.ones(1)
-        if kinds[j] == POISSON:
-            mean = values[mine].mean() if len(mine) else 0.0
-            units[j] = 1 / np.sqrt(mean) if mean > 0 else 1.0
-        levels.append(own)
-        counts.append(count)
-    width = max(map(len, levels))
+    own = [values[mine] for mine in groups]
+    found = [np.unique(x, return_counts=True) for x in own]
+    few = [len(levels) < 2 for levels, _ in found]
+    kinds = np.where((kinds == ORDINAL) & few, SQUARED, kinds).astype(np.uint8)  # nothing to tell
+    width = max((len(found[j][0]) for j in np.flatnonzero(kinds == ORDINAL)), default=1)
+    units, levels = np.ones(len(kinds)), np.zeros((len(kinds), width))
     cuts = np.full((len(kinds), width - 1), np.inf)
-    for j, count in enumerate(counts):
-        if len(count) > 1:
-            below = (np.cumsum(count)[:-1] + 0.5) / (count.sum() + 1)
-            cuts[j, : len(below)] = logit(below)
-            slopes = below * (1 - below)
-            curvature = np.r_[0, slopes] + np.r_[slopes, 0]
-            units[j] = 1 / np.sqrt(np.average(curvature, weights=count))
-    padded = np.stack([np.pad(own, (0, width - len(own)), mode="edge") for own in levels])
-    middle = [np.median(values[mine]) if len(mine) else 0.0 for mine in groups]
-    gaps = values - np.asarray(middle)[cols if len(kinds) > 1 else np.zeros(len(cols), int)]
-    thresholds = _thresholds(kinds, gaps, groups)
-    return Losses(kinds, units, thresholds, padded, cuts)
+    for j in np.flatnonzero(kinds == ORDINAL):
+        values_j, counts = found[j]
+        levels[j] = np.pad(values_j, (0, width - len(values_j)), mode="edge")
+        below = (np.cumsum(counts)[:-1] + 0.5) / (counts.sum() + 1)
+        cuts[j, : len(below)] = logit(below)
+        slopes = below * (1 - below)
+        curvature = np.r_[0, slopes] + np.r_[slopes, 0]
+        units[j] = 1 / np.sqrt(np.average(curvature, weights=counts))
+    for j in np.flatnonzero(kinds == POISSON):
+        mean = own[j].mean() if len(own[j]) else 0.0
+        units[j] = 1 / np.sqrt(mean) if mean > 0 else 1.0
+    middle = np.array([np.median(x) if len(x) else 0.0 for x in own])
+    gaps = values - (middle[cols] if len(kinds) > 1 else middle)
+    return Losses(kinds, units, _thresholds(kinds, gaps, groups), levels, cuts)
 
 
 def _thresholds(kinds: np.ndarray, gaps: np.ndarray, groups: list[np.ndarray]) -> np.ndarray:
