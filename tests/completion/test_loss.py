@@ -85,7 +85,8 @@ def test_logistic_is_the_bernoulli_law():
     np.testing.assert_allclose(law.variance(eta, slice(None), 9.0), p * (1 - p), rtol=1e-9)
     ones = law.residuals(np.ones(9), eta, slice(None))
     np.testing.assert_allclose(ones**2 / 2, -np.log(p), rtol=1e-12)
-    assert (ones > 0).all() and (law.residuals(np.zeros(9), eta, slice(None)) < 0).all()
+    assert (ones > 0).all()
+    assert (law.residuals(np.zeros(9), eta, slice(None)) < 0).all()
 
 
 def test_ordinal_means_and_probabilities_sum_over_the_levels():

@@ -1,6 +1,5 @@
 """The parameter ``loss`` of the estimators: names, what it cannot be combined with, learning."""
 
-import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,6 +19,10 @@ LOSSES = {
     "ordinal": ORDINAL,
     "poisson": POISSON,
 }
+
+
+# Means of counts go no further beyond the largest one that was seen: e^η knows no bound.
+_BEYOND = 1.5
 
 
 class LossParameter:
@@ -75,7 +78,7 @@ def limits_of(loss: str, values: np.ndarray) -> tuple[float, float] | None:
     """What means of entries like ``values`` never go beyond."""
     if LOSSES[loss] == ORDINAL:
         return float(values.min()), float(values.max())
-    return (0.0, math.inf) if loss == "poisson" else None
+    return (0.0, _BEYOND * float(values.max())) if loss == "poisson" else None
 
 
 def loss_of(loss: Any) -> dict[Any, Any]:

@@ -112,6 +112,8 @@ class TableRefinement(TableLosses):
                     center=self.center,
                     stop=lambda: self._report("refining", 1.0),
                 )
+            if losses is not None:
+                network = losses.within(network)
             self._errors = judge.sizes(network)
         return network[held.rows, held.cols]
 

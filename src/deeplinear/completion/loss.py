@@ -138,6 +138,13 @@ class Losses:
         reach = np.where(self.kinds == HUBER, self.thresholds, np.inf)
         return mean + np.clip(x - mean, -reach, reach)
 
+    def within(self, means: np.ndarray) -> np.ndarray:
+        """Means (m, n) of something else, cut to what the losses of their columns allow."""
+        ordinal = self.kinds == ORDINAL
+        low = np.where(ordinal, self.levels[:, 0], -np.inf)
+        high = np.where(ordinal, self.levels[:, -1], np.inf)
+        return np.clip(means, low, high)
+
     def noise(self, gaps: np.ndarray, cols: Columns, weights: np.ndarray) -> float:
         """Σ w e² / Σ w of the ``gaps`` e of entries of the squared loss; 1 where there are none."""
         mine = np.broadcast_to((self.kinds == SQUARED)[self.codes(cols)], gaps.shape)

@@ -89,7 +89,8 @@ def test_deeper_fits_descend_to_a_stationary_point(name, depth):
     losses = learn([KINDS[name]], seen)
     how = {"depth": depth, "strength": 0.05, "losses": losses, "tol": 1e-10, "max_sweeps": 5000}
     found = fit(seen, **how)
-    assert found.status == Status.converged and found.rank > 0
+    assert found.status == Status.converged
+    assert found.rank > 0
     assert np.all(np.diff(found.objective) <= 1e-9 * found.objective[0])
     assert found.certificate.tangent < 1e-3
 
@@ -149,7 +150,8 @@ def test_a_column_of_one_level_has_nothing_to_tell_apart():
     X, mask = data("ordinal")
     X[:, 3] = 2.0
     losses = learn([ORDINAL] * X.shape[1], observe(X, mask))
-    assert losses.kinds[3] == SQUARED and (np.delete(losses.kinds, 3) == ORDINAL).all()
+    assert losses.kinds[3] == SQUARED
+    assert (np.delete(losses.kinds, 3) == ORDINAL).all()
 
 
 def test_other_depths_are_refused():

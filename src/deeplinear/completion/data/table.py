@@ -26,21 +26,8 @@ def check_finite(X: Array, positions: Sequence[int] | None = None) -> None:
         )
 
 
-# How far from the median values may be, in units of what nine tenths are within: 4.9 standard
-# deviations of a normal law.
-_FAR = 3.0
-
-
-def winsorized(values: np.ndarray) -> np.ndarray:
-    """``values``, those far from their median moved to where far begins.
-
-    A tenth of them may be anything.
-    """
-    if not len(values):
-        return values
-    middle = np.median(values)
-    reach = _FAR * float(np.quantile(np.abs(values - middle), 0.9))
-    return np.clip(values, middle - reach, middle + reach) if reach > 0 else values
+# The fourth-moment size of a normal law in units of what nine tenths of its deviations are within.
+_TENTH = 3**0.25 / 1.6449
 
 
 @dataclass(frozen=True)
@@ -73,14 +60,12 @@ class ColumnScaler:
         """From the entries of ``seen`` in float64; weights play no part.
 
         ``groups``: columns of one category each, which are observed together. ``robust`` (n,):
-        columns of which outliers count as `winsorized`; ``counts`` (n,): columns of counts, which
-        keep their 0 and have their mean for a scale.
+        columns of which a tenth may be anything: centred at their median, with the size of a normal
+        law of which as many deviations, nine of ten, lie within theirs (unless that is 0).
+        ``counts`` (n,): columns of counts, which keep their 0 and have their mean for a scale.
         """
         lines, n = seen.by_col, seen.shape[1]
         col, values = np.repeat(np.arange(n), lines.counts), lines.values.astype(float)
-        for j in [] if robust is None else np.flatnonzero(robust):
-            own = slice(lines.indptr[j], lines.indptr[j + 1])
-            values[own] = winsorized(values[own])
         count = np.maximum(lines.counts, 1)
         means = np.bincount(col, values, n) / count
         means = np.where(lines.counts > 0, means, values.mean())
@@ -97,6 +82,10 @@ class ColumnScaler:
             vectors = vectors.reshape(group.stop - group.start, -1)
             size = np.mean(np.sum(vectors**2, axis=0) ** 2) ** 0.25 if vectors.size else 0.0
             sizes[group] = size if size > 0 else sizes[group]
+        for j in [] if robust is None else np.flatnonzero(robust & (lines.counts > 0)):
+            own = values[lines.indptr[j] : lines.indptr[j + 1]]
+            means[j] = np.median(own)
+            sizes[j] = _TENTH * np.quantile(np.abs(own - means[j]), 0.9) or sizes[j]
         if not scale:  # still one for the matrix, or tiny data would meet absolute constants
             sizes = np.full_like(sizes, root_mean_square(sizes))
         centers = means if center else np.zeros_like(means)
