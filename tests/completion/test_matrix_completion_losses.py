@@ -61,7 +61,7 @@ def test_held_out_errors_are_what_they_say(loss):
     seen, (i, j, x), _ = made(loss)
     model = fitted(loss, seen)
     gaps = model.predict(i, j) - x
-    if loss != "huber":  # of infinite variance
+    if loss in ("logistic", "ordinal"):  # of small variance
         assert model.validation_score_ == pytest.approx(np.sqrt(np.mean(gaps**2)), rel=0.1)
     if loss == "logistic":
         p = np.where(x == 1, *model.predict_proba(i, j).T[::-1])
