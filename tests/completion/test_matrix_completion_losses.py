@@ -109,14 +109,24 @@ def test_new_rows_and_new_entries(loss):
     assert np.isfinite(model.complete()).all()
 
 
-def test_weights_and_duplicates_count():
+def test_new_entries_have_the_values_of_the_fit():
+    seen, _, _ = made("logistic", m=40, n=30)
+    model = fitted("logistic", seen)
+    assert model.fold_in(([0], [1], [1.0])).complete().shape == (1, 30)  # one value alone
+    for call in (model.fold_in, model.partial_fit):
+        with pytest.raises(InputError, match="values of the fit"):
+            call(([0], [1], [3.0]))
+    counts = fitted("poisson", made("poisson", m=40, n=30)[0])
+    with pytest.raises(InputError, match="≥ 0"):
+        counts.fold_in(([0], [1], [-3.0]))
+
+
+def test_weights_count():
     seen, (i, j, _), _ = made("logistic", m=60, n=40)
-    twice = tuple(np.concatenate([part, part[:200]]) for part in seen)
     weight = np.r_[np.full(200, 2.0), np.ones(len(seen[0]) - 200)]
     how = {"strength": 0.4, "validation_fraction": 0, "loss": "logistic", "random_state": 0}
     one = dl.DeepMatrixCompletion(**how).fit(seen, sample_weight=weight)
     plain = dl.DeepMatrixCompletion(**how).fit(seen)
-    assert len(twice[0]) == len(seen[0]) + 200
     assert abs(one.predict(i, j) - plain.predict(i, j)).max() > 1e-3
 
 

@@ -17,6 +17,7 @@ from .data.ids import IdVector
 from .loss import ORDINAL
 from .model.recommend import recommend
 from .posterior.draws import RandomState, draw_entries
+from .solver.pilot import check_entries
 
 Pairs = Any  # a vector of row ids, or with it the column ids: pairs in any form of `Data`
 _LARGEST = 200_000_000  # entries of a dense result
@@ -134,6 +135,18 @@ class PairPredictions(CompletionEstimator):
         assert self.model_.fit.losses is not None
         return self.model_.fit.losses.levels[0]
 
+    def _check_levels(self, values: np.ndarray) -> None:
+        """`InputError` for entries that the fitted loss is not for."""
+        if self._is_ordinal():
+            new = np.setdiff1d(values, self.levels_)
+            if len(new):
+                raise InputError(
+                    f"X must have the values of the fit, {len(self.levels_)} levels, got "
+                    f"{new[0]:g}: fit again with all of them."
+                )
+        elif self.model_.fit.losses is not None:
+            check_entries(str(self.loss), values, "the values")
+
     def complete(self) -> np.ndarray:
         """The whole matrix (m, n): observed entries as given, predictions elsewhere.
 
@@ -184,6 +197,7 @@ class PairPredictions(CompletionEstimator):
                 f"X has columns that the fit does not know, the first is {first!r}: leave them "
                 "out, or use partial_fit."
             )
+        self._check_levels(entries.values)
         rows, row_ids = compact(entries.rows, entries.row_ids)
         seen = self._observe(Entries(rows, codes, entries.values, row_ids, known), None)
         other = type(self)(**self.get_params())

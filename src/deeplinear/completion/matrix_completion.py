@@ -266,6 +266,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
             if len(entries):
                 check_rank(self.max_rank, entries.shape)
             entries, weights = entries.learned_from(entry_weights(sample_weight, entries))
+            check_entries(self._loss_names()[0], entries.values, "the values")
             seen = self._observe(entries, weights)
             warn_if_constant(seen.by_row.values)
             self._learn(seen, (entries.row_ids, entries.col_ids))
@@ -299,6 +300,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
                 )
             old = self._entries("partial_fit")
             new = read_entries(X, y, self.columns, (self.model_.row_ids, self.model_.col_ids))
+            self._check_levels(new.values)
             seen = self._observe(*joined(old, new))
             ids = (new.row_ids, new.col_ids)
             where = {"threads": self.threads, "device": self.device}
@@ -348,7 +350,6 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         if not len(entries):
             raise InputError("X has no observed entry: give it at least one.")
         check_size(entries.values)
-        check_entries(self._loss_names()[0], entries.values, "the values")
         seen = entries.observations(weights=weights, duplicates=self.duplicates)
         return seen.rescaled() if seen.by_row.weights.size else seen
 
