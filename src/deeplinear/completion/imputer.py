@@ -152,7 +152,8 @@ class DeepLinearImputer(TableTraining):
         ``log_loss`` of categories.
     standardized_score_ : float
         The typical error on the held-out entries in the units of the scaled columns (see the
-        notes), which is what choices are made by; NaN if there were none.
+        notes), which is what choices are made by (with another ``loss`` by its root deviance); NaN
+        if there were none.
     validation_score_, validation_mask_, validation_predictions_ : float, bool array, array
         Root-mean-square error on the held-out entries in the units of X, with categories as
         indicators (0 or 1); where the held-out cells are, and what is imputed there without them
@@ -166,7 +167,8 @@ class DeepLinearImputer(TableTraining):
         ``noise``, and the held-out errors ``before`` and ``after``. A share of 0 is the network
         alone.
     trials_ : tuple of Trial
-        Depth, strength, held-out error (typical of the scaled columns, in their units), rank and
+        Depth, strength, held-out error (typical of the scaled columns, in their units; of another
+        ``loss`` the root of the deviance), rank and
         sweeps of everything tried, with the standard error of its difference from the best before.
         Where the biases alone are used they come last, with rank 0.
     n_iter_, status_, converged_ : int, Status, bool

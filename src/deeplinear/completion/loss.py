@@ -40,7 +40,7 @@ LOSSES: Schema = {
     "units": Field(REAL, ("losses",), above=0),
     "thresholds": Field(REAL, ("losses",), above=0, infinite=True),
     "levels": Field(REAL, ("losses", "k+1")),
-    "cuts": Field(REAL, ("losses", "k"), infinite=True, may_be_empty=True),
+    "cuts": Field(REAL, ("losses", "k"), infinite=True),
 }
 # Curvatures are at least this: an entry that says nothing still has a weight.
 LEAST = 1e-10
