@@ -62,7 +62,8 @@ class ColumnScaler:
         ``groups``: columns of one category each, which are observed together. ``robust`` (n,):
         columns of which a tenth may be anything: centred at their median, with the size of a normal
         law of which as many deviations, nine of ten, lie within theirs (unless that is 0).
-        ``counts`` (n,): columns of counts, which keep their 0 and have their mean for a scale.
+        ``counts``
+        (n,): columns of counts, which keep their 0.
         """
         lines, n = seen.by_col, seen.shape[1]
         col, values = np.repeat(np.arange(n), lines.counts), lines.values.astype(float)
@@ -91,7 +92,6 @@ class ColumnScaler:
         centers = means if center else np.zeros_like(means)
         if counts is not None:
             centers = np.where(counts, 0.0, centers)
-            sizes = np.where(counts & (means > 0) & scale, means, sizes)
         return cls(centers, sizes, means)
 
     def forward(self, seen: Observations) -> Observations:
