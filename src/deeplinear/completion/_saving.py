@@ -104,7 +104,11 @@ class SavedEstimator(BaseEstimator):
         if params.keys() != known.keys() or params[_UNSAVED] is not None:
             # a fit would remove the file that a checkpoint names
             raise InputError(f"its parameters are not those of {cls.__name__} without checkpoint.")
-        strange = [name for name, value in params.items() if not _is_plain(value)]
+        strange = [
+            name
+            for name, value in params.items()
+            if isinstance(value, Mapping) or not _is_plain(value)  # mappings are saved as pairs
+        ]
         if strange:
             raise InputError(f"its parameter {strange[0]} is no number, text or list of these.")
         return params
