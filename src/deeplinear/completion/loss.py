@@ -31,8 +31,7 @@ from ..errors import InputError
 from .file_format import Arrays
 from .schema import REAL, WHOLE, Field, Schema, check_arrays, check_nothing_left, take
 
-#: The losses, by their code. Logistic is ordinal with two levels.
-KINDS = ("squared", "huber", "ordinal", "poisson")
+#: The codes of the losses. Logistic is ordinal with two levels.
 SQUARED, HUBER, ORDINAL, POISSON = range(4)
 #: What a file keeps of them, of each of n columns or of all (one).
 LOSSES: Schema = {
@@ -275,9 +274,9 @@ def _huber(x: np.ndarray, p: _Parameters) -> _Touch:
     c = p.threshold
 
     def touch(t: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        slope = np.clip(x - t, -c, c)
-        size = np.abs(x - t)
-        value = np.where(size <= c, 0.5 * size**2, c * size - 0.5 * c**2)
+        gap = x - t
+        slope, size = np.clip(gap, -c, c), np.abs(gap)
+        value = np.abs(slope) * (size - np.abs(slope) / 2)
         return value, slope, np.minimum(1.0, c / np.maximum(size, 1e-300))
 
     return touch
