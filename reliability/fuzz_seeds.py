@@ -100,6 +100,11 @@ def _own(folder: Path) -> Iterator[tuple[str, str, bytes]]:
     ids = [date(2020, 1, 1 + row) for row in rows], [("t", int(col)) for col in cols]
     drawn.fit((*ids, X[rows, cols])).save(path)
     yield "model", "drawn", path.read_bytes()
+    laws = np.random.default_rng(0).integers(0, 4, (12, 5)).astype(float)
+    laws[np.arange(12), np.arange(12) % 5] = np.nan
+    kinds = {0: "huber", 1: "ordinal", 2: "poisson"}
+    dl.DeepLinearImputer(2, loss=kinds, strength=0.1, random_state=0).fit(laws).save(path)
+    yield "model", "losses", path.read_bytes()
     stop_early(folder / "c.npz")
     yield "checkpoint", "fit", (folder / "c.npz").read_bytes()
     run_sweep(small_sweep(), folder / "s.zarr", workers=0)

@@ -28,6 +28,7 @@ from .options import (
     Force,
     Header,
     HoldOut,
+    Loss,
     MaxIter,
     MaxRank,
     Missing,
@@ -49,6 +50,7 @@ from .options import (
     check_report,
     command_line,
     parse_depths,
+    parse_loss,
     parse_strength,
 )
 from .streams import check_standard_output, write_result
@@ -72,6 +74,7 @@ def complete(
         Path, typer.Option("--output", "-o", help="File of the same kind as INPUT; - is standard.")
     ],
     depth: Depth = "2,3,inf",
+    loss: Loss = None,
     regularization: Regularization = "explicit",
     strength: Strength = "auto",
     max_rank: MaxRank = None,
@@ -158,6 +161,7 @@ def complete(
     _refuse_long(source, (rows, cols, values))
     options = _options(
         several=len(depths) > 1,
+        loss=parse_loss(loss, by_column=True),
         regularization=regularization,
         strength=parse_strength(strength),
         max_rank=max_rank,
@@ -261,7 +265,14 @@ class _Places:
 
 
 def _options(
-    *, several: bool, integers: str, holdout: str, refine: str, row_order: str, **fit: Any
+    *,
+    several: bool,
+    loss: str | dict[str, str],
+    integers: str,
+    holdout: str,
+    refine: str,
+    row_order: str,
+    **fit: Any,
 ) -> dict[str, Any]:
     """The options as parameters of the estimator: the only place that knows their names there."""
     check_choice("--integers", integers, ("round", "keep"))
@@ -275,7 +286,7 @@ def _options(
         )
     names = {"average": "n_draws", "seed": "random_state"}
     options = {names.get(option, option): value for option, value in fit.items()}
-    options |= {"holdout": holdout, "refine": refine}
+    options |= {"holdout": holdout, "refine": refine, "loss": loss}
     options |= {"row_order": True if row_order == "auto" else None}
     return options | {"integers": "auto" if integers == "round" else "keep"}
 

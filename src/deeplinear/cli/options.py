@@ -25,6 +25,15 @@ Strength = Annotated[
         help="Weight decay (implicit: part of the energy left), or auto: by held-out entries.",
     ),
 ]
+Loss = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--loss",
+        help="What entries cost: squared, huber, logistic, ordinal or poisson; of one column: "
+        "COLUMN=NAME, repeatable.",
+    ),
+]
+LOSSES = ("squared", "huber", "logistic", "ordinal", "poisson")
 MaxRank = Annotated[int | None, typer.Option("--max-rank", help="Largest rank to learn.")]
 MaxIter = Annotated[
     int | None, typer.Option("--max-iter", help="Largest number of sweeps (implicit: steps).")
@@ -133,6 +142,20 @@ def parse_strength(text: str) -> float | Literal["auto"]:
         raise InputError(
             f"--strength: '{text}' is not a number; give a positive number or auto."
         ) from None
+
+
+def parse_loss(words: list[str] | None, *, by_column: bool) -> str | dict[str, str]:
+    """``["huber"]`` → "huber", and ``["age=huber", "visits=poisson"]`` → a mapping of columns."""
+    if not words:
+        return "squared"
+    pairs = [word.rpartition("=")[::2] for word in words]
+    for column, name in pairs:
+        check_choice("--loss", name, LOSSES)
+        if column and not by_column:
+            raise InputError(f"--loss: '{column}={name}' names a column; give one name for all.")
+    if len(pairs) > 1 and not all(column for column, _ in pairs):
+        raise InputError("--loss: one name for all columns comes alone; else give COLUMN=NAME.")
+    return dict(pairs) if pairs[0][0] else pairs[0][1]
 
 
 def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:

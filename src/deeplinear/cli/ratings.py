@@ -27,6 +27,7 @@ from .options import (
     Force,
     Header,
     HoldOut,
+    Loss,
     MaxIter,
     MaxRank,
     Missing,
@@ -44,6 +45,7 @@ from .options import (
     check_report,
     command_line,
     parse_depths,
+    parse_loss,
     parse_strength,
 )
 from .streams import check_standard_output
@@ -92,6 +94,7 @@ def ratings(
     comment: Comment = None,
     skip_lines: SkipLines = 0,
     depth: Depth = "2,3,inf",
+    loss: Loss = None,
     regularization: Regularization = "explicit",
     strength: Strength = "auto",
     max_rank: MaxRank = None,
@@ -149,6 +152,7 @@ def ratings(
         job = Job(*files, columns, text, at_header, escape_formulas, force, quiet)
         parameters = _parameters(
             depths=parse_depths(depth),
+            loss=parse_loss(loss, by_column=False),
             regularization=regularization,
             strength=parse_strength(strength),
             max_rank=max_rank,
@@ -231,6 +235,7 @@ class Job:
 def _parameters(
     *,
     depths: list[float],
+    loss: str | dict[str, str],
     regularization: str,
     strength: float | str,
     max_rank: int | None,
@@ -260,6 +265,7 @@ def _parameters(
         raise InputError("--implicit-feedback: it informs posterior draws; add --average 20, say.")
     return {
         "depth": depths[0] if len(depths) == 1 else tuple(depths),
+        "loss": loss,
         "regularization": regularization,
         "strength": strength,
         "max_rank": max_rank,
@@ -362,15 +368,15 @@ def _fit(
 def _summary(estimator: "DeepMatrixCompletion", seconds: float) -> list[str]:
     """The best trial of each depth, the fit, and what predictions are made of."""
     from ..completion.solver.trial import best_trial
-    from ..report.text import used_sentence
+    from ..report.text import error_name, used_sentence
 
-    lines = []
+    lines, measure = [], error_name(estimator.loss)
     for depth in dict.fromkeys(trial.depth for trial in estimator.trials_):
         trials = [trial for trial in estimator.trials_ if trial.depth == depth]
         best = best_trial(trials)
         star = " ★" if depth == estimator.depth_ else ""
         lines.append(
-            f"  {depth_label(depth)}: held-out RMSE {best.validation_rmse:.4f} (strength "
+            f"  {depth_label(depth)}: held-out {measure} {best.validation_rmse:.4f} (strength "
             f"{best.strength:.3g}, rank {best.rank}){star}"
         )
     rank = f"rank {estimator.rank_}"

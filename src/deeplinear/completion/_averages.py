@@ -107,6 +107,7 @@ class Averages(CompletionParameters):
         """A seed for ``count`` draws. **Raises** `InputError` where none can be made."""
         if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:
             raise InputError(f"n must be an integer ≥ 1, got {count!r}.")
+        self._refuse_draws(self.model_.fit.losses)
         self._entries("draws")
         if self.model_.is_folded:
             raise InputError(

@@ -5,6 +5,7 @@ from typing import Any, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from ..errors import InputError
@@ -13,8 +14,10 @@ from ._training import CompletionEstimator
 from .data.entries import Data, Entries, compact, read_entries
 from .data.frames import is_long_frame, pairs, two_levels
 from .data.ids import IdVector
+from .loss import ORDINAL
 from .model.recommend import recommend
 from .posterior.draws import RandomState, draw_entries
+from .solver.pilot import check_entries
 
 Pairs = Any  # a vector of row ids, or with it the column ids: pairs in any form of `Data`
 _LARGEST = 200_000_000  # entries of a dense result
@@ -105,6 +108,45 @@ class PairPredictions(CompletionEstimator):
         drawn = [draw_entries(sample, row_codes, col_codes, rng) for sample, rng in chain]
         return self._shown(np.stack(drawn), row_codes, col_codes)
 
+    def _loss_names(self) -> list[str]:
+        if not isinstance(self.loss, str):
+            raise InputError(f"loss must be one name for all entries, got {self.loss!r}.")
+        return [self.loss]
+
+    def _is_ordinal(self) -> bool:
+        losses = self.model_.fit.losses if hasattr(self, "model_") else None
+        return losses is not None and losses.kinds[0] == ORDINAL
+
+    @available_if(_is_ordinal)
+    def predict_proba(self, rows: Pairs, cols: IdVector | None = None) -> np.ndarray:
+        """The probabilities of the levels ``levels_`` of new entries at the pairs (pairs, levels).
+
+        Only there after a fit with the loss "logistic" or "ordinal".
+        """
+        codes = self._pair(rows, cols)
+        found = self.model_.probabilities(*codes)
+        return np.stack([self._shown(p, *codes) for p in found.T], axis=1)
+
+    @property
+    def levels_(self) -> np.ndarray:
+        """The different values of the entries, in order, of the losses "logistic" and "ordinal"."""
+        if not self._is_ordinal():
+            raise AttributeError('only models of the loss "logistic" or "ordinal" have levels_')
+        assert self.model_.fit.losses is not None
+        return self.model_.fit.losses.levels[0]
+
+    def _check_levels(self, values: np.ndarray) -> None:
+        """`InputError` for entries that the fitted loss is not for."""
+        if self._is_ordinal():
+            new = np.setdiff1d(values, self.levels_)
+            if len(new):
+                raise InputError(
+                    f"X must have the values of the fit, {len(self.levels_)} levels, got "
+                    f"{new[0]:g}: fit again with all of them."
+                )
+        elif self.model_.fit.losses is not None:
+            check_entries(str(self.loss), values, "the values")
+
     def complete(self) -> np.ndarray:
         """The whole matrix (m, n): observed entries as given, predictions elsewhere.
 
@@ -155,6 +197,7 @@ class PairPredictions(CompletionEstimator):
                 f"X has columns that the fit does not know, the first is {first!r}: leave them "
                 "out, or use partial_fit."
             )
+        self._check_levels(entries.values)
         rows, row_ids = compact(entries.rows, entries.row_ids)
         seen = self._observe(Entries(rows, codes, entries.values, row_ids, known), None)
         other = type(self)(**self.get_params())

@@ -3,7 +3,7 @@
 import math
 import os
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..depths import check_depth
 from ..errors import DepthError, InputError
+from ._losses import LossParameter
 from ._saving import SavedEstimator
 from .backends.base import AbstractBackend
 from .backends.open import DEVICES
@@ -22,11 +23,12 @@ AUTO_DEPTHS = (2.0, 3.0, 4.0, math.inf)
 _EXAMPLES = {"depth": "(2, 3)", "strength": "(0.1, 0.3)"}
 
 
-class CompletionParameters(SavedEstimator):
+class CompletionParameters(LossParameter, SavedEstimator):
     """Parameters as they are declared, read and checked."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "depth": [Interval(Real, 1, None, closed="both"), StrOptions({"auto"}), "array-like"],
+        "loss": [str, Mapping, list, tuple],
         "regularization": [StrOptions({"explicit", "implicit"})],
         "strength": [
             StrOptions({"auto"}),
@@ -104,6 +106,7 @@ class CompletionParameters(SavedEstimator):
                 "validation_fraction must be positive for a choice of depth or strength, got 0: "
                 "hold out 0.1, say, or give one depth and one strength."
             )
+        self._check_loss(self._depths())
         self._check_checkpoint()
 
     def _check_checkpoint(self) -> None:

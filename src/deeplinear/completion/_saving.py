@@ -2,6 +2,7 @@
 
 import os
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 from sklearn.base import BaseEstimator
@@ -103,7 +104,11 @@ class SavedEstimator(BaseEstimator):
         if params.keys() != known.keys() or params[_UNSAVED] is not None:
             # a fit would remove the file that a checkpoint names
             raise InputError(f"its parameters are not those of {cls.__name__} without checkpoint.")
-        strange = [name for name, value in params.items() if not _is_plain(value)]
+        strange = [
+            name
+            for name, value in params.items()
+            if isinstance(value, Mapping) or not _is_plain(value)  # mappings are saved as pairs
+        ]
         if strange:
             raise InputError(f"its parameter {strange[0]} is no number, text or list of these.")
         return params
@@ -120,7 +125,9 @@ def _is_plain(value: Any) -> bool:
 
 
 def _plain(parameter: Any) -> Any:
-    """Arrays, series, sets and ranges as lists, NumPy's numbers as Python's."""
+    """Arrays, series, sets and ranges as lists, mappings as pairs, NumPy's numbers as Python's."""
+    if isinstance(parameter, Mapping):
+        return [[key, value] for key, value in parameter.items()]
     if hasattr(parameter, "tolist"):
         return parameter.tolist()
     if isinstance(parameter, set | frozenset):

@@ -211,7 +211,10 @@ class TablePredictions(TransformerMixin, TableReader):
         if self._refined is not None:
             with workers(self.threads) as pool:
                 cells = replace(self._cells(table), pool=pool)
+                cells = cells.cleaned(model.fit.losses, matrix)
                 matrix = self._refined.refine(matrix, cells, in_order=self.row_order is True)
+            if model.fit.losses is not None:
+                matrix = model.fit.losses.within(matrix)
         return self._with_marginals(self._scaler.backward(matrix), table)
 
     def _cells(self, table: Table) -> Cells:

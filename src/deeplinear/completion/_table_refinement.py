@@ -10,7 +10,8 @@ import scipy.sparse as sp
 from ..errors import InputError
 from ._column_scores import category_cells
 from ._table_io import TableLike
-from ._table_predictions import TablePredictions, whole
+from ._table_losses import TableLosses
+from ._table_predictions import whole
 from .backends.open import workers
 from .data.columns import is_frame
 from .field import graph
@@ -19,6 +20,7 @@ from .field.gaussian_field import Cells, GaussianField
 from .field.refined_rows import RefinedRows
 from .field.refinement import GRAPHS, HeldOut, Refinement, choose
 from .file_format import Arrays, Meta, named, take_group
+from .loss import Losses
 from .model.predictor import Model
 from .posterior.labels import LabelLaw
 from .schema import (
@@ -65,7 +67,7 @@ _NEIGHBOURS: Schema = {
 _UNIT: Schema = {"unit": Field(NUMBER, above=0)}
 
 
-class TableRefinement(TablePredictions):
+class TableRefinement(TableLosses):
     """The second stage of a fit."""
 
     refinement_: Refinement
@@ -99,24 +101,32 @@ class TableRefinement(TablePredictions):
     def _judged(self, model: Model, held: HoldOut, *codes: np.ndarray) -> np.ndarray:
         network = whole(model)
         if self.refine != "off" and not self._ended:
-            judge = self._judge(held)
+            losses = model.fit.losses
+            judge = self._judge(held, network, losses)
             with workers(self.threads) as pool:
                 self.refinement_, self._shares, network = choose(
                     network,
-                    Cells.of(held.training, pool),
+                    Cells.of(held.training, pool).cleaned(losses, network),
                     judge,
                     self._order,
                     center=self.center,
                     stop=lambda: self._report("refining", 1.0),
                 )
+            if losses is not None:
+                network = losses.within(network)
             self._errors = judge.sizes(network)
         return network[held.rows, held.cols]
 
-    def _judge(self, held: HoldOut) -> HeldOut:
-        """The held-out cells, with the losses of labels."""
+    def _judge(self, held: HoldOut, network: np.ndarray, own: Losses | None) -> HeldOut:
+        """The held-out cells, without outliers of their ``own`` losses; with those of labels."""
         losses = {j: partial(self._label_loss, held, j) for j in self._laws}
         owner = self._indicators.owner
-        cells = held.rows, held.cols, held.values
+        values = held.values
+        if own is not None:
+            table = network.copy()
+            table[held.rows, held.cols] = values
+            values = own.cleaned(table, network)[held.rows, held.cols]
+        cells = held.rows, held.cols, values
         return HeldOut(*cells, owner, losses, self._column_noise)
 
     def _label_loss(self, held: HoldOut, j: int, predicted: np.ndarray) -> float:
@@ -139,7 +149,7 @@ class TableRefinement(TablePredictions):
             with workers(self.threads) as pool:
                 self._refined = RefinedRows.of(
                     network,
-                    Cells.of(seen, pool),
+                    Cells.of(seen, pool).cleaned(self.model_.fit.losses, network),
                     self._order,
                     settings,
                     self._shares,

@@ -133,6 +133,7 @@ class TableTraining(TableRefinement):
         layout, indicators, read = self._layout, self._indicators, table.read
         numbers = slice(None) if layout.plain else indicators.numbers
         names = [layout.features[j].name for j in indicators.numbers]
+        self._check_losses(read)
         warn_of_ids(read.values[:, numbers], read.observed[:, numbers], names)
         low, high = (
             given_bounds(getattr(self, name), name, layout.width)
@@ -223,7 +224,12 @@ class TableTraining(TableRefinement):
 
     def _standardize(self, seen: Observations) -> Observations:
         self._scaler = ColumnScaler.of(
-            seen, center=self.center, scale=self.scale, groups=self._indicators.groups
+            seen,
+            center=self.center,
+            scale=self.scale,
+            groups=self._indicators.groups,
+            robust=self._with_loss("huber"),
+            counts=self._with_loss("poisson"),
         )
         return self._scaler.forward(seen)
 
@@ -275,7 +281,7 @@ class TableTraining(TableRefinement):
                 threads=self.threads,
                 device=self.device,
             )
-            gaps = rows.predict(held.rows, held.cols) - held.values
+            gaps = rows.judged(held.rows, held.cols, held.values)
             errors.append(held_out_size(gaps, held.cols, self._column_noise))
             if errors[-1] > min(errors):
                 break

@@ -110,7 +110,7 @@ class CompletionEstimator(Averages):
         if self._is_implicit:
             steps = self.max_iter or MAX_STEPS
             return Implicit(FlowLaw(start_scale=self.start_scale, max_steps=steps))
-        return Explicit(self.early_stopping, self._thorough)
+        return Explicit(self.early_stopping, self._thorough or self._has_losses)
 
     # Fitting
 
@@ -152,10 +152,12 @@ class CompletionEstimator(Averages):
             held = hold_out(raw, out)
             self._held_out = held.rows, held.cols
             held = self._standardize_split(held)
+            options |= self._learned_losses(held.training, **options)
             choice = self._choose(method, held, options)
             factor = self._row_ridge_factor(held, choice.fit)
             calibration = self._calibrate(held, _with_ridge(choice.fit, factor), draw_seed)
             seen = self._standardize(raw)
+            last |= self._learned_losses(seen, **options)
             self._enter(2, choice.best.sweeps)
             self._report("fitting all entries", 0.0, None, self.validation_score_)
             fit = _with_ridge(method.repeat(seen, choice, **last), factor)
@@ -168,6 +170,7 @@ class CompletionEstimator(Averages):
             self.converged_ = choice.fit.converged and ended
         else:
             seen = self._standardize(raw)
+            last |= self._learned_losses(seen, **options)
             given = self._strengths()
             strength = given[0] if len(given) == 1 else _STRENGTH_WITHOUT_HOLDOUT
             self._enter(2, self.max_iter or (MAX_STEPS if self._is_implicit else MAX_SWEEPS))

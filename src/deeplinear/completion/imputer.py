@@ -36,6 +36,13 @@ class DeepLinearImputer(TableTraining):
         and 1. Implicit: the part of the initial training energy at which the flow stops, in (0, 1).
         Of several, or with "auto", held-out entries choose it (and when to stop); then all entries
         are fitted again.
+    loss : str, or mapping of columns to str, default "squared"
+        What an entry costs in the fit and among the held-out ones, of all columns of numbers, or by
+        the name (without names, the position) of the column; others are "squared". "huber", for
+        heavy tails: one outlier decides neither the scale of its column nor anything else;
+        "logistic" for two values, "ordinal" for a few ordered levels, "poisson" for counts: minus
+        their log likelihood, and their mean is imputed (rounded as ``integers`` says). See
+        `deeplinear.completion.loss`. Depth ≥ 2, explicit, on the CPU, without draws.
     max_rank : int, optional
         A cap on the rank. Below it the penalty and the early stop choose the rank. Default
         min(m, n).
@@ -145,7 +152,8 @@ class DeepLinearImputer(TableTraining):
         ``log_loss`` of categories.
     standardized_score_ : float
         The typical error on the held-out entries in the units of the scaled columns (see the
-        notes), which is what choices are made by; NaN if there were none.
+        notes), which is what choices are made by (with another ``loss`` by its root deviance); NaN
+        if there were none.
     validation_score_, validation_mask_, validation_predictions_ : float, bool array, array
         Root-mean-square error on the held-out entries in the units of X, with categories as
         indicators (0 or 1); where the held-out cells are, and what is imputed there without them
@@ -159,7 +167,8 @@ class DeepLinearImputer(TableTraining):
         ``noise``, and the held-out errors ``before`` and ``after``. A share of 0 is the network
         alone.
     trials_ : tuple of Trial
-        Depth, strength, held-out error (typical of the scaled columns, in their units), rank and
+        Depth, strength, held-out error (typical of the scaled columns, in their units; of another
+        ``loss`` the root of the deviance), rank and
         sweeps of everything tried, with the standard error of its difference from the best before.
         Where the biases alone are used they come last, with rank 0.
     n_iter_, status_, converged_ : int, Status, bool
@@ -224,6 +233,7 @@ class DeepLinearImputer(TableTraining):
         self,
         depth=3.0,
         *,
+        loss="squared",
         regularization="explicit",
         strength="auto",
         max_rank=None,
@@ -257,6 +267,7 @@ class DeepLinearImputer(TableTraining):
         callback=None,
     ):
         self.depth = depth
+        self.loss = loss
         self.regularization = regularization
         self.strength = strength
         self.max_rank = max_rank

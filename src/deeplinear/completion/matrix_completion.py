@@ -1,6 +1,5 @@
 """Matrix completion for ratings, assays and other long data."""
 
-import warnings
 from collections.abc import Hashable, Sequence
 from typing import Any, ClassVar, Self
 
@@ -11,6 +10,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ..errors import InputError
+from ._losses import limits_of
 from ._pair_predictions import PairPredictions
 from ._training import CompletionEstimator, whole_or_not_at_all
 from .data.entries import (
@@ -22,12 +22,14 @@ from .data.entries import (
     numbers,
     read_entries,
 )
+from .data.id_columns import warn_if_constant
 from .data.observations import Observations
 from .data.weights import entry_weights
 from .solver.fit import update
 from .solver.flow import fold_in_new_lines
 from .solver.options import check_rank, for_depth
 from .solver.path import STRENGTHS
+from .solver.pilot import check_entries
 
 # A fit that ended after fewer sweeps, on few entries, still takes this many to make use of many new
 # ones.
@@ -63,6 +65,11 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         A cap on the rank, at most min(m, n). Below it the penalty and the early stop choose the
         rank. By default it begins at min(m, n, 50), and doubles where it binds and the held-out
         error falls.
+    loss : "squared", "huber", "logistic", "ordinal" or "poisson", default "squared"
+        What an entry costs in the fit and among the held-out ones: the squared error; Huber's, for
+        heavy tails; or minus the log likelihood of one of two values, of one of a few ordered
+        levels (proportional odds), or of a count, whose mean is then what is predicted. See
+        `deeplinear.completion.loss`. Depth ≥ 2, explicit, on the CPU, without draws.
     biases : bool, default True
         Learn the mean and row and column biases jointly with W.
     weighted_trace_norm : float in [0, 1], default 0.5
@@ -143,8 +150,9 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
     train_score_ : float
         Root-mean-square error on all entries.
     trials_ : tuple of Trial
-        Depth, strength, held-out error (with the standard error of its difference from the best
-        before), rank and sweeps of everything tried; last the biases (rank 0) if they are used.
+        Depth, strength, held-out error (of other losses the root of the mean deviance; with the
+        standard error of its difference from the best before), rank and sweeps of everything tried;
+        last the biases (rank 0) if they are used.
     status_, converged_ : Status, bool
         How the last fit ended; whether it ended where it was meant to, and not because
         ``max_iter`` was reached.
@@ -189,6 +197,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         self,
         depth=3.0,
         *,
+        loss="squared",
         regularization="explicit",
         strength="auto",
         max_rank=None,
@@ -215,6 +224,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         callback=None,
     ):
         self.depth = depth
+        self.loss = loss
         self.regularization = regularization
         self.strength = strength
         self.max_rank = max_rank
@@ -256,8 +266,9 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
             if len(entries):
                 check_rank(self.max_rank, entries.shape)
             entries, weights = entries.learned_from(entry_weights(sample_weight, entries))
+            check_entries(self._loss_names()[0], entries.values, "the values")
             seen = self._observe(entries, weights)
-            _warn_if_constant(seen)
+            warn_if_constant(seen.by_row.values)
             self._learn(seen, (entries.row_ids, entries.col_ids))
         return self
 
@@ -289,6 +300,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
                 )
             old = self._entries("partial_fit")
             new = read_entries(X, y, self.columns, (self.model_.row_ids, self.model_.col_ids))
+            self._check_levels(new.values)
             seen = self._observe(*joined(old, new))
             ids = (new.row_ids, new.col_ids)
             where = {"threads": self.threads, "device": self.device}
@@ -363,7 +375,9 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         if self.clip == "range":
             values = seen.by_row.values
             return float(values.min()), float(values.max())
-        return None if self.clip is None else (float(self.clip[0]), float(self.clip[1]))
+        if self.clip is None:
+            return limits_of(self.loss, seen.by_row.values)
+        return (float(self.clip[0]), float(self.clip[1]))
 
     @property
     def row_ids_(self) -> np.ndarray:
@@ -376,16 +390,3 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         """Ids of the columns; of a matrix all positions, without entries or not."""
         check_is_fitted(self)
         return self.model_.col_ids.lines
-
-
-def _warn_if_constant(seen: Observations) -> None:
-    """Entries of one value, as clicks are, hold nothing but that value."""
-    values = seen.by_row.values
-    if seen.nnz > 1 and values.min() == values.max():
-        warnings.warn(
-            f"All {seen.nnz} entries have the value {values[0]:g}, and every prediction will be "
-            f"{values[0]:g}: clicks or purchases teach nothing without entries of another value, "
-            "so add some that are known to be 0.",
-            UserWarning,
-            stacklevel=3,
-        )

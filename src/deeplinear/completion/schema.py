@@ -64,7 +64,7 @@ def check_arrays(
         array = _as_array(name, arrays[name])
         if array.size or isinstance(arrays[name], np.ndarray):  # an empty list is of any kind
             _check_kind(name, field, array)
-        if not (field.may_be_empty and array.size == 0):
+        if not (field.may_be_empty and array.size == 0 and array.ndim == len(field.shape)):
             _check_shape(name, field, array, found)
         if entries:
             _check_entries(name, field, array)

@@ -14,7 +14,7 @@ from ..labels import depth_label, printable
 from .coverage import ENOUGH, SPLITS, coverage_figure, cross_fitted
 from .folder import png, write_pages
 from .report import figure_tag, html_page
-from .text import methods, used_sentence
+from .text import error_name, methods, used_sentence
 
 if TYPE_CHECKING:
     from ..completion.matrix_completion import DeepMatrixCompletion
@@ -53,10 +53,13 @@ def _pictures(estimator: "DeepMatrixCompletion") -> list[Picture]:
     found: list[Picture] = []
     if estimator.trials_:
         implicit = estimator.regularization == "implicit"
+        measure = error_name(estimator.loss)
         caption = "Root-mean-square error on the held-out entries of everything that was tried" + (
             "." if implicit else ": a line per depth, from strong to weak regularization."
         )
-        found.append(("validation", validation_figure(estimator.trials_, implicit), caption))
+        found.append(
+            ("validation", validation_figure(estimator.trials_, implicit, measure), caption)
+        )
     sigma = np.asarray(estimator.singular_values_)
     if len(sigma):
         caption = "Singular values of the learned matrix (logarithmic scale), without the biases."
@@ -87,7 +90,7 @@ def _pictures(estimator: "DeepMatrixCompletion") -> list[Picture]:
     return found
 
 
-def validation_figure(trials: Sequence[Trial], implicit: bool) -> Figure:
+def validation_figure(trials: Sequence[Trial], implicit: bool, measure: str = "RMSE") -> Figure:
     """Held-out error against strength, a line per depth; the best is ringed."""
     best = best_trial(trials)
     with plots.house_style():
@@ -111,7 +114,7 @@ def validation_figure(trials: Sequence[Trial], implicit: bool) -> Figure:
         axis.invert_xaxis()  # as they were tried, from strong to weak
         where = "part of the initial energy that is left (flow: left to right)"
         axis.set_xlabel(where if implicit else "strength (in units of the noise)")
-        axis.set_ylabel("held-out RMSE (units of the data)")
+        axis.set_ylabel(f"held-out {measure}" + " (units of the data)" * (measure == "RMSE"))
         axis.legend()
     return figure
 
@@ -146,7 +149,7 @@ def _lead(estimator: "DeepMatrixCompletion") -> str:
         f" predicts the held-out entries best: RMSE {error:.4g}, where the entries themselves have "
         f"the standard deviation {spread:.4g}"
     )
-    if spread > 0:
+    if spread > 0 and estimator.loss == "squared":
         text += f" ({max(0.0, 1 - (error / spread) ** 2):.0%} of the variance is explained)"
     rank = f"rank {estimator.rank_}, effective rank {estimator.effective_rank_:.1f}"
     used = used_sentence(estimator.used_, estimator.average_share_, estimator.n_draws)
@@ -160,7 +163,8 @@ def _table(estimator: "DeepMatrixCompletion") -> str:
     """The best trial of each depth."""
     if not estimator.trials_:
         return ""
-    head = ["", "held-out RMSE", "strength", "rank", "sweeps", "strengths tried"]
+    measure = f"held-out {error_name(estimator.loss)}"
+    head = ["", measure, "strength", "rank", "sweeps", "strengths tried"]
     winner = best_trial(estimator.trials_)
     rows = []
     for depth in dict.fromkeys(trial.depth for trial in estimator.trials_):

@@ -44,6 +44,11 @@ def headline(candidates: Sequence[Candidate], verdict: Verdict, unit: str) -> st
     return text
 
 
+def error_name(loss: str) -> str:
+    """What held-out entries judge fits by, as `Trial.validation_rmse` has it."""
+    return "RMSE" if loss == "squared" else "root deviance"
+
+
 def used_sentence(used: str, share: float, draws: int) -> str:
     """What predictions are made of, where it is not the fit alone as it was asked for."""
     if used == "biases":

@@ -157,6 +157,15 @@ class AbstractBackend(ABC):
         that of the bias, has no scale.
         """
 
+    def forget(self, lines: Compressed) -> None:  # noqa: B027 (for backends that keep copies)
+        """``lines`` are not passed over again: copies of them may go."""
+
+    def centre(self, lines: Compressed) -> float:
+        """The mean of all entries, where a fit begins."""
+        return float(
+            np.average(lines.values, weights=lines.weights if lines.weights.size else None)
+        )
+
     def predict(
         self, rows: np.ndarray, cols: np.ndarray, Z: np.ndarray, Y: np.ndarray, mean: float
     ) -> np.ndarray:

@@ -48,6 +48,9 @@ class Dense(AbstractBackend):
             self._tables[id(lines)] = lines, Table(lines, others)
         return self._tables[id(lines)][1]
 
+    def forget(self, lines: Compressed) -> None:
+        self._tables.pop(id(lines), None)
+
     def solve(self, lines, Z, Y, mean, ridge, extra, scale, free, steps) -> Pass:
         table, squares = self._table(lines, len(Y)), Y * Y
 

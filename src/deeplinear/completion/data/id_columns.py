@@ -1,4 +1,4 @@
-"""Columns that look like ids or time stamps: they tell little about the others."""
+"""Entries that tell little about the others: columns of ids or time stamps, one value only."""
 
 import warnings
 from collections.abc import Sequence
@@ -70,3 +70,15 @@ def warn_of_ids(values: np.ndarray, observed: Mask, names: Sequence[str]) -> Non
         IdColumnWarning,
         stacklevel=4,
     )
+
+
+def warn_if_constant(values: np.ndarray) -> None:
+    """Entries of one value, as clicks are, hold nothing but that value."""
+    if len(values) > 1 and values.min() == values.max():
+        warnings.warn(
+            f"All {len(values)} entries have the value {values[0]:g}, and every prediction will be "
+            f"{values[0]:g}: clicks or purchases teach nothing without entries of another value, "
+            "so add some that are known to be 0.",
+            UserWarning,
+            stacklevel=3,
+        )

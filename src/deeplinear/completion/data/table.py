@@ -27,6 +27,10 @@ def check_finite(X: Array, positions: Sequence[int] | None = None) -> None:
         )
 
 
+# The fourth-moment size of a normal law in units of what nine tenths of its deviations are within.
+_TENTH = 3**0.25 / 1.6449
+
+
 @dataclass(frozen=True)
 class ColumnScaler:
     """Affine map of each column, x ↦ (x − center_j) / scale_j, made from the observed entries.
@@ -46,11 +50,21 @@ class ColumnScaler:
 
     @classmethod
     def of(
-        cls, seen: Observations, *, center: bool, scale: bool, groups: Sequence[slice] = ()
+        cls,
+        seen: Observations,
+        *,
+        center: bool,
+        scale: bool,
+        groups: Sequence[slice] = (),
+        robust: np.ndarray | None = None,
+        counts: np.ndarray | None = None,
     ) -> "ColumnScaler":
         """From the entries of ``seen`` in float64; weights play no part.
 
-        ``groups``: columns of one category each, which are observed together.
+        ``groups``: columns of one category each, which are observed together. ``robust`` (n,):
+        columns of which a tenth may be anything: centred at their median, with the size of a normal
+        law of which as many deviations, nine of ten, lie within theirs (unless that is 0).
+        ``counts`` (n,): columns of counts, which keep their 0.
         """
         lines, n = seen.by_col, seen.shape[1]
         col, values = np.repeat(np.arange(n), lines.counts), lines.values.astype(float)
@@ -65,32 +79,37 @@ class ColumnScaler:
         sizes = largest * (np.bincount(col, relative**4, n) / count) ** 0.25
         alive = largest > 1e-12 * np.abs(means)
         sizes = np.where(alive, sizes, root_mean_square(sizes[alive]) if alive.any() else 1.0)
-        middles = means
-        if n > seen.shape[0]:
-            free = alive.copy()
-            for group in groups:
-                free[group] = False
-            middles, sizes = means.copy(), sizes.copy()
-            gaps_of_free = (gaps / sizes[col])[free[col]]
-            middles[free], sizes[free] = borrowed(
-                means[free], sizes[free], lines.counts[free], gaps_of_free
-            )
         for group in groups:
             vectors = gaps[lines.indptr[group.start] : lines.indptr[group.stop]]
             vectors = vectors.reshape(group.stop - group.start, -1)
             size = np.mean(np.sum(vectors**2, axis=0) ** 2) ** 0.25 if vectors.size else 0.0
             sizes[group] = size if size > 0 else sizes[group]
+        free = alive
+        for group in groups:
+            free[group] = False
+        for j in [] if robust is None else np.flatnonzero(robust & (lines.counts > 0)):
+            own = values[lines.indptr[j] : lines.indptr[j + 1]]
+            means[j] = np.median(own)
+            sizes[j] = _TENTH * np.quantile(np.abs(own - means[j]), 0.9) or sizes[j]
+            free[j] = False
+        if counts is not None:
+            free[counts] = False
+        centers = means.copy()
+        if n > seen.shape[0]:
+            own = (gaps / sizes[col])[free[col]]
+            of_free = means[free], sizes[free], lines.counts[free], own
+            centers[free], sizes[free] = borrowed(*of_free)
         if not scale:  # still one for the matrix, or tiny data would meet absolute constants
             sizes = np.full_like(sizes, root_mean_square(sizes))
-        return cls(middles if center else np.zeros_like(means), sizes, means)
+        if counts is not None:
+            centers[counts] = 0.0
+        return cls(centers if center else np.zeros_like(means), sizes, means)
 
     def agrees(self, rows: int) -> bool:
         """Whether the centre is one that `of` gives for a table of so many rows."""
         center, means = self.center, self.means
-        if not center.any() or (center == means).all():
-            return True
-        inside = (means.min() <= center) & (center <= means.max())
-        return rows < len(means) and bool(inside.all())
+        between = (rows < len(means)) & (means.min() <= center) & (center <= means.max())
+        return bool(np.all((center == means) | (center == 0) | between))
 
     def forward(self, seen: Observations) -> Observations:
         """The entries with standardized values."""

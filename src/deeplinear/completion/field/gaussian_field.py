@@ -27,6 +27,7 @@ import scipy.sparse as sp
 from ...errors import NotConvergedWarning
 from ..backends.base import blocks_of, run_blocks
 from ..data.observations import Observations
+from ..loss import Losses
 from .covariance import ColumnCovariance
 from .graph import Weights, parts, precision
 
@@ -37,12 +38,14 @@ _MOST_STEPS = 500
 class Cells:
     """The observed cells of a table: ``values`` (m, n), 0 elsewhere; ``weights``, 0 elsewhere.
 
-    ``pool`` has the threads that share the passes over them (None: one).
+    ``pool`` has the threads that share the passes over them (None: one). ``given``: the values by
+    which rows are known again, if others.
     """
 
     values: np.ndarray
     weights: np.ndarray
     pool: ThreadPoolExecutor | None = None
+    given: np.ndarray | None = None
 
     @classmethod
     def of(cls, seen: Observations, pool: ThreadPoolExecutor | None = None) -> "Cells":
@@ -61,13 +64,22 @@ class Cells:
         return Cells(self.values.astype(dtype), self.weights.astype(dtype), self.pool)
 
     def rows(self, mask: np.ndarray) -> "Cells":
-        return Cells(self.values[mask], self.weights[mask], self.pool)
+        given = None if self.given is None else self.given[mask]
+        return Cells(self.values[mask], self.weights[mask], self.pool, given)
+
+    def cleaned(self, losses: Losses | None, network: np.ndarray) -> "Cells":
+        """Outliers of Huber's loss moved to where they count as much from the ``network``."""
+        if losses is None:
+            return self
+        values = np.where(self.weights > 0, losses.cleaned(self.values, network), 0.0)
+        return Cells(values, self.weights, self.pool, self.values)
 
     def keys(self) -> np.ndarray:
         """A fingerprint of each row (m,): rows with the same observed cells have the same one."""
         from hashlib import blake2b
 
-        seen = np.where(self.weights > 0, self.values + 0.0, np.nan)  # + 0.0: no negative zero
+        values = self.values if self.given is None else self.given
+        seen = np.where(self.weights > 0, values + 0.0, np.nan)  # + 0.0: no negative zero
         digests = [blake2b(row.tobytes(), digest_size=8).digest() for row in seen]
         return np.frombuffer(b"".join(digests), "<u8")
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from ...errors import EmptyLineWarning, InputError
 from ...scores import root_mean_square
-from ..backends.open import Device
+from ..backends.open import Device, open_backend
 from ..backends.pairs import average
+from ..backends.reweighted import Reweighted
 from ..data.ids import Ids, IdVector
 from ..data.observations import Observations
 from ..posterior.conformal import Calibration
@@ -129,8 +130,8 @@ class Model:
             left,
             right,
             np.full(len(left), fit.mean),
-            noise=seen.mean_square(gaps),
-            spread=float(np.std(values, dtype=float)),
+            noise=noise_of(fit, seen, gaps),
+            spread=spread_of(fit, seen),
             train_rmse=0.0,
             row_ids=ids[0],
             col_ids=ids[1],
@@ -169,7 +170,13 @@ class Model:
         """The Gaussian posterior around the fit."""
         if self.seen is None or (self.is_folded and self.columns is None):
             raise InputError(MISSING_ENTRIES.format(what="the uncertainty of predictions"))
-        return LocalPosterior(self.fit, self.seen, self.noise, self.columns)
+        seen, losses = self.seen, self.fit.losses
+        if losses is not None:  # with the curvature that they have at the fit
+            state = self.fit.state()
+            with open_backend(seen, 1) as backend:
+                backend = Reweighted(backend, losses, seen)
+                seen = backend.touched(state.Z, state.Y, state.mean)
+        return LocalPosterior(self.fit, seen, self.noise, self.columns)
 
     def codes(self, rows: IdVector, cols: IdVector, unseen: str) -> tuple[np.ndarray, np.ndarray]:
         """Positions of ids, −1 for ids and lines without any entry.
@@ -212,10 +219,18 @@ class Model:
 
     def predict(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
         """The mean over the draws, with the fit's share, at codes (float64), cut to `limits`."""
-        values = average(rows, cols, self.left, self.right, self.means)
+        values = self._means(average(rows, cols, self.left, self.right, self.means), cols)
         if self.point is not None:
             values = self.share * values + (1 - self.share) * self.point.predict(rows, cols)
         return self.clip(values)
+
+    def _means(self, eta: np.ndarray, cols: np.ndarray | slice) -> np.ndarray:
+        return eta if self.fit.losses is None else self.fit.losses.mean(eta, cols)
+
+    def probabilities(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+        """Of the levels of the ordinal loss of all columns, at codes (len(rows), levels)."""
+        assert self.fit.losses is not None
+        return self.fit.losses.probabilities(average(rows, cols, self.left, self.right, self.means))
 
     def clip(self, values: np.ndarray) -> np.ndarray:
         return values if self.limits is None else np.clip(values, *self.limits)
@@ -223,12 +238,25 @@ class Model:
     def deviation(
         self, rows: np.ndarray, cols: np.ndarray, threads: int | None = None
     ) -> np.ndarray:
-        """Standard deviation of a new entry at codes, from `local`; at −1 that of all entries."""
+        """Standard deviation of a new entry at codes, from `local`; at −1 that of all entries.
+
+        With losses √(V + (∂ mean/∂η)² v), V the variance of their law and v that of η.
+        """
         out = np.full(len(rows), self.spread)
         known = (rows >= 0) & (cols >= 0)
         if known.any():
-            out[known] = self.local.deviation(rows[known], cols[known], threads)
+            out[known] = self._deviation(rows[known], cols[known], threads)
         return out
+
+    def _deviation(self, rows: np.ndarray, cols: np.ndarray, threads: int | None) -> np.ndarray:
+        found, losses = self.local.deviation(rows, cols, threads), self.fit.losses
+        if losses is None:
+            return found
+        eta = average(rows, cols, self.left, self.right, self.means)
+        leverage = np.maximum(found**2 / max(self.noise, 1e-300) - 1, 0.0)
+        of_eta = losses.dispersion(cols, self.noise) * leverage
+        own = losses.variance(eta, cols, self.noise)
+        return np.sqrt(own + losses.mean_slope(eta, cols) ** 2 * of_eta)
 
     def reach(self, deviation: np.ndarray, coverage: float) -> np.ndarray:
         """Half the width of intervals for deviations (…, columns), or (…) of one law.
@@ -253,7 +281,7 @@ class Model:
         for left, right, mean in zip(self.left, self.right, self.means, strict=True):
             p, q = left[rows].astype(float), right[cols].astype(float)
             total += p[:, :-1] @ q[:, :-1].T + (mean + p[:, -1:]) + q[:, -1]
-        values = total / self.draws
+        values = self._means(total / self.draws, np.arange(len(self.right[0]))[cols])
         if self.point is not None:
             values = self.share * values + (1 - self.share) * self.point.block(rows, cols)
         return self.clip(values)
@@ -297,6 +325,24 @@ class Model:
         left = np.vstack([np.where(known, lines, middle), middle])[None]
         right = _with_average(np.column_stack([fit.right, fit.col_bias]), self.col_counts)[None]
         return replace(self, left=left, right=right, means=np.array([fit.mean]), **new)
+
+
+def noise_of(fit: LowRankFit, seen: Observations, gaps: np.ndarray) -> float:
+    """The variance of entries around the ``fit``: Σ w e² / Σ w, of its residuals ``gaps``.
+
+    Or what `Losses.noise` says.
+    """
+    if fit.losses is None:
+        return seen.mean_square(gaps)
+    return fit.losses.noise(gaps, seen.by_row.indices, seen.by_row.weights)
+
+
+def spread_of(fit: LowRankFit, seen: Observations) -> float:
+    """The standard deviation of all entries; robustly, where the loss is."""
+    values = seen.by_row.values
+    if fit.losses is None:
+        return float(np.std(values, dtype=float))
+    return fit.losses.spread(values)
 
 
 def warn_of_empty_lines(sentence: str) -> None:

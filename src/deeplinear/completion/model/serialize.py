@@ -29,7 +29,7 @@ from ..schema import (
 )
 from ..solver.balance import gram
 from ..solver.fit import LowRankFit
-from .predictor import ARRAYS, NUMBERS, Model
+from .predictor import ARRAYS, NUMBERS, Model, noise_of, spread_of
 
 _OTHERS: Schema = {
     "row_ids": Field(BYTES, (None,)),
@@ -201,8 +201,8 @@ def check_agreement(model: Model) -> None:
 
 def _explains(model: Model, seen: Observations) -> bool:
     """Whether the entries have the spread, and the residuals of the fit the noise, that it says."""
-    spread = float(np.std(seen.by_row.values, dtype=float))
-    noise = seen.mean_square(model.fit.residuals(seen))
+    spread = spread_of(model.fit, seen)
+    noise = noise_of(model.fit, seen, model.fit.residuals(seen))
     size = max(abs(model.fit.mean), spread)
     least = (64 * np.finfo(seen.dtype).eps * size) ** 2  # what is below is rounding
     return bool(

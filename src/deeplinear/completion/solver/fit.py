@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from ...errors import PrecisionError
 from ..backends.base import AbstractBackend
 from ..backends.open import Device, open_backend
+from ..backends.reweighted import with_losses
 from ..data.observations import Observations
 from ..file_format import Arrays, Meta
 from ..schema import NUMBER, Field, check_arrays
@@ -140,6 +141,7 @@ def update(
         "strength": start.strength,
         "weighted_trace_norm": start.weighted_trace_norm,
         "bias_ridge": start.bias_ridge,
+        "losses": start.losses,
         "tol": 0.0,
         "patience": 1,
         "max_sweeps": max(sweeps, 1),
@@ -200,7 +202,9 @@ def make_problem(
         for lines in (observations.by_row, observations.by_col)
     )
     assert options.steps is not None
-    return FitProblem(observations, rows, cols, options.bias_ridge, backend, options.steps)
+    losses = options.losses
+    backend = with_losses(backend, losses, observations)
+    return FitProblem(observations, rows, cols, options.bias_ridge, backend, options.steps, losses)
 
 
 def _check_spread(values: np.ndarray) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from ...errors import InputError
 from ...scores import root_mean_square
 from ..data.observations import Observations, check_indices
+from ..loss import Losses
 from .column_noise import column_error, influence
 from .problem import FitProblem, State
 
@@ -70,10 +71,14 @@ class ValidationSplit:
             column_noise=column_noise,
         )
 
+    @property
+    def triples(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self.rows, self.cols, self.values
+
     def errors(self, problem: FitProblem, state: State) -> np.ndarray:
-        """Prediction − value at each of these entries."""
+        """That of each of these entries, as `judged`."""
         out = problem.backend.predict(self.rows, self.cols, state.Z, state.Y, state.mean)
-        return out - self.values
+        return judged(problem.losses, out, self.values, self.cols)
 
     def error(self, problem: FitProblem, state: State) -> float:
         """The error of ``state`` on these entries."""
@@ -90,6 +95,16 @@ class ValidationSplit:
     def is_clear(self, errors: np.ndarray, others: np.ndarray) -> bool:
         """Whether ``errors`` are smaller than the ``others`` by more than the standard error."""
         return self.size(others) - self.size(errors) > self.standard_error(errors, others)
+
+
+def judged(
+    losses: Losses | None, eta: np.ndarray, values: np.ndarray, cols: np.ndarray
+) -> np.ndarray:
+    """Prediction − value of held-out entries, or ±√(2ℓ): what fits are judged by.
+
+    Their mean square is then the mean deviance of the entries.
+    """
+    return eta - values if losses is None else -losses.residuals(values, eta, cols)
 
 
 def held_out_size(errors: np.ndarray, cols: np.ndarray, column_noise: bool) -> float:

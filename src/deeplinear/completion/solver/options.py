@@ -8,6 +8,7 @@ from ...depths import check_depth
 from ...errors import InputError
 from ..backends.open import DENSE_CELLS
 from ..data.observations import Observations
+from ..loss import Losses
 
 DEFAULT_RANK = 50
 # Fits below this strength are nearly exact.
@@ -41,6 +42,7 @@ class FitOptions:
     - ``seed``: of power iterations.
     - ``column_noise``: judge held-out errors by a noise level of each column
       (`column_noise.column_error`), not by their mean square.
+    - ``losses``: what entries cost (`Losses`); None is the squared error. Needs depth ≥ 2.
 
     **Raises** `InputError` for values out of range.
     """
@@ -58,6 +60,7 @@ class FitOptions:
     steps: int | None = None
     seed: int = 0
     column_noise: bool = False
+    losses: Losses | None = None
 
     def __post_init__(self) -> None:
         check_depth(self.depth, scalar=True)
@@ -101,6 +104,10 @@ class FitOptions:
             raise InputError(
                 f"depth must be ≥ 2 for a matrix of {m} × {n}, got {self.depth:g}: below, the "
                 "dense matrix is formed."
+            )
+        if convex and self.losses is not None:
+            raise InputError(
+                f"depth must be ≥ 2 for losses other than squared errors, got {self.depth:g}."
             )
         exact = self.decay is None and self.strength < EXACT
         rank = min(limit, DEFAULT_RANK) if self.max_rank is None else self.max_rank

@@ -233,7 +233,7 @@ class _Walk(Backbone):
         self.save(now=True)
         assert self.best is not None, "every depth has a fit"
         best = self.best.with_implied_ridge(self.problem)  # new rows will need it
-        errors = best.predict(self.held_out.rows, self.held_out.cols) - self.held_out.values
+        errors = best.judged(*self.held_out.triples)
         return PathResult(best, tuple(self.trials), self.held_out.is_clear(errors, self.biases))
 
     def _open(self, step: int) -> list[float]:
@@ -256,7 +256,7 @@ class _Walk(Backbone):
         result = self.fit(options, later[0] if later else None, judge=judge)
         if self.best is None or held_out_error(result) < held_out_error(self.best):
             self.best = result
-        errors = result.predict(judge.rows, judge.cols) - judge.values
+        errors = result.judged(*judge.triples)
         spread = judge.standard_error(errors, self.errors.get(depth, errors))
         if self._count(Trial.of(result, spread, options.rank_cap)):
             self.errors[depth] = errors

@@ -18,6 +18,7 @@ from numpy.typing import DTypeLike
 
 from ..backends.base import AbstractBackend, Pass, width
 from ..data.observations import Compressed, Observations
+from ..loss import Losses
 from ..penalty import Penalty
 
 
@@ -26,7 +27,8 @@ class FitProblem:
     """What stays fixed during a fit.
 
     The entries; the line scales ρ, κ; the ridge β of the biases (None: no biases); the backend; the
-    conjugate-gradient steps per line and sweep.
+    conjugate-gradient steps per line and sweep; the losses, with which the backend sees the
+    entries (None: squared errors).
     """
 
     observations: Observations
@@ -35,6 +37,7 @@ class FitProblem:
     bias_ridge: float | None
     backend: AbstractBackend
     steps: int = 1
+    losses: Losses | None = None
 
     @cached_property
     def density(self) -> float:

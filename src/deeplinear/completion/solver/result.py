@@ -13,11 +13,14 @@ from ...status import Status
 from ..backends.base import Pass
 from ..backends.open import Device, open_backend
 from ..backends.pairs import at
+from ..backends.reweighted import with_losses
 from ..data.observations import Observations, check_indices
-from ..file_format import Arrays, Meta
+from ..file_format import Arrays, Meta, named, take_group
 from ..linalg import thin_svd
+from ..loss import LOSSES, Losses
 from ..penalty import Certificate, Penalty
 from ..schema import NUMBER, REAL, WHOLE, Field, Schema, check_arrays, check_nothing_left, take
+from .fit_state import judged
 from .problem import FitProblem, State, assemble, look, solve_lines
 
 #: The arrays of a fit of m rows, n columns and rank r.
@@ -51,6 +54,9 @@ NUMBERS: Schema = {
 }
 # The least implied ridge, in units of density times the singular value.
 LEAST_RIDGE = 1e-6
+# New rows of other losses than squared errors: reweightings at most, the relative change of factors
+# that ends them, and the conjugate-gradient steps of each.
+_REWEIGHTINGS, _STILL, _FEW_STEPS = 200, 1e-6, 8
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,8 @@ class LowRankFit:
     stationary one, the pull u_kᵀ R̃ v_k of the residual on an iterate that was stopped early. It is
     what `fold_in` and deviations need. ``status`` is converged, stopped_early (the held-out error
     rose), callback, max_steps, or diverged: the objective rose by more than rounding.
+
+    With ``losses`` this matrix is η of `Losses`, on the link scale, and predictions are means.
     """
 
     left: np.ndarray
@@ -97,6 +105,7 @@ class LowRankFit:
     certificate: Certificate = field(
         default_factory=lambda: Certificate(math.nan, math.nan, math.nan)
     )
+    losses: Losses | None = None
 
     def __post_init__(self) -> None:
         check_arrays(ARRAYS, vars(self), entries=False)
@@ -120,6 +129,7 @@ class LowRankFit:
             col_scale=problem.col_scale,
             bias_ridge=problem.bias_ridge,
             mean_counts=(rows, cols),
+            losses=problem.losses,
             **rest,
         )
 
@@ -137,12 +147,17 @@ class LowRankFit:
         arrays = {name: getattr(self, name) for name in ARRAYS}
         check_arrays(ARRAYS, arrays)
         check_arrays(NUMBERS, meta)
+        if self.losses is not None:
+            arrays |= named({name: getattr(self.losses, name) for name in LOSSES}, "losses.")
         return meta, arrays
 
     @classmethod
     def restore(cls, meta: Meta, arrays: Arrays) -> "LowRankFit":
         """What `dump` gave, taken out of both. **Raises** `InputError` for anything else."""
         own = take(ARRAYS, arrays) | take(NUMBERS, meta)
+        stored = take_group(arrays, "losses.")
+        if stored:
+            own["losses"] = Losses.restore(stored, own["right"].shape[0])
         check_nothing_left(arrays, meta)
         own |= {"status": Status(own["status"]), "certificate": Certificate(*own["certificate"])}
         return cls(**own)
@@ -226,22 +241,33 @@ class LowRankFit:
         return replace(self, ridge=implied_ridge(problem, state, look(problem, state), self.depth))
 
     def matrix(self) -> np.ndarray:
-        """W + mean + row_bias 1ᵀ + 1 col_biasᵀ, (m, n)."""
+        """W + mean + row_bias 1ᵀ + 1 col_biasᵀ, (m, n); of other losses the means."""
         W = self.left.astype(float) @ self.right.T
         W += self.mean + self.row_bias[:, None] + self.col_bias
-        return W
+        return W if self.losses is None else self.losses.mean(W, slice(None))
 
     def residuals(self, seen: Observations) -> np.ndarray:
         """x − x̂ at the entries of ``seen``, row by row."""
         rows, cols, values = seen.triples()
-        return values - at(rows, cols, *self._sides, self.mean)
+        return values - self._means(self.eta(rows, cols), cols)
+
+    def _means(self, eta: np.ndarray, cols: np.ndarray) -> np.ndarray:
+        return eta if self.losses is None else self.losses.mean(eta, cols).astype(eta.dtype)
+
+    def judged(self, rows: np.ndarray, cols: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """What held-out ``values`` judge this fit by: see `fit_state.judged`."""
+        return judged(self.losses, self.eta(rows, cols), values, cols)
+
+    def eta(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+        """W + mean + biases at codes: what predictions are on the link scale of the losses."""
+        return at(rows, cols, *self._sides, self.mean)
 
     def predict(self, rows: ArrayLike, cols: ArrayLike) -> np.ndarray:
         """The entries (rows[t], cols[t]) of the completed matrix, in the dtype of the fit."""
         m, n = self.shape
         rows, cols = (np.atleast_1d(np.asarray(x)) for x in (rows, cols))
         rows, cols = check_indices(rows, m, "rows"), check_indices(cols, n, "cols")
-        return at(rows, cols, *self._sides, self.mean)
+        return self._means(self.eta(rows, cols), cols)
 
 
 def implied_ridge(problem: FitProblem, state: State, seen: Pass, depth: float) -> np.ndarray:
@@ -296,8 +322,17 @@ def fold_in(
     )
     bias, steps = (fit.rank, fit.bias_ridge), 2 * fit.rank + 10 if steps is None else steps
     with open_backend(observations, threads, device) as backend:
+        backend = with_losses(backend, fit.losses, observations)
         lines, sides = observations.by_row, (state.Z, state.Y)
-        solve_lines(backend, lines, sides, fit.mean, fit.ridge, scale, bias, steps)
+        if fit.losses is not None:
+            steps = min(steps, _FEW_STEPS)
+        how = fit.mean, fit.ridge, scale, bias, steps
+        for _ in range(1 if fit.losses is None else _REWEIGHTINGS):
+            before = state.Z.copy()
+            solve_lines(backend, lines, sides, *how)
+            moved = np.abs(state.Z - before).max(initial=0.0)
+            if moved <= _STILL * np.abs(state.Z).max(initial=0.0):
+                break
     return replace(
         fit,
         left=state.Z[:, : fit.rank].copy(),

@@ -139,9 +139,7 @@ class Explicit:
         judge = ValidationSplit.check(
             held.triples, held.training, bool(options.get("column_noise", False))
         )
-        errors, biases = (
-            one.predict(judge.rows, judge.cols) - judge.values for one in (choice.fit, fit)
-        )
+        errors, biases = (one.judged(*judge.triples) for one in (choice.fit, fit))
         if judge.is_clear(errors, biases):
             return choice
         trial = Trial.of(fit, judge.standard_error(errors, biases))

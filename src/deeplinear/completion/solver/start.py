@@ -1,5 +1,7 @@
 """Before the first sweep: line scales, the biases alone, the noise scale τ, the leading triples."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..data.observations import Compressed, Observations
@@ -21,6 +23,8 @@ POWER_STEPS = 4
 OVERSAMPLING = 8
 # Triples that a spectral start asks for at first.
 FIRST_TRIPLES = 64
+# The least part of a direction that a line search goes.
+_SHORTEST = 1e-4
 
 
 def line_scale(lines: Compressed, power: float) -> np.ndarray:
@@ -49,6 +53,7 @@ def additive(problem: FitProblem) -> State:
     """W = 0 with the biases alone: a few alternations of exact ridge means."""
     state = zero(problem.observations, biases=problem.bias_ridge is not None)
     if problem.bias_ridge is not None:
+        state = replace(state, mean=problem.backend.centre(problem.observations.by_row))
         for _ in range(BIAS_SWEEPS):
             rows_pass(problem, state, state.s, 1)
             cols_pass(problem, state, state.s, 1)
@@ -123,9 +128,22 @@ def exact_line_search(problem: FitProblem, state: State, new: State) -> State:
         seen.pull[: new.rank].sum()
     )  # ⟨R, W⟩ at the far end, where E = E(0) − pull − square/2
     square = 2 * (energy(problem, state) - seen.energy - pull)
-    if not square > 0:
+    if not square > 0 and problem.losses is None:
         return new
-    root = np.sqrt(np.clip((pull + square) / square, 0.01, 1.0))
-    r = new.rank
-    P, Q = (side[:, :r] * root for side in (new.Z, new.Y))
-    return assemble(P, Q, new.s * root**2, new.row_bias, new.col_bias, new.mean, new.Z.dtype)
+    before = energy(problem, state)
+    part = float(np.clip((pull + square) / square, 0.01, 1.0)) if square > 0 else 1.0
+    shorter = _shortened(new, part)
+    while problem.losses is not None and part > _SHORTEST:  # whose energy is no parabola
+        if energy(problem, shorter) <= before:
+            break
+        part /= 4
+        shorter = _shortened(new, part)
+    return shorter
+
+
+def _shortened(state: State, part: float) -> State:
+    """``state`` with W times ``part``."""
+    root, r = np.sqrt(part), state.rank
+    P, Q = (side[:, :r] * root for side in (state.Z, state.Y))
+    rest = state.row_bias, state.col_bias, state.mean, state.Z.dtype
+    return assemble(P, Q, state.s * part, *rest)
