@@ -1,0 +1,180 @@
+"""Features of the rows and of the columns as prior means of their factors and biases.
+
+Without features a row (p_i, a_i) has the prior mean 0: the ridge of a fit pulls it there. With
+features x_i it has the mean c + x_i B, of the same precision, as in Macau (Simm et al. 2017); the
+columns likewise with C and y_j. At a fit, whose ridge d_k, scales ρ, κ and bias ridge β stay,
+
+    ½ Σ w_ij (μ + a_i + b_j + p_i·q_j − x_ij)²
+      + ½ Σ_k d_k (Σ_i ρ_i² (p_ik − c_k − x_i·B_k)² + λ |B_k|²) + ½ β (…the same of a_i, without ρ…)
+      + the same of the columns,
+
+is lowered in turn over the rows (ridge regressions of the residuals at the prior means), B (a ridge
+regression of the lines on their features), the columns, and C: it never rises.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from scipy.sparse.linalg import LinearOperator, cg
+
+from ..backends.base import AbstractBackend
+from ..backends.open import Device, open_backend
+from ..backends.pairs import at
+from ..data.observations import Compressed, Observations
+from .balance import balance
+from .problem import FitProblem, State, solve_lines
+from .result import LowRankFit
+
+# Features up to which the Gram matrix is formed; beyond it conjugate gradients need none.
+_DIRECT = 1000
+_CG_STEPS, _CG_TOL = 100, 1e-6
+STEPS = 3  # conjugate-gradient steps per line and sweep
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Side:
+    """The features of the lines of one side, (lines, f), which of them ``have`` any, and λ."""
+
+    features: csr_matrix
+    have: np.ndarray
+    decay: float
+
+    def only(self, mask: np.ndarray) -> "Side":
+        """The features of the lines where ``mask`` is true alone."""
+        return replace(self, have=self.have & mask)
+
+
+@dataclass(frozen=True)
+class Loadings:
+    """c (r+1,) and B (f, r+1): a line with features x has the prior mean c + x B."""
+
+    centre: np.ndarray
+    slopes: np.ndarray
+
+    def lines(self, features: csr_matrix) -> np.ndarray:
+        return self.centre + np.asarray(features @ self.slopes)
+
+
+def regress(side: Side, lines: np.ndarray, weights: np.ndarray, decay: float) -> Loadings:
+    """The ridge regression of ``lines`` (m, r+1) on features, with an intercept.
+
+    Minimizes Σ_i w_ik (v_ik − c_k − x_i·B_k)² + λ |B_k|² for each k; ``weights`` (m, 2): those of
+    the factors and of the bias. λ = ``decay`` · Σ_i w_ik: in units of the Gram matrix of
+    standardized features; ∞: no slopes.
+    """
+    known = side.have
+    X, V, w = side.features[known], lines[known].astype(float), weights[known]
+    parts = [
+        _ridge(X, V[:, columns], own, decay)
+        for columns, own in ((slice(None, -1), w[:, 0]), (slice(-1, None), w[:, 1]))
+    ]
+    centres, slopes = zip(*parts, strict=True)
+    return Loadings(np.concatenate(centres), np.hstack(slopes))
+
+
+def _ridge(
+    X: csr_matrix, V: np.ndarray, w: np.ndarray, decay: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """(c, B) for lines of the weights ``w``."""
+    total = float(w.sum())
+    if not total or not np.isfinite(decay):
+        centre = w @ V / total if total else np.zeros(V.shape[1])
+        return centre, np.zeros((X.shape[1], V.shape[1]))
+    x, v = X.T @ w / total, w @ V / total
+    weighted = X.multiply(w[:, None]).tocsr()
+    right = weighted.T @ V - total * np.outer(x, v)
+    if X.shape[1] <= _DIRECT:
+        gram = (weighted.T @ X).toarray() - total * np.outer(x, x)
+        slopes = np.linalg.solve(gram + decay * total * np.eye(len(x)), right)
+    else:
+        slopes = _conjugate(weighted, X, x, total, decay, right)
+    return v - x @ slopes, slopes
+
+
+def _conjugate(
+    weighted: csr_matrix,
+    X: csr_matrix,
+    x: np.ndarray,
+    total: float,
+    decay: float,
+    right: np.ndarray,
+) -> np.ndarray:
+    def product(b: np.ndarray) -> np.ndarray:
+        return weighted.T @ (X @ b) - total * x * (x @ b) + decay * total * b
+
+    f = len(x)
+    operator = LinearOperator((f, f), matvec=lambda b: product(b.ravel()), dtype=float)
+    solved = [cg(operator, column, rtol=_CG_TOL, maxiter=_CG_STEPS)[0] for column in right.T]
+    return np.column_stack(solved) if solved else np.zeros(right.shape)
+
+
+def informed(
+    fit: LowRankFit,
+    seen: Observations,
+    sides: tuple[Side | None, Side | None],
+    *,
+    threads: int | None = None,
+    device: Device = "cpu",
+) -> Iterator[tuple[LowRankFit, tuple[Loadings | None, Loadings | None]]]:
+    """Fits with features, one after every sweep, without end; ``sides``: those of rows, columns."""
+    state = fit.state().copy()
+    with open_backend(seen, threads, device) as backend:
+        while True:
+            rows = _moved(backend, fit, seen.by_row, state, sides[0])
+            flipped = State(state.Y, state.Z, state.s, state.mean)
+            cols = _moved(backend, fit.T, seen.by_col, flipped, sides[1], shift=1)
+            yield _as_fit(fit, state), (rows, cols)
+
+
+def lines_of(fit: LowRankFit) -> np.ndarray:
+    """(p_i, a_i) of the rows, (m, r+1)."""
+    return np.column_stack([fit.left, fit.row_bias])
+
+
+def weights_of(fit: LowRankFit, seen: Compressed) -> np.ndarray:
+    """The weights of the rows in a regression: ρ² for factors, 1 for biases; 0 without entries."""
+    known = (seen.counts > 0).astype(float)
+    return np.column_stack([known * np.square(fit.row_scale, dtype=float), known])
+
+
+def _as_fit(fit: LowRankFit, state: State) -> LowRankFit:
+    r = fit.rank
+    return replace(
+        fit,
+        left=state.Z[:, :r].copy(),
+        right=state.Y[:, :r].copy(),
+        row_bias=state.Z[:, r].copy(),
+        col_bias=state.Y[:, r + 1].copy(),
+    )
+
+
+def _moved(
+    backend: AbstractBackend,
+    fit: LowRankFit,
+    lines: Compressed,
+    state: State,
+    side: Side | None,
+    shift: int = 0,
+) -> Loadings | None:
+    """Lower the objective over B, then over the lines ``state.Z``, in place."""
+    r = fit.rank
+    column = r + shift
+    here = [*range(r), column]
+    prior, loadings = np.zeros_like(state.Z), None
+    if side is not None:
+        loadings = regress(side, state.Z[:, here], weights_of(fit, lines), side.decay)
+        means = np.where(side.have[:, None], loadings.lines(side.features), loadings.centre)
+        prior[:, here] = means
+    counts = lines.counts
+    owners = np.repeat(np.arange(len(counts)), counts)
+    expected = at(owners, lines.indices, prior, state.Y, 0.0)
+    rest, ridge = replace(lines, values=lines.values - expected), fit.ridge.astype(float)
+    gap = state.Z - prior
+    bias = column, fit.bias_ridge
+    sides = gap, state.Y
+    solve_lines(backend, rest, sides, state.mean, ridge, fit.row_scale, bias, STEPS)
+    state.Z[:] = gap + prior
+    return loadings
