@@ -31,20 +31,17 @@ from .result import LowRankFit
 _DIRECT = 1000
 _CG_STEPS, _CG_TOL = 100, 1e-6
 STEPS = 3  # conjugate-gradient steps per line and sweep
-FOLDS = 5
 
 
 @dataclass(frozen=True)
 class Side:
-    """The features of the lines of one side, (lines, f), which of them ``have`` any, and λ."""
+    """The features of the lines of one side, (lines, f), and which of the lines ``have`` any."""
 
     features: csr_matrix
     have: np.ndarray
-    decay: float
 
-    def only(self, mask: np.ndarray) -> "Side":
-        """The features of the lines where ``mask`` is true alone."""
-        return replace(self, have=self.have & mask)
+
+Sides = tuple[Side | None, Side | None]
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,16 @@ class Loadings:
     slopes: np.ndarray
 
     def lines(self, features: csr_matrix) -> np.ndarray:
+        """The prior means of lines with these features (lines, r+1)."""
         return self.centre + np.asarray(features @ self.slopes)
+
+    def means(self, side: Side) -> np.ndarray:
+        """Those of the lines of a side; without features the centre, which the mean has too."""
+        return np.where(side.have[:, None], self.lines(side.features), self.centre)
+
+    def towards(self, line: np.ndarray, share: float) -> "Loadings":
+        """Those whose prior means are share · these + (1 − share) · ``line``."""
+        return Loadings(share * self.centre + (1 - share) * line, share * self.slopes)
 
 
 def regress(side: Side, lines: np.ndarray, weights: np.ndarray, decay: float) -> Loadings:
@@ -114,19 +120,42 @@ def _conjugate(
 def informed(
     fit: LowRankFit,
     seen: Observations,
-    sides: tuple[Side | None, Side | None],
+    sides: Sides,
+    decay: float,
     *,
     threads: int | None = None,
     device: Device = "cpu",
-) -> Iterator[tuple[LowRankFit, tuple[Loadings | None, Loadings | None]]]:
-    """Fits with features, one after every sweep, without end; ``sides``: those of rows, columns."""
+) -> Iterator[LowRankFit]:
+    """Fits with the features of both ``sides`` and λ = ``decay``, one per sweep, without end.
+
+    Lines without entries come out at their prior means.
+    """
     state = fit.state().copy()
     with open_backend(seen, threads, device) as backend:
         while True:
-            rows = _moved(backend, fit, seen.by_row, state, sides[0])
+            _move(backend, fit, seen.by_row, state, sides[0], decay)
             flipped = State(state.Y, state.Z, state.s, state.mean)
-            cols = _moved(backend, fit.T, seen.by_col, flipped, sides[1], shift=1)
-            yield _as_fit(fit, state), (rows, cols)
+            _move(backend, fit.T, seen.by_col, flipped, sides[1], decay, shift=1)
+            yield _as_fit(fit, state)
+
+
+def loadings_of(
+    fit: LowRankFit, seen: Observations, side: Side | None, decay: float
+) -> Loadings | None:
+    """The regression of the rows of ``fit`` on their features; None without any."""
+    if side is None:
+        return None
+    return regress(side, lines_of(fit), weights_of(fit, seen.by_row), decay)
+
+
+def balanced(fit: LowRankFit, seen: Observations) -> LowRankFit:
+    """The same matrix with balanced factors."""
+    with open_backend(seen, 1) as backend:
+        scales = fit.row_scale, fit.col_scale
+        state = balance(FitProblem(seen, *scales, fit.bias_ridge, backend), fit.state())
+    r = state.rank
+    moved = replace(fit, spectrum=state.s, ridge=fit.ridge[:r], mean=state.mean)
+    return _as_fit(moved, state)
 
 
 def lines_of(fit: LowRankFit) -> np.ndarray:
@@ -151,23 +180,21 @@ def _as_fit(fit: LowRankFit, state: State) -> LowRankFit:
     )
 
 
-def _moved(
+def _move(
     backend: AbstractBackend,
     fit: LowRankFit,
     lines: Compressed,
     state: State,
     side: Side | None,
+    decay: float,
     shift: int = 0,
-) -> Loadings | None:
+) -> None:
     """Lower the objective over B, then over the lines ``state.Z``, in place."""
-    r = fit.rank
-    column = r + shift
-    here = [*range(r), column]
-    prior, loadings = np.zeros_like(state.Z), None
+    column = fit.rank + shift
+    here, prior = [*range(fit.rank), column], np.zeros_like(state.Z)
     if side is not None:
-        loadings = regress(side, state.Z[:, here], weights_of(fit, lines), side.decay)
-        means = np.where(side.have[:, None], loadings.lines(side.features), loadings.centre)
-        prior[:, here] = means
+        weights = weights_of(fit, lines)
+        prior[:, here] = regress(side, state.Z[:, here], weights, decay).means(side)
     counts = lines.counts
     owners = np.repeat(np.arange(len(counts)), counts)
     expected = at(owners, lines.indices, prior, state.Y, 0.0)
@@ -177,4 +204,3 @@ def _moved(
     sides = gap, state.Y
     solve_lines(backend, rest, sides, state.mean, ridge, fit.row_scale, bias, STEPS)
     state.Z[:] = gap + prior
-    return loadings
