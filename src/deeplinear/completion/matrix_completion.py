@@ -23,6 +23,7 @@ from .data.entries import (
     read_entries,
 )
 from .data.observations import Observations
+from .data.side_features import Features
 from .data.weights import entry_weights
 from .solver.fit import update
 from .solver.flow import fold_in_new_lines
@@ -241,13 +242,21 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         self.callback = callback
 
     def fit(
-        self, X: Data, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+        self,
+        X: Data,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        row_features: Features = None,
+        col_features: Features = None,
     ) -> Self:
         """Learn from the observed entries, in any of the forms of the class's notes.
 
         ``sample_weight`` ≥ 0: the precisions 1/variance of the entries, up to a common factor (they
         are divided by their mean); one per entry in the order of the entries, or for a dense array
-        one per row or one per cell. Entries of weight 0 are left out.
+        one per row or one per cell. Entries of weight 0 are left out. ``row_features``,
+        ``col_features``: tables of what is known of the rows and columns, also of those without
+        entries (`deeplinear.completion.data.side_features`).
         """
         with whole_or_not_at_all(self):
             self._check()
@@ -255,10 +264,12 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
             check_not_a_list(X, y, entries)
             if len(entries):
                 check_rank(self.max_rank, entries.shape)
+            self._give(row_features, col_features)
             entries, weights = entries.learned_from(entry_weights(sample_weight, entries))
             seen = self._observe(entries, weights)
             _warn_if_constant(seen)
-            self._learn(seen, (entries.row_ids, entries.col_ids))
+            self._line_ids = entries.row_ids, entries.col_ids
+            self._learn(seen, self._line_ids)
         return self
 
     def partial_fit(self, X: Data, y: ArrayLike | None = None) -> Self:
@@ -274,6 +285,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         """
         if not hasattr(self, "model_"):
             return self.fit(X, y)
+        self._refuse_features("partial_fit")
         with whole_or_not_at_all(self):
             self._check()
             if self._is_implicit != self.model_.fit.flowed:

@@ -17,7 +17,7 @@ from ..data.observations import Observations
 from .fit_state import ValidationSplit
 from .result import LowRankFit
 from .selection import HoldOut
-from .side_information import Sides, balanced, informed, lines_of, loadings_of
+from .side_information import Side, Sides, balanced, informed, lines_of, loadings_of
 
 #: λ in units of the Gram matrix of standardized features.
 DECAYS = (1.0, 0.1, 0.03, 0.01)
@@ -43,8 +43,8 @@ class SideChoice:
     after: float
     standard_error: float
     shares: tuple[float, float]
-    errors: tuple[np.ndarray, np.ndarray, np.ndarray]
-    plain: tuple[float, float, float]
+    errors: list[np.ndarray]
+    plain: list[float]
 
 
 def choose_sides(
@@ -117,21 +117,16 @@ def _cold_errors(
     sides: Sides,
     out: tuple[np.ndarray, np.ndarray],
     decay: float,
-) -> tuple[tuple[float, float], tuple[np.ndarray, ...], tuple[float, ...]]:
+) -> tuple[tuple[float, float], list[np.ndarray], list[float]]:
     """The shares, and the errors with and without features of each kind of cold entries."""
     rows, cols, values = (
         np.concatenate([x, y]) for x, y in zip(held.training.triples(), held.triples, strict=True)
     )
-    known = (rest.by_row.counts > 0)[rows] | out[0][rows], (rest.by_col.counts > 0)[cols] | out[1][
-        cols
-    ]
-    mine = known[0] & known[1] & (out[0][rows] | out[1][cols])
+    known = ((rest.by_row.counts > 0) | out[0])[rows] & ((rest.by_col.counts > 0) | out[1])[cols]
+    mine = known & (out[0][rows] | out[1][cols])
     rows, cols, values = rows[mine].astype(int), cols[mine].astype(int), values[mine]
-    kinds = [
-        out[0][rows] & ~out[1][cols],
-        ~out[0][rows] & out[1][cols],
-        out[0][rows] & out[1][cols],
-    ]
+    cold_row, cold_col = out[0][rows], out[1][cols]
+    kinds = cold_row & ~cold_col, ~cold_row & cold_col, cold_row & cold_col
     turned = ((fit, rest, sides[0], out[0]), (fit.T, rest.T, sides[1], out[1]))
     lines = [_lines(*one, decay) for one in turned]
 
@@ -149,18 +144,20 @@ def _cold_errors(
     gaps = errors((row_share, col_share))
     return (
         (row_share, col_share),
-        tuple(gaps[kind] for kind in kinds),
-        tuple(root_mean_square(plain[kind]) if kind.any() else np.nan for kind in kinds),
+        [gaps[kind] for kind in kinds],
+        [root_mean_square(plain[kind]) if kind.any() else np.nan for kind in kinds],
     )
 
 
-def _lines(fit, rest, side, out, decay):  # type: ignore[no-untyped-def]
-    """(the lines of a fit with those left out as features predict them, and as the average)."""
+def _lines(
+    fit: LowRankFit, rest: Observations, side: Side | None, out: np.ndarray, decay: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of a fit with those left ``out`` as features predict them, and as the average."""
     own, some = lines_of(fit).astype(float), rest.by_row.counts > 0
     average = own.copy()
     average[out] = own[some].mean(axis=0)
-    loadings = loadings_of(fit, rest, side, decay)
-    if loadings is not None:
+    if side is not None:
+        loadings = loadings_of(fit, rest, side, decay)
         own[out] = loadings.lines(side.features)[out]
     return own, average
 

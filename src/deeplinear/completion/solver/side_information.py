@@ -139,12 +139,8 @@ def informed(
             yield _as_fit(fit, state)
 
 
-def loadings_of(
-    fit: LowRankFit, seen: Observations, side: Side | None, decay: float
-) -> Loadings | None:
-    """The regression of the rows of ``fit`` on their features; None without any."""
-    if side is None:
-        return None
+def loadings_of(fit: LowRankFit, seen: Observations, side: Side, decay: float) -> Loadings:
+    """The regression of the rows of ``fit`` on their features."""
     return regress(side, lines_of(fit), weights_of(fit, seen.by_row), decay)
 
 
