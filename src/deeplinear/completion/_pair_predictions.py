@@ -25,6 +25,18 @@ _LARGEST = 200_000_000  # entries of a dense result
 class PairPredictions(LearnsFromFeatures):
     """Predictions, intervals, draws, recommendations and new rows, by ids."""
 
+    @property
+    def row_ids_(self) -> np.ndarray:
+        """Ids of the rows; of a matrix all positions, without entries or not."""
+        check_is_fitted(self)
+        return self.model_.row_ids.lines
+
+    @property
+    def col_ids_(self) -> np.ndarray:
+        """Ids of the columns; of a matrix all positions, without entries or not."""
+        check_is_fitted(self)
+        return self.model_.col_ids.lines
+
     def _pair(
         self, rows: Pairs, cols: IdVector | None, model: Model | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -93,8 +105,9 @@ class PairPredictions(LearnsFromFeatures):
         values, kinds = self._shown(model.predict(*codes), *codes), self._kinds(*codes)
         if not with_deviation:
             return values, np.zeros(0), kinds
-        own = [np.where(kinds < 0, code, -1) for code in codes]
-        return values, self._shown(self.model_.deviation(*own, self.threads), *codes), kinds
+        own = (np.where(kinds < 0, side, -1) for side in codes)
+        deviation = self.model_.deviation(next(own), next(own), self.threads)
+        return values, self._shown(deviation, *codes), kinds
 
     def predict_std(self, rows: Pairs, cols: IdVector | None = None) -> np.ndarray:
         """The deviations of `predict` alone."""
@@ -223,8 +236,8 @@ class PairPredictions(LearnsFromFeatures):
 
         Both are (len(ids), k). ``exclude_seen`` leaves out columns that the row has an entry for;
         where fewer than ``k`` are left, the rest is None and NaN. Rows without entries get the
-        columns that their features point to, or are best for the average row, with one warning that counts them, or nothing
-        but None and NaN, as ``unseen`` says.
+        columns that their features point to; without features those that are best for the average
+        row, with one warning that counts them, or nothing but None and NaN, as ``unseen`` says.
         """
         check_is_fitted(self)
         model = self._widened()

@@ -1,6 +1,6 @@
 """The part of `DeepMatrixCompletion` that learns from features of rows and columns."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -16,7 +16,6 @@ from .data.side_features import Encoder, Features, keyed
 from .file_format import Arrays, Meta
 from .model.cold_lines import ColdLines, SideInformation, widened
 from .model.predictor import Model
-from .schema import TRUTH, Field, take
 from .solver.fit import LowRankFit
 from .solver.selection import HoldOut
 from .solver.side_choice import SideChoice, choose_sides
@@ -53,7 +52,7 @@ class _Given:
 class LearnsFromFeatures(CompletionEstimator):
     """Features as prior means of rows and columns, and the lines of ids without entries."""
 
-    columns: Sequence[Hashable]
+    columns: Sequence[str]
     _line_ids: tuple[Ids, Ids]
     #: What became of ``row_features`` and ``col_features``; None without any.
     features_: SideInformation | None = None
@@ -75,7 +74,7 @@ class LearnsFromFeatures(CompletionEstimator):
         ):
             if wrong:
                 raise InputError(f"{name} needs {what}: change that, or leave the features out.")
-        read = []
+        read: list[_Given | None] = []
         for features, key, name in zip(given, self.columns, NAMES, strict=False):
             if features is None:
                 read.append(None)
@@ -131,7 +130,7 @@ class LearnsFromFeatures(CompletionEstimator):
         names = ("decay", "sweeps", "before", "after", "standard_error")
         scores = tuple(np.sort(np.abs(errors)).astype(float) for errors in choice.errors)
         numbers: dict[str, Any] = {name: getattr(choice, name) for name in names}
-        self.features_ = SideInformation(*cold, **numbers, scores=scores)
+        self.features_ = SideInformation(cold[0], cold[1], **numbers, scores=scores)
         return fit
 
     # After the fit
@@ -146,20 +145,14 @@ class LearnsFromFeatures(CompletionEstimator):
         for own, features, key, name in zip(known, given, self.columns, NAMES, strict=False):
             if features is not None and own is None:
                 raise InputError(f"{name} must be left out, for the fit had none.")
-            asked = features is None or own is None
-            cold.append(own if asked else own.replaced(features, key, name))
+            later = own is not None and features is not None
+            cold.append(own.replaced(features, key, name) if own is not None and later else own)
         return widened(self.model_, (cold[0], cold[1]))
 
     def _kinds(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
         """Which entry has a line from features: the position in `KINDS`, or −1."""
-        is_row, is_col = (
-            (codes >= len(counts))
-            | ((codes >= 0) & (np.append(counts, 0)[np.minimum(codes, len(counts))] == 0))
-            for codes, counts in (
-                (rows, self.model_.row_counts),
-                (cols, self.model_.col_counts),
-            )
-        )
+        counts = self.model_.row_counts, self.model_.col_counts
+        is_row, is_col = (_is_cold(*side) for side in zip((rows, cols), counts, strict=True))
         return np.where(is_row, np.where(is_col, 2, 0), np.where(is_col, 1, -1))
 
     def _reach(
@@ -189,14 +182,19 @@ class LearnsFromFeatures(CompletionEstimator):
     # On disk
 
     def _dump_more(self, meta: Meta, arrays: Arrays) -> None:
-        meta["has_features"] = self.features_ is not None
         if self.features_ is not None:
             self.features_.dump(meta, arrays)
 
     def _restore_more(self, meta: Meta, arrays: Arrays) -> None:
         self.features_ = None
-        if take({"has_features": Field(TRUTH)}, meta)["has_features"]:
+        if "features" in meta:
             self.features_ = SideInformation.restore(meta, arrays, self.model_.fit.rank)
+
+
+def _is_cold(codes: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Whether lines of a widened model have no entries; that of −1, the average line, is none."""
+    every = np.pad(counts, (0, int(codes.max(initial=-1)) + 1))
+    return (codes >= 0) & (every[codes] == 0)
 
 
 def _cold_lines(

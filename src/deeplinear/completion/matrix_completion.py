@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from ..errors import InputError
 from ._pair_predictions import PairPredictions
@@ -376,18 +375,6 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
             values = seen.by_row.values
             return float(values.min()), float(values.max())
         return None if self.clip is None else (float(self.clip[0]), float(self.clip[1]))
-
-    @property
-    def row_ids_(self) -> np.ndarray:
-        """Ids of the rows; of a matrix all positions, without entries or not."""
-        check_is_fitted(self)
-        return self.model_.row_ids.lines
-
-    @property
-    def col_ids_(self) -> np.ndarray:
-        """Ids of the columns; of a matrix all positions, without entries or not."""
-        check_is_fitted(self)
-        return self.model_.col_ids.lines
 
 
 def _warn_if_constant(seen: Observations) -> None:

@@ -106,9 +106,10 @@ class Encoder:
         if not self.codes:
             if not issparse(table) or table.shape[1] != self.width:
                 raise InputError(f"{name} must be a sparse matrix of {self.width} columns.")
-            if not np.isfinite(table.data).all():
+            found = csr_matrix(table, dtype=float)
+            if not np.isfinite(found.data).all():
                 raise InputError(f"{name} must hold finite numbers, got NaN or infinity.")
-            return csr_matrix(table, dtype=float)
+            return found
         names = _names(table)
         parts = []
         for code in self.codes:

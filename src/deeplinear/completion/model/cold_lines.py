@@ -124,7 +124,7 @@ class SideInformation:
     before: float
     after: float
     standard_error: float
-    scores: tuple[np.ndarray, np.ndarray, np.ndarray]
+    scores: tuple[np.ndarray, ...]
 
     @property
     def sides(self) -> tuple[ColdLines | None, ColdLines | None]:
@@ -168,7 +168,8 @@ class SideInformation:
             sides[name] = ColdLines.restore(take_part(given, name), own, rank) if own else None
         choice = take(_CHOICE, given)
         check_nothing_left(given, stored)
-        return cls(*sides.values(), **choice, scores=tuple(scores.values()))
+        rows, cols = sides.values()
+        return cls(rows, cols, **choice, scores=tuple(scores.values()))
 
 
 def widened(model: Model, cold: tuple[ColdLines | None, ColdLines | None]) -> Model:
