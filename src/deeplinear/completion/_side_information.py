@@ -150,10 +150,14 @@ class LearnsFromFeatures(CompletionEstimator):
         return widened(self.model_, (cold[0], cold[1]))
 
     def _kinds(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
-        """Which entry has a line from features: the position in `KINDS`, or −1."""
+        """Which entry has a line from features: the position in `KINDS`, or −1.
+
+        The average line beside one from features counts as cold.
+        """
         counts = self.model_.row_counts, self.model_.col_counts
         is_row, is_col = (_is_cold(*side) for side in zip((rows, cols), counts, strict=True))
-        return np.where(is_row, np.where(is_col, 2, 0), np.where(is_col, 1, -1))
+        both = (is_row | is_col) & (is_row | (rows < 0)) & (is_col | (cols < 0))
+        return np.select([both, is_row, is_col], [2, 0, 1], -1)
 
     def _reach(
         self, deviation: np.ndarray, kinds: np.ndarray, coverage: float | None

@@ -37,6 +37,7 @@ _LINES: Schema = {
     "lines": Field(REAL, ("cold", "r+1")),
     "centre": Field(REAL, ("r+1",)),
     "slopes": Field(REAL, ("f", "r+1")),
+    "average": Field(REAL, ("r+1",)),
 }
 _SCORES: Schema = {kind: Field(REAL, (None,), least=0) for kind in KINDS}
 _SHARE: Schema = {"share": Field(NUMBER, least=0, most=1)}
@@ -102,7 +103,7 @@ class ColdLines:
             Ids.from_bytes(own["ids"].tobytes(), "ids"),
             own["lines"],
             Encoder.from_bytes(own["encoder"].tobytes(), "encoder"),
-            Loadings(own["centre"], own["slopes"]),
+            Loadings(own["centre"], own["slopes"], own["average"]),
             share,
         )
 
@@ -173,8 +174,11 @@ class SideInformation:
 
 
 def widened(model: Model, cold: tuple[ColdLines | None, ColdLines | None]) -> Model:
-    """``model``, a fit without draws, with the cold lines as lines of its own."""
-    rows, cols = cold
+    """``model``, a fit without draws, with the cold lines as lines of its own.
+
+    Where features have no share these are the average line, as without features.
+    """
+    rows, cols = (side if side is not None and side.share else None for side in cold)
     if rows is not None and rows.ids.size:
         ids, counts, places = _with_ids(model.row_ids, model.row_counts, rows)
         left, scale = _side(model.left, places, rows), _ones(model.fit.row_scale, ids)

@@ -46,58 +46,66 @@ Sides = tuple[Side | None, Side | None]
 
 @dataclass(frozen=True)
 class Loadings:
-    """c (r+1,) and B (f, r+1): a line with features x has the prior mean c + x B."""
+    """c (r+1,) and B (f, r+1): a line with features x has the prior mean c + x B.
+
+    ``average`` (r+1,) is that of mean features, which lines without any have.
+    """
 
     centre: np.ndarray
     slopes: np.ndarray
+    average: np.ndarray
 
     def lines(self, features: csr_matrix) -> np.ndarray:
         """The prior means of lines with these features (lines, r+1)."""
         return self.centre + np.asarray(features @ self.slopes)
 
     def means(self, side: Side) -> np.ndarray:
-        """Those of the lines of a side; without features the centre, which the mean has too."""
-        return np.where(side.have[:, None], self.lines(side.features), self.centre)
+        """Those of the lines of a side."""
+        return np.where(side.have[:, None], self.lines(side.features), self.average)
 
     def towards(self, line: np.ndarray, share: float) -> "Loadings":
         """Those whose prior means are share · these + (1 − share) · ``line``."""
-        return Loadings(share * self.centre + (1 - share) * line, share * self.slopes)
+        rest = (1 - share) * line
+        return Loadings(
+            share * self.centre + rest, share * self.slopes, share * self.average + rest
+        )
 
 
 def regress(side: Side, lines: np.ndarray, weights: np.ndarray, decay: float) -> Loadings:
     """The ridge regression of ``lines`` (m, r+1) on features, with an intercept.
 
     Minimizes Σ_i w_ik (v_ik − c_k − x_i·B_k)² + λ |B_k|² for each k; ``weights`` (m, 2): those of
-    the factors and of the bias. λ = ``decay`` · Σ_i w_ik: in units of the Gram matrix of
-    standardized features; ∞: no slopes.
+    the factors and of the bias. Lines without features have the mean of the others'. λ = ``decay``
+    · Σ w_ik over the lines with features: in units of the Gram matrix of standardized features.
     """
-    known = side.have
-    X, V, w = side.features[known], lines[known].astype(float), weights[known]
+    V = lines.astype(float)
     parts = [
-        _ridge(X, V[:, columns], own, decay)
-        for columns, own in ((slice(None, -1), w[:, 0]), (slice(-1, None), w[:, 1]))
+        _ridge(side, V[:, columns], own, decay)
+        for columns, own in ((slice(None, -1), weights[:, 0]), (slice(-1, None), weights[:, 1]))
     ]
-    centres, slopes = zip(*parts, strict=True)
-    return Loadings(np.concatenate(centres), np.hstack(slopes))
+    centres, slopes, averages = zip(*parts, strict=True)
+    return Loadings(np.concatenate(centres), np.hstack(slopes), np.concatenate(averages))
 
 
 def _ridge(
-    X: csr_matrix, V: np.ndarray, w: np.ndarray, decay: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """(c, B) for lines of the weights ``w``."""
+    side: Side, V: np.ndarray, w: np.ndarray, decay: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(c, B, average) for lines of the weights ``w``."""
+    average = w @ V / max(w.sum(), 1e-300)
+    known = side.have & (w > 0)
+    X, V, w = side.features[known], V[known] - average, w[known]
     total = float(w.sum())
-    if not total or not np.isfinite(decay):
-        centre = w @ V / total if total else np.zeros(V.shape[1])
-        return centre, np.zeros((X.shape[1], V.shape[1]))
-    x, v = X.T @ w / total, w @ V / total
+    if not total:
+        return average, np.zeros((X.shape[1], V.shape[1])), average
+    x = X.T @ w / total
     weighted = X.multiply(w[:, None]).tocsr()
-    right = weighted.T @ V - total * np.outer(x, v)
+    right = weighted.T @ V - np.outer(x, w @ V)
     if X.shape[1] <= _DIRECT:
         gram = (weighted.T @ X).toarray() - total * np.outer(x, x)
         slopes = np.linalg.solve(gram + decay * total * np.eye(len(x)), right)
     else:
         slopes = _conjugate(weighted, X, x, total, decay, right)
-    return v - x @ slopes, slopes
+    return average - x @ slopes, slopes, average
 
 
 def _conjugate(
