@@ -88,6 +88,7 @@ TREE = {
         ["_parameters"],
         ["_averages"],
         ["_training"],
+        ["_side_information"],
         ["_pair_predictions", "_table_io", "_column_scores"],
         ["_table_predictions"],
         ["_table_refinement"],
@@ -101,7 +102,7 @@ TREE = {
         ["id_encoder", "frames"],
         ["columns"],
         ["layout", "bounds", "indicators"],
-        ["entries", "table", "assemble", "layout_file", "id_columns"],
+        ["entries", "table", "assemble", "layout_file", "id_columns", "side_features"],
         ["weights"],
     ],
     "completion/backends": [
@@ -121,8 +122,9 @@ TREE = {
         ["descent"],
         ["fit"],
         ["backbone"],
-        ["path", "flow"],
+        ["path", "flow", "side_information"],
         ["selection"],
+        ["side_choice"],
     ],
     "completion/posterior": [
         ["implicit_feedback", "laplace", "conformal", "labels", "rubin"],
@@ -135,7 +137,7 @@ TREE = {
         ["refinement"],
         ["refined_rows"],
     ],
-    "completion/model": [["predictor"], ["recommend", "serialize"]],
+    "completion/model": [["predictor"], ["recommend", "serialize", "cold_lines"]],
     "files": [
         [
             *("numbers", "opening", "dates", "spool", "refusals", "archives", "limits"),
@@ -151,7 +153,7 @@ TREE = {
             *("arrays", "frames", "hdf5", "matlab", "excel", "images", "text"),
             *("long_text", "long_parquet"),
         ],
-        ["long", "masks"],
+        ["long", "masks", "side_table"],
     ],
     "datasets": [["ratings", "cache"], ["movielens", "synthetic"], ["jester"]],
     "report": [
@@ -172,8 +174,8 @@ TREE = {
     "experiments": [["statistics", "figures"], ["registry"], ["page"], ["runner"]],
     "cli": [
         ["streams"],
-        ["console", "options", "bounds", "pairs"],
-        ["endings", "uncertainty"],
+        ["console", "options", "bounds"],
+        ["endings", "uncertainty", "pairs"],
         ["fits"],
         ["complete", "ratings", "predict", "demo", "doctor", "experiment", "sweep"],
     ],
