@@ -138,13 +138,24 @@ class TestGains:
 
 
 class TestIntervals:
-    def test_intervals_of_cold_lines_cover(self, data, fitted):
-        for r, c, _, values in data.tests.values():
-            low, high = fitted.interval(r, c, coverage=0.9)
-            assert 0.84 <= ((low <= values) & (values <= high)).mean() <= 0.96
-            assert (fitted.predict_std(r, c) > NOISE / 2).all()
+    def test_intervals_cover_also_cold_lines(self):
+        """On the mean of four sets: few lines are held out, and the entries of one err together."""
+        found = []
+        for seed in range(4):
+            one = made(0.7, seed=seed)
+            fitted = model().fit(one.train, **one.features)
+            ends = {name: fitted.interval(r, c) for name, (r, c, _, _) in one.tests.items()}
+            found.append(
+                [
+                    np.mean((ends[name][0] <= x) & (x <= ends[name][1]))
+                    for name, (_, _, _, x) in one.tests.items()
+                ]
+            )
+        assert (np.abs(np.mean(found, axis=0) - 0.9) < 0.05).all()
 
     def test_cold_lines_are_less_sure(self, data, fitted):
+        r, c, _, _ = data.tests["warm"]
+        assert (fitted.predict_std(r, c) > NOISE / 2).all()
         widths = {
             name: np.mean(np.subtract(*fitted.interval(r, c)[::-1]))
             for name, (r, c, _, _) in data.tests.items()

@@ -42,6 +42,9 @@ _WORDS = {
     "increase max_iter": "raise --max-iter",
     "after max_iter = ": "after --max-iter ",
     "larger strength, or float64": "larger --strength",
+    "needs n_draws=0": "needs --average 0",
+    'needs regularization="explicit"': "needs --regularization explicit",
+    "needs validation_fraction > 0": "needs --validation-fraction above 0",
 }
 
 
@@ -52,6 +55,8 @@ def in_options(message: str) -> str:
     options |= {name: "--" + name.replace("_", "-") for name in names}
     for word, option in _WORDS.items():
         message = message.replace(word, option)
+    for name in ("row_features", "col_features"):
+        message = message.replace(name, "--" + name.replace("_", "-"))
     found = re.match(r"(?:The ')?(\w+)(?:' parameter of \w+)?(?= must)", message)
     if found is None or found.group(1) not in options:
         return message

@@ -118,15 +118,19 @@ class LearnsFromFeatures(CompletionEstimator):
                 fit, seen, sides, choice.decay, threads=self.threads, device=self.device
             )
             fit = balanced(next(islice(course, choice.sweeps - 1, None)), seen)
-        turned = ((fit, seen), (fit.T, seen.T))
-        cold = [
-            None
-            if side is None or given is None
-            else _cold_lines(given, side, ids, *own, choice.decay, share)
-            for side, given, ids, own, share in zip(
-                sides, self._given, self._line_ids, turned, choice.shares, strict=True
-            )
-        ]
+        cold: list[ColdLines | None] = []
+        for k, (own, entries) in enumerate(((fit, seen), (fit.T, seen.T))):
+            given, side = self._given[k], sides[k]
+            if given is None or side is None:
+                cold.append(None)
+                continue
+            decay, share = choice.cold_decays[k], choice.shares[k]
+            loadings = loadings_of(own, entries, side, decay)
+            known = entries.by_row.counts
+            average = lines_of(own)[known > 0].mean(axis=0, dtype=float)
+            new, towards = given.cold(self._line_ids[k], known), loadings.towards(average, share)
+            lines = given.ids[new], given.features[new], given.encoder, towards, share
+            cold.append(ColdLines.of(*lines))
         names = ("decay", "sweeps", "before", "after", "standard_error")
         scores = tuple(np.sort(np.abs(errors)).astype(float) for errors in choice.errors)
         numbers: dict[str, Any] = {name: getattr(choice, name) for name in names}
@@ -199,20 +203,3 @@ def _is_cold(codes: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Whether lines of a widened model have no entries; that of −1, the average line, is none."""
     every = np.pad(counts, (0, int(codes.max(initial=-1)) + 1))
     return (codes >= 0) & (every[codes] == 0)
-
-
-def _cold_lines(
-    given: _Given,
-    side: Side,
-    ids: Ids,
-    fit: LowRankFit,
-    seen: Observations,
-    decay: float,
-    share: float,
-) -> ColdLines:
-    """The rows of ``given`` without entries, of a ``fit`` to the others."""
-    counts = seen.by_row.counts
-    average = lines_of(fit)[counts > 0].mean(axis=0, dtype=float)
-    loadings = loadings_of(fit, seen, side, decay).towards(average, share)
-    cold = given.cold(ids, counts)
-    return ColdLines.of(given.ids[cold], given.features[cold], given.encoder, loadings, share)

@@ -75,5 +75,7 @@ def _cells(column: ColumnView, *, as_ids: bool) -> list[object]:
 
 
 def _as_text(label: object) -> str:
-    whole = isinstance(label, float) and label.is_integer()
-    return "" if label is None else str(int(label) if whole else label)
+    """An id as text: floats that are whole once were integers."""
+    if isinstance(label, float) and label.is_integer():
+        return str(int(label))
+    return "" if label is None else str(label)

@@ -39,7 +39,7 @@ class TestEncoder:
         np.testing.assert_array_equal(X[:, 3:], [[1, 1], [0, 1], [0, 0], [1, 0]])
 
     def test_later_ids_are_encoded_alike_and_unknown_labels_count_as_missing(self):
-        _, encoder, X = encoded(FRAME.drop(columns="name"))
+        _, encoder, _ = encoded(FRAME.drop(columns="name"))
         later = pd.DataFrame({"likes": ["Comedy|Drama"], "job": ["z"], "age": [40.0]})
         np.testing.assert_allclose(encoder.encode(later, "f").toarray()[0], [0, 0, 0, 0, 1])
         again = Encoder.from_bytes(encoder.to_bytes(), "encoder")

@@ -89,7 +89,7 @@ class TestInformed:
             np.testing.assert_allclose(lines_of(moved)[i], z, rtol=1e-6, atol=1e-8)
 
     def test_lines_without_entries_come_out_at_their_prior_means(self, problem):
-        found, mask, X, _, seen, sides = problem
+        found, _, _, _, seen, sides = problem
         sides = tuple(Side(x.features, np.ones(len(x.have), bool)) for x in sides)
         rows, cols, values = seen.triples()
         keep = rows != 4

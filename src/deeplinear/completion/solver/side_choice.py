@@ -13,6 +13,7 @@ import numpy as np
 
 from ...scores import root_mean_square
 from ..backends.open import Device
+from ..backends.pairs import average as pair_average
 from ..data.observations import Observations
 from .fit_state import ValidationSplit
 from .result import LowRankFit
@@ -23,14 +24,14 @@ from .side_information import Side, Sides, balanced, informed, lines_of, loading
 DECAYS = (1.0, 0.1, 0.03, 0.01)
 _SWEEPS, _PATIENCE = 12, 2
 _OUT = 0.2
-_SHARES = np.linspace(0, 1, 11)
 #: Which line of an entry is cold: that of its row, of its column, or both.
 KINDS = ("row", "column", "both")
 
 
 @dataclass(frozen=True)
 class SideChoice:
-    """λ, the sweeps with features (0: none), and the shares of the prior means in cold lines.
+    """λ and the sweeps with features (0: none), and of the cold lines of both sides λ and the share
+    of the prior means.
 
     ``before`` and ``after`` are the held-out errors without and with these sweeps, and
     ``standard_error`` that of their difference. ``errors`` holds, by kind of `KINDS`, those of the
@@ -42,6 +43,7 @@ class SideChoice:
     before: float
     after: float
     standard_error: float
+    cold_decays: tuple[float, float]
     shares: tuple[float, float]
     errors: list[np.ndarray]
     plain: list[float]
@@ -83,8 +85,9 @@ def choose_sides(
     spread = judge.standard_error(errors(best), plain)
     out, rest = _left_out(held, sides, np.random.default_rng(seed))
     cold = next(islice(course(rest, decay), max(sweeps, 1) - 1, None))
-    shares, gaps, without = _cold_errors(cold, rest, held, sides, out, decay)
-    found = SideChoice(decay, sweeps, before, least, spread, shares, gaps, without)
+    found = SideChoice(
+        decay, sweeps, before, least, spread, *_cold_errors(cold, rest, held, sides, out)
+    )
     return found, balanced(best, held.training)
 
 
@@ -116,9 +119,8 @@ def _cold_errors(
     held: HoldOut,
     sides: Sides,
     out: tuple[np.ndarray, np.ndarray],
-    decay: float,
-) -> tuple[tuple[float, float], list[np.ndarray], list[float]]:
-    """The shares, and the errors with and without features of each kind of cold entries."""
+) -> tuple[tuple[float, float], tuple[float, float], list[np.ndarray], list[float]]:
+    """λ and the share of both sides, and the errors of each kind of cold entries."""
     rows, cols, values = (
         np.concatenate([x, y]) for x, y in zip(held.training.triples(), held.triples, strict=True)
     )
@@ -127,49 +129,67 @@ def _cold_errors(
     rows, cols, values = rows[mine].astype(int), cols[mine].astype(int), values[mine]
     cold_row, cold_col = out[0][rows], out[1][cols]
     kinds = cold_row & ~cold_col, ~cold_row & cold_col, cold_row & cold_col
-    turned = ((fit, rest, sides[0], out[0]), (fit.T, rest.T, sides[1], out[1]))
-    lines = [_lines(*one, decay) for one in turned]
-
-    def errors(shares: tuple[float, float]) -> np.ndarray:
-        p, q = (
-            average + share * (own - average)
-            for (own, average), share in zip(lines, shares, strict=True)
-        )
-        found = np.einsum("tk,tk->t", p[rows, :-1], q[cols, :-1]) + p[rows, -1] + q[cols, -1]
-        return found + fit.mean - values
-
-    plain = errors((0.0, 0.0))
-    row_share = _best_share([errors((s, 0.0)) for s in _SHARES], kinds[0], rows)
-    col_share = _best_share([errors((0.0, s)) for s in _SHARES], kinds[1], cols)
-    gaps = errors((row_share, col_share))
+    chosen = [
+        _best_lines(fit, rest, sides[0], out[0], (rows, cols, values), kinds[0]),
+        _best_lines(fit.T, rest.T, sides[1], out[1], (cols, rows, values), kinds[1]),
+    ]
+    (p, _), (q, _) = (lines for lines, *_ in chosen)
+    gaps = _errors(fit.mean, p, q, rows, cols, values)
+    p, q = (average for (_, average), *_ in chosen)
+    plain = _errors(fit.mean, p, q, rows, cols, values)
     return (
-        (row_share, col_share),
+        (chosen[0][1], chosen[1][1]),
+        (chosen[0][2], chosen[1][2]),
         [gaps[kind] for kind in kinds],
         [root_mean_square(plain[kind]) if kind.any() else np.nan for kind in kinds],
     )
 
 
-def _lines(
-    fit: LowRankFit, rest: Observations, side: Side | None, out: np.ndarray, decay: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of a fit with those left ``out`` as features predict them, and as the average."""
-    own, some = lines_of(fit).astype(float), rest.by_row.counts > 0
-    average = own.copy()
-    average[out] = own[some].mean(axis=0)
-    if side is not None:
-        loadings = loadings_of(fit, rest, side, decay)
-        own[out] = loadings.lines(side.features)[out]
-    return own, average
+def _best_lines(
+    fit: LowRankFit,
+    rest: Observations,
+    side: Side | None,
+    out: np.ndarray,
+    entries: tuple[np.ndarray, np.ndarray, np.ndarray],
+    kind: np.ndarray,
+) -> tuple[tuple[np.ndarray, np.ndarray], float, float]:
+    """((the rows, with those left ``out`` from features; and from the average), λ, their share).
 
-
-def _best_share(tried: list[np.ndarray], kind: np.ndarray, lines: np.ndarray) -> float:
-    """The share of the smallest error; 0 unless it gains by more than the standard error.
-
-    Entries of one line err together: the gains of lines are what is independent.
+    λ and the share s are those of the smallest error of the ``entries`` = (rows, cols, values) of
+    this ``kind``. Their errors e + s d are linear in s, so that the best one is −Σ e d / Σ d²; it
+    is 0 unless it gains more than the standard error. Entries of one line err together: the gains
+    of lines are what is independent.
     """
-    if not kind.any():
-        return 0.0
-    squares = [np.square(errors[kind]) for errors in tried]
-    best = int(np.argmin([x.sum() for x in squares]))
-    gains = np.bincount(lines[kind], squares[0] - squares[best])
-    return float(_SHARES[best]) if gains.sum() > np.sqrt(np.square(gains).sum()) else 0.0
+    own = lines_of(fit).astype(float)
+    average = own.copy()
+    average[out] = own[rest.by_row.counts > 0].mean(axis=0)
+    best, decay, share = average, DECAYS[1], 0.0
+    if side is None or not kind.any():
+        return (best, average), decay, share
+    rows, cols, values = (x[kind] for x in entries)
+    q = lines_of(fit.T).astype(float)
+    plain = _errors(fit.mean, average, q, rows, cols, values)
+    least = float(np.square(plain).sum())
+    for tried in DECAYS:
+        towards = average.copy()
+        towards[out] = loadings_of(fit, rest, side, tried).lines(side.features)[out]
+        way = _errors(fit.mean, towards, q, rows, cols, values) - plain
+        step = float(np.clip(-(plain @ way) / max(way @ way, 1e-300), 0, 1))
+        squares = np.square(plain + step * way)
+        gains = np.bincount(rows, np.square(plain) - squares)
+        if squares.sum() < least and gains.sum() > np.sqrt(np.square(gains).sum()):
+            best, decay, share = average + step * (towards - average), tried, step
+            least = float(squares.sum())
+    return (best, average), decay, share
+
+
+def _errors(
+    mean: float,
+    p: np.ndarray,
+    q: np.ndarray,
+    rows: np.ndarray,
+    cols: np.ndarray,
+    values: np.ndarray,
+) -> np.ndarray:
+    """Prediction − value at entries, for lines (p_i, a_i) and (q_j, b_j)."""
+    return pair_average(rows, cols, p[None], q[None], np.array([mean])) - values
