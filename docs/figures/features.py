@@ -1,5 +1,5 @@
-"""The picture of docs/features.md: python docs/figures/features.py FOLDER writes features.png beside
-itself (two minutes); FOLDER holds u.data, u.user and u.item of MovieLens-100K.
+"""The picture of docs/features.md: python docs/figures/features.py FOLDER writes features.png
+beside itself (two minutes); FOLDER holds u.data, u.user and u.item of MovieLens-100K.
 """
 
 import argparse

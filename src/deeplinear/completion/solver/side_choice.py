@@ -24,6 +24,8 @@ from .side_information import Side, Sides, balanced, informed, lines_of, loading
 DECAYS = (1.0, 0.1, 0.03, 0.01)
 _SWEEPS, _PATIENCE = 12, 2
 _OUT = 0.2
+# Standard errors by which cold lines must gain: few are left out, and several λ are tried.
+_CLEAR = 2.0
 #: Which line of an entry is cold: that of its row, of its column, or both.
 KINDS = ("row", "column", "both")
 
@@ -157,7 +159,7 @@ def _best_lines(
 
     λ and the share s are those of the smallest error of the ``entries`` = (rows, cols, values) of
     this ``kind``. Their errors e + s d are linear in s, so that the best one is −Σ e d / Σ d²; it
-    is 0 unless it gains more than the standard error. Entries of one line err together: the gains
+    is 0 unless it gains more than two standard errors. Entries of one line err together: the gains
     of lines are what is independent.
     """
     own = lines_of(fit).astype(float)
@@ -177,7 +179,7 @@ def _best_lines(
         step = float(np.clip(-(plain @ way) / max(way @ way, 1e-300), 0, 1))
         squares = np.square(plain + step * way)
         gains = np.bincount(rows, np.square(plain) - squares)
-        if squares.sum() < least and gains.sum() > np.sqrt(np.square(gains).sum()):
+        if squares.sum() < least and gains.sum() > _CLEAR * np.sqrt(np.square(gains).sum()):
             best, decay, share = average + step * (towards - average), tried, step
             least = float(squares.sum())
     return (best, average), decay, share
