@@ -115,7 +115,13 @@ class LearnsFromFeatures(CompletionEstimator):
         sides = self._sides(seen)
         if choice.sweeps:
             course = informed(
-                fit, seen, sides, choice.decay, threads=self.threads, device=self.device
+                fit,
+                seen,
+                sides,
+                choice.decay,
+                choice.tightness,
+                threads=self.threads,
+                device=self.device,
             )
             fit = balanced(next(islice(course, choice.sweeps - 1, None)), seen)
         cold: list[ColdLines | None] = []
@@ -131,7 +137,7 @@ class LearnsFromFeatures(CompletionEstimator):
             new, towards = given.cold(self._line_ids[k], known), loadings.towards(average, share)
             lines = given.ids[new], given.features[new], given.encoder, towards, share
             cold.append(ColdLines.of(*lines))
-        names = ("decay", "sweeps", "before", "after", "standard_error")
+        names = ("decay", "tightness", "sweeps", "before", "after", "standard_error")
         scores = tuple(np.sort(np.abs(errors)).astype(float) for errors in choice.errors)
         numbers: dict[str, Any] = {name: getattr(choice, name) for name in names}
         self.features_ = SideInformation(cold[0], cold[1], **numbers, scores=scores)

@@ -32,7 +32,7 @@ def problem():
     return found, mask, X, weights, seen, sides
 
 
-def objective(found, mask, X, weights, seen, sides, decay, lines):
+def objective(found, mask, X, weights, seen, sides, decay, tight, lines):
     """The objective written out: B and C are those of the dense ridge regressions."""
     Z, Y = lines
     prediction = found.mean + Z[:, -1:] + Y[:, -1] + Z[:, :-1] @ Y[:, :-1].T
@@ -44,6 +44,7 @@ def objective(found, mask, X, weights, seen, sides, decay, lines):
         F = side.features.toarray()
         for k in range(V.shape[1]):
             w, d = (scale**2, found.ridge[k]) if k < found.rank else (1 + 0 * scale, 2.0)
+            d *= tight
             have = side.have & known
             F = np.where(side.have[:, None], F, np.average(F[have], axis=0, weights=w[have]))
             own, A = w[known], np.column_stack([np.ones(known.sum()), F[known]])
@@ -59,14 +60,15 @@ def lines(found):
 
 
 class TestInformed:
-    def test_many_sweeps_reach_the_stationary_point_of_the_objective(self, problem):
+    @pytest.mark.parametrize("tight", [1.0, 3.0])
+    def test_many_sweeps_reach_the_stationary_point_of_the_objective(self, problem, tight):
         found, mask, X, weights, seen, sides = problem
-        at = lines(next(islice(informed(found, seen, sides, 0.1), 800, None)))
+        at = lines(next(islice(informed(found, seen, sides, 0.1, tight), 800, None)))
         shapes, cut = [x.shape for x in at], at[0].size
 
         def value(flat):
             parts = flat[:cut].reshape(shapes[0]), flat[cut:].reshape(shapes[1])
-            return objective(found, mask, X, weights, seen, sides, 0.1, parts)
+            return objective(found, mask, X, weights, seen, sides, 0.1, tight, parts)
 
         flat = np.concatenate([x.ravel() for x in at])
         better = minimize(value, flat, method="BFGS", options={"gtol": 1e-7})

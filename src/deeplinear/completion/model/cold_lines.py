@@ -43,6 +43,7 @@ _SCORES: Schema = {kind: Field(REAL, (None,), least=0) for kind in KINDS}
 _SHARE: Schema = {"share": Field(NUMBER, least=0, most=1)}
 _CHOICE: Schema = {
     "decay": Field(NUMBER, above=0),
+    "tightness": Field(NUMBER, least=1),
     "sweeps": Field(WHOLE, least=0),
     "before": Field(NUMBER, least=0),
     "after": Field(NUMBER, least=0),
@@ -112,7 +113,8 @@ class ColdLines:
 class SideInformation:
     """What became of the features: the cold lines of both sides, and how much features count.
 
-    ``decay`` is λ of `deeplinear.completion.solver.side_information`, ``sweeps`` how many had the
+    ``decay`` and ``tightness`` are those of `deeplinear.completion.solver.side_information`,
+    ``sweeps`` how many had the
     features (0: known lines do without), ``before`` and ``after`` the held-out errors without and
     with them and ``standard_error`` that of the difference. ``scores`` holds the sorted absolute
     errors of lines that were left out whole: of cold rows, cold columns, and both.
@@ -121,6 +123,7 @@ class SideInformation:
     rows: ColdLines | None
     cols: ColdLines | None
     decay: float
+    tightness: float
     sweeps: int
     before: float
     after: float

@@ -23,6 +23,7 @@ from .side_information import Side, Sides, balanced, informed, lines_of, loading
 #: λ in units of the Gram matrix of standardized features.
 DECAYS = (1.0, 0.1, 0.03, 0.01)
 _SWEEPS, _PATIENCE = 12, 2
+_TIGHTER = 2.0  # factors by which the ridge around the prior means is tried
 _OUT = 0.2
 # Standard errors by which cold lines must gain: few are left out, and several λ are tried.
 _CLEAR = 2.0
@@ -32,8 +33,8 @@ KINDS = ("row", "column", "both")
 
 @dataclass(frozen=True)
 class SideChoice:
-    """λ and the sweeps with features (0: none), and of the cold lines of both sides λ and the share
-    of the prior means.
+    """λ, the tightness and the sweeps with features (0: none), and of the cold lines of both sides
+    λ and the share of the prior means.
 
     ``before`` and ``after`` are the held-out errors without and with these sweeps, and
     ``standard_error`` that of their difference. ``errors`` holds, by kind of `KINDS`, those of the
@@ -41,6 +42,7 @@ class SideChoice:
     """
 
     decay: float
+    tightness: float
     sweeps: int
     before: float
     after: float
@@ -63,34 +65,63 @@ def choose_sides(
     """The choice, and ``fit`` with the features as it says."""
     judge = ValidationSplit.check(held.triples, held.training, column_noise=False)
 
-    def errors(one: LowRankFit) -> np.ndarray:
-        return one.predict(judge.rows, judge.cols) - judge.values
+    def course(seen: Observations, *how: float) -> Iterator[LowRankFit]:
+        return informed(fit, seen, sides, *how, threads=threads, device=device)
 
-    def course(seen: Observations, decay: float) -> Iterator[LowRankFit]:
-        return informed(fit, seen, sides, decay, threads=threads, device=device)
+    search = _Search(judge, fit)
+    for decay in DECAYS:
+        search.gains(course(held.training, decay, 1.0), decay, 1.0)
+    while search.sweeps:
+        decay, tightness = search.decay, _TIGHTER * search.tightness
+        if not search.gains(course(held.training, decay, tightness), decay, tightness):
+            break
+    plain, errors = (_gaps(judge, one) for one in (fit, search.best))
+    before = judge.size(plain)
+    if not judge.is_clear(errors, plain):
+        search = _Search(judge, fit)
+    out, rest = _left_out(held, sides, np.random.default_rng(seed))
+    one = course(rest, search.decay, search.tightness)
+    cold = next(islice(one, max(search.sweeps, 1) - 1, None))
+    cold_decays, shares, gaps, without = _cold_errors(cold, rest, held, sides, out)
+    choice = SideChoice(
+        decay=search.decay,
+        tightness=search.tightness,
+        sweeps=search.sweeps,
+        before=before,
+        after=search.least,
+        standard_error=judge.standard_error(errors, plain),
+        cold_decays=cold_decays,
+        shares=shares,
+        errors=gaps,
+        plain=without,
+    )
+    return choice, balanced(search.best, held.training)
 
-    plain = errors(fit)
-    before = least = judge.size(plain)
-    best, decay, sweeps = fit, DECAYS[1], 0
-    for tried in DECAYS:
-        own, stale = np.inf, 0
-        for step, one in enumerate(islice(course(held.training, tried), _SWEEPS)):
-            error = judge.size(errors(one))
+
+class _Search:
+    """The best fit so far, beginning with one without features."""
+
+    def __init__(self, judge: ValidationSplit, fit: LowRankFit) -> None:
+        self.judge, self.best, self.least = judge, fit, judge.size(_gaps(judge, fit))
+        self.decay, self.tightness, self.sweeps = DECAYS[1], 1.0, 0
+
+    def gains(self, course: Iterator[LowRankFit], decay: float, tightness: float) -> bool:
+        """Whether a fit on this ``course`` betters the best one, which it then becomes."""
+        start, own, stale = self.least, np.inf, 0
+        for step, one in enumerate(islice(course, _SWEEPS)):
+            error = self.judge.size(_gaps(self.judge, one))
             stale = 0 if error < own else stale + 1
             own = min(own, error)
-            if error < least:
-                best, decay, sweeps, least = one, tried, step + 1, error
+            if error < self.least:
+                self.best, self.least, self.sweeps = one, error, step + 1
+                self.decay, self.tightness = decay, tightness
             if stale == _PATIENCE:
                 break
-    if not judge.is_clear(errors(best), plain):
-        best, sweeps, least = fit, 0, before
-    spread = judge.standard_error(errors(best), plain)
-    out, rest = _left_out(held, sides, np.random.default_rng(seed))
-    cold = next(islice(course(rest, decay), max(sweeps, 1) - 1, None))
-    found = SideChoice(
-        decay, sweeps, before, least, spread, *_cold_errors(cold, rest, held, sides, out)
-    )
-    return found, balanced(best, held.training)
+        return self.least < start
+
+
+def _gaps(judge: ValidationSplit, fit: LowRankFit) -> np.ndarray:
+    return fit.predict(judge.rows, judge.cols) - judge.values
 
 
 def _left_out(

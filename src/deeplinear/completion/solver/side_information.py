@@ -130,20 +130,23 @@ def informed(
     seen: Observations,
     sides: Sides,
     decay: float,
+    tightness: float = 1.0,
     *,
     threads: int | None = None,
     device: Device = "cpu",
 ) -> Iterator[LowRankFit]:
     """Fits with the features of both ``sides`` and λ = ``decay``, one per sweep, without end.
 
+    The more features explain, the less is left around the prior means: the ridge of the sides that
+    have features is ``tightness`` times that of the fit.
     Lines without entries come out at their prior means.
     """
     state = fit.state().copy()
     with open_backend(seen, threads, device) as backend:
         while True:
-            _move(backend, fit, seen.by_row, state, sides[0], decay)
+            _move(backend, fit, seen.by_row, state, sides[0], decay, tightness)
             flipped = State(state.Y, state.Z, state.s, state.mean)
-            _move(backend, fit.T, seen.by_col, flipped, sides[1], decay, shift=1)
+            _move(backend, fit.T, seen.by_col, flipped, sides[1], decay, tightness, shift=1)
             yield _as_fit(fit, state)
 
 
@@ -191,6 +194,7 @@ def _move(
     state: State,
     side: Side | None,
     decay: float,
+    tightness: float,
     shift: int = 0,
 ) -> None:
     """Lower the objective over B, then over the lines ``state.Z``, in place."""
@@ -202,9 +206,10 @@ def _move(
     counts = lines.counts
     owners = np.repeat(np.arange(len(counts)), counts)
     expected = at(owners, lines.indices, prior, state.Y, 0.0)
-    rest, ridge = replace(lines, values=lines.values - expected), fit.ridge.astype(float)
+    rest, tight = replace(lines, values=lines.values - expected), tightness if side else 1.0
+    ridge = tight * fit.ridge.astype(float)
     gap = state.Z - prior
-    bias = column, fit.bias_ridge
+    bias = column, None if fit.bias_ridge is None else tight * fit.bias_ridge
     sides = gap, state.Y
     solve_lines(backend, rest, sides, state.mean, ridge, fit.row_scale, bias, STEPS)
     state.Z[:] = gap + prior
