@@ -47,11 +47,12 @@ def objective(found, mask, X, weights, seen, sides, decay, tight, lines):
             d *= tight
             have = side.have & known
             F = np.where(side.have[:, None], F, np.average(F[have], axis=0, weights=w[have]))
-            own, A = w[known], np.column_stack([np.ones(known.sum()), F[known]])
-            penalty = decay * w[have].sum() * np.diag([0.0] + [1.0] * F.shape[1])
+            F = F - np.average(F[have], axis=0, weights=w[have])
+            own, A = w[known], F[known]
+            penalty = decay * w[have].sum() * np.eye(F.shape[1])
             b = np.linalg.solve(A.T @ (own[:, None] * A) + penalty, A.T @ (own * V[known, k]))
-            total += 0.5 * d * (w * (V[:, k] - b[0] - F @ b[1:]) ** 2).sum()
-            total += 0.5 * d * decay * w[have].sum() * (b[1:] ** 2).sum()
+            total += 0.5 * d * (w * (V[:, k] - F @ b) ** 2).sum()
+            total += 0.5 * d * decay * w[have].sum() * (b**2).sum()
     return total
 
 
@@ -80,7 +81,7 @@ class TestInformed:
         moved = next(informed(found, seen, (sides[0], None), 0.1))
         own, V = sides[0], lines_of(found)
         W = np.column_stack([found.row_scale**2, np.ones(14)])
-        means = regress(own, V, W, 0.1).means(own)
+        means = regress(own, V, W, 0.1).deviations(own)
         Q = np.column_stack([found.right, np.ones(11)])
         for i in range(14):
             D = np.diag([*(found.ridge * found.row_scale[i] ** 2), found.bias_ridge])
@@ -99,7 +100,7 @@ class TestInformed:
         state = informed(found, rest, sides, 0.1)
         before = next(state)
         after = next(state)
-        expected = loadings_of(before, rest, sides[0], 0.1).lines(sides[0].features)[4]
+        expected = loadings_of(before, rest, sides[0], 0.1).deviations(sides[0])[4]
         np.testing.assert_allclose(lines_of(after)[4], expected, rtol=1e-8)
 
     def test_balance_keeps_the_matrix(self, problem):

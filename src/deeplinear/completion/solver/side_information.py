@@ -1,15 +1,16 @@
 """Features of the rows and of the columns as prior means of their factors and biases.
 
 Without features a row (p_i, a_i) has the prior mean 0: the ridge of a fit pulls it there. With
-features x_i it has the mean c + x_i B, of the same precision, as in Macau (Simm et al. 2017); the
-columns likewise with C and y_j. At a fit, whose ridge d_k, scales ρ, κ and bias ridge β stay,
+features x_i it has the mean (x_i − x̄) B, of the same precision, as in Macau (Simm et al. 2017); the
+columns likewise, (y_j − ȳ) C. At a fit, whose ridge d_k, scales ρ, κ and bias ridge β stay,
 
     ½ Σ w_ij (μ + a_i + b_j + p_i·q_j − x_ij)²
-      + ½ Σ_k d_k (Σ_i ρ_i² (p_ik − c_k − x_i·B_k)² + λ |B_k|²) + ½ β (…the same of a_i, without ρ…)
+      + ½ t Σ_k d_k (Σ_i ρ_i² (p_ik − (x_i − x̄)·B_k)² + λ |B_k|²) + the same of a_i, β without ρ,
       + the same of the columns,
 
 is lowered in turn over the rows (ridge regressions of the residuals at the prior means), B (a ridge
-regression of the lines on their features), the columns, and C: it never rises.
+regression of the lines on their features), the columns, and C: it never rises. Lines without
+features have mean ones, x̄.
 """
 
 from collections.abc import Iterator
@@ -59,9 +60,9 @@ class Loadings:
         """The prior means of lines with these features (lines, r+1)."""
         return self.centre + np.asarray(features @ self.slopes)
 
-    def means(self, side: Side) -> np.ndarray:
-        """Those of the lines of a side."""
-        return np.where(side.have[:, None], self.lines(side.features), self.average)
+    def deviations(self, side: Side) -> np.ndarray:
+        """How far the lines of a side are to lie from the average: (x_i − x̄) B, 0 without x_i."""
+        return np.where(side.have[:, None], self.lines(side.features) - self.average, 0.0)
 
     def towards(self, line: np.ndarray, share: float) -> "Loadings":
         """Those whose prior means are share · these + (1 − share) · ``line``."""
@@ -202,7 +203,7 @@ def _move(
     here, prior = [*range(fit.rank), column], np.zeros_like(state.Z)
     if side is not None:
         weights = weights_of(fit, lines)
-        prior[:, here] = regress(side, state.Z[:, here], weights, decay).means(side)
+        prior[:, here] = regress(side, state.Z[:, here], weights, decay).deviations(side)
     counts = lines.counts
     owners = np.repeat(np.arange(len(counts)), counts)
     expected = at(owners, lines.indices, prior, state.Y, 0.0)
