@@ -13,12 +13,11 @@ regression of the lines on their features), the columns, and C: it never rises. 
 features have mean ones, x̄.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from scipy.sparse.linalg import LinearOperator, cg
 
 from ..backends.base import AbstractBackend
 from ..backends.open import Device, open_backend
@@ -105,25 +104,32 @@ def _ridge(
         gram = (weighted.T @ X).toarray() - total * np.outer(x, x)
         slopes = np.linalg.solve(gram + decay * total * np.eye(len(x)), right)
     else:
-        slopes = _conjugate(weighted, X, x, total, decay, right)
+
+        def product(b: np.ndarray) -> np.ndarray:
+            return weighted.T @ (X @ b) - total * np.outer(x, x @ b) + decay * total * b
+
+        slopes = _conjugate_gradients(product, right)
     return average - x @ slopes, slopes, average
 
 
-def _conjugate(
-    weighted: csr_matrix,
-    X: csr_matrix,
-    x: np.ndarray,
-    total: float,
-    decay: float,
-    right: np.ndarray,
+def _conjugate_gradients(
+    product: Callable[[np.ndarray], np.ndarray], right: np.ndarray
 ) -> np.ndarray:
-    def product(b: np.ndarray) -> np.ndarray:
-        return weighted.T @ (X @ b) - total * x * (x @ b) + decay * total * b
-
-    f = len(x)
-    operator = LinearOperator((f, f), matvec=lambda b: product(b.ravel()), dtype=float)
-    solved = [cg(operator, column, rtol=_CG_TOL, maxiter=_CG_STEPS)[0] for column in right.T]
-    return np.column_stack(solved) if solved else np.zeros(right.shape)
+    """A⁻¹ right for the positive definite A of ``product``: all columns in the same passes."""
+    solved, rest = np.zeros_like(right), right.copy()
+    way, size = rest.copy(), np.square(rest).sum(axis=0)
+    enough, tiny = _CG_TOL**2 * size, np.finfo(float).tiny
+    for _ in range(_CG_STEPS):
+        if (size <= enough).all():
+            break
+        image = product(way)
+        step = size / np.maximum((way * image).sum(axis=0), tiny)
+        solved += step * way
+        rest -= step * image
+        left = np.square(rest).sum(axis=0)
+        way = rest + left / np.maximum(size, tiny) * way
+        size = left
+    return solved
 
 
 def informed(
