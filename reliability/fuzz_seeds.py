@@ -100,6 +100,11 @@ def _own(folder: Path) -> Iterator[tuple[str, str, bytes]]:
     ids = [date(2020, 1, 1 + row) for row in rows], [("t", int(col)) for col in cols]
     drawn.fit((*ids, X[rows, cols])).save(path)
     yield "model", "drawn", path.read_bytes()
+    featured = dl.DeepMatrixCompletion(2, strength=0.1, random_state=0)
+    known_rows = np.array([[0.5 * k, "uv"[k % 2]] for k in range(len(X) + 2)], object)
+    told = {"row_features": ([*range(10, 12 + len(X))], known_rows)}
+    featured.fit((rows + 10, cols, X[rows, cols]), **told).save(path)
+    yield "model", "featured", path.read_bytes()
     stop_early(folder / "c.npz")
     yield "checkpoint", "fit", (folder / "c.npz").read_bytes()
     run_sweep(small_sweep(), folder / "s.zarr", workers=0)

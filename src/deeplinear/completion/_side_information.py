@@ -203,6 +203,13 @@ class LearnsFromFeatures(CompletionEstimator):
         self.features_ = None
         if "features" in meta:
             self.features_ = SideInformation.restore(meta, arrays, self.model_.fit.rank)
+            for side, ids in zip(
+                self.features_.sides, (self.model_.row_ids, self.model_.col_ids), strict=True
+            ):
+                if side is not None:
+                    ids.codes(side.ids.labels, "ids")  # of a matrix: none may lie outside
+            if self.model_.draws > 1 or self.model_.is_folded:
+                raise InputError("features belong to a fit without draws or folded rows.")
 
 
 def _is_cold(codes: np.ndarray, counts: np.ndarray) -> np.ndarray:
