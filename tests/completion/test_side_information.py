@@ -249,6 +249,20 @@ class TestRefusals:
         with pytest.raises(InputError, match=message):
             model(**options).fit(data.train, row_features=data.rows)
 
+    def test_a_handful_of_entries(self, tmp_path):
+        """Where nothing is left beside the lines that are left out, the average line is 0."""
+        for seed in (25, 65, 66, 67):
+            rng = np.random.default_rng(seed)
+            mask = rng.random((3, 3)) < 0.6
+            mask[0, 0] = True
+            i, j = np.nonzero(mask)
+            given = {"row_features": rng.normal(size=(5, 2)), "col_features": np.eye(4)}
+            ids = [(np.arange(len(F)), F) for F in given.values()]
+            one = dl.DeepMatrixCompletion(depth=2, random_state=seed)
+            one.fit((i, j, rng.normal(size=len(i))), **dict(zip(given, ids, strict=True)))
+            assert np.isfinite(one.predict([0, 4], [0, 3])).all()
+            one.save(tmp_path / "m.dln")
+
     def test_strange_ids(self, data):
         with pytest.raises(InputError, match="row_features names no id that has entries, as 10"):
             model().fit(data.train, row_features=data.rows.assign(user=range(240)))

@@ -195,7 +195,8 @@ def _best_lines(
     """
     own = lines_of(fit).astype(float)
     average = own.copy()
-    average[out] = own[rest.by_row.counts > 0].mean(axis=0)
+    known = rest.by_row.counts > 0
+    average[out] = own[known].mean(axis=0) if known.any() else 0.0
     best, decay, share = average, DECAYS[1], 0.0
     if side is None or not kind.any():
         return (best, average), decay, share
