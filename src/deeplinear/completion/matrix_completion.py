@@ -148,6 +148,8 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
     status_, converged_ : Status, bool
         How the last fit ended; whether it ended where it was meant to, and not because
         ``max_iter`` was reached.
+    features_ : SideInformation or None
+        What ``row_features`` and ``col_features`` of `fit` gave, and how much they count.
     model_ : Model
         Everything that predictions need.
 
