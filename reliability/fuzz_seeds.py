@@ -105,6 +105,11 @@ def _own(folder: Path) -> Iterator[tuple[str, str, bytes]]:
     kinds = {0: "huber", 1: "ordinal", 2: "poisson"}
     dl.DeepLinearImputer(2, loss=kinds, strength=0.1, random_state=0).fit(laws).save(path)
     yield "model", "losses", path.read_bytes()
+    featured = dl.DeepMatrixCompletion(2, strength=0.1, random_state=0)
+    known_rows = np.array([[0.5 * k, "uv"[k % 2]] for k in range(len(X) + 2)], object)
+    told = {"row_features": ([*range(10, 12 + len(X))], known_rows)}
+    featured.fit((rows + 10, cols, X[rows, cols]), **told).save(path)
+    yield "model", "featured", path.read_bytes()
     stop_early(folder / "c.npz")
     yield "checkpoint", "fit", (folder / "c.npz").read_bytes()
     run_sweep(small_sweep(), folder / "s.zarr", workers=0)

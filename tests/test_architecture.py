@@ -89,6 +89,7 @@ TREE = {
         ["_parameters"],
         ["_averages"],
         ["_training"],
+        ["_side_information"],
         ["_pair_predictions", "_table_io", "_column_scores"],
         ["_table_predictions"],
         ["_table_losses"],
@@ -103,7 +104,7 @@ TREE = {
         ["id_encoder", "frames"],
         ["columns"],
         ["layout", "bounds", "indicators"],
-        ["entries", "table", "assemble", "layout_file", "id_columns"],
+        ["entries", "table", "assemble", "layout_file", "id_columns", "side_features"],
         ["weights"],
     ],
     "completion/backends": [
@@ -123,8 +124,9 @@ TREE = {
         ["descent"],
         ["fit"],
         ["backbone", "pilot"],
-        ["path", "flow"],
+        ["path", "flow", "side_information"],
         ["selection"],
+        ["side_choice"],
     ],
     "completion/posterior": [
         ["implicit_feedback", "laplace", "conformal", "labels", "rubin"],
@@ -137,7 +139,7 @@ TREE = {
         ["refinement"],
         ["refined_rows"],
     ],
-    "completion/model": [["predictor"], ["recommend", "serialize"]],
+    "completion/model": [["predictor"], ["recommend", "serialize", "cold_lines"]],
     "files": [
         [
             *("numbers", "opening", "dates", "spool", "refusals", "archives", "limits"),
@@ -153,7 +155,7 @@ TREE = {
             *("arrays", "frames", "hdf5", "matlab", "excel", "images", "text"),
             *("long_text", "long_parquet"),
         ],
-        ["long", "masks"],
+        ["long", "masks", "side_table"],
     ],
     "datasets": [["ratings", "cache"], ["movielens", "synthetic"], ["jester"]],
     "report": [
@@ -174,8 +176,8 @@ TREE = {
     "experiments": [["statistics", "figures"], ["registry"], ["page"], ["runner"]],
     "cli": [
         ["streams"],
-        ["console", "options", "bounds", "pairs"],
-        ["endings", "uncertainty"],
+        ["console", "options", "bounds"],
+        ["endings", "uncertainty", "pairs"],
         ["fits"],
         ["complete", "ratings", "predict", "demo", "doctor", "experiment", "sweep"],
     ],

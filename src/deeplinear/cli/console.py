@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from rich.progress import Progress as RichProgress
 
+    from ..completion.matrix_completion import DeepMatrixCompletion
     from ..report.compare import Candidate, Verdict
 
 
@@ -41,6 +42,9 @@ _WORDS = {
     "increase max_iter": "raise --max-iter",
     "after max_iter = ": "after --max-iter ",
     "larger strength, or float64": "larger --strength",
+    "needs n_draws=0": "needs --average 0",
+    'needs regularization="explicit"': "needs --regularization explicit",
+    "needs validation_fraction > 0": "needs --validation-fraction above 0",
 }
 
 
@@ -51,6 +55,8 @@ def in_options(message: str) -> str:
     options |= {name: "--" + name.replace("_", "-") for name in names}
     for word, option in _WORDS.items():
         message = message.replace(word, option)
+    for name in ("row_features", "col_features"):
+        message = message.replace(name, "--" + name.replace("_", "-"))
     found = re.match(r"(?:The ')?(\w+)(?:' parameter of \w+)?(?= must)", message)
     if found is None or found.group(1) not in options:
         return message
@@ -271,3 +277,32 @@ def prepare_jax() -> None:
     jax.config.update("jax_enable_x64", True)
     with contextlib.suppress(OSError):  # a home that cannot be written in is no reason to stop
         cache_compilations()
+
+
+def fitted_lines(estimator: "DeepMatrixCompletion", seconds: float) -> list[str]:
+    """Of ratings: the best trial of each depth, the fit, and what predictions are made of."""
+    from ..completion.solver.trial import best_trial
+    from ..report.text import error_name, features_sentence, used_sentence
+
+    lines, measure = [], error_name(estimator.loss)
+    for depth in dict.fromkeys(trial.depth for trial in estimator.trials_):
+        trials = [trial for trial in estimator.trials_ if trial.depth == depth]
+        best = best_trial(trials)
+        star = " ★" if depth == estimator.depth_ else ""
+        lines.append(
+            f"  {depth_label(depth)}: held-out {measure} {best.validation_rmse:.4f} (strength "
+            f"{best.strength:.3g}, rank {best.rank}){star}"
+        )
+    rank = f"rank {estimator.rank_}"
+    if estimator.regularization == "implicit":  # of full rank, most of it tiny
+        rank = f"effective rank {estimator.effective_rank_:.1f}"
+    ended = ""
+    if not estimator.converged_:
+        status = estimator.status_
+        ended = f"; {ENDINGS[Status.max_steps if Status.succeeded(status) else status]}"
+    lines.append(
+        f"Fitted at {depth_label(estimator.depth_)}: {rank}, train RMSE "
+        f"{estimator.train_score_:.4f}, {seconds:.1f} s{ended}"
+    )
+    used = used_sentence(estimator.used_, estimator.average_share_, estimator.n_draws)
+    return [line for line in (*lines, used, features_sentence(estimator.features_)) if line]

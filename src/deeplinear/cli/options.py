@@ -57,6 +57,14 @@ RowOrder = Annotated[
     str,
     typer.Option("--row-order", help="auto: try whether rows near each other are alike; or none."),
 ]
+RowFeatures = Annotated[
+    Path | None,
+    typer.Option("--row-features", help="Table of what is known of rows: ids in its column 1."),
+]
+ColFeatures = Annotated[
+    Path | None, typer.Option("--col-features", help="The same of columns, as genres of films.")
+]
+FEATURES = ("--row-features", "--col-features")
 Seed = Annotated[
     int, typer.Option("--seed", help="Chooses the held-out entries and every random start.")
 ]

@@ -16,9 +16,11 @@ from ..completion.data.ids import Ids
 from ..errors import EmptyLineWarning, InputError
 from ..files.long import column_names, is_text, read_long
 from ..files.long_output import write_long
+from ..files.side_table import read_side_table
 from ..files.spool import STANDARD
 from ..files.text_options import TextOptions
 from ..places import writing
+from .options import FEATURES
 from .streams import write_result
 
 if TYPE_CHECKING:
@@ -186,6 +188,21 @@ def _holds_ids(
         if side.codes(typed_ids([cells[position]], side, "--at"), "--at")[0] >= 0:
             return True
     return False
+
+
+def read_features(
+    paths: tuple[Path | None, Path | None], data: "Triples"
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """``row_features`` and ``col_features`` from files, with ids in the types of the data."""
+    found = {}
+    names = ("row_features", "col_features")
+    for path, option, name, ids in zip(
+        paths, FEATURES, names, (data.row_ids, data.col_ids), strict=True
+    ):
+        if path is not None:
+            labels, features = read_side_table(path, option)
+            found[name] = typed_ids(labels, ids, f"{option}: '{path}'"), features
+    return found
 
 
 def all_missing(data: "Triples") -> Pairs:

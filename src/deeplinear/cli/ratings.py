@@ -4,20 +4,20 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from ..errors import InputError
-from ..labels import depth_label
 from ..places import check_apart, check_file, writing
-from ..status import Status
-from .console import ENDINGS, BarFollower, gathered_warnings, progress_bar, say, terminal
+from .console import BarFollower, fitted_lines, gathered_warnings, progress_bar, say, terminal
 from .endings import Interrupted
 from .options import (
+    FEATURES,
     STANDARD,
     Average,
+    ColFeatures,
     Comment,
     Decimal,
     Depth,
@@ -34,6 +34,7 @@ from .options import (
     Quiet,
     Regularization,
     Report,
+    RowFeatures,
     Seed,
     Separator,
     SkipLines,
@@ -85,6 +86,8 @@ def ratings(
     model: Annotated[
         Path | None, typer.Option(help="Save the model there, for `predict` and `recommend`.")
     ] = None,
+    row_features: RowFeatures = None,
+    col_features: ColFeatures = None,
     missing: Missing = None,
     header: Header = None,
     separator: Separator = None,
@@ -126,7 +129,8 @@ def ratings(
     --rows, --cols and --values name columns of INPUT; MatrixMarket .mtx and sparse .npz have none.
     How INPUT is written is recognized, or said by the options of text. The output lists predictions
     with 90 % intervals, of the pairs in --at or of all missing entries. Ids in --at without any
-    entry are predicted from the averages, with one warning.
+    entry are predicted from the averages, with one warning, or from --row-features and
+    --col-features: tables with a heading, ids in the first column and what is known of them.
     """
     out, errors = terminal(quiet=quiet, stderr=output == STANDARD), terminal(stderr=True)
     with ExitStack() as stack:
@@ -149,7 +153,8 @@ def ratings(
         at = None if at is None else stack.enter_context(on_disk(at, "--at"))
         columns = rows, cols, values
         files = source, output, at, model, checkpoint, report
-        job = Job(*files, columns, text, at_header, escape_formulas, force, quiet)
+        features = row_features, col_features
+        job = Job(*files, features, columns, text, at_header, escape_formulas, force, quiet)
         parameters = _parameters(
             depths=parse_depths(depth),
             loss=parse_loss(loss, by_column=False),
@@ -179,6 +184,7 @@ class Job:
     model: Path | None
     checkpoint: Path | None
     report: Path | None
+    features: tuple[Path | None, Path | None]
     columns: tuple[str | None, str | None, str | None]
     text: "TextOptions"
     at_header: bool | None
@@ -209,6 +215,7 @@ class Job:
             )
         results = {"--output": self.output, "--model": self.model, "--checkpoint": self.checkpoint}
         sources = {"INPUT": self.source, "--at": self.at}
+        sources |= dict(zip(FEATURES, self.features, strict=True))
         check_apart(results, sources, {"--report": self.report})
         if self.output == STANDARD:
             check_standard_output()
@@ -283,15 +290,15 @@ def _parameters(
 def _run(job: Job, parameters: dict[str, object], out: Console, errors: Console) -> None:
     """Read, choose depth and strength, fit, and write model, predictions and report."""
     from ..files.long import read_long
-    from .pairs import prediction_columns, write_list
+    from .pairs import prediction_columns, read_features, write_list
 
     with gathered_warnings(errors):
         data = read_long(job.source, *job.columns, text=job.text)
-        wanted = _wanted(job, data)
+        wanted, features = _wanted(job, data), read_features(job.features, data)
     say(out, f"{job.source.name}: {data.describe()}")
     begin = time.perf_counter()
     with gathered_warnings(errors), progress_bar(errors, quiet=job.quiet) as bar:
-        estimator = _fit(job, data, parameters, bar)
+        estimator = _fit(job, data, parameters, features, bar)
         seconds = time.perf_counter() - begin
         if job.model is not None:  # first: whatever happens to the predictions, the fit is kept
             with writing(job.model):
@@ -301,7 +308,7 @@ def _run(job: Job, parameters: dict[str, object], out: Console, errors: Console)
             columns = prediction_columns(estimator, wanted, data.names[:2])
     if job.output is not None:
         write_list(job.output, columns, escape_formulas=job.escape_formulas)
-    for line in _summary(estimator, seconds):
+    for line in fitted_lines(estimator, seconds):
         say(out, line)
     for path in (job.output, job.model):
         if path is not None and path != STANDARD:
@@ -336,7 +343,11 @@ def _wanted(job: Job, data: "Triples") -> "Pairs | None":
 
 
 def _fit(
-    job: Job, data: "Triples", parameters: dict[str, object], bar: "Progress"
+    job: Job,
+    data: "Triples",
+    parameters: dict[str, object],
+    features: dict[str, Any],
+    bar: "Progress",
 ) -> "DeepMatrixCompletion":
     from ..completion.data.observations import RepeatedEntriesError
     from ..completion.matrix_completion import DeepMatrixCompletion
@@ -348,7 +359,7 @@ def _fit(
         checkpoint=None if job.checkpoint is None else str(job.checkpoint),
     )
     try:
-        return estimator.fit(data)
+        return estimator.fit(data, **features)
     except KeyboardInterrupt:
         if job.checkpoint is None or not job.checkpoint.exists():
             raise
@@ -363,32 +374,3 @@ def _fit(
             f"INPUT: '{job.source}' must name every entry once, got {error.count} repetition(s), "
             f"the first of row {row}, column {col}: add --duplicates mean or --duplicates last."
         ) from None
-
-
-def _summary(estimator: "DeepMatrixCompletion", seconds: float) -> list[str]:
-    """The best trial of each depth, the fit, and what predictions are made of."""
-    from ..completion.solver.trial import best_trial
-    from ..report.text import error_name, used_sentence
-
-    lines, measure = [], error_name(estimator.loss)
-    for depth in dict.fromkeys(trial.depth for trial in estimator.trials_):
-        trials = [trial for trial in estimator.trials_ if trial.depth == depth]
-        best = best_trial(trials)
-        star = " ★" if depth == estimator.depth_ else ""
-        lines.append(
-            f"  {depth_label(depth)}: held-out {measure} {best.validation_rmse:.4f} (strength "
-            f"{best.strength:.3g}, rank {best.rank}){star}"
-        )
-    rank = f"rank {estimator.rank_}"
-    if estimator.regularization == "implicit":  # of full rank, most of it tiny
-        rank = f"effective rank {estimator.effective_rank_:.1f}"
-    ended = ""
-    if not estimator.converged_:
-        status = estimator.status_
-        ended = f"; {ENDINGS[Status.max_steps if Status.succeeded(status) else status]}"
-    lines.append(
-        f"Fitted at {depth_label(estimator.depth_)}: {rank}, train RMSE "
-        f"{estimator.train_score_:.4f}, {seconds:.1f} s{ended}"
-    )
-    used = used_sentence(estimator.used_, estimator.average_share_, estimator.n_draws)
-    return [*lines, used] if used else lines

@@ -10,11 +10,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..errors import InputError
 from ..scores import root_mean_square
-from ._training import CompletionEstimator
+from ._side_information import LearnsFromFeatures
 from .data.entries import Data, Entries, compact, read_entries
 from .data.frames import is_long_frame, pairs, two_levels
 from .data.ids import IdVector
+from .data.side_features import Features
 from .loss import ORDINAL
+from .model.predictor import Model
 from .model.recommend import recommend
 from .posterior.draws import RandomState, draw_entries
 from .solver.pilot import check_entries
@@ -23,47 +25,92 @@ Pairs = Any  # a vector of row ids, or with it the column ids: pairs in any form
 _LARGEST = 200_000_000  # entries of a dense result
 
 
-class PairPredictions(CompletionEstimator):
+class PairPredictions(LearnsFromFeatures):
     """Predictions, intervals, draws, recommendations and new rows, by ids."""
 
-    def _pair(self, rows: Pairs, cols: IdVector | None) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def row_ids_(self) -> np.ndarray:
+        """Ids of the rows; of a matrix all positions, without entries or not."""
+        check_is_fitted(self)
+        return self.model_.row_ids.lines
+
+    @property
+    def col_ids_(self) -> np.ndarray:
+        """Ids of the columns; of a matrix all positions, without entries or not."""
+        check_is_fitted(self)
+        return self.model_.col_ids.lines
+
+    def _pair(
+        self, rows: Pairs, cols: IdVector | None, model: Model | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Codes of (rows, cols), or of the two columns of ``rows``."""
+        model = self.model_ if model is None else model
         sides = pairs(rows, self.columns, "X") if cols is None else (rows, cols)
         row_ids, col_ids = ([side] if np.isscalar(side) else side for side in sides)
-        return self.model_.codes(row_ids, col_ids, self.unseen)
+        return model.codes(row_ids, col_ids, self.unseen)
 
     @overload
     def predict(
-        self, rows: Pairs, cols: IdVector | None = None, *, return_std: Literal[False] = False
+        self,
+        rows: Pairs,
+        cols: IdVector | None = None,
+        *,
+        return_std: Literal[False] = False,
+        row_features: Features = None,
+        col_features: Features = None,
     ) -> np.ndarray: ...
 
     @overload
     def predict(
-        self, rows: Pairs, cols: IdVector | None = None, *, return_std: Literal[True]
+        self,
+        rows: Pairs,
+        cols: IdVector | None = None,
+        *,
+        return_std: Literal[True],
+        row_features: Features = None,
+        col_features: Features = None,
     ) -> tuple[np.ndarray, np.ndarray]: ...
 
     def predict(
-        self, rows: Pairs, cols: IdVector | None = None, *, return_std: bool = False
+        self,
+        rows: Pairs,
+        cols: IdVector | None = None,
+        *,
+        return_std: bool = False,
+        row_features: Features = None,
+        col_features: Features = None,
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Predictions at (rows[t], cols[t]) for ids, or at ``rows`` = pairs of ids.
 
         With ``return_std`` also their deviations: those of a new entry, from the noise and from the
         uncertainty of the factors, times the number that makes their mean square that of the
-        held-out errors.
+        held-out errors; of ids without entries, predicted from features, the root mean square error
+        on lines that were held out whole.
+
+        ``row_features``, ``col_features``: features of ids that had none in the fit, with the
+        columns of the fit; for ids with entries they change nothing.
         """
-        values, deviation = self._predicted(rows, cols, return_std)
-        return (values, deviation * self.model_.calibration.sizes) if return_std else values
+        given = row_features, col_features
+        values, deviation, kinds = self._predicted(rows, cols, return_std, given)
+        return (values, self._reach(deviation, kinds, None)) if return_std else values
 
     def _predicted(
-        self, rows: Pairs, cols: IdVector | None, with_deviation: bool
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Predictions, and their deviations (else nothing) before any calibration."""
+        self,
+        rows: Pairs,
+        cols: IdVector | None,
+        with_deviation: bool,
+        given: tuple[Features, Features],
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Predictions, their deviations (else nothing) before any calibration, their kinds."""
         check_is_fitted(self)
-        codes = self._pair(rows, cols)
-        values = self._shown(self.model_.predict(*codes), *codes)
+        model = self._widened(*given)
+        codes = self._pair(rows, cols, model)
+        values, kinds = self._shown(model.predict(*codes), *codes), self._kinds(*codes)
         if not with_deviation:
-            return values, np.zeros(0)
-        return values, self._shown(self.model_.deviation(*codes, self.threads), *codes)
+            return values, np.zeros(0), kinds
+        own = (np.where(kinds < 0, side, -1) for side in codes)
+        deviation = self.model_.deviation(next(own), next(own), self.threads)
+        return values, self._shown(deviation, *codes), kinds
 
     def predict_std(self, rows: Pairs, cols: IdVector | None = None) -> np.ndarray:
         """The deviations of `predict` alone."""
@@ -76,17 +123,26 @@ class PairPredictions(CompletionEstimator):
         return np.where((rows < 0) | (cols < 0), np.nan, values)
 
     def interval(
-        self, rows: Pairs, cols: IdVector | None = None, *, coverage: float = 0.9
+        self,
+        rows: Pairs,
+        cols: IdVector | None = None,
+        *,
+        coverage: float = 0.9,
+        row_features: Features = None,
+        col_features: Features = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """(low, high) = x̂ ∓ q · deviation, q such that ``coverage`` of held-out entries are in.
 
         The deviations separate sure predictions from unsure ones, split-conformal calibration makes
         the coverage right on average for new entries that are like the held-out ones. Without
         held-out entries q is that of a normal law; where the fit leaves no residual to measure the
-        noise by (a single entry, say), the interval is then NaN, with a warning.
+        noise by (a single entry, say), the interval is then NaN, with a warning. Intervals of ids
+        without entries, predicted from features, are calibrated on lines that were held out whole;
+        ``row_features`` and ``col_features`` are those of `predict`.
         """
-        predictions, deviation = self._predicted(rows, cols, True)
-        reach = self.model_.reach(deviation, coverage)
+        given = row_features, col_features
+        predictions, deviation, kinds = self._predicted(rows, cols, True, given)
+        reach = self._reach(deviation, kinds, coverage)
         return self.model_.clip(predictions - reach), self.model_.clip(predictions + reach)
 
     def draws(
@@ -103,6 +159,7 @@ class PairPredictions(CompletionEstimator):
         ``random_state``: default that of the estimator. Needs the training entries.
         """
         check_is_fitted(self)
+        self._refuse_features("draws")
         row_codes, col_codes = self._pair(rows, cols)
         chain = self._chain(n, random_state)
         drawn = [draw_entries(sample, row_codes, col_codes, rng) for sample, rng in chain]
@@ -162,8 +219,11 @@ class PairPredictions(CompletionEstimator):
                 f"complete() would make {m} × {n} numbers: use predict or recommend for those you "
                 "need."
             )
-        row_codes, col_codes = model.line_codes(self.unseen)
-        whole = model.block(row_codes, col_codes)
+        wide = self._widened()
+        row_codes, col_codes = (
+            codes[:size] for codes, size in zip(wide.line_codes(self.unseen), (m, n), strict=True)
+        )
+        whole = wide.block(row_codes, col_codes)
         if self.unseen == "nan":
             whole[row_codes < 0], whole[:, col_codes < 0] = np.nan, np.nan
         rows, cols, values = seen.triples()
@@ -219,11 +279,12 @@ class PairPredictions(CompletionEstimator):
 
         Both are (len(ids), k). ``exclude_seen`` leaves out columns that the row has an entry for;
         where fewer than ``k`` are left, the rest is None and NaN. Rows without entries get the
-        columns that are best for the average row, with one warning that counts them, or nothing
-        but None and NaN, as ``unseen`` says.
+        columns that their features point to; without features those that are best for the average
+        row, with one warning that counts them, or nothing but None and NaN, as ``unseen`` says.
         """
         check_is_fitted(self)
-        return recommend(self.model_, ids, k, exclude_seen=exclude_seen, unseen=self.unseen)
+        model = self._widened()
+        return recommend(model, ids, k, exclude_seen=exclude_seen, unseen=self.unseen)
 
     def score(self, X: Data, y: ArrayLike | None = None) -> float:
         """−(root-mean-square error) on entries with ids: pairs and values, triples, long frames."""

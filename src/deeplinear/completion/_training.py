@@ -154,13 +154,15 @@ class CompletionEstimator(Averages):
             held = self._standardize_split(held)
             options |= self._learned_losses(held.training, **options)
             choice = self._choose(method, held, options)
+            choice = replace(choice, fit=self._informed_choice(held, choice.fit, draw_seed))
             factor = self._row_ridge_factor(held, choice.fit)
             calibration = self._calibrate(held, _with_ridge(choice.fit, factor), draw_seed)
             seen = self._standardize(raw)
             last |= self._learned_losses(seen, **options)
             self._enter(2, choice.best.sweeps)
             self._report("fitting all entries", 0.0, None, self.validation_score_)
-            fit = _with_ridge(method.repeat(seen, choice, **last), factor)
+            fit = self._informed(method.repeat(seen, choice, **last), seen)
+            fit = _with_ridge(fit, factor)
             if fit.status == Status.max_steps and not self._is_implicit:
                 # it repeated the sweeps of the choice, whose ending it shares
                 fit = replace(fit, status=choice.fit.status)
@@ -219,6 +221,14 @@ class CompletionEstimator(Averages):
         choice = method.choose(held, depths, strengths, callback=callback, **options)
         self.trials_ = choice.trials
         return choice
+
+    def _informed_choice(self, held: HoldOut, fit: LowRankFit, seed: int) -> LowRankFit:
+        """The chosen fit with what features say, where there are any."""
+        return fit
+
+    def _informed(self, fit: LowRankFit, seen: Observations) -> LowRankFit:
+        """The fit of all entries with what features say, where there are any."""
+        return fit
 
     def _row_ridge_factor(self, held: HoldOut, fit: LowRankFit) -> float:
         """What the ridge of new rows is multiplied by."""

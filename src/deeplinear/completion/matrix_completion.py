@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from ..errors import InputError
 from ._losses import limits_of
@@ -24,6 +23,7 @@ from .data.entries import (
 )
 from .data.id_columns import warn_if_constant
 from .data.observations import Observations
+from .data.side_features import Features
 from .data.weights import entry_weights
 from .solver.fit import update
 from .solver.flow import fold_in_new_lines
@@ -156,6 +156,8 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
     status_, converged_ : Status, bool
         How the last fit ended; whether it ended where it was meant to, and not because
         ``max_iter`` was reached.
+    features_ : SideInformation or None
+        What ``row_features`` and ``col_features`` of `fit` gave, and how much they count.
     model_ : Model
         Everything that predictions need.
 
@@ -251,13 +253,21 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         self.callback = callback
 
     def fit(
-        self, X: Data, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+        self,
+        X: Data,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        row_features: Features = None,
+        col_features: Features = None,
     ) -> Self:
         """Learn from the observed entries, in any of the forms of the class's notes.
 
         ``sample_weight`` ≥ 0: the precisions 1/variance of the entries, up to a common factor (they
         are divided by their mean); one per entry in the order of the entries, or for a dense array
-        one per row or one per cell. Entries of weight 0 are left out.
+        one per row or one per cell. Entries of weight 0 are left out. ``row_features``,
+        ``col_features``: tables of what is known of the rows and columns, also of those without
+        entries (`deeplinear.completion.data.side_features`).
         """
         with whole_or_not_at_all(self):
             self._check()
@@ -265,11 +275,13 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
             check_not_a_list(X, y, entries)
             if len(entries):
                 check_rank(self.max_rank, entries.shape)
+            self._give(row_features, col_features)
             entries, weights = entries.learned_from(entry_weights(sample_weight, entries))
             check_entries(self._loss_names()[0], entries.values, "the values")
             seen = self._observe(entries, weights)
             warn_if_constant(seen.by_row.values)
-            self._learn(seen, (entries.row_ids, entries.col_ids))
+            self._line_ids = entries.row_ids, entries.col_ids
+            self._learn(seen, self._line_ids)
         return self
 
     def partial_fit(self, X: Data, y: ArrayLike | None = None) -> Self:
@@ -285,6 +297,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         """
         if not hasattr(self, "model_"):
             return self.fit(X, y)
+        self._refuse_features("partial_fit")
         with whole_or_not_at_all(self):
             self._check()
             if self._is_implicit != self.model_.fit.flowed:
@@ -378,15 +391,3 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
         if self.clip is None:
             return limits_of(self.loss, seen.by_row.values)
         return (float(self.clip[0]), float(self.clip[1]))
-
-    @property
-    def row_ids_(self) -> np.ndarray:
-        """Ids of the rows; of a matrix all positions, without entries or not."""
-        check_is_fitted(self)
-        return self.model_.row_ids.lines
-
-    @property
-    def col_ids_(self) -> np.ndarray:
-        """Ids of the columns; of a matrix all positions, without entries or not."""
-        check_is_fitted(self)
-        return self.model_.col_ids.lines

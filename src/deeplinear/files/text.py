@@ -126,7 +126,7 @@ def read_text(
     `InputError` that names the line of a cell that is neither, and the options that would read it.
     """
     options, selection = options or TextOptions(), selection or Selection()
-    text, encoding = _decode(path, options)
+    text, encoding = decode(path, options)
     mark = "\ufeff" * text.startswith("\ufeff")
     records = read_records(text.removeprefix(mark), file_type(path), options)
     if not records.body:
@@ -134,7 +134,7 @@ def read_text(
             f"INPUT: '{path}' is empty; give a table with at least one row and one column of "
             "numbers."
         )
-    _check_rectangular(path, records)
+    check_rectangular(path, records)
     return _Reader(path, options, records).table(selection, encoding, mark)
 
 
@@ -236,7 +236,8 @@ def _needs_marks(cells: Cells) -> bool:
     return any(any(map(shape_of, sampled(cells.column(j, 0).labels))) for j in columns)
 
 
-def _decode(path: Path, options: TextOptions) -> tuple[str, str]:
+def decode(path: Path, options: TextOptions) -> tuple[str, str]:
+    """(the text of a file, its encoding)."""
     with open_bytes(path) as file:
         data = file.read()
     encoding = options.encoding or encoding_of(data[:4])
@@ -258,7 +259,7 @@ def _decode(path: Path, options: TextOptions) -> tuple[str, str]:
     return text, encoding
 
 
-def _check_rectangular(path: Path, records: Records) -> None:
+def check_rectangular(path: Path, records: Records) -> None:
     """`InputError` unless all records have the same number of cells."""
     lines: list[Line] = [records.lines[i] for i in records.body]
     widths = Counter(len(line.cells) for line in lines)

@@ -14,7 +14,7 @@ from ..labels import depth_label, printable
 from .coverage import ENOUGH, SPLITS, coverage_figure, cross_fitted
 from .folder import png, write_pages
 from .report import figure_tag, html_page
-from .text import error_name, methods, used_sentence
+from .text import error_name, features_sentence, methods, used_sentence
 
 if TYPE_CHECKING:
     from ..completion.matrix_completion import DeepMatrixCompletion
@@ -153,6 +153,7 @@ def _lead(estimator: "DeepMatrixCompletion") -> str:
         text += f" ({max(0.0, 1 - (error / spread) ** 2):.0%} of the variance is explained)"
     rank = f"rank {estimator.rank_}, effective rank {estimator.effective_rank_:.1f}"
     used = used_sentence(estimator.used_, estimator.average_share_, estimator.n_draws)
+    used = f"{used} {features_sentence(estimator.features_)}".strip()
     return (
         f"{text}. Fitted again to all entries it has {rank} and train RMSE "
         f"{estimator.train_score_:.4g}. {used}".rstrip()

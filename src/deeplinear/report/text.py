@@ -8,6 +8,7 @@ import numpy as np
 
 from ..completion.data.holdout import likeness
 from ..completion.field.refinement import Refinement
+from ..completion.model.cold_lines import SideInformation
 from .compare import Candidate, Verdict
 
 
@@ -47,6 +48,24 @@ def headline(candidates: Sequence[Candidate], verdict: Verdict, unit: str) -> st
 def error_name(loss: str) -> str:
     """What held-out entries judge fits by, as `Trial.validation_rmse` has it."""
     return "RMSE" if loss == "squared" else "root deviance"
+
+
+def features_sentence(found: SideInformation | None) -> str:
+    """What features of rows and columns gave; nothing without any."""
+    if found is None:
+        return ""
+    known = (
+        f"known ids gain by features: held-out RMSE {found.before:.4g} → {found.after:.4g} "
+        f"(± {found.standard_error:.2g})"
+        if found.sweeps
+        else f"known ids gain nothing by features (held-out RMSE {found.before:.4g})"
+    )
+    cold = ", ".join(
+        f"{name} go {share:.0%} of the way from the average to where theirs point"
+        for name, share, side in zip(("rows", "columns"), found.shares, found.sides, strict=True)
+        if side is not None
+    )
+    return f"Features: {known}; without entries, {cold}."
 
 
 def used_sentence(used: str, share: float, draws: int) -> str:
