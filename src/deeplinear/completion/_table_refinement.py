@@ -54,6 +54,7 @@ _FIELD: Schema = {
     "mean": Field(REAL, ("n",)),
     "root": Field(REAL, ("components", "n"), may_be_empty=True),
     "own": Field(REAL, ("n",), least=0),
+    "parts": Field(REAL, ("n",), least=0),
     "F": Field(REAL, ("m", "components"), may_be_empty=True),
     "keys": Field(WHOLE, ("m",)),
     "starts": Field(WHOLE, ("m+1",), least=0),
@@ -168,7 +169,7 @@ class TableRefinement(TableLosses):
         own: Arrays = {"shares": rows.shares, "errors": rows.errors, "F": rows.F}
         own |= {"keys": rows.keys, "starts": rows.graph.indptr.astype(np.uint32)}
         own |= {"nearby": rows.graph.indices.astype(np.uint32), "weights": rows.graph.data}
-        own |= asdict(rows.law.covariance)
+        own |= asdict(rows.law.covariance) | {"parts": rows.law.parts}
         check_arrays(_FIELD, own, self.model_.sizes)
         if found is not None:
             near: Arrays = {"points": found.points, "lengths": found.lengths}
@@ -195,7 +196,7 @@ class TableRefinement(TableLosses):
         own = take(_FIELD, group, self.model_.sizes)
         check_nothing_left(group)
         covariance = ColumnCovariance(*(own[name] for name in ("mean", "root", "own")))
-        law = GaussianField(covariance, found.correlation, found.noise)
+        law = GaussianField(covariance, found.correlation, found.noise, own["parts"])
         edges = graph.stored(own["weights"], own["nearby"], own["starts"])
         how = own["shares"], own["errors"], law, own["F"], edges, own["keys"], neighbours
         self._refined = RefinedRows(found, *how)

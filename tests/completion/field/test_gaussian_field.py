@@ -14,7 +14,7 @@ def small(seed=0, m=7, n=4, r=2, observed=0.6):
     covariance = ColumnCovariance(
         rng.normal(size=n), rng.normal(size=(r, n)), rng.uniform(0.05, 0.3, n)
     )
-    field = GaussianField(covariance, 0.8, 0.1)
+    field = GaussianField(covariance, 0.8, 0.1, rng.uniform(0.3, 3.0, n))
     weights = rng.uniform(0.5, 2.0, (m, n)) * (rng.random((m, n)) < observed)
     cells = Cells(np.where(weights > 0, rng.normal(size=(m, n)), 0.0), weights)
     return field, cells, chain(rng.normal(size=m))
@@ -25,7 +25,7 @@ def dense(field, cells, graph):
     S, n = field.covariance.root, cells.values.shape[1]
     prior = np.kron(precision(graph, field.rho).toarray(), np.eye(len(S)))
     design = np.kron(np.eye(len(cells.values)), S.T)  # cells by F, row by row
-    psi = field.noise * (np.square(S).sum(axis=0) + field.covariance.own).mean()
+    psi = field.noise * (np.square(S).sum(axis=0) + field.covariance.own).mean() * field.parts
     D = (cells.weights / (psi + field.covariance.own)).ravel()
     covariance = np.linalg.inv(prior + design.T @ (D[:, None] * design))
     gaps = (cells.values - field.covariance.mean).ravel()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deeplinear.completion.field.covariance import ColumnCovariance
-from deeplinear.completion.field.gaussian_field import Cells, GaussianField
+from deeplinear.completion.field.gaussian_field import Cells, GaussianField, noise_parts
 from deeplinear.completion.field.graph import chain
 from deeplinear.completion.field.refinement import (
     CORRELATIONS,
@@ -40,7 +40,7 @@ def test_what_is_chosen_is_nearly_the_best_of_the_grid(seed):
     errors = []
     for rho in CORRELATIONS[::2]:
         for noise in NOISES[::2]:
-            field = GaussianField(law, rho, noise)
+            field = GaussianField(law, rho, noise, noise_parts(network, cells))
             F = field.mean(cells, order, tol=1e-5)
             errors.append(judge.size(judge.gaps(field.matrix(F))))
     assert "order" in found.graph
@@ -50,6 +50,7 @@ def test_what_is_chosen_is_nearly_the_best_of_the_grid(seed):
 def test_a_round_without_any_variance_left_is_the_last():
     cells = Cells(np.array([[-20.0], [0.0], [0.0]]), np.array([[1.0], [0.0], [0.0]]))
     law = ColumnCovariance(np.array([-20.0]), np.array([[1.0]]), np.zeros(1))
-    found, F = solve(cells, None, Refinement(noise=0.1, rounds=2), law, center=True)
+    settings = Refinement(noise=0.1, rounds=2)
+    found, F = solve(settings, None, cells, law, np.ones(1), center=True)
     assert found.covariance is law
     np.testing.assert_array_equal(F, np.zeros((3, 1)))

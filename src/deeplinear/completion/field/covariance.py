@@ -10,7 +10,7 @@ MAX_RANK = 256
 # The shorter side up to which all of them are computed: a randomized SVD of so many is slower.
 _EXACT = 4 * MAX_RANK
 # Components below this part of the mean variance are nothing but rounding.
-_LEAST = 1e-4
+_LEAST = 1e-6
 _NOTHING = 1e-30
 
 

@@ -6,7 +6,7 @@ the cells of a table are
     z_ij = μ_j + f_i·S_j + ε_ij,     columns of F (m×r) ~ N(0, P⁻¹),  ε_ij ~ N(0, ψ_j/w_ij),
 
 that is, a matrix-normal field with covariance P⁻¹ ⊗ SᵀS under noise of variance
-ψ_j = noise · (mean variance) + own_j. Its mean given the observed cells minimizes
+ψ_j = noise · (mean variance) · part_j + own_j. Its mean given the observed cells minimizes
 
     Σ_observed (w_ij/ψ_j) (z_ij − μ_j − f_i·S_j)² + tr(Fᵀ P F),
 
@@ -84,18 +84,33 @@ class Cells:
         return np.frombuffer(b"".join(digests), "<u8")
 
 
+def noise_parts(network: np.ndarray, cells: Cells) -> np.ndarray:
+    """How noisy each column is beside the others (n,), 1 on the average.
+
+    The mean square that the ``network`` leaves of its cells, that of all mixed in as one more cell.
+    """
+    squares = (cells.weights * (cells.values - network) ** 2).sum(axis=0)
+    count = (cells.weights > 0).sum(axis=0)
+    left = (squares + squares.sum() / max(count.sum(), 1)) / (count + 1)
+    return left / left.mean() if left.mean() > 0 else np.ones(len(left))
+
+
 @dataclass(frozen=True)
 class GaussianField:
-    """The law of a table: Σ, P, and the noise as a part of the mean variance of the columns."""
+    """The law of a table: Σ, P, and the noise as a part of the mean variance of the columns.
+
+    ``parts`` (n,): how noisy each column is beside the others, see `noise_parts`.
+    """
 
     covariance: ColumnCovariance
     rho: float
     noise: float
+    parts: np.ndarray
 
     @property
     def noises(self) -> np.ndarray:
         """ψ (n,)."""
-        return self.noise * self.covariance.variance + self.covariance.own
+        return self.noise * self.covariance.variance * self.parts + self.covariance.own
 
     def matrix(self, F: np.ndarray) -> np.ndarray:
         """μ + F S (m, n)."""

@@ -7,7 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .covariance import ColumnCovariance
-from .gaussian_field import Cells, GaussianField
+from .gaussian_field import Cells, GaussianField, noise_parts
 from .graph import Neighbours, Weights, chain, mixed, no_graph
 from .refinement import FINE, POINTS, ROUGH, Refinement, solve
 
@@ -53,7 +53,8 @@ class RefinedRows:
             neighbours, graph = Neighbours.of(covariance.points(completed, POINTS))
         if "order" in settings.graph and order is not None:
             graph = order if neighbours is None else mixed(order, graph)
-        law, F = solve(cells, graph, settings, covariance, center=center)
+        parts = noise_parts(network, cells)
+        law, F = solve(settings, graph, cells, covariance, parts, center=center)
         if neighbours is not None:  # in the coordinates that the law has kept
             neighbours = replace(neighbours, points=law.covariance.points(completed, POINTS))
         return cls(settings, shares, errors, law, F, graph, cells.keys(), neighbours)

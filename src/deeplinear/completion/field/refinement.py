@@ -8,7 +8,7 @@ import numpy as np
 
 from ..solver.fit_state import held_out_size, standard_error
 from .covariance import ColumnCovariance
-from .gaussian_field import Cells, GaussianField
+from .gaussian_field import Cells, GaussianField, noise_parts
 from .graph import Neighbours, Weights, mixed, no_graph
 
 #: Correlations between neighbouring rows, and parts of the variance that are noise, among which
@@ -21,7 +21,8 @@ _POOLED = 20
 # Rounds in which the covariance is taken again from the completion by the field.
 ROUNDS = 2
 # How far a row of F may be off while settings are compared, and at the end.
-ROUGH, FINE = 1e-2, 1e-6
+ROUGH, FINE = 1e-2, 1e-7
+_BETWEEN = 1e-3  # before the covariance is taken again
 # Variances between which single precision is enough to compare settings, and twice as quick.
 _SINGLE = 1e-12, 1e12
 # Rows up to which nearest neighbours are looked for: all pairs are compared.
@@ -183,7 +184,11 @@ class _Search:
         law = ColumnCovariance.of(completed, center=center)
         self._graphs = graphs(law.points(completed, POINTS), order)
         rough = np.dtype(np.float32 if _SINGLE[0] < law.variance < _SINGLE[1] else float)
-        self._given = {FINE: (cells, law), ROUGH: (cells.astype(rough), law.astype(rough))}
+        parts = noise_parts(network, cells)
+        self._given = {
+            FINE: (cells, law, parts),
+            ROUGH: (cells.astype(rough), law.astype(rough), parts.astype(rough)),
+        }
         self._found: dict[Refinement, np.ndarray] = {}  # held-out errors
 
     @property
@@ -210,9 +215,8 @@ class _Search:
         return best
 
     def completion(self, settings: Refinement, tol: float) -> np.ndarray:
-        cells, covariance = self._given[tol]
         graph = self._graphs.get(settings.graph)
-        law, F = solve(cells, graph, settings, covariance, center=self._center, tol=tol)
+        law, F = solve(settings, graph, *self._given[tol], center=self._center, tol=tol)
         return law.matrix(F)
 
     def _noise(self, at: Refinement) -> Refinement:
@@ -245,10 +249,11 @@ class _Search:
 
 
 def solve(
-    cells: Cells,
-    graph: Weights | None,
     settings: Refinement,
+    graph: Weights | None,
+    cells: Cells,
     covariance: ColumnCovariance,
+    parts: np.ndarray,
     *,
     center: bool,
     tol: float = FINE,
@@ -258,12 +263,13 @@ def solve(
     ``covariance`` is that of the first of them.
     """
     graph = no_graph(len(cells.values)) if graph is None else graph
-    law = GaussianField(covariance, settings.correlation, settings.noise)
-    F = law.mean(cells, graph, tol=tol)
-    for _ in range(settings.rounds):
+    law = GaussianField(covariance, settings.correlation, settings.noise, parts)
+    before = max(tol, _BETWEEN)
+    F = law.mean(cells, graph, tol=before if settings.rounds else tol)
+    for done in range(1, settings.rounds + 1):
         again = ColumnCovariance.of(cells.over(law.matrix(F)), center=center)
         if not again.varies:
             break
         law = replace(law, covariance=again)
-        F = law.mean(cells, graph, tol=tol)
+        F = law.mean(cells, graph, tol=before if done < settings.rounds else tol)
     return law, F
