@@ -89,15 +89,25 @@ def draw(films, shares, gains):
     left, right = figure.subplots(1, 2, width_ratios=(1.4, 1))
     places = np.arange(len(KINDS))
     for k, (name, colour) in enumerate(
-        (("without features", "0.7"), ("with features", COLOURS[0]))
+        (("without features", "0.4"), ("with features", COLOURS[0]))
     ):
         values = films[:, k].mean(axis=0)
         spread = films[:, k].std(axis=0, ddof=1) / np.sqrt(len(films))
-        left.bar(places + 0.4 * k - 0.2, values, 0.36, yerr=spread, color=colour, label=name)
-        for place, value in zip(places + 0.4 * k - 0.2, values, strict=True):
-            left.text(place, 0.81, f"{value:.3f}", ha="center", va="bottom", fontsize=8)
+        at = places + 0.3 * k - 0.15
+        left.errorbar(at, values, spread, fmt="so"[k], color=colour, capsize=4, label=name)
+        for place, value in zip(at, values, strict=True):
+            left.annotate(
+                f"{value:.3f}",
+                (place, value),
+                (8 * (2 * k - 1), 0),
+                textcoords="offset points",
+                ha="left" if k else "right",
+                va="center",
+                fontsize=9,
+            )
     left.set_xticks(places, KINDS)
-    left.set_ylim(0.8, 1.25)
+    left.set_xlim(-0.7, 3.7)
+    left.set_ylim(0.85, 1.22)
     left.set_ylabel("error (stars)")
     left.legend(loc="upper left")
     for kind, (name, colour) in enumerate((("known rows", COLOURS[0]), ("new rows", COLOURS[1]))):
