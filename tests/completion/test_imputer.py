@@ -79,7 +79,7 @@ class TestCompletion:
         two, three = (
             error(
                 dl.DeepLinearImputer(
-                    depth, random_state=0, center=False, scale=False, **UNBOUNDED
+                    depth, random_state=0, center=False, scale=False, refine="off", **UNBOUNDED
                 ).fit_transform(X),
                 truth,
                 X,
