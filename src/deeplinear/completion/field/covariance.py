@@ -7,6 +7,9 @@ import numpy as np
 
 # Components that are kept: the variance of the others becomes noise of each column.
 MAX_RANK = 256
+# Cells above which half as many are kept: the others cost most of the time, and gain nothing that
+# was measured.
+_LARGE = 1 << 21
 # The shorter side up to which all of them are computed: a randomized SVD of so many is slower.
 _EXACT = 4 * MAX_RANK
 # Components below this part of the mean variance are nothing but rounding.
@@ -32,7 +35,8 @@ class ColumnCovariance:
         m, n = completed.shape
         mean = completed.mean(axis=0) if center else np.zeros(n)
         gaps = completed - mean
-        s, V = _right_singular(gaps, min(m, n, MAX_RANK))
+        most = MAX_RANK if m * n <= _LARGE else MAX_RANK // 2
+        s, V = _right_singular(gaps, min(m, n, most))
         root = (s / math.sqrt(m))[:, None] * V
         variance = np.square(gaps).mean(axis=0)
         own = np.maximum(variance - np.square(root).sum(axis=0), 0.0)
