@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from bars import ratio_bars
 from sklearn.datasets import load_digits
 
 import deeplinear as dl
@@ -88,14 +89,7 @@ def draw(errors, ratios):
     left.set_xlabel("one cell of 2,800 is multiplied by")
     left.set_ylabel("error of the missing cells\n(deviations of their columns)")
     left.legend()
-    places = np.arange(len(ratios))[::-1]
-    right.barh(places, list(ratios.values()), color=COLOURS[0], height=0.6)
-    for place, ratio in zip(places, ratios.values(), strict=True):
-        right.text(ratio - 0.03, place, f"{ratio:.2f}", va="center", ha="right", color="white")
-    right.axvline(1.0, color="0.5", linestyle="--", linewidth=1)
-    right.set_yticks(places, list(ratios))
-    right.set_xlim(0, 1.15)
-    right.set_xlabel("held-out: with the loss / with squared errors")
+    ratio_bars(right, ratios, "held-out: with the loss / with squared errors", 1.15)
     return figure
 
 

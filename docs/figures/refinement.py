@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from bars import ratio_bars
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 
 import deeplinear as dl
@@ -82,14 +83,7 @@ def draw(air, ratios):
     left.set_xlabel("hour")
     left.set_ylabel("carbon monoxide (mg/m³)")
     left.legend(ncols=2)
-    places = np.arange(len(ratios))[::-1]
-    right.barh(places, list(ratios.values()), color=COLOURS[0], height=0.6)
-    for place, ratio in zip(places, ratios.values(), strict=True):
-        right.text(ratio - 0.03, place, f"{ratio:.2f}", va="center", ha="right", color="white")
-    right.axvline(1.0, color="0.5", linestyle="--", linewidth=1)
-    right.set_yticks(places, list(ratios))
-    right.set_xlim(0, 1.08)
-    right.set_xlabel("error: refined / network")
+    ratio_bars(right, ratios, "error: refined / network", 1.08)
     return figure
 
 

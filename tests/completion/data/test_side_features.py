@@ -63,6 +63,8 @@ class TestEncoder:
             encoded(np.arange(3))
         with pytest.raises(InputError, match="must have an id for each line, got 2 for 3"):
             encoded((["a", "b"], np.eye(3)))
+        with pytest.raises(InputError, match="must have an id for each line, got 2 for 3"):
+            encoded((["a", "b"], csr_matrix(np.eye(3))))
         for damaged in (b'{"width": 2}', b'{"width": 1, "codes": [["a"]]}', b"[]"):
             with pytest.raises(InputError, match="holds no features"):
                 Encoder.from_bytes(damaged, "encoder")

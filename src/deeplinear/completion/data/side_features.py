@@ -163,9 +163,10 @@ def keyed(
     else:
         table = given if issparse(given) else _matrix(given, name)
         ids = np.arange(table.shape[0])
-    if len(ids) != table.shape[0]:
-        raise InputError(f"{name} must have an id for each line, got {len(ids)} for {len(table)}.")
-    if len(Ids.of(ids, name)[1]) > Ids.of(ids, name)[0].size:
+    count = table.shape[0]
+    if len(ids) != count:
+        raise InputError(f"{name} must have an id for each line, got {len(ids)} for {count}.")
+    if Ids.of(ids, name)[0].size < count:
         raise InputError(f"{name} must name every id once, got one twice: drop the repetitions.")
     return ids, csr_matrix(table) if issparse(table) else table
 
@@ -192,11 +193,7 @@ def _matrix(given: object, name: str) -> np.ndarray:
 
 
 def _names(table: Frame | np.ndarray) -> list[str]:
-    return [str(x) for x in table.columns] if is_frame(table) else _places(table.shape[1])
-
-
-def _places(count: int) -> list[str]:
-    return [str(j) for j in range(count)]
+    return [str(x) for x in (table.columns if is_frame(table) else range(table.shape[1]))]
 
 
 def _numbers(column: Column, name: str) -> np.ndarray:

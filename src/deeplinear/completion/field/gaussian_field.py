@@ -19,7 +19,7 @@ Source: Rue and Held, Gaussian Markov Random Fields (2005), §2; Papandreou and 
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -61,7 +61,8 @@ class Cells:
         return np.where(self.weights > 0, self.values, completed)
 
     def astype(self, dtype: np.dtype) -> "Cells":
-        return Cells(self.values.astype(dtype), self.weights.astype(dtype), self.pool)
+        values, weights = self.values.astype(dtype), self.weights.astype(dtype)
+        return replace(self, values=values, weights=weights)
 
     def rows(self, mask: np.ndarray) -> "Cells":
         given = None if self.given is None else self.given[mask]
