@@ -1,7 +1,7 @@
 """The part of `DeepMatrixCompletion` that learns from features of rows and columns."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import islice
 from typing import Any
 
@@ -18,7 +18,7 @@ from .model.cold_lines import ColdLines, SideInformation, widened
 from .model.predictor import Model
 from .solver.fit import LowRankFit
 from .solver.selection import HoldOut
-from .solver.side_choice import SideChoice, choose_sides
+from .solver.side_choice import SideChoice, SideScores, choose_sides
 from .solver.side_information import Side, Sides, balanced, informed, lines_of, loadings_of
 
 NAMES = ("row_features", "col_features")
@@ -138,10 +138,11 @@ class LearnsFromFeatures(CompletionEstimator):
             new, towards = given.cold(self._line_ids[k], known), loadings.towards(average, share)
             lines = given.ids[new], given.features[new], given.encoder, towards, share
             cold.append(ColdLines.of(*lines))
-        names = ("decay", "tightness", "sweeps", "before", "after", "standard_error")
         scores = tuple(np.sort(np.abs(errors)).astype(float) for errors in choice.errors)
-        numbers: dict[str, Any] = {name: getattr(choice, name) for name in names}
-        self.features_ = SideInformation(cold[0], cold[1], **numbers, scores=scores)
+        numbers: dict[str, Any] = {
+            one.name: getattr(choice, one.name) for one in fields(SideScores)
+        }
+        self.features_ = SideInformation(rows=cold[0], cols=cold[1], scores=scores, **numbers)
         return fit
 
     # After the fit

@@ -25,7 +25,7 @@ from ..schema import (
     take,
     take_part,
 )
-from ..solver.side_choice import KINDS
+from ..solver.side_choice import KINDS, SideScores
 from ..solver.side_information import Loadings
 from .predictor import Model
 
@@ -109,25 +109,16 @@ class ColdLines:
         )
 
 
-@dataclass(frozen=True)
-class SideInformation:
+@dataclass(frozen=True, kw_only=True)
+class SideInformation(SideScores):
     """What became of the features: the cold lines of both sides, and how much features count.
 
-    ``decay`` and ``tightness`` are those of `deeplinear.completion.solver.side_information`,
-    ``sweeps`` how many had the
-    features (0: known lines do without), ``before`` and ``after`` the held-out errors without and
-    with them and ``standard_error`` that of the difference. ``scores`` holds the sorted absolute
-    errors of lines that were left out whole: of cold rows, cold columns, and both.
+    ``scores`` holds the sorted absolute errors of lines that were left out whole: of cold rows,
+    cold columns, and both.
     """
 
     rows: ColdLines | None
     cols: ColdLines | None
-    decay: float
-    tightness: float
-    sweeps: int
-    before: float
-    after: float
-    standard_error: float
     scores: tuple[np.ndarray, ...]
 
     @property
@@ -173,7 +164,7 @@ class SideInformation:
         choice = take(_CHOICE, given)
         check_nothing_left(given, stored)
         rows, cols = sides.values()
-        return cls(rows, cols, **choice, scores=tuple(scores.values()))
+        return cls(rows=rows, cols=cols, scores=tuple(scores.values()), **choice)
 
 
 def widened(model: Model, cold: tuple[ColdLines | None, ColdLines | None]) -> Model:

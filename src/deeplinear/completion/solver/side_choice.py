@@ -31,14 +31,13 @@ _CLEAR = 2.0
 KINDS = ("row", "column", "both")
 
 
-@dataclass(frozen=True)
-class SideChoice:
-    """λ, the tightness and the sweeps with features (0: none), and of the cold lines of both sides
-    λ and the share of the prior means.
+@dataclass(frozen=True, kw_only=True)
+class SideScores:
+    """How much features count: ``decay`` λ and ``tightness`` of `side_information`, ``sweeps`` with
+    them (0: known lines do without).
 
     ``before`` and ``after`` are the held-out errors without and with these sweeps, and
-    ``standard_error`` that of their difference. ``errors`` holds, by kind of `KINDS`, those of the
-    entries of lines left out: with the features, and ``plain`` from the average line.
+    ``standard_error`` that of their difference.
     """
 
     decay: float
@@ -47,6 +46,16 @@ class SideChoice:
     before: float
     after: float
     standard_error: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideChoice(SideScores):
+    """What was chosen, and of the cold lines of both sides λ and the share of the prior means.
+
+    ``errors`` holds, by kind of `KINDS`, those of the entries of lines left out: with the features,
+    and ``plain`` from the average line.
+    """
+
     cold_decays: tuple[float, float]
     shares: tuple[float, float]
     errors: list[np.ndarray]
