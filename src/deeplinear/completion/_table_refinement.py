@@ -18,7 +18,7 @@ from .field import graph
 from .field.covariance import ColumnCovariance
 from .field.gaussian_field import Cells, GaussianField
 from .field.refined_rows import RefinedRows
-from .field.refinement import GRAPHS, HeldOut, Refinement, choose
+from .field.refinement import GRAPHS, Chosen, HeldOut, Refinement, choose
 from .file_format import Arrays, Meta, named, take_group
 from .loss import Losses
 from .model.predictor import Model
@@ -47,6 +47,8 @@ _SETTINGS: Schema = {
     "after": Field(NUMBER, least=0, infinite=True, nan=True),
     "gain": Field(NUMBER, infinite=True, nan=True),
     "count": Field(WHOLE, least=0),
+    "lines": Field(NUMBER, least=0, most=1),
+    "reach": Field(NUMBER, least=0),
 }
 _FIELD: Schema = {
     "shares": Field(REAL, ("n",), least=0, most=1),
@@ -65,6 +67,10 @@ _NEIGHBOURS: Schema = {
     "points": Field(REAL, ("m", None)),
     "lengths": Field(REAL, ("m",), least=0),
 }
+_LINES: Schema = {
+    "lines": Field(REAL, ("m", "n"), nan=True),
+    "line_shares": Field(REAL, ("n",), least=0, most=1),
+}
 _UNIT: Schema = {"unit": Field(NUMBER, above=0)}
 
 
@@ -73,7 +79,7 @@ class TableRefinement(TableLosses):
 
     refinement_: Refinement
     _order: graph.Weights | None  # the graph of rows in order, while a fit runs
-    _shares: np.ndarray  # of the columns, and their held-out errors, while a fit runs
+    _second_stage: Chosen  # and the held-out errors of the columns, while a fit runs
     _errors: np.ndarray
 
     def _order_of(self, X: TableLike, rows: int) -> graph.Weights | None:
@@ -105,7 +111,7 @@ class TableRefinement(TableLosses):
             losses = model.fit.losses
             judge = self._judge(held, network, losses)
             with workers(self.threads) as pool:
-                self.refinement_, self._shares, network = choose(
+                self._second_stage = choose(
                     network,
                     Cells.of(held.training, pool).cleaned(losses, network),
                     judge,
@@ -113,6 +119,7 @@ class TableRefinement(TableLosses):
                     center=self.center,
                     stop=lambda: self._report("refining", 1.0),
                 )
+            self.refinement_, network = self._second_stage.settings, self._second_stage.completed
             if losses is not None:
                 network = losses.within(network)
             self._errors = judge.sizes(network)
@@ -144,16 +151,15 @@ class TableRefinement(TableLosses):
     def _refine_all(self) -> None:
         """Fit the field that was chosen to all entries."""
         self._refined = None
-        settings, seen = self.refinement_, self.model_.seen
-        if settings.share > 0 and seen is not None:
+        seen = self.model_.seen
+        if self.refinement_.share > 0 and seen is not None:
             network = whole(self._as_predicted(self.model_))
             with workers(self.threads) as pool:
                 self._refined = RefinedRows.of(
                     network,
                     Cells.of(seen, pool).cleaned(self.model_.fit.losses, network),
                     self._order,
-                    settings,
-                    self._shares,
+                    self._second_stage,
                     self._errors,
                     center=self.center,
                 )
@@ -171,6 +177,10 @@ class TableRefinement(TableLosses):
         own |= {"nearby": rows.graph.indices.astype(np.uint32), "weights": rows.graph.data}
         own |= asdict(rows.law.covariance) | {"parts": rows.law.parts}
         check_arrays(_FIELD, own, self.model_.sizes)
+        if rows.lines is not None:
+            along: Arrays = {"lines": rows.lines, "line_shares": rows.line_shares}
+            check_arrays(_LINES, along, self.model_.sizes)
+            own |= along
         if found is not None:
             near: Arrays = {"points": found.points, "lengths": found.lengths}
             check_arrays(_NEIGHBOURS, near, self.model_.sizes)
@@ -194,9 +204,13 @@ class TableRefinement(TableLosses):
             neighbours = graph.Neighbours(**near, **take(_UNIT, unit))
             check_nothing_left(unit)
         own = take(_FIELD, group, self.model_.sizes)
+        lines, line_shares = None, np.zeros(len(own["mean"]))
+        if found.lines:
+            along = take(_LINES, group, self.model_.sizes)
+            lines, line_shares = along["lines"], along["line_shares"]
         check_nothing_left(group)
         covariance = ColumnCovariance(*(own[name] for name in ("mean", "root", "own")))
         law = GaussianField(covariance, found.correlation, found.noise, own["parts"])
         edges = graph.stored(own["weights"], own["nearby"], own["starts"])
         how = own["shares"], own["errors"], law, own["F"], edges, own["keys"], neighbours
-        self._refined = RefinedRows(found, *how)
+        self._refined = RefinedRows(found, *how, lines, line_shares)

@@ -26,7 +26,7 @@ from .data.layout_file import dump_layout, restore_layout
 from .data.observations import Observations
 from .data.table import ColumnScaler
 from .data.weights import cell_weights
-from .field.refinement import NOTHING
+from .field.refinement import Refinement
 from .file_format import Arrays, Meta, named, take_group
 from .model.predictor import Model
 from .posterior.labels import LabelLaw
@@ -112,13 +112,13 @@ class TableTraining(TableRefinement):
             self._table = table  # for callbacks, while the fit runs
             m, n = raw.shape
             self._order = self._order_of(X, m)
-            self.refinement_, self._refined = NOTHING, None
+            self.refinement_, self._refined = Refinement(), None
             try:
                 held_out = self._learn(raw, (Ids.positions(m), Ids.positions(n)))
                 self._refine_all()
             finally:
                 del self._table, self._order
-                for name in ("_shares", "_errors"):
+                for name in ("_second_stage", "_errors"):
                     self.__dict__.pop(name, None)
             self._mark_held_out(*held_out)
             if not np.isfinite(self.train_score_):

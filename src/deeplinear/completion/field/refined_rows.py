@@ -9,7 +9,8 @@ import scipy.sparse as sp
 from .covariance import ColumnCovariance
 from .gaussian_field import Cells, GaussianField, noise_parts
 from .graph import Neighbours, Weights, chain, mixed, no_graph
-from .refinement import FINE, POINTS, ROUGH, Refinement, solve
+from .lines import lines_within, towards
+from .refinement import FINE, POINTS, ROUGH, Chosen, Refinement, solve
 
 _PROBES = 8  # draws from which the spread of the field is known
 
@@ -21,7 +22,8 @@ class RefinedRows:
     ``shares`` (n,): how far each column goes from the network to the field; ``errors`` (n,): the
     root mean square of its held-out errors, in scaled units; ``F`` (m, r): the rows of the field;
     ``graph``: theirs; ``keys`` (m,) know the rows of the table again; ``neighbours`` finds those
-    that are near new ones, if the graph is of that kind.
+    that are near new ones, if the graph is of that kind. ``lines`` (m, n): straight lines between
+    observed cells, NaN where there is none; ``line_shares`` (n,): how far columns go to them.
     """
 
     settings: Refinement
@@ -32,6 +34,8 @@ class RefinedRows:
     graph: Weights
     keys: np.ndarray
     neighbours: Neighbours | None
+    lines: np.ndarray | None
+    line_shares: np.ndarray
 
     @classmethod
     def of(
@@ -39,13 +43,13 @@ class RefinedRows:
         network: np.ndarray,
         cells: Cells,
         order: Weights | None,
-        settings: Refinement,
-        shares: np.ndarray,
+        chosen: Chosen,
         errors: np.ndarray,
         *,
         center: bool = True,
     ) -> "RefinedRows":
         """Fitted to all ``cells`` of a table, whose completion by the ``network`` is given."""
+        settings = chosen.settings
         completed = cells.over(network)
         covariance = ColumnCovariance.of(completed, center=center)
         graph, neighbours = no_graph(len(network)), None
@@ -57,7 +61,11 @@ class RefinedRows:
         law, F = solve(settings, graph, cells, covariance, parts, center=center)
         if neighbours is not None:  # in the coordinates that the law has kept
             neighbours = replace(neighbours, points=law.covariance.points(completed, POINTS))
-        return cls(settings, shares, errors, law, F, graph, cells.keys(), neighbours)
+        along = None
+        if order is not None and settings.lines:
+            along = lines_within(cells, order, settings.reach)
+        known = graph, cells.keys(), neighbours, along, chosen.line_shares
+        return cls(settings, chosen.shares, errors, law, F, *known)
 
     @property
     def follows_order(self) -> bool:
@@ -73,14 +81,21 @@ class RefinedRows:
         """
         at = self._places(cells)
         new = at < 0
+        lines = None
         if self._is_sequence(new, in_order):
-            F = self.law.mean(cells, chain(np.arange(len(at))), tol=FINE)
+            line = chain(np.arange(len(at)))
+            F = self.law.mean(cells, line, tol=FINE)
+            if self.lines is not None:
+                lines = lines_within(cells, line, self.settings.reach)
         else:
+            if self.lines is not None:
+                lines = np.where(new[:, None], np.nan, self.lines[at])
             F = self.F[at]
             if new.any():
                 mine = cells.rows(new)
                 F[new] = self.law.beside(mine, self._around(network[new], mine), self.F, tol=FINE)
-        return network + self.shares * (self.law.matrix(F) - network)
+        refined = network + self.shares * (self.law.matrix(F) - network)
+        return refined if lines is None else towards(refined, lines, self.line_shares)
 
     def draws(
         self,

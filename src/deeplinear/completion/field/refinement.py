@@ -10,6 +10,7 @@ from ..solver.fit_state import held_out_size, standard_error
 from .covariance import ColumnCovariance
 from .gaussian_field import Cells, GaussianField, noise_parts
 from .graph import Neighbours, Weights, mixed, no_graph
+from .lines import Lines, towards
 
 #: Correlations between neighbouring rows, and parts of the variance that are noise, among which
 #: held-out cells choose, each walked from its middle as long as the error falls.
@@ -38,9 +39,11 @@ class Refinement:
     ``graph``: "none" (each row by itself), "neighbours", "order", or "order and neighbours"; ρ is
     the ``correlation`` of neighbouring rows, ``noise`` the part of the mean variance of the columns
     that is noise; ``rounds``: how often the covariance was taken again. ``before`` and ``after``
-    are the held-out errors of the network and of both, in the units of the scaled columns, over
+    are the held-out errors of the network and of all, in the units of the scaled columns, over
     ``count`` held-out cells; ``gain`` is what the error loses, in its standard errors.
     A share of 0 leaves the network as it is; a column that the field does not better has that.
+    ``lines``: the share of straight lines between the cells before and behind, on the average over
+    the columns, in cells not farther than ``reach`` typical steps from the nearer of the two.
     """
 
     share: float = 0.0
@@ -52,9 +55,14 @@ class Refinement:
     after: float = math.nan
     gain: float = 0.0
     count: int = 0
+    lines: float = 0.0
+    reach: float = 0.0
 
 
-NOTHING = Refinement()
+# Straight lines are used as far as held-out cells gain by them: so many typical steps, then twice
+# as many, with that many held-out cells more.
+_REACH, _FEW = 1.5, 20
+
 GRAPHS = ("none", "order", "neighbours", "order and neighbours")
 
 
@@ -128,6 +136,16 @@ class HeldOut:
         return (self.size(before) - self.size(after)) / error if error > 0 else 0.0
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """A refinement, the shares of the columns (n,), and the completion that they give (m, n)."""
+
+    settings: Refinement
+    shares: np.ndarray
+    line_shares: np.ndarray
+    completed: np.ndarray
+
+
 def choose(
     network: np.ndarray,
     cells: Cells,
@@ -136,18 +154,18 @@ def choose(
     *,
     center: bool = True,
     stop: Callable[[], bool] = lambda: False,
-) -> tuple[Refinement, np.ndarray, np.ndarray]:
-    """The refinement with the smallest held-out error, the share of each column (n,), and the
-    completion that they give.
+) -> Chosen:
+    """The refinement with the smallest held-out error.
 
     ``network`` (m, n): the completion that is refined, in scaled units; ``cells``: those that it
     was fitted to; ``order``: the graph of rows in order. ``stop`` is called on the way,
     and ends the search by returning True. The field is used only where its gain is more than one
-    standard error.
+    standard error, and so are straight lines beside it.
     """
     search = _Search(network, cells, held, order, center, stop)
+    none = np.zeros(network.shape[1])
     if not search.varies:
-        return NOTHING, np.zeros(network.shape[1]), network
+        return Chosen(Refinement(), none, none, network)
     best = search.best()
     other = search.completion(best, FINE)
     shares = held.shares(network, other)
@@ -162,8 +180,36 @@ def choose(
         count=len(held.values),
     )
     if not (found.after < found.before and found.gain > 1):
-        return replace(found, share=0.0, after=found.before), np.zeros_like(shares), network
-    return found, shares, refined
+        return Chosen(replace(found, share=0.0, after=found.before), none, none, network)
+    chosen = Chosen(found, shares, none, refined)
+    lines = None if order is None else Lines.of(cells, order)
+    return chosen if lines is None else _with_lines(chosen, lines, held, before)
+
+
+def _with_lines(chosen: Chosen, lines: Lines, held: HeldOut, before: np.ndarray) -> Chosen:
+    """Lines as far as held-out cells gain by them; ``before``: the gaps of the network."""
+    refined, distance = chosen.completed, lines.distance[held.rows, held.cols]
+    best, error = chosen, held.size(held.gaps(refined))
+    reach, counted = _REACH, 0
+    while (count := int((distance <= reach).sum())) >= counted + _FEW:
+        along = lines.within(reach)
+        shares = held.shares(refined, towards(refined, along, 1.0))
+        completed = towards(refined, along, shares)
+        gaps = held.gaps(completed)
+        if not held.size(gaps) < error:
+            break
+        error, counted = held.size(gaps), count
+        settings = replace(
+            chosen.settings,
+            after=error,
+            gain=held.gain(before, gaps),
+            lines=float(shares.mean()),
+            reach=reach,
+        )
+        best = Chosen(settings, chosen.shares, shares, completed)
+        reach *= 2
+    gain = held.gain(held.gaps(refined), held.gaps(best.completed))
+    return best if gain > 1 else chosen
 
 
 class _Search:
