@@ -17,6 +17,7 @@ from .data.columns import is_frame
 from .field import graph
 from .field.covariance import ColumnCovariance
 from .field.gaussian_field import Cells, GaussianField
+from .field.lines import Lines
 from .field.refined_rows import RefinedRows
 from .field.refinement import GRAPHS, Chosen, HeldOut, Refinement, choose
 from .file_format import Arrays, Meta, named, take_group
@@ -68,8 +69,10 @@ _NEIGHBOURS: Schema = {
     "lengths": Field(REAL, ("m",), least=0),
 }
 _LINES: Schema = {
-    "lines": Field(REAL, ("m", "n"), nan=True),
-    "line_shares": Field(REAL, ("n",), least=0, most=1),
+    "straight": Field(REAL, ("m", "n"), nan=True),
+    "curved": Field(REAL, ("m", "n"), nan=True),
+    "distance": Field(REAL, ("m", "n"), least=0, nan=True),
+    "line_shares": Field(REAL, (2, "n"), least=0, most=1),
 }
 _UNIT: Schema = {"unit": Field(NUMBER, above=0)}
 
@@ -178,7 +181,7 @@ class TableRefinement(TableLosses):
         own |= asdict(rows.law.covariance) | {"parts": rows.law.parts}
         check_arrays(_FIELD, own, self.model_.sizes)
         if rows.lines is not None:
-            along: Arrays = {"lines": rows.lines, "line_shares": rows.line_shares}
+            along: Arrays = asdict(rows.lines) | {"line_shares": rows.line_shares}
             check_arrays(_LINES, along, self.model_.sizes)
             own |= along
         if found is not None:
@@ -204,10 +207,11 @@ class TableRefinement(TableLosses):
             neighbours = graph.Neighbours(**near, **take(_UNIT, unit))
             check_nothing_left(unit)
         own = take(_FIELD, group, self.model_.sizes)
-        lines, line_shares = None, np.zeros(len(own["mean"]))
+        lines, line_shares = None, np.zeros((2, len(own["mean"])))
         if found.lines:
             along = take(_LINES, group, self.model_.sizes)
-            lines, line_shares = along["lines"], along["line_shares"]
+            line_shares = along.pop("line_shares")
+            lines = Lines(**along)
         check_nothing_left(group)
         covariance = ColumnCovariance(*(own[name] for name in ("mean", "root", "own")))
         law = GaussianField(covariance, found.correlation, found.noise, own["parts"])

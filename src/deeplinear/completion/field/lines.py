@@ -1,4 +1,4 @@
-"""Straight lines between the observed cells before and behind each missing one, along an order."""
+"""Lines and curves through the observed cells of each column, along an order of the rows."""
 
 from dataclasses import dataclass
 
@@ -8,56 +8,78 @@ from scipy.sparse.csgraph import reverse_cuthill_mckee
 from .gaussian_field import Cells
 from .graph import Weights
 
+# Parts of an order that nothing joins lie so many typical steps from each other.
+_GAP = 10.0
+
 
 @dataclass(frozen=True)
 class Lines:
-    """``values`` (m, n) on the lines, NaN where there is none; ``distance`` (m, n) of each cell
-    from the nearer one of the two observed cells, in typical steps.
+    """What lies between the observed cells before and behind each missing one.
 
-    There are no lines at observed cells, at either end, and across gaps in the order.
+    ``straight`` (m, n): on the line between the two; ``curved``: on the cubic curve through all
+    observed cells of the column that rises and falls where they do (PCHIP: Fritsch and Butland
+    1984). ``distance``: from the nearer of the two, in typical steps. NaN at observed cells, at
+    either end, and across gaps in the order.
     """
 
-    values: np.ndarray
+    straight: np.ndarray
+    curved: np.ndarray
     distance: np.ndarray
 
     @classmethod
     def of(cls, cells: Cells, order: Weights) -> "Lines | None":
-        """The lines of ``cells`` along ``order``, if it puts the rows one after the other: each
-        has two neighbours at most, and there is no ring.
+        """Those of ``cells`` along ``order``, if it puts the rows one after the other: each has two
+        neighbours at most, and there is no ring.
         """
         found = _line(order)
         if found is None:
             return None
         rows, place, part = found
-        seen = cells.weights[rows] > 0
+        seen, values = cells.weights[rows] > 0, cells.values[rows]
         before, behind = _nearest(seen)
         some = ~seen & (before >= 0) & (behind < len(rows))
         before, behind = np.where(some, before, 0), np.where(some, behind, 0)
         some &= part[before] == part[behind]
-        x = np.take_along_axis(cells.values[rows], before, 0)
-        y = np.take_along_axis(cells.values[rows], behind, 0)
-        left, right = place[:, None] - place[before], place[behind] - place[:, None]
-        with np.errstate(invalid="ignore"):
-            values = (x * right + y * left) / (left + right)
-        nearer = np.minimum(left, right)
+        distance = np.minimum(place[:, None] - place[before], place[behind] - place[:, None])
+        straight, curved = np.zeros(seen.shape), np.zeros(seen.shape)
+        for j in np.flatnonzero(some.any(axis=0)):
+            known, asked = place[seen[:, j]], place[some[:, j]]
+            straight[some[:, j], j], curved[some[:, j], j] = _between(
+                known, values[seen[:, j], j], asked
+            )
         back = np.argsort(rows)
-        return cls(*(np.where(some, x, np.nan)[back] for x in (values, nearer)))
+        return cls(*(np.where(some, x, np.nan)[back] for x in (straight, curved, distance)))
 
-    def within(self, reach: float) -> np.ndarray:
-        """The values (m, n) as far as ``reach``, NaN elsewhere."""
+    def within(self, reach: float) -> "Lines":
+        """As far as ``reach``, NaN elsewhere."""
         with np.errstate(invalid="ignore"):
-            return np.where(self.distance <= reach, self.values, np.nan)
+            near = self.distance <= reach
+        return Lines(*(np.where(near, x, np.nan) for x in vars(self).values()))
+
+    def rows(self, at: np.ndarray, new: np.ndarray) -> "Lines":
+        """Those of the rows ``at``, none in rows that are ``new``."""
+        return Lines(*(np.where(new[:, None], np.nan, x[at]) for x in vars(self).values()))
+
+    def towards(self, completed: np.ndarray, shares: np.ndarray) -> np.ndarray:
+        """``completed`` (m, n) moved to the straight lines by ``shares[0]`` (n,) of the way, and
+        then to the curves by ``shares[1]``, where there are any.
+        """
+        for share, along in zip(shares, (self.straight, self.curved), strict=True):
+            moved = completed + share * (along - completed)
+            completed = np.where(np.isnan(along), completed, moved)
+        return completed
 
 
-def lines_within(cells: Cells, order: Weights, reach: float) -> np.ndarray | None:
+def lines_within(cells: Cells, order: Weights, reach: float) -> Lines | None:
     """The lines of ``cells`` along ``order`` as far as ``reach``, if there are any."""
     found = Lines.of(cells, order)
     return None if found is None else found.within(reach)
 
 
-def towards(completed: np.ndarray, lines: np.ndarray, shares: np.ndarray | float) -> np.ndarray:
-    """``shares`` (n,) of the way from ``completed`` (m, n) to ``lines``, where there are any."""
-    return np.where(np.isnan(lines), completed, completed + shares * (lines - completed))
+def _between(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    from scipy.interpolate import PchipInterpolator
+
+    return np.interp(at, x, y), PchipInterpolator(x, y)(at)
 
 
 def _line(order: Weights) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
@@ -69,7 +91,7 @@ def _line(order: Weights) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         return None
     joined = weights > 0
     typical = np.median(weights[joined])
-    steps = np.where(joined, typical / np.where(joined, weights, 1.0), 0.0)
+    steps = np.where(joined, typical / np.where(joined, weights, 1.0), _GAP)
     place, part = (np.append(0, np.cumsum(x)) for x in (steps, ~joined))
     return rows, place, part
 

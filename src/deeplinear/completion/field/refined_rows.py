@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from .covariance import ColumnCovariance
 from .gaussian_field import Cells, GaussianField, noise_parts
 from .graph import Neighbours, Weights, chain, mixed, no_graph
-from .lines import lines_within, towards
+from .lines import Lines, lines_within
 from .refinement import FINE, POINTS, ROUGH, Chosen, Refinement, solve
 
 _PROBES = 8  # draws from which the spread of the field is known
@@ -22,8 +22,8 @@ class RefinedRows:
     ``shares`` (n,): how far each column goes from the network to the field; ``errors`` (n,): the
     root mean square of its held-out errors, in scaled units; ``F`` (m, r): the rows of the field;
     ``graph``: theirs; ``keys`` (m,) know the rows of the table again; ``neighbours`` finds those
-    that are near new ones, if the graph is of that kind. ``lines`` (m, n): straight lines between
-    observed cells, NaN where there is none; ``line_shares`` (n,): how far columns go to them.
+    that are near new ones, if the graph is of that kind. ``lines`` are those between their observed
+    cells; ``line_shares`` (2, n): how far columns go to them, see `Lines.towards`.
     """
 
     settings: Refinement
@@ -34,7 +34,7 @@ class RefinedRows:
     graph: Weights
     keys: np.ndarray
     neighbours: Neighbours | None
-    lines: np.ndarray | None
+    lines: Lines | None
     line_shares: np.ndarray
 
     @classmethod
@@ -61,10 +61,10 @@ class RefinedRows:
         law, F = solve(settings, graph, cells, covariance, parts, center=center)
         if neighbours is not None:  # in the coordinates that the law has kept
             neighbours = replace(neighbours, points=law.covariance.points(completed, POINTS))
-        along = None
+        lines = None
         if order is not None and settings.lines:
-            along = lines_within(cells, order, settings.reach)
-        known = graph, cells.keys(), neighbours, along, chosen.line_shares
+            lines = lines_within(cells, order, settings.reach)
+        known = graph, cells.keys(), neighbours, lines, chosen.line_shares
         return cls(settings, chosen.shares, errors, law, F, *known)
 
     @property
@@ -89,13 +89,13 @@ class RefinedRows:
                 lines = lines_within(cells, line, self.settings.reach)
         else:
             if self.lines is not None:
-                lines = np.where(new[:, None], np.nan, self.lines[at])
+                lines = self.lines.rows(at, new)
             F = self.F[at]
             if new.any():
                 mine = cells.rows(new)
                 F[new] = self.law.beside(mine, self._around(network[new], mine), self.F, tol=FINE)
         refined = network + self.shares * (self.law.matrix(F) - network)
-        return refined if lines is None else towards(refined, lines, self.line_shares)
+        return refined if lines is None else lines.towards(refined, self.line_shares)
 
     def draws(
         self,

@@ -10,7 +10,7 @@ from ..solver.fit_state import held_out_size, standard_error
 from .covariance import ColumnCovariance
 from .gaussian_field import Cells, GaussianField, noise_parts
 from .graph import Neighbours, Weights, mixed, no_graph
-from .lines import Lines, towards
+from .lines import Lines
 
 #: Correlations between neighbouring rows, and parts of the variance that are noise, among which
 #: held-out cells choose, each walked from its middle as long as the error falls.
@@ -42,8 +42,8 @@ class Refinement:
     are the held-out errors of the network and of all, in the units of the scaled columns, over
     ``count`` held-out cells; ``gain`` is what the error loses, in its standard errors.
     A share of 0 leaves the network as it is; a column that the field does not better has that.
-    ``lines``: the share of straight lines between the cells before and behind, on the average over
-    the columns, in cells not farther than ``reach`` typical steps from the nearer of the two.
+    ``lines``: the share of straight lines and curves between the cells before and behind, on the
+    average over the columns, in cells not farther than ``reach`` typical steps from the nearer.
     """
 
     share: float = 0.0
@@ -138,7 +138,9 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A refinement, the shares of the columns (n,), and the completion that they give (m, n)."""
+    """A refinement, the shares of the columns (n,), those of straight lines and of curves (2, n),
+    and the completion that they give (m, n).
+    """
 
     settings: Refinement
     shares: np.ndarray
@@ -164,8 +166,9 @@ def choose(
     """
     search = _Search(network, cells, held, order, center, stop)
     none = np.zeros(network.shape[1])
+    no_lines = np.zeros((2, len(none)))
     if not search.varies:
-        return Chosen(Refinement(), none, none, network)
+        return Chosen(Refinement(), none, no_lines, network)
     best = search.best()
     other = search.completion(best, FINE)
     shares = held.shares(network, other)
@@ -180,8 +183,8 @@ def choose(
         count=len(held.values),
     )
     if not (found.after < found.before and found.gain > 1):
-        return Chosen(replace(found, share=0.0, after=found.before), none, none, network)
-    chosen = Chosen(found, shares, none, refined)
+        return Chosen(replace(found, share=0.0, after=found.before), none, no_lines, network)
+    chosen = Chosen(found, shares, no_lines, refined)
     lines = None if order is None else Lines.of(cells, order)
     return chosen if lines is None else _with_lines(chosen, lines, held, before)
 
@@ -192,24 +195,31 @@ def _with_lines(chosen: Chosen, lines: Lines, held: HeldOut, before: np.ndarray)
     best, error = chosen, held.size(held.gaps(refined))
     reach, counted = _REACH, 0
     while (count := int((distance <= reach).sum())) >= counted + _FEW:
-        along = lines.within(reach)
-        shares = held.shares(refined, towards(refined, along, 1.0))
-        completed = towards(refined, along, shares)
+        near = lines.within(reach)
+        shares = _line_shares(refined, near, held)
+        completed = near.towards(refined, shares)
         gaps = held.gaps(completed)
         if not held.size(gaps) < error:
             break
         error, counted = held.size(gaps), count
-        settings = replace(
-            chosen.settings,
-            after=error,
-            gain=held.gain(before, gaps),
-            lines=float(shares.mean()),
-            reach=reach,
-        )
+        share = float((1 - np.prod(1 - shares, axis=0)).mean())
+        gain = held.gain(before, gaps)
+        settings = replace(chosen.settings, after=error, gain=gain, lines=share, reach=reach)
         best = Chosen(settings, chosen.shares, shares, completed)
         reach *= 2
     gain = held.gain(held.gaps(refined), held.gaps(best.completed))
     return best if gain > 1 else chosen
+
+
+def _line_shares(refined: np.ndarray, near: Lines, held: HeldOut) -> np.ndarray:
+    """Those of straight lines, and then those of curves (2, n)."""
+    shares = np.zeros((2, refined.shape[1]))
+    for k in range(2):
+        here = near.towards(refined, shares)
+        whole = shares.copy()
+        whole[k] = 1.0
+        shares[k] = held.shares(here, near.towards(refined, whole))
+    return shares
 
 
 class _Search:
