@@ -136,6 +136,8 @@ TREE = {
     "completion/field": [
         ["graph", "covariance"],
         ["gaussian_field"],
+        ["lines"],
+        ["held_out"],
         ["refinement"],
         ["refined_rows"],
     ],

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 import deeplinear as dl
-from deeplinear.completion.field.refinement import HeldOut
+from deeplinear.completion.field.held_out import HeldOut
 from deeplinear.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("quiet_fits", "quiet_empty_lines")
@@ -170,7 +170,7 @@ class TestDraws:
 class TestRows:
     @pytest.mark.parametrize("order", [None, True])
     def test_rows_of_the_fit_are_known_again(self, order):
-        X, _ = sequence(m=120)
+        X, _ = sequence(m=240)
         X[7] = np.nan  # two rows without any cell
         X[50] = np.nan
         X[81] = X[80]
@@ -213,6 +213,46 @@ class TestRows:
         np.testing.assert_array_equal(again.transform(X), model.transform(X))
         new = X[:5] + 0.1
         np.testing.assert_array_equal(again.transform(new), model.transform(new))
+
+
+class TestLines:
+    """Lines between neighbours, on series that have nothing to do with each other."""
+
+    @staticmethod
+    def series(m=500, n=6, seed=0):
+        rng = np.random.default_rng(seed)
+        whole = np.cumsum(rng.normal(size=(m, n)), axis=0)
+        return np.where(rng.random((m, n)) < 0.1, np.nan, whole), whole
+
+    def test_they_bring_the_error_to_that_of_interpolation(self):
+        X, whole = self.series()
+        lines = pd.DataFrame(X).interpolate(limit_direction="both").to_numpy()
+        hole = np.isnan(X)
+        best = np.sqrt(np.mean((lines - whole)[hole] ** 2))
+        model = imputer(row_order=True)
+        assert error(model, X, whole) < 1.1 * best
+        assert model.refinement_.lines > 0.3
+
+    def test_a_model_file_keeps_them_and_new_sequences_have_their_own(self, tmp_path):
+        X, _ = self.series(seed=1)
+        new, whole = self.series(m=200, seed=2)
+        model = imputer(row_order=True).fit(X)
+        model.save(tmp_path / "model.dln")
+        again = dl.DeepLinearImputer.load(tmp_path / "model.dln")
+        assert again.refinement_.lines > 0.3
+        np.testing.assert_array_equal(again.transform(X), model.transform(X))
+        np.testing.assert_array_equal(again.transform(new), model.transform(new))
+        hole = np.isnan(new)
+        lines = pd.DataFrame(new).interpolate(limit_direction="both").to_numpy()
+        sizes = [np.sqrt(np.mean((x - whole)[hole] ** 2)) for x in (model.transform(new), lines)]
+        assert sizes[0] < 1.2 * sizes[1]
+
+    def test_the_middle_of_draws_has_them(self):
+        X, _ = self.series(seed=3)
+        model = imputer(row_order=True).fit(X)
+        tables, hole = model.draws(100, X), np.isnan(X)
+        gap = (tables.mean(axis=0) - model.transform(X))[hole] / tables.std(axis=0)[hole]
+        assert np.sqrt(np.mean(gap**2)) == pytest.approx(100**-0.5, rel=0.15)
 
 
 class TestOrder:
@@ -287,7 +327,7 @@ class TestMixedTables:
         truth = rng.normal(size=(50, 5))
         held = HeldOut(rows, cols, truth.ravel(), owner, {1: lambda predicted: 1.0})
         network, field = truth + rng.normal(size=(50, 5)), truth.copy()
-        shares = held.shares(network, field)
+        shares = held.shares(held.gaps(network), held.gaps(field))
         assert set(shares[[0, 4]]) == {1.0}
         assert len(set(shares[1:4])) == 1
 

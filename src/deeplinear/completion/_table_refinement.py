@@ -17,9 +17,10 @@ from .data.columns import is_frame
 from .field import graph
 from .field.covariance import ColumnCovariance
 from .field.gaussian_field import Cells, GaussianField
+from .field.held_out import HeldOut
 from .field.lines import Lines
 from .field.refined_rows import RefinedRows
-from .field.refinement import GRAPHS, Chosen, HeldOut, Refinement, choose
+from .field.refinement import GRAPHS, Chosen, Refinement, choose
 from .file_format import Arrays, Meta, named, take_group
 from .loss import Losses
 from .model.predictor import Model

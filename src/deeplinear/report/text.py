@@ -107,10 +107,17 @@ def refinement_sentence(found: Refinement | None) -> str:
             "A Gaussian field around the network was tried on the held-out cells, gained nothing "
             "clear, and is not used."
         )
+    lines = (
+        f", and lines between the cells before and behind it (share {found.lines:.0%}, up to "
+        f"{found.reach:g} steps from the nearer)"
+        if found.lines
+        else ""
+    )
     return (
         f"A Gaussian field {_GRAPHS[found.graph]} refines the network (average share "
-        f"{found.share:.0%}): in scaled columns the error of {found.count:,} held-out cells falls "
-        f"from {found.before:.4g} to {found.after:.4g}, by {found.gain:.1f} standard errors."
+        f"{found.share:.0%}){lines}: in scaled columns the error of {found.count:,} held-out "
+        f"cells falls from {found.before:.4g} to {found.after:.4g}, by {found.gain:.1f} standard "
+        "errors."
     )
 
 

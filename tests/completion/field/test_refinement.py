@@ -6,10 +6,11 @@ import pytest
 from deeplinear.completion.field.covariance import ColumnCovariance
 from deeplinear.completion.field.gaussian_field import Cells, GaussianField, noise_parts
 from deeplinear.completion.field.graph import chain
+from deeplinear.completion.field.held_out import HeldOut
+from deeplinear.completion.field.lines import Lines
 from deeplinear.completion.field.refinement import (
     CORRELATIONS,
     NOISES,
-    HeldOut,
     Refinement,
     choose,
     solve,
@@ -35,7 +36,7 @@ def sequence(seed, m=150, n=12):
 def test_what_is_chosen_is_nearly_the_best_of_the_grid(seed):
     network, cells, judge = sequence(seed)
     order = chain(np.arange(len(network)))
-    found = choose(network, cells, judge, order)[0]
+    found = choose(network, cells, judge, order).settings
     law = ColumnCovariance.of(cells.over(network))
     errors = []
     for rho in CORRELATIONS[::2]:
@@ -45,6 +46,59 @@ def test_what_is_chosen_is_nearly_the_best_of_the_grid(seed):
             errors.append(judge.size(judge.gaps(field.matrix(F))))
     assert "order" in found.graph
     assert found.after < 1.03 * min(errors)
+
+
+def walks(seed, blocks, m=400, n=10):
+    """Columns that move by themselves, of which no row tells more than its neighbours do: the
+    completion by column means, cells, and the held-out ones. ``blocks``: long runs are missing.
+    """
+    rng = np.random.default_rng(seed)
+    X = np.cumsum(rng.normal(size=(m, n)), axis=0)
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    seen = rng.random(X.shape) < 0.9
+    if blocks:
+        for j in range(n):
+            start = int(rng.integers(20, m - 120))
+            seen[start : start + 100, j] = False
+    rows, cols = np.argwhere(seen & (rng.random(X.shape) < 0.1)).T
+    judge = HeldOut(rows, cols, X[rows, cols], np.arange(n))
+    holes = ~seen
+    seen[rows, cols] = False
+    return X, np.zeros_like(X), Cells(np.where(seen, X, 0.0), seen.astype(float)), judge, holes
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_lines_are_taken_where_held_out_cells_gain_by_them(seed):
+    X, network, cells, judge, holes = walks(seed, blocks=False)
+    order = chain(np.arange(len(X)))
+    found = choose(network, cells, judge, order)
+    assert found.settings.lines > 0.5
+    assert found.settings.after == judge.size(judge.gaps(found.completed))
+    straight = Lines.of(cells, order).straight
+    some = holes & np.isfinite(straight)
+    error, line = (np.sqrt(np.mean((x - X)[some] ** 2)) for x in (found.completed, straight))
+    assert error < 1.1 * line
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_lines_go_no_farther_than_held_out_cells_tell(seed):
+    """In the middle of a hundred missing rows there is none to learn from."""
+    X, network, cells, judge, _ = walks(seed, blocks=True)
+    order = chain(np.arange(len(X)))
+    found = choose(network, cells, judge, order)
+    assert 0 < found.settings.reach < 10
+    far = Lines.of(cells, order).distance > found.settings.reach
+    assert far.sum() > 500
+    law, F = solve(
+        found.settings,
+        order,
+        cells,
+        ColumnCovariance.of(cells.over(network)),
+        noise_parts(network, cells),
+        center=True,
+    )
+    field = network + found.shares * (law.matrix(F) - network)
+    np.testing.assert_allclose(found.completed[far], field[far], atol=1e-5)
 
 
 def test_a_round_without_any_variance_left_is_the_last():

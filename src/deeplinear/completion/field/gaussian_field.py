@@ -31,7 +31,7 @@ from ..loss import Losses
 from .covariance import ColumnCovariance
 from .graph import Weights, parts, precision
 
-_MOST_STEPS = 500
+_MOST_STEPS = 2000
 
 
 @dataclass(frozen=True)

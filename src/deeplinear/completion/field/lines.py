@@ -56,6 +56,10 @@ class Lines:
             near = self.distance <= reach
         return Lines(*(np.where(near, x, np.nan) for x in vars(self).values()))
 
+    def at(self, cells: tuple[np.ndarray, np.ndarray]) -> "Lines":
+        """Those of some cells alone."""
+        return Lines(*(x[cells] for x in vars(self).values()))
+
     def rows(self, at: np.ndarray, new: np.ndarray) -> "Lines":
         """Those of the rows ``at``, none in rows that are ``new``."""
         return Lines(*(np.where(new[:, None], np.nan, x[at]) for x in vars(self).values()))

@@ -1,24 +1,21 @@
 """A Gaussian field that refines a network's completion, chosen on held-out cells."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..solver.fit_state import held_out_size, standard_error
 from .covariance import ColumnCovariance
 from .gaussian_field import Cells, GaussianField, noise_parts
 from .graph import Neighbours, Weights, mixed, no_graph
+from .held_out import HeldOut, Stack
 from .lines import Lines
 
 #: Correlations between neighbouring rows, and parts of the variance that are noise, among which
 #: held-out cells choose, each walked from its middle as long as the error falls.
 CORRELATIONS = (0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 NOISES = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-# What all columns together tell of the share of one: as much as so many held-out cells of its own.
-_POOLED = 20
 # Rounds in which the covariance is taken again from the completion by the field.
 ROUNDS = 2
 # How far a row of F may be off while settings are compared, and at the end.
@@ -79,73 +76,34 @@ def graphs(points: np.ndarray, order: Weights | None) -> dict[str, Weights]:
 
 
 @dataclass(frozen=True)
-class HeldOut:
-    """Held-out cells of a table: codes, and values in its scaled units.
-
-    ``owner`` (n,) says to which feature a column belongs: a category has several.
-    ``label_losses``: of categories, the log loss of predictions of all held-out cells.
-    ``column_noise``: whether errors are judged by a noise level of each column.
-    """
-
-    rows: np.ndarray
-    cols: np.ndarray
-    values: np.ndarray
-    owner: np.ndarray
-    label_losses: Mapping[int, Callable[[np.ndarray], float]] = field(default_factory=dict)
-    column_noise: bool = True
-
-    def gaps(self, matrix: np.ndarray) -> np.ndarray:
-        return matrix[self.rows, self.cols] - self.values
-
-    def size(self, gaps: np.ndarray) -> float:
-        return held_out_size(gaps, self.cols, self.column_noise)
-
-    def units(self, gaps: np.ndarray) -> np.ndarray:
-        """The mean square of ``gaps`` in the feature of each, at least a part of that of all."""
-        mine = self.owner[self.cols]
-        squares = np.bincount(mine, gaps**2) / np.maximum(np.bincount(mine), 1)
-        return np.maximum(squares[mine], max(1e-3 * float(np.mean(gaps**2)), 1e-300))
-
-    def shares(self, network: np.ndarray, other: np.ndarray) -> np.ndarray:
-        """The share of each column (n,) on the way from ``network`` to an ``other`` completion.
-
-        The one of least loss in its held-out cells, relative to that of the network, and a little
-        in those of all: square errors of numbers, log losses of categories.
-        """
-        mine, unit = self.owner[self.cols], self.units(self.gaps(network))
-        gaps = [self.gaps(network + share * (other - network)) for share in SHARES]
-        lost = np.stack([gap**2 / unit for gap in gaps])
-        own = np.stack([np.bincount(mine, x, self.owner.max() + 1) for x in lost])
-        for feature, loss in self.label_losses.items():
-            curve = np.array([loss(self.values + gap) for gap in gaps])
-            count = (mine == feature).sum()
-            own[:, feature] = count * curve / curve[0] if count and curve[0] > 0 else 0.0
-        best = (own + _POOLED * lost.mean(axis=1)[:, None]).argmin(axis=0)
-        return np.array(SHARES)[best][self.owner]
-
-    def sizes(self, matrix: np.ndarray) -> np.ndarray:
-        """The root mean square error of each column (n,), mixed with that of all."""
-        squares = self.gaps(matrix) ** 2
-        count = np.bincount(self.cols, minlength=matrix.shape[1])
-        own = np.bincount(self.cols, squares, matrix.shape[1])
-        return np.sqrt((own + squares.mean()) / (count + 1))
-
-    def gain(self, before: np.ndarray, after: np.ndarray) -> float:
-        """What the error loses between two ``gaps``, in standard errors."""
-        error = standard_error(before, after, self.cols, self.column_noise)
-        return (self.size(before) - self.size(after)) / error if error > 0 else 0.0
-
-
-@dataclass(frozen=True)
 class Chosen:
-    """A refinement, the shares of the columns (n,), those of straight lines and of curves (2, n),
-    and the completion that they give (m, n).
+    """A refinement, and what `Stack` says: the shares of the field (n,), those of straight lines
+    and of curves (2, n), and the completion that they give (m, n): at held-out cells with shares
+    that these cells had no part in.
     """
 
     settings: Refinement
     shares: np.ndarray
     line_shares: np.ndarray
     completed: np.ndarray
+
+    @classmethod
+    def of(cls, settings: Refinement, stack: Stack, held: HeldOut) -> "Chosen":
+        shares, line_shares = stack.shares(held)
+        completed = stack.completed(shares, line_shares)
+        gaps = stack.gaps(held)
+        completed[held.rows, held.cols] = held.values + gaps
+        before = held.gaps(stack.network)
+        found = replace(
+            settings,
+            share=float(shares.mean()),
+            lines=float((1 - np.prod(1 - line_shares, axis=0)).mean()),
+            before=held.size(before),
+            after=held.size(gaps),
+            gain=held.gain(before, gaps),
+            count=len(gaps),
+        )
+        return cls(found, shares, line_shares, completed)
 
 
 def choose(
@@ -161,65 +119,34 @@ def choose(
 
     ``network`` (m, n): the completion that is refined, in scaled units; ``cells``: those that it
     was fitted to; ``order``: the graph of rows in order. ``stop`` is called on the way,
-    and ends the search by returning True. The field is used only where its gain is more than one
-    standard error, and so are straight lines beside it.
+    and ends the search by returning True. The field is used only where the held-out error falls
+    with shares that the cells it is judged by had no part in, and so are lines beside it.
     """
     search = _Search(network, cells, held, order, center, stop)
-    none = np.zeros(network.shape[1])
-    no_lines = np.zeros((2, len(none)))
+    none = np.zeros(network.shape[1]), np.zeros((2, network.shape[1]))
     if not search.varies:
-        return Chosen(Refinement(), none, no_lines, network)
+        return Chosen(Refinement(), *none, network)
     best = search.best()
-    other = search.completion(best, FINE)
-    shares = held.shares(network, other)
-    refined = network + shares * (other - network)
-    before, after = held.gaps(network), held.gaps(refined)
-    found = replace(
-        best,
-        share=float(shares.mean()),
-        before=held.size(before),
-        after=held.size(after),
-        gain=held.gain(before, after),
-        count=len(held.values),
-    )
-    if not (found.after < found.before and found.gain > 1):
-        return Chosen(replace(found, share=0.0, after=found.before), none, no_lines, network)
-    chosen = Chosen(found, shares, no_lines, refined)
+    stack = Stack(network, search.completion(best, FINE))
+    chosen = Chosen.of(best, stack, held)
+    if not chosen.settings.gain > 0:
+        settings = replace(chosen.settings, share=0.0, after=chosen.settings.before)
+        return Chosen(settings, *none, network)
     lines = None if order is None else Lines.of(cells, order)
-    return chosen if lines is None else _with_lines(chosen, lines, held, before)
+    return chosen if lines is None else _with_lines(chosen, stack, lines, held)
 
 
-def _with_lines(chosen: Chosen, lines: Lines, held: HeldOut, before: np.ndarray) -> Chosen:
-    """Lines as far as held-out cells gain by them; ``before``: the gaps of the network."""
-    refined, distance = chosen.completed, lines.distance[held.rows, held.cols]
-    best, error = chosen, held.size(held.gaps(refined))
-    reach, counted = _REACH, 0
+def _with_lines(chosen: Chosen, stack: Stack, lines: Lines, held: HeldOut) -> Chosen:
+    """Lines as far as held-out cells gain by them."""
+    distance = lines.distance[held.rows, held.cols]
+    best, reach, counted = chosen, _REACH, 0
     while (count := int((distance <= reach).sum())) >= counted + _FEW:
-        near = lines.within(reach)
-        shares = _line_shares(refined, near, held)
-        completed = near.towards(refined, shares)
-        gaps = held.gaps(completed)
-        if not held.size(gaps) < error:
-            break
-        error, counted = held.size(gaps), count
-        share = float((1 - np.prod(1 - shares, axis=0)).mean())
-        gain = held.gain(before, gaps)
-        settings = replace(chosen.settings, after=error, gain=gain, lines=share, reach=reach)
-        best = Chosen(settings, chosen.shares, shares, completed)
-        reach *= 2
-    gain = held.gain(held.gaps(refined), held.gaps(best.completed))
-    return best if gain > 1 else chosen
-
-
-def _line_shares(refined: np.ndarray, near: Lines, held: HeldOut) -> np.ndarray:
-    """Those of straight lines, and then those of curves (2, n)."""
-    shares = np.zeros((2, refined.shape[1]))
-    for k in range(2):
-        here = near.towards(refined, shares)
-        whole = shares.copy()
-        whole[k] = 1.0
-        shares[k] = held.shares(here, near.towards(refined, whole))
-    return shares
+        settings = replace(chosen.settings, reach=reach)
+        found = Chosen.of(settings, replace(stack, lines=lines.within(reach)), held)
+        if found.settings.after < best.settings.after:
+            best = found
+        reach, counted = 2 * reach, count
+    return best
 
 
 class _Search:
