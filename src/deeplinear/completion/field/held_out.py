@@ -10,7 +10,8 @@ from .lines import Lines
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 # What all columns together tell of the share of one: as much as so many held-out cells of its own.
-_POOLED = 80
+_POOLED = 100
+_NOTHING = 1e-300
 # Parts of the held-out cells, each of which is judged with what the others choose.
 _PARTS = 5
 
@@ -37,12 +38,6 @@ class HeldOut:
     def size(self, gaps: np.ndarray) -> float:
         return held_out_size(gaps, self.cols, self.column_noise)
 
-    def units(self, gaps: np.ndarray) -> np.ndarray:
-        """The mean square of ``gaps`` in the feature of each, at least a part of that of all."""
-        mine = self.owner[self.cols]
-        squares = np.bincount(mine, gaps**2) / np.maximum(np.bincount(mine), 1)
-        return np.maximum(squares[mine], max(1e-3 * float(np.mean(gaps**2)), 1e-300))
-
     def shares(
         self, before: np.ndarray, after: np.ndarray, judged: np.ndarray | None = None
     ) -> np.ndarray:
@@ -52,16 +47,17 @@ class HeldOut:
         those of all: square errors of numbers that are ``judged`` (all), log losses of categories.
         """
         judged = np.ones(len(before), bool) if judged is None else judged
-        mine, unit = self.owner[self.cols], self.units(before)
+        mine = self.owner[self.cols[judged]]
         gaps = [before + share * (after - before) for share in SHARES]
-        lost = np.stack([gap**2 / unit for gap in gaps])[:, judged]
-        own = np.stack([np.bincount(mine[judged], x, self.owner.max() + 1) for x in lost])
+        lost = (np.bincount(mine, gap[judged] ** 2, self.owner.max() + 1) for gap in gaps)
+        own, count = np.stack(list(lost)), np.bincount(mine, minlength=self.owner.max() + 1)
+        # a column that some share ruins does not speak for the others more than its cells do
+        bounded = count * own / np.maximum(own.max(axis=0), _NOTHING)
+        everywhere = bounded.sum(axis=1, keepdims=True) / count.sum()
         for feature, loss in self.label_losses.items():
-            curve = np.array([loss(self.values + gap) for gap in gaps])
-            count = (mine == feature).sum()
-            own[:, feature] = count * curve / curve[0] if count and curve[0] > 0 else 0.0
-        best = (own + _POOLED * lost.mean(axis=1)[:, None]).argmin(axis=0)
-        return np.array(SHARES)[best][self.owner]
+            own[:, feature] = [loss(self.values + gap) for gap in gaps]
+        own *= count / np.maximum(own[0], np.maximum(1e-6 * own.max(axis=0), _NOTHING))
+        return np.array(SHARES)[(own + _POOLED * everywhere).argmin(axis=0)][self.owner]
 
     def crossed(self, gaps: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """The gaps of each part of the held-out cells, with what the others have chosen.
