@@ -54,7 +54,7 @@ TESTS = {
     "completion/solver/certificate": ["tests/completion/solver/test_certificate.py", "-k", _DENSE],
     "completion/file_format": ["tests/completion/test_file_format.py"],
     "files/numbers": ["tests/files/test_numbers.py"],
-    "files/layout": ["tests/files/test_layout.py"],
+    "files/layout": ["tests/files/test_layout_limits.py", "tests/files/test_layout.py"],
 }
 
 

@@ -114,7 +114,8 @@ def balanced(rng, m, n, rank, data=None):
 
 
 @pytest.mark.parametrize(
-    ("m", "n", "rank"), [(5, 9, 3), (9, 5, 3), (6, 5, 4), (5, 6, 4), (5, 6, 5), (6, 5, 5), (5, 5, 0)]
+    ("m", "n", "rank"),
+    [(5, 9, 3), (9, 5, 3), (6, 5, 4), (5, 6, 4), (5, 6, 5), (6, 5, 5), (5, 5, 0)],
 )
 def test_missing_triples_are_those_of_a_dense_decomposition(rng, m, n, rank):
     problem, state = balanced(rng, m, n, rank)
