@@ -16,6 +16,12 @@ HEADINGS, DATA = "was taken for headings: --no-header", "was read as data: --hea
 FREE = (None, None)
 TABLES = [
     (
+        "1;2|5;7|8;3|2;2",
+        FREE,
+        (False, False),
+        DATA,
+    ),
+    (
         ";9;3;6;7|3;1;3;4;",
         FREE,
         (False, False),
@@ -293,3 +299,5 @@ def test_layout_at_the_limits_of_its_rules(content, given, found, note):
     assert (layout.header, layout.labels) == found
     assert note in layout.note
     assert bool(note) == bool(layout.note)
+    numbers = [cell for cell in rows[0] if PLAIN.reads(cell)]
+    assert ("…" in layout.note) == (bool(note) and len(numbers) > 3)
