@@ -126,8 +126,9 @@ def test_free_energy(rng):
 
 def test_free_energy_asks_the_energy_for_one_matrix_at_a_time(rng):
     Ws = rng.normal(size=(2, 5, 3, 3))
-    expected = np.trace(Ws, axis1=2, axis2=3) - np.asarray(entropy(Ws, 2)) / 0.7
-    np.testing.assert_allclose(free_energy(jnp.trace, Ws, 2, 0.7), expected, rtol=1e-12)
+    for batch in (Ws, Ws[0]):
+        expected = np.trace(batch, axis1=-2, axis2=-1) - np.asarray(entropy(batch, 2)) / 0.7
+        np.testing.assert_allclose(free_energy(jnp.trace, batch, 2, 0.7), expected, rtol=1e-12)
 
 
 def test_the_entropy_has_no_slope_where_a_singular_value_is_zero():
