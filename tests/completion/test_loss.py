@@ -205,7 +205,8 @@ def test_entries_and_means_are_cut_to_what_a_loss_allows():
     law, means = of_each_kind(), np.array([[0.0, 1.0, 0.2, 9.0], [0.0, 1.0, 7.0, -9.0]])
     np.testing.assert_array_equal(law.within(means), [[0, 1, 1, 9], [0, 1, 5, -9]])
     x = means + np.array([[5.0, 0.7, 5.0, 5.0], [5.0, -3.0, 5.0, 5.0]])
-    np.testing.assert_allclose(law.cleaned(x, means), means + [[5, 0.7, 5, 5], [5, -0.8, 5, 5]])
+    gaps = np.array([[5, 0.7, 5, 5], [5, -0.8, 5, 5]])
+    np.testing.assert_allclose(law.cleaned(x, means), means + gaps)
 
 
 def test_the_noise_is_that_of_the_squared_loss():
