@@ -102,6 +102,7 @@ def test_ordinal_means_and_probabilities_sum_over_the_levels():
     p = np.stack([probability(level, 1.7 * eta) for level in LEVELS], axis=1)
     law = losses(ORDINAL)
     np.testing.assert_allclose(law.probabilities(eta), p, rtol=1e-10)
+    np.testing.assert_allclose(law.probabilities(eta[None])[0], p, rtol=1e-10)
     mean = p @ LEVELS
     np.testing.assert_allclose(law.mean(eta, slice(None)), mean)
     np.testing.assert_allclose(law.variance(eta, slice(None), 0.0), p @ LEVELS**2 - mean**2)
@@ -163,7 +164,7 @@ def test_curvatures_are_those_of_the_parabolas_that_touch(kind):
     """min(1, c/|r|); (F(u) − ½)/u of both ends; e^t, or the chord of the slope to the minimum."""
     x, eta = entries(kind, np.random.default_rng(20 + kind))
     if kind == ORDINAL:
-        eta[:3] = CUTS / 1.7  # u = 0 at an end: ¼
+        x[:3], eta[:3] = LEVELS[:3], CUTS / 1.7  # u = 0 at an end: ¼
     t = 1.7 * eta
     with np.errstate(divide="ignore", invalid="ignore"):
         if kind == HUBER:
@@ -183,6 +184,7 @@ def test_curvatures_are_those_of_the_parabolas_that_touch(kind):
 
 def test_variances_and_mean_slopes():
     law, eta = of_each_kind(), np.random.default_rng(1).normal(size=(6, 4))
+    eta[0] = 0
     found, slopes = law.variance(eta, slice(None), 0.3), law.mean_slope(eta, slice(None))
     rate = np.exp(1.7 * eta[:, 3])
     np.testing.assert_allclose(found[:, 0], 0.3)
@@ -222,6 +224,7 @@ def test_the_noise_is_that_of_the_squared_loss():
 def test_the_spread_is_robust_where_the_loss_is_hubers():
     values = np.array([0.0, 1.0, 2.0, 4.0, 100.0])
     assert losses(HUBER).spread(values) == pytest.approx(1.4826 * 2)  # of 2, 1, 0, 2, 98
+    assert losses(HUBER).spread(0.01 * values) == pytest.approx(0.014826 * 2)
     assert losses(POISSON).spread(values) == pytest.approx(values.std())
     mostly_one = np.array([1.0, 1.0, 1.0, 5.0])
     assert losses(HUBER).spread(mostly_one) == pytest.approx(mostly_one.std())
@@ -267,3 +270,16 @@ def test_losses_of_another_number_of_columns_are_refused():
     assert not Losses.restore(dict(one), 5).by_column
     with pytest.raises(InputError, match="losses are not"):
         Losses.restore(one | {"levels": LEVELS[None, ::-1].copy()}, 5)
+
+
+def test_two_columns_of_two_kinds():
+    both = of_each_kind()
+    two = Losses(*(getattr(both, name)[:2] for name in vars(both)))
+    assert two.by_column
+    x, eta, cols = np.array([0.3, 4.0]), np.array([0.1, -0.5]), np.array([0, 1])
+    together = two.of(x, cols).touch(eta)
+    for k, kind in enumerate((SQUARED, HUBER)):
+        alone = losses(kind).of(x[k : k + 1], slice(None)).touch(eta[k : k + 1])
+        np.testing.assert_allclose([part[k] for part in together], np.ravel(alone))
+    with pytest.raises(InputError, match="kinds"):
+        Losses(np.array([4], np.uint8), *(getattr(both, n)[:1] for n in list(vars(both))[1:]))
