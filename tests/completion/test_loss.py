@@ -276,7 +276,7 @@ def test_two_columns_of_two_kinds():
     both = of_each_kind()
     two = Losses(*(getattr(both, name)[:2] for name in vars(both)))
     assert two.by_column
-    x, eta, cols = np.array([0.3, 4.0]), np.array([0.1, -0.5]), np.array([0, 1])
+    x, eta, cols = np.array([9.0, 4.0]), np.array([0.1, -0.5]), np.array([0, 1])
     together = two.of(x, cols).touch(eta)
     for k, kind in enumerate((SQUARED, HUBER)):
         alone = losses(kind).of(x[k : k + 1], slice(None)).touch(eta[k : k + 1])
