@@ -70,32 +70,34 @@ def _csv(folder: Path, X: np.ndarray, rng: np.random.Generator) -> Path:
 def report(folder: Path) -> Writer:
     """A page and its pictures, under two titles."""
     from deeplinear.files import read_table
-    from deeplinear.report.compare import Comparison, compare_depths
+    from deeplinear.report.compare import Comparison, Verdict, compare_depths
     from deeplinear.report.report import study_of_file, write_report
 
     rng = np.random.default_rng(0)
     source = _csv(folder, rng.normal(size=(20, 2)) @ rng.normal(size=(2, 8)) + 10, rng)
     read = read_table(source)
-    candidates, _ = compare_depths(Comparison(read.coded, by_column=True), [2.0], random_state=0)
-    study = study_of_file(read, candidates, "explicit", "in.csv")
+    comparison = Comparison(read.coded, by_column=True)
+    candidates, held_out = compare_depths(comparison, [2.0], random_state=0)
+    verdict = Verdict.of(comparison, candidates, held_out)
+    study = study_of_file(read, candidates, verdict, "explicit", "in.csv")
 
     def write(path: Path, k: int) -> None:
         write_report(path, [study], title=f"Title {k % 2}", command="none")
 
-    return Writer("report", write, whole_report, versions={"whole"})
+    for k in (0, 1):
+        write(folder / str(k), k)
+    return Writer("report", write, whole_report, versions={whole_report(folder / k) for k in "01"})
 
 
-def whole_report(path: Path) -> str:
-    """ "whole" if the page and all pictures that it shows are."""
-    import re
-
+def whole_report(path: Path) -> bytes:
+    """A digest of the page, which has its pictures inside; the files beside it must be whole."""
     from PIL import Image
 
-    page = (path / "index.html").read_text(encoding="utf-8")
-    assert page.rstrip().endswith("</html>"), "the page is cut off"
-    for name in re.findall(r'src="([^"]+\.png)"', page):
-        Image.open(io.BytesIO((path / name).read_bytes())).load()
-    return "whole"
+    page = (path / "index.html").read_bytes()
+    assert page.rstrip().endswith(b"</html>"), "the page is cut off"
+    for file in path.glob("*.png"):
+        Image.open(io.BytesIO(file.read_bytes())).load()
+    return digest(page)
 
 
 def checkpoint(folder: Path) -> Writer:

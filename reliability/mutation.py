@@ -52,9 +52,11 @@ TESTS = {
     "completion/solver/schedule": ["tests/completion/solver/test_schedule.py"],
     "completion/solver/start": ["tests/completion/solver/test_start.py"],
     "completion/solver/certificate": ["tests/completion/solver/test_certificate.py", "-k", _DENSE],
+    "completion/field/covariance": ["tests/completion/field/test_covariance.py"],
+    "completion/loss": ["tests/completion/test_loss.py"],
     "completion/file_format": ["tests/completion/test_file_format.py"],
     "files/numbers": ["tests/files/test_numbers.py"],
-    "files/layout": ["tests/files/test_layout.py"],
+    "files/layout": ["tests/files/test_layout_limits.py", "tests/files/test_layout.py"],
 }
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import slow
 
 import deeplinear as dl
 from deeplinear.checks import check_integer, check_key, one_precision
@@ -14,7 +15,8 @@ from deeplinear.energies import check_energy
 W = np.array([[2.0, 1.0], [0.5, 1.0]])
 SINGLE = W.astype(np.float32)
 Z = np.array([[0.3, 1.0], [-0.2, 0.4]])
-ENERGY = dl.Completion.from_dense(np.array([[1.0, 2.0], [3.0, 4.0]]))
+ENERGY_VALUES = np.array([[1.0, 2.0], [3.0, 4.0]])
+ENERGY = dl.Completion.from_dense(ENERGY_VALUES)
 
 
 @pytest.mark.parametrize("value", [True, np.True_, 1.0, "1", None, 0, -1, math.nan])
@@ -108,6 +110,39 @@ PROMOTED = {
 @pytest.mark.parametrize("name", PROMOTED)
 def test_mixed_precisions_are_promoted(name):
     assert PROMOTED[name]().dtype == np.float64
+
+
+# The same with nothing but float32 beside the point, in a process that has float64
+
+Z32 = Z.astype(np.float32)
+KEPT = {
+    "gradient": lambda W, E, Z: dl.gradient(E, W, 3),
+    "inner": lambda W, E, Z: dl.inner(W, Z, Z, 3),
+    "log_volume": lambda W, E, Z: dl.log_volume(W, 3),
+    "entropy": lambda W, E, Z: dl.entropy(W, 3),
+    "free_energy": lambda W, E, Z: dl.free_energy(E, W, 3, 1.0),
+    "exp": lambda W, E, Z: dl.geodesic.exp(W, Z, 3).W,
+    "log": lambda W, E, Z: dl.geodesic.log(W, W + 0.1 * Z, 3).Z,
+    "path": lambda W, E, Z: dl.geodesic.path(W, W + 0.1 * Z, 3, 0.5).W,
+    "distance": lambda W, E, Z: dl.geodesic.distance(W, W + 0.1 * Z, 3),
+    "christoffel": lambda W, E, Z: dl.curvature.christoffel(W, Z, Z, 3),
+    "ricci": lambda W, E, Z: dl.curvature.ricci(W, Z, Z, 3),
+    "scalar": lambda W, E, Z: dl.curvature.scalar(W, 3),
+    "ensemble": lambda W, E, Z: dl.ensemble(E, W[None], 3).W,
+    "tangent_kernel": lambda W, E, Z: dl.asymptotics.tangent_kernel(E, W, 3).as_matrix(),
+    "predicted_rate": lambda W, E, Z: dl.asymptotics.predicted_rate(E, W, 3, tol=1e-4).value,
+}
+
+
+SLOW = ("log", "path", "ricci", "scalar", "predicted_rate")
+
+
+@pytest.mark.parametrize("name", [slow(name) if name in SLOW else name for name in KEPT])
+def test_float32_alone_keeps_its_precision_and_its_digits(name):
+    found = KEPT[name](SINGLE, dl.Completion.from_dense(ENERGY_VALUES.astype(np.float32)), Z32)
+    assert found.dtype == np.float32
+    exact = np.asarray(KEPT[name](W, ENERGY, Z))
+    np.testing.assert_allclose(found, exact, rtol=1e-3, atol=1e-3 * np.abs(exact).max())
 
 
 def test_checks_of_a_single_start_beside_a_double_energy():

@@ -366,6 +366,34 @@ def test_float32_says_what_it_cannot_carry(rng):
         dl.gradient_flow(energy, 1e-25 * W0, math.inf, t1=1.0)
 
 
+STOPS = {
+    "energy": {"stop_energy": 1e-3},
+    "gradient": {"stop_gradient": 1e-3},
+    "rest": {},
+    "dense": {"stop_energy": 1e-3, "chart": "dense"},
+}
+
+
+@pytest.mark.parametrize("stop", STOPS)
+@pytest.mark.parametrize("depth", [2, slow(math.inf), slow("factors")])
+def test_a_start_and_an_energy_in_float32_meet_their_stop(rng, depth, stop):
+    """And end where the flow in float64 does, up to the tolerance of both."""
+    X, W0 = (rng.normal(size=(3, 3)) + 2 * np.eye(3) for _ in range(2))
+
+    def run(dtype):
+        energy, options = dl.Completion.from_dense(X.astype(dtype)), dict(STOPS[stop])
+        if depth == "factors":
+            options.pop("chart", None)
+            factors = dl.balanced_factors(W0.astype(dtype), 2)
+            return dl.factor_flow(energy, factors, rtol=1e-5, **options)
+        return dl.gradient_flow(energy, W0.astype(dtype), depth, rtol=1e-5, **options)
+
+    single, double = run(np.float32), run(np.float64)
+    assert single.W.dtype == np.float32
+    assert single.status == double.status
+    np.testing.assert_allclose(single.W, double.W, atol=1e-3)
+
+
 def test_unbalanced_factors_warn_with_their_imbalance(rng):
     energy = completion(rng, (3, 3))
     factors = [rng.normal(size=(3, 3)), rng.normal(size=(3, 3))]

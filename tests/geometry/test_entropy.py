@@ -124,9 +124,20 @@ def test_free_energy(rng):
     )
 
 
+def test_free_energy_asks_the_energy_for_one_matrix_at_a_time(rng):
+    Ws = rng.normal(size=(2, 5, 3, 3))
+    for batch in (Ws, Ws[0]):
+        expected = np.trace(batch, axis1=-2, axis2=-1) - np.asarray(entropy(batch, 2)) / 0.7
+        np.testing.assert_allclose(free_energy(jnp.trace, batch, 2, 0.7), expected, rtol=1e-12)
+
+
 def test_the_entropy_has_no_slope_where_a_singular_value_is_zero():
     slope = jax.grad(lambda W: entropy(W, 3))(jnp.diag(jnp.array([1.0, 0.0])))
     assert np.isnan(slope).all()
+    many = jnp.stack([jnp.diag(jnp.array([2.0, 1.0, 0.0])), jnp.diag(jnp.array([3.0, 2.0, 1.0]))])
+    slopes = jax.grad(lambda W: entropy(W, 3).sum())(many)
+    assert np.isnan(slopes[0]).any()
+    np.testing.assert_allclose(slopes[1], jax.grad(lambda W: entropy(W, 3))(many[1]), rtol=1e-12)
 
 
 def test_free_energy_at_zero_temperature_and_traced_beta():

@@ -206,6 +206,23 @@ def test_batches_and_log_svd_are_the_same_points(rng):
         np.testing.assert_allclose(function(points, 3), found, atol=1e-12)
 
 
+def test_rounding_noise_is_that_of_one_matrix_however_many_there_are():
+    """σ_2 = 100 ε σ_1 is above the noise of a 2×2 matrix, 2 ε σ_1."""
+    W = np.diag([1.0, 100 * np.finfo(float).eps])
+    found = log_volume(np.broadcast_to(W, (300, 2, 2)), 3)
+    np.testing.assert_allclose(found, float(log_volume(W, 3)), rtol=1e-14)
+
+
+def test_singular_values_that_a_log_svd_leaves_out_are_zero(rng):
+    frames = [orthogonal(rng, 3) for _ in range(2)]
+    U, V = jnp.asarray(frames[0][:, :2]), jnp.asarray(frames[1][:2])
+    point = dl.LogSVD(U, jnp.log(jnp.array([2.0, 0.5])), V)
+    W = (frames[0][:, :2] * [2.0, 0.5]) @ frames[1][:2]
+    assert float(entropy(point, 3)) == pytest.approx(float(entropy(W, 3)), abs=1e-12)
+    with pytest.raises(dl.SingularOperatorError, match="full rank"):
+        log_volume(point, 3)
+
+
 def test_infinite_volumes_are_errors():
     singular = np.diag([1.0, 1.0, 0.0])
     with pytest.raises(dl.SingularOperatorError, match="full rank"):
@@ -267,6 +284,7 @@ def test_svd_coordinates_at_rank_loss_are_an_error_too():
         (np.diag([1.0, 1.0, 0.0]), 2),
         (np.diag([1.0, 0.0, 0.0]), math.inf),
         (np.ones((3, 2)), math.inf),
+        (np.eye(3, 2), math.inf),
     ):
         with pytest.raises(dl.SingularOperatorError):
             log_volume(W, N, coordinates="svd")

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize(
     ("faults", "names"),
     [
-        ("kill,full,readonly", ["model save", "table output", "checkpoint"]),
+        ("kill,full,readonly", ["model save", "table output", "report", "checkpoint"]),
         ("flip,cut", ["model", "table model", "checkpoint", "npz sparse", "npz", "mat", "csv.gz"]),
     ],
 )

@@ -1,7 +1,11 @@
 """The report says what the run measured, and its pictures show the arrays they were given."""
 
+import base64
 import math
 import re
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -72,16 +76,17 @@ class TestPage:
             tmp_path / "new" / "report", [study], title="Test", command="deeplinear …"
         )
         text = page.read_text(encoding="utf-8")
-        sources = re.findall(r'<img src="([^"]+)"', text)
-        assert sorted(sources) == sorted(path.name for path in pictures)
+        shown = re.findall(r'<img src="data:image/png;base64,([^"]+)"', text)
+        assert sorted(map(base64.b64decode, shown)) == sorted(p.read_bytes() for p in pictures)
+        names = [path.name for path in pictures]
         for path in pictures:
             with Image.open(path) as image:
                 assert image.format == "PNG"
                 assert np.ptp(np.array(image.convert("L"))) > 100
-        assert ("small-errors.png" in sources) == known
-        assert ("small-disagreement.png" in sources) != known
+        assert ("small-errors.png" in names) == known
+        assert ("small-disagreement.png" in names) != known
         assert "A &lt;small&gt; table" in text
-        assert "http" not in text  # works offline
+        assert not re.search('(src|href)="(?!data:)', text)  # one file, and works offline
 
     def test_the_table_holds_the_numbers_and_marks_the_best(self, tmp_path, rng, candidates):
         study = self.study(rng, candidates, np.full((6, 5), 0.5))
@@ -95,6 +100,36 @@ class TestPage:
 def verdict(candidates):
     network = best([c for c in candidates if c.depth is not None])
     return Verdict(network, network)
+
+
+def test_a_report_that_is_killed_leaves_the_older_one_as_it_was(tmp_path):
+    """At each of its files: a page never shows the pictures of another."""
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from deeplinear.report import folder\n"
+        "name, which, kill = sys.argv[1], sys.argv[2], int(sys.argv[3])\n"
+        "plain, written = folder.write_atomically, []\n"
+        "def write(path, data):\n"
+        "    if len(written) == kill: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    written.append(path)\n"
+        "    plain(path, data)\n"
+        "folder.write_atomically = write\n"
+        "pictures = {f'{k}.png': f'{which} {k}'.encode() for k in range(2)}\n"
+        "page = ''.join(folder.figure_tag(data, which) for data in pictures.values())\n"
+        "folder.write_pages(Path(name), page, pictures)\n"
+    )
+    for kill in range(4):
+        command = [sys.executable, "-c", code, str(tmp_path / "r")]
+        subprocess.run([*command, "old", "-1"], check=True)
+        ended = subprocess.run([*command, "new", str(kill)]).returncode
+        text = (tmp_path / "r" / "index.html").read_text()
+        which = "new" if kill == 3 else "old"  # of three files
+        assert ended == (0 if kill == 3 else -signal.SIGKILL)
+        shown = re.findall(r'base64,([^"]+)" alt="(\w+)"', text)
+        assert [(base64.b64decode(data).decode(), alt) for data, alt in shown] == [
+            (f"{which} {k}", which) for k in range(2)
+        ]
 
 
 class TestSentences:

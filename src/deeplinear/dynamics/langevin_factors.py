@@ -25,7 +25,7 @@ class BalancedProcess(AbstractProcess[tuple[Array, ...]]):
 
     energy: Energy
     beta: Array
-    newton_steps: int = eqx.field(static=True, default=8)
+    newton_steps: int = eqx.field(static=True, default=20)
 
     def start(self, factors: tuple[Array, ...]) -> tuple[Array, ...]:
         return factors

@@ -74,7 +74,8 @@ def integrate(
     observe = _observer(chart)
 
     def distance(t: ArrayLike, y: State, args: FlowProblem, **_: object) -> Array:
-        return jnp.min(stops.distances(chart, t - options.start, y, args))
+        # in the default precision, which diffrax has for the events that did not happen
+        return jnp.min(stops.distances(chart, t - options.start, y, args)).astype(float)
 
     event, t1 = None, options.t1
     if stops.watched:

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
+from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float
 
 from .kernel import inverse_depth, kernel
@@ -269,6 +270,11 @@ _NODES = 0.5 * (1 + np.polynomial.legendre.leggauss(6)[0])
 _WEIGHTS = 0.5 * np.polynomial.legendre.leggauss(6)[1]
 
 
+def _quadrature(dtype: DTypeLike) -> tuple[Array, Array]:
+    """The nodes and weights in a precision: those of NumPy would make everything float64."""
+    return jnp.asarray(_NODES, dtype), jnp.asarray(_WEIGHTS, dtype)
+
+
 def _root(x: Array) -> Array:
     """√x, with derivative 0 at 0."""
     return jnp.where(x > 0, jnp.sqrt(jnp.where(x > 0, x, 1.0)), 0.0)
@@ -286,8 +292,9 @@ def _first_difference(f: Function, x0: Array, x1: Array) -> Array:
     big = jnp.maximum(x0, x1)
     near = jnp.abs(x0 - x1) <= _NEAR * big
     safe0, safe1 = (jnp.where(near & (big > 0), x, 1.0) for x in (x0, x1))
-    slopes = jax.vmap(lambda t: _slope(f, safe0 + t * (safe1 - safe0)))(_NODES)
-    joined = jnp.tensordot(_WEIGHTS, slopes, 1)
+    nodes, weights = _quadrature(x0.dtype)
+    slopes = jax.vmap(lambda t: _slope(f, safe0 + t * (safe1 - safe0)))(nodes)
+    joined = jnp.tensordot(weights, slopes, 1)
     quotient = (f(x0) - f(x1)) / jnp.where(near, 1.0, x0 - x1)
     return jnp.where(big > 0, jnp.where(near, joined, quotient), 0.0)
 
@@ -300,8 +307,9 @@ def _second_difference(f: Function, x0: Array, x1: Array, x2: Array) -> Array:
     near = high - low <= _NEAR * high
     a, b, c = (jnp.where(near & (high > 0), x, 1.0) for x in (low, middle, high))
     curvature = lambda s, t: _slope(lambda x: _slope(f, x), a + s * ((b - a) + t * (c - b)))  # noqa: E731
-    s, t = (x.ravel() for x in np.meshgrid(_NODES, _NODES, indexing="ij"))
-    joined = jnp.tensordot(s * np.outer(_WEIGHTS, _WEIGHTS).ravel(), jax.vmap(curvature)(s, t), 1)
+    nodes, weights = _quadrature(x0.dtype)
+    s, t = (x.ravel() for x in jnp.meshgrid(nodes, nodes, indexing="ij"))
+    joined = jnp.tensordot(s * jnp.outer(weights, weights).ravel(), jax.vmap(curvature)(s, t), 1)
     difference = _first_difference(f, middle, high) - _first_difference(f, low, middle)
     quotient = difference / jnp.where(near, 1.0, high - low)
     return jnp.where(high > 0, jnp.where(near, joined, quotient), 0.0)

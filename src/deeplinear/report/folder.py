@@ -1,5 +1,11 @@
-"""The folder of a report: pictures, and the page that shows them, all of them or none."""
+"""The folder of a report: pictures, and the page that shows them, all of them or none.
 
+The page has its pictures inside, so that it never shows those of another report, also where writing
+is broken off; the files beside it are for other documents.
+"""
+
+import base64
+import html
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +23,13 @@ def png(figure: "Figure") -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
     return buffer.getvalue()
+
+
+def figure_tag(picture: bytes, caption: str) -> str:
+    """A PNG picture inside the page, with its caption."""
+    data, text = base64.b64encode(picture).decode(), html.escape(caption)
+    source = f"data:image/png;base64,{data}"
+    return f'<figure><img src="{source}" alt="{text}"><figcaption>{text}</figcaption></figure>'
 
 
 def write_pages(folder: Path, page: str, pictures: Mapping[str, bytes]) -> tuple[Path, list[Path]]:

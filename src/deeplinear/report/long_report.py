@@ -12,8 +12,8 @@ from .. import plots
 from ..completion.solver.trial import Trial, best_trial
 from ..labels import depth_label, printable
 from .coverage import ENOUGH, SPLITS, coverage_figure, cross_fitted
-from .folder import png, write_pages
-from .report import figure_tag, html_page
+from .folder import figure_tag, png, write_pages
+from .report import html_page
 from .text import error_name, features_sentence, methods, used_sentence
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def write_long_report(
     pictures: dict[str, bytes] = {}
     tags = []
     for slug, figure, caption in _pictures(estimator):
-        pictures[f"{slug}.png"] = png(figure)
-        tags.append(figure_tag(f"{slug}.png", caption))
+        pictures[f"{slug}.png"] = picture = png(figure)
+        tags.append(figure_tag(picture, caption))
     section = "\n".join(
         [
             f"<h2>{html.escape(printable(name))}</h2>",

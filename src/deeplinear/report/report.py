@@ -17,7 +17,7 @@ from ..files import Table
 from ..labels import depth_label, printable
 from .compare import Candidate, Verdict, best, worst_columns
 from .coverage import ENOUGH, coverage_figure, coverage_sentence, cross_fitted
-from .folder import png, write_pages
+from .folder import figure_tag, png, write_pages
 from .text import explain, headline, methods
 
 CSS = """
@@ -141,17 +141,16 @@ def study_of_file(
 def write_report(
     folder: Path, studies: Sequence[Study], *, title: str, command: str
 ) -> tuple[Path, list[Path]]:
-    """Write ``index.html`` and its PNG pictures into ``folder``; returns the page and the
-    pictures.
+    """Write ``index.html``, which has its pictures inside, and PNG files of them into ``folder``;
+    returns the page and the files.
     """
     sections: list[str] = []
     pictures: dict[str, bytes] = {}
     for study in studies:
         shown = []
         for name, figure, caption in _figures(study):
-            file = f"{study.slug}-{name}.png"
-            pictures[file] = png(figure)
-            shown.append(figure_tag(file, caption))
+            pictures[f"{study.slug}-{name}.png"] = picture = png(figure)
+            shown.append(figure_tag(picture, caption))
         sections.append(_section(study, shown))
 
     depths = sorted(
@@ -164,9 +163,9 @@ def write_report(
     )
     theory = ""
     if depths and any(study.regularization == "explicit" for study in studies):
-        pictures["shrinkage.png"] = png(shrinkage_figure(depths))
+        pictures["shrinkage.png"] = picture = png(shrinkage_figure(depths))
         theory = figure_tag(
-            "shrinkage.png",
+            picture,
             "What the penalty of each depth makes of one singular value of fully observed data. "
             "Each penalty is "
             "scaled so that values below 1 are removed; the dashed line would leave them as they "
@@ -359,11 +358,6 @@ def columns_table(study: Study) -> str:
 
 def _number(value: float | None, spec: str = ".4g") -> str:
     return "–" if value is None or math.isnan(value) else format(value, spec)
-
-
-def figure_tag(source: str, caption: str) -> str:
-    text = html.escape(caption)
-    return f'<figure><img src="{source}" alt="{text}"><figcaption>{text}</figcaption></figure>'
 
 
 def html_page(title: str, command: str, sections: Sequence[str], theory: str) -> str:

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from completion_data import matrix, observe, table
 
-from deeplinear.completion.solver.fit import fit
+from deeplinear.completion.backends.open import open_backend
+from deeplinear.completion.penalty import Penalty
+from deeplinear.completion.solver import certificate
+from deeplinear.completion.solver.certificate import certify, missing
+from deeplinear.completion.solver.fit import fit, make_problem
+from deeplinear.completion.solver.options import FitOptions
+from deeplinear.completion.solver.problem import assemble
 
 
 @pytest.mark.parametrize("depth", [1.5, 2, 3, math.inf])
@@ -90,3 +96,65 @@ def test_what_is_left_at_a_fit_that_was_broken_off(rng, m, n, rank, bias_ridge):
     tangent = math.sqrt(sum(np.sum(part**2) for part in parts)) / size
     assert found.certificate.tangent == pytest.approx(tangent, rel=1e-6)
     assert found.certificate.normal == pytest.approx(normal, rel=1e-3, abs=1e-12)
+    limit = decay * found.penalty.floor ** (2 / 3 - 1)
+    assert found.certificate.limit == pytest.approx(limit, rel=1e-12)
+
+
+def balanced(rng, m, n, rank, data=None):
+    """(problem, state) at generic factors; the data are generic, or those given."""
+    *_, seen = table(rng, m, n, seen=1.0)
+    seen = seen if data is None else observe(data, np.ones((m, n), bool))
+    with open_backend(seen, 1) as backend:
+        options = FitOptions(weighted_trace_norm=0).for_data(seen)
+        problem = make_problem(seen, options, backend)
+    U, s, Vt = np.linalg.svd(rng.normal(size=(m, n)))
+    s = s[:rank]
+    P, Q = U[:, :rank] * np.sqrt(s), Vt[:rank].T * np.sqrt(s)
+    return problem, assemble(P, Q, s, rng.normal(size=m), rng.normal(size=n), 0.3, float)
+
+
+@pytest.mark.parametrize(
+    ("m", "n", "rank"),
+    [(5, 9, 3), (9, 5, 3), (6, 5, 4), (5, 6, 4), (5, 6, 5), (6, 5, 5), (5, 5, 0)],
+)
+def test_missing_triples_are_those_of_a_dense_decomposition(rng, m, n, rank):
+    problem, state = balanced(rng, m, n, rank)
+    rows, cols, values = problem.observations.triples()
+    X = np.zeros((m, n))
+    X[rows, cols] = values
+    U, V = certificate.frames(problem, state)
+    W = state.Z[:, :rank] @ state.Y[:, :rank].T
+    R = X - W - state.mean - state.row_bias[:, None] - state.col_bias
+    off = R - U @ (U.T @ R)
+    off = off - (off @ V) @ V.T
+    left, g, right = missing(problem, state)
+    count = min(8, m - rank, n - rank)
+    assert (left.shape, g.shape, right.shape) == ((m, count), (count,), (n, count))
+    np.testing.assert_allclose(g, np.linalg.svd(off, compute_uv=False)[:count], rtol=1e-6)
+    np.testing.assert_allclose((left * g) @ right.T, off, atol=1e-6)
+    found = certify(problem, Penalty(2, 0.5, 1e-12), state)
+    assert found.normal == (g[0] if count else 0)
+
+
+def test_what_a_certificate_costs(rng, monkeypatch):
+    """Twelve steps of power iteration with a block of eight, both ways, from one fixed start."""
+    problem, state = balanced(rng, 20, 30, 3)
+    columns = []
+    for name in ("residual_matmul", "residual_t_matmul"):
+        plain = getattr(certificate, name)
+        counted = lambda *a, plain=plain: columns.append(a[2].shape[1]) or plain(*a)  # noqa: E731
+        monkeypatch.setattr(certificate, name, counted)
+    found = missing(problem, state)
+    assert columns == [8] * 24
+    np.testing.assert_array_equal(found[0], missing(problem, state, seed=0)[0])
+
+
+def test_biases_alone_may_be_what_is_not_stationary(rng):
+    """W = 0 and no residual at all: the sizes are those of β a and β b themselves."""
+    a, b = rng.integers(-9, 9, 6) * 1.0, rng.integers(-9, 9, 5) * 1.0
+    problem, _ = balanced(rng, 6, 5, 0, data=0.25 + a[:, None] + b)
+    state = assemble(np.zeros((6, 0)), np.zeros((5, 0)), np.zeros(0), a, b, 0.25, float)
+    found = certify(problem, Penalty(3, 0.5, 1e-3), state)
+    tangent = problem.bias_ridge * np.sqrt((a**2).sum() / 5 + (b**2).sum() / 6)
+    assert found.normal == 0
+    assert found.tangent == pytest.approx(tangent, rel=1e-12)

@@ -31,6 +31,7 @@ def options(problem, **given):
 
 def test_noise_size_is_tau_over_density(problem):
     assert noise_size(problem, TAU) == pytest.approx(TAU / problem.density)
+    assert noise_size(problem, 0.5) == pytest.approx(0.5 / problem.density)
     assert noise_size(problem, 0.0) == 1
 
 
@@ -104,6 +105,11 @@ def test_nearly_exact_data_are_reached_in_stages_of_a_tenth(problem, depth):
     found, end = stages(problem, depth=depth, strength=1e-4)
     way = [(depth, strength, 60, 1e-3) for strength in (1e-2, 1e-3)]
     assert found == approx([(2, 1e-2, 3, 0), *way, (depth, 1e-4, *end)])
+
+
+def test_a_stage_just_above_the_last_counts_too(problem):
+    found, end = stages(problem, depth=3, strength=6e-3)
+    assert found == approx([(2, 1e-2, 3, 0), (3, 1e-2, 60, 1e-3), (3, 6e-3, *end)])
 
 
 def test_no_penalty_at_all_is_approached_down_to_a_strength(problem):
