@@ -1,13 +1,13 @@
-"""What a first call costs: each public entry point in a fresh process, with empty and filled caches.
+"""What a first call costs: public entry points in fresh processes, with empty and filled caches.
 
     python -m benchmarks.cold_start [--only geodesic,fit] [--python PYTHON]
 
 Each case runs in a process of its own, twice: with a cache folder that is empty (the first process
-ever) and with the one that the first run has filled. The table has the CPU seconds (user and system,
-of the process and its children) and the wall seconds of each, and the CPU seconds of the same call
-again in the same process: what the second process takes beyond that, the column "before", is spent
-before its own arithmetic starts. ``result`` is a number of the call, for comparisons of versions of
-the library.
+ever) and with the one that the first run has filled. The table has the CPU seconds (user and
+system, of the process and its children) and the wall seconds of each, and the CPU seconds of
+the same call again in the same process: what the second process takes beyond that, the column
+"before", is spent before its own arithmetic starts. ``result`` is a number of the call, for
+comparisons of versions of the library.
 """
 
 import argparse
@@ -126,9 +126,10 @@ CASES = {
     "fit of six ratings": _case(
         "import deeplinear as dl",
         """
-        rows, cols, values = list("aabbcc"), list("xyxzyz"), [1.0, 2.0, 3.0, 4.0, 2.0, 5.0]
-        model = dl.DeepMatrixCompletion(random_state=0).fit(rows, cols, values)
-        return float(np.ravel(model.predict(["a"], ["z"]))[0])
+        pairs = np.array([list("aabbcc"), list("xyxzyz")]).T
+        values = [1.0, 2.0, 3.0, 4.0, 2.0, 5.0]
+        model = dl.DeepMatrixCompletion(random_state=0).fit(pairs, values)
+        return float(model.predict(np.array([["a", "z"]]))[0])
         """,
     ),
     "sweep of six tasks": _case(
@@ -152,7 +153,7 @@ COMMANDS = {
 def _run(words: list[str], cache: Path) -> tuple[float, float, str, str]:
     """CPU and wall seconds of a process with this cache folder, and its two streams."""
     environment = {**os.environ, **THREADS, "XDG_CACHE_HOME": str(cache)}
-    environment |= {"NUMBA_CACHE_DIR": str(cache / "numba")} if "NUMBA" in os.environ else {}
+    environment["NUMBA_CACHE_DIR"] = str(cache / "numba")
     start = time.perf_counter()
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         process = subprocess.Popen(words, stdout=out, stderr=err, env=environment)
@@ -169,20 +170,18 @@ def row(name: str, python: str) -> dict:
     words = [python, "-c", CASES[name]] if name in CASES else [python, "-m", "deeplinear"]
     words += COMMANDS.get(name, [])
     with tempfile.TemporaryDirectory() as folder:
-        found = {}
+        found: dict = {}
         for which in ("first", "second"):
-            if which == "second" and not any(Path(folder).iterdir()):
-                found |= {"second cpu": cpu, "second wall": wall}  # nothing was kept
+            if which == "second" and not any(Path(folder).iterdir()):  # nothing was kept
+                found |= {f"second {kind}": found[f"first {kind}"] for kind in ("cpu", "wall")}
                 continue
             cpu, wall, out, err = _run(words, Path(folder))
-            again, result, call = 0.0, "", float("nan")
+            found |= {f"{which} cpu": cpu, f"{which} wall": wall, "again": 0.0, "result": ""}
             if name in CASES:
                 try:
-                    again, result, call = json.loads(out.splitlines()[-1])
+                    found["again"], found["result"], _ = json.loads(out.splitlines()[-1])
                 except (IndexError, ValueError):
                     return {"name": name, "failed": err.strip().splitlines()[-1:]}
-            found |= {f"{which} cpu": cpu, f"{which} wall": wall, "again": again, "result": result}
-            found |= {f"{which} call": call}
         kept = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
     return {"name": name, "kept": kept / 1e6, **found}
 
@@ -204,7 +203,7 @@ def main() -> None:
             print(f"{name:30} failed: {x['failed']}", flush=True)
             continue
         numbers = [x[f"{w} {k}"] for w in ("first", "second") for k in ("cpu", "wall")]
-        numbers += [x["again"], x["second cpu"] - x["again"] * (2 if x["again"] else 1)]
+        numbers += [x["again"], x["second cpu"] - 2 * x["again"]]  # it is called twice
         result = f"{x['result']:.12g}" if x["result"] != "" else ""
         print(
             f"{name:30}", *(f"{n:7.2f}" for n in numbers), f"{x['kept']:8.1f}  {result}", flush=True

@@ -17,6 +17,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
 from ..checks import check_integer, is_traced
+from ..compilation import program
 from ..energies import Energy
 from ..errors import InputError, PrecisionError
 from ..status import Status
@@ -161,7 +162,7 @@ def _grid(ends: np.ndarray, ts: np.ndarray | None, dt: float) -> np.ndarray:
     return np.concatenate([*pieces, stops[-1:]])
 
 
-@eqx.filter_jit
+@program
 def sample(
     process: AbstractProcess[State], starts: State, key: PRNGKeyArray, plan: DiffusionPlan
 ) -> DiffusionResult:

@@ -12,6 +12,7 @@ import optimistix as optx
 from jaxtyping import Array, ArrayLike, Float
 
 from ..checks import is_traced
+from ..compilation import program
 from ..geometry.point import LogSVD
 from ..status import Status
 from .charts import trimmed
@@ -62,7 +63,7 @@ class FlowResult(eqx.Module):
         return Status.succeeded(self.status)
 
 
-@eqx.filter_jit
+@program
 def integrate(
     chart: AbstractCoordinates[State],
     problem: FlowProblem,

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from ..checks import check_depth, check_matrix, one_precision, raise_if
+from ..compilation import program
 from ..errors import InputError, PrecisionError
 from .derivatives import Jet
 from .kernel import inverse_depth, kernel
@@ -205,7 +205,7 @@ def _at(
     return raise_if(value, imprecise, error)
 
 
-@eqx.filter_jit
+@program
 def _on_batch(
     function: Callable, result: str, W: Array, directions: tuple[Array, ...], depth: Array
 ) -> tuple[Array, Array, Array]:

@@ -18,6 +18,7 @@ from ..checks import (
     one_precision,
     raise_if,
 )
+from ..compilation import program
 from ..errors import InputError, NotConvergedWarning
 from ..status import Status
 from .derivatives import guard, operator_power
@@ -272,7 +273,7 @@ def _is_singular(W: Array, N: Array) -> Array:
     return jnp.isnan(operator_power(W, jnp.ones_like(W), N, -1)).any()
 
 
-@eqx.filter_jit
+@program
 def _exp(
     W: Array, Z: Array, N: Array, times: Array, rtol: Array, max_steps: int
 ) -> tuple[Geodesic, Array]:
@@ -294,7 +295,7 @@ def _exp(
     return result, _is_singular(W, N)
 
 
-@eqx.filter_jit
+@program
 def _log(W0: Array, W1: Array, N: Array, rtol: Array, max_steps: int) -> tuple[Logarithm, Array]:
     nu = inverse_depth(N, W0.dtype)
     scale = jnp.linalg.norm(W0)

@@ -4,9 +4,7 @@ Lengths, angles, gradients and random directions.
 """
 
 from collections.abc import Callable
-from functools import partial
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +19,7 @@ from ..checks import (
     one_precision,
     raise_if,
 )
+from ..compilation import program
 from ..energies import Energy, check_energy
 from ..errors import InputError
 from .derivatives import operator_power
@@ -107,7 +106,7 @@ def random_tangent(
     return _batched(_root, W, (xi,), depth)
 
 
-@eqx.filter_jit
+@program
 def _gradient(energy: Energy, W: Array, depth: Array) -> Array:
     def one(X: Array) -> Array:
         return operator_power(X, jax.grad(lambda Y: jnp.reshape(energy(Y), ()))(X), depth, 1)
@@ -148,7 +147,7 @@ def _batched(
     return raise_if(value, (jnp if is_traced(value) else np).isnan(value), singular_error())
 
 
-@partial(jax.jit, static_argnums=0)
+@program
 def _on_batch(
     function: Callable, W: Array | LogSVD, directions: tuple[Array, ...], depth: Array
 ) -> Array:

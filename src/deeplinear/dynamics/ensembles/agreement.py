@@ -14,7 +14,7 @@ from jaxtyping import Array
 from ...energies import Energy
 from ...status import Status
 from .frames import SMALL
-from .lanes import Lanes, Outcome, Starts
+from .lanes import Lanes, Outcome, Starts, integrate
 from .steppers import AbstractStepper, EnsembleProblem
 
 # The tolerance of the steps falls by this from pass to pass; the errors of limits by 4 to 40.
@@ -117,7 +117,7 @@ class BatchPlan:
             lanes=min(_lanes(m, n), stepper.lanes),
             stride=stepper.stride,
         )
-        out: Outcome = lanes.integrate(Starts(jnp.asarray(padded), jnp.asarray(len(W0))))
+        out: Outcome = integrate(lanes, Starts(jnp.asarray(padded), jnp.asarray(len(W0))))
         return {
             field.name: np.moveaxis(np.asarray(getattr(out, field.name)), -1, 0)[: len(W0)].copy()
             for field in dataclasses.fields(out)

@@ -166,7 +166,6 @@ def ensemble(
     )
     if not isinstance(seed, int | np.integer):
         raise InputError(f"seed must be an integer, got {seed!r}.")
-    key = jax.random.key(seed)
     plan = BatchPlan(energy, inverse_depth(depth, dtype), stages, accuracy, ts, to_limit, queue)
     found = {
         "W": np.empty((runs, *shape), dtype),
@@ -178,7 +177,7 @@ def ensemble(
 
     def draw(first: int) -> np.ndarray:
         return np.asarray(
-            draw_starts(cast(Sampler, start), key, jnp.asarray(first + np.arange(queue)))
+            draw_starts(cast(Sampler, start), np.asarray(seed), first + np.arange(queue))
         )
 
     def work(first: int) -> int:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike
 
+from ...compilation import program
 from ...checks import check_matrix
 from ...errors import InputError
 
@@ -39,9 +40,10 @@ def normal_start(shape: tuple[int, int], scale: float) -> Normal:
     return Normal((int(shape[0]), int(shape[1])), float(scale))
 
 
-@eqx.filter_jit
-def draw_starts(sampler: Sampler, key: Array, index: Array) -> Array:
-    """The starts of the runs ``index``: run i has the key fold_in(key, i)."""
+@program
+def draw_starts(sampler: Sampler, seed: Array, index: Array) -> Array:
+    """The starts of the runs ``index``: run i has the key fold_in(key(seed), i)."""
+    key = jax.random.key(seed)
     return jax.vmap(lambda i: sampler(jax.random.fold_in(key, i)))(index)
 
 

@@ -1,0 +1,182 @@
+"""Functions that are compiled as a whole: a `jax.jit` whose programs outlive the process.
+
+JAX's own cache on disk finds a program only after it was traced, and switching it on is a setting
+of the whole process. Here a program is found by what it depends on (the function, the source of
+this package, versions, settings, shapes), and no line of the function is traced again.
+"""
+
+import functools
+import pickle
+import weakref
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, ParamSpec, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import serialize_executable
+from jaxtyping import Array
+
+from . import folder
+from .fingerprint import UnknownError, describe, digest, settings
+from .notice import notice
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_PROGRAMS: "weakref.WeakSet[Program]" = weakref.WeakSet()
+
+
+def program(function: Callable[P, R]) -> "Program[P, R]":
+    """``function`` of pytrees of arrays (what is no array is static), compiled at first use.
+
+    Inside ``jit``, ``vmap`` and ``grad`` it is a part of what is traced, as with `jax.jit`. Its
+    results are pytrees of arrays. Static arguments that are not this library's (a function of the
+    user's) are compiled for this process alone.
+    """
+    return Program(function)
+
+
+def forget_programs() -> None:
+    """Drop every compiled program from memory, as `jax.clear_caches` does for JAX's own."""
+    for each in _PROGRAMS:
+        each.forget()
+
+
+class Program(Generic[P, R]):
+    """What `program` makes of a function."""
+
+    def __init__(self, function: Callable[P, R]) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+        self._traced = eqx.filter_jit(function)
+        self._ready: dict[object, Callable[[Sequence[Array]], Any]] = {}
+        _PROGRAMS.add(self)
+
+    def forget(self) -> None:
+        """Drop what is compiled."""
+        self._ready.clear()
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        leaves, tree = jax.tree.flatten((args, kwargs))
+        arrays = [x for x in leaves if isinstance(x, jax.Array | np.ndarray)]
+        if not all(map(_is_plain, arrays)) or jax.config.values["jax_disable_jit"]:
+            return self._traced(*args, **kwargs)
+        arrays = [jnp.asarray(x) for x in arrays]
+        kinds = iter(map(_kind, arrays))
+        shapes = tuple(next(kinds) if isinstance(x, jax.Array | np.ndarray) else x for x in leaves)
+        key = tree, shapes, settings()
+        try:
+            run = self._ready.get(key)
+        except TypeError:  # something static cannot be compared
+            return self._traced(*args, **kwargs)
+        if run is None:
+            run = self._ready[key] = self._prepared(tree, shapes)
+        return run(arrays)
+
+    def _prepared(
+        self, tree: jax.tree_util.PyTreeDef, shapes: tuple[object, ...]
+    ) -> Callable[[Sequence[Array]], R]:
+        """The program for arguments of this kind, from disk or compiled."""
+        args, kwargs = jax.tree.unflatten(tree, shapes)
+        try:
+            name = digest(describe(self._function), describe(args), describe(kwargs))
+        except UnknownError:
+            return functools.partial(self._within_process, tree, shapes)
+        if (found := _load(name)) is not None:
+            return found
+        with notice():
+            compiled, outputs = self._compiled(tree, shapes)
+        _keep(name, compiled, outputs)
+        return functools.partial(_run, compiled, outputs)
+
+    def _compiled(
+        self, tree: jax.tree_util.PyTreeDef, shapes: tuple[object, ...]
+    ) -> tuple[jax.stages.Compiled, object]:
+        """The executable on a list of arrays, and the form of its results: a number for each."""
+        form: list[object] = []
+
+        def flat(arrays: list[Array]) -> list[Array]:
+            args, kwargs = _filled(tree, shapes, arrays)
+            leaves, out = jax.tree.flatten(self._function(*args, **kwargs))
+            form[:] = [jax.tree.unflatten(out, range(len(leaves)))]
+            return leaves
+
+        flat.__name__ = getattr(self._function, "__name__", "program")
+        arrays = [x for x in shapes if isinstance(x, jax.ShapeDtypeStruct)]
+        return jax.jit(flat).lower(arrays).compile(), form[0]
+
+    def _within_process(
+        self, tree: jax.tree_util.PyTreeDef, shapes: tuple[object, ...], arrays: Sequence[Array]
+    ) -> R:
+        args, kwargs = _filled(tree, shapes, arrays)
+        with notice():
+            return self._traced(*args, **kwargs)
+
+
+def _filled(
+    tree: jax.tree_util.PyTreeDef, shapes: tuple[object, ...], arrays: Sequence[Array]
+) -> tuple[tuple, dict]:
+    """The arguments, with ``arrays`` where the shapes are."""
+    rest = iter(arrays)
+    leaves = [next(rest) if isinstance(x, jax.ShapeDtypeStruct) else x for x in shapes]
+    return jax.tree.unflatten(tree, leaves)
+
+
+def _is_plain(x: object) -> bool:
+    """Whether ``x`` is a value in the memory of the default device, and numbers."""
+    if isinstance(x, np.ndarray):
+        return True
+    if isinstance(x, jax.core.Tracer) or jnp.issubdtype(x.dtype, jax.dtypes.extended):  # type: ignore[attr-defined]
+        return False
+    return x.devices() == {_device()}  # type: ignore[attr-defined]
+
+
+def _device() -> jax.Device:
+    return jax.config.values["jax_default_device"] or _first_device()
+
+
+@functools.cache
+def _first_device() -> jax.Device:
+    return jax.devices()[0]
+
+
+def _kind(x: Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, weak_type=x.weak_type)
+
+
+def _run(compiled: jax.stages.Compiled, outputs: object, arrays: Sequence[Array]) -> Any:
+    return jax.tree.unflatten(jax.tree.structure(outputs), compiled(list(arrays)))
+
+
+def _keep(name: str, compiled: jax.stages.Compiled, outputs: object) -> None:
+    """Write a program to disk, unless it cannot be (it calls back into Python)."""
+    if folder.cache_folder() is None:
+        return
+    try:
+        content = pickle.dumps((serialize_executable.serialize(compiled), outputs))
+    except Exception:  # any: it is only not kept
+        return
+    folder.write(name, zlib.compress(content, 1))
+
+
+def _load(name: str) -> Callable[[Sequence[Array]], Any] | None:
+    """A program from disk."""
+    content = folder.read(name)
+    if content is None:
+        return None
+    _register_lapack()
+    try:
+        parts, outputs = pickle.loads(zlib.decompress(content))
+        compiled = serialize_executable.deserialize_and_load(*parts, execution_devices=[_device()])
+    except Exception:  # any: it is compiled again
+        return None
+    return functools.partial(_run, compiled, outputs)
+
+
+@functools.cache
+def _register_lapack() -> None:
+    """Let jaxlib look up LAPACK, which a program calls: it does so where a call is lowered only."""
+    jax.jit(jnp.linalg.cholesky).lower(jax.ShapeDtypeStruct((1, 1), jnp.float32))
