@@ -33,6 +33,7 @@ TREE = {
         ["depths", "places"],
         ["checks"],
         ["energies"],
+        ["recorded"],
         ["geometry"],
         ["dynamics"],
         ["asymptotics"],
@@ -55,6 +56,7 @@ TREE = {
         ["geodesic"],
         ["adapters"],
     ],
+    "compilation": [["folder", "fingerprint", "notice"], ["programs"]],
     "geometry/ball_volume": [["space"], ["density"], ["chords"], ["ball"]],
     "dynamics": [
         ["factors", "motion"],

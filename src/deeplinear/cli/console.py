@@ -1,6 +1,5 @@
 """What the command line shows: one-sentence errors, progress, warnings and the summary table."""
 
-import contextlib
 import math
 import re
 import warnings
@@ -272,11 +271,7 @@ def prepare_jax() -> None:
     """
     import jax
 
-    from ..compilation import cache_compilations
-
     jax.config.update("jax_enable_x64", True)
-    with contextlib.suppress(OSError):  # a home that cannot be written in is no reason to stop
-        cache_compilations()
 
 
 def fitted_lines(estimator: "DeepMatrixCompletion", seconds: float) -> list[str]:

@@ -1,6 +1,7 @@
 """Programs for JAX's compiler: compiled once, kept on disk, found there by the next process."""
 
+from .fingerprint import is_known
 from .folder import cache_compilations, cache_folder
-from .program import forget_programs, program
+from .programs import forget_programs, program
 
-__all__ = ["cache_compilations", "cache_folder", "forget_programs", "program"]
+__all__ = ["cache_compilations", "cache_folder", "forget_programs", "is_known", "program"]

@@ -29,6 +29,8 @@ def describe(x: object) -> object:
         return "array", x.shape, str(x.dtype), bool(x.weak_type)
     if isinstance(x, type) or (callable(x) and hasattr(x, "__qualname__")):
         return "name", _name(x)
+    if isinstance(getattr(x, "fingerprint", None), str):
+        return _name(type(x)), x.fingerprint  # type: ignore[attr-defined]
     if isinstance(x, MethodType):
         return "method", describe(x.__func__), describe(x.__self__)
     if isinstance(x, np.ndarray):
@@ -39,6 +41,8 @@ def describe(x: object) -> object:
         return _name(type(x)), *map(describe, x)
     if isinstance(x, dict):
         return "dict", *((describe(key), describe(value)) for key, value in x.items())
+    if not getattr(x, "__dict__", True):  # without a state, as sentinels are
+        return "object", _name(type(x))
     if dataclasses.is_dataclass(x):
         names = [field.name for field in dataclasses.fields(x)]
         parts = ((name, describe(getattr(x, name, None))) for name in names)
@@ -98,3 +102,11 @@ def _processor() -> str:
         return hashlib.sha256("".join(sorted(set(lines))).encode()).hexdigest()
     except OSError:
         return platform.processor()
+
+
+def is_known(kind: type) -> bool:
+    """Whether the class is this library's own, or of a package that is known by its version."""
+    try:
+        return bool(_name(kind)) and kind.__module__ != "builtins"
+    except UnknownError:
+        return False

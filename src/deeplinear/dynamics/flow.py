@@ -20,6 +20,7 @@ from ..energies import Energy, check_energy
 from ..errors import CriticalPointError, ImbalanceWarning, InputError
 from ..geometry.kernel import inverse_depth
 from ..geometry.point import LogSVD
+from ..recorded import recorded
 from .charts import checked, choose_charts, factored, separation, smallest_dense, trimmed
 from .coordinates import (
     AbstractCoordinates,
@@ -121,6 +122,7 @@ def gradient_flow(
         W = check_matrix(W0, "W0")
         point = factored(W)
     dtype = check_energy(energy, point.shape, point.log_s.dtype)
+    energy = recorded(energy, point.shape, dtype)
     if dtype != point.log_s.dtype:
         W = W if W is None else W.astype(dtype)
         point = jax.tree.map(lambda x: x.astype(dtype), point) if W is None else factored(W)
@@ -206,6 +208,7 @@ def factor_flow(
     y0 = check_factors(factors)
     shape = y0[-1].shape[0], y0[0].shape[1]
     dtype = check_energy(energy, shape, y0[0].dtype)
+    energy = recorded(energy, shape, dtype)
     if not is_traced(y0):
         if sum(not np.any(W) for W in y0) > 1:
             raise CriticalPointError(

@@ -17,6 +17,7 @@ from ..checks import RandomKey, check_depth, check_integer, check_key, check_mat
 from ..energies import Energy, check_energy
 from ..errors import InputError
 from ..geometry.kernel import inverse_depth
+from ..recorded import recorded
 from .factors import check_factors, imbalance
 from .langevin_factors import BalancedProcess
 from .langevin_process import RootProcess, root_exponent
@@ -203,6 +204,7 @@ def factor_langevin(
     """
     y0 = _checked_factors(factors)  # in their own precision, which their balance is as good as
     dtype = check_energy(energy, y0[0].shape, y0[0].dtype)
+    energy = recorded(energy, y0[0].shape, dtype)
     y0 = tuple(W.astype(dtype) for W in y0)
     key = check_key(key)
     plan = DiffusionPlan.of(t0, t1, dt, saveat, adjoint=adjoint, energy=energy)
@@ -238,6 +240,7 @@ def _langevin(
     start, single = _checked_start(W0, chains, flat)
     if energy is not None:
         start = start.astype(check_energy(energy, start.shape[1:], start.dtype))
+        energy = recorded(energy, start.shape[1:], start.dtype)
     dtype = start.dtype
     turning = plan.solver is None and not flat  # flat: Euler's step of Brownian motion is exact
     process = RootProcess(

@@ -56,6 +56,20 @@ class DiffusionResult(eqx.Module):
         return Status.succeeded(self.status)
 
 
+class Grid(dfx.StepTo):
+    """Steps to given times, which `DiffusionPlan.of` has checked.
+
+    diffrax checks them once more while a program runs, by a call back into Python, and a program
+    with such a call cannot be kept for the next process.
+    """
+
+    def wrap(self, direction: Array) -> "Grid":
+        return type(self)(ts=self.ts * direction)
+
+    def init(self, *args: object, **kwargs: object) -> tuple[Array, int]:
+        return self.ts[1], 2
+
+
 class DiffusionPlan(eqx.Module):
     """The steps, the times to save, and the options of diffrax."""
 
@@ -110,7 +124,7 @@ class DiffusionPlan(eqx.Module):
         if controller is None:
             grid = _grid(ends, None if ts is None else np.asarray(ts, float), float(np.asarray(dt)))
             with jax.ensure_compile_time_eval():  # the grid is known, also where the call is traced
-                controller = dfx.StepTo(jnp.asarray(grid))
+                controller = Grid(jnp.asarray(grid))
             steps = len(controller.ts)
         else:
             steps = 100_000
@@ -162,13 +176,21 @@ def _grid(ends: np.ndarray, ts: np.ndarray | None, dt: float) -> np.ndarray:
     return np.concatenate([*pieces, stops[-1:]])
 
 
-@program
 def sample(
     process: AbstractProcess[State], starts: State, key: PRNGKeyArray, plan: DiffusionPlan
 ) -> DiffusionResult:
     """All chains, in one program: a leading axis everywhere, then one of saved times."""
+    kind = str(jax.random.key_impl(key))
+    return _sample(process, starts, jax.random.key_data(key), kind, plan)
+
+
+@program
+def _sample(
+    process: AbstractProcess[State], starts: State, key_data: Array, kind: str, plan: DiffusionPlan
+) -> DiffusionResult:
     chains = jax.tree.leaves(starts)[0].shape[0]
     # Chain i is the same for any number of them.
+    key = jax.random.wrap_key_data(key_data, impl=kind)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(chains))
     return eqx.filter_vmap(_chain, in_axes=(None, 0, 0, None))(process, starts, keys, plan)
 

@@ -22,6 +22,7 @@ from ..checks import (
 from ..compilation import program
 from ..energies import Energy, check_energy
 from ..errors import InputError
+from ..recorded import recorded
 from .derivatives import operator_power
 from .operator import Operator, singular_error
 from .point import LogSVD
@@ -78,6 +79,7 @@ def gradient(energy: Energy, W: ArrayLike, depth: ArrayLike) -> Float[Array, "*b
     check_depth(depth, scalar=True)
     W = check_matrix(W, batch=True)
     W = W.astype(check_energy(energy, W.shape[-2:], W.dtype))
+    energy = recorded(energy, W.shape[-2:], W.dtype)
     return _gradient(energy, W, jnp.asarray(depth, W.dtype))
 
 

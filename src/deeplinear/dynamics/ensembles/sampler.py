@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike
 
-from ...compilation import program
 from ...checks import check_matrix
+from ...compilation import program
 from ...errors import InputError
 
 Sampler = Callable[[Array], Array]  # a JAX key ↦ W
@@ -41,9 +41,9 @@ def normal_start(shape: tuple[int, int], scale: float) -> Normal:
 
 
 @program
-def draw_starts(sampler: Sampler, seed: Array, index: Array) -> Array:
-    """The starts of the runs ``index``: run i has the key fold_in(key(seed), i)."""
-    key = jax.random.key(seed)
+def draw_starts(sampler: Sampler, key_data: Array, index: Array) -> Array:
+    """The starts of the runs ``index``: run i has the key fold_in(key, i)."""
+    key = jax.random.wrap_key_data(key_data)
     return jax.vmap(lambda i: sampler(jax.random.fold_in(key, i)))(index)
 
 
