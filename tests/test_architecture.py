@@ -49,9 +49,10 @@ TREE = {
     ],
     "geometry": [
         ["point", "kernel"],
-        ["operator"],
+        ["operator", "differences"],
         ["derivatives"],
-        ["metric", "volume", "shooting"],
+        ["metric", "volume", "hamiltonian_flow"],
+        ["shooting"],
         ["curvature", "geodesic_closed_form", "ball_volume"],
         ["geodesic"],
         ["adapters"],

@@ -16,10 +16,10 @@ from functools import partial
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, ArrayLike, Float
 
+from .differences import first_differences, second_differences
 from .kernel import inverse_depth, kernel
 from .operator import Operator
 
@@ -64,6 +64,39 @@ def hamiltonian_field(
     return _value(1, N, frame, W, P), _force(N, frame, W, P)
 
 
+def hamiltonian_variation(
+    W: Float[Array, "m n"],
+    P: Float[Array, "m n"],
+    moves: tuple[Float[Array, "k m n"], Float[Array, "k m n"]],
+    depth: ArrayLike,
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """`hamiltonian_field` at (W, P), and its derivatives along k directions (dW, dP).
+
+    From one decomposition: the same as k calls of `jax.jvp`.
+    """
+    (U, s, Vt), N = _singular_frame(W), jnp.asarray(depth, W.dtype)
+    jet = Jet(s, (U.shape[0], Vt.shape[0]), N, 1, order=2)
+    a, b = (jnp.pad(s, (0, size - s.size)) for size in W.shape)
+    core = kernel(a[:, None], b, N)
+    Q = U.T @ P @ Vt.T
+
+    def represents(function: Function) -> Array:
+        return -0.5 * jax.grad(function)(jnp.zeros_like(Q))
+
+    def along(dW: Array, dP: Array) -> tuple[Array, Array]:
+        Y, dQ = U.T @ dW @ Vt.T, U.T @ dP @ Vt.T
+        # the force is linear in P twice over, and depends on W by the jet
+        force = represents(
+            lambda X: jnp.sum(dQ * jet.first(X, Q) + Q * (jet.first(X, dQ) + jet.second(Y, X, Q)))
+        )
+        return U @ (core * dQ + jet.first(Y, Q)) @ Vt, U @ force @ Vt
+
+    force = represents(lambda X: jnp.sum(Q * jet.first(X, Q)))
+    here = U @ (core * Q) @ Vt, U @ force @ Vt
+    singular = jnp.where(s[-1] > 0, 0.0, jnp.nan)
+    return jax.tree.map(lambda x: x + singular, (here, jax.vmap(along)(*moves)))
+
+
 def _singular_frame(W: Array) -> tuple[Array, Array, Array]:
     """(U, s, Vt) of W with full U and V, rounding noise in s set to 0, as constants."""
     U, s, Vt = jnp.linalg.svd(jax.lax.stop_gradient(W), full_matrices=True)
@@ -93,16 +126,12 @@ class Jet(eqx.Module):
         s = s / self.size
         # missing singular values are zeros
         a, b = (jnp.pad(s, (0, size - s.size)) for size in shape)
-        f = lambda x, y: kernel(_root(x), _root(y), N) ** q  # noqa: E731
-        differences = (_first_differences, _second_differences)[:order]
         self.s = s
-        self.rows = tuple(difference(f, a, b) for difference in differences)
-        self.columns = (
-            self.rows
-            if a.size == b.size
-            else tuple(difference(f, b, a) for difference in differences)
-        )
-        self.mixed = _mixed_differences(f, a, b) if order > 1 else None
+        if order > 1:
+            self.rows, self.columns, self.mixed = second_differences(a, b, N, q)
+        else:
+            rows, columns = first_differences(a, b, N, q)
+            self.rows, self.columns, self.mixed = (rows,), (columns,), None
 
     def _moved(self, X: Array) -> Array:
         """Ċ = ẆWᵀ + WẆᵀ for Ẇ = X (and Ḋ from Xᵀ)."""
@@ -257,89 +286,3 @@ def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
 def _adjoint(derivative: Function, P: Array) -> Array:
     """−½ of the matrix that represents X ↦ ⟨P, derivative(X, P)⟩."""
     return -0.5 * jax.grad(lambda X: jnp.sum(P * derivative(X, P)))(jnp.zeros_like(P))
-
-
-# Divided differences of f(x, y) in x = σ², where points may coincide.
-
-# Points within this distance, relative to the larger, are joined by Gauss–Legendre quadrature of
-# the derivative, which is exact to rounding there; farther apart the quotient loses less than a
-# digit (two of second order).
-_NEAR = 0.2
-_NODES = 0.5 * (1 + np.polynomial.legendre.leggauss(6)[0])
-_WEIGHTS = 0.5 * np.polynomial.legendre.leggauss(6)[1]
-
-
-def _root(x: Array) -> Array:
-    """√x, with derivative 0 at 0."""
-    return jnp.where(x > 0, jnp.sqrt(jnp.where(x > 0, x, 1.0)), 0.0)
-
-
-def _slope(f: Function, x: Array) -> Array:
-    return jax.jvp(f, (x,), (jnp.ones_like(x),))[1]
-
-
-def _first_difference(f: Function, x0: Array, x1: Array) -> Array:
-    """f[x0, x1]; 0 where both points are 0.
-
-    Singular values that are missing stay so, and never mix among themselves.
-    """
-    big = jnp.maximum(x0, x1)
-    near = jnp.abs(x0 - x1) <= _NEAR * big
-    safe0, safe1 = (jnp.where(near & (big > 0), x, 1.0) for x in (x0, x1))
-    slopes = jax.vmap(lambda t: _slope(f, safe0 + t * (safe1 - safe0)))(_NODES)
-    joined = jnp.tensordot(_WEIGHTS, slopes, 1)
-    quotient = (f(x0) - f(x1)) / jnp.where(near, 1.0, x0 - x1)
-    return jnp.where(big > 0, jnp.where(near, joined, quotient), 0.0)
-
-
-def _second_difference(f: Function, x0: Array, x1: Array, x2: Array) -> Array:
-    """f[x0, x1, x2], by the formula of Hermite and Genocchi where all three are close."""
-    low = jnp.minimum(jnp.minimum(x0, x1), x2)
-    high = jnp.maximum(jnp.maximum(x0, x1), x2)
-    middle = jnp.maximum(jnp.minimum(x0, x1), jnp.minimum(jnp.maximum(x0, x1), x2))
-    near = high - low <= _NEAR * high
-    a, b, c = (jnp.where(near & (high > 0), x, 1.0) for x in (low, middle, high))
-    curvature = lambda s, t: _slope(lambda x: _slope(f, x), a + s * ((b - a) + t * (c - b)))  # noqa: E731
-    s, t = (x.ravel() for x in np.meshgrid(_NODES, _NODES, indexing="ij"))
-    joined = jnp.tensordot(s * np.outer(_WEIGHTS, _WEIGHTS).ravel(), jax.vmap(curvature)(s, t), 1)
-    difference = _first_difference(f, middle, high) - _first_difference(f, low, middle)
-    quotient = difference / jnp.where(near, 1.0, high - low)
-    return jnp.where(high > 0, jnp.where(near, joined, quotient), 0.0)
-
-
-def _symmetric(size: int, order: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """The index tuples with i ≤ k ≤ …, and where each tuple of the full array is found among them.
-
-    A divided difference is symmetric in its points, and so is evaluated once for each such tuple.
-    """
-    full = np.sort(np.stack(np.meshgrid(*[np.arange(size)] * order, indexing="ij"), -1), -1)
-    unique, where = np.unique(full.reshape(-1, order), axis=0, return_inverse=True)
-    return tuple(unique.T), where.reshape((size,) * order)
-
-
-def _first_differences(f: Function, a: Array, b: Array) -> Array:
-    """f[x_i, x_k; y_j], indexed ikj."""
-    (i, k), ik = _symmetric(a.size, 2)
-    x0, x1, y = jnp.broadcast_arrays(*(v[:, None] ** 2 for v in (a[i], a[k])), b**2)
-    return _first_difference(lambda x: f(x, y), x0, x1)[ik]
-
-
-def _second_differences(f: Function, a: Array, b: Array) -> Array:
-    """f[x_i, x_k, x_l; y_j], indexed iklj."""
-    (i, k, l), ikl = _symmetric(a.size, 3)
-    x0, x1, x2, y = jnp.broadcast_arrays(*(v[:, None] ** 2 for v in (a[i], a[k], a[l])), b**2)
-    return _second_difference(lambda x: f(x, y), x0, x1, x2)[ikl]
-
-
-def _mixed_differences(f: Function, a: Array, b: Array) -> Array:
-    """f[x_i, x_k; y_j, y_l], indexed ikjl."""
-    ((i, k), ik), ((j, l), jl) = _symmetric(a.size, 2), _symmetric(b.size, 2)
-    x0, x1, y0, y1 = jnp.broadcast_arrays(
-        *(v[:, None] ** 2 for v in (a[i], a[k])), *(v**2 for v in (b[j], b[l]))
-    )
-
-    # the difference in x, at one y each, is itself a function of y to take the difference of
-    def in_x(y: Array) -> Array:
-        return _first_difference(lambda x: f(x, y), x0, x1)
-
-    return _first_difference(in_x, y0, y1)[ik[:, :, None, None], jl]

@@ -23,9 +23,10 @@ from ..errors import InputError, NotConvergedWarning
 from ..status import Status
 from .derivatives import guard, operator_power
 from .geodesic_closed_form import aligned_distance, aligned_path, spd_distance, spd_path
+from .hamiltonian_flow import follow
 from .kernel import inverse_depth
-from .operator import singular_error
-from .shooting import follow, shoot
+from .operator import Operator, singular_error
+from .shooting import shoot
 
 __all__ = [
     "Geodesic",
@@ -301,8 +302,8 @@ def _log(W0: Array, W1: Array, N: Array, rtol: Array, max_steps: int) -> tuple[L
     scale = jnp.linalg.norm(W0)
     W0, W1 = W0 / scale, W1 / scale
     x, error, P1, size, bound, enough = shoot(W0, W1, N, nu, rtol, max_steps)
-    Z = operator_power(W0, size * x, N, 0.5)
-    P0 = operator_power(W0, size * x, N, -0.5)
+    start, end = Operator.unchecked(W0, N), Operator.unchecked(W1, N)
+    Z, P0 = start.power(size * x, 0.5), start.power(size * x, -0.5)
     unit = scale**nu  # of lengths, in W's own scale
     length = size * jnp.linalg.norm(x)
     # longer than the leading path (by more than the quadrature of its length): not a shortest one
@@ -311,4 +312,4 @@ def _log(W0: Array, W1: Array, N: Array, rtol: Array, max_steps: int) -> tuple[L
     status = jnp.where(error <= enough, status, Status.not_converged)
     momenta = (unit**2 / scale * P0, unit**2 / scale * P1)
     result = Logarithm(scale * Z, unit * length, momenta, unit * size * error, status)
-    return result, _is_singular(W0, N) | _is_singular(W1, N)
+    return result, start.is_singular | end.is_singular

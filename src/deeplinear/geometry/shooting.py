@@ -1,4 +1,4 @@
-"""How geodesics are found: the Hamiltonian flow, and shooting along a path of full rank.
+"""Shooting: the initial velocity of a geodesic, found along a path of full rank.
 
 Everything here is in units in which ‖W‖ is about 1; `geodesic` scales.
 """
@@ -6,52 +6,20 @@ Everything here is in units in which ‖W‖ is about 1; `geodesic` scales.
 from collections.abc import Callable
 from typing import NamedTuple
 
-import diffrax as dfx
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optimistix as optx
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array
 
-from .derivatives import hamiltonian_field, operator_power
+from .hamiltonian_flow import follow_nearby
 from .kernel import kernel
+from .operator import Operator
 
 # Shooting is led to the end point in stages, coarsely; each is at least _SMALLEST_STAGE of the way,
 # or it gives up.
 _SMALLEST_STAGE = 1 / 128
 _COARSE = 1e-5  # rtol of the stages before the last
 _COARSE_MISS = 1e-3  # a stage that misses its target by more is tried again, with a shorter step
-
-
-def follow(
-    W: Array, P: Array, N: Array, times: Array, rtol: Array, max_steps: int
-) -> tuple[Array, Array, Array]:
-    """The Hamiltonian flow from (W, P) at ``times``, and whether it reached the last of them."""
-    # The momentum is integrated in units of its length, so that atol means the same for both.
-    unit = jnp.linalg.norm(P)
-    unit = jnp.where(unit > 0, unit, 1.0)
-
-    @eqx.filter_jit
-    def field(t: ArrayLike, y: tuple[Array, Array], args: None) -> tuple[Array, Array]:
-        velocity, force = hamiltonian_field(y[0], unit * y[1], N)
-        return velocity, force / unit
-
-    solution = dfx.diffeqsolve(
-        dfx.ODETerm(field),
-        dfx.Dopri8(),
-        0.0,
-        times[-1],
-        None,
-        (W, P / unit),
-        saveat=dfx.SaveAt(ts=times),
-        stepsize_controller=dfx.PIDController(rtol=rtol, atol=rtol),
-        max_steps=max_steps,
-        # Newton's method in `shoot` differentiates by forward mode
-        adjoint=dfx.ForwardMode(),
-        throw=False,
-    )
-    ends, momenta = solution.ys
-    return ends, unit * momenta, solution.result == dfx.RESULTS.successful
+_SHOTS = 10  # of Newton's method in a stage
 
 
 class Shot(NamedTuple):
@@ -65,69 +33,103 @@ class Shot(NamedTuple):
     enough: Array  # a miss up to here counts as a hit
 
 
-class _Stage(NamedTuple):
+class _Search(NamedTuple):
     """Where the shooting stands."""
 
     s: Array  # the part of the leading path that was reached; 1: its end, coarsely; 2: done
     ds: Array  # the next step along it
     v: Array  # the velocity found at s, or the first guess, for the whole way
+    x: Array  # the velocity of the next shot of this stage,
+    shots: Array  # how many it took so far,
+    missed: Array  # and by how much the last one missed
     best: Array  # the best velocity for the end itself,
     error: Array  # by how much it misses,
     momentum: Array  # and its momentum there
 
 
 def shoot(W0: Array, W1: Array, N: Array, nu: Array, rtol: Array, max_steps: int) -> Shot:
-    """The velocity at W_0 of a geodesic to W_1, by Newton's method along the leading path."""
+    """The velocity at W_0 of a geodesic to W_1, by Newton's method along the leading path.
+
+    One loop over shots, each with its derivatives: a stage of the path ends where it hits, where
+    it gets no closer, or after `_SHOTS`.
+    """
     leading, bound = _leading_path(W0, W1, N, nu)
     size = jnp.where(bound > 0, bound, 1.0)
+    start = Operator.unchecked(W0, N)
     # the error of the steps, and rounding: of the computation, and of W_1 itself where it is near
-    own = jnp.linalg.norm(operator_power(W1, W1, N, -0.5))
-    enough = 30 * rtol + 300 * jnp.finfo(W0.dtype).eps * jnp.maximum(1.0, own / size)
+    eps = jnp.finfo(W0.dtype).eps
+    own = jnp.linalg.norm(Operator.unchecked(W1, N).power(W1, -0.5))
+    rounding = 300 * eps * jnp.maximum(1.0, own / size)
+    enough = 30 * rtol + rounding
+    moves = jax.vmap(lambda e: start.power(size * e, -0.5))(_units(W0))
 
-    def aim(x: Array, to: Array, rtol: Array) -> tuple[Array, Array, Array]:
-        """Newton's method from x on the end point; the velocity, its miss, the momentum there."""
-        x, to = jax.lax.optimization_barrier((x, to))
+    def shot(x: Array, target: Array, rtol: Array) -> tuple[Array, Array, Array]:
+        """The miss of x at the target, Newton's correction of x, the momentum there."""
+        P = start.power(size * x, -0.5)
+        W, P, along = follow_nearby(W0, P, moves, N, rtol, max_steps)
+        # in the metric at the target, where what counts is relative to the small singular values
+        gaps = jnp.concatenate([(W - target)[None], along])
+        at = Operator.unchecked(jax.lax.optimization_barrier((target, W))[0], N)
+        miss, *columns = jax.vmap(lambda Z: at.power(Z, -0.5))(gaps).reshape(-1, x.size) / size
+        # so far off that the flow did not get there: NaN, and no correction
+        correction = jnp.linalg.solve(jnp.stack(columns, 1), miss)
+        return jnp.linalg.norm(miss), correction.reshape(x.shape), P
 
-        def end(x: Array) -> tuple[Array, Array]:
-            P = operator_power(W0, size * x, N, -0.5)
-            (W, *_), (P, *_), _ = follow(W0, P, N, jnp.ones(1, W0.dtype), rtol, max_steps)
-            W, target = jax.lax.optimization_barrier((W, to))
-            # in the metric at the target, where what counts is relative to the small singular
-            # values
-            return operator_power(target, W - target, N, -0.5) / size, P
-
-        # Typed as floats, but traced numbers are accepted.
-        solver: optx.Newton = optx.Newton(rtol=0.1 * rtol, atol=0.1 * rtol)  # type: ignore[arg-type]
-        found = optx.root_find(lambda x, _: end(x)[0], solver, x, throw=False, max_steps=10).value
-        miss, P = end(found)
-        return found, jnp.linalg.norm(miss), P
-
-    def stage(y: _Stage) -> _Stage:
+    def step(y: _Search) -> _Search:
         coarse = y.s < 1
         to = jnp.minimum(y.s + y.ds, 1.0)
         # the end itself: near a half turn the path misses it
         target = jnp.where(to == 1.0, W1, leading(to)[0])
         # a geodesic to a part of the way has about that part of the velocity
-        accuracy = jnp.where(coarse, jnp.maximum(_COARSE, rtol), rtol)
-        found, missed, P = aim(to * y.v, target, accuracy)
-        hit = missed <= jnp.where(coarse, _COARSE_MISS, enough)
+        x = jnp.where(y.shots == 0, to * y.v, y.x)
+        missed, correction, P = shot(x, target, jnp.where(coarse, jnp.maximum(_COARSE, rtol), rtol))
         # a coarse miss says nothing about the last stage's
-        better = (to == 1.0) & (~coarse | (missed < y.error))
-        return _Stage(
-            s=jnp.where(coarse, jnp.where(hit, to, y.s), 2.0),
-            ds=jnp.where(hit, 2 * y.ds, y.ds / 4),
-            v=jnp.where(hit, found / to, y.v),
-            best=jnp.where(better, found, y.best),
-            error=jnp.where(better, missed, y.error),
-            momentum=jnp.where(better, P, y.momentum),
+        first = ~coarse & (y.shots == 0)
+        better = (to == 1.0) & (first | (missed < y.error))
+        best, error, momentum = (
+            jnp.where(better, new, old)
+            for new, old in ((x, y.best), (missed, y.error), (P, y.momentum))
+        )
+        hit = missed <= jnp.where(coarse, _COARSE_MISS, 0.1 * rtol + 0.01 * rounding)
+        stuck = (y.shots >= 3) & ~(missed < 0.5 * y.missed)
+        ended = hit | stuck | ~jnp.isfinite(missed) | (y.shots + 1 >= _SHOTS)
+        reached = jnp.where(coarse, hit, missed <= enough)
+        s = jnp.where(coarse, jnp.where(reached, to, y.s), 2.0)
+        ds = jnp.where(reached, 2 * y.ds, y.ds / 4)
+        return _Search(
+            s=jnp.where(ended, s, y.s),
+            ds=jnp.where(ended, ds, y.ds),
+            v=jnp.where(ended & reached, x / to, y.v),
+            x=x - correction,
+            shots=jnp.where(ended, 0, y.shots + 1),
+            missed=missed,
+            best=best,
+            error=error,
+            momentum=momentum,
         )
 
     # The first guess leaves W_0 along the leading path.
     zero = jnp.zeros((), W0.dtype)
-    start = operator_power(W0, leading(zero)[1], N, -0.5) / size
-    state = _Stage(zero, zero + 1, start, start, zero + jnp.inf, jnp.full_like(W0, jnp.nan))
-    y = jax.lax.while_loop(lambda y: (y.s < 2) & (y.ds >= _SMALLEST_STAGE), stage, state)
+    guess = start.power(leading(zero)[1], -0.5) / size
+    nothing = jnp.full_like(W0, jnp.nan)
+    state = _Search(
+        zero,
+        zero + 1,
+        guess,
+        guess,
+        jnp.zeros((), int),
+        zero + jnp.inf,
+        guess,
+        zero + jnp.inf,
+        nothing,
+    )
+    y = jax.lax.while_loop(lambda y: (y.s < 2) & (y.ds >= _SMALLEST_STAGE), step, state)
     return Shot(y.best, y.error, y.momentum, size, bound, enough)
+
+
+def _units(W: Array) -> Array:
+    """The matrices with a single 1, (mn, m, n)."""
+    return jnp.eye(W.size, dtype=W.dtype).reshape(-1, *W.shape)
 
 
 def _leading_path(
@@ -163,7 +165,7 @@ def _leading_path(
     leading = power_mean if square else lambda s: ((1 - s) * W0 + s * W1, W1 - W0)
     # The length by the midpoint rule, which is exact where the speed is constant.
     points, velocities = jax.vmap(leading)((jnp.arange(64, dtype=W0.dtype) + 0.5) / 64)
-    speeds = jax.vmap(lambda W, Z: jnp.linalg.norm(operator_power(W, Z, N, -0.5)))(
+    speeds = jax.vmap(lambda W, Z: jnp.linalg.norm(Operator.unchecked(W, N).power(Z, -0.5)))(
         points, velocities
     )
     return leading, jnp.mean(speeds)
@@ -176,11 +178,14 @@ def _angles(R: Array) -> tuple[Array, Array]:
     I, after a few roots, the logarithm is 2 artanh((r − I)/(r + I)).
     """
     eye = jnp.eye(R.shape[0], dtype=R.dtype)
+
+    def root(_: int, R: Array) -> Array:
+        A, _, Bt = jnp.linalg.svd(eye + R)
+        return A @ Bt
+
     # Four square roots: the angles are then at most π/16, where the series below is exact to
     # rounding.
-    for _ in range(4):
-        A, _, Bt = jnp.linalg.svd(eye + R)
-        R = A @ Bt
+    R = jax.lax.fori_loop(0, 4, root, R)
     X = jnp.linalg.solve(eye + R, R - eye)
     term, log = X, X
     for k in range(3, 15, 2):  # artanh x = x + x³/3 + x⁵/5 + …
