@@ -2,19 +2,18 @@
 
 Points that are close are joined by Gauss–Legendre quadrature of a derivative; farther apart the
 quotient is taken. A difference says first which values and derivatives of f it needs, and all of
-them are evaluated together: so a program holds f once, its slope once, its curvature once, however
-many differences there are (f is long, and compiling it is what a first call waits for).
+them are evaluated together: so a program holds f and its derivatives once, however many differences
+there are (f is long, and compiling it is what a first call waits for).
 """
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .kernel import kernel
+from .kernel import inverse_depth, kernel, log_gap, log_slope
 
 # Points within this distance, relative to the larger, are joined by quadrature, which is exact to
 # rounding there; farther apart the quotient loses less than a digit (two of second order).
@@ -60,45 +59,45 @@ def second_differences(
 
 
 def _evaluated(wanted: list[_Difference], N: Array, q: int | float) -> list[Array]:
-    """The differences, with all values of one kind evaluated at once."""
+    """The differences, with all that they need evaluated at once."""
     requests = [request for needed, _ in wanted for request in needed]
-    values: dict[int, Array] = {}
-    for kinds, derivative in (((_VALUE,), 0), ((_SLOPE,), 1), ((_CURVATURE, _CROSS), 2)):
-        places = [i for i, request in enumerate(requests) if request.kind in kinds]
-        if not places:
-            continue
-        x, y = (jnp.concatenate([requests[i][k].ravel() for i in places]) for k in (1, 2))
-        along = [np.full(requests[i].x.size, requests[i].kind == _CROSS) for i in places]
-        flat = _derivative(x, y, np.concatenate(along), derivative, N, q)
-        ends = np.cumsum([requests[i].x.size for i in places])
-        for i, part in zip(places, jnp.split(flat, ends[:-1]), strict=True):
-            values[i] = part.reshape(requests[i].x.shape)
-    ordered, out = (values[i] for i in range(len(requests))), []
+    x, y = (jnp.concatenate([request[k].ravel() for request in requests]) for k in (1, 2))
+    kinds = np.concatenate([np.full(request.x.size, request.kind) for request in requests])
+    ends = np.cumsum([request.x.size for request in requests])
+    parts = iter(jnp.split(_derivatives(x, y, kinds, N, q), ends[:-1]))
+    values = (next(parts).reshape(request.x.shape) for request in requests)
+    out = []
     for needed, combine in wanted:
-        out.append(combine([next(ordered) for _ in needed]))
+        out.append(combine([next(values) for _ in needed]))
     return out
 
 
-def _derivative(
-    x: Array, y: Array, cross: np.ndarray, order: int, N: Array, q: int | float
-) -> Array:
-    """f, f_x, or f_xx (f_xy where ``cross``) at the points."""
+def _derivatives(x: Array, y: Array, kinds: np.ndarray, N: Array, q: int | float) -> Array:
+    """At each point what its kind says: f, f_x, f_xx or f_xy, 0 in an argument that is 0.
 
-    def value(x: Array, y: Array) -> Array:
-        return kernel(_root(x), _root(y), N) ** q
-
-    def slope(x: Array, y: Array) -> Array:
-        return jax.jvp(lambda x: value(x, y), (x,), (jnp.ones_like(x),))[1]
-
-    if order < 2:
-        return (slope if order else value)(x, y)
-    directions = (1.0 - cross).astype(x.dtype), cross.astype(x.dtype)
-    return jax.jvp(slope, (x, y), tuple(map(jnp.asarray, directions)))[1]
+    With f = e^{qL}, L = log λ of log a and log b: L_x = S_a/(2x), and S_a moves by −2 dS/dz with
+    log a, by 2 dS/dz with log b, whichever is larger.
+    """
+    a, b, nu = _root(x), _root(y), inverse_depth(N, x.dtype)
+    f = kernel(a, b, N) ** q
+    S, change = log_slope(log_gap(a, b)[1], nu)
+    S_a = jnp.where(a >= b, 2 * (1 - nu) - S, S)
+    S_b = 2 * (1 - nu) - S_a
+    per_x, per_y = (jnp.where(v > 0, 0.5 / jnp.where(v > 0, v, 1.0), 0.0) for v in (x, y))
+    slope = q * S_a * per_x
+    second = slope**2 - 2 * q * (change + S_a) * per_x**2
+    cross = slope * (q * S_b * per_y) + 2 * q * change * per_x * per_y
+    of_kind = [kinds == kind for kind in (_VALUE, _SLOPE, _CURVATURE)]
+    return f * jnp.select(of_kind, [jnp.ones_like(f), slope, second], cross)
 
 
 def _root(x: Array) -> Array:
-    """√x, with derivative 0 at 0."""
-    return jnp.where(x > 0, jnp.sqrt(jnp.where(x > 0, x, 1.0)), 0.0)
+    return jnp.sqrt(jnp.maximum(x, 0.0))
+
+
+def _along(numbers: np.ndarray, like: Array) -> Array:
+    """``numbers`` along a new leading axis."""
+    return jnp.asarray(numbers, like.dtype).reshape(-1, *(1 for _ in like.shape))
 
 
 def _shaped(*arrays: Array) -> list[Array]:
@@ -113,7 +112,7 @@ def _first(x0: Array, x1: Array, y: Array, *, cross: bool = False) -> _Differenc
     big = jnp.maximum(x0, x1)
     near = jnp.abs(x0 - x1) <= _NEAR * big
     a, b = (jnp.where(near & (big > 0), x, 1.0) for x in (x0, x1))
-    nodes = jnp.stack([a + t * (b - a) for t in _NODES])
+    nodes = a + _along(_NODES, a) * (b - a)
     inside = _Request(_CROSS if cross else _SLOPE, *_shaped(nodes, y))
     ends = [
         _Request(_SLOPE, *_shaped(y, x)) if cross else _Request(_VALUE, *_shaped(x, y))
@@ -146,7 +145,7 @@ def _seconds(a: Array, b: Array) -> _Difference:
     near = high - low <= _NEAR * high
     p, q, r = (jnp.where(near & (high > 0), x, 1.0) for x in (low, middle, high))
     s, t = (v.ravel() for v in np.meshgrid(_NODES, _NODES, indexing="ij"))
-    nodes = jnp.stack([p + u * ((q - p) + v * (r - q)) for u, v in zip(s, t, strict=True)])
+    nodes = p + _along(s, p) * ((q - p) + _along(t, p) * (r - q))
     weights = s * np.outer(_WEIGHTS, _WEIGHTS).ravel()
     upper, lower = _first(middle, high, y), _first(low, middle, y)
 
@@ -168,7 +167,7 @@ def _mixed(a: Array, b: Array) -> _Difference:
     big = jnp.maximum(y0, y1)
     near = jnp.abs(y0 - y1) <= _NEAR * big
     p, r = (jnp.where(near & (big > 0), y, 1.0) for y in (y0, y1))
-    nodes = jnp.stack([p + t * (r - p) for t in _NODES])
+    nodes = p + _along(_NODES, p) * (r - p)
     inside = _first(*_shaped(x0, x1, nodes), cross=True)
     ends = _first(x0, x1, y0), _first(x0, x1, y1)
 
