@@ -6,6 +6,7 @@ this package, versions, settings, shapes), and no line of the function is traced
 """
 
 import functools
+import os
 import pickle
 import weakref
 import zlib
@@ -106,7 +107,7 @@ class Program(Generic[P, R]):
 
         flat.__name__ = getattr(self._function, "__name__", "program")
         arrays = [x for x in shapes if isinstance(x, jax.ShapeDtypeStruct)]
-        return jax.jit(flat).lower(arrays).compile(), form[0]
+        return _compile(jax.jit(flat).lower(arrays)), form[0]
 
     def _within_process(
         self, tree: jax.tree_util.PyTreeDef, shapes: tuple[object, ...], arrays: Sequence[Array]
@@ -114,6 +115,23 @@ class Program(Generic[P, R]):
         args, kwargs = _filled(tree, shapes, arrays)
         with notice():
             return self._traced(*args, **kwargs)
+
+
+# XLA's newer way to make the loops of a CPU takes twice the time to compile, and what it makes of
+# our small matrices runs no faster (benchmarks/cold_start.py).
+_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
+
+
+def _compile(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+    known = {
+        name: value
+        for name, value in _OPTIONS.items()
+        if _device().platform == "cpu" and name not in os.environ.get("XLA_FLAGS", "")
+    }
+    try:
+        return lowered.compile(compiler_options=known)
+    except jax.errors.JaxRuntimeError:  # a jaxlib without this option
+        return lowered.compile()
 
 
 def _filled(

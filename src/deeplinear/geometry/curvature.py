@@ -118,8 +118,7 @@ class _Frame:
 
     def christoffel(self, X: Array, Y: Array) -> Array:
         """Γ(X, Y), from 2 g(Γ(X, Y), V) = ∂_X g(Y, V) + ∂_Y g(X, V) − ∂_V g(X, Y)."""
-        # ∂_V g(X, Y) is linear in V: its gradient in V represents it, at any point (here X)
-        rest = jax.grad(lambda V: jnp.sum(X * self.jet.first(V, Y)))(X)
+        rest = self.jet.adjoint(X, Y)  # represents V ↦ ∂_V g(X, Y)
         return 0.5 * self.eigenvalues * (self.jet.first(X, Y) + self.jet.first(Y, X) - rest)
 
     def riemann(self, X: Array, Y: Array, Z: Array, V: Array) -> Array:

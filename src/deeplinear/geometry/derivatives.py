@@ -20,7 +20,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, ArrayLike, Float
 
 from .differences import first_differences, second_differences
-from .kernel import inverse_depth, kernel
+from .kernel import inverse_depth
 from .operator import Operator
 
 Function = Callable[..., Array]
@@ -62,39 +62,6 @@ def hamiltonian_field(
     """
     frame, N = _singular_frame(W), jnp.asarray(depth, W.dtype)
     return _value(1, N, frame, W, P), _force(N, frame, W, P)
-
-
-def hamiltonian_variation(
-    W: Float[Array, "m n"],
-    P: Float[Array, "m n"],
-    moves: tuple[Float[Array, "k m n"], Float[Array, "k m n"]],
-    depth: ArrayLike,
-) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """`hamiltonian_field` at (W, P), and its derivatives along k directions (dW, dP).
-
-    From one decomposition: the same as k calls of `jax.jvp`.
-    """
-    (U, s, Vt), N = _singular_frame(W), jnp.asarray(depth, W.dtype)
-    jet = Jet(s, (U.shape[0], Vt.shape[0]), N, 1, order=2)
-    a, b = (jnp.pad(s, (0, size - s.size)) for size in W.shape)
-    core = kernel(a[:, None], b, N)
-    Q = U.T @ P @ Vt.T
-
-    def represents(function: Function) -> Array:
-        return -0.5 * jax.grad(function)(jnp.zeros_like(Q))
-
-    def along(dW: Array, dP: Array) -> tuple[Array, Array]:
-        Y, dQ = U.T @ dW @ Vt.T, U.T @ dP @ Vt.T
-        # the force is linear in P twice over, and depends on W by the jet
-        force = represents(
-            lambda X: jnp.sum(dQ * jet.first(X, Q) + Q * (jet.first(X, dQ) + jet.second(Y, X, Q)))
-        )
-        return U @ (core * dQ + jet.first(Y, Q)) @ Vt, U @ force @ Vt
-
-    force = represents(lambda X: jnp.sum(Q * jet.first(X, Q)))
-    here = U @ (core * Q) @ Vt, U @ force @ Vt
-    singular = jnp.where(s[-1] > 0, 0.0, jnp.nan)
-    return jax.tree.map(lambda x: x + singular, (here, jax.vmap(along)(*moves)))
 
 
 def _singular_frame(W: Array) -> tuple[Array, Array, Array]:
@@ -144,6 +111,19 @@ class Jet(eqx.Module):
         X, Z = X / self.size, self.factor * Z
         left = jnp.einsum("ikj,ik,kj->ij", self.rows[0], self._moved(X), Z)
         return left + jnp.einsum("jli,lj,il->ij", self.columns[0], self._moved(X.T), Z)
+
+    def adjoint(self, P: Array, Z: Array) -> Array:
+        """The matrix that represents X ↦ ⟨P, ∂_X A^q(Z)⟩."""
+        by_C = jnp.einsum("ikj,ij,kj->ik", self.rows[0], P, Z)
+        by_D = jnp.einsum("jli,ij,il->lj", self.columns[0], P, Z)
+        return (self._back(by_C, P.shape[1]) + self._back(by_D, P.shape[0]).T) * (
+            self.factor / self.size
+        )
+
+    def _back(self, G: Array, width: int) -> Array:
+        """The transpose of `_moved`."""
+        k = self.s.size
+        return jnp.pad((G + G.T)[:, :k] * self.s, ((0, 0), (0, width - k)))
 
     def second(self, Y: Array, X: Array, Z: Array) -> Array:
         """∂_Y ∂_X A^q(Z)."""
@@ -268,7 +248,8 @@ def _force(N: Array, frame: tuple, W: Array, P: Array) -> Array:
     """−½ ∂_W⟨P, A(P)⟩."""
     U, s, Vt = frame
     jet = Jet(s, (U.shape[0], Vt.shape[0]), N, 1, order=1)
-    return U @ _adjoint(lambda X, P: jet.first(X, P), U.T @ P @ Vt.T) @ Vt
+    P = U.T @ P @ Vt.T
+    return -0.5 * U @ jet.adjoint(P, P) @ Vt
 
 
 @_force.defjvp
@@ -278,11 +259,6 @@ def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     jet = Jet(s, (U.shape[0], Vt.shape[0]), N, 1, order=2)
     P, dW, dP = (U.T @ X @ Vt.T for X in (P, dW, dP))
     # the force is linear in P twice over, and depends on W by the jet: both parts of its derivative
-    by_P = jax.jvp(lambda P: _adjoint(lambda X, P: jet.first(X, P), P), (P,), (dP,))[1]
-    by_W = _adjoint(lambda X, P: jet.second(dW, X, P), P)
-    return U @ _adjoint(lambda X, P: jet.first(X, P), P) @ Vt, U @ (by_P + by_W) @ Vt
-
-
-def _adjoint(derivative: Function, P: Array) -> Array:
-    """−½ of the matrix that represents X ↦ ⟨P, derivative(X, P)⟩."""
-    return -0.5 * jax.grad(lambda X: jnp.sum(P * derivative(X, P)))(jnp.zeros_like(P))
+    by_P = jet.adjoint(dP, P) + jet.adjoint(P, dP)
+    by_W = jax.grad(lambda X: jnp.sum(P * jet.second(dW, X, P)))(jnp.zeros_like(P))
+    return -0.5 * U @ jet.adjoint(P, P) @ Vt, -0.5 * U @ (by_P + by_W) @ Vt

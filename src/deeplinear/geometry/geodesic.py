@@ -283,7 +283,8 @@ def _exp(
     P = operator_power(W, Z, N, -1)
     # constant along the geodesic; lengths scale like c^ν
     speed = jnp.linalg.norm(operator_power(W, Z, N, -0.5)) * scale ** inverse_depth(N, W.dtype)
-    ends, momenta, ok = follow(W, P, N, times, rtol, max_steps)
+    ends, momenta, ok = follow(W[None], P[None], N, times, rtol, max_steps)
+    ends, momenta = ends[:, 0], momenta[:, 0]
     velocity = jax.vmap(lambda W, P: operator_power(W, P, N, 1))(ends, momenta)
     status = jnp.where(ok, Status.converged, jnp.asarray(Status.left_full_rank, jnp.int32))
     reached = jnp.isfinite(ends).all((1, 2))

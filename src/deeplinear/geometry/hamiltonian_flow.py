@@ -1,118 +1,100 @@
-"""The Hamiltonian flow of geodesics, and its derivative along several directions at once.
+"""The Hamiltonian flow of geodesics, of several at once.
 
 One adaptive Runge–Kutta step, written as loops over stages: a program holds the field once.
 """
 
+import functools
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-import diffrax as dfx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Float
 
-from .derivatives import hamiltonian_field, hamiltonian_variation
+from .derivatives import hamiltonian_field
 
-Tree = TypeVar("Tree", bound=PyTree[Array])
-Pair = tuple[Array, Array]
-
-# Dormand and Prince, orders 8 and 7; the last stage is the end of the step.
-_TABLEAU = dfx.Dopri8.tableau
-_STAGES = len(_TABLEAU.b_sol)
-_A = np.zeros((_STAGES, _STAGES))
-for _i, _row in enumerate(_TABLEAU.a_lower):
-    _A[_i + 1, : len(_row)] = _row
+Pair = tuple[Float[Array, "b m n"], Float[Array, "b m n"]]
 
 
 def follow(
-    W: Array, P: Array, N: Array, times: Array, rtol: Array, max_steps: int
+    W: Float[Array, "b m n"],
+    P: Float[Array, "b m n"],
+    N: Array,
+    times: Array,
+    rtol: Array,
+    max_steps: int,
 ) -> tuple[Array, Array, Array]:
-    """The flow from (W, P) at increasing ``times`` ≥ 0, and whether it reached the last of them.
+    """The flows from (W, P) at increasing ``times`` ≥ 0, and whether they reached the last of them.
 
-    Infinite where it did not. Differentiable by forward mode.
+    **Shapes**: b flows; the results are (times, b, m, n), infinite where a time was not reached.
+    The first flow decides about the steps: the others are for its derivatives, by differences.
+    Differentiable by forward mode.
     """
-    unit = _unit(P)
+    # The momentum is integrated in units of its length, so that atol means the same for both.
+    length = jnp.linalg.norm(P[0])
+    unit = jnp.where(length > 0, length, 1.0)
 
     def field(y: Pair) -> Pair:
-        velocity, force = hamiltonian_field(y[0], unit * y[1], N)
+        velocity, force = jax.vmap(lambda W, P: hamiltonian_field(W, P, N))(y[0], unit * y[1])
         return velocity, force / unit
 
-    (ends, momenta), ok = _integrate(field, (W, P / unit), lambda y: y, times, rtol, max_steps)
+    (ends, momenta), ok = _integrate(field, (W, P / unit), times, rtol, max_steps)
     return ends, unit * momenta, ok
 
 
-def follow_nearby(
-    W: Array, P: Array, moves: Array, N: Array, rtol: Array, max_steps: int
-) -> tuple[Array, Array, Array]:
-    """The flow at time 1 from (W, P), and the derivatives of its W along k moves of P.
+@functools.cache
+def _tableau() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A, b and b − b̂ of Dormand and Prince, orders 8 and 7."""
+    from diffrax import Dopri8  # takes a while to load, and a program from disk does not need it
 
-    **Returns** W(1), P(1) and the derivatives (k, m, n); infinite where it does not get there.
-    """
-    unit = _unit(P)
-
-    def field(y: tuple[Pair, Pair]) -> tuple[Pair, Pair]:
-        (X, Q), (dX, dQ) = y
-        pairs = hamiltonian_variation(X, unit * Q, (dX, unit * dQ), N)
-        return tuple((velocity, force / unit) for velocity, force in pairs)  # type: ignore[return-value]
-
-    start = (W, P / unit), (jnp.zeros_like(moves), moves / unit)
-    # the flow itself decides about the steps
-    ends, _ = _integrate(field, start, lambda y: y[0], jnp.ones(1, W.dtype), rtol, max_steps)
-    ((X, Q), (dX, _)) = jax.tree.map(lambda x: x[0], ends)
-    return X, unit * Q, dX
-
-
-def _unit(P: Array) -> Array:
-    """The momentum is integrated in units of its length, so that atol means the same for both."""
-    length = jnp.linalg.norm(P)
-    return jnp.where(length > 0, length, 1.0)
+    tableau = Dopri8.tableau
+    A = np.zeros((len(tableau.b_sol),) * 2)
+    for i, row in enumerate(tableau.a_lower, 1):
+        A[i, : len(row)] = row
+    return A, np.asarray(tableau.b_sol), np.asarray(tableau.b_error)
 
 
 class _Course(NamedTuple):
     """Where an integration stands."""
 
-    y: PyTree[Array]
+    y: Pair
     t: Array
     h: Array  # the next step
     steps: Array  # tried
     passed: Array  # how many of the times
-    ends: PyTree[Array]
+    ends: Pair
 
 
 def _integrate(
-    field: Callable[[Tree], Tree],
-    start: Tree,
-    seen: Callable[[Tree], PyTree[Array]],
-    times: Array,
-    rtol: Array,
-    max_steps: int,
-) -> tuple[Tree, Array]:
-    """ẏ = field(y) from ``start`` at time 0, at ``times``; errors are those of ``seen``.
+    field: Callable[[Pair], Pair], start: Pair, times: Array, rtol: Array, max_steps: int
+) -> tuple[Pair, Array]:
+    """ẏ = field(y) from ``start`` at time 0, at ``times``; errors are those of the first flow.
 
     A step ends at a time that is asked for, if it would pass it.
     """
 
-    def size(x: Tree, beside: Tree) -> Array:
-        pairs = zip(jax.tree.leaves(seen(x)), jax.tree.leaves(seen(beside)), strict=True)
-        squares = [jnp.ravel((e / (rtol + rtol * s)) ** 2) for e, s in pairs]
-        return jnp.sqrt(jnp.mean(jnp.concatenate(squares)))
+    def size(x: Pair, beside: Pair) -> Array:
+        e, s = (jnp.stack([y[0] for y in pair]) for pair in (x, beside))
+        return jnp.sqrt(jnp.mean((e / (rtol + rtol * s)) ** 2))
 
-    def trial(y: Tree, h: Array) -> tuple[Tree, Array]:
-        def combined(weights: Array | np.ndarray, slopes: Tree) -> Tree:
+    A, b, b_error = _tableau()
+
+    def trial(y: Pair, h: Array) -> tuple[Pair, Array]:
+        def combined(weights: Array | np.ndarray, slopes: Pair) -> Pair:
             return jax.tree.map(
                 lambda k: jnp.tensordot(jnp.asarray(weights, k.dtype), k, 1), slopes
             )
 
-        def stage(i: Array, slopes: Tree) -> Tree:
-            moved = combined(jnp.asarray(_A)[i], slopes)
+        def stage(i: Array, slopes: Pair) -> Pair:
+            moved = combined(jnp.asarray(A)[i], slopes)
             slope = field(jax.tree.map(lambda y, k: y + h * k, y, moved))
             return jax.tree.map(lambda k, x: k.at[i].set(x), slopes, slope)
 
-        empty = jax.tree.map(lambda x: jnp.zeros((_STAGES, *x.shape), x.dtype), y)
-        slopes = jax.lax.fori_loop(0, _STAGES, stage, empty)
-        end = jax.tree.map(lambda y, k: y + h * k, y, combined(_TABLEAU.b_sol, slopes))
-        error = jax.tree.map(lambda k: h * k, combined(_TABLEAU.b_error, slopes))
+        empty = jax.tree.map(lambda x: jnp.zeros((len(b), *x.shape), x.dtype), y)
+        slopes = jax.lax.fori_loop(0, len(b), stage, empty)
+        end = jax.tree.map(lambda y, k: y + h * k, y, combined(b, slopes))
+        error = jax.tree.map(lambda k: h * k, combined(b_error, slopes))
         largest = jax.tree.map(lambda a, b: jnp.maximum(jnp.abs(a), jnp.abs(b)), y, end)
         return end, jax.lax.stop_gradient(size(error, largest))
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .hamiltonian_flow import follow_nearby
+from .hamiltonian_flow import follow
 from .kernel import kernel
 from .operator import Operator
 
@@ -53,7 +53,7 @@ def shoot(W0: Array, W1: Array, N: Array, nu: Array, rtol: Array, max_steps: int
     One loop over shots, each with its derivatives: a stage of the path ends where it hits, where
     it gets no closer, or after `_SHOTS`.
     """
-    leading, bound = _leading_path(W0, W1, N, nu)
+    leading, bound, first = _leading_path(W0, W1, N, nu)
     size = jnp.where(bound > 0, bound, 1.0)
     start = Operator.unchecked(W0, N)
     # the error of the steps, and rounding: of the computation, and of W_1 itself where it is near
@@ -61,19 +61,23 @@ def shoot(W0: Array, W1: Array, N: Array, nu: Array, rtol: Array, max_steps: int
     own = jnp.linalg.norm(Operator.unchecked(W1, N).power(W1, -0.5))
     rounding = 300 * eps * jnp.maximum(1.0, own / size)
     enough = 30 * rtol + rounding
-    moves = jax.vmap(lambda e: start.power(size * e, -0.5))(_units(W0))
+    # Newton's derivatives by differences, along the same steps: good to √ε, and a shot that is off
+    # by a small r then misses by less than √ε r + r²
+    h = eps**0.5
+    units = jnp.concatenate([jnp.zeros((1, *W0.shape), W0.dtype), _units(W0)])
+    starts = jnp.broadcast_to(W0, units.shape)
 
     def shot(x: Array, target: Array, rtol: Array) -> tuple[Array, Array, Array]:
         """The miss of x at the target, Newton's correction of x, the momentum there."""
-        P = start.power(size * x, -0.5)
-        W, P, along = follow_nearby(W0, P, moves, N, rtol, max_steps)
+        step = h * jnp.maximum(jnp.linalg.norm(x), 1.0)
+        momenta = jax.vmap(lambda e: start.power(size * (x + step * e), -0.5))(units)
+        ends, after, _ = follow(starts, momenta, N, jnp.ones(1, W0.dtype), rtol, max_steps)
         # in the metric at the target, where what counts is relative to the small singular values
-        gaps = jnp.concatenate([(W - target)[None], along])
-        at = Operator.unchecked(jax.lax.optimization_barrier((target, W))[0], N)
-        miss, *columns = jax.vmap(lambda Z: at.power(Z, -0.5))(gaps).reshape(-1, x.size) / size
+        at = Operator.unchecked(jax.lax.optimization_barrier((target, ends))[0], N)
+        misses = jax.vmap(lambda W: at.power(W - target, -0.5))(ends[0]).reshape(-1, x.size) / size
         # so far off that the flow did not get there: NaN, and no correction
-        correction = jnp.linalg.solve(jnp.stack(columns, 1), miss)
-        return jnp.linalg.norm(miss), correction.reshape(x.shape), P
+        correction = jnp.linalg.solve((misses[1:] - misses[0]).T / step, misses[0])
+        return jnp.linalg.norm(misses[0]), correction.reshape(x.shape), after[0, 0]
 
     def step(y: _Search) -> _Search:
         coarse = y.s < 1
@@ -110,7 +114,7 @@ def shoot(W0: Array, W1: Array, N: Array, nu: Array, rtol: Array, max_steps: int
 
     # The first guess leaves W_0 along the leading path.
     zero = jnp.zeros((), W0.dtype)
-    guess = start.power(leading(zero)[1], -0.5) / size
+    guess = start.power(first, -0.5) / size
     nothing = jnp.full_like(W0, jnp.nan)
     state = _Search(
         zero,
@@ -134,8 +138,9 @@ def _units(W: Array) -> Array:
 
 def _leading_path(
     W0: Array, W1: Array, N: Array, nu: Array
-) -> tuple[Callable[[Array], tuple[Array, Array]], Array]:
-    """A path of full rank from W_0 to W_1 on [0, 1] with its velocity, and (about) its length.
+) -> tuple[Callable[[Array], tuple[Array, Array]], Array, Array]:
+    """A path of full rank from W_0 to W_1 on [0, 1] with its velocity, (about) its length, and its
+    velocity at W_0.
 
     The length bounds that of a shortest geodesic from above.
 
@@ -164,11 +169,12 @@ def _leading_path(
         roots, angle, F = jax.lax.optimization_barrier((roots, *_angles(start.T @ end)))
     leading = power_mean if square else lambda s: ((1 - s) * W0 + s * W1, W1 - W0)
     # The length by the midpoint rule, which is exact where the speed is constant.
-    points, velocities = jax.vmap(leading)((jnp.arange(64, dtype=W0.dtype) + 0.5) / 64)
+    midpoints = (jnp.arange(64, dtype=W0.dtype) + 0.5) / 64
+    points, velocities = jax.vmap(leading)(jnp.append(midpoints, 0.0))
     speeds = jax.vmap(lambda W, Z: jnp.linalg.norm(Operator.unchecked(W, N).power(Z, -0.5)))(
-        points, velocities
+        points[:-1], velocities[:-1]
     )
-    return leading, jnp.mean(speeds)
+    return leading, jnp.mean(speeds), velocities[-1]
 
 
 def _angles(R: Array) -> tuple[Array, Array]:
