@@ -23,6 +23,11 @@ def is_traced(*values: PyTree) -> bool:
     return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(values))
 
 
+def as_array(x: ArrayLike, dtype: DTypeLike) -> Array:
+    """``x`` as an array of this type; by NumPy where values can be seen, for eager JAX compiles."""
+    return jnp.asarray(x, dtype) if is_traced(x) else jnp.asarray(np.asarray(x, dtype))
+
+
 def raise_if(value: T, condition: ArrayLike, error: Exception) -> T:
     """``value``, or ``error`` raised if ``condition`` holds anywhere.
 

@@ -30,14 +30,20 @@ R = TypeVar("R")
 _PROGRAMS: "weakref.WeakSet[Program]" = weakref.WeakSet()
 
 
-def program(function: Callable[P, R]) -> "Program[P, R]":
+def program(
+    function: Callable[P, R] | None = None, *, emitters: Callable[..., bool] = lambda *_: False
+) -> Any:
     """``function`` of pytrees of arrays (what is no array is static), compiled at first use.
 
     Inside ``jit``, ``vmap`` and ``grad`` it is a part of what is traced, as with `jax.jit`. Its
     results are pytrees of arrays. Static arguments that are not this library's (a function of the
-    user's) are compiled for this process alone.
+    user's) are compiled for this process alone. ``emitters``: of which arguments (arrays by their
+    shapes) the program is compiled by XLA's newer fusion emitters: twice as long, for long
+    elementwise work that runs up to twice as fast by them.
     """
-    return Program(function)
+    if function is None:
+        return functools.partial(program, emitters=emitters)
+    return Program(function, emitters)
 
 
 def forget_programs() -> None:
@@ -49,8 +55,9 @@ def forget_programs() -> None:
 class Program(Generic[P, R]):
     """What `program` makes of a function."""
 
-    def __init__(self, function: Callable[P, R]) -> None:
+    def __init__(self, function: Callable[P, R], emitters: Callable[..., bool]) -> None:
         functools.update_wrapper(self, function)
+        self._emitters = emitters
         self._function = function
         self._traced = eqx.filter_jit(function)
         self._ready: dict[object, Callable[[Sequence[Array]], Any]] = {}
@@ -107,7 +114,9 @@ class Program(Generic[P, R]):
 
         flat.__name__ = getattr(self._function, "__name__", "program")
         arrays = [x for x in shapes if isinstance(x, jax.ShapeDtypeStruct)]
-        return _compile(jax.jit(flat).lower(arrays)), form[0]
+        args, kwargs = jax.tree.unflatten(tree, shapes)
+        options = {} if self._emitters(*args, **kwargs) else {_EMITTERS: False}
+        return _compile(jax.jit(flat).lower(arrays), options), form[0]
 
     def _within_process(
         self, tree: jax.tree_util.PyTreeDef, shapes: tuple[object, ...], arrays: Sequence[Array]
@@ -117,21 +126,16 @@ class Program(Generic[P, R]):
             return self._traced(*args, **kwargs)
 
 
-# XLA's newer way to make the loops of a CPU takes twice the time to compile, and what it makes of
-# our small matrices runs no faster (benchmarks/cold_start.py).
-_OPTIONS = {"xla_cpu_use_fusion_emitters": False}
+_EMITTERS = "xla_cpu_use_fusion_emitters"
 
 
-def _compile(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
-    known = {
-        name: value
-        for name, value in _OPTIONS.items()
-        if _device().platform == "cpu" and name not in os.environ.get("XLA_FLAGS", "")
-    }
-    try:
-        return lowered.compile(compiler_options=known)
-    except jax.errors.JaxRuntimeError:  # a jaxlib without this option
-        return lowered.compile()
+def _compile(lowered: jax.stages.Lowered, options: dict[str, bool]) -> jax.stages.Compiled:
+    if options and _device().platform == "cpu" and _EMITTERS not in os.environ.get("XLA_FLAGS", ""):
+        try:
+            return lowered.compile(compiler_options=options)
+        except jax.errors.JaxRuntimeError:  # a jaxlib without this option
+            pass
+    return lowered.compile()
 
 
 def _filled(

@@ -15,7 +15,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike
 
-from ..checks import check_depth, check_matrix, is_traced
+from ..checks import as_array, check_depth, check_matrix, is_traced
 from ..energies import Energy, check_energy
 from ..errors import CriticalPointError, ImbalanceWarning, InputError
 from ..geometry.kernel import inverse_depth
@@ -259,8 +259,12 @@ def _problem(
     for name, value in (("weight_decay", weight_decay), ("bulk", bulk)):
         if not is_traced(value) and not 0 <= float(np.asarray(value)) < math.inf:
             raise InputError(f"{name} must be finite and ≥ 0, got {value!r}.")
-    as_array = lambda x: jnp.asarray(x, dtype)  # noqa: E731
-    return FlowProblem(energy, nu, as_array(weight_decay), jnp.log(as_array(bulk)), as_array(tie))
+    with np.errstate(divide="ignore"):
+        log_bulk = (
+            jnp.log(jnp.asarray(bulk, dtype)) if is_traced(bulk) else np.log(np.asarray(bulk))
+        )
+    decay, log_bulk, tie = (as_array(x, dtype) for x in (weight_decay, log_bulk, tie))
+    return FlowProblem(energy, nu, decay, log_bulk, tie)
 
 
 def _stops(
@@ -277,11 +281,13 @@ def _stops(
             raise InputError(f"{name} must be positive, got {value!r}.")
     start = gauge(chart, y0, problem)
     traced = is_traced(start)
-    if not traced and not (jnp.isfinite(start.energy) and jnp.isfinite(start.motion)):
+    if not traced and not (np.isfinite(start.energy) and np.isfinite(start.motion)):
         raise InputError(
             "energy must have a finite value and gradient at the start, got NaN or infinity there."
         )
     endless = not is_traced(options.t1) and math.isinf(options.t1)
-    as_array = lambda x: None if x is None else jnp.asarray(x, problem.nu.dtype)  # noqa: E731
-    stops = Stops(as_array(energy), as_array(gradient), start.slope, endless, options.rtol)
+    energy, gradient = (
+        None if x is None else as_array(x, problem.nu.dtype) for x in (energy, gradient)
+    )
+    stops = Stops(energy, gradient, start.slope, endless, options.rtol)
     return stops, traced

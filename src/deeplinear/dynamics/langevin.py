@@ -13,7 +13,15 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float
 
-from ..checks import RandomKey, check_depth, check_integer, check_key, check_matrix, is_traced
+from ..checks import (
+    RandomKey,
+    as_array,
+    check_depth,
+    check_integer,
+    check_key,
+    check_matrix,
+    is_traced,
+)
 from ..energies import Energy, check_energy
 from ..errors import InputError
 from ..geometry.kernel import inverse_depth
@@ -245,7 +253,7 @@ def _langevin(
     turning = plan.solver is None and not flat  # flat: Euler's step of Brownian motion is exact
     process = RootProcess(
         energy,
-        jnp.asarray(depth, dtype),
+        as_array(depth, dtype),
         root_exponent(depth, dtype, turning),
         _check_number("beta", beta, dtype),
         _check_number("kappa", kappa, dtype, or_zero=True),

@@ -264,6 +264,9 @@ def _path(
 
 def finish(result: DiffusionResult, single: bool, plan: DiffusionPlan) -> DiffusionResult:
     """Without the axes that were not asked for: of saved times, and of chains."""
+    plain = not is_traced(result)
+    if plain:  # in NumPy: eager JAX would compile each of these
+        result = jax.tree.map(np.asarray, result)
     if plan.saveat is None:
         result = dataclasses.replace(
             result,
@@ -273,7 +276,9 @@ def finish(result: DiffusionResult, single: bool, plan: DiffusionPlan) -> Diffus
             log_singular_values=result.log_singular_values[:, 0],
             det_sign=result.det_sign[:, 0],
         )
-    return jax.tree.map(lambda x: x[0], result) if single else result
+    if single:
+        result = jax.tree.map(lambda x: x[0], result)
+    return jax.tree.map(jnp.asarray, result) if plain else result
 
 
 def _checked_saveat(saveat: ArrayLike | dfx.SaveAt | None) -> dfx.SaveAt | None:

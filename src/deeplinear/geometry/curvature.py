@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from ..checks import check_depth, check_matrix, one_precision, raise_if
+from ..checks import as_array, check_depth, check_matrix, one_precision, raise_if
 from ..compilation import program
 from ..errors import InputError, PrecisionError
 from .derivatives import Jet
@@ -191,9 +191,7 @@ def _at(
                 f"{Z.shape}."
             )
     at, checked = one_precision((at, checked))
-    value, singular, imprecise = _on_batch(
-        function, result, at, checked, jnp.asarray(depth, at.dtype)
-    )
+    value, singular, imprecise = _on_batch(function, result, at, checked, as_array(depth, at.dtype))
     value = raise_if(value, singular, singular_error())
     if function is _christoffel:
         return value

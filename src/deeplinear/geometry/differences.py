@@ -87,8 +87,8 @@ def _derivatives(x: Array, y: Array, kinds: np.ndarray, N: Array, q: int | float
     slope = q * S_a * per_x
     second = slope**2 - 2 * q * (change + S_a) * per_x**2
     cross = slope * (q * S_b * per_y) + 2 * q * change * per_x * per_y
-    of_kind = [kinds == kind for kind in (_VALUE, _SLOPE, _CURVATURE)]
-    return f * jnp.select(of_kind, [jnp.ones_like(f), slope, second], cross)
+    factor = jnp.where(kinds == _CURVATURE, second, jnp.where(kinds == _CROSS, cross, slope))
+    return f * jnp.where(kinds == _VALUE, 1.0, factor)
 
 
 def _root(x: Array) -> Array:

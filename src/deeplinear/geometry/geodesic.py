@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float
 
 from ..checks import (
+    as_array,
     check_depth,
     check_integer,
     check_matrix,
@@ -128,7 +129,7 @@ def exp(
         np.all(np.diff(np.atleast_1d(t), prepend=0.0) >= 0) and np.all(np.isfinite(t))
     ):
         raise InputError(f"t must hold finite, increasing times ≥ 0, got {t!r}: for t < 0 take −Z.")
-    args = W, Z, jnp.asarray(depth, W.dtype), jnp.atleast_1d(times), jnp.asarray(rtol, W.dtype)
+    args = W, Z, as_array(depth, W.dtype), jnp.atleast_1d(times), as_array(rtol, W.dtype)
     result, singular = _exp(*args, check_integer(max_steps, "max_steps"))
     result = raise_if(result, singular, singular_error())
     if times.ndim == 0:
@@ -172,7 +173,7 @@ def log(
     check_depth(depth, scalar=True)
     W0, W1 = _pair(W0, W1, "W0", "W1")
     rtol = _tolerance(rtol, W0.dtype)
-    N = jnp.asarray(depth, W0.dtype)
+    N = as_array(depth, W0.dtype)
     if not is_traced(W0, W1) and W0.shape[0] == W0.shape[1]:
         signs = [np.linalg.slogdet(np.asarray(W))[0] for W in (W0, W1)]
         if signs[0] * signs[1] < 0:
@@ -181,9 +182,10 @@ def log(
                 "rank joins them."
             )
     untracked = "the logarithm is not differentiable: differentiate geodesic.distance, or exp"
-    W0, W1 = W0 + guard(W0, untracked), W1 + guard(W1, untracked)
+    if is_traced(W0, W1):
+        W0, W1 = W0 + guard(W0, untracked), W1 + guard(W1, untracked)
     max_steps = check_integer(max_steps, "max_steps")
-    result, singular = _log(W0, W1, N, jnp.asarray(rtol, W0.dtype), max_steps)
+    result, singular = _log(W0, W1, N, as_array(rtol, W0.dtype), max_steps)
     return raise_if(result, singular, singular_error())
 
 
@@ -209,13 +211,7 @@ def distance(
     """
     W0, W1 = _pair(W0, W1, "W0", "W1")
     found = log(jax.lax.stop_gradient(W0), jax.lax.stop_gradient(W1), depth, rtol=rtol)
-    value = jnp.where(found.converged, found.distance, jnp.nan)
-    # points so near that their direction is rounding have no derivative, but a point and itself 0
-    known = found.error <= 0.01 * found.distance
-    momenta = [jnp.where(known, P, jnp.nan) for P in found.momenta]
-    same = jnp.all(W0 == W1)
-    value, *momenta = (jnp.where(same, jnp.zeros_like(x), x) for x in (value, *momenta))
-    value = _first_variation(W0, W1, value, *momenta)
+    value = _distance(W0, W1, found)
     if not is_traced(value) and not found.converged:
         why = Status(int(found.status)).sentence
         warnings.warn(f"The distance is not known. {why}", NotConvergedWarning, stacklevel=2)
@@ -239,6 +235,18 @@ def path(
     return eqx.tree_at(
         lambda g: g.status, result, jnp.where(found.converged, result.status, found.status)
     )
+
+
+@program
+def _distance(W0: Array, W1: Array, found: Logarithm) -> Array:
+    """The distance with its derivatives, NaN where it is not known."""
+    value = jnp.where(found.converged, found.distance, jnp.nan)
+    # points so near that their direction is rounding have no derivative, but a point and itself 0
+    known = found.error <= 0.01 * found.distance
+    momenta = [jnp.where(known, P, jnp.nan) for P in found.momenta]
+    same = jnp.all(W0 == W1)
+    value, *momenta = (jnp.where(same, jnp.zeros_like(x), x) for x in (value, *momenta))
+    return _first_variation(W0, W1, value, *momenta)
 
 
 @jax.custom_jvp

@@ -17,15 +17,17 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float
 
-from ..checks import check_depth
+from ..checks import check_depth, is_traced
 
 ArrayT = TypeVar("ArrayT", Array, np.ndarray)  # a formula for both gives what it is given
 
 
 def inverse_depth(depth: ArrayLike, dtype: DTypeLike) -> Float[Array, "..."]:
     """ν = 1/N as an array of ``dtype``; 0 at N = ∞, NaN where N < 1."""
-    N = jnp.asarray(depth, dtype)
-    return jnp.where(N >= 1, 1 / N, jnp.nan)
+    xp = jnp if is_traced(depth) else np
+    N = xp.asarray(depth, dtype)
+    with np.errstate(divide="ignore"):
+        return jnp.asarray(xp.where(N >= 1, 1 / N, jnp.nan), N.dtype)
 
 
 def _rounding_of_inverse(N: Array, nu: Array) -> Array:

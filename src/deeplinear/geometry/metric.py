@@ -12,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ..checks import (
     RandomKey,
+    as_array,
     check_depth,
     check_key,
     check_matrix,
@@ -80,7 +81,7 @@ def gradient(energy: Energy, W: ArrayLike, depth: ArrayLike) -> Float[Array, "*b
     W = check_matrix(W, batch=True)
     W = W.astype(check_energy(energy, W.shape[-2:], W.dtype))
     energy = recorded(energy, W.shape[-2:], W.dtype)
-    return _gradient(energy, W, jnp.asarray(depth, W.dtype))
+    return _gradient(energy, W, as_array(depth, W.dtype))
 
 
 def random_tangent(
@@ -145,7 +146,7 @@ def _batched(
             raise InputError(
                 f"Z must have the shape {shape} of W in its last two axes, got {Z.shape}."
             )
-    value = _on_batch(function, at, checked, jnp.asarray(depth, dtype))
+    value = _on_batch(function, at, checked, as_array(depth, dtype))
     return raise_if(value, (jnp if is_traced(value) else np).isnan(value), singular_error())
 
 

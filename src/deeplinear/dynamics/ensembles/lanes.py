@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, PyTree
 
 from ...compilation import program
 from ...status import Status
-from .frames import Matrix, join, norm, split
+from .frames import SMALL, Matrix, join, norm, split
 from .linear import where
 from .steppers import AbstractStepper, EnsembleProblem, first_step, jump
 
@@ -164,7 +164,11 @@ class Lanes(eqx.Module):
         return c, verdict, out, jnp.minimum(queue + jnp.sum(free), count)
 
 
-@program
+def _is_elementwise(lanes: Lanes, starts: Starts) -> bool:
+    return max(starts.W.shape[:2]) <= SMALL
+
+
+@program(emitters=_is_elementwise)
 def integrate(lanes: Lanes, starts: Starts) -> Outcome:
     """The outcome of every run of the queue."""
     m, n, Q = starts.W.shape
