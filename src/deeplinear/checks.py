@@ -24,8 +24,10 @@ def is_traced(*values: PyTree) -> bool:
 
 
 def as_array(x: ArrayLike, dtype: DTypeLike) -> Array:
-    """``x`` as an array of this type; by NumPy where values can be seen, for eager JAX compiles."""
-    return jnp.asarray(x, dtype) if is_traced(x) else jnp.asarray(np.asarray(x, dtype))
+    """``x`` as an array of this type; where values can be seen without an operation of JAX's, each
+    of which is compiled first (also ``jnp.asarray``, for each shape).
+    """
+    return jnp.asarray(x, dtype) if is_traced(x) else jax.device_put(np.asarray(x, dtype))
 
 
 def raise_if(value: T, condition: ArrayLike, error: Exception) -> T:
@@ -56,7 +58,7 @@ def check_matrix(W: ArrayLike, name: str = "W", *, batch: bool = False) -> Array
             f"{name} must hold real numbers of 32 or 64 bits, got dtype {W.dtype}: convert it to "
             "float64."
         )
-    W = jnp.asarray(W, W.dtype if jnp.issubdtype(W.dtype, jnp.floating) else float)
+    W = as_array(W, jax.dtypes.canonicalize_dtype(W.dtype if W.dtype.kind == "f" else float))
     # NumPy where values can be seen: small eager JAX operations would each be compiled first.
     bad = ~(jnp if is_traced(W) else np).isfinite(W)
     return raise_if(

@@ -72,7 +72,8 @@ class Program(Generic[P, R]):
         arrays = [x for x in leaves if isinstance(x, jax.Array | np.ndarray)]
         if not all(map(_is_plain, arrays)) or jax.config.values["jax_disable_jit"]:
             return self._traced(*args, **kwargs)
-        arrays = [jnp.asarray(x) for x in arrays]
+        # (`jnp.asarray` of a NumPy array is compiled for each shape)
+        arrays = [jax.device_put(x) if isinstance(x, np.ndarray) else x for x in arrays]
         kinds = iter(map(_kind, arrays))
         shapes = tuple(next(kinds) if isinstance(x, jax.Array | np.ndarray) else x for x in leaves)
         key = tree, shapes, settings()

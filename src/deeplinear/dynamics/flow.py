@@ -260,9 +260,7 @@ def _problem(
         if not is_traced(value) and not 0 <= float(np.asarray(value)) < math.inf:
             raise InputError(f"{name} must be finite and ≥ 0, got {value!r}.")
     with np.errstate(divide="ignore"):
-        log_bulk = (
-            jnp.log(jnp.asarray(bulk, dtype)) if is_traced(bulk) else np.log(np.asarray(bulk))
-        )
+        log_bulk = jnp.log(jnp.asarray(bulk, dtype)) if is_traced(bulk) else np.log(bulk)
     decay, log_bulk, tie = (as_array(x, dtype) for x in (weight_decay, log_bulk, tie))
     return FlowProblem(energy, nu, decay, log_bulk, tie)
 

@@ -162,7 +162,7 @@ def langevin(
     """
     noisy = is_traced(kappa) or bool(np.asarray(kappa) != 0)
     plan = DiffusionPlan.of(
-        t0, t1, dt, saveat, solver, stepsize_controller, max_steps, adjoint, noisy, energy
+        t0, t1, dt, saveat, solver, stepsize_controller, max_steps, adjoint, noisy
     )
     return _langevin(energy, W0, depth, beta, kappa, entropic, at_zero, key, chains, plan)
 
@@ -215,11 +215,13 @@ def factor_langevin(
     energy = recorded(energy, y0[0].shape, dtype)
     y0 = tuple(W.astype(dtype) for W in y0)
     key = check_key(key)
-    plan = DiffusionPlan.of(t0, t1, dt, saveat, adjoint=adjoint, energy=energy)
+    plan = DiffusionPlan.of(t0, t1, dt, saveat, adjoint=adjoint)
     process = BalancedProcess(energy, _check_number("beta", beta, y0[0].dtype))
     copies = 1 if chains is None else check_integer(chains, "chains")
     start = jax.tree.map(lambda x: jnp.broadcast_to(x, (copies, *x.shape)), y0)
-    return finish(sample(process, start, key, plan.settled(y0[0].dtype)), chains is None, plan)
+    return finish(
+        sample(process, start, key, plan.settled(y0[0].dtype, energy)), chains is None, plan
+    )
 
 
 def _langevin(
@@ -262,7 +264,7 @@ def _langevin(
         may_be_infinite=is_traced(depth) or math.isinf(depth),  # type: ignore[arg-type]
         turning=turning,
     )
-    return finish(sample(process, start, key, plan.settled(dtype)), single, plan)
+    return finish(sample(process, start, key, plan.settled(dtype, energy)), single, plan)
 
 
 def _checked_start(W0: ArrayLike, chains: int | None, flat: bool) -> tuple[Array, bool]:
@@ -291,7 +293,11 @@ def _checked_start(W0: ArrayLike, chains: int | None, flat: bool) -> tuple[Array
                 "nearby."
             )
     copies = W.shape[0] if chains is None else check_integer(chains, "chains")
-    return jnp.broadcast_to(W, (copies, *W.shape[1:])), chains is None and len(shape) == 2
+    whole = (copies, *W.shape[1:])
+    start = (
+        jnp.broadcast_to(W, whole) if is_traced(W) else jax.device_put(np.broadcast_to(W, whole))
+    )
+    return start, chains is None and len(shape) == 2
 
 
 def _checked_factors(factors: Sequence[Array | np.ndarray]) -> tuple[Array, ...]:
@@ -329,4 +335,4 @@ def _check_number(name: str, value: ArrayLike, dtype: DTypeLike, or_zero: bool =
         raise InputError(
             f"{name} must be one finite number {'≥' if or_zero else '>'} 0, got {value!r}."
         )
-    return jnp.asarray(value, dtype)
+    return as_array(value, dtype)

@@ -37,7 +37,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 
-from ..checks import is_traced
+from ..checks import as_array, is_traced
 from ..energies import Energy
 from ..geometry.kernel import _SERIES, kernel, log_kernel
 
@@ -202,7 +202,7 @@ def root_exponent(depth: ArrayLike, dtype: DTypeLike, turning: bool = True) -> A
     at_infinity = ROOT_AT_INFINITY if turning else PLAIN_ROOT_AT_INFINITY
     xp = jnp if is_traced(depth) else np
     N = xp.asarray(depth, dtype)
-    return jnp.asarray(xp.where(xp.isinf(N), at_infinity, N), N.dtype)
+    return as_array(xp.where(xp.isinf(N), at_infinity, N), N.dtype)
 
 
 class RootProcess(AbstractProcess[Array]):

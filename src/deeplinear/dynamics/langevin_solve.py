@@ -16,7 +16,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
-from ..checks import check_integer, is_traced
+from ..checks import as_array, check_integer, is_traced
 from ..compilation import program
 from ..energies import Energy
 from ..errors import InputError, PrecisionError
@@ -79,7 +79,7 @@ class DiffusionPlan(eqx.Module):
     saveat: dfx.SaveAt | None
     solver: dfx.AbstractSolver | None
     controller: dfx.AbstractStepSizeController | None
-    adjoint: dfx.AbstractAdjoint
+    adjoint: dfx.AbstractAdjoint | None
     max_steps: int = eqx.field(static=True)
     noisy: bool = eqx.field(static=True)
 
@@ -95,7 +95,6 @@ class DiffusionPlan(eqx.Module):
         max_steps: int | None = None,
         adjoint: dfx.AbstractAdjoint | None = None,
         noisy: bool = True,
-        energy: Energy | None = None,
     ) -> "DiffusionPlan":
         """The plan, of arguments that are checked here."""
         saveat = _checked_saveat(saveat)
@@ -124,19 +123,10 @@ class DiffusionPlan(eqx.Module):
         if controller is None:
             grid = _grid(ends, None if ts is None else np.asarray(ts, float), float(np.asarray(dt)))
             with jax.ensure_compile_time_eval():  # the grid is known, also where the call is traced
-                controller = Grid(jnp.asarray(grid))
+                controller = Grid(jax.device_put(grid))
             steps = len(controller.ts)
         else:
             steps = 100_000
-        if adjoint is None:
-            # What nobody can differentiate needs no checkpoints. A plain function may close over a
-            # tracer.
-            plain = energy is None or isinstance(energy, eqx.Module)
-            adjoint = (
-                dfx.RecursiveCheckpointAdjoint()
-                if not plain or is_traced(energy)
-                else dfx.ForwardMode()
-            )
         return cls(
             ends[0],
             ends[1],
@@ -149,14 +139,23 @@ class DiffusionPlan(eqx.Module):
             noisy,
         )
 
-    def settled(self, dtype: DTypeLike) -> "DiffusionPlan":
-        """The plan in the floating-point type of the state."""
+    def settled(self, dtype: DTypeLike, energy: Energy | None = None) -> "DiffusionPlan":
+        """The plan in the floating-point type of the state, and as the energy allows."""
 
         def cast(x: Leaf) -> Leaf | Array:
-            return jnp.asarray(x, dtype) if isinstance(x, np.ndarray | np.generic | Array) else x
+            return as_array(x, dtype) if isinstance(x, np.ndarray | np.generic | Array) else x
 
         with jax.ensure_compile_time_eval():
             plan = jax.tree.map(cast, self)
+        if plan.adjoint is None:
+            # What nobody can differentiate needs no checkpoints. A plain function may close over a
+            # tracer.
+            plain = energy is None or isinstance(energy, eqx.Module)
+            checkpoints = not plain or is_traced(energy)
+            plan = dataclasses.replace(
+                plan,
+                adjoint=dfx.RecursiveCheckpointAdjoint() if checkpoints else dfx.ForwardMode(),
+            )
         steps = plan.controller.ts if isinstance(plan.controller, dfx.StepTo) else None
         if steps is not None and not (np.diff(np.asarray(steps)) > 0).all():
             raise PrecisionError(
@@ -278,7 +277,7 @@ def finish(result: DiffusionResult, single: bool, plan: DiffusionPlan) -> Diffus
         )
     if single:
         result = jax.tree.map(lambda x: x[0], result)
-    return jax.tree.map(jnp.asarray, result) if plain else result
+    return jax.tree.map(jax.device_put, result) if plain else result
 
 
 def _checked_saveat(saveat: ArrayLike | dfx.SaveAt | None) -> dfx.SaveAt | None:

@@ -220,14 +220,14 @@ def estimated(
     whole = follow(charts, problem, y0, options, traced)
     result = finish(whole, options)
     xp = jnp if traced else np
-    unknown = jnp.asarray(xp.full_like(result.ts, jnp.nan))
+    unknown = jax.device_put(xp.full_like(result.ts, jnp.nan))
     if traced or options.controller is not None or saved_times(options.saveat)["steps"]:
         return dataclasses.replace(result, error=unknown)
     muted = [(chart, stops.never()) for chart, stops in charts]
     coarser = options.coarser(whole.t_end)
     other = finish(follow(muted, problem, y0, coarser, traced), coarser)
     if int(other.status) != Status.reached_t1:
-        return dataclasses.replace(result, error=jnp.asarray(np.full_like(result.ts, np.inf)))
+        return dataclasses.replace(result, error=jax.device_put(np.full_like(result.ts, np.inf)))
     # times beyond the end of the flow are its end in the other one
     W, V = np.asarray(result.W), np.asarray(other.W)
     V = V if options.saveat is None else V[: len(W)]
@@ -245,7 +245,7 @@ def without_end(leg: FlowResult, options: FlowOptions) -> FlowResult:
         return leg
     kept = np.flatnonzero(np.isfinite(leg.ts))[:-1]
     names = ("ts", "W", "energy", "log_singular_values")
-    arrays = {name: jnp.asarray(np.asarray(getattr(leg, name))[kept]) for name in names}
+    arrays = {name: jax.device_put(np.asarray(getattr(leg, name))[kept]) for name in names}
     return dataclasses.replace(leg, **arrays)
 
 
@@ -253,7 +253,7 @@ def join(first: FlowResult, second: FlowResult) -> FlowResult:
     """Two legs of one flow as one result."""
 
     def along(name: str) -> Array:
-        return jnp.asarray(np.concatenate([getattr(leg, name) for leg in (first, second)]))
+        return jax.device_put(np.concatenate([getattr(leg, name) for leg in (first, second)]))
 
     return FlowResult(
         **{name: along(name) for name in ("ts", "W", "energy", "log_singular_values")},
@@ -261,7 +261,7 @@ def join(first: FlowResult, second: FlowResult) -> FlowResult:
         t_end=second.t_end,
         status=second.status,
         stats={
-            key: jnp.asarray(sum(np.asarray(leg.stats.get(key, 0)) for leg in (first, second)))
+            key: jax.device_put(sum(np.asarray(leg.stats.get(key, 0)) for leg in (first, second)))
             for key in {**first.stats, **second.stats}
         },
         factors=second.factors,
@@ -282,4 +282,4 @@ def finish(result: FlowResult, options: FlowOptions) -> FlowResult:
     elif not is_traced(result):
         reached = np.isfinite(arrays["ts"])
         arrays = {name: x[reached] for name, x in arrays.items()}
-    return dataclasses.replace(result, **{name: jnp.asarray(x) for name, x in arrays.items()})
+    return dataclasses.replace(result, **{name: jax.device_put(x) for name, x in arrays.items()})

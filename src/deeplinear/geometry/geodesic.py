@@ -212,7 +212,7 @@ def distance(
     W0, W1 = _pair(W0, W1, "W0", "W1")
     found = log(jax.lax.stop_gradient(W0), jax.lax.stop_gradient(W1), depth, rtol=rtol)
     value = _distance(W0, W1, found)
-    if not is_traced(value) and not found.converged:
+    if not is_traced(value) and not Status.succeeded(int(found.status)):
         why = Status(int(found.status)).sentence
         warnings.warn(f"The distance is not known. {why}", NotConvergedWarning, stacklevel=2)
     return value
