@@ -71,7 +71,7 @@ def recorded(energy: Energy, shape: tuple[int, ...], dtype: DTypeLike) -> Energy
         whole = eqx.combine(jax.tree.unflatten(tree, inputs[:-1]), rest)
         return jnp.reshape(whole(inputs[-1]), ())
 
-    key = (rest, tree, tuple(shapes), W, jax.config.values["jax_enable_x64"])
+    key = (rest, tree, tuple(shapes), W, jax.config.jax_enable_x64)
     try:
         known = _RECORDED.get(key)
     except TypeError:  # something in it cannot be compared

@@ -64,7 +64,8 @@ def digest(*parts: object) -> str:
 
 def settings() -> tuple[object, ...]:
     """The settings of JAX that a program may depend on."""
-    return tuple(repr(jax.config.values.get(name)) for name in _SETTINGS)
+    values = jax.config.values  # made anew at each access
+    return tuple(values[name] for name in _SETTINGS)
 
 
 _SETTINGS = sorted(name for name in jax.config.values if "cache" not in name)

@@ -70,7 +70,7 @@ class Program(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         leaves, tree = jax.tree.flatten((args, kwargs))
         arrays = [x for x in leaves if isinstance(x, jax.Array | np.ndarray)]
-        if not all(map(_is_plain, arrays)) or jax.config.values["jax_disable_jit"]:
+        if not all(map(_is_plain, arrays)) or jax.config.jax_disable_jit:
             return self._traced(*args, **kwargs)
         # (`jnp.asarray` of a NumPy array is compiled for each shape)
         arrays = [jax.device_put(x) if isinstance(x, np.ndarray) else x for x in arrays]
@@ -158,7 +158,7 @@ def _is_plain(x: object) -> bool:
 
 
 def _device() -> jax.Device:
-    return jax.config.values["jax_default_device"] or _first_device()
+    return jax.config.jax_default_device or _first_device()
 
 
 @functools.cache
