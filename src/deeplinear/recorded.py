@@ -7,6 +7,7 @@ a function, of which only the name is known. Other data of the same shapes compi
 import collections
 import hashlib
 from collections.abc import Callable
+from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -18,6 +19,8 @@ from jaxtyping import Array, Float
 
 from .compilation import is_known
 from .energies import AbstractEnergy, Energy
+
+Tree = TypeVar("Tree")
 
 # The last functions that were recorded, as JAX remembers what it traced.
 _MOST = 64
@@ -31,6 +34,7 @@ class _Operations:
     def __init__(self, jaxpr: ClosedJaxpr, text: str) -> None:
         self.jaxpr = jaxpr.jaxpr
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
+        self.decomposes = "custom_call" in text  # into LAPACK, or what stands for it
 
     def __call__(self, data: list[Array], W: Array) -> Array:
         constants, inputs = data[: len(self.jaxpr.constvars)], data[len(self.jaxpr.constvars) :]
@@ -51,6 +55,24 @@ class RecordedEnergy(AbstractEnergy):
 
     def __call__(self, W: Float[Array | np.ndarray, "m n"]) -> Float[Array, ""]:
         return self.operations(self.data, jnp.asarray(W))
+
+
+def vmapped(energy: object, function: Callable[..., Tree], axis: int = 0) -> Callable[..., Tree]:
+    """``jax.vmap(function, axis, axis)`` of a function that evaluates ``energy`` and decomposes W.
+
+    One after the other where the energy has decompositions of its own: on a batch, jaxlib 0.10 may
+    run both at once, and on a CPU of two cores each then waits for a thread that the other has.
+    Among decompositions of the library none run at once.
+    """
+    if not (isinstance(energy, RecordedEnergy) and energy.operations.decomposes):
+        return jax.vmap(function, axis, axis)
+
+    def loop(*batches: Tree) -> Tree:
+        move = lambda from_, to: lambda x: jnp.moveaxis(x, from_, to)  # noqa: E731
+        first = jax.tree.map(move(axis, 0), batches)
+        return jax.tree.map(move(0, axis), jax.lax.map(lambda xs: function(*xs), first))
+
+    return loop
 
 
 def recorded(energy: Energy, shape: tuple[int, ...], dtype: DTypeLike) -> Energy:

@@ -20,6 +20,7 @@ from ..checks import as_array, check_integer, is_traced
 from ..compilation import program
 from ..energies import Energy
 from ..errors import InputError, PrecisionError
+from ..recorded import vmapped
 from ..status import Status
 from .flow_options import saved_times
 from .langevin_process import AbstractProcess, EulerThen, Path, State
@@ -191,7 +192,8 @@ def _sample(
     # Chain i is the same for any number of them.
     key = jax.random.wrap_key_data(key_data, impl=kind)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(chains))
-    return eqx.filter_vmap(_chain, in_axes=(None, 0, 0, None))(process, starts, keys, plan)
+    energy = getattr(process, "energy", None)
+    return vmapped(energy, lambda start, key: _chain(process, start, key, plan))(starts, keys)
 
 
 def _chain(

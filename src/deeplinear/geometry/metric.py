@@ -23,7 +23,7 @@ from ..checks import (
 from ..compilation import program
 from ..energies import Energy, check_energy
 from ..errors import InputError
-from ..recorded import recorded
+from ..recorded import recorded, vmapped
 from .derivatives import operator_power
 from .operator import Operator, singular_error
 from .point import LogSVD
@@ -114,7 +114,7 @@ def _gradient(energy: Energy, W: Array, depth: Array) -> Array:
     def one(X: Array) -> Array:
         return operator_power(X, jax.grad(lambda Y: jnp.reshape(energy(Y), ()))(X), depth, 1)
 
-    return jnp.vectorize(one, signature="(m,n)->(m,n)")(W)
+    return vmapped(energy, one)(W.reshape(-1, *W.shape[-2:])).reshape(W.shape)
 
 
 def _inner(apply: Callable[[Array, int | float], Array], Z1: Array, Z2: Array) -> Array:
