@@ -2,6 +2,6 @@
 
 from .fingerprint import is_known
 from .folder import cache_compilations, cache_folder
-from .programs import forget_programs, program
+from .programs import Effort, forget_programs, program
 
-__all__ = ["cache_compilations", "cache_folder", "forget_programs", "is_known", "program"]
+__all__ = ["Effort", "cache_compilations", "cache_folder", "forget_programs", "is_known", "program"]

@@ -5,6 +5,8 @@ of the whole process. Here a program is found by what it depends on (the functio
 this package, versions, settings, shapes), and no line of the function is traced again.
 """
 
+import dataclasses
+import enum
 import functools
 import os
 import pickle
@@ -30,20 +32,43 @@ R = TypeVar("R")
 _PROGRAMS: "weakref.WeakSet[Program]" = weakref.WeakSet()
 
 
+class Effort(enum.Enum):
+    """How hard XLA tries on a CPU: compiling takes about 1 : 2 : 4, running the other way round."""
+
+    #: For what runs once, and takes no time beside its compilation.
+    LEAST = enum.auto()
+    #: All but XLA's newer emitters of loops, by which small matrices run no faster.
+    USUAL = enum.auto()
+    #: For long elementwise work, which runs up to twice as fast by those.
+    MOST = enum.auto()
+
+
+_OPTIONS: dict[Effort, dict[str, bool | int]] = {
+    Effort.LEAST: {
+        "xla_cpu_use_fusion_emitters": False,
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+    },
+    Effort.USUAL: {"xla_cpu_use_fusion_emitters": False},
+    Effort.MOST: {},
+}
+
+
 def program(
-    function: Callable[P, R] | None = None, *, emitters: Callable[..., bool] = lambda *_: False
+    function: Callable[P, R] | None = None,
+    *,
+    effort: Effort | Callable[..., Effort] = Effort.USUAL,
 ) -> Any:
     """``function`` of pytrees of arrays (what is no array is static), compiled at first use.
 
     Inside ``jit``, ``vmap`` and ``grad`` it is a part of what is traced, as with `jax.jit`. Its
     results are pytrees of arrays. Static arguments that are not this library's (a function of the
-    user's) are compiled for this process alone. ``emitters``: of which arguments (arrays by their
-    shapes) the program is compiled by XLA's newer fusion emitters: twice as long, for long
-    elementwise work that runs up to twice as fast by them.
+    user's) are compiled for this process alone. ``effort`` may depend on the arguments, arrays as
+    their shapes.
     """
     if function is None:
-        return functools.partial(program, emitters=emitters)
-    return Program(function, emitters)
+        return functools.partial(program, effort=effort)
+    return Program(function, effort)
 
 
 def forget_programs() -> None:
@@ -55,9 +80,11 @@ def forget_programs() -> None:
 class Program(Generic[P, R]):
     """What `program` makes of a function."""
 
-    def __init__(self, function: Callable[P, R], emitters: Callable[..., bool]) -> None:
+    def __init__(
+        self, function: Callable[P, R], effort: Effort | Callable[..., Effort] = Effort.USUAL
+    ) -> None:
         functools.update_wrapper(self, function)
-        self._emitters = emitters
+        self._effort = effort
         self._function = function
         self._traced = eqx.filter_jit(function)
         self._ready: dict[object, Callable[[Sequence[Array]], Any]] = {}
@@ -69,11 +96,14 @@ class Program(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         leaves, tree = jax.tree.flatten((args, kwargs))
-        arrays = [x for x in leaves if isinstance(x, jax.Array | np.ndarray)]
+        # (`jnp.asarray` of a NumPy array is compiled for each shape)
+        arrays = [
+            jax.device_put(x) if isinstance(x, np.ndarray) else x
+            for x in leaves
+            if isinstance(x, jax.Array | np.ndarray)
+        ]
         if not all(map(_is_plain, arrays)) or jax.config.jax_disable_jit:
             return self._traced(*args, **kwargs)
-        # (`jnp.asarray` of a NumPy array is compiled for each shape)
-        arrays = [jax.device_put(x) if isinstance(x, np.ndarray) else x for x in arrays]
         kinds = iter(map(_kind, arrays))
         shapes = tuple(next(kinds) if isinstance(x, jax.Array | np.ndarray) else x for x in leaves)
         key = tree, shapes, settings()
@@ -93,7 +123,7 @@ class Program(Generic[P, R]):
         try:
             name = digest(describe(self._function), describe(args), describe(kwargs))
         except UnknownError:
-            return functools.partial(self._within_process, tree, shapes)
+            return _Unkept(self._traced, tree, shapes)
         if (found := _load(name)) is not None:
             return found
         with notice():
@@ -115,26 +145,39 @@ class Program(Generic[P, R]):
 
         flat.__name__ = getattr(self._function, "__name__", "program")
         arrays = [x for x in shapes if isinstance(x, jax.ShapeDtypeStruct)]
-        args, kwargs = jax.tree.unflatten(tree, shapes)
-        options = {} if self._emitters(*args, **kwargs) else {_EMITTERS: False}
-        return _compile(jax.jit(flat).lower(arrays), options), form[0]
+        effort = self._effort
+        if not isinstance(effort, Effort):
+            args, kwargs = jax.tree.unflatten(tree, shapes)
+            effort = effort(*args, **kwargs)
+        return _compile(jax.jit(flat).lower(arrays), effort), form[0]
 
-    def _within_process(
-        self, tree: jax.tree_util.PyTreeDef, shapes: tuple[object, ...], arrays: Sequence[Array]
-    ) -> R:
-        args, kwargs = _filled(tree, shapes, arrays)
+
+@dataclasses.dataclass
+class _Unkept:
+    """A program for this process alone, compiled by JAX at its first call."""
+
+    traced: Callable[..., Any]
+    tree: jax.tree_util.PyTreeDef
+    shapes: tuple[object, ...]
+    is_compiled: bool = False
+
+    def __call__(self, arrays: Sequence[Array]) -> Any:
+        args, kwargs = _filled(self.tree, self.shapes, arrays)
+        if self.is_compiled:
+            return self.traced(*args, **kwargs)
         with notice():
-            return self._traced(*args, **kwargs)
+            out = self.traced(*args, **kwargs)
+        self.is_compiled = True
+        return out
 
 
-_EMITTERS = "xla_cpu_use_fusion_emitters"
-
-
-def _compile(lowered: jax.stages.Lowered, options: dict[str, bool]) -> jax.stages.Compiled:
-    if options and _device().platform == "cpu" and _EMITTERS not in os.environ.get("XLA_FLAGS", ""):
+def _compile(lowered: jax.stages.Lowered, effort: Effort) -> jax.stages.Compiled:
+    flags = os.environ.get("XLA_FLAGS", "")  # what is set there holds
+    options = {name: value for name, value in _OPTIONS[effort].items() if name not in flags}
+    if options and _device().platform == "cpu":
         try:
             return lowered.compile(compiler_options=options)
-        except jax.errors.JaxRuntimeError:  # a jaxlib without this option
+        except jax.errors.JaxRuntimeError:  # a jaxlib without such an option
             pass
     return lowered.compile()
 
@@ -148,13 +191,11 @@ def _filled(
     return jax.tree.unflatten(tree, leaves)
 
 
-def _is_plain(x: object) -> bool:
+def _is_plain(x: Array) -> bool:
     """Whether ``x`` is a value in the memory of the default device, and numbers."""
-    if isinstance(x, np.ndarray):
-        return True
-    if isinstance(x, jax.core.Tracer) or jnp.issubdtype(x.dtype, jax.dtypes.extended):  # type: ignore[attr-defined]
+    if isinstance(x, jax.core.Tracer) or jnp.issubdtype(x.dtype, jax.dtypes.extended):
         return False
-    return x.devices() == {_device()}  # type: ignore[attr-defined]
+    return x.devices() == {_device()}
 
 
 def _device() -> jax.Device:

@@ -19,7 +19,7 @@ from ..checks import (
     one_precision,
     raise_if,
 )
-from ..compilation import program
+from ..compilation import Effort, program
 from ..errors import InputError, NotConvergedWarning
 from ..status import Status
 from .derivatives import guard, operator_power
@@ -237,7 +237,7 @@ def path(
     )
 
 
-@program
+@program(effort=Effort.LEAST)
 def _distance(W0: Array, W1: Array, found: Logarithm) -> Array:
     """The distance with its derivatives, NaN where it is not known."""
     value = jnp.where(found.converged, found.distance, jnp.nan)

@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from ...compilation import program
+from ...compilation import Effort, program
 from ...status import Status
-from .frames import SMALL, Matrix, join, norm, split
+from .frames import Matrix, join, norm, split
 from .linear import where
 from .steppers import AbstractStepper, EnsembleProblem, first_step, jump
 
@@ -164,11 +164,11 @@ class Lanes(eqx.Module):
         return c, verdict, out, jnp.minimum(queue + jnp.sum(free), count)
 
 
-def _is_elementwise(lanes: Lanes, starts: Starts) -> bool:
-    return max(starts.W.shape[:2]) <= SMALL
+def _effort(lanes: Lanes, starts: Starts) -> Effort:
+    return Effort.MOST if starts.W.shape[:2] == (2, 2) else Effort.USUAL
 
 
-@program(emitters=_is_elementwise)
+@program(effort=_effort)
 def integrate(lanes: Lanes, starts: Starts) -> Outcome:
     """The outcome of every run of the queue."""
     m, n, Q = starts.W.shape
