@@ -114,11 +114,10 @@ class Jet(eqx.Module):
 
     def adjoint(self, P: Array, Z: Array) -> Array:
         """The matrix that represents X ↦ ⟨P, ∂_X A^q(Z)⟩."""
+        P, Z = P / self.size, self.factor * Z
         by_C = jnp.einsum("ikj,ij,kj->ik", self.rows[0], P, Z)
         by_D = jnp.einsum("jli,ij,il->lj", self.columns[0], P, Z)
-        return (self._back(by_C, P.shape[1]) + self._back(by_D, P.shape[0]).T) * (
-            self.factor / self.size
-        )
+        return self._back(by_C, P.shape[1]) + self._back(by_D, P.shape[0]).T
 
     def _back(self, G: Array, width: int) -> Array:
         """The transpose of `_moved`."""

@@ -126,6 +126,7 @@ def log_slope(z: Array, nu: Array) -> tuple[Array, Array]:
     inner, outer = _bernoulli(y), _bernoulli(far)
     # B′(y) = (B/y)(1 − y − B), and so ν B′(νz) = (B/z)(1 − y − B), also at ν = 0
     change = inner * (1 - y - inner) - outer * (1 - far - outer)
+    change = jnp.where(nu == 1, 0.0, change)  # exactly: rounded once, a product differs from itself
     S = 2 * (inner - outer) / far
     far_values = S, (2 * change / far - S) / far
     return tuple(  # type: ignore[return-value]
