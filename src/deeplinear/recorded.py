@@ -17,7 +17,7 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from .compilation import is_known
+from .compilation import is_known, setting
 from .energies import AbstractEnergy, Energy
 
 Tree = TypeVar("Tree")
@@ -93,7 +93,7 @@ def recorded(energy: Energy, shape: tuple[int, ...], dtype: DTypeLike) -> Energy
         whole = eqx.combine(jax.tree.unflatten(tree, inputs[:-1]), rest)
         return jnp.reshape(whole(inputs[-1]), ())
 
-    key = (rest, tree, tuple(shapes), W, jax.config.jax_enable_x64)
+    key = (rest, tree, tuple(shapes), W, setting("jax_enable_x64"))
     try:
         known = _RECORDED.get(key)
     except TypeError:  # something in it cannot be compared

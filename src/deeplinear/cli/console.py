@@ -272,11 +272,11 @@ def prepare_jax() -> None:
     """
     import jax
 
-    from ..compilation import cache_folder
+    from ..compilation import cache_folder, setting
 
     jax.config.update("jax_enable_x64", True)
     folder = cache_folder()
-    if folder is None or jax.config.jax_compilation_cache_dir is not None:
+    if folder is None or setting("jax_compilation_cache_dir") is not None:
         return
     with contextlib.suppress(OSError):  # a home that cannot be written in is no reason to stop
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 from types import MethodType
+from typing import Any
 
 import jax
 import numpy as np
@@ -60,6 +61,11 @@ def _name(x: object) -> str:
 def digest(*parts: object) -> str:
     """A name for a program that depends on ``parts``, and on all that `_surroundings` holds."""
     return hashlib.sha256(repr((_surroundings(), settings(), parts)).encode()).hexdigest()
+
+
+def setting(name: str) -> Any:
+    """What JAX's setting of this name is here, in this thread."""
+    return getattr(jax.config, name)
 
 
 def settings() -> tuple[object, ...]:

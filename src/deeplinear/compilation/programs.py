@@ -10,6 +10,7 @@ import enum
 import functools
 import os
 import pickle
+import threading
 import weakref
 import zlib
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from jax.experimental import serialize_executable
 from jaxtyping import Array
 
 from . import folder
-from .fingerprint import UnknownError, describe, digest, settings
+from .fingerprint import UnknownError, describe, digest, setting, settings
 from .notice import notice
 
 P = ParamSpec("P")
@@ -43,10 +44,10 @@ class Effort(enum.Enum):
     MOST = enum.auto()
 
 
-_OPTIONS: dict[Effort, dict[str, bool | int]] = {
+_OPTIONS: dict[Effort, dict[str, bool | str]] = {
     Effort.LEAST: {
         "xla_cpu_use_fusion_emitters": False,
-        "xla_backend_optimization_level": 0,
+        "xla_backend_optimization_level": "0",
         "xla_llvm_disable_expensive_passes": True,
     },
     Effort.USUAL: {"xla_cpu_use_fusion_emitters": False},
@@ -88,6 +89,7 @@ class Program(Generic[P, R]):
         self._function = function
         self._traced = eqx.filter_jit(function)
         self._ready: dict[object, Callable[[Sequence[Array]], Any]] = {}
+        self._lock = threading.RLock()
         _PROGRAMS.add(self)
 
     def forget(self) -> None:
@@ -102,7 +104,7 @@ class Program(Generic[P, R]):
             for x in leaves
             if isinstance(x, jax.Array | np.ndarray)
         ]
-        if not all(map(_is_plain, arrays)) or jax.config.jax_disable_jit:
+        if not all(map(_is_plain, arrays)) or setting("jax_disable_jit"):
             return self._traced(*args, **kwargs)
         kinds = iter(map(_kind, arrays))
         shapes = tuple(next(kinds) if isinstance(x, jax.Array | np.ndarray) else x for x in leaves)
@@ -112,7 +114,10 @@ class Program(Generic[P, R]):
         except TypeError:  # something static cannot be compared
             return self._traced(*args, **kwargs)
         if run is None:
-            run = self._ready[key] = self._prepared(tree, shapes)
+            with self._lock:  # several threads want it: one makes it
+                if key not in self._ready:
+                    self._ready[key] = self._prepared(tree, shapes)
+                run = self._ready[key]
         return run(arrays)
 
     def _prepared(
@@ -199,7 +204,7 @@ def _is_plain(x: Array) -> bool:
 
 
 def _device() -> jax.Device:
-    return jax.config.jax_default_device or _first_device()
+    return setting("jax_default_device") or _first_device()
 
 
 @functools.cache
@@ -233,8 +238,10 @@ def _load(name: str) -> Callable[[Sequence[Array]], Any] | None:
         return None
     _register_lapack()
     try:
-        parts, outputs = pickle.loads(zlib.decompress(content))
-        compiled = serialize_executable.deserialize_and_load(*parts, execution_devices=[_device()])
+        (payload, inputs, results), outputs = pickle.loads(zlib.decompress(content))
+        compiled = serialize_executable.deserialize_and_load(
+            payload, inputs, results, execution_devices=[_device()]
+        )
     except Exception:  # any: it is compiled again
         return None
     return functools.partial(_run, compiled, outputs)

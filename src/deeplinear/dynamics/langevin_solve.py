@@ -64,7 +64,7 @@ class Grid(dfx.StepTo):
     with such a call cannot be kept for the next process.
     """
 
-    def wrap(self, direction: Array) -> "Grid":
+    def wrap(self, direction: ArrayLike) -> "Grid":
         return type(self)(ts=self.ts * direction)
 
     def init(self, *args: object, **kwargs: object) -> tuple[Array, int]:
@@ -144,7 +144,9 @@ class DiffusionPlan(eqx.Module):
         """The plan in the floating-point type of the state, and as the energy allows."""
 
         def cast(x: Leaf) -> Leaf | Array:
-            return as_array(x, dtype) if isinstance(x, np.ndarray | np.generic | Array) else x
+            if isinstance(x, np.ndarray | np.generic | Array):
+                return as_array(x, dtype)  # type: ignore[arg-type]
+            return x
 
         with jax.ensure_compile_time_eval():
             plan = jax.tree.map(cast, self)

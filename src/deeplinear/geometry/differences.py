@@ -61,7 +61,8 @@ def second_differences(
 def _evaluated(wanted: list[_Difference], N: Array, q: int | float) -> list[Array]:
     """The differences, with all that they need evaluated at once."""
     requests = [request for needed, _ in wanted for request in needed]
-    x, y = (jnp.concatenate([request[k].ravel() for request in requests]) for k in (1, 2))
+    x = jnp.concatenate([request.x.ravel() for request in requests])
+    y = jnp.concatenate([request.y.ravel() for request in requests])
     kinds = np.concatenate([np.full(request.x.size, request.kind) for request in requests])
     ends = np.cumsum([request.x.size for request in requests])
     parts = iter(jnp.split(_derivatives(x, y, kinds, N, q), ends[:-1]))

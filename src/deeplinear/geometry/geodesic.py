@@ -133,10 +133,10 @@ def exp(
     result, singular = _exp(*args, check_integer(max_steps, "max_steps"))
     result = raise_if(result, singular, singular_error())
     if times.ndim == 0:
-        W, velocity, length, error = (
+        end, velocity, length, error = (
             x[0] for x in (result.W, result.velocity, result.length, result.error)
         )
-        return Geodesic(times, W, velocity, length, result.status, error)
+        return Geodesic(times, end, velocity, length, result.status, error)
     return result
 
 

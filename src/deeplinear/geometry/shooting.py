@@ -185,7 +185,7 @@ def _angles(R: Array) -> tuple[Array, Array]:
     """
     eye = jnp.eye(R.shape[0], dtype=R.dtype)
 
-    def root(_: int, R: Array) -> Array:
+    def root(_: Array, R: Array) -> Array:
         A, _, Bt = jnp.linalg.svd(eye + R)
         return A @ Bt
 

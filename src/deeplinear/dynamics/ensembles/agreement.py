@@ -111,13 +111,13 @@ class BatchPlan:
         lanes = Lanes(
             problem,
             stepper,
-            self.ts,
-            np.asarray(cap),
+            as_array(self.ts, dtype),
+            as_array(cap, int),
             to_limit=self.to_limit,
             lanes=min(_lanes(m, n), stepper.lanes),
             stride=stepper.stride,
         )
-        out: Outcome = integrate(lanes, Starts(padded, np.asarray(len(W0))))
+        out: Outcome = integrate(lanes, Starts(as_array(padded, dtype), as_array(len(W0), int)))
         return {
             field.name: np.moveaxis(np.asarray(getattr(out, field.name)), -1, 0)[: len(W0)].copy()
             for field in dataclasses.fields(out)
