@@ -82,7 +82,7 @@ def test_experiments_are_found_by_being_there(toys):
 
 
 def test_the_list_loads_no_experiment(toys):
-    """What cannot be imported has a title all the same, and no experiment is loaded for the list."""
+    """What cannot be imported has a title all the same: nothing is loaded."""
     (toys / "toy_lacking.py").write_text("TITLE = 'No more' ' than this'\nimport nowhere\n")
     done, told = invoke("list")
     assert done.exit_code == 0

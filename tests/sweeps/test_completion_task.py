@@ -154,7 +154,7 @@ def test_they_are_refused_before_the_store_is_laid_out(wrong, tmp_path):
     grid = {"seed": [0, 1], **{name: [value] for name, value in wrong.items()}}
     fixed = {"size": 3, "observed": 4, "depth": 3}
     fixed = {name: value for name, value in fixed.items() if name not in wrong}
-    with pytest.raises(dl.InputError, match="grid: no task for .*seed = 0.* must"):
+    with pytest.raises(dl.InputError, match=r"grid: no task for .*seed = 0.* must"):
         dl.experiments.run_sweep(
             dl.experiments.Sweep("completion", grid=grid, fixed=fixed),
             tmp_path / "store.zarr",
