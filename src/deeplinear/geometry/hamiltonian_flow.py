@@ -66,6 +66,24 @@ class _Course(NamedTuple):
     ends: Pair
 
 
+def _trial(field: Callable[[Pair], Pair], y: Pair, h: Array) -> tuple[Pair, Pair]:
+    """The end of a step from y, and its error."""
+    A, b, b_error = _tableau()
+
+    def combined(weights: Array | np.ndarray, slopes: Pair) -> Pair:
+        return jax.tree.map(lambda k: jnp.tensordot(jnp.asarray(weights, k.dtype), k, 1), slopes)
+
+    def stage(i: Array, slopes: Pair) -> Pair:
+        moved = combined(jnp.asarray(A)[i], slopes)
+        slope = field(jax.tree.map(lambda y, k: y + h * k, y, moved))
+        return jax.tree.map(lambda k, x: k.at[i].set(x), slopes, slope)
+
+    empty = jax.tree.map(lambda x: jnp.zeros((len(b), *x.shape), x.dtype), y)
+    slopes = jax.lax.fori_loop(0, len(b), stage, empty)
+    end = jax.tree.map(lambda y, k: y + h * k, y, combined(b, slopes))
+    return end, jax.tree.map(lambda k: h * k, combined(b_error, slopes))
+
+
 def _integrate(
     field: Callable[[Pair], Pair], start: Pair, times: Array, rtol: Array, max_steps: int
 ) -> tuple[Pair, Array]:
@@ -78,30 +96,12 @@ def _integrate(
         e, s = (jnp.stack([y[0] for y in pair]) for pair in (x, beside))
         return jnp.sqrt(jnp.mean((e / (rtol + rtol * s)) ** 2))
 
-    A, b, b_error = _tableau()
-
-    def trial(y: Pair, h: Array) -> tuple[Pair, Array]:
-        def combined(weights: Array | np.ndarray, slopes: Pair) -> Pair:
-            return jax.tree.map(
-                lambda k: jnp.tensordot(jnp.asarray(weights, k.dtype), k, 1), slopes
-            )
-
-        def stage(i: Array, slopes: Pair) -> Pair:
-            moved = combined(jnp.asarray(A)[i], slopes)
-            slope = field(jax.tree.map(lambda y, k: y + h * k, y, moved))
-            return jax.tree.map(lambda k, x: k.at[i].set(x), slopes, slope)
-
-        empty = jax.tree.map(lambda x: jnp.zeros((len(b), *x.shape), x.dtype), y)
-        slopes = jax.lax.fori_loop(0, len(b), stage, empty)
-        end = jax.tree.map(lambda y, k: y + h * k, y, combined(b, slopes))
-        error = jax.tree.map(lambda k: h * k, combined(b_error, slopes))
-        largest = jax.tree.map(lambda a, b: jnp.maximum(jnp.abs(a), jnp.abs(b)), y, end)
-        return end, jax.lax.stop_gradient(size(error, largest))
-
     def step(c: _Course) -> _Course:
         target = times[jnp.minimum(c.passed, times.size - 1)]
         h = jnp.minimum(c.h, target - c.t)
-        end, error = trial(c.y, h)
+        end, gap = _trial(field, c.y, h)
+        largest = jax.tree.map(lambda a, b: jnp.maximum(jnp.abs(a), jnp.abs(b)), c.y, end)
+        error = jax.lax.stop_gradient(size(gap, largest))
         error = jnp.where(jnp.isfinite(error), error, jnp.inf)
         keep = error <= 1
         factor = jnp.clip(0.9 * jnp.maximum(error, 1e-10) ** (-1 / 8), 0.2, 10.0)

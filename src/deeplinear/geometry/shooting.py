@@ -47,6 +47,35 @@ class _Search(NamedTuple):
     momentum: Array  # and its momentum there
 
 
+class _Gun(NamedTuple):
+    """What all shots from W_0 share."""
+
+    W0: Array
+    N: Array
+    size: Array
+    max_steps: int
+
+    def shot(self, x: Array, target: Array, rtol: Array) -> tuple[Array, Array, Array]:
+        """The miss of x at the target, Newton's correction of x, the momentum there.
+
+        Its derivatives are differences along the same steps, good to √ε: a shot that is off by a
+        small r then misses by less than √ε r + r².
+        """
+        W0, N, size = self.W0, self.N, self.size
+        start = Operator.unchecked(W0, N)
+        step = jnp.finfo(x.dtype).eps ** 0.5 * jnp.maximum(jnp.linalg.norm(x), 1.0)
+        units = jnp.concatenate([jnp.zeros((1, *x.shape), x.dtype), _units(W0)])
+        momenta = jax.vmap(lambda e: start.power(size * (x + step * e), -0.5))(units)
+        starts, end = jnp.broadcast_to(W0, units.shape), jnp.ones(1, x.dtype)
+        ends, after, _ = follow(starts, momenta, N, end, rtol, self.max_steps)
+        # in the metric at the target, where what counts is relative to the small singular values
+        at = Operator.unchecked(jax.lax.optimization_barrier((target, ends))[0], N)
+        misses = jax.vmap(lambda W: at.power(W - target, -0.5))(ends[0]).reshape(-1, x.size) / size
+        # so far off that the flow did not get there: NaN, and no correction
+        correction = jnp.linalg.solve((misses[1:] - misses[0]).T / step, misses[0])
+        return jnp.linalg.norm(misses[0]), correction.reshape(x.shape), after[0, 0]
+
+
 def shoot(W0: Array, W1: Array, N: Array, nu: Array, rtol: Array, max_steps: int) -> Shot:
     """The velocity at W_0 of a geodesic to W_1, by Newton's method along the leading path.
 
@@ -55,29 +84,12 @@ def shoot(W0: Array, W1: Array, N: Array, nu: Array, rtol: Array, max_steps: int
     """
     leading, bound, first = _leading_path(W0, W1, N, nu)
     size = jnp.where(bound > 0, bound, 1.0)
-    start = Operator.unchecked(W0, N)
+    gun = _Gun(W0, N, size, max_steps)
     # the error of the steps, and rounding: of the computation, and of W_1 itself where it is near
     eps = jnp.finfo(W0.dtype).eps
     own = jnp.linalg.norm(Operator.unchecked(W1, N).power(W1, -0.5))
     rounding = 300 * eps * jnp.maximum(1.0, own / size)
     enough = 30 * rtol + rounding
-    # Newton's derivatives by differences, along the same steps: good to √ε, and a shot that is off
-    # by a small r then misses by less than √ε r + r²
-    h = eps**0.5
-    units = jnp.concatenate([jnp.zeros((1, *W0.shape), W0.dtype), _units(W0)])
-    starts = jnp.broadcast_to(W0, units.shape)
-
-    def shot(x: Array, target: Array, rtol: Array) -> tuple[Array, Array, Array]:
-        """The miss of x at the target, Newton's correction of x, the momentum there."""
-        step = h * jnp.maximum(jnp.linalg.norm(x), 1.0)
-        momenta = jax.vmap(lambda e: start.power(size * (x + step * e), -0.5))(units)
-        ends, after, _ = follow(starts, momenta, N, jnp.ones(1, W0.dtype), rtol, max_steps)
-        # in the metric at the target, where what counts is relative to the small singular values
-        at = Operator.unchecked(jax.lax.optimization_barrier((target, ends))[0], N)
-        misses = jax.vmap(lambda W: at.power(W - target, -0.5))(ends[0]).reshape(-1, x.size) / size
-        # so far off that the flow did not get there: NaN, and no correction
-        correction = jnp.linalg.solve((misses[1:] - misses[0]).T / step, misses[0])
-        return jnp.linalg.norm(misses[0]), correction.reshape(x.shape), after[0, 0]
 
     def step(y: _Search) -> _Search:
         coarse = y.s < 1
@@ -86,10 +98,12 @@ def shoot(W0: Array, W1: Array, N: Array, nu: Array, rtol: Array, max_steps: int
         target = jnp.where(to == 1.0, W1, leading(to)[0])
         # a geodesic to a part of the way has about that part of the velocity
         x = jnp.where(y.shots == 0, to * y.v, y.x)
-        missed, correction, P = shot(x, target, jnp.where(coarse, jnp.maximum(_COARSE, rtol), rtol))
+        missed, correction, P = gun.shot(
+            x, target, jnp.where(coarse, jnp.maximum(_COARSE, rtol), rtol)
+        )
         # a coarse miss says nothing about the last stage's
-        first = ~coarse & (y.shots == 0)
-        better = (to == 1.0) & (first | (missed < y.error))
+        fresh = ~coarse & (y.shots == 0)
+        better = (to == 1.0) & (fresh | (missed < y.error))
         best, error, momentum = (
             jnp.where(better, new, old)
             for new, old in ((x, y.best), (missed, y.error), (P, y.momentum))
@@ -114,7 +128,7 @@ def shoot(W0: Array, W1: Array, N: Array, nu: Array, rtol: Array, max_steps: int
 
     # The first guess leaves W_0 along the leading path.
     zero = jnp.zeros((), W0.dtype)
-    guess = start.power(first, -0.5) / size
+    guess = Operator.unchecked(W0, N).power(first, -0.5) / size
     nothing = jnp.full_like(W0, jnp.nan)
     state = _Search(
         zero,
