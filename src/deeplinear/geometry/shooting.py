@@ -98,33 +98,9 @@ def shoot(W0: Array, W1: Array, N: Array, nu: Array, rtol: Array, max_steps: int
         target = jnp.where(to == 1.0, W1, leading(to)[0])
         # a geodesic to a part of the way has about that part of the velocity
         x = jnp.where(y.shots == 0, to * y.v, y.x)
-        missed, correction, P = gun.shot(
-            x, target, jnp.where(coarse, jnp.maximum(_COARSE, rtol), rtol)
-        )
-        # a coarse miss says nothing about the last stage's
-        fresh = ~coarse & (y.shots == 0)
-        better = (to == 1.0) & (fresh | (missed < y.error))
-        best, error, momentum = (
-            jnp.where(better, new, old)
-            for new, old in ((x, y.best), (missed, y.error), (P, y.momentum))
-        )
-        hit = missed <= jnp.where(coarse, _COARSE_MISS, 0.1 * rtol + 0.01 * rounding)
-        stuck = (y.shots >= 3) & ~(missed < 0.5 * y.missed)
-        ended = hit | stuck | ~jnp.isfinite(missed) | (y.shots + 1 >= _SHOTS)
-        reached = jnp.where(coarse, hit, missed <= enough)
-        s = jnp.where(coarse, jnp.where(reached, to, y.s), 2.0)
-        ds = jnp.where(reached, 2 * y.ds, y.ds / 4)
-        return _Search(
-            s=jnp.where(ended, s, y.s),
-            ds=jnp.where(ended, ds, y.ds),
-            v=jnp.where(ended & reached, x / to, y.v),
-            x=x - correction,
-            shots=jnp.where(ended, 0, y.shots + 1),
-            missed=missed,
-            best=best,
-            error=error,
-            momentum=momentum,
-        )
+        found = gun.shot(x, target, jnp.where(coarse, jnp.maximum(_COARSE, rtol), rtol))
+        hit = found[0] <= jnp.where(coarse, _COARSE_MISS, 0.03 * rtol + 0.01 * rounding)
+        return _after(y, to, x, found, hit, jnp.where(coarse, hit, found[0] <= enough))
 
     # The first guess leaves W_0 along the leading path.
     zero = jnp.zeros((), W0.dtype)
@@ -143,6 +119,32 @@ def shoot(W0: Array, W1: Array, N: Array, nu: Array, rtol: Array, max_steps: int
     )
     y = jax.lax.while_loop(lambda y: (y.s < 2) & (y.ds >= _SMALLEST_STAGE), step, state)
     return Shot(y.best, y.error, y.momentum, size, bound, enough)
+
+
+def _after(
+    y: _Search, to: Array, x: Array, found: tuple[Array, Array, Array], hit: Array, reached: Array
+) -> _Search:
+    """The search after the shot x: the next one of this stage, or the next stage."""
+    missed, correction, P = found
+    coarse = y.s < 1
+    # a coarse miss says nothing about the last stage's
+    fresh = ~coarse & (y.shots == 0)
+    better = (to == 1.0) & (fresh | (missed < y.error))
+    stuck = (y.shots >= 3) & ~(missed < 0.5 * y.missed)
+    ended = hit | stuck | ~jnp.isfinite(missed) | (y.shots + 1 >= _SHOTS)
+    s = jnp.where(coarse, jnp.where(reached, to, y.s), 2.0)
+    ds = jnp.where(reached, 2 * y.ds, y.ds / 4)
+    return _Search(
+        s=jnp.where(ended, s, y.s),
+        ds=jnp.where(ended, ds, y.ds),
+        v=jnp.where(ended & reached, x / to, y.v),
+        x=x - correction,
+        shots=jnp.where(ended, 0, y.shots + 1),
+        missed=missed,
+        best=jnp.where(better, x, y.best),
+        error=jnp.where(better, missed, y.error),
+        momentum=jnp.where(better, P, y.momentum),
+    )
 
 
 def _units(W: Array) -> Array:
