@@ -27,6 +27,8 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
+from deeplinear.compilation import cache_compilations, forget_programs  # noqa: E402
+
 jax.config.update("jax_enable_x64", True)
 # The first call of everything compiles, so no deadline; the same examples in every run.
 settings.register_profile("deeplinear", deadline=None, derandomize=True)
@@ -45,8 +47,9 @@ def pytest_configure(config):
 
 @pytest.fixture(autouse=True)
 def _no_compilation_cache():
-    """A test that switches JAX's cache of compiled programs on does so for itself alone."""
+    """A test that keeps compiled programs does so for itself alone, also by JAX's own cache."""
     before = jax.config.jax_compilation_cache_dir
+    cache_compilations(False)
     yield
     if jax.config.jax_compilation_cache_dir != before:
         jax.config.update("jax_compilation_cache_dir", before)
@@ -58,6 +61,7 @@ def _compiled_for_one_file():
     then the compiler ends it with a signal."""
     yield
     jax.clear_caches()
+    forget_programs()
 
 
 @pytest.fixture

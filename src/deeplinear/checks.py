@@ -23,6 +23,13 @@ def is_traced(*values: PyTree) -> bool:
     return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(values))
 
 
+def as_array(x: ArrayLike, dtype: DTypeLike) -> Array:
+    """``x`` as an array of this type; where values can be seen without an operation of JAX's, each
+    of which is compiled first (also ``jnp.asarray``, for each shape).
+    """
+    return jnp.asarray(x, dtype) if is_traced(x) else jax.device_put(np.asarray(x, dtype))
+
+
 def raise_if(value: T, condition: ArrayLike, error: Exception) -> T:
     """``value``, or ``error`` raised if ``condition`` holds anywhere.
 
@@ -51,7 +58,7 @@ def check_matrix(W: ArrayLike, name: str = "W", *, batch: bool = False) -> Array
             f"{name} must hold real numbers of 32 or 64 bits, got dtype {W.dtype}: convert it to "
             "float64."
         )
-    W = jnp.asarray(W, W.dtype if jnp.issubdtype(W.dtype, jnp.floating) else float)
+    W = as_array(W, jax.dtypes.canonicalize_dtype(W.dtype if W.dtype.kind == "f" else float))
     # NumPy where values can be seen: small eager JAX operations would each be compiled first.
     bad = ~(jnp if is_traced(W) else np).isfinite(W)
     return raise_if(

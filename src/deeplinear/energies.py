@@ -178,7 +178,7 @@ class Completion(AbstractEnergy):
             raise InputError("weights must be finite and ≥ 0, with at least one > 0.")
         target, dense_weights = np.zeros(shape, dtype), np.zeros(shape, dtype)
         target[rows, cols], dense_weights[rows, cols] = values, w
-        self.target, self.weights = jnp.asarray(target), jnp.asarray(dense_weights)
+        self.target, self.weights = jax.device_put(target), jax.device_put(dense_weights)
 
     @classmethod
     def from_dense(cls, X: ArrayLike, weights: ArrayLike | None = None) -> "Completion":

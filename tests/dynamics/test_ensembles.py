@@ -360,7 +360,6 @@ def test_compiled_programs_serve_a_second_process(tmp_path):
 
     code = (
         "import sys, jax, deeplinear as dl; dl.cache_compilations(sys.argv[1]);"
-        "jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0);"
         "e = dl.Completion([0, 1], [0, 1], [1.0, 1.0], (2, 2));"
         "print(dl.ensemble(e, dl.normal_start((2, 2), 0.1), 3, 4).W.sum())"
     )
@@ -370,7 +369,7 @@ def test_compiled_programs_serve_a_second_process(tmp_path):
             [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
         )
         outputs.append(done.stdout)
-        entries.append({path.name for path in tmp_path.iterdir() if path.name.endswith("-cache")})
+        entries.append({path.name for path in tmp_path.iterdir() if path.suffix == ".program"})
     assert outputs[0] == outputs[1]
     assert entries[0]
     assert entries[0] == entries[1]

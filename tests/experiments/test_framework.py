@@ -81,6 +81,15 @@ def test_experiments_are_found_by_being_there(toys):
     assert "toy_decay A <toy> decays" in told
 
 
+def test_the_list_loads_no_experiment(toys):
+    """What cannot be imported has a title all the same: nothing is loaded."""
+    (toys / "toy_lacking.py").write_text("TITLE = 'No more' ' than this'\nimport nowhere\n")
+    done, told = invoke("list")
+    assert done.exit_code == 0
+    assert "toy_lacking No more than this" in told
+    assert not any(f"{figures.__name__}.{name}" in sys.modules for name in experiment_names())
+
+
 def test_run_writes_data_pictures_page_and_manifest(toys, tmp_path):
     out = tmp_path / "out"
     done, told = invoke("run", "toy_decay", "--smoke", "--out", out, "--seed", 3)

@@ -147,3 +147,17 @@ def test_a_sweep_of_real_flows(tmp_path):
 def test_parameters_that_make_no_sense(wrong, said):
     with pytest.raises(dl.InputError, match=said):
         completion(**{"size": 3, "observed": 4, "depth": 3, **wrong})
+
+
+@pytest.mark.parametrize("wrong", [{"observed": 10}, {"depth": 0.5}, {"scale": -1.0}])
+def test_they_are_refused_before_the_store_is_laid_out(wrong, tmp_path):
+    grid = {"seed": [0, 1], **{name: [value] for name, value in wrong.items()}}
+    fixed = {"size": 3, "observed": 4, "depth": 3}
+    fixed = {name: value for name, value in fixed.items() if name not in wrong}
+    with pytest.raises(dl.InputError, match=r"grid: no task for .*seed = 0.* must"):
+        dl.experiments.run_sweep(
+            dl.experiments.Sweep("completion", grid=grid, fixed=fixed),
+            tmp_path / "store.zarr",
+            workers=0,
+        )
+    assert not any(tmp_path.iterdir())

@@ -7,12 +7,12 @@ import math
 from typing import TYPE_CHECKING
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from ..checks import check_depth, is_traced
+from ..compilation import program
 from ..errors import InputError
 from ..geometry.kernel import inverse_depth
 from ..status import Status
@@ -108,7 +108,7 @@ def predict_decay(
     return _decay(t, sigma0, push, q)
 
 
-@jax.jit
+@program
 def _decay(t: Array, sigma0: Array, push: Array, q: Array) -> Array:
     log_s = jnp.log(sigma0)
     half = jnp.exp(q * log_s / 2)
@@ -156,7 +156,7 @@ def escape_time(
     return _escape(eps, target, push, q)
 
 
-@jax.jit
+@program
 def _escape(eps: Array, target: Array, push: Array, q: Array) -> Array:
     log_ratio = jnp.log(target) - jnp.log(eps)
     # both forms are equal; each is taken for its own sign of q·log_ratio, where its exponential

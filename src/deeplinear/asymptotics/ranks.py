@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from ..checks import is_traced, raise_if
+from ..compilation import program
 from ..errors import InputError
 from ..geometry.point import LogSVD, log_singular_values, log_spectrum
 from ..spectrum import effective_rank_of
@@ -49,7 +50,7 @@ def stable_rank(W: ArrayLike | LogSVD) -> Float[Array, "*b"]:
     return _square_rank(_log_spectrum(W))
 
 
-@jax.jit
+@program
 def _entropy_rank(log_s: Array) -> Array:
     # Relative to the largest, so that the sum neither overflows nor underflows; the rank is blind
     # to the scale, and so the scale needs no derivative.
@@ -59,7 +60,7 @@ def _entropy_rank(log_s: Array) -> Array:
     return jnp.where(present.any(-1), effective_rank_of(ratio, jnp), jnp.nan)
 
 
-@jax.jit
+@program
 def _square_rank(log_s: Array) -> Array:
     top = jnp.max(log_s, axis=-1, keepdims=True)
     present = ~jnp.isneginf(log_s)

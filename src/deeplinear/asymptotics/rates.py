@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from ..checks import check_depth, check_integer, check_matrix, check_tolerance, is_traced
+from ..compilation import program
 from ..energies import Completion, Energy, Sensing, check_energy
 from ..errors import InputError
 from ..geometry.kernel import inverse_depth, log_kernel
@@ -185,7 +186,7 @@ def _weights(energy: Completion | ArrayLike) -> np.ndarray:
     return mask.astype(float) if mask.dtype == bool else mask
 
 
-@eqx.filter_jit
+@program
 def _materialize(kernel: _TangentKernel) -> Array:
     # column by column, in batches that bound the memory; symmetric but for rounding
     identity = jnp.eye(kernel.size, dtype=kernel.point.s.dtype)
@@ -312,7 +313,7 @@ def predicted_rate(
     return _lanczos(kernel, tol)
 
 
-@eqx.filter_jit
+@program
 def _slowest(kernel: _TangentKernel) -> tuple[Array, Array, Array, Array, Array]:
     K = _materialize(kernel)
     # eigh of a constant: the derivative of its vectors divides by gaps, and is not needed

@@ -267,16 +267,21 @@ def _number(number: float | None, spec: str = ".4g") -> str:
 
 
 def prepare_jax() -> None:
-    """64 bits, and compiled programs kept for the next command: most of the time
-    of small computations.
+    """64 bits, and JAX's own cache beside ours: a command's process is its own, and experiments
+    compile functions that are no programs of the library.
     """
     import jax
 
-    from ..compilation import cache_compilations
+    from ..compilation import cache_folder, setting
 
     jax.config.update("jax_enable_x64", True)
+    folder = cache_folder()
+    if folder is None or setting("jax_compilation_cache_dir") is not None:
+        return
     with contextlib.suppress(OSError):  # a home that cannot be written in is no reason to stop
-        cache_compilations()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 def fitted_lines(estimator: "DeepMatrixCompletion", seconds: float) -> list[str]:

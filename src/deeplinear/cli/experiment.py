@@ -30,12 +30,11 @@ OUT = Path("experiments")
 @experiment_app.command("list")
 def list_experiments() -> None:
     """Name every experiment and say what it shows."""
-    from ..experiments.registry import experiment_names, load_experiment
+    from ..experiments.registry import experiment_names, experiment_title
 
-    prepare_jax()
     out = terminal()
     for name in experiment_names():
-        say(out, f"{name:<20} {load_experiment(name).title}")
+        say(out, f"{name:<20} {experiment_title(name)}")
 
 
 @experiment_app.command("run")

@@ -15,7 +15,7 @@ _ROOM = 100 << 20  # bytes that should be free
 def findings() -> list[Finding]:
     """Findings about caches, the temporary and the current folder."""
     return [
-        look(SECTION, "compiled programs", "set XDG_CACHE_HOME", _programs),
+        look(SECTION, "compiled programs", "set DEEPLINEAR_CACHE", _programs),
         look(SECTION, "compiled loops' cache", "set NUMBA_CACHE_DIR", _loops),
         look(SECTION, "data sets", "set DEEPLINEAR_DATA", _data),
         look(SECTION, "temporary folder", "set TMPDIR to a folder with room", _temporary),
@@ -26,7 +26,11 @@ def findings() -> list[Finding]:
 def _programs() -> Finding:
     from ..compilation import cache_folder
 
-    return _place("compiled programs", cache_folder(), "set XDG_CACHE_HOME to a folder of yours")
+    name, place = "compiled programs", cache_folder()
+    if place is None:
+        text = "nothing is kept, as DEEPLINEAR_CACHE says: every process compiles anew."
+        return Finding(SECTION, name, None, text, {})
+    return _place(name, place, "set DEEPLINEAR_CACHE to a folder of yours")
 
 
 def _data() -> Finding:

@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike
@@ -35,7 +36,7 @@ def factored(W: Array) -> LogSVD:
         return LogSVD.of(W)
     U, s, Vt = np.linalg.svd(W, full_matrices=False)
     with np.errstate(divide="ignore"):
-        return LogSVD(*map(jnp.asarray, (U, np.log(s), Vt)))
+        return LogSVD(*map(jax.device_put, (U, np.log(s), Vt)))
 
 
 def checked(point: LogSVD) -> LogSVD:

@@ -12,9 +12,12 @@ from functools import reduce
 from typing import ClassVar, Generic, TypeVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike
 
+from ..checks import is_traced
 from ..geometry.kernel import log_kernel
 from ..geometry.operator import Operator
 from ..geometry.point import LogSVD, log_singular_values
@@ -122,7 +125,7 @@ class SvdCoordinates(AbstractCoordinates[Frames]):
     absolute = True
 
     def start(self, point: LogSVD) -> Frames:
-        return point.U, point.log_s, point.Vt.T
+        return point.U, point.log_s, transposed(point.Vt)
 
     def scale(self, y: Frames) -> float:
         return 1.0  # the errors of log σ are relative ones, and frames have unit columns
@@ -216,6 +219,11 @@ class ThinCoordinates(AbstractCoordinates[Frames]):
         noise = point.log_s.size * float(jnp.finfo(point.log_s.dtype).eps)
         log_s = log_singular_values(jnp.exp(point.log_s), noise)
         return SingularFrame.of(problem.gradient(self.matrix(y)), point.U, point.Vt.T, log_s)
+
+
+def transposed(V: Array) -> Array:
+    """Vᵀ; by NumPy where values can be seen."""
+    return V.T if is_traced(V) else jax.device_put(np.asarray(V).T)
 
 
 def _orthonormal(U: Array) -> Array:

@@ -15,11 +15,12 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike
 
-from ..checks import check_depth, check_matrix, is_traced
+from ..checks import as_array, check_depth, check_matrix, is_traced
 from ..energies import Energy, check_energy
 from ..errors import CriticalPointError, ImbalanceWarning, InputError
 from ..geometry.kernel import inverse_depth
 from ..geometry.point import LogSVD
+from ..recorded import recorded
 from .charts import checked, choose_charts, factored, separation, smallest_dense, trimmed
 from .coordinates import (
     AbstractCoordinates,
@@ -121,6 +122,7 @@ def gradient_flow(
         W = check_matrix(W0, "W0")
         point = factored(W)
     dtype = check_energy(energy, point.shape, point.log_s.dtype)
+    energy = recorded(energy, point.shape, dtype)
     if dtype != point.log_s.dtype:
         W = W if W is None else W.astype(dtype)
         point = jax.tree.map(lambda x: x.astype(dtype), point) if W is None else factored(W)
@@ -206,6 +208,7 @@ def factor_flow(
     y0 = check_factors(factors)
     shape = y0[-1].shape[0], y0[0].shape[1]
     dtype = check_energy(energy, shape, y0[0].dtype)
+    energy = recorded(energy, shape, dtype)
     if not is_traced(y0):
         if sum(not np.any(W) for W in y0) > 1:
             raise CriticalPointError(
@@ -256,8 +259,10 @@ def _problem(
     for name, value in (("weight_decay", weight_decay), ("bulk", bulk)):
         if not is_traced(value) and not 0 <= float(np.asarray(value)) < math.inf:
             raise InputError(f"{name} must be finite and ≥ 0, got {value!r}.")
-    as_array = lambda x: jnp.asarray(x, dtype)  # noqa: E731
-    return FlowProblem(energy, nu, as_array(weight_decay), jnp.log(as_array(bulk)), as_array(tie))
+    with np.errstate(divide="ignore"):
+        log_bulk = jnp.log(jnp.asarray(bulk, dtype)) if is_traced(bulk) else np.log(bulk)
+    decay, log_bulk, tie = (as_array(x, dtype) for x in (weight_decay, log_bulk, tie))
+    return FlowProblem(energy, nu, decay, log_bulk, tie)
 
 
 def _stops(
@@ -274,11 +279,13 @@ def _stops(
             raise InputError(f"{name} must be positive, got {value!r}.")
     start = gauge(chart, y0, problem)
     traced = is_traced(start)
-    if not traced and not (jnp.isfinite(start.energy) and jnp.isfinite(start.motion)):
+    if not traced and not (np.isfinite(start.energy) and np.isfinite(start.motion)):
         raise InputError(
             "energy must have a finite value and gradient at the start, got NaN or infinity there."
         )
     endless = not is_traced(options.t1) and math.isinf(options.t1)
-    as_array = lambda x: None if x is None else jnp.asarray(x, problem.nu.dtype)  # noqa: E731
-    stops = Stops(as_array(energy), as_array(gradient), start.slope, endless, options.rtol)
+    energy, gradient = (
+        None if x is None else as_array(x, problem.nu.dtype) for x in (energy, gradient)
+    )
+    stops = Stops(energy, gradient, start.slope, endless, options.rtol)
     return stops, traced

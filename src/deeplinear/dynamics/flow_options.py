@@ -12,7 +12,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, PyTree
 
-from ..checks import check_integer, check_tolerance, is_traced
+from ..checks import as_array, check_integer, check_tolerance, is_traced
 from ..energies import Energy
 from ..errors import InputError
 from .coordinates import AbstractCoordinates, State
@@ -125,10 +125,11 @@ class FlowOptions(eqx.Module):
         """The options of the same flow up to t1 with ten times the tolerance."""
         saveat = self.saveat
         if saveat is not None and saveat.subs.ts is not None:
-            ts = jnp.minimum(saveat.subs.ts, t1)
+            ts = jnp.asarray(np.minimum(saveat.subs.ts, t1))
             saveat = eqx.tree_at(lambda s: s.subs.ts, saveat, ts)
         atol = None if self.atol is None else 10 * self.atol
-        return replace(self, t1=t1, rtol=10 * self.rtol, atol=atol, saveat=saveat)
+        rtol = as_array(10 * np.asarray(self.rtol), self.rtol.dtype)
+        return replace(self, t1=t1, rtol=rtol, atol=atol, saveat=saveat)
 
     def after(self, t: Array) -> "FlowOptions":
         """The options from time t on."""
@@ -162,10 +163,10 @@ def make_options(
     if rtol is None:
         rtol = 1e-6 if dtype == jnp.float64 else 1e-4
     check_tolerance(rtol, dtype, "rtol")
-    t0, t1 = jnp.asarray(t0, dtype), jnp.asarray(t1, dtype)
-    if not is_traced(t0, t1) and not t1 > t0:
+    t0, t1 = as_array(t0, dtype), as_array(t1, dtype)
+    if not is_traced(t0, t1) and not np.asarray(t1) > np.asarray(t0):
         raise InputError(f"t1 must be later than t0 = {float(t0):g}, got {float(t1):g}.")
-    if not is_traced(t0) and not jnp.isfinite(t0):
+    if not is_traced(t0) and not np.isfinite(t0):
         raise InputError(f"t0 must be finite, got {float(t0)}.")
     if atol is not None and not is_traced(atol) and not atol >= 0:
         raise InputError(f"atol must be ≥ 0, got {atol!r}.")
@@ -197,7 +198,7 @@ def make_options(
         t0,
         t1,
         saveat,
-        jnp.asarray(rtol, dtype),
+        as_array(rtol, dtype),
         rtol,
         atol,
         solver,

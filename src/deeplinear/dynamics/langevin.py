@@ -13,10 +13,19 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float
 
-from ..checks import RandomKey, check_depth, check_integer, check_key, check_matrix, is_traced
+from ..checks import (
+    RandomKey,
+    as_array,
+    check_depth,
+    check_integer,
+    check_key,
+    check_matrix,
+    is_traced,
+)
 from ..energies import Energy, check_energy
 from ..errors import InputError
 from ..geometry.kernel import inverse_depth
+from ..recorded import recorded
 from .factors import check_factors, imbalance
 from .langevin_factors import BalancedProcess
 from .langevin_process import RootProcess, root_exponent
@@ -153,7 +162,7 @@ def langevin(
     """
     noisy = is_traced(kappa) or bool(np.asarray(kappa) != 0)
     plan = DiffusionPlan.of(
-        t0, t1, dt, saveat, solver, stepsize_controller, max_steps, adjoint, noisy, energy
+        t0, t1, dt, saveat, solver, stepsize_controller, max_steps, adjoint, noisy
     )
     return _langevin(energy, W0, depth, beta, kappa, entropic, at_zero, key, chains, plan)
 
@@ -204,13 +213,16 @@ def factor_langevin(
     """
     y0 = _checked_factors(factors)  # in their own precision, which their balance is as good as
     dtype = check_energy(energy, y0[0].shape, y0[0].dtype)
+    energy = recorded(energy, y0[0].shape, dtype)
     y0 = tuple(W.astype(dtype) for W in y0)
     key = check_key(key)
-    plan = DiffusionPlan.of(t0, t1, dt, saveat, adjoint=adjoint, energy=energy)
+    plan = DiffusionPlan.of(t0, t1, dt, saveat, adjoint=adjoint)
     process = BalancedProcess(energy, _check_number("beta", beta, y0[0].dtype))
     copies = 1 if chains is None else check_integer(chains, "chains")
     start = jax.tree.map(lambda x: jnp.broadcast_to(x, (copies, *x.shape)), y0)
-    return finish(sample(process, start, key, plan.settled(y0[0].dtype)), chains is None, plan)
+    return finish(
+        sample(process, start, key, plan.settled(y0[0].dtype, energy)), chains is None, plan
+    )
 
 
 def _langevin(
@@ -239,11 +251,12 @@ def _langevin(
     start, single = _checked_start(W0, chains, flat)
     if energy is not None:
         start = start.astype(check_energy(energy, start.shape[1:], start.dtype))
+        energy = recorded(energy, start.shape[1:], start.dtype)
     dtype = start.dtype
     turning = plan.solver is None and not flat  # flat: Euler's step of Brownian motion is exact
     process = RootProcess(
         energy,
-        jnp.asarray(depth, dtype),
+        as_array(depth, dtype),
         root_exponent(depth, dtype, turning),
         _check_number("beta", beta, dtype),
         _check_number("kappa", kappa, dtype, or_zero=True),
@@ -252,7 +265,7 @@ def _langevin(
         may_be_infinite=is_traced(depth) or math.isinf(depth),  # type: ignore[arg-type]
         turning=turning,
     )
-    return finish(sample(process, start, key, plan.settled(dtype)), single, plan)
+    return finish(sample(process, start, key, plan.settled(dtype, energy)), single, plan)
 
 
 def _checked_start(W0: ArrayLike, chains: int | None, flat: bool) -> tuple[Array, bool]:
@@ -281,7 +294,11 @@ def _checked_start(W0: ArrayLike, chains: int | None, flat: bool) -> tuple[Array
                 "nearby."
             )
     copies = W.shape[0] if chains is None else check_integer(chains, "chains")
-    return jnp.broadcast_to(W, (copies, *W.shape[1:])), chains is None and len(shape) == 2
+    whole = (copies, *W.shape[1:])
+    start = (
+        jnp.broadcast_to(W, whole) if is_traced(W) else jax.device_put(np.broadcast_to(W, whole))
+    )
+    return start, chains is None and len(shape) == 2
 
 
 def _checked_factors(factors: Sequence[Array | np.ndarray]) -> tuple[Array, ...]:
@@ -319,4 +336,4 @@ def _check_number(name: str, value: ArrayLike, dtype: DTypeLike, or_zero: bool =
         raise InputError(
             f"{name} must be one finite number {'≥' if or_zero else '>'} 0, got {value!r}."
         )
-    return jnp.asarray(value, dtype)
+    return as_array(value, dtype)

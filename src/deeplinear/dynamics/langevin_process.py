@@ -33,9 +33,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 
+from ..checks import as_array, is_traced
 from ..energies import Energy
 from ..geometry.kernel import _SERIES, kernel, log_kernel
 
@@ -197,8 +199,10 @@ class Pairs(eqx.Module):
 
 def root_exponent(depth: ArrayLike, dtype: DTypeLike, turning: bool = True) -> Array:
     """The exponent q of the root of W that is stepped."""
-    N = jnp.asarray(depth, dtype)
-    return jnp.where(jnp.isinf(N), ROOT_AT_INFINITY if turning else PLAIN_ROOT_AT_INFINITY, N)
+    at_infinity = ROOT_AT_INFINITY if turning else PLAIN_ROOT_AT_INFINITY
+    xp = jnp if is_traced(depth) else np
+    N = xp.asarray(depth, dtype)
+    return as_array(xp.where(xp.isinf(N), at_infinity, N), N.dtype)
 
 
 class RootProcess(AbstractProcess[Array]):

@@ -16,9 +16,11 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
 
-from ..checks import check_integer, is_traced
+from ..checks import as_array, check_integer, is_traced
+from ..compilation import program
 from ..energies import Energy
 from ..errors import InputError, PrecisionError
+from ..recorded import vmapped
 from ..status import Status
 from .flow_options import saved_times
 from .langevin_process import AbstractProcess, EulerThen, Path, State
@@ -55,6 +57,20 @@ class DiffusionResult(eqx.Module):
         return Status.succeeded(self.status)
 
 
+class Grid(dfx.StepTo):
+    """Steps to given times, which `DiffusionPlan.of` has checked.
+
+    diffrax checks them once more while a program runs, by a call back into Python, and a program
+    with such a call cannot be kept for the next process.
+    """
+
+    def wrap(self, direction: ArrayLike) -> "Grid":
+        return type(self)(ts=self.ts * direction)
+
+    def init(self, *args: object, **kwargs: object) -> tuple[Array, int]:
+        return self.ts[1], 2
+
+
 class DiffusionPlan(eqx.Module):
     """The steps, the times to save, and the options of diffrax."""
 
@@ -64,7 +80,7 @@ class DiffusionPlan(eqx.Module):
     saveat: dfx.SaveAt | None
     solver: dfx.AbstractSolver | None
     controller: dfx.AbstractStepSizeController | None
-    adjoint: dfx.AbstractAdjoint
+    adjoint: dfx.AbstractAdjoint | None
     max_steps: int = eqx.field(static=True)
     noisy: bool = eqx.field(static=True)
 
@@ -80,7 +96,6 @@ class DiffusionPlan(eqx.Module):
         max_steps: int | None = None,
         adjoint: dfx.AbstractAdjoint | None = None,
         noisy: bool = True,
-        energy: Energy | None = None,
     ) -> "DiffusionPlan":
         """The plan, of arguments that are checked here."""
         saveat = _checked_saveat(saveat)
@@ -109,19 +124,10 @@ class DiffusionPlan(eqx.Module):
         if controller is None:
             grid = _grid(ends, None if ts is None else np.asarray(ts, float), float(np.asarray(dt)))
             with jax.ensure_compile_time_eval():  # the grid is known, also where the call is traced
-                controller = dfx.StepTo(jnp.asarray(grid))
+                controller = Grid(jax.device_put(grid))
             steps = len(controller.ts)
         else:
             steps = 100_000
-        if adjoint is None:
-            # What nobody can differentiate needs no checkpoints. A plain function may close over a
-            # tracer.
-            plain = energy is None or isinstance(energy, eqx.Module)
-            adjoint = (
-                dfx.RecursiveCheckpointAdjoint()
-                if not plain or is_traced(energy)
-                else dfx.ForwardMode()
-            )
         return cls(
             ends[0],
             ends[1],
@@ -134,14 +140,25 @@ class DiffusionPlan(eqx.Module):
             noisy,
         )
 
-    def settled(self, dtype: DTypeLike) -> "DiffusionPlan":
-        """The plan in the floating-point type of the state."""
+    def settled(self, dtype: DTypeLike, energy: Energy | None = None) -> "DiffusionPlan":
+        """The plan in the floating-point type of the state, and as the energy allows."""
 
         def cast(x: Leaf) -> Leaf | Array:
-            return jnp.asarray(x, dtype) if isinstance(x, np.ndarray | np.generic | Array) else x
+            if isinstance(x, np.ndarray | np.generic | Array):
+                return as_array(x, dtype)  # type: ignore[arg-type]
+            return x
 
         with jax.ensure_compile_time_eval():
             plan = jax.tree.map(cast, self)
+        if plan.adjoint is None:
+            # What nobody can differentiate needs no checkpoints. A plain function may close over a
+            # tracer.
+            plain = energy is None or isinstance(energy, eqx.Module)
+            checkpoints = not plain or is_traced(energy)
+            plan = dataclasses.replace(
+                plan,
+                adjoint=dfx.RecursiveCheckpointAdjoint() if checkpoints else dfx.ForwardMode(),
+            )
         steps = plan.controller.ts if isinstance(plan.controller, dfx.StepTo) else None
         if steps is not None and not (np.diff(np.asarray(steps)) > 0).all():
             raise PrecisionError(
@@ -161,15 +178,24 @@ def _grid(ends: np.ndarray, ts: np.ndarray | None, dt: float) -> np.ndarray:
     return np.concatenate([*pieces, stops[-1:]])
 
 
-@eqx.filter_jit
 def sample(
     process: AbstractProcess[State], starts: State, key: PRNGKeyArray, plan: DiffusionPlan
 ) -> DiffusionResult:
     """All chains, in one program: a leading axis everywhere, then one of saved times."""
+    kind = str(jax.random.key_impl(key))
+    return _sample(process, starts, jax.random.key_data(key), kind, plan)
+
+
+@program
+def _sample(
+    process: AbstractProcess[State], starts: State, key_data: Array, kind: str, plan: DiffusionPlan
+) -> DiffusionResult:
     chains = jax.tree.leaves(starts)[0].shape[0]
     # Chain i is the same for any number of them.
+    key = jax.random.wrap_key_data(key_data, impl=kind)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(chains))
-    return eqx.filter_vmap(_chain, in_axes=(None, 0, 0, None))(process, starts, keys, plan)
+    energy = getattr(process, "energy", None)
+    return vmapped(energy, lambda start, key: _chain(process, start, key, plan))(starts, keys)
 
 
 def _chain(
@@ -241,6 +267,9 @@ def _path(
 
 def finish(result: DiffusionResult, single: bool, plan: DiffusionPlan) -> DiffusionResult:
     """Without the axes that were not asked for: of saved times, and of chains."""
+    plain = not is_traced(result)
+    if plain:  # in NumPy: eager JAX would compile each of these
+        result = jax.tree.map(np.asarray, result)
     if plan.saveat is None:
         result = dataclasses.replace(
             result,
@@ -250,7 +279,9 @@ def finish(result: DiffusionResult, single: bool, plan: DiffusionPlan) -> Diffus
             log_singular_values=result.log_singular_values[:, 0],
             det_sign=result.det_sign[:, 0],
         )
-    return jax.tree.map(lambda x: x[0], result) if single else result
+    if single:
+        result = jax.tree.map(lambda x: x[0], result)
+    return jax.tree.map(jax.device_put, result) if plain else result
 
 
 def _checked_saveat(saveat: ArrayLike | dfx.SaveAt | None) -> dfx.SaveAt | None:

@@ -12,6 +12,7 @@ import optimistix as optx
 from jaxtyping import Array, ArrayLike, Float
 
 from ..checks import is_traced
+from ..compilation import program
 from ..geometry.point import LogSVD
 from ..status import Status
 from .charts import trimmed
@@ -62,7 +63,7 @@ class FlowResult(eqx.Module):
         return Status.succeeded(self.status)
 
 
-@eqx.filter_jit
+@program
 def integrate(
     chart: AbstractCoordinates[State],
     problem: FlowProblem,
@@ -200,10 +201,10 @@ def follow(
             )
             whole = leg if whole is None else join(whole, leg)
             # (at rest too, where it only hovers about as well as its steps can)
-            if traced or leg.stats["steps"] < steps:
+            if traced or int(leg.stats["steps"]) < steps:
                 break
             y = chart.start(leg.end)
-        if traced or leg.status != Status.chart:
+        if traced or int(leg.status) != Status.chart:
             break
     assert whole is not None
     return whole
@@ -219,14 +220,15 @@ def estimated(
     """The flow, as `follow` has it, with the estimate of its error."""
     whole = follow(charts, problem, y0, options, traced)
     result = finish(whole, options)
-    unknown = jnp.full_like(result.ts, jnp.nan)
+    xp = jnp if traced else np
+    unknown = jax.device_put(xp.full_like(result.ts, jnp.nan))
     if traced or options.controller is not None or saved_times(options.saveat)["steps"]:
         return dataclasses.replace(result, error=unknown)
     muted = [(chart, stops.never()) for chart, stops in charts]
     coarser = options.coarser(whole.t_end)
     other = finish(follow(muted, problem, y0, coarser, traced), coarser)
-    if other.status != Status.reached_t1:
-        return dataclasses.replace(result, error=unknown + jnp.inf)
+    if int(other.status) != Status.reached_t1:
+        return dataclasses.replace(result, error=jax.device_put(np.full_like(result.ts, np.inf)))
     # times beyond the end of the flow are its end in the other one
     W, V = np.asarray(result.W), np.asarray(other.W)
     V = V if options.saveat is None else V[: len(W)]
@@ -244,19 +246,23 @@ def without_end(leg: FlowResult, options: FlowOptions) -> FlowResult:
         return leg
     kept = np.flatnonzero(np.isfinite(leg.ts))[:-1]
     names = ("ts", "W", "energy", "log_singular_values")
-    return dataclasses.replace(leg, **{name: getattr(leg, name)[kept] for name in names})
+    arrays = {name: jax.device_put(np.asarray(getattr(leg, name))[kept]) for name in names}
+    return dataclasses.replace(leg, **arrays)
 
 
 def join(first: FlowResult, second: FlowResult) -> FlowResult:
     """Two legs of one flow as one result."""
-    along = lambda name: jnp.concatenate([getattr(leg, name) for leg in (first, second)])  # noqa: E731
+
+    def along(name: str) -> Array:
+        return jax.device_put(np.concatenate([getattr(leg, name) for leg in (first, second)]))
+
     return FlowResult(
         **{name: along(name) for name in ("ts", "W", "energy", "log_singular_values")},
         end=second.end,
         t_end=second.t_end,
         status=second.status,
         stats={
-            key: first.stats.get(key, 0) + second.stats.get(key, 0)
+            key: jax.device_put(sum(np.asarray(leg.stats.get(key, 0)) for leg in (first, second)))
             for key in {**first.stats, **second.stats}
         },
         factors=second.factors,
@@ -270,9 +276,11 @@ def finish(result: FlowResult, options: FlowOptions) -> FlowResult:
     """
     names = ("ts", "W", "energy", "log_singular_values")
     arrays = {name: getattr(result, name) for name in names}
+    if not is_traced(result):  # in NumPy: eager JAX would compile each of these
+        arrays = {name: np.asarray(x) for name, x in arrays.items()}
     if options.saveat is None:
         arrays = {name: x[-1] for name, x in arrays.items()}
-    elif not is_traced(result.ts):
-        reached = np.isfinite(result.ts)
+    elif not is_traced(result):
+        reached = np.isfinite(arrays["ts"])
         arrays = {name: x[reached] for name, x in arrays.items()}
-    return dataclasses.replace(result, **arrays)
+    return dataclasses.replace(result, **{name: jax.device_put(x) for name, x in arrays.items()})

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike
 
+from ..compilation import Effort, program
 from ..status import Status
 from .coordinates import AbstractCoordinates, FlowProblem, State
 
@@ -53,7 +54,7 @@ class Gauge(eqx.Module):
     slope: Array
 
 
-@eqx.filter_jit
+@program(effort=Effort.LEAST)
 def gauge(chart: AbstractCoordinates[State], y0: State, problem: FlowProblem) -> Gauge:
     """The sizes at the start y0."""
     W = chart.matrix(y0)

@@ -1,10 +1,12 @@
 """Which experiments there are: every module of ``experiments/figures`` is one, by being there."""
 
+import ast
 import inspect
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
@@ -59,6 +61,15 @@ def experiment_names() -> list[str]:
     return sorted(
         m.name for m in pkgutil.iter_modules(figures.__path__) if not m.name.startswith("_")
     )
+
+
+def experiment_title(name: str) -> str:
+    """The title of an experiment, from the source of its module: nothing of it is loaded."""
+    (path,) = figures.__path__
+    for line in ast.parse((Path(path) / f"{name}.py").read_text(encoding="utf-8")).body:
+        if isinstance(line, ast.Assign) and getattr(line.targets[0], "id", "") == "TITLE":
+            return str(ast.literal_eval(line.value))
+    return load_experiment(name).title
 
 
 def load_experiment(name: str) -> Experiment:

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from ..checks import check_depth, check_matrix, one_precision, raise_if
+from ..checks import as_array, check_depth, check_matrix, one_precision, raise_if
+from ..compilation import program
 from ..errors import InputError, PrecisionError
 from .derivatives import Jet
 from .kernel import inverse_depth, kernel
@@ -118,8 +118,7 @@ class _Frame:
 
     def christoffel(self, X: Array, Y: Array) -> Array:
         """Γ(X, Y), from 2 g(Γ(X, Y), V) = ∂_X g(Y, V) + ∂_Y g(X, V) − ∂_V g(X, Y)."""
-        # ∂_V g(X, Y) is linear in V: its gradient in V represents it, at any point (here X)
-        rest = jax.grad(lambda V: jnp.sum(X * self.jet.first(V, Y)))(X)
+        rest = self.jet.adjoint(X, Y)  # represents V ↦ ∂_V g(X, Y)
         return 0.5 * self.eigenvalues * (self.jet.first(X, Y) + self.jet.first(Y, X) - rest)
 
     def riemann(self, X: Array, Y: Array, Z: Array, V: Array) -> Array:
@@ -192,9 +191,7 @@ def _at(
                 f"{Z.shape}."
             )
     at, checked = one_precision((at, checked))
-    value, singular, imprecise = _on_batch(
-        function, result, at, checked, jnp.asarray(depth, at.dtype)
-    )
+    value, singular, imprecise = _on_batch(function, result, at, checked, as_array(depth, at.dtype))
     value = raise_if(value, singular, singular_error())
     if function is _christoffel:
         return value
@@ -205,7 +202,7 @@ def _at(
     return raise_if(value, imprecise, error)
 
 
-@eqx.filter_jit
+@program
 def _on_batch(
     function: Callable, result: str, W: Array, directions: tuple[Array, ...], depth: Array
 ) -> tuple[Array, Array, Array]:

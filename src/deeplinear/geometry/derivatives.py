@@ -16,12 +16,11 @@ from functools import partial
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.custom_derivatives import SymbolicZero
-from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float
 
-from .kernel import inverse_depth, kernel
+from .differences import first_differences, second_differences
+from .kernel import inverse_depth
 from .operator import Operator
 
 Function = Callable[..., Array]
@@ -94,16 +93,12 @@ class Jet(eqx.Module):
         s = s / self.size
         # missing singular values are zeros
         a, b = (jnp.pad(s, (0, size - s.size)) for size in shape)
-        f = lambda x, y: kernel(_root(x), _root(y), N) ** q  # noqa: E731
-        differences = (_first_differences, _second_differences)[:order]
         self.s = s
-        self.rows = tuple(difference(f, a, b) for difference in differences)
-        self.columns = (
-            self.rows
-            if a.size == b.size
-            else tuple(difference(f, b, a) for difference in differences)
-        )
-        self.mixed = _mixed_differences(f, a, b) if order > 1 else None
+        if order > 1:
+            self.rows, self.columns, self.mixed = second_differences(a, b, N, q)
+        else:
+            rows, columns = first_differences(a, b, N, q)
+            self.rows, self.columns, self.mixed = (rows,), (columns,), None
 
     def _moved(self, X: Array) -> Array:
         """Ċ = ẆWᵀ + WẆᵀ for Ẇ = X (and Ḋ from Xᵀ)."""
@@ -116,6 +111,18 @@ class Jet(eqx.Module):
         X, Z = X / self.size, self.factor * Z
         left = jnp.einsum("ikj,ik,kj->ij", self.rows[0], self._moved(X), Z)
         return left + jnp.einsum("jli,lj,il->ij", self.columns[0], self._moved(X.T), Z)
+
+    def adjoint(self, P: Array, Z: Array) -> Array:
+        """The matrix that represents X ↦ ⟨P, ∂_X A^q(Z)⟩."""
+        P, Z = P / self.size, self.factor * Z
+        by_C = jnp.einsum("ikj,ij,kj->ik", self.rows[0], P, Z)
+        by_D = jnp.einsum("jli,ij,il->lj", self.columns[0], P, Z)
+        return self._back(by_C, P.shape[1]) + self._back(by_D, P.shape[0]).T
+
+    def _back(self, G: Array, width: int) -> Array:
+        """The transpose of `_moved`."""
+        k = self.s.size
+        return jnp.pad((G + G.T)[:, :k] * self.s, ((0, 0), (0, width - k)))
 
     def second(self, Y: Array, X: Array, Z: Array) -> Array:
         """∂_Y ∂_X A^q(Z)."""
@@ -240,7 +247,8 @@ def _force(N: Array, frame: tuple, W: Array, P: Array) -> Array:
     """−½ ∂_W⟨P, A(P)⟩."""
     U, s, Vt = frame
     jet = Jet(s, (U.shape[0], Vt.shape[0]), N, 1, order=1)
-    return U @ _adjoint(lambda X, P: jet.first(X, P), U.T @ P @ Vt.T) @ Vt
+    P = U.T @ P @ Vt.T
+    return -0.5 * U @ jet.adjoint(P, P) @ Vt
 
 
 @_force.defjvp
@@ -250,104 +258,6 @@ def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     jet = Jet(s, (U.shape[0], Vt.shape[0]), N, 1, order=2)
     P, dW, dP = (U.T @ X @ Vt.T for X in (P, dW, dP))
     # the force is linear in P twice over, and depends on W by the jet: both parts of its derivative
-    by_P = jax.jvp(lambda P: _adjoint(lambda X, P: jet.first(X, P), P), (P,), (dP,))[1]
-    by_W = _adjoint(lambda X, P: jet.second(dW, X, P), P)
-    return U @ _adjoint(lambda X, P: jet.first(X, P), P) @ Vt, U @ (by_P + by_W) @ Vt
-
-
-def _adjoint(derivative: Function, P: Array) -> Array:
-    """−½ of the matrix that represents X ↦ ⟨P, derivative(X, P)⟩."""
-    return -0.5 * jax.grad(lambda X: jnp.sum(P * derivative(X, P)))(jnp.zeros_like(P))
-
-
-# Divided differences of f(x, y) in x = σ², where points may coincide.
-
-# Points within this distance, relative to the larger, are joined by Gauss–Legendre quadrature of
-# the derivative, which is exact to rounding there; farther apart the quotient loses less than a
-# digit (two of second order).
-_NEAR = 0.2
-_NODES = 0.5 * (1 + np.polynomial.legendre.leggauss(6)[0])
-_WEIGHTS = 0.5 * np.polynomial.legendre.leggauss(6)[1]
-
-
-def _quadrature(dtype: DTypeLike) -> tuple[Array, Array]:
-    """The nodes and weights in a precision: those of NumPy would make everything float64."""
-    return jnp.asarray(_NODES, dtype), jnp.asarray(_WEIGHTS, dtype)
-
-
-def _root(x: Array) -> Array:
-    """√x, with derivative 0 at 0."""
-    return jnp.where(x > 0, jnp.sqrt(jnp.where(x > 0, x, 1.0)), 0.0)
-
-
-def _slope(f: Function, x: Array) -> Array:
-    return jax.jvp(f, (x,), (jnp.ones_like(x),))[1]
-
-
-def _first_difference(f: Function, x0: Array, x1: Array) -> Array:
-    """f[x0, x1]; 0 where both points are 0.
-
-    Singular values that are missing stay so, and never mix among themselves.
-    """
-    big = jnp.maximum(x0, x1)
-    near = jnp.abs(x0 - x1) <= _NEAR * big
-    safe0, safe1 = (jnp.where(near & (big > 0), x, 1.0) for x in (x0, x1))
-    nodes, weights = _quadrature(x0.dtype)
-    slopes = jax.vmap(lambda t: _slope(f, safe0 + t * (safe1 - safe0)))(nodes)
-    joined = jnp.tensordot(weights, slopes, 1)
-    quotient = (f(x0) - f(x1)) / jnp.where(near, 1.0, x0 - x1)
-    return jnp.where(big > 0, jnp.where(near, joined, quotient), 0.0)
-
-
-def _second_difference(f: Function, x0: Array, x1: Array, x2: Array) -> Array:
-    """f[x0, x1, x2], by the formula of Hermite and Genocchi where all three are close."""
-    low = jnp.minimum(jnp.minimum(x0, x1), x2)
-    high = jnp.maximum(jnp.maximum(x0, x1), x2)
-    middle = jnp.maximum(jnp.minimum(x0, x1), jnp.minimum(jnp.maximum(x0, x1), x2))
-    near = high - low <= _NEAR * high
-    a, b, c = (jnp.where(near & (high > 0), x, 1.0) for x in (low, middle, high))
-    curvature = lambda s, t: _slope(lambda x: _slope(f, x), a + s * ((b - a) + t * (c - b)))  # noqa: E731
-    nodes, weights = _quadrature(x0.dtype)
-    s, t = (x.ravel() for x in jnp.meshgrid(nodes, nodes, indexing="ij"))
-    joined = jnp.tensordot(s * jnp.outer(weights, weights).ravel(), jax.vmap(curvature)(s, t), 1)
-    difference = _first_difference(f, middle, high) - _first_difference(f, low, middle)
-    quotient = difference / jnp.where(near, 1.0, high - low)
-    return jnp.where(high > 0, jnp.where(near, joined, quotient), 0.0)
-
-
-def _symmetric(size: int, order: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """The index tuples with i ≤ k ≤ …, and where each tuple of the full array is found among them.
-
-    A divided difference is symmetric in its points, and so is evaluated once for each such tuple.
-    """
-    full = np.sort(np.stack(np.meshgrid(*[np.arange(size)] * order, indexing="ij"), -1), -1)
-    unique, where = np.unique(full.reshape(-1, order), axis=0, return_inverse=True)
-    return tuple(unique.T), where.reshape((size,) * order)
-
-
-def _first_differences(f: Function, a: Array, b: Array) -> Array:
-    """f[x_i, x_k; y_j], indexed ikj."""
-    (i, k), ik = _symmetric(a.size, 2)
-    x0, x1, y = jnp.broadcast_arrays(*(v[:, None] ** 2 for v in (a[i], a[k])), b**2)
-    return _first_difference(lambda x: f(x, y), x0, x1)[ik]
-
-
-def _second_differences(f: Function, a: Array, b: Array) -> Array:
-    """f[x_i, x_k, x_l; y_j], indexed iklj."""
-    (i, k, l), ikl = _symmetric(a.size, 3)
-    x0, x1, x2, y = jnp.broadcast_arrays(*(v[:, None] ** 2 for v in (a[i], a[k], a[l])), b**2)
-    return _second_difference(lambda x: f(x, y), x0, x1, x2)[ikl]
-
-
-def _mixed_differences(f: Function, a: Array, b: Array) -> Array:
-    """f[x_i, x_k; y_j, y_l], indexed ikjl."""
-    ((i, k), ik), ((j, l), jl) = _symmetric(a.size, 2), _symmetric(b.size, 2)
-    x0, x1, y0, y1 = jnp.broadcast_arrays(
-        *(v[:, None] ** 2 for v in (a[i], a[k])), *(v**2 for v in (b[j], b[l]))
-    )
-
-    # the difference in x, at one y each, is itself a function of y to take the difference of
-    def in_x(y: Array) -> Array:
-        return _first_difference(lambda x: f(x, y), x0, x1)
-
-    return _first_difference(in_x, y0, y1)[ik[:, :, None, None], jl]
+    by_P = jet.adjoint(dP, P) + jet.adjoint(P, dP)
+    by_W = jax.grad(lambda X: jnp.sum(P * jet.second(dW, X, P)))(jnp.zeros_like(P))
+    return -0.5 * U @ jet.adjoint(P, P) @ Vt, -0.5 * U @ (by_P + by_W) @ Vt

@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float
 
 from ..checks import (
+    as_array,
     check_depth,
     check_integer,
     check_matrix,
@@ -18,13 +19,15 @@ from ..checks import (
     one_precision,
     raise_if,
 )
+from ..compilation import Effort, program
 from ..errors import InputError, NotConvergedWarning
 from ..status import Status
 from .derivatives import guard, operator_power
 from .geodesic_closed_form import aligned_distance, aligned_path, spd_distance, spd_path
+from .hamiltonian_flow import follow
 from .kernel import inverse_depth
-from .operator import singular_error
-from .shooting import follow, shoot
+from .operator import Operator, singular_error
+from .shooting import shoot
 
 __all__ = [
     "Geodesic",
@@ -126,14 +129,14 @@ def exp(
         np.all(np.diff(np.atleast_1d(t), prepend=0.0) >= 0) and np.all(np.isfinite(t))
     ):
         raise InputError(f"t must hold finite, increasing times ≥ 0, got {t!r}: for t < 0 take −Z.")
-    args = W, Z, jnp.asarray(depth, W.dtype), jnp.atleast_1d(times), jnp.asarray(rtol, W.dtype)
+    args = W, Z, as_array(depth, W.dtype), jnp.atleast_1d(times), as_array(rtol, W.dtype)
     result, singular = _exp(*args, check_integer(max_steps, "max_steps"))
     result = raise_if(result, singular, singular_error())
     if times.ndim == 0:
-        W, velocity, length, error = (
+        end, velocity, length, error = (
             x[0] for x in (result.W, result.velocity, result.length, result.error)
         )
-        return Geodesic(times, W, velocity, length, result.status, error)
+        return Geodesic(times, end, velocity, length, result.status, error)
     return result
 
 
@@ -170,7 +173,7 @@ def log(
     check_depth(depth, scalar=True)
     W0, W1 = _pair(W0, W1, "W0", "W1")
     rtol = _tolerance(rtol, W0.dtype)
-    N = jnp.asarray(depth, W0.dtype)
+    N = as_array(depth, W0.dtype)
     if not is_traced(W0, W1) and W0.shape[0] == W0.shape[1]:
         signs = [np.linalg.slogdet(np.asarray(W))[0] for W in (W0, W1)]
         if signs[0] * signs[1] < 0:
@@ -179,9 +182,10 @@ def log(
                 "rank joins them."
             )
     untracked = "the logarithm is not differentiable: differentiate geodesic.distance, or exp"
-    W0, W1 = W0 + guard(W0, untracked), W1 + guard(W1, untracked)
+    if is_traced(W0, W1):
+        W0, W1 = W0 + guard(W0, untracked), W1 + guard(W1, untracked)
     max_steps = check_integer(max_steps, "max_steps")
-    result, singular = _log(W0, W1, N, jnp.asarray(rtol, W0.dtype), max_steps)
+    result, singular = _log(W0, W1, N, as_array(rtol, W0.dtype), max_steps)
     return raise_if(result, singular, singular_error())
 
 
@@ -207,14 +211,8 @@ def distance(
     """
     W0, W1 = _pair(W0, W1, "W0", "W1")
     found = log(jax.lax.stop_gradient(W0), jax.lax.stop_gradient(W1), depth, rtol=rtol)
-    value = jnp.where(found.converged, found.distance, jnp.nan)
-    # points so near that their direction is rounding have no derivative, but a point and itself 0
-    known = found.error <= 0.01 * found.distance
-    momenta = [jnp.where(known, P, jnp.nan) for P in found.momenta]
-    same = jnp.all(W0 == W1)
-    value, *momenta = (jnp.where(same, jnp.zeros_like(x), x) for x in (value, *momenta))
-    value = _first_variation(W0, W1, value, *momenta)
-    if not is_traced(value) and not found.converged:
+    value = _distance(W0, W1, found)
+    if not is_traced(value) and not Status.succeeded(int(found.status)):
         why = Status(int(found.status)).sentence
         warnings.warn(f"The distance is not known. {why}", NotConvergedWarning, stacklevel=2)
     return value
@@ -237,6 +235,18 @@ def path(
     return eqx.tree_at(
         lambda g: g.status, result, jnp.where(found.converged, result.status, found.status)
     )
+
+
+@program(effort=Effort.LEAST)
+def _distance(W0: Array, W1: Array, found: Logarithm) -> Array:
+    """The distance with its derivatives, NaN where it is not known."""
+    value = jnp.where(found.converged, found.distance, jnp.nan)
+    # points so near that their direction is rounding have no derivative, but a point and itself 0
+    known = found.error <= 0.01 * found.distance
+    momenta = [jnp.where(known, P, jnp.nan) for P in found.momenta]
+    same = jnp.all(W0 == W1)
+    value, *momenta = (jnp.where(same, jnp.zeros_like(x), x) for x in (value, *momenta))
+    return _first_variation(W0, W1, value, *momenta)
 
 
 @jax.custom_jvp
@@ -272,7 +282,7 @@ def _is_singular(W: Array, N: Array) -> Array:
     return jnp.isnan(operator_power(W, jnp.ones_like(W), N, -1)).any()
 
 
-@eqx.filter_jit
+@program
 def _exp(
     W: Array, Z: Array, N: Array, times: Array, rtol: Array, max_steps: int
 ) -> tuple[Geodesic, Array]:
@@ -281,7 +291,8 @@ def _exp(
     P = operator_power(W, Z, N, -1)
     # constant along the geodesic; lengths scale like c^ν
     speed = jnp.linalg.norm(operator_power(W, Z, N, -0.5)) * scale ** inverse_depth(N, W.dtype)
-    ends, momenta, ok = follow(W, P, N, times, rtol, max_steps)
+    ends, momenta, ok = follow(W[None], P[None], N, times, rtol, max_steps)
+    ends, momenta = ends[:, 0], momenta[:, 0]
     velocity = jax.vmap(lambda W, P: operator_power(W, P, N, 1))(ends, momenta)
     status = jnp.where(ok, Status.converged, jnp.asarray(Status.left_full_rank, jnp.int32))
     reached = jnp.isfinite(ends).all((1, 2))
@@ -294,14 +305,14 @@ def _exp(
     return result, _is_singular(W, N)
 
 
-@eqx.filter_jit
+@program
 def _log(W0: Array, W1: Array, N: Array, rtol: Array, max_steps: int) -> tuple[Logarithm, Array]:
     nu = inverse_depth(N, W0.dtype)
     scale = jnp.linalg.norm(W0)
     W0, W1 = W0 / scale, W1 / scale
     x, error, P1, size, bound, enough = shoot(W0, W1, N, nu, rtol, max_steps)
-    Z = operator_power(W0, size * x, N, 0.5)
-    P0 = operator_power(W0, size * x, N, -0.5)
+    start, end = Operator.unchecked(W0, N), Operator.unchecked(W1, N)
+    Z, P0 = start.power(size * x, 0.5), start.power(size * x, -0.5)
     unit = scale**nu  # of lengths, in W's own scale
     length = size * jnp.linalg.norm(x)
     # longer than the leading path (by more than the quadrature of its length): not a shortest one
@@ -310,4 +321,4 @@ def _log(W0: Array, W1: Array, N: Array, rtol: Array, max_steps: int) -> tuple[L
     status = jnp.where(error <= enough, status, Status.not_converged)
     momenta = (unit**2 / scale * P0, unit**2 / scale * P1)
     result = Logarithm(scale * Z, unit * length, momenta, unit * size * error, status)
-    return result, _is_singular(W0, N) | _is_singular(W1, N)
+    return result, start.is_singular | end.is_singular

@@ -17,15 +17,17 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float
 
-from ..checks import check_depth
+from ..checks import check_depth, is_traced
 
 ArrayT = TypeVar("ArrayT", Array, np.ndarray)  # a formula for both gives what it is given
 
 
 def inverse_depth(depth: ArrayLike, dtype: DTypeLike) -> Float[Array, "..."]:
     """ν = 1/N as an array of ``dtype``; 0 at N = ∞, NaN where N < 1."""
-    N = jnp.asarray(depth, dtype)
-    return jnp.where(N >= 1, 1 / N, jnp.nan)
+    xp = jnp if is_traced(depth) else np
+    N = xp.asarray(depth, dtype)
+    with np.errstate(divide="ignore"):
+        return jnp.asarray(xp.where(N >= 1, 1 / N, jnp.nan), N.dtype)
 
 
 def _rounding_of_inverse(N: Array, nu: Array) -> Array:
@@ -106,6 +108,33 @@ def _log_slopes(a_is_larger: Array, z: Array, nu: Array) -> tuple[Array, Array]:
     return jnp.where(a_is_larger, larger, smaller), jnp.where(a_is_larger, smaller, larger)
 
 
+def log_slope(z: Array, nu: Array) -> tuple[Array, Array]:
+    """S(z), the ∂ log λ / ∂ log of the smaller argument as in `_log_slopes`, and dS/dz, z ≥ 0.
+
+    S moves by −2 dS/dz with the log of the smaller argument and by 2 dS/dz with that of the larger.
+    """
+    near = z <= 1
+    x = jnp.where(near, z, 0.0)
+    # S/2 = (1 − ν)/2 + Σ_k c_k (ν^{2k} − 1) z^{2k−1}, and its derivative, by Horner's rule
+    even, slope = jnp.zeros_like(x), jnp.zeros_like(x)
+    for k, c in reversed(list(enumerate(_SERIES, 1))):
+        weight = c * (nu ** (2 * k) - 1)
+        even, slope = even * x**2 + weight, slope * x**2 + (2 * k - 1) * weight
+    series = (1 - nu) + 2 * x * even, 2 * slope
+    far = jnp.where(near | jnp.isinf(z), 2.0, z)
+    y = nu * far
+    inner, outer = _bernoulli(y), _bernoulli(far)
+    # B′(y) = (B/y)(1 − y − B), and so ν B′(νz) = (B/z)(1 − y − B), also at ν = 0
+    change = inner * (1 - y - inner) - outer * (1 - far - outer)
+    change = jnp.where(nu == 1, 0.0, change)  # exactly: rounded once, a product differs from itself
+    S = 2 * (inner - outer) / far
+    far_values = S, (2 * change / far - S) / far
+    return tuple(  # type: ignore[return-value]
+        jnp.where(near, a, jnp.where(jnp.isinf(z), 0.0, b))
+        for a, b in zip(series, far_values, strict=True)
+    )
+
+
 def _log_slope_nu(z: Array, nu: Array, log_max: Array) -> Array:
     """∂ log λ / ∂ν = −2 log max(a, b) − z ℓ′(νz) with ℓ = log φ, ℓ′(y) = (B(y) − 1)/y."""
     y = nu * jnp.where(jnp.isinf(z), 0.0, z)
@@ -123,7 +152,7 @@ def _log_slope_nu(z: Array, nu: Array, log_max: Array) -> Array:
     return -2 * log_max + jnp.where(jnp.isinf(z), at_infinity, finite)
 
 
-def _log_gap(a: Array, b: Array) -> tuple[Array, Array]:
+def log_gap(a: Array, b: Array) -> tuple[Array, Array]:
     """(max, z = 2 log(max/min)) of a, b ≥ 0; z = 0 where both vanish, ∞ where one does.
 
     Ordered by ``where`` and not by ``maximum`` or ``abs``: at a tie one branch continues
@@ -142,7 +171,7 @@ def _log_gap(a: Array, b: Array) -> tuple[Array, Array]:
 def _factored_kernel(a: Array, b: Array, N: Array) -> tuple[Array, Array]:
     """(p, r) with λ_N(a, b) = p r p, p = max(a, b)^{1−1/N}."""
     nu = inverse_depth(N, N.dtype)
-    big, z = _log_gap(a, b)
+    big, z = log_gap(a, b)
     log_big = jnp.log(jnp.where((big > 0) & jnp.isfinite(big), big, 1.0))
     # big^{2−2ν} in two factors that neither overflow nor underflow before the result does; the
     # exponential repairs the rounding of the exponent, which |log big| ≤ 708 would otherwise
@@ -167,7 +196,7 @@ def _kernel_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tupl
     da, db, dN = tangents
     nu = inverse_depth(N, N.dtype)
     value = _kernel(a, b, N)
-    big, z = _log_gap(a, b)
+    big, z = log_gap(a, b)
     slope_a, slope_b = _log_slopes(a >= b, z, nu)
     # A zero singular value stays zero along every flow: the derivative in it is defined as 0 (the
     # true one-sided derivative of λ_N(a, b) at b = 0 is infinite for N > 2).
@@ -191,7 +220,7 @@ def _log_kernel(log_a: Array, log_b: Array, nu: Array) -> Array:
 
 
 def _difference(log_a: ArrayT, log_b: ArrayT, xp: ModuleType = jnp) -> tuple[ArrayT, ArrayT]:
-    """(log max, z) from the logarithms, in the manner of `_log_gap`."""
+    """(log max, z) from the logarithms, in the manner of `log_gap`."""
     big, small = xp.where(log_a >= log_b, log_a, log_b), xp.where(log_a >= log_b, log_b, log_a)
     nothing = xp.isneginf(big)  # both singular values are zero, and −∞ − (−∞) would be NaN
     return big, xp.where(nothing, 0.0, 2 * (big - xp.where(nothing, 0.0, small)))

@@ -4,9 +4,7 @@ Lengths, angles, gradients and random directions.
 """
 
 from collections.abc import Callable
-from functools import partial
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ..checks import (
     RandomKey,
+    as_array,
     check_depth,
     check_key,
     check_matrix,
@@ -21,8 +20,10 @@ from ..checks import (
     one_precision,
     raise_if,
 )
+from ..compilation import program
 from ..energies import Energy, check_energy
 from ..errors import InputError
+from ..recorded import recorded, vmapped
 from .derivatives import operator_power
 from .operator import Operator, singular_error
 from .point import LogSVD
@@ -79,7 +80,8 @@ def gradient(energy: Energy, W: ArrayLike, depth: ArrayLike) -> Float[Array, "*b
     check_depth(depth, scalar=True)
     W = check_matrix(W, batch=True)
     W = W.astype(check_energy(energy, W.shape[-2:], W.dtype))
-    return _gradient(energy, W, jnp.asarray(depth, W.dtype))
+    energy = recorded(energy, W.shape[-2:], W.dtype)
+    return _gradient(energy, W, as_array(depth, W.dtype))
 
 
 def random_tangent(
@@ -107,12 +109,12 @@ def random_tangent(
     return _batched(_root, W, (xi,), depth)
 
 
-@eqx.filter_jit
+@program
 def _gradient(energy: Energy, W: Array, depth: Array) -> Array:
     def one(X: Array) -> Array:
         return operator_power(X, jax.grad(lambda Y: jnp.reshape(energy(Y), ()))(X), depth, 1)
 
-    return jnp.vectorize(one, signature="(m,n)->(m,n)")(W)
+    return vmapped(energy, one)(W.reshape(-1, *W.shape[-2:])).reshape(W.shape)
 
 
 def _inner(apply: Callable[[Array, int | float], Array], Z1: Array, Z2: Array) -> Array:
@@ -144,11 +146,11 @@ def _batched(
             raise InputError(
                 f"Z must have the shape {shape} of W in its last two axes, got {Z.shape}."
             )
-    value = _on_batch(function, at, checked, jnp.asarray(depth, dtype))
+    value = _on_batch(function, at, checked, as_array(depth, dtype))
     return raise_if(value, (jnp if is_traced(value) else np).isnan(value), singular_error())
 
 
-@partial(jax.jit, static_argnums=0)
+@program
 def _on_batch(
     function: Callable, W: Array | LogSVD, directions: tuple[Array, ...], depth: Array
 ) -> Array:

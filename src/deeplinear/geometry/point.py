@@ -1,11 +1,10 @@
 """A point W of the manifold by its thin SVD, with the logarithms of the singular values."""
 
-from functools import partial
-
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from ..compilation import program
 
 
 class LogSVD(eqx.Module):
@@ -37,7 +36,7 @@ class LogSVD(eqx.Module):
         return (self.U * jnp.exp(self.log_s)[..., None, :]) @ self.Vt
 
 
-@partial(jax.jit, static_argnames="rtol")
+@program
 def log_singular_values(s: Float[Array, "*t k"], rtol: float = 0.0) -> Float[Array, "*t k"]:
     """log s for descending s; −∞, with derivative 0, where 0 ≤ s ≤ rtol · s_1; NaN where s < 0.
 
@@ -48,7 +47,7 @@ def log_singular_values(s: Float[Array, "*t k"], rtol: float = 0.0) -> Float[Arr
     return jnp.where(zero, -jnp.inf, jnp.log(jnp.where(zero, 1.0, s)))
 
 
-@partial(jax.jit, static_argnames="rtol")
+@program
 def log_spectrum(W: Float[Array, "*t m n"], rtol: float = 0.0) -> Float[Array, "*t k"]:
     """`log_singular_values` of the singular values of a matrix W, or of a stack of them."""
     return log_singular_values(jnp.linalg.svd(W, compute_uv=False), rtol)

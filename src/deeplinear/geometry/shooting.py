@@ -1,4 +1,4 @@
-"""How geodesics are found: the Hamiltonian flow, and shooting along a path of full rank.
+"""Shooting: the initial velocity of a geodesic, found along a path of full rank.
 
 Everything here is in units in which ‖W‖ is about 1; `geodesic` scales.
 """
@@ -6,52 +6,20 @@ Everything here is in units in which ‖W‖ is about 1; `geodesic` scales.
 from collections.abc import Callable
 from typing import NamedTuple
 
-import diffrax as dfx
-import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optimistix as optx
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array
 
-from .derivatives import hamiltonian_field, operator_power
+from .hamiltonian_flow import follow
 from .kernel import kernel
+from .operator import Operator
 
 # Shooting is led to the end point in stages, coarsely; each is at least _SMALLEST_STAGE of the way,
 # or it gives up.
 _SMALLEST_STAGE = 1 / 128
 _COARSE = 1e-5  # rtol of the stages before the last
 _COARSE_MISS = 1e-3  # a stage that misses its target by more is tried again, with a shorter step
-
-
-def follow(
-    W: Array, P: Array, N: Array, times: Array, rtol: Array, max_steps: int
-) -> tuple[Array, Array, Array]:
-    """The Hamiltonian flow from (W, P) at ``times``, and whether it reached the last of them."""
-    # The momentum is integrated in units of its length, so that atol means the same for both.
-    unit = jnp.linalg.norm(P)
-    unit = jnp.where(unit > 0, unit, 1.0)
-
-    @eqx.filter_jit
-    def field(t: ArrayLike, y: tuple[Array, Array], args: None) -> tuple[Array, Array]:
-        velocity, force = hamiltonian_field(y[0], unit * y[1], N)
-        return velocity, force / unit
-
-    solution = dfx.diffeqsolve(
-        dfx.ODETerm(field),
-        dfx.Dopri8(),
-        0.0,
-        times[-1],
-        None,
-        (W, P / unit),
-        saveat=dfx.SaveAt(ts=times),
-        stepsize_controller=dfx.PIDController(rtol=rtol, atol=rtol),
-        max_steps=max_steps,
-        # Newton's method in `shoot` differentiates by forward mode
-        adjoint=dfx.ForwardMode(),
-        throw=False,
-    )
-    ends, momenta = solution.ys
-    return ends, unit * momenta, solution.result == dfx.RESULTS.successful
+_SHOTS = 10  # of Newton's method in a stage
 
 
 class Shot(NamedTuple):
@@ -65,75 +33,130 @@ class Shot(NamedTuple):
     enough: Array  # a miss up to here counts as a hit
 
 
-class _Stage(NamedTuple):
+class _Search(NamedTuple):
     """Where the shooting stands."""
 
     s: Array  # the part of the leading path that was reached; 1: its end, coarsely; 2: done
     ds: Array  # the next step along it
     v: Array  # the velocity found at s, or the first guess, for the whole way
+    x: Array  # the velocity of the next shot of this stage,
+    shots: Array  # how many it took so far,
+    missed: Array  # and by how much the last one missed
     best: Array  # the best velocity for the end itself,
     error: Array  # by how much it misses,
     momentum: Array  # and its momentum there
 
 
+class _Gun(NamedTuple):
+    """What all shots from W_0 share."""
+
+    W0: Array
+    N: Array
+    size: Array
+    max_steps: int
+
+    def shot(self, x: Array, target: Array, rtol: Array) -> tuple[Array, Array, Array]:
+        """The miss of x at the target, Newton's correction of x, the momentum there.
+
+        Its derivatives are differences along the same steps, good to √ε: a shot that is off by a
+        small r then misses by less than √ε r + r².
+        """
+        W0, N, size = self.W0, self.N, self.size
+        start = Operator.unchecked(W0, N)
+        step = jnp.finfo(x.dtype).eps ** 0.5 * jnp.maximum(jnp.linalg.norm(x), 1.0)
+        units = jnp.concatenate([jnp.zeros((1, *x.shape), x.dtype), _units(W0)])
+        momenta = jax.vmap(lambda e: start.power(size * (x + step * e), -0.5))(units)
+        starts, end = jnp.broadcast_to(W0, units.shape), jnp.ones(1, x.dtype)
+        ends, after, _ = follow(starts, momenta, N, end, rtol, self.max_steps)
+        # in the metric at the target, where what counts is relative to the small singular values
+        at = Operator.unchecked(jax.lax.optimization_barrier((target, ends))[0], N)
+        misses = jax.vmap(lambda W: at.power(W - target, -0.5))(ends[0]).reshape(-1, x.size) / size
+        # so far off that the flow did not get there: NaN, and no correction
+        correction = jnp.linalg.solve((misses[1:] - misses[0]).T / step, misses[0])
+        return jnp.linalg.norm(misses[0]), correction.reshape(x.shape), after[0, 0]
+
+
 def shoot(W0: Array, W1: Array, N: Array, nu: Array, rtol: Array, max_steps: int) -> Shot:
-    """The velocity at W_0 of a geodesic to W_1, by Newton's method along the leading path."""
-    leading, bound = _leading_path(W0, W1, N, nu)
+    """The velocity at W_0 of a geodesic to W_1, by Newton's method along the leading path.
+
+    One loop over shots, each with its derivatives: a stage of the path ends where it hits, where
+    it gets no closer, or after `_SHOTS`.
+    """
+    leading, bound, first = _leading_path(W0, W1, N, nu)
     size = jnp.where(bound > 0, bound, 1.0)
+    gun = _Gun(W0, N, size, max_steps)
     # the error of the steps, and rounding: of the computation, and of W_1 itself where it is near
-    own = jnp.linalg.norm(operator_power(W1, W1, N, -0.5))
-    enough = 30 * rtol + 300 * jnp.finfo(W0.dtype).eps * jnp.maximum(1.0, own / size)
+    eps = jnp.finfo(W0.dtype).eps
+    own = jnp.linalg.norm(Operator.unchecked(W1, N).power(W1, -0.5))
+    rounding = 300 * eps * jnp.maximum(1.0, own / size)
+    enough = 30 * rtol + rounding
 
-    def aim(x: Array, to: Array, rtol: Array) -> tuple[Array, Array, Array]:
-        """Newton's method from x on the end point; the velocity, its miss, the momentum there."""
-        x, to = jax.lax.optimization_barrier((x, to))
-
-        def end(x: Array) -> tuple[Array, Array]:
-            P = operator_power(W0, size * x, N, -0.5)
-            (W, *_), (P, *_), _ = follow(W0, P, N, jnp.ones(1, W0.dtype), rtol, max_steps)
-            W, target = jax.lax.optimization_barrier((W, to))
-            # in the metric at the target, where what counts is relative to the small singular
-            # values
-            return operator_power(target, W - target, N, -0.5) / size, P
-
-        # Typed as floats, but traced numbers are accepted.
-        solver: optx.Newton = optx.Newton(rtol=0.1 * rtol, atol=0.1 * rtol)  # type: ignore[arg-type]
-        found = optx.root_find(lambda x, _: end(x)[0], solver, x, throw=False, max_steps=10).value
-        miss, P = end(found)
-        return found, jnp.linalg.norm(miss), P
-
-    def stage(y: _Stage) -> _Stage:
+    def step(y: _Search) -> _Search:
         coarse = y.s < 1
         to = jnp.minimum(y.s + y.ds, 1.0)
         # the end itself: near a half turn the path misses it
         target = jnp.where(to == 1.0, W1, leading(to)[0])
         # a geodesic to a part of the way has about that part of the velocity
-        accuracy = jnp.where(coarse, jnp.maximum(_COARSE, rtol), rtol)
-        found, missed, P = aim(to * y.v, target, accuracy)
-        hit = missed <= jnp.where(coarse, _COARSE_MISS, enough)
-        # a coarse miss says nothing about the last stage's
-        better = (to == 1.0) & (~coarse | (missed < y.error))
-        return _Stage(
-            s=jnp.where(coarse, jnp.where(hit, to, y.s), 2.0),
-            ds=jnp.where(hit, 2 * y.ds, y.ds / 4),
-            v=jnp.where(hit, found / to, y.v),
-            best=jnp.where(better, found, y.best),
-            error=jnp.where(better, missed, y.error),
-            momentum=jnp.where(better, P, y.momentum),
-        )
+        x = jnp.where(y.shots == 0, to * y.v, y.x)
+        found = gun.shot(x, target, jnp.where(coarse, jnp.maximum(_COARSE, rtol), rtol))
+        hit = found[0] <= jnp.where(coarse, _COARSE_MISS, 0.03 * rtol + 0.01 * rounding)
+        return _after(y, to, x, found, hit, jnp.where(coarse, hit, found[0] <= enough))
 
     # The first guess leaves W_0 along the leading path.
     zero = jnp.zeros((), W0.dtype)
-    start = operator_power(W0, leading(zero)[1], N, -0.5) / size
-    state = _Stage(zero, zero + 1, start, start, zero + jnp.inf, jnp.full_like(W0, jnp.nan))
-    y = jax.lax.while_loop(lambda y: (y.s < 2) & (y.ds >= _SMALLEST_STAGE), stage, state)
+    guess = Operator.unchecked(W0, N).power(first, -0.5) / size
+    nothing = jnp.full_like(W0, jnp.nan)
+    state = _Search(
+        zero,
+        zero + 1,
+        guess,
+        guess,
+        jnp.zeros((), int),
+        zero + jnp.inf,
+        guess,
+        zero + jnp.inf,
+        nothing,
+    )
+    y = jax.lax.while_loop(lambda y: (y.s < 2) & (y.ds >= _SMALLEST_STAGE), step, state)
     return Shot(y.best, y.error, y.momentum, size, bound, enough)
+
+
+def _after(
+    y: _Search, to: Array, x: Array, found: tuple[Array, Array, Array], hit: Array, reached: Array
+) -> _Search:
+    """The search after the shot x: the next one of this stage, or the next stage."""
+    missed, correction, P = found
+    coarse = y.s < 1
+    # a coarse miss says nothing about the last stage's
+    fresh = ~coarse & (y.shots == 0)
+    better = (to == 1.0) & (fresh | (missed < y.error))
+    stuck = (y.shots >= 3) & ~(missed < 0.5 * y.missed)
+    ended = hit | stuck | ~jnp.isfinite(missed) | (y.shots + 1 >= _SHOTS)
+    s = jnp.where(coarse, jnp.where(reached, to, y.s), 2.0)
+    ds = jnp.where(reached, 2 * y.ds, y.ds / 4)
+    return _Search(
+        s=jnp.where(ended, s, y.s),
+        ds=jnp.where(ended, ds, y.ds),
+        v=jnp.where(ended & reached, x / to, y.v),
+        x=x - correction,
+        shots=jnp.where(ended, 0, y.shots + 1),
+        missed=missed,
+        best=jnp.where(better, x, y.best),
+        error=jnp.where(better, missed, y.error),
+        momentum=jnp.where(better, P, y.momentum),
+    )
+
+
+def _units(W: Array) -> Array:
+    """The matrices with a single 1, (mn, m, n)."""
+    return jnp.eye(W.size, dtype=W.dtype).reshape(-1, *W.shape)
 
 
 def _leading_path(
     W0: Array, W1: Array, N: Array, nu: Array
-) -> tuple[Callable[[Array], tuple[Array, Array]], Array]:
-    """A path of full rank from W_0 to W_1 on [0, 1] with its velocity, and (about) its length.
+) -> tuple[Callable[[Array], tuple[Array, Array]], Array, Array]:
+    """A path of full rank from W_0 to W_1 on [0, 1] with its velocity, (about) its length, and its
+    velocity at W_0.
 
     The length bounds that of a shortest geodesic from above.
 
@@ -162,11 +185,12 @@ def _leading_path(
         roots, angle, F = jax.lax.optimization_barrier((roots, *_angles(start.T @ end)))
     leading = power_mean if square else lambda s: ((1 - s) * W0 + s * W1, W1 - W0)
     # The length by the midpoint rule, which is exact where the speed is constant.
-    points, velocities = jax.vmap(leading)((jnp.arange(64, dtype=W0.dtype) + 0.5) / 64)
-    speeds = jax.vmap(lambda W, Z: jnp.linalg.norm(operator_power(W, Z, N, -0.5)))(
-        points, velocities
+    midpoints = (jnp.arange(64, dtype=W0.dtype) + 0.5) / 64
+    points, velocities = jax.vmap(leading)(jnp.append(midpoints, 0.0))
+    speeds = jax.vmap(lambda W, Z: jnp.linalg.norm(Operator.unchecked(W, N).power(Z, -0.5)))(
+        points[:-1], velocities[:-1]
     )
-    return leading, jnp.mean(speeds)
+    return leading, jnp.mean(speeds), velocities[-1]
 
 
 def _angles(R: Array) -> tuple[Array, Array]:
@@ -176,11 +200,14 @@ def _angles(R: Array) -> tuple[Array, Array]:
     I, after a few roots, the logarithm is 2 artanh((r − I)/(r + I)).
     """
     eye = jnp.eye(R.shape[0], dtype=R.dtype)
+
+    def root(_: Array, R: Array) -> Array:
+        A, _, Bt = jnp.linalg.svd(eye + R)
+        return A @ Bt
+
     # Four square roots: the angles are then at most π/16, where the series below is exact to
     # rounding.
-    for _ in range(4):
-        A, _, Bt = jnp.linalg.svd(eye + R)
-        R = A @ Bt
+    R = jax.lax.fori_loop(0, 4, root, R)
     X = jnp.linalg.solve(eye + R, R - eye)
     term, log = X, X
     for k in range(3, 15, 2):  # artanh x = x + x³/3 + x⁵/5 + …

@@ -6,7 +6,6 @@ singular values may lie far below the floating-point range.
 """
 
 import math
-from functools import partial
 from types import ModuleType
 
 import jax
@@ -16,6 +15,7 @@ from jaxtyping import Array, ArrayLike, Float
 from scipy.special import gammaln
 
 from ..checks import check_depth, check_integer, check_matrix, is_traced, raise_if
+from ..compilation import program
 from ..energies import Energy, check_energy
 from ..errors import DepthError, InputError, SingularOperatorError
 from .kernel import inverse_depth, log_kernel
@@ -221,7 +221,7 @@ def _log_spectrum(W: ArrayLike | LogSVD) -> tuple[Float[Array, "*batch k"], tupl
     return log_spectrum(W, noise), (W.shape[-2], W.shape[-1])
 
 
-@partial(jax.jit, static_argnums=(2, 3))
+@program
 def _log_volume(log_s: Array, nu: Array, edges: int, coordinates: str) -> Array:
     value = -0.5 * log_determinant(log_s, edges, nu)
     # the Jacobian of the singular-value coordinates
@@ -243,7 +243,7 @@ def _log_vandermonde(log_s: Array) -> Array:
     return jnp.sum(2 * big + jnp.log(-jnp.expm1(2 * gap)), -1)
 
 
-@jax.jit
+@program
 def _interaction(log_s: Array, nu: Array) -> Array:
     """½ Σ_{i<j} log λ_N(σ_i, σ_j): the part of the entropy that depends on W."""
     i, j = np.triu_indices(log_s.shape[-1], 1)
@@ -265,7 +265,7 @@ def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     return _no_slope(*primals), jnp.sum(jnp.where(singular, jnp.nan, 0.0) * tangents[0], -1)
 
 
-@partial(jax.jit, static_argnums=1)
+@program
 def _orbit_constant(nu: Array, d: int) -> Array:
     """(N − 1) log c_d + ½ (d choose 2) log N; 0 at N = ∞."""
     k = np.arange(1, d + 1)

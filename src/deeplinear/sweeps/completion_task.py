@@ -1,7 +1,10 @@
 """The built-in task ``completion``: statistics of an ensemble of flows on one random problem."""
 
+import math
+
 import numpy as np
 
+from ..depths import check_depth
 from ..errors import InputError
 from ..results.parameters import derive_seed
 from .task import Output, task
@@ -19,7 +22,34 @@ def _statistic(description: str, units: str = "1") -> Output:
     )
 
 
+def _refuse(
+    size: float,
+    observed: float,
+    depth: float,
+    rank: float = 1,
+    runs: float = 10,
+    scale: float = 1e-3,
+    accuracy: float | None = None,
+    **_: object,
+) -> None:
+    """`InputError` for parameters that make no problem."""
+    for name, value in (("size", size), ("observed", observed), ("rank", rank), ("runs", runs)):
+        _whole(name, value)
+    check_depth(depth, scalar=True)
+    if observed > size * size:
+        raise InputError(
+            f"observed must be at most size² = {size * size}, got {observed}: observe fewer "
+            "entries."
+        )
+    if rank > size:
+        raise InputError(f"rank must be at most size = {size}, got {rank}: take a smaller rank.")
+    for name, number in (("scale", scale), ("accuracy", accuracy)):
+        if number is not None and not 0 < number < math.inf:
+            raise InputError(f"{name} must be positive and finite, got {number!r}.")
+
+
 @task(
+    _refuse,
     relative_error=_statistic("‖W − truth‖ / ‖truth‖ (Frobenius) at the endpoint"),
     effective_rank=_statistic("effective rank of the endpoint"),
     nuclear_norm=_statistic(
@@ -61,17 +91,8 @@ def completion(
     from ..dynamics.ensembles import ensemble
     from ..energies import Completion
 
-    size, observed, rank, runs = (
-        _whole(k, v)
-        for k, v in (("size", size), ("observed", observed), ("rank", rank), ("runs", runs))
-    )
-    if observed > size * size:
-        raise InputError(
-            f"observed must be at most size² = {size * size}, got {observed}: observe fewer "
-            "entries."
-        )
-    if rank > size:
-        raise InputError(f"rank must be at most size = {size}, got {rank}: take a smaller rank.")
+    _refuse(size, observed, depth, rank, runs, scale, accuracy)
+    size, observed, rank, runs = map(int, (size, observed, rank, runs))
     truth, order = problem(size, rank, seed)
     rows, cols = np.unravel_index(np.sort(order[:observed]), truth.shape)
     energy = Completion(rows=rows, cols=cols, values=truth[rows, cols], shape=truth.shape)
@@ -101,10 +122,9 @@ def problem(size: int, rank: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return truth * (size / np.linalg.norm(truth)), rng.permutation(size * size)
 
 
-def _whole(name: str, value: float) -> int:
-    if int(value) != value or value < 1:
+def _whole(name: str, value: float) -> None:
+    if not (isinstance(value, int | float | np.number) and value >= 1 and value % 1 == 0):
         raise InputError(f"{name} must be a whole number ≥ 1, got {value!r}.")
-    return int(value)
 
 
 def _describe(values: np.ndarray) -> np.ndarray:

@@ -99,6 +99,8 @@ class Sweep:
             raise InputError("fixed: 'key' is the seed that the sweep makes; leave it out.")
         if "seed" in self.fixed:
             check_whole("fixed: 'seed'", self.fixed["seed"], 0)
+        for row in table:
+            task.check_values({**self.fixed, **row})
         object.__setattr__(self, "_table", table)
 
     @property

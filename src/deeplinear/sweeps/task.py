@@ -59,7 +59,7 @@ class Task:
     """A task: its name, its function, the parameters it takes and the outputs it returns.
 
     ``parameters`` maps each name to its default, or to `REQUIRED`. With ``open`` the function takes
-    any keyword.
+    any keyword. ``refuse`` raises `InputError` for values that the function would refuse.
     """
 
     name: str
@@ -67,6 +67,17 @@ class Task:
     parameters: dict[str, Any]
     outputs: dict[str, Output]
     open: bool = False
+    refuse: Callable[..., None] | None = None
+
+    def check_values(self, values: Mapping[str, Any]) -> None:
+        """`InputError` for the values of one task that it would refuse, if it says which."""
+        if self.refuse is None:
+            return
+        try:
+            self.refuse(**values)
+        except InputError as error:
+            where = ", ".join(f"{name} = {value!r}" for name, value in values.items())
+            raise InputError(f"grid: no task for {where}: {error}") from None
 
     def check(self, name: str) -> None:
         """`InputError` with the nearest name if the task has no parameter ``name``."""
@@ -77,9 +88,14 @@ class Task:
             )
 
 
-def task(**outputs: Output) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def task(
+    refuse: Callable[..., None] | None = None, /, **outputs: Output
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a function as a task of sweeps, with what it returns: a dictionary with one value for
     each of ``outputs``.
+
+    ``refuse``, if given, is called with the keywords of every task before the store is laid out,
+    and raises `InputError` for values that make no task.
 
     The function is called with keywords: the parameters of one task. If it takes ``key``, it gets a
     seed that depends on the values of the parameters alone (not on their order, nor on that of the
@@ -98,6 +114,7 @@ def task(**outputs: Output) -> Callable[[Callable[..., Any]], Callable[..., Any]
 
     def declare(function: Callable[..., Any]) -> Callable[..., Any]:
         function.__sweep_outputs__ = outputs  # type: ignore[attr-defined]
+        function.__sweep_refuse__ = refuse  # type: ignore[attr-defined]
         return function
 
     return declare
@@ -163,4 +180,5 @@ def _declared(function: Callable[..., Any], name: str) -> Task:
         },
         dict(outputs),
         any(p.kind is p.VAR_KEYWORD for p in signature),
+        getattr(function, "__sweep_refuse__", None),
     )

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import SupportsFloat
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike
 
 from ..checks import RandomKey, check_depth, check_key, check_matrix, one_precision
+from ..compilation import program
 from ..dynamics.coordinates import FactorCoordinates, partial_products
 from ..dynamics.factors import balanced_factors, check_factors
 from ..errors import DepthError, InputError
@@ -136,7 +136,7 @@ def submersion(
     )
 
 
-@eqx.filter_jit
+@program
 def _lift(
     W: Array, Z: Array, factors: tuple[Array, ...], X: Array, length: Array
 ) -> dict[str, Array]:

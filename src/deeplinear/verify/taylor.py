@@ -4,13 +4,13 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike
 
 from ..checks import RandomKey, check_key, check_matrix, one_precision
+from ..compilation import program
 from ..energies import Energy, check_energy
 from ..errors import InputError
 from .result import Check
@@ -110,7 +110,7 @@ class _Samples(NamedTuple):
     back: np.ndarray  # E(W − h Z)
 
 
-@eqx.filter_jit
+@program
 def _samples(energy: Energy, W: Array, Z: Array, h: Array, order: int) -> tuple[Array, ...]:
     scalar = lambda X: jnp.reshape(energy(X), ())  # noqa: E731
     E, G = jax.value_and_grad(scalar)(W)

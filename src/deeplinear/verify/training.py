@@ -7,13 +7,13 @@ import math
 from collections.abc import Sequence
 from typing import Protocol
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike
 
-from ..checks import RandomKey, check_depth, check_integer, check_key, check_matrix
+from ..checks import RandomKey, as_array, check_depth, check_integer, check_key, check_matrix
+from ..compilation import program
 from ..dynamics.factors import balanced_factors, imbalance
 from ..dynamics.flow import factor_flow, gradient_flow
 from ..energies import Energy, check_energy
@@ -161,7 +161,7 @@ def conservation(
     return within("conservation", errors, tol, "The conservation laws")
 
 
-@eqx.filter_jit
+@program
 def _energies_and_slopes(energy: Energy, W: Array, depth: Array) -> tuple[Array, Array]:
     def one(X: Array) -> tuple[Array, Array]:
         E, G = jax.value_and_grad(lambda Y: jnp.reshape(energy(Y), ()))(X)
@@ -176,7 +176,7 @@ def _energy_defect(energy: Energy, ts: np.ndarray, W: np.ndarray, depth: ArrayLi
 
     # dE/dt = −⟨G, A(G)⟩ at the saved times, integrated by a spline
     E, slope = map(
-        np.asarray, _energies_and_slopes(energy, jnp.asarray(W), jnp.asarray(depth, W.dtype))
+        np.asarray, _energies_and_slopes(energy, jnp.asarray(W), as_array(depth, W.dtype))
     )
     fallen = CubicSpline(ts, slope).antiderivative()(ts)
     scale = max(np.ptp(E), fallen[-1], np.finfo(E.dtype).tiny)

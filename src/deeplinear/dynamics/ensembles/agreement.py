@@ -7,14 +7,14 @@ measures all of that at once, and a wrong jump with it.
 
 import dataclasses
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from ...checks import as_array
 from ...energies import Energy
 from ...status import Status
 from .frames import SMALL
-from .lanes import Lanes, Outcome, Starts
+from .lanes import Lanes, Outcome, Starts, integrate
 from .steppers import AbstractStepper, EnsembleProblem
 
 # The tolerance of the steps falls by this from pass to pass; the errors of limits by 4 to 40.
@@ -92,7 +92,7 @@ class BatchPlan:
                 more["steps"] = more["steps"] + out["steps"][left]
                 for name in out:
                     out[name][left] = more[name]
-        if self.nu <= 0.5:  # below N = 2 the sign does change
+        if float(self.nu) <= 0.5:  # below N = 2 the sign does change
             flipped = _changed_sign(W0, out["W"], tol) & Status.succeeded(out["ending"])
             out["ending"][flipped] = Status.crossed
         return out
@@ -103,7 +103,7 @@ class BatchPlan:
         problem = EnsembleProblem(
             self.energy,
             self.nu,
-            jnp.asarray(tol, dtype),
+            as_array(tol, dtype),
             cg=min(m * n + 2, 200),
         )
         padded = np.zeros((m, n, self.queue), dtype)
@@ -111,13 +111,13 @@ class BatchPlan:
         lanes = Lanes(
             problem,
             stepper,
-            jnp.asarray(self.ts),
-            jnp.asarray(cap),
+            as_array(self.ts, dtype),
+            as_array(cap, int),
             to_limit=self.to_limit,
             lanes=min(_lanes(m, n), stepper.lanes),
             stride=stepper.stride,
         )
-        out: Outcome = lanes.integrate(Starts(jnp.asarray(padded), jnp.asarray(len(W0))))
+        out: Outcome = integrate(lanes, Starts(as_array(padded, dtype), as_array(len(W0), int)))
         return {
             field.name: np.moveaxis(np.asarray(getattr(out, field.name)), -1, 0)[: len(W0)].copy()
             for field in dataclasses.fields(out)

@@ -7,7 +7,6 @@ from typing import cast
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike
@@ -16,6 +15,7 @@ from ...checks import check_depth, check_tolerance
 from ...energies import Energy
 from ...errors import InputError
 from ...geometry.kernel import inverse_depth
+from ...recorded import recorded
 from ...status import Status
 from .agreement import BatchPlan
 from .frames import SMALL
@@ -153,6 +153,7 @@ def ensemble(
     else:
         shape, dtype = starts.shape[1:], starts.dtype
     _check_energy(energy, shape, dtype)
+    energy = recorded(energy, shape, dtype)
     ts, to_limit = _times(times, dtype)
     stages = _stages(method, depth, shape, max_steps)
     _positive(
@@ -166,7 +167,7 @@ def ensemble(
     )
     if not isinstance(seed, int | np.integer):
         raise InputError(f"seed must be an integer, got {seed!r}.")
-    key = jax.random.key(seed)
+    key = jax.random.key_data(jax.random.key(seed))
     plan = BatchPlan(energy, inverse_depth(depth, dtype), stages, accuracy, ts, to_limit, queue)
     found = {
         "W": np.empty((runs, *shape), dtype),
@@ -177,9 +178,7 @@ def ensemble(
     }
 
     def draw(first: int) -> np.ndarray:
-        return np.asarray(
-            draw_starts(cast(Sampler, start), key, jnp.asarray(first + np.arange(queue)))
-        )
+        return np.asarray(draw_starts(cast(Sampler, start), key, first + np.arange(queue)))
 
     def work(first: int) -> int:
         rows = slice(first, min(first + queue, runs))

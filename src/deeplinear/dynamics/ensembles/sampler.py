@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike
 
 from ...checks import check_matrix
+from ...compilation import Effort, program
 from ...errors import InputError
 
 Sampler = Callable[[Array], Array]  # a JAX key ↦ W
@@ -39,9 +40,10 @@ def normal_start(shape: tuple[int, int], scale: float) -> Normal:
     return Normal((int(shape[0]), int(shape[1])), float(scale))
 
 
-@eqx.filter_jit
-def draw_starts(sampler: Sampler, key: Array, index: Array) -> Array:
+@program(effort=Effort.LEAST)
+def draw_starts(sampler: Sampler, key_data: Array, index: Array) -> Array:
     """The starts of the runs ``index``: run i has the key fold_in(key, i)."""
+    key = jax.random.wrap_key_data(key_data)
     return jax.vmap(lambda i: sampler(jax.random.fold_in(key, i)))(index)
 
 

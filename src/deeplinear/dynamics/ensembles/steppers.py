@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from ...energies import Energy
+from ...recorded import vmapped
 from .frames import (
     Frame,
     Matrix,
@@ -46,10 +47,10 @@ class EnsembleProblem(eqx.Module):
     cg: int = eqx.field(static=True)
 
     def value(self, W: Matrix) -> Float[Array, " L"]:
-        return jax.vmap(self.energy, -1)(join(W))
+        return vmapped(self.energy, self.energy, -1)(join(W))
 
     def gradient(self, W: Matrix) -> Matrix:
-        return split(jax.vmap(jax.grad(self.energy), -1, -1)(join(W)))
+        return split(vmapped(self.energy, jax.grad(self.energy), -1)(join(W)))
 
     def hessian(self, W: Matrix) -> Callable[[Matrix], Matrix]:
         """Z ↦ E″(W) Z."""
