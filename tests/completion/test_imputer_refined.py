@@ -182,6 +182,15 @@ class TestRows:
         apart = [i for i in some if i not in (7, 50, 80, 81)]
         np.testing.assert_array_equal(model.transform(X[apart]), whole[apart])
 
+    def test_equal_rows_of_a_part_are_known_by_those_around_them(self):
+        X, _ = sequence(m=240)
+        X[[40, 80, 130, 131]] = np.nan
+        model = imputer(row_order=True).fit(X)
+        whole = model.transform(X)
+        assert np.abs(whole[80] - whole[130]).max() > 0.1
+        np.testing.assert_array_equal(model.transform(X[60:200]), whole[60:200])
+        np.testing.assert_array_equal(model.transform(X[130:140]), whole[130:140])
+
     def test_new_rows_stand_beside_their_neighbours(self):
         X, whole = clusters(m=600)
         model = imputer().fit(X[:500])
@@ -246,6 +255,41 @@ class TestLines:
         lines = pd.DataFrame(new).interpolate(limit_direction="both").to_numpy()
         sizes = [np.sqrt(np.mean((x - whole)[hole] ** 2)) for x in (model.transform(new), lines)]
         assert sizes[0] < 1.2 * sizes[1]
+
+    def test_a_robust_loss_takes_a_network_that_is_off_for_no_outlier(self):
+        X, whole = self.series(seed=5)
+        errors = [error(imputer(row_order=True, loss=x), X, whole) for x in ("huber", "squared")]
+        assert errors[0] < 1.3 * errors[1]  # three times as large when it did
+
+    def test_outliers_do_not_choose_with_a_robust_loss(self):
+        X, whole = self.series(seed=6)
+        X[np.random.default_rng(0).random(X.shape) < 0.01] += 1e3
+        model = imputer(row_order=True, loss="huber")
+        assert error(model, X, whole) < 30  # of outliers beside a hole; 100 and more without
+
+    def test_a_file_that_contradicts_itself_is_refused(self):
+        X, _ = self.series(seed=1)
+        model = imputer(row_order=True).fit(X)
+
+        def changed(change):
+            meta, arrays = {}, {}
+            model._dump_field(meta, arrays)
+            change(meta["refinement"], arrays)
+            again = imputer()
+            again.model_ = model.model_
+            again._restore_field(meta, arrays)
+
+        changed(lambda settings, arrays: None)
+        for change in (
+            lambda settings, arrays: settings.update(share=0.0),
+            lambda settings, arrays: settings.update(lines=settings["lines"] / 2),
+            lambda settings, arrays: settings.update(share=settings["share"] / 2),
+            lambda settings, arrays: arrays["field.line_shares"].fill(0.0),
+            lambda settings, arrays: arrays["field.straight"].fill(np.nan),
+        ):
+            model = imputer(row_order=True).fit(X)
+            with pytest.raises(InputError, match=r"lines|share|straight"):
+                changed(change)
 
     def test_the_middle_of_draws_has_them(self):
         X, _ = self.series(seed=3)

@@ -185,10 +185,11 @@ class TablePredictions(TransformerMixin, TableReader):
     ) -> Iterator[tuple[Array, np.random.Generator]]:
         """``n`` draws in the scaled units: from the chain of the network, or from the field.
 
-        A field without a graph knows what the network knows, and less about its own parameters.
+        A field without a graph or lines knows what the network knows, and less about its own
+        parameters.
         """
         refined = self._refined
-        if refined is None or refined.settings.graph == "none":
+        if refined is None or not (refined.settings.graph != "none" or refined.follows_order):
             for sample, rng in self._chain(n, random_state):
                 yield draw_table(sample, seen, rng, self.threads), rng
             return

@@ -72,7 +72,6 @@ _NEIGHBOURS: Schema = {
 _LINES: Schema = {
     "straight": Field(REAL, ("m", "n"), nan=True),
     "curved": Field(REAL, ("m", "n"), nan=True),
-    "distance": Field(REAL, ("m", "n"), least=0, nan=True),
     "line_shares": Field(REAL, (2, "n"), least=0, most=1),
 }
 _UNIT: Schema = {"unit": Field(NUMBER, above=0)}
@@ -135,9 +134,7 @@ class TableRefinement(TableLosses):
         owner = self._indicators.owner
         values = held.values
         if own is not None:
-            table = network.copy()
-            table[held.rows, held.cols] = values
-            values = own.cleaned(table, network)[held.rows, held.cols]
+            values = own.judged(values, network[held.rows, held.cols], held.cols)
         cells = held.rows, held.cols, values
         return HeldOut(*cells, owner, losses, self._column_noise)
 
@@ -200,6 +197,8 @@ class TableRefinement(TableLosses):
             raise InputError("the graph of the refinement is none that there is.")
         self._refined, neighbours = None, None
         if not found.share:
+            if found.lines:
+                raise InputError("lines without a share of the field are none that there are.")
             return
         group = take_group(arrays, "field.")
         if "neighbours" in found.graph:
@@ -213,9 +212,18 @@ class TableRefinement(TableLosses):
             along = take(_LINES, group, self.model_.sizes)
             line_shares = along.pop("line_shares")
             lines = Lines(**along)
+            if not np.array_equal(np.isnan(lines.straight), np.isnan(lines.curved)):
+                raise InputError("straight and curved must hold lines for the same cells.")
+            _check_mean("lines", found.lines, 1 - np.prod(1 - line_shares, axis=0))
         check_nothing_left(group)
+        _check_mean("share", found.share, own["shares"])
         covariance = ColumnCovariance(*(own[name] for name in ("mean", "root", "own")))
         law = GaussianField(covariance, found.correlation, found.noise, own["parts"])
         edges = graph.stored(own["weights"], own["nearby"], own["starts"])
         how = own["shares"], own["errors"], law, own["F"], edges, own["keys"], neighbours
         self._refined = RefinedRows(found, *how, lines, line_shares)
+
+
+def _check_mean(name: str, mean: float, shares: np.ndarray) -> None:
+    if not math.isclose(mean, shares.mean(), rel_tol=1e-9, abs_tol=1e-12):
+        raise InputError(f"{name} must be the mean of the shares of the columns.")

@@ -47,6 +47,8 @@ LEAST = 1e-10
 HUBER_CONSTANT = 1.345
 # e^t beyond is taken for e^600: it is squared.
 _LARGEST = 300.0
+# A held-out entry this many times the median gap from its mean is an outlier.
+_USUAL = 5.0
 _TINY = 1e-300
 
 Columns = np.ndarray | slice
@@ -136,6 +138,15 @@ class Losses:
         """Entries x (m, n) no farther from their ``mean`` than Huber's threshold."""
         reach = np.where(self.kinds == HUBER, self.thresholds, np.inf)
         return mean + np.clip(x - mean, -reach, reach)
+
+    def judged(self, x: np.ndarray, mean: np.ndarray, cols: Columns) -> np.ndarray:
+        """Held-out entries x without outliers: no farther from their ``mean`` than Huber's
+        threshold, or than `_USUAL` times the median gap where means are that far off themselves.
+        """
+        reach = np.where(self.kinds == HUBER, self.thresholds, np.inf)[self.codes(cols)]
+        gaps, some = x - mean, np.isfinite(reach)
+        reach *= max(1.0, _USUAL * median_size(gaps[some] / reach[some]))
+        return mean + np.clip(gaps, -reach, reach)
 
     def within(self, means: np.ndarray) -> np.ndarray:
         """Means (m, n) of something else, cut to what the losses of their columns allow."""

@@ -6,7 +6,7 @@ import pytest
 from deeplinear.completion.field.gaussian_field import Cells
 from deeplinear.completion.field.graph import chain
 from deeplinear.completion.field.held_out import SHARES, HeldOut, Stack
-from deeplinear.completion.field.lines import Lines
+from deeplinear.completion.field.lines import lines_within
 
 
 def judges(seed, count=400, m=80, n=6):
@@ -93,18 +93,32 @@ def test_lines_are_stacked_upon_the_field():
     rows, cols = np.nonzero(~seen)
     held = HeldOut(rows, cols, truth[rows, cols], np.arange(truth.shape[1]))
     cells = Cells(np.where(seen, truth, 0.0), seen.astype(float))
-    lines = Lines.of(cells, chain(np.arange(80.0)))
-    stack = Stack(0 * truth, 0.5 * truth, lines.within(3.0))
+    lines = lines_within(cells, chain(np.arange(80.0)), 3.0)
+    stack = Stack(0 * truth, 0.5 * truth, lines)
     shares, line_shares = stack.shares(held)
     first = shares * 0.5 * truth
     np.testing.assert_allclose(
-        stack.completed(shares, line_shares), lines.within(3.0).towards(first, line_shares)
+        stack.completed(shares, line_shares), lines.towards(first, line_shares)
     )
     assert (shares == 1).all()  # half of the truth is better than none
     assert line_shares[0].min() > 0
 
 
-def test_few_cells_are_judged_by_themselves():
-    truth, held, _ = judges(6, count=3)
-    stack = Stack(truth + 1.0, truth.copy())
-    np.testing.assert_allclose(stack.gaps(held), np.zeros(3), atol=1e-12)
+def test_columns_of_one_category_are_crossed_together():
+    """Another truth of a label does not move the share that it is judged by."""
+    rng = np.random.default_rng(8)
+    owner = np.array([0, 1, 1])
+    rows, cols = np.repeat(np.arange(60), 3), np.tile(np.arange(3), 60)
+    values = rng.normal(size=180)
+    network, field = (values.reshape(60, 3) + rng.normal(size=(60, 3)) for _ in range(2))
+
+    def gaps(values):
+        loss = lambda x: float(np.mean((x - values)[cols > 0] ** 2))  # noqa: E731
+        held = HeldOut(rows, cols, values, owner, {1: loss})
+        return Stack(network, field).gaps(held) + values
+
+    before = gaps(values)
+    for row in (0, 17, 59):
+        other = values.copy()
+        other[rows == row] += 5.0 * (cols[rows == row] > 0)
+        np.testing.assert_allclose(gaps(other)[rows == row], before[rows == row], atol=1e-12)

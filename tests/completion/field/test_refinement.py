@@ -74,7 +74,7 @@ def test_lines_are_taken_where_held_out_cells_gain_by_them(seed):
     found = choose(network, cells, judge, order)
     assert found.settings.lines > 0.5
     assert found.settings.after == judge.size(judge.gaps(found.completed))
-    straight = Lines.of(cells, order).straight
+    straight = Lines.of(cells, order)[0].straight
     some = holes & np.isfinite(straight)
     error, line = (np.sqrt(np.mean((x - X)[some] ** 2)) for x in (found.completed, straight))
     assert error < 1.1 * line
@@ -87,7 +87,7 @@ def test_lines_go_no_farther_than_held_out_cells_tell(seed):
     order = chain(np.arange(len(X)))
     found = choose(network, cells, judge, order)
     assert 0 < found.settings.reach < 10
-    far = Lines.of(cells, order).distance > found.settings.reach
+    far = Lines.of(cells, order)[1] > found.settings.reach
     assert far.sum() > 500
     law, F = solve(
         found.settings,

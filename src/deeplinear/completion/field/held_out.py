@@ -43,8 +43,9 @@ class HeldOut:
     ) -> np.ndarray:
         """The share of each column (n,) on the way between two completions with these gaps.
 
-        The one of least loss in its held-out cells, relative to that ``before``, and a little in
-        those of all: square errors of numbers that are ``judged`` (all), log losses of categories.
+        The one of least loss in its held-out cells that are ``judged`` (all), relative to that
+        ``before``, and a little in those of all columns: square errors of numbers, log losses of
+        categories.
         """
         judged = np.ones(len(before), bool) if judged is None else judged
         mine = self.owner[self.cols[judged]]
@@ -55,19 +56,19 @@ class HeldOut:
         bounded = count * own / np.maximum(own.max(axis=0), _NOTHING)
         everywhere = bounded.sum(axis=1, keepdims=True) / count.sum()
         for feature, loss in self.label_losses.items():
-            own[:, feature] = [loss(self.values + gap) for gap in gaps]
+            own[:, feature] = [loss(self.values + np.where(judged, x, before)) for x in gaps]
         own *= count / np.maximum(own[0], np.maximum(1e-6 * own.max(axis=0), _NOTHING))
         return np.array(SHARES)[(own + _POOLED * everywhere).argmin(axis=0)][self.owner]
 
     def crossed(self, gaps: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """The gaps of each part of the held-out cells, with what the others have chosen.
 
-        ``gaps`` (judged): all gaps, as those that are judged choose.
+        ``gaps`` (judged): all gaps, as those that are judged choose. Columns of one category are
+        in one part.
         """
-        count = len(self.values)
-        if count < _PARTS:
-            return gaps(np.ones(count, bool))
-        part = np.random.default_rng(0).permutation(count) % _PARTS
+        features = int(self.owner.max()) + 1
+        cells = np.unique(self.rows * features + self.owner[self.cols], return_inverse=True)[1]
+        part = (np.random.default_rng(0).permutation(cells.max() + 1) % _PARTS)[cells]
         return np.choose(part, [gaps(part != k) for k in range(_PARTS)])
 
     def sizes(self, matrix: np.ndarray) -> np.ndarray:

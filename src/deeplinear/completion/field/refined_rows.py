@@ -70,7 +70,7 @@ class RefinedRows:
     @property
     def follows_order(self) -> bool:
         """Whether rows tell about those before and behind them, empty ones too."""
-        return "order" in self.settings.graph
+        return "order" in self.settings.graph or self.lines is not None
 
     def refine(self, network: np.ndarray, cells: Cells, *, in_order: bool) -> np.ndarray:
         """``network``, the completion of the rows of ``cells``, refined.
@@ -81,21 +81,24 @@ class RefinedRows:
         """
         at = self._places(cells)
         new = at < 0
-        lines = None
-        if self._is_sequence(new, in_order):
-            line = chain(np.arange(len(at)))
-            F = self.law.mean(cells, line, tol=FINE)
-            if self.lines is not None:
-                lines = lines_within(cells, line, self.settings.reach)
+        if self._is_sequence(new, in_order) and "order" in self.settings.graph:
+            F = self.law.mean(cells, chain(np.arange(len(at))), tol=FINE)
         else:
-            if self.lines is not None:
-                lines = self.lines.rows(at, new)
             F = self.F[at]
             if new.any():
                 mine = cells.rows(new)
                 F[new] = self.law.beside(mine, self._around(network[new], mine), self.F, tol=FINE)
         refined = network + self.shares * (self.law.matrix(F) - network)
+        lines = self._lines(cells, at, in_order)
         return refined if lines is None else lines.towards(refined, self.line_shares)
+
+    def _lines(self, cells: Cells, at: np.ndarray, in_order: bool) -> Lines | None:
+        """Those of the rows of the fit, or of the sequence that ``cells`` are."""
+        if self.lines is None:
+            return None
+        if self._is_sequence(at < 0, in_order):
+            return lines_within(cells, chain(np.arange(len(at))), self.settings.reach)
+        return self.lines.at(at).only(at[:, None] >= 0)
 
     def draws(
         self,
@@ -129,7 +132,7 @@ class RefinedRows:
     ) -> Callable[[np.random.Generator], np.ndarray]:
         """What draws the field around its mean (rows, n), in rows that are ``at`` known ones."""
         law, new = self.law, at < 0
-        sequence = self._is_sequence(new, in_order)
+        sequence = self._is_sequence(new, in_order) and "order" in self.settings.graph
         if sequence:
             line = chain(np.arange(len(at)))
         elif new.any():
@@ -152,12 +155,30 @@ class RefinedRows:
         """Which row of the table of the fit each row is; −1 for new ones."""
         keys, known = cells.keys(), self.keys
         order = np.argsort(known, kind="stable")
-        at = order[np.minimum(np.searchsorted(known[order], keys), len(known) - 1)]
+        first = np.searchsorted(known[order], keys)
+        at = order[np.minimum(first, len(known) - 1)]
         at[known[at] != keys] = -1
         both = np.arange(min(len(keys), len(known)))  # equal rows: each is itself
         both = both[keys[both] == known[both]]
         at[both] = both
+        if self.follows_order:  # equal rows lie at several places
+            several = np.searchsorted(known[order], keys, side="right") - first > 1
+            several[both] = False
+            self._follow(keys, at, several)
         return at
+
+    def _follow(self, keys: np.ndarray, at: np.ndarray, several: np.ndarray) -> None:
+        """Rows that may be ``several`` ones are that behind, or before, the row beside them; new
+        ones if that does not say which.
+        """
+        at[several] = -1
+        unclear = np.flatnonzero(several)
+        for rows, step in ((unclear, 1), (unclear[::-1], -1)):
+            for i in rows:
+                if at[i] < 0 <= i - step < len(at) and at[i - step] >= 0:
+                    here = at[i - step] + step
+                    if 0 <= here < len(self.keys) and self.keys[here] == keys[i]:
+                        at[i] = here
 
     def _is_sequence(self, new: np.ndarray, in_order: bool) -> bool:
         return bool(in_order and new.any() and self.follows_order)

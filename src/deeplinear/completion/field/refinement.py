@@ -38,7 +38,8 @@ class Refinement:
     that is noise; ``rounds``: how often the covariance was taken again. ``before`` and ``after``
     are the held-out errors of the network and of all, in the units of the scaled columns, over
     ``count`` held-out cells; ``gain`` is what the error loses, in its standard errors.
-    A share of 0 leaves the network as it is; a column that the field does not better has that.
+    Each held-out cell is judged with shares that it had no part in. A share of 0 leaves the
+    network as it is; a column that the field does not better has that.
     ``lines``: the share of straight lines and curves between the cells before and behind, on the
     average over the columns, in cells not farther than ``reach`` typical steps from the nearer.
     """
@@ -56,9 +57,10 @@ class Refinement:
     reach: float = 0.0
 
 
-# Straight lines are used as far as held-out cells gain by them: so many typical steps, then twice
-# as many, with that many held-out cells more.
-_REACH, _FEW = 1.5, 20
+# Held-out cells below which nothing is chosen by them.
+LEAST = 20
+# Lines are tried as far as the nearest held-out cells lie and a half more, then twice as far.
+_MORE = 1.5
 
 GRAPHS = ("none", "order", "neighbours", "order and neighbours")
 
@@ -120,32 +122,37 @@ def choose(
     ``network`` (m, n): the completion that is refined, in scaled units; ``cells``: those that it
     was fitted to; ``order``: the graph of rows in order. ``stop`` is called on the way,
     and ends the search by returning True. The field is used only where the held-out error falls
-    with shares that the cells it is judged by had no part in, and so are lines beside it.
+    with shares that the cells it is judged by had no part in, and lines beside it where it falls
+    once more. Fewer than `LEAST` held-out cells choose nothing.
     """
     search = _Search(network, cells, held, order, center, stop)
     none = np.zeros(network.shape[1]), np.zeros((2, network.shape[1]))
-    if not search.varies:
+    if not search.varies or len(held.values) < LEAST:
         return Chosen(Refinement(), *none, network)
     best = search.best()
     stack = Stack(network, search.completion(best, FINE))
     chosen = Chosen.of(best, stack, held)
-    if not chosen.settings.gain > 0:
-        settings = replace(chosen.settings, share=0.0, after=chosen.settings.before)
-        return Chosen(settings, *none, network)
+    if not (chosen.settings.share > 0 and chosen.settings.gain > 0):
+        before = chosen.settings.before
+        return Chosen(replace(chosen.settings, share=0.0, after=before), *none, network)
     lines = None if order is None else Lines.of(cells, order)
-    return chosen if lines is None else _with_lines(chosen, stack, lines, held)
+    return chosen if lines is None else _with_lines(chosen, stack, *lines, held)
 
 
-def _with_lines(chosen: Chosen, stack: Stack, lines: Lines, held: HeldOut) -> Chosen:
+def _with_lines(
+    chosen: Chosen, stack: Stack, lines: Lines, distance: np.ndarray, held: HeldOut
+) -> Chosen:
     """Lines as far as held-out cells gain by them."""
-    distance = lines.distance[held.rows, held.cols]
-    best, reach, counted = chosen, _REACH, 0
-    while (count := int((distance <= reach).sum())) >= counted + _FEW:
-        settings = replace(chosen.settings, reach=reach)
-        found = Chosen.of(settings, replace(stack, lines=lines.within(reach)), held)
-        if found.settings.after < best.settings.after:
-            best = found
-        reach, counted = 2 * reach, count
+    found = distance[held.rows, held.cols]
+    found = np.sort(found[np.isfinite(found)])
+    best, reach, counted = chosen, 0.0, 0
+    while len(found) >= counted + LEAST:
+        reach = max(2 * reach, _MORE * found[counted + LEAST - 1])
+        counted = int(np.searchsorted(found, reach, side="right"))
+        near = replace(stack, lines=lines.only(distance <= reach))
+        trial = Chosen.of(replace(chosen.settings, reach=float(reach)), near, held)
+        if trial.settings.lines > 0 and trial.settings.after < best.settings.after:
+            best = trial
     return best
 
 
