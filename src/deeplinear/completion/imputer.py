@@ -111,11 +111,13 @@ class DeepLinearImputer(TableTraining):
         are their extremes and r = hi − lo, so that nothing positive becomes negative; other columns
         have none. Transforms, intervals and draws keep to them; observed entries stay as they are.
     refine : "auto" or "off", default "auto"
-        Refine the network by a Gaussian field (see the notes) where held-out cells gain by it.
+        Refine the network by a Gaussian field, and rows in order by lines (see the notes), where
+        held-out cells gain by it.
     row_order : True, times (m,), a graph (m, m), the name of a column of X, or None, default None
         Rows that are near each other are alike: True where they are in order (time series,
         photographs), numbers or dates where they lie in time, or symmetric weights ≥ 0 (sparse or
-        dense) between rows. One more graph for the field. None: rows in any order.
+        dense) between rows. One more graph for the field, and where it puts rows one after the
+        other, lines between their cells. None: rows in any order.
     add_indicator : bool, default False
         Append to what ``transform`` gives a column for each fitted one that was incomplete in the
         fit: whether its entries were missing.
@@ -164,8 +166,8 @@ class DeepLinearImputer(TableTraining):
         Name, kind and labels of each fitted column.
     refinement_ : Refinement
         What refines the network: the average ``share`` of the columns, ``graph``, ``correlation``,
-        ``noise``, and the held-out errors ``before`` and ``after``. A share of 0 is the network
-        alone.
+        ``noise``, the share of ``lines`` and their ``reach`` in steps, and the held-out errors
+        ``before`` and ``after``. A share of 0 is the network alone.
     trials_ : tuple of Trial
         Depth, strength, held-out error (typical of the scaled columns, in their units; of another
         ``loss`` the root of the deviance), rank and
@@ -192,8 +194,9 @@ class DeepLinearImputer(TableTraining):
     given the observed cells is what one linear solve says; P comes from nothing (each row by
     itself: a regression on its own cells), nearest neighbours, ``row_order``, or both. Held-out
     cells choose among these, ρ, the noise, and for each column what share of the way from the
-    network to the field it goes; where they gain by less than a standard error, the network stays
-    as it is. Rows of the table of the fit are known again by their observed cells. New rows stand
+    network to the field it goes, and then to straight lines and to curves between the observed
+    cells before and behind, along ``row_order``. A held-out cell is judged with shares that it had
+    no part in; where they do not gain, the network stays as it is. Rows of the table of the fit are known again by their observed cells. New rows stand
     beside their nearest neighbours among them; where order was chosen, by themselves, or, with
     ``row_order=True``, in a sequence of their own.
 
