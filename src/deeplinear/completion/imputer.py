@@ -196,9 +196,9 @@ class DeepLinearImputer(TableTraining):
     cells choose among these, ρ, the noise, and for each column what share of the way from the
     network to the field it goes, and then to straight lines and to curves between the observed
     cells before and behind, along ``row_order``. A held-out cell is judged with shares that it had
-    no part in; where they do not gain, the network stays as it is. Rows of the table of the fit are known again by their observed cells. New rows stand
-    beside their nearest neighbours among them; where order was chosen, by themselves, or, with
-    ``row_order=True``, in a sequence of their own.
+    no part in; where they do not gain, the network stays as it is. Rows of the table of the fit are
+    known again by their observed cells. New rows stand beside their nearest neighbours among them;
+    where order was chosen, by themselves, or, with ``row_order=True``, in a sequence of their own.
 
     Rows and columns without an observed entry are filled from the marginals, with an
     `EmptyLineWarning`. Columns that look like ids or time stamps bring an `IdColumnWarning`.
