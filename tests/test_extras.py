@@ -75,7 +75,6 @@ def test_the_table_names_the_packages_of_the_extras():
 @pytest.mark.parametrize(
     "args",
     [
-        ["list"],
         ["run", "cmv_fig4", "--smoke"],
         ["all", "--smoke"],
         ["draw", "cmv_fig4"],
@@ -86,6 +85,13 @@ def test_experiments(folder, missing, args):
     assert done.returncode == 2
     sentence = f"experiments need {missing}; run: pip install 'deeplinear[experiments]'."
     assert sentence in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize("missing", ["xarray", "zarr"])
+def test_the_list_of_experiments_needs_nothing(folder, missing):
+    done = command([missing], folder, "experiment", "list")
+    assert done.returncode == 0, done.stderr
+    assert "cmv_fig4" in done.stdout
 
 
 @pytest.mark.parametrize("missing", ["xarray", "zarr", "dask", "distributed"])

@@ -30,7 +30,7 @@ def slow_shares(held, before, after, judged):
     bounded = losses / losses.max(axis=0) * count
     everywhere = bounded.sum(axis=1) / count.sum()
     own = losses / losses[0] * count
-    return np.array([SHARES[np.argmin(own[:, j] + 100 * everywhere)] for j in range(n)])
+    return np.array([SHARES[np.argmin(own[:, j] + 50 * everywhere)] for j in range(n)])
 
 
 @pytest.mark.parametrize("seed", range(3))

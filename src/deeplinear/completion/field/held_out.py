@@ -9,8 +9,10 @@ from ..solver.fit_state import held_out_size, standard_error
 from .lines import Lines
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-# What all columns together tell of the share of one: as much as so many held-out cells of its own.
-_POOLED = 100
+# What all columns together tell of the share of one: as much as so many held-out cells of its own
+# (of a category: numbers say little about labels).
+_POOLED = 50
+_POOLED_LABELS = 5
 _NOTHING = 1e-300
 # Parts of the held-out cells, each of which is judged with what the others choose.
 _PARTS = 5
@@ -55,10 +57,12 @@ class HeldOut:
         # a column that some share ruins does not speak for the others more than its cells do
         bounded = count * own / np.maximum(own.max(axis=0), _NOTHING)
         everywhere = bounded.sum(axis=1, keepdims=True) / count.sum()
+        pooled = np.full(own.shape[1], float(_POOLED))
         for feature, loss in self.label_losses.items():
+            pooled[feature] = _POOLED_LABELS
             own[:, feature] = [loss(self.values + np.where(judged, x, before)) for x in gaps]
         own *= count / np.maximum(own[0], np.maximum(1e-6 * own.max(axis=0), _NOTHING))
-        return np.array(SHARES)[(own + _POOLED * everywhere).argmin(axis=0)][self.owner]
+        return np.array(SHARES)[(own + pooled * everywhere).argmin(axis=0)][self.owner]
 
     def crossed(self, gaps: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """The gaps of each part of the held-out cells, with what the others have chosen.
