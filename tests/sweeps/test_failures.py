@@ -261,6 +261,7 @@ def running_in(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow  # in one of two runs of all tests at once it did not end
 def test_a_scheduler_whose_workers_are_gone(lab, monkeypatch):
     """Dask would wait forever; here it is told (after a shorter patience than usual)."""
     import deeplinear as dl
@@ -276,7 +277,7 @@ def test_a_scheduler_whose_workers_are_gone(lab, monkeypatch):
 
     def kill_after_some(progress):
         seen.append(round(progress.done * 160))
-        if seen[-1] == 3:
+        if seen[-1] >= 3 and worker.poll() is None:
             kill(worker)
 
     with pytest.raises(dl.SweepError, match="no worker for 1 s; what was written is kept"):
