@@ -189,7 +189,7 @@ class TablePredictions(TransformerMixin, TableReader):
         parameters.
         """
         refined = self._refined
-        if refined is None or not (refined.settings.graph != "none" or refined.follows_order):
+        if refined is None or (refined.settings.graph == "none" and refined.lines is None):
             for sample, rng in self._chain(n, random_state):
                 yield draw_table(sample, seen, rng, self.threads), rng
             return

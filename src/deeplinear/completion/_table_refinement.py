@@ -18,7 +18,7 @@ from .field import graph
 from .field.covariance import ColumnCovariance
 from .field.gaussian_field import Cells, GaussianField
 from .field.held_out import HeldOut
-from .field.lines import Lines
+from .field.lines import Lines, whole_shares
 from .field.refined_rows import RefinedRows
 from .field.refinement import GRAPHS, Chosen, Refinement, choose
 from .file_format import Arrays, Meta, named, take_group
@@ -214,7 +214,7 @@ class TableRefinement(TableLosses):
             lines = Lines(**along)
             if not np.array_equal(np.isnan(lines.straight), np.isnan(lines.curved)):
                 raise InputError("straight and curved must hold lines for the same cells.")
-            _check_mean("lines", found.lines, 1 - np.prod(1 - line_shares, axis=0))
+            _check_mean("lines", found.lines, whole_shares(line_shares))
         check_nothing_left(group)
         _check_mean("share", found.share, own["shares"])
         covariance = ColumnCovariance(*(own[name] for name in ("mean", "root", "own")))

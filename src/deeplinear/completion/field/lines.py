@@ -70,6 +70,11 @@ class Lines:
         return completed
 
 
+def whole_shares(shares: np.ndarray) -> np.ndarray:
+    """How far `Lines.towards` goes with these ``shares`` (2, n), straight and curved together."""
+    return 1 - np.prod(1 - shares, axis=0)
+
+
 def lines_within(cells: Cells, order: Weights, reach: float) -> Lines | None:
     """The lines of ``cells`` along ``order`` as far as ``reach``, if there are any."""
     found = Lines.of(cells, order)

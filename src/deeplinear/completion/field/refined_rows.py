@@ -81,7 +81,7 @@ class RefinedRows:
         """
         at = self._places(cells)
         new = at < 0
-        if self._is_sequence(new, in_order) and "order" in self.settings.graph:
+        if self._is_sequence(new, in_order):
             F = self.law.mean(cells, chain(np.arange(len(at))), tol=FINE)
         else:
             F = self.F[at]
@@ -96,7 +96,7 @@ class RefinedRows:
         """Those of the rows of the fit, or of the sequence that ``cells`` are."""
         if self.lines is None:
             return None
-        if self._is_sequence(at < 0, in_order):
+        if in_order and (at < 0).any():
             return lines_within(cells, chain(np.arange(len(at))), self.settings.reach)
         return self.lines.at(at).only(at[:, None] >= 0)
 
@@ -132,7 +132,7 @@ class RefinedRows:
     ) -> Callable[[np.random.Generator], np.ndarray]:
         """What draws the field around its mean (rows, n), in rows that are ``at`` known ones."""
         law, new = self.law, at < 0
-        sequence = self._is_sequence(new, in_order) and "order" in self.settings.graph
+        sequence = self._is_sequence(new, in_order)
         if sequence:
             line = chain(np.arange(len(at)))
         elif new.any():
@@ -181,7 +181,8 @@ class RefinedRows:
                         at[i] = here
 
     def _is_sequence(self, new: np.ndarray, in_order: bool) -> bool:
-        return bool(in_order and new.any() and self.follows_order)
+        """Whether the field goes along a table with ``new`` rows."""
+        return bool(in_order and new.any() and "order" in self.settings.graph)
 
     def _around(self, network: np.ndarray, cells: Cells) -> Weights:
         """The weights of new rows to those of the fit; none without neighbours."""

@@ -10,7 +10,7 @@ from .covariance import ColumnCovariance
 from .gaussian_field import Cells, GaussianField, noise_parts
 from .graph import Neighbours, Weights, mixed, no_graph
 from .held_out import HeldOut, Stack
-from .lines import Lines
+from .lines import Lines, whole_shares
 
 #: Correlations between neighbouring rows, and parts of the variance that are noise, among which
 #: held-out cells choose, each walked from its middle as long as the error falls.
@@ -99,7 +99,7 @@ class Chosen:
         found = replace(
             settings,
             share=float(shares.mean()),
-            lines=float((1 - np.prod(1 - line_shares, axis=0)).mean()),
+            lines=float(whole_shares(line_shares).mean()),
             before=held.size(before),
             after=held.size(gaps),
             gain=held.gain(before, gaps),
@@ -125,9 +125,11 @@ def choose(
     with shares that the cells it is judged by had no part in, and lines beside it where it falls
     once more. Fewer than `LEAST` held-out cells choose nothing.
     """
-    search = _Search(network, cells, held, order, center, stop)
     none = np.zeros(network.shape[1]), np.zeros((2, network.shape[1]))
-    if not search.varies or len(held.values) < LEAST:
+    if len(held.values) < LEAST:
+        return Chosen(Refinement(), *none, network)
+    search = _Search(network, cells, held, order, center, stop)
+    if not search.varies:
         return Chosen(Refinement(), *none, network)
     best = search.best()
     stack = Stack(network, search.completion(best, FINE))
