@@ -261,7 +261,6 @@ def running_in(folder: Path) -> list[str]:
     return found
 
 
-@pytest.mark.slow  # in one of two runs of all tests at once it did not end
 def test_a_scheduler_whose_workers_are_gone(lab, monkeypatch):
     """Dask would wait forever; here it is told (after a shorter patience than usual)."""
     import deeplinear as dl
@@ -290,3 +289,22 @@ def test_a_scheduler_whose_workers_are_gone(lab, monkeypatch):
         )
     assert 3 <= seen[-1] < 160
     assert len(contents(lab.folder / "sweep.zarr" / "status" / "c")) >= seen[-1]
+
+
+def test_a_result_whose_worker_died_before_it_was_fetched(lab, monkeypatch):
+    """The task has ended, its result is gone, and nobody is left to compute it again."""
+    import distributed
+
+    import deeplinear as dl
+    from deeplinear.sweeps import cluster
+
+    monkeypatch.setattr(cluster, "WATCH", 0.5)
+    monkeypatch.setattr(cluster, "PATIENCE", 1.0)
+    _, address = lab.scheduler()
+    worker = lab.worker(address)
+    with distributed.Client(address, timeout=60, set_as_default=False) as client:
+        future = client.submit(int, "5")
+        wait(future.done, 60)
+        kill(worker)
+        with pytest.raises(dl.SweepError, match="no worker for 1 s; what was written is kept"):
+            cluster._outcome(client, future, None)

@@ -4,10 +4,10 @@ import asyncio
 import logging
 import queue
 import uuid
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import InputError, SweepError
 from ..extras import needed_by
@@ -15,6 +15,8 @@ from .worker import BlockResult, BlockSpec, run_block
 
 if TYPE_CHECKING:
     from distributed import Client, Future
+
+Answer = TypeVar("Answer")
 
 _LOST = (
     "scheduler: it stopped answering before the sweep was complete; "
@@ -51,30 +53,32 @@ def _computed(client: "Client", specs: Sequence[BlockSpec]) -> Generator[BlockRe
         future.add_done_callback(ended.put)
     try:
         for _ in specs:
-            future = _next(client, ended)
+            future = _patiently(client, lambda seconds: ended.get(timeout=seconds))
             if future.status == "cancelled":
                 raise SweepError(_LOST)
-            yield _outcome(future, spec_of[future.key])
+            yield _outcome(client, future, spec_of[future.key])
             future.release()
     finally:
         _cancel(client, futures)
 
 
-def _next(client: "Client", ended: "queue.SimpleQueue[Future]") -> "Future":
-    """The next block that ended; `SweepError` if there is nobody left to work on one (Dask itself
-    would wait forever).
+def _patiently(client: "Client", ask: Callable[[float], Answer]) -> Answer:
+    """What ``ask`` answers within the seconds that it is given; `SweepError` if there is nobody
+    left to work on it (Dask itself would wait forever).
+
+    It is given more each time, so that an answer may be long under way.
     """
-    alone = 0.0
-    while True:
+    alone, seconds = 0.0, WATCH
+    while alone < PATIENCE:
         try:
-            return ended.get(timeout=WATCH)
-        except queue.Empty:
-            alone = 0.0 if _has_workers(client) else alone + WATCH
-        if alone >= PATIENCE:
-            raise SweepError(
-                f"scheduler: it has had no worker for {PATIENCE:g} s; "
-                "what was written is kept: start workers, then start again with --resume."
-            )
+            return ask(seconds)
+        except (queue.Empty, TimeoutError):
+            alone = 0.0 if _has_workers(client) else alone + seconds
+            seconds = min(2 * seconds, PATIENCE)
+    raise SweepError(
+        f"scheduler: it has had no worker for {PATIENCE:g} s; "
+        "what was written is kept: start workers, then start again with --resume."
+    )
 
 
 def _has_workers(client: "Client") -> bool:
@@ -86,16 +90,16 @@ def _has_workers(client: "Client") -> bool:
         return False
 
 
-def _outcome(future: "Future", spec: BlockSpec) -> BlockResult:
+def _outcome(client: "Client", future: "Future", spec: BlockSpec) -> BlockResult:
     """The block's result; a block whose processes die again and again is reported as failed, like
-    a task that raises.
+    a task that raises. If its worker dies before the result is here, it is computed again.
     """
     from distributed import KilledWorker
 
     try:
-        error = future.exception()
+        error = _patiently(client, future.exception)
         if error is None:
-            return future.result()
+            return _patiently(client, future.result)
     except OSError:  # the connection was lost while the answer came
         raise SweepError(_LOST) from None
     if isinstance(error, KilledWorker):
