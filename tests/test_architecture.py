@@ -32,6 +32,7 @@ TREE = {
         ],
         ["depths", "places"],
         ["checks"],
+        ["transforms"],
         ["energies"],
         ["recorded"],
         ["geometry"],

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
 from .errors import InputError, PrecisionError
+from .transforms import needs_values
 
 # What functions of the library accept as an energy: an `AbstractEnergy` is one.
 Energy: TypeAlias = Callable[[Float[Array, "m n"]], Float[Array, ""]]
@@ -127,6 +128,7 @@ class Completion(AbstractEnergy):
     target: Float[Array, "m n"]
     weights: Float[Array, "m n"]
 
+    @needs_values
     def __init__(
         self,
         rows: ArrayLike,
@@ -181,6 +183,7 @@ class Completion(AbstractEnergy):
         self.target, self.weights = jax.device_put(target), jax.device_put(dense_weights)
 
     @classmethod
+    @needs_values
     def from_dense(cls, X: ArrayLike, weights: ArrayLike | None = None) -> "Completion":
         """The completion of a dense matrix X with NaN for missing entries; ``weights`` like X.
 
@@ -238,6 +241,7 @@ class Sensing(AbstractEnergy):
     y: Float[Array, " p"]
     weights: Float[Array, " p"]
 
+    @needs_values
     def __init__(self, A: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None):
         if np.ndim(A) != 3 or 0 in np.shape(A):
             raise InputError(f"A must have shape (p, m, n), all positive, got {np.shape(A)}.")

@@ -16,6 +16,7 @@ from ..compilation import program
 from ..errors import InputError
 from ..geometry.kernel import inverse_depth
 from ..status import Status
+from ..transforms import needs_values
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
@@ -202,6 +203,7 @@ class DecayFit(eqx.Module):
         return 2 / (1 - self.power) if self.power < 1 else math.inf
 
 
+@needs_values
 def fit_decay(ts: ArrayLike, sigma: ArrayLike, depth: float | None = None) -> DecayFit:
     """Fit the law of `predict_decay` to measured singular values, by least squares in log σ.
 

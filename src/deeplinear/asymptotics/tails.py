@@ -9,6 +9,7 @@ from jaxtyping import ArrayLike
 from ..dynamics.solve import FlowResult
 from ..errors import InputError
 from ..status import Status
+from ..transforms import needs_values
 
 
 class MeasuredRate(eqx.Module):
@@ -26,6 +27,7 @@ class MeasuredRate(eqx.Module):
     method: str = "line"
 
 
+@needs_values
 def measured_rate(
     ts: ArrayLike | FlowResult,
     energies: ArrayLike | None = None,

@@ -22,8 +22,10 @@ from ..energies import Energy
 from ..errors import InputError, PrecisionError
 from ..recorded import vmapped
 from ..status import Status
+from ..transforms import forward_only, reverse_only
 from .flow_options import saved_times
 from .langevin_process import AbstractProcess, EulerThen, Path, State
+from .solve import FORWARD, REVERSE
 
 Leaf = TypeVar("Leaf")
 
@@ -183,7 +185,9 @@ def sample(
 ) -> DiffusionResult:
     """All chains, in one program: a leading axis everywhere, then one of saved times."""
     kind = str(jax.random.key_impl(key))
-    return _sample(process, starts, jax.random.key_data(key), kind, plan)
+    with reverse_only(FORWARD):
+        result = _sample(process, starts, jax.random.key_data(key), kind, plan)
+    return forward_only(result, REVERSE) if isinstance(plan.adjoint, dfx.ForwardMode) else result
 
 
 @program

@@ -15,10 +15,17 @@ from ..checks import is_traced
 from ..compilation import program
 from ..geometry.point import LogSVD
 from ..status import Status
+from ..transforms import forward_only, reverse_only
 from .charts import trimmed
 from .coordinates import AbstractCoordinates, FlowProblem, State
 from .flow_options import FlowOptions, saved_times
 from .stops import Stops
+
+FORWARD = "forward mode needs adjoint=diffrax.ForwardMode() here, or take jax.grad or jax.jacrev."
+REVERSE = (
+    "reverse mode needs adjoint=diffrax.RecursiveCheckpointAdjoint() here, or take jax.jvp or "
+    "jax.jacfwd."
+)
 
 
 class FlowResult(eqx.Module):
@@ -192,13 +199,11 @@ def follow(
         for solver, steps in options.solvers(chart, y, traced):
             if whole is not None:
                 whole, options = without_end(whole, options), options.after(whole.t_end)
-            leg = integrate(
-                chart,
-                problem,
-                y,
-                stops,
-                dataclasses.replace(options, solver=solver, max_steps=steps),
-            )
+            own = dataclasses.replace(options, solver=solver, max_steps=steps)
+            with reverse_only(FORWARD):
+                leg = integrate(chart, problem, y, stops, own)
+            if isinstance(options.adjoint, dfx.ForwardMode):
+                leg = forward_only(leg, REVERSE)
             whole = leg if whole is None else join(whole, leg)
             # (at rest too, where it only hovers about as well as its steps can)
             if traced or int(leg.stats["steps"]) < steps:

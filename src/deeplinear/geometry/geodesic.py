@@ -22,6 +22,7 @@ from ..checks import (
 from ..compilation import Effort, program
 from ..errors import InputError, NotConvergedWarning
 from ..status import Status
+from ..transforms import forward_only
 from .derivatives import guard, operator_power
 from .geodesic_closed_form import aligned_distance, aligned_path, spd_distance, spd_path
 from .hamiltonian_flow import follow
@@ -131,7 +132,7 @@ def exp(
         raise InputError(f"t must hold finite, increasing times ≥ 0, got {t!r}: for t < 0 take −Z.")
     args = W, Z, as_array(depth, W.dtype), jnp.atleast_1d(times), as_array(rtol, W.dtype)
     result, singular = _exp(*args, check_integer(max_steps, "max_steps"))
-    result = raise_if(result, singular, singular_error())
+    result = forward_only(raise_if(result, singular, singular_error()), _FORWARD_ONLY)
     if times.ndim == 0:
         end, velocity, length, error = (
             x[0] for x in (result.W, result.velocity, result.length, result.error)
@@ -263,6 +264,9 @@ def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     # First variation: the momenta at the ends, in unit time, are those of distance²/2.
     slope = (jnp.sum(P1 * dW1) - jnp.sum(P0 * dW0)) / jnp.where(value == 0, 1.0, value)
     return value, slope + guard(W0, once) + guard(W1, once)
+
+
+_FORWARD_ONLY = "exp has no reverse mode: take jax.jvp or jax.jacfwd."
 
 
 def _pair(A: ArrayLike, B: ArrayLike, name_a: str, name_b: str) -> tuple[Array, Array]:

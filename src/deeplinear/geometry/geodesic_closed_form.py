@@ -10,8 +10,10 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ..checks import check_depth, check_matrix, raise_if
 from ..errors import InputError
+from ..transforms import needs_values
 
 
+@needs_values
 def aligned_distance(W0: ArrayLike, W1: ArrayLike, depth: float) -> float:
     """The length of `aligned_path`.
 
@@ -30,6 +32,7 @@ def aligned_distance(W0: ArrayLike, W1: ArrayLike, depth: float) -> float:
     return float(np.linalg.norm(gap if nu == 0 else z0**nu * np.expm1(nu * gap) / nu))
 
 
+@needs_values
 def aligned_path(
     W0: ArrayLike, W1: ArrayLike, depth: float, t: ArrayLike
 ) -> Float[Array, "*t d d"]:

@@ -17,9 +17,11 @@ from ..geometry.kernel import kernel
 from ..geometry.metric import inner
 from ..geometry.operator import Operator
 from ..geometry.volume import log_volume
+from ..transforms import needs_values
 from .result import Check, tolerance, within
 
 
+@needs_values
 def kernel_check(
     fn: Callable[[Array, Array], Array],
     depth: ArrayLike | None = None,
@@ -77,6 +79,7 @@ def kernel_check(
     )
 
 
+@needs_values
 def submersion(
     W: ArrayLike,
     depth: int,
@@ -163,6 +166,7 @@ def _lift(
     }
 
 
+@needs_values
 def volume(
     W: ArrayLike,
     depth: ArrayLike,

@@ -13,6 +13,7 @@ from ..checks import RandomKey, check_key, check_matrix, one_precision
 from ..compilation import program
 from ..energies import Energy, check_energy
 from ..errors import InputError
+from ..transforms import needs_values
 from .result import Check
 
 # Steps h, relative to W: so many a decade, over so many decades below 1 (64 and 32 bits), and up to
@@ -30,6 +31,7 @@ _AHEAD = 20
 _BLIND = 1e-2
 
 
+@needs_values
 def gradient_check(
     energy: Energy,
     W: ArrayLike,
@@ -73,6 +75,7 @@ def gradient_check(
     return _taylor("gradient", energy, W, Z, key, 2)
 
 
+@needs_values
 def hessian_check(
     energy: Energy,
     W: ArrayLike,

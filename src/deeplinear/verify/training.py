@@ -19,6 +19,7 @@ from ..dynamics.flow import factor_flow, gradient_flow
 from ..energies import Energy, check_energy
 from ..errors import InputError
 from ..geometry.operator import Operator
+from ..transforms import needs_values
 from .geometry import submersion, volume
 from .result import Check, Checks, tolerance, within
 from .taylor import gradient_check, hessian_check
@@ -36,6 +37,7 @@ class Trajectory(Protocol):
     def W(self) -> ArrayLike: ...
 
 
+@needs_values
 def upstairs_downstairs(
     energy: Energy,
     W0: ArrayLike,
@@ -92,6 +94,7 @@ def upstairs_downstairs(
     )
 
 
+@needs_values
 def conservation(
     energy: Energy,
     W0: ArrayLike,
@@ -215,6 +218,7 @@ def _relative_imbalance(factors: Sequence[Array]) -> float:
     return float(imbalance(factors)) / scale
 
 
+@needs_values
 def all_checks(
     energy: Energy,
     W0: ArrayLike,

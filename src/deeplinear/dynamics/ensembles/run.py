@@ -17,6 +17,7 @@ from ...errors import InputError
 from ...geometry.kernel import inverse_depth
 from ...recorded import recorded
 from ...status import Status
+from ...transforms import needs_values
 from .agreement import BatchPlan
 from .frames import SMALL
 from .rosenbrock import ImplicitStepper, RosenbrockStepper
@@ -81,6 +82,7 @@ class EnsembleResult:
         return f"EnsembleResult({runs} runs, {m}×{n}, depth {self.depth:g}; {counts})"
 
 
+@needs_values
 def ensemble(
     energy: Energy,
     start: ArrayLike | Callable[[Array], Array],

@@ -13,6 +13,7 @@ from ...checks import RandomKey, check_depth, check_integer, check_key, check_ma
 from ...energies import Completion, Sensing
 from ...errors import InputError
 from ...status import Status
+from ...transforms import needs_values
 from .chords import log_ball, sample_chords
 from .space import Floats, Space, check_finite, check_full_rank, free_directions
 
@@ -57,6 +58,7 @@ class BallVolume(eqx.Module):
         return float(np.exp(self.log_volume))
 
 
+@needs_values
 def ball_volume(
     W: ArrayLike,
     depth: float,
