@@ -37,7 +37,7 @@ TREE = {
         ["recorded"],
         ["geometry"],
         ["dynamics"],
-        ["asymptotics"],
+        ["asymptotics", "exact"],
         ["verify"],
         ["completion"],
         ["plots", "files"],
@@ -58,6 +58,7 @@ TREE = {
         ["geodesic"],
         ["adapters"],
     ],
+    "exact": [["aligned_modes", "riccati"]],
     "compilation": [["folder", "fingerprint", "notice"], ["programs"]],
     "geometry/ball_volume": [["space"], ["density"], ["chords"], ["ball"]],
     "dynamics": [
@@ -189,7 +190,7 @@ TREE = {
     ],
     "diagnosis": [["finding"], ["installation", "machine", "folders", "mathematics"]],
     "verify": [["result"], ["taylor", "geometry"], ["training"]],
-    "asymptotics": [["laws", "ranks", "rates"], ["tails"]],
+    "asymptotics": [["laws", "ranks", "rates", "singular_learning"], ["tails"]],
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

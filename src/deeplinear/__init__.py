@@ -18,8 +18,8 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from . import asymptotics, datasets, experiments, verify
-    from .asymptotics import effective_rank, stable_rank
+    from . import asymptotics, datasets, exact, experiments, verify
+    from .asymptotics import effective_rank, learning_coefficient, stable_rank
     from .compilation import cache_compilations
     from .completion.data.features import CodedTable, Feature, FeatureKind
     from .completion.imputer import DeepLinearImputer, complete
@@ -98,6 +98,7 @@ _HOME = {
     "DiffusionStatus": "status",
     "effective_rank": "asymptotics",
     "stable_rank": "asymptotics",
+    "learning_coefficient": "asymptotics",
 }
 
 # Subjects that are used by their own name: dl.geodesic.log, dl.curvature.scalar, …
@@ -106,6 +107,7 @@ _SUBJECTS = {
     "curvature": "geometry.curvature",
     "asymptotics": "asymptotics",
     "verify": "verify",
+    "exact": "exact",
     "experiments": "experiments",
     "datasets": "datasets",
 }
@@ -148,7 +150,9 @@ __all__ = [
     "asymptotics",
     "effective_rank",
     "stable_rank",
+    "learning_coefficient",
     "verify",
+    "exact",
     "datasets",
     "experiments",
     "DeepLinearImputer",

@@ -3,10 +3,13 @@
 from .laws import DecayFit, escape_time, exponent, fit_decay, predict_decay
 from .ranks import effective_rank, stable_rank
 from .rates import PredictedRate, predicted_rate, tangent_kernel
+from .singular_learning import LearningCoefficient, learning_coefficient
 from .tails import MeasuredRate, measured_rate
 
 __all__ = [
     "effective_rank",
+    "learning_coefficient",
+    "LearningCoefficient",
     "stable_rank",
     "tangent_kernel",
     "predicted_rate",
