@@ -49,7 +49,7 @@ TREE = {
         ["__main__"],
     ],
     "geometry": [
-        ["point", "kernel"],
+        ["point", "kernel", "leaf"],
         ["operator", "differences"],
         ["derivatives"],
         ["metric", "volume", "hamiltonian_flow"],

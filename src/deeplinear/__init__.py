@@ -27,7 +27,17 @@ if TYPE_CHECKING:
     from .completion.posterior.rubin import Pooled, pool
     from .diagnosis import Diagnosis, Finding, doctor
     from .dynamics.ensembles import EnsembleResult, ensemble, normal_start
-    from .dynamics.factors import balanced_factors, imbalance, product
+    from .dynamics.factors import (
+        Imbalances,
+        balanced_factors,
+        identity_factors,
+        imbalance,
+        imbalances,
+        leaf_factors,
+        normal_factors,
+        orthogonal_factors,
+        product,
+    )
     from .dynamics.flow import factor_flow, gradient_flow
     from .dynamics.langevin import (
         DiffusionResult,
@@ -72,6 +82,12 @@ _HOME = {
     "balanced_factors": "dynamics.factors",
     "product": "dynamics.factors",
     "imbalance": "dynamics.factors",
+    "imbalances": "dynamics.factors",
+    "Imbalances": "dynamics.factors",
+    "leaf_factors": "dynamics.factors",
+    "normal_factors": "dynamics.factors",
+    "orthogonal_factors": "dynamics.factors",
+    "identity_factors": "dynamics.factors",
     "DeepLinearImputer": "completion.imputer",
     "complete": "completion.imputer",
     "pool": "completion.posterior.rubin",
@@ -129,6 +145,12 @@ __all__ = [
     "balanced_factors",
     "product",
     "imbalance",
+    "imbalances",
+    "Imbalances",
+    "leaf_factors",
+    "normal_factors",
+    "orthogonal_factors",
+    "identity_factors",
     "Metric",
     "inner",
     "norm",
