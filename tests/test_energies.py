@@ -98,3 +98,40 @@ def test_bad_dense_and_sensing_problems():
     ]:
         with pytest.raises(dl.InputError, match=message):
             bad()
+
+
+@pytest.mark.parametrize(("m", "n", "p"), [(3, 4, 50), (2, 5, 3), (4, 4, 4)])
+def test_regression(rng, m, n, p):
+    X, Y, W = rng.normal(size=(n, p)), rng.normal(size=(m, p)), rng.normal(size=(m, n))
+    energy = dl.Regression(X, Y)
+    assert energy.shape == (m, n)
+    assert float(energy(W)) == pytest.approx(np.sum((Y - W @ X) ** 2) / (2 * p), rel=1e-13)
+    gradient = jax.grad(energy)(W)
+    np.testing.assert_allclose(gradient, (W @ X - Y) @ X.T / p, atol=1e-13)
+    best = Y @ np.linalg.pinv(X)
+    assert float(energy(best)) == pytest.approx(float(energy.minimum), rel=1e-12, abs=1e-25)
+    auto = dl.Regression(X)
+    assert float(auto(np.eye(n))) == pytest.approx(0, abs=1e-25)
+
+
+def test_regression_on_whitened_inputs_is_completion(rng):
+    X = np.linalg.qr(rng.normal(size=(20, 3)))[0].T * np.sqrt(20)
+    Y = rng.normal(size=(2, 20))
+    energy, S = dl.Regression(X, Y), Y @ X.T / 20
+    full = dl.Completion.from_dense(S)
+    for W in rng.normal(size=(3, 2, 3)):
+        expected = float(full(W)) + float(energy.minimum)
+        assert float(energy(W)) == pytest.approx(expected, rel=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: dl.Regression(np.ones(3)), r"^X must be a matrix, samples in columns"),
+        (lambda: dl.Regression(np.ones((2, 3)), np.ones((2, 4))), r"^X and Y must have one column"),
+        (lambda: dl.Regression(np.full((2, 3), np.nan)), r"^X must be finite"),
+    ],
+)
+def test_regression_refuses(call, sentence):
+    with pytest.raises(dl.InputError, match=sentence):
+        call()

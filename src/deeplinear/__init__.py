@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         langevin,
     )
     from .dynamics.solve import FlowResult
-    from .energies import Completion, Sensing
+    from .energies import Completion, Regression, Sensing
     from .geometry import curvature, geodesic
     from .geometry.adapters import Metric
     from .geometry.ball_volume import BallVolume, ball_volume
@@ -66,6 +66,7 @@ _HOME = {
     "Operator": "geometry.operator",
     "Completion": "energies",
     "Sensing": "energies",
+    "Regression": "energies",
     "gradient_flow": "dynamics.flow",
     "factor_flow": "dynamics.flow",
     "ensemble": "dynamics.ensembles",
@@ -133,6 +134,7 @@ __all__ = [
     "Operator",
     "Completion",
     "Sensing",
+    "Regression",
     "gradient_flow",
     "factor_flow",
     "ensemble",

@@ -5,6 +5,7 @@ Every function of the library that takes an energy takes any differentiable func
 """
 
 import abc
+import math
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -270,6 +271,61 @@ class Sensing(AbstractEnergy):
     def __call__(self, W: Float[Array | np.ndarray, "m n"]) -> Float[Array, ""]:
         residual = jnp.tensordot(self.A, _checked(W, self.shape), 2) - self.y
         return 0.5 * jnp.sum(self.weights * residual**2)
+
+
+class Regression(AbstractEnergy):
+    """Linear regression, E(W) = (1/2p) ‖Y − W X‖_F², on p samples.
+
+    With inputs that are whitened, XXᵀ = pI, it is ½‖W − S‖_F² and a constant, S = YXᵀ/p. Without
+    ``Y`` it is the linear autoencoder, Y = X.
+
+    **Arguments**: ``X`` is n×p and ``Y`` m×p, one column for each sample. What is kept is of size
+    n, whatever p is: a triangular root L of the inputs' second moment LLᵀ = XXᵀ/p, and T with
+    TLᵀ = YXᵀ/p, so that E = ½‖W L − T‖_F² + ``minimum``, a sum of squares in which nothing cancels.
+
+    **Raises** `InputError` for shapes that do not match and for values that are not finite.
+    **Source**: Saxe, McClelland, Ganguli 2014.
+
+    >>> import numpy as np
+    >>> energy = Regression(np.array([[1.0, -1.0]]), np.array([[2.0, -1.0]]))
+    >>> [round(float(E), 6) for E in (energy(np.array([[1.0]])), energy.minimum)]
+    [0.25, 0.125]
+    """
+
+    root: Float[Array, "n k"]
+    target: Float[Array, "m k"]
+    minimum: Float[Array, ""]
+
+    @needs_values
+    def __init__(self, X: ArrayLike, Y: ArrayLike | None = None):
+        Y = X if Y is None else Y
+        for name, x in (("X", X), ("Y", Y)):
+            if np.ndim(x) != 2 or 0 in np.shape(x):
+                raise InputError(f"{name} must be a matrix, samples in columns: {np.shape(x)}.")
+            if not np.isfinite(x).all():
+                raise InputError(f"{name} must be finite, got NaN or infinite entries.")
+        X, Y = np.asarray(X), np.asarray(Y)
+        if X.shape[1] != Y.shape[1]:
+            raise InputError(
+                f"X and Y must have one column for each sample, got {X.shape[1]} and {Y.shape[1]}."
+            )
+        dtype = np.result_type(X, Y, np.float32)
+        scale = math.sqrt(X.shape[1])
+        Q, R = np.linalg.qr(np.asarray(X, float).T / scale)
+        scaled = np.asarray(Y, float) / scale
+        target = scaled @ Q
+        rest = scaled - target @ Q.T
+        self.root, self.target = jax.device_put((R.T.astype(dtype), target.astype(dtype)))
+        self.minimum = jax.device_put(np.asarray(0.5 * np.sum(rest**2), dtype))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n), the shape of W."""
+        return self.target.shape[0], self.root.shape[0]
+
+    def __call__(self, W: Float[Array | np.ndarray, "m n"]) -> Float[Array, ""]:
+        residual = _checked(W, self.shape) @ self.root - self.target
+        return 0.5 * jnp.sum(residual**2) + self.minimum
 
 
 def _checked(W: Array | np.ndarray, shape: tuple[int, ...]) -> Array | np.ndarray:
