@@ -50,7 +50,7 @@ TREE = {
     ],
     "geometry": [
         ["point", "kernel", "leaf"],
-        ["operator", "differences"],
+        ["operator", "differences", "root"],
         ["derivatives"],
         ["metric", "volume", "hamiltonian_flow"],
         ["shooting"],

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from .geometry.metric import gradient, inner, norm, random_tangent
     from .geometry.operator import Operator
     from .geometry.point import LogSVD
+    from .geometry.root import from_root, log_partition_function, root, sample_prior
     from .geometry.volume import entropy, free_energy, log_stratum_volume, log_volume
     from .status import DiffusionStatus, Ending, Status
 
@@ -103,6 +104,10 @@ _HOME = {
     "gradient": "geometry.metric",
     "random_tangent": "geometry.metric",
     "log_volume": "geometry.volume",
+    "root": "geometry.root",
+    "from_root": "geometry.root",
+    "sample_prior": "geometry.root",
+    "log_partition_function": "geometry.root",
     "log_stratum_volume": "geometry.volume",
     "entropy": "geometry.volume",
     "free_energy": "geometry.volume",
@@ -159,6 +164,10 @@ __all__ = [
     "gradient",
     "random_tangent",
     "log_volume",
+    "root",
+    "from_root",
+    "sample_prior",
+    "log_partition_function",
     "log_stratum_volume",
     "entropy",
     "free_energy",
