@@ -190,7 +190,7 @@ TREE = {
     ],
     "diagnosis": [["finding"], ["installation", "machine", "folders", "mathematics"]],
     "verify": [["result"], ["taylor", "geometry"], ["training"]],
-    "asymptotics": [["laws", "ranks", "rates", "singular_learning"], ["tails"]],
+    "asymptotics": [["laws", "ranks", "rates", "singular_learning"], ["hessian", "tails"]],
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

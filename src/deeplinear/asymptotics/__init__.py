@@ -1,5 +1,12 @@
 """Training asymptotics: the rank that is left, the rate of the residual, small singular values."""
 
+from .hessian import (
+    flatness,
+    hessian_spectrum,
+    log_induced_volume,
+    minimum_hessian_trace,
+    sharpness,
+)
 from .laws import DecayFit, escape_time, exponent, fit_decay, predict_decay
 from .ranks import effective_rank, stable_rank
 from .rates import PredictedRate, predicted_rate, tangent_kernel
@@ -12,6 +19,11 @@ __all__ = [
     "LearningCoefficient",
     "stable_rank",
     "tangent_kernel",
+    "flatness",
+    "hessian_spectrum",
+    "log_induced_volume",
+    "minimum_hessian_trace",
+    "sharpness",
     "predicted_rate",
     "measured_rate",
     "PredictedRate",

@@ -1,0 +1,173 @@
+"""How flat the training loss is at a solution, and what of the volume that is.
+
+At balanced factors of a W without residuals, the nonzero eigenvalues of the Hessian of the loss on
+the factors are N times those of the tangent kernel K = P_Ω A_{N,W} P_Ω, and
+
+    √det g^N = det(K)^{−1/2} · √det(g^N on the solution set):
+
+the volume of the neighbourhood is flatness times the volume along the solutions.
+"""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, ArrayLike, Float
+
+from ..checks import check_depth, check_integer, check_matrix
+from ..dynamics.factors import check_factors, product
+from ..energies import Completion, Energy, Sensing, check_energy
+from ..errors import DepthError, InputError
+from ..geometry.ball_volume.space import free_directions
+from ..geometry.metric import inner
+from ..transforms import needs_values
+from .rates import DENSE, tangent_kernel
+
+
+@needs_values
+def hessian_spectrum(
+    energy: Energy, factors: Sequence[Array | np.ndarray], top: int | None = None
+) -> Float[np.ndarray, " k"]:
+    """Eigenvalues, largest first, of the Hessian of E(W_N ⋯ W_1) in all entries of the factors.
+
+    **Arguments**: ``top``: how many of the largest; None for all, which forms the matrix (at most
+    1,500 entries). Otherwise products with the Hessian alone are used, by Lanczos iterations.
+    **Normalization**: Euclidean coordinates of the factors, the time of plain gradient descent (N
+    times slower than [CMV]'s): descent of step η is stable up to 2/λ_max. **Raises** `InputError`.
+    **Source**: Mulayoff, Michaeli 2020; Cohen et al. 2021 for sharpness.
+
+    >>> import deeplinear as dl, numpy as np
+    >>> energy = dl.Completion.from_dense(np.diag([4.0, 1.0]))
+    >>> factors = dl.balanced_factors(np.diag([4.0, 1.0]), 2)
+    >>> dl.asymptotics.hessian_spectrum(energy, factors, top=4).round(4).tolist()
+    [8.0, 5.0, 5.0, 2.0]
+    """
+    factors = check_factors(factors)
+    check_energy(energy, product(factors).shape, factors[0].dtype)
+    flat, unravel = ravel_pytree(factors)
+    slope = jax.grad(lambda x: jnp.reshape(energy(product(unravel(x))), ()))
+    size = flat.size
+    count = size if top is None else min(check_integer(top, "top"), size)
+    if top is None and size > DENSE:
+        raise InputError(f"top must be given for {size} entries: the matrix is not formed.")
+    if size <= DENSE:
+        H = np.asarray(jax.jit(jax.jacfwd(slope))(flat))
+        return np.linalg.eigvalsh((H + H.T) / 2)[::-1][:count]
+    from scipy.sparse.linalg import LinearOperator, eigsh
+
+    times = jax.jit(lambda v: jax.jvp(slope, (flat,), (v,))[1])
+    operator = LinearOperator(
+        (size, size), matvec=lambda v: np.asarray(times(np.ravel(v))), dtype=flat.dtype
+    )
+    start = np.random.default_rng(0).normal(size=size)
+    values = eigsh(operator, count, which="LA", v0=start, return_eigenvectors=False)
+    return np.sort(values)[::-1]
+
+
+def sharpness(
+    W: ArrayLike, depth: float, energy: Energy | ArrayLike, *, rank_rtol: float | None = None
+) -> Float[Array, ""]:
+    """The sharpness N λ_max(K) of the loss at balanced factors of a solution W.
+
+    It is the largest eigenvalue of the Hessian on the factors where the residual is 0 (with all
+    entries observed N σ_1^{2−2/N}); gradient descent of step η on them is stable up to
+    η = 2/sharpness. **Arguments** and **raises** as `tangent_kernel`, `DepthError` at N = ∞.
+
+    >>> import deeplinear as dl, numpy as np
+    >>> full = np.ones((2, 2), bool)
+    >>> float(dl.asymptotics.sharpness(np.diag([4.0, 1.0]), 2, full))
+    8.0
+    """
+    check_depth(depth, scalar=True)
+    if math.isinf(float(depth)):
+        raise DepthError("depth must be finite: sharpness in the factors grows like N.")
+    kernel = tangent_kernel(energy, W, depth, rank_rtol=rank_rtol)
+    size = kernel.in_size()
+    if size <= DENSE:
+        return depth * jnp.linalg.eigvalsh(kernel.as_matrix())[-1]
+    from scipy.sparse.linalg import LinearOperator, eigsh
+
+    dtype = np.dtype(kernel.in_structure().dtype)
+    K = LinearOperator(
+        (size, size), matvec=lambda x: np.asarray(kernel.mv(jnp.ravel(x))), dtype=dtype
+    )
+    start = np.random.default_rng(0).normal(size=size).astype(dtype)
+    return jnp.asarray(depth * eigsh(K, 1, which="LA", v0=start, return_eigenvectors=False)[0])
+
+
+def flatness(
+    W: ArrayLike, depth: ArrayLike, energy: Energy | ArrayLike, *, rank_rtol: float | None = None
+) -> Float[Array, ""]:
+    """−½ log det K: the log volume of low loss across the solution set, to leading order.
+
+    It is the limit of e^{−βE} dvol for β → ∞, and −½ log of the pseudo-determinant of the Hessian
+    on the factors, but for the factors N. ∞ where K is singular, at a W of low rank whose kernel
+    misses observed directions. **Arguments** and **raises** as `tangent_kernel`.
+
+    >>> import deeplinear as dl, numpy as np
+    >>> W = np.array([[2.0, 1.0], [0.5, 1.0]])
+    >>> full = dl.asymptotics.flatness(W, 3, np.ones((2, 2), bool))
+    >>> bool(np.isclose(full, dl.log_volume(W, 3)))  # nothing is free
+    True
+    """
+    K = tangent_kernel(energy, W, depth, dense=True, rank_rtol=rank_rtol).as_matrix()
+    values = jnp.linalg.eigvalsh(K)
+    noise = values.size * jnp.finfo(values.dtype).eps * values[-1]
+    safe = jnp.where(values > noise, values, 1.0)
+    return jnp.where(jnp.all(values > noise), -0.5 * jnp.sum(jnp.log(safe)), jnp.inf)
+
+
+@needs_values
+def log_induced_volume(
+    W: ArrayLike, depth: float, energy: Completion | Sensing | ArrayLike
+) -> float:
+    """½ log det of the metric g^N on the directions in which W may move without changing E.
+
+    The volume along the solution set, in its Euclidean coordinates: with weights 1, `log_volume` =
+    `flatness` + `log_induced_volume`. **Arguments**: ``energy``: a `Completion` or `Sensing` (W
+    must solve it), or a mask of observed entries. **Normalization**: [CMV]'s metric. **Raises**
+    `SingularOperatorError` without full rank, `InputError`, `DepthError`.
+
+    >>> import deeplinear as dl, numpy as np
+    >>> mask = np.array([[True, False], [False, True]])
+    >>> W = np.array([[2.0, 1.0], [0.5, 1.0]])
+    >>> parts = dl.asymptotics.flatness(W, 3, mask), dl.asymptotics.log_induced_volume(W, 3, mask)
+    >>> bool(np.isclose(sum(parts), dl.log_volume(W, 3)))
+    True
+    """
+    at = np.asarray(check_matrix(W), float)
+    check_depth(depth, scalar=True)
+    if not isinstance(energy, Sensing):
+        seen = np.asarray(energy.observed if isinstance(energy, Completion) else energy)
+        if seen.shape != at.shape or seen.dtype != bool:
+            raise InputError(
+                "energy must be a Completion, a Sensing or a mask of booleans, of the shape "
+                f"{at.shape} of W, got shape {seen.shape} and dtype {seen.dtype}."
+            )
+        if seen.all():
+            return 0.0
+    basis = free_directions(at, energy)
+    gram = np.asarray(inner(at, basis[:, None], basis[None], depth))
+    return float(0.5 * np.linalg.slogdet((gram + gram.T) / 2)[1])
+
+
+def minimum_hessian_trace(W: ArrayLike, depth: int) -> Float[Array, ""]:
+    """The least trace of the Hessian among all factors of W, with all entries observed:
+
+        min tr ∇²L = N (mn)^{1/N} ‖W‖_*^{2(N−1)/N},
+
+    for L = ½‖W_N ⋯ W_1 − W‖_F² and hidden widths of at least min(m, n). Balanced factors are in
+    general not the flattest in this sense from N = 3 on. **Raises** `DepthError`, `InputError`.
+    **Source**: Gatmiry et al. 2023 (2306.13239); Marion, Chizat 2024.
+
+    >>> import deeplinear as dl, numpy as np
+    >>> float(dl.asymptotics.minimum_hessian_trace(np.diag([3.0, 1.0]), 2))  # 2 √4 (3 + 1)
+    16.0
+    """
+    W = check_matrix(W)
+    N = check_integer(depth, "depth")
+    nuclear = jnp.sum(jnp.linalg.svd(W, compute_uv=False))
+    return N * math.prod(W.shape) ** (1 / N) * nuclear ** (2 * (N - 1) / N)
