@@ -354,3 +354,17 @@ def test_all_checks_run_what_applies(rng):
     )
     assert not broken
     assert not broken["gradient"]
+
+
+@pytest.mark.parametrize("depth", [1.5, 2, 3, np.inf])
+def test_volume_is_flatness_times_induced_volume(depth):
+    rng = np.random.default_rng(3)
+    W = rng.normal(size=(3, 3))
+    mask = np.array([[1, 1, 0], [0, 1, 1], [0, 0, 1]], bool)
+    energy = dl.Completion.from_dense(np.where(mask, W, np.nan))
+    check = dl.verify.flatness(W, depth, energy)
+    assert check, str(check)
+    assert ("hessian" in check.figures) == (depth in (2, 3))
+    # other weights are another K: the check tells them apart
+    heavy = dl.Completion.from_dense(np.where(mask, W, np.nan), np.where(mask, 2.0, 0.0))
+    assert not dl.verify.flatness(W, depth, heavy)

@@ -122,7 +122,7 @@ def flatness(
 
 @needs_values
 def log_induced_volume(
-    W: ArrayLike, depth: float, energy: Completion | Sensing | ArrayLike
+    W: ArrayLike, depth: ArrayLike, energy: Completion | Sensing | ArrayLike
 ) -> float:
     """½ log det of the metric g^N on the directions in which W may move without changing E.
 

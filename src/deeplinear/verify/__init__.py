@@ -3,7 +3,7 @@
 Each returns a `Check` and prints nothing.
 """
 
-from .geometry import kernel_check, submersion, volume
+from .geometry import flatness, kernel_check, submersion, volume
 from .result import Check, Checks
 from .taylor import gradient_check, hessian_check
 from .training import all_checks, conservation, upstairs_downstairs
@@ -18,5 +18,6 @@ __all__ = [
     "conservation",
     "submersion",
     "volume",
+    "flatness",
     "all_checks",
 ]

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike
 
+from .. import asymptotics
 from ..checks import RandomKey, check_depth, check_key, check_matrix, one_precision
 from ..compilation import program
 from ..dynamics.coordinates import FactorCoordinates, partial_products
 from ..dynamics.factors import balanced_factors, check_factors
+from ..energies import Completion, Sensing
 from ..errors import DepthError, InputError
 from ..geometry.kernel import kernel
 from ..geometry.metric import inner
@@ -213,4 +215,52 @@ def volume(
         tolerance(tol, W.dtype, 1e-9),
         "The values of the log volume density",
         value=value,
+    )
+
+
+@needs_values
+def flatness(
+    W: ArrayLike, depth: ArrayLike, energy: Completion | Sensing, *, tol: float | None = None
+) -> Check:
+    """Whether the volume at a solution W is flatness times the volume along the solutions.
+
+    With K the tangent kernel and g^N the metric on the directions that E does not see,
+
+        log √det g^N = −½ log det K + ½ log det (g^N along the solutions),
+
+    and at integer depth, where the residual is 0, the nonzero eigenvalues of the Hessian on
+    balanced factors are N times those of K.
+
+    **Arguments**: ``energy`` with weights 1, `Sensing` with orthonormal A. ``tol``: of the
+    deviations, 1e−9 by default (float32: 1e−4).
+
+    **Figures**: the deviations ``volume``, relative to 1 + |log √det|, and ``hessian``, relative to
+    the largest eigenvalue; ``flatness`` and ``induced``. **Normalization**: [CMV]. **Raises**
+    `DepthError`, `InputError`, `SingularOperatorError`. **Source**: theory: det K · det(A^{−1})
+    of the free block = det A^{−1}.
+
+    >>> import numpy as np, deeplinear as dl
+    >>> W = np.array([[2.0, 1.0], [0.0, 1.0]])
+    >>> bool(dl.verify.flatness(W, 3, dl.Completion([0, 1], [0, 1], [2.0, 1.0], (2, 2))))
+    True
+    """
+    W = check_matrix(W)
+    total = float(log_volume(W, depth))
+    across = float(asymptotics.flatness(W, depth, energy))
+    along = asymptotics.log_induced_volume(W, depth, energy)
+    deviations = {"volume": abs(total - across - along) / (1 + abs(total))}
+    if float(np.asarray(depth)).is_integer():
+        N = int(np.asarray(depth))
+        H = asymptotics.hessian_spectrum(energy, balanced_factors(W, N, 0))
+        K = np.linalg.eigvalsh(asymptotics.tangent_kernel(energy, W, depth).as_matrix())[::-1]
+        expected = np.zeros_like(H)
+        expected[: K.size] = N * K[: H.size]
+        deviations["hessian"] = np.abs(H - expected).max() / H[0]
+    return within(
+        "flatness",
+        deviations,
+        tolerance(tol, W.dtype, 1e-9),
+        "Volume as flatness times induced volume, and the Hessian as N times the kernel,",
+        flatness=across,
+        induced=along,
     )
