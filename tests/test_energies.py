@@ -127,7 +127,7 @@ def test_regression_on_whitened_inputs_is_completion(rng):
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: dl.Regression(np.ones(3)), r"^X must be a matrix, samples in columns"),
+        (lambda: dl.Regression(np.ones(3)), r"^X must be a matrix, a sample in a column"),
         (lambda: dl.Regression(np.ones((2, 3)), np.ones((2, 4))), r"^X and Y must have one column"),
         (lambda: dl.Regression(np.full((2, 3), np.nan)), r"^X must be finite"),
     ],
@@ -135,3 +135,15 @@ def test_regression_on_whitened_inputs_is_completion(rng):
 def test_regression_refuses(call, sentence):
     with pytest.raises(dl.InputError, match=sentence):
         call()
+
+
+def test_regression_on_inputs_of_low_rank():
+    """The constant is what least squares leaves, also where inputs depend on each other."""
+    X = np.array([[1.0, 1, 1, 1], [1, 0, 1, 0], [0, 1, 0, 1]])
+    Y = np.array([[1.0, 2, 3, 5]])
+    energy = dl.Regression(X, Y)
+    assert float(energy.minimum) == pytest.approx(0.8125, rel=1e-12)
+    W = np.array([[0.3, -1.0, 2.0]])
+    assert float(energy(W)) == pytest.approx(np.sum((Y - W @ X) ** 2) / 8, rel=1e-12)
+    with pytest.raises(dl.InputError, match=r"^Y must hold real numbers"):
+        dl.Regression(X, Y + 1j)

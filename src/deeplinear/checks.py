@@ -1,5 +1,6 @@
 """Checks of arguments: a typed error where values are known, equinox's runtime error under jit."""
 
+from collections.abc import Sequence
 from typing import TypeAlias, TypeVar
 
 import equinox as eqx
@@ -10,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 
 from .depths import check_depth as check_depth  # beside the other checks
-from .errors import InputError, PrecisionError
+from .errors import DepthError, InputError, PrecisionError
 
 T = TypeVar("T")
 
@@ -91,6 +92,41 @@ def check_integer(value: object, name: str, least: int = 1) -> int:
     if not integral or value < least:  # type: ignore[operator]
         raise InputError(f"{name} must be an integer ≥ {least}, got {value!r}.")
     return int(value)  # type: ignore[call-overload]
+
+
+def check_positive(value: object, name: str) -> float:
+    """``value`` as a float if it is one positive, finite number; `InputError` otherwise."""
+    if is_traced(value):
+        raise InputError(f"{name} must be known here: keep it out of jit, vmap and grad.")
+    try:
+        number = float(np.asarray(value))
+    except (TypeError, ValueError):
+        number = np.nan
+    if not (number > 0 and np.isfinite(number)):
+        raise InputError(f"{name} must be one positive number, got {value!r}.")
+    return number
+
+
+def check_integer_depth(depth: object) -> int:
+    """``depth`` as an int if it is a whole number ≥ 1; `DepthError` otherwise."""
+    whole = isinstance(depth, int | float | np.number) and not isinstance(depth, bool)
+    if not whole or not float(depth).is_integer() or depth < 1:  # type: ignore
+        raise DepthError(
+            f"depth must be an integer ≥ 1 for factors, got {depth!r}: use gradient_flow for other "
+            "depths."
+        )
+    return int(depth)  # type: ignore
+
+
+def check_widths(widths: Sequence[int]) -> list[int]:
+    """Widths (d_0, …, d_N), N ≥ 1; `InputError` otherwise."""
+    try:
+        d = [check_integer(width, "widths") for width in widths]
+    except TypeError:
+        d = []
+    if len(d) < 2:
+        raise InputError(f"widths must be (d_0, …, d_N) with N ≥ 1, got {widths!r}.")
+    return d
 
 
 def check_key(key: object, name: str = "key") -> PRNGKeyArray:

@@ -280,7 +280,7 @@ class Regression(AbstractEnergy):
     ``Y`` it is the linear autoencoder, Y = X.
 
     **Arguments**: ``X`` is n×p and ``Y`` m×p, one column for each sample. What is kept is of size
-    n, whatever p is: a triangular root L of the inputs' second moment LLᵀ = XXᵀ/p, and T with
+    n, whatever p is: a root L of the inputs' second moment LLᵀ = XXᵀ/p, and T with
     TLᵀ = YXᵀ/p, so that E = ½‖W L − T‖_F² + ``minimum``, a sum of squares in which nothing cancels.
 
     **Raises** `InputError` for shapes that do not match and for values that are not finite.
@@ -298,24 +298,27 @@ class Regression(AbstractEnergy):
 
     @needs_values
     def __init__(self, X: ArrayLike, Y: ArrayLike | None = None):
-        Y = X if Y is None else Y
+        X, Y = np.asarray(X), np.asarray(X if Y is None else Y)
         for name, x in (("X", X), ("Y", Y)):
-            if np.ndim(x) != 2 or 0 in np.shape(x):
-                raise InputError(f"{name} must be a matrix, samples in columns: {np.shape(x)}.")
+            if x.ndim != 2 or 0 in x.shape:
+                raise InputError(f"{name} must be a matrix, a sample in a column: {x.shape}.")
+            if x.dtype.kind not in "fiub":
+                raise InputError(f"{name} must hold real numbers, got dtype {x.dtype}.")
             if not np.isfinite(x).all():
                 raise InputError(f"{name} must be finite, got NaN or infinite entries.")
-        X, Y = np.asarray(X), np.asarray(Y)
         if X.shape[1] != Y.shape[1]:
             raise InputError(
                 f"X and Y must have one column for each sample, got {X.shape[1]} and {Y.shape[1]}."
             )
         dtype = np.result_type(X, Y, np.float32)
-        scale = math.sqrt(X.shape[1])
-        Q, R = np.linalg.qr(np.asarray(X, float).T / scale)
-        scaled = np.asarray(Y, float) / scale
-        target = scaled @ Q
-        rest = scaled - target @ Q.T
-        self.root, self.target = jax.device_put((R.T.astype(dtype), target.astype(dtype)))
+        scaled = np.asarray(Y, float) / math.sqrt(X.shape[1])
+        V, s, Qt = np.linalg.svd(np.asarray(X, float) / math.sqrt(X.shape[1]), full_matrices=False)
+        # directions that no input has are left out: nothing of the target lies in them
+        used = s > max(X.shape) * np.finfo(float).eps * s[0]
+        target = scaled @ Qt[used].T
+        rest = scaled - target @ Qt[used]
+        self.root = jax.device_put((V[:, used] * s[used]).astype(dtype))
+        self.target = jax.device_put(target.astype(dtype))
         self.minimum = jax.device_put(np.asarray(0.5 * np.sum(rest**2), dtype))
 
     @property

@@ -149,3 +149,14 @@ def test_the_least_trace(rng, depth, shape):
 def test_sentences(call, error, sentence):
     with pytest.raises(error, match=sentence):
         call()
+
+
+def test_flatness_of_matrices_that_are_nearly_singular():
+    """Everything is observed: flatness is the volume, to condition numbers of K near 1e30."""
+    full = np.ones((2, 2), bool)
+    for smallest, depth in ((1e-9, 10), (1e-9, np.inf), (1e-13, 3)):
+        W = np.diag([1.0, smallest])
+        expected = float(dl.log_volume(W, depth))
+        assert float(flatness(W, depth, full)) == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(dl.InputError, match=r"^energy must be a Completion, a Sensing or a mask"):
+        flatness(np.eye(2), 2, lambda W: jnp.sum(W**2))

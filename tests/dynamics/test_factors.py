@@ -129,3 +129,28 @@ def test_starts_that_papers_use():
     ):
         with pytest.raises(dl.InputError, match=r"^(widths|scale) must be"):
             call()
+
+
+def test_widths_that_do_not_fit_under_jit_and_small_singular_values(rng):
+    with pytest.raises(Exception, match="width must be at least the rank of W"):
+        jax.jit(lambda W: dl.product(dl.balanced_factors(W, 2, width=1)))(rng.normal(size=(2, 2)))
+    W = np.diag([1.0, 1e-20]).astype(np.float32)
+    np.testing.assert_allclose(dl.product(dl.leaf_factors(W, (0.0, 1.0))), W, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: dl.leaf_factors(np.eye(2), "a"),
+        lambda: dl.normal_factors(5, 1.0, 0),
+        lambda: dl.normal_factors((2, 2), "a", 0),
+        lambda: jax.jit(lambda scale: dl.identity_factors((2, 2), scale))(1.0),
+        lambda: jax.jit(lambda c: dl.leaf_factors(np.eye(2), c))(np.zeros(2)),
+        lambda: dl.balanced_factors(np.eye(2), "a"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_what_is_no_number_is_refused(call):
+    with pytest.raises((dl.InputError, dl.DepthError, TypeError)) as caught:
+        call()
+    assert "TypeCheckError" in type(caught.value).__name__ or str(caught.value)[0].islower()

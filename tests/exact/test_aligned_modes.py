@@ -97,3 +97,15 @@ def test_switching_on():
 def test_sentences(call, sentence):
     with pytest.raises((dl.InputError, dl.DepthError), match=sentence):
         call()
+
+
+def test_times_to_a_target_of_zero_and_at_depth_1():
+    for depth in DEPTHS:
+        x = dl.exact.aligned(2.0, 0.0, depth, 0.7)
+        assert float(dl.exact.aligned_time(2.0, x, 0.0, depth)) == pytest.approx(0.7, rel=1e-12)
+    assert float(dl.exact.aligned_time(0.0, 0.5, 1.0, 1)) == pytest.approx(math.log(2), rel=1e-14)
+    # small values keep their digits at depth 1
+    small = dl.exact.aligned(1e-11, 6.6, 1, 1.5e-12)
+    assert float(small) == pytest.approx(1e-11 + 6.6 * 1.5e-12, rel=1e-11)
+    with pytest.raises(dl.InputError, match="must broadcast"):
+        dl.exact.aligned([0.1, 0.2], [1.0, 2.0, 3.0], 2, 1.0)

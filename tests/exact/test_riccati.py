@@ -84,3 +84,15 @@ def test_sentences():
         dl.exact.two_layer(W1, W2, np.eye(4), 1.0)
     with pytest.raises(dl.InputError, match=r"^t must be finite times ≥ 0"):
         dl.exact.two_layer(W1, W2, np.eye(3), -1.0)
+
+
+def test_factors_of_32_bits_and_times_too_far():
+    W = np.random.default_rng(1).normal(size=(2, 2))
+    S = np.diag([2.0, 1.0])
+    for c in ((0.0, 0.0), (0.0, 0.5)):
+        single = dl.leaf_factors(W.astype(np.float32), c, 0)
+        assert single[0].dtype == np.float32
+        exact = dl.exact.two_layer(*dl.leaf_factors(W, c, 0), S, 1.0).W
+        np.testing.assert_allclose(dl.exact.two_layer(*single, S, 1.0).W, exact, atol=1e-5)
+    with pytest.raises(dl.InputError, match=r"^t must be at most .* here"):
+        dl.exact.two_layer(np.eye(2), np.eye(2), S, 1e300)

@@ -98,7 +98,7 @@ def test_the_kernel_against_the_factors(rng, c, shape):
         (1.0, None, dl.InputError, r"^imbalance must be \(c_1, …, c_N\), or depth given"),
         ([0.0, np.nan], None, dl.InputError, r"^imbalance must be a finite number or vector"),
         ([0.0, 1.0], 3, dl.InputError, r"^imbalance must hold depth = 3 numbers, got 2"),
-        (1.0, 2.5, dl.DepthError, r"^depth must be an integer ≥ 1 with an imbalance"),
+        (1.0, 2.5, dl.DepthError, r"^depth must be an integer ≥ 1"),
     ],
 )
 def test_sentences(imbalance, depth, error, sentence):

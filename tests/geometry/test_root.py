@@ -144,3 +144,10 @@ def test_brownian_motion_is_that_of_the_root(depth):
 def test_sentences(call, error, sentence):
     with pytest.raises(error, match=sentence):
         call()
+
+
+def test_roots_beyond_the_range_are_refused():
+    with pytest.raises(dl.PrecisionError, match=r"^depth must be smaller here"):
+        dl.from_root(1e5 * np.eye(2), 100)
+    with pytest.raises(dl.InputError, match=r"^depth must be known here"):
+        jax.jit(lambda N: dl.root(np.eye(2), N))(2.0)

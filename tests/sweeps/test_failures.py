@@ -308,3 +308,31 @@ def test_a_result_whose_worker_died_before_it_was_fetched(lab, monkeypatch):
         kill(worker)
         with pytest.raises(dl.SweepError, match="no worker for 1 s; what was written is kept"):
             cluster._outcome(client, future, None)
+
+
+def test_workers_that_are_away_for_a_moment(monkeypatch):
+    """One look without workers, after a long wait for an answer, is no reason to give up."""
+    import queue
+
+    import deeplinear as dl
+    from deeplinear.sweeps import cluster
+
+    present = [*[True] * 8, False, *[True] * 3]
+    monkeypatch.setattr(cluster, "_has_workers", lambda client: present.pop(0))
+
+    def ask(seconds):
+        if not present:
+            return "answer"
+        raise queue.Empty
+
+    assert cluster._patiently(None, ask) == "answer"
+    monkeypatch.setattr(cluster, "_has_workers", lambda client: False)
+    waited = []
+
+    def never(seconds):
+        waited.append(seconds)
+        raise TimeoutError
+
+    with pytest.raises(dl.SweepError, match="no worker"):
+        cluster._patiently(None, never)
+    assert sum(waited) == pytest.approx(cluster.PATIENCE)

@@ -365,6 +365,9 @@ def test_volume_is_flatness_times_induced_volume(depth):
     check = dl.verify.flatness(W, depth, energy)
     assert check, str(check)
     assert ("hessian" in check.figures) == (depth in (2, 3))
-    # other weights are another K: the check tells them apart
     heavy = dl.Completion.from_dense(np.where(mask, W, np.nan), np.where(mask, 2.0, 0.0))
-    assert not dl.verify.flatness(W, depth, heavy)
+    with pytest.raises(dl.InputError, match=r"^energy must be .* weights of 1"):
+        dl.verify.flatness(W, depth, heavy)
+    skew = dl.Sensing(np.ones((1, 3, 3)), np.array([W.sum()]))
+    with pytest.raises(dl.InputError, match=r"^energy must have orthonormal measurements"):
+        dl.verify.flatness(W, depth, skew)

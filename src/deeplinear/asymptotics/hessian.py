@@ -17,14 +17,14 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Float
 
-from ..checks import check_depth, check_integer, check_matrix
+from ..checks import check_depth, check_integer, check_integer_depth, check_matrix, is_traced
 from ..dynamics.factors import check_factors, product
 from ..energies import Completion, Energy, Sensing, check_energy
 from ..errors import DepthError, InputError
 from ..geometry.ball_volume.space import free_directions
 from ..geometry.metric import inner
 from ..transforms import needs_values
-from .rates import DENSE, tangent_kernel
+from .rates import DENSE, kernel_root, tangent_kernel
 
 
 @needs_values
@@ -51,8 +51,10 @@ def hessian_spectrum(
     slope = jax.grad(lambda x: jnp.reshape(energy(product(unravel(x))), ()))
     size = flat.size
     count = size if top is None else min(check_integer(top, "top"), size)
-    if top is None and size > DENSE:
-        raise InputError(f"top must be given for {size} entries: the matrix is not formed.")
+    if size > DENSE and (top is None or count > size // 4):
+        raise InputError(
+            f"top must be given for {size} entries, at most {size // 4}: the matrix is not formed."
+        )
     if size <= DENSE:
         H = np.asarray(jax.jit(jax.jacfwd(slope))(flat))
         return np.linalg.eigvalsh((H + H.T) / 2)[::-1][:count]
@@ -82,6 +84,8 @@ def sharpness(
     8.0
     """
     check_depth(depth, scalar=True)
+    if is_traced(depth):
+        raise InputError("depth must be known here: keep it out of jit, vmap and grad.")
     if math.isinf(float(depth)):
         raise DepthError("depth must be finite: sharpness in the factors grows like N.")
     kernel = tangent_kernel(energy, W, depth, rank_rtol=rank_rtol)
@@ -104,8 +108,11 @@ def flatness(
     """−½ log det K: the log volume of low loss across the solution set, to leading order.
 
     It is the limit of e^{−βE} dvol for β → ∞, and −½ log of the pseudo-determinant of the Hessian
-    on the factors, but for the factors N. ∞ where K is singular, at a W of low rank whose kernel
-    misses observed directions. **Arguments** and **raises** as `tangent_kernel`.
+    on the factors, but for the factors N. ∞ where K is singular to rounding (a condition number
+    beyond 1e30 in float64): at a W of low rank whose kernel misses observed directions.
+
+    **Arguments** and **raises** as `tangent_kernel`,
+    but no other functions of W.
 
     >>> import deeplinear as dl, numpy as np
     >>> W = np.array([[2.0, 1.0], [0.5, 1.0]])
@@ -113,11 +120,13 @@ def flatness(
     >>> bool(np.isclose(full, dl.log_volume(W, 3)))  # nothing is free
     True
     """
-    K = tangent_kernel(energy, W, depth, dense=True, rank_rtol=rank_rtol).as_matrix()
-    values = jnp.linalg.eigvalsh(K)
-    noise = values.size * jnp.finfo(values.dtype).eps * values[-1]
+    if callable(energy) and not isinstance(energy, Completion | Sensing):
+        raise InputError("energy must be a Completion, a Sensing or a mask of observed entries.")
+    # singular values of a root of K: digits of small ones that K itself has lost
+    values = jnp.linalg.svd(kernel_root(energy, W, depth, rank_rtol), compute_uv=False)
+    noise = values.size * jnp.finfo(values.dtype).eps * values[0]
     safe = jnp.where(values > noise, values, 1.0)
-    return jnp.where(jnp.all(values > noise), -0.5 * jnp.sum(jnp.log(safe)), jnp.inf)
+    return jnp.where(jnp.all(values > noise), -jnp.sum(jnp.log(safe)), jnp.inf)
 
 
 @needs_values
@@ -168,6 +177,6 @@ def minimum_hessian_trace(W: ArrayLike, depth: int) -> Float[Array, ""]:
     16.0
     """
     W = check_matrix(W)
-    N = check_integer(depth, "depth")
+    N = check_integer_depth(depth)
     nuclear = jnp.sum(jnp.linalg.svd(W, compute_uv=False))
     return N * math.prod(W.shape) ** (1 / N) * nuclear ** (2 * (N - 1) / N)

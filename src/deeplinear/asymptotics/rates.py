@@ -194,6 +194,27 @@ def _materialize(kernel: _TangentKernel) -> Array:
     return (K + K.T) / 2
 
 
+def kernel_root(
+    energy: Energy | ArrayLike, W: ArrayLike | LogSVD, depth: ArrayLike, rank_rtol: float | None
+) -> Float[Array, "k mn"]:
+    """B with K = B Bᵀ: the rows A_{N,W}^{1/2}(√w e_i e_jᵀ), or those of the measurements."""
+    return _kernel_root(_kernel(energy, W, depth, rank_rtol))
+
+
+@program
+def _kernel_root(kernel: _Entries | _Measurements) -> Array:
+    def row(x: Array) -> Array:
+        seen = kernel.root * x
+        Z = (
+            kernel.matrix(seen)
+            if isinstance(kernel, _Entries)
+            else jnp.tensordot(seen, kernel.A, 1)
+        )
+        return kernel.point.sqrt(Z).ravel()
+
+    return jax.lax.map(row, jnp.eye(kernel.size, dtype=kernel.point.s.dtype), batch_size=64)
+
+
 def tangent_kernel(
     energy: Energy | ArrayLike,
     W: ArrayLike | LogSVD,

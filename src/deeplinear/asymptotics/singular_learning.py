@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..checks import check_integer
+from ..checks import check_integer, check_widths
 from ..errors import InputError
 
 
@@ -42,9 +42,7 @@ def learning_coefficient(widths: Sequence[int], rank: int) -> LearningCoefficien
     >>> [dl.learning_coefficient((5, 5, 5, 5), rank=r).value for r in (0, 1, 5)]
     [8.5, 10.0, 12.5]
     """
-    d = [check_integer(width, "widths") for width in widths]
-    if len(d) < 2:
-        raise InputError(f"widths must be (d_0, …, d_N) with N ≥ 1, got {tuple(widths)!r}.")
+    d = check_widths(widths)
     r = check_integer(rank, "rank", least=0)
     if r > min(d):
         raise InputError(f"rank must be at most the smallest width, {min(d)}, got {rank}.")

@@ -18,12 +18,16 @@ from jaxtyping import Array, ArrayLike, Float
 from ..checks import (
     RandomKey,
     check_integer,
+    check_integer_depth,
     check_key,
     check_matrix,
+    check_positive,
+    check_widths,
     is_traced,
     one_precision,
+    raise_if,
 )
-from ..errors import DepthError, InputError
+from ..errors import InputError
 from ..geometry.leaf import check_imbalance, log_root
 from ..transforms import needs_values
 
@@ -83,7 +87,7 @@ def balanced_factors(
     >>> [f.shape for f in factors], bool(abs(product(factors) - W).max() < 1e-5)
     ([(2, 3), (2, 2), (2, 2)], True)
     """
-    N = _integer_depth(depth)
+    N = check_integer_depth(depth)
     return _factors(W, N, lambda s: [s ** (1 / N)] * N, key, width, widths)
 
 
@@ -115,8 +119,11 @@ def leaf_factors(
     c = check_imbalance(imbalance, depth)
 
     def scales(s: Array) -> list[Array]:
-        x = jnp.exp(log_root(jnp.log(s), c))
-        return [jnp.sqrt(x + c_p) for c_p in c.tolist()]
+        log_x = log_root(jnp.log(s), c)
+        # e^{ℓ/2} where c_p = 0: a small σ is not squared
+        return [
+            jnp.exp(log_x / 2) if c_p == 0 else jnp.sqrt(jnp.exp(log_x) + c_p) for c_p in c.tolist()
+        ]
 
     return _factors(W, c.size, scales, key, None, None)
 
@@ -135,11 +142,14 @@ def _factors(
     h = min(d)
     U, s, Vt = jnp.linalg.svd(W, full_matrices=False)
     rounding = max(W.shape) * float(jnp.finfo(W.dtype).eps)
-    if h < s.size and not is_traced(s) and np.any(np.asarray(s)[h:] > rounding * float(s[0])):
-        raise InputError(
+    s = raise_if(
+        s,
+        (s if is_traced(s) else np.asarray(s))[h:] > rounding * s[0],
+        InputError(
             f"{'width' if widths is None else 'widths'} must be at least the rank of W, and a "
             f"hidden layer has {h} units."
-        )
+        ),
+    )
     frames = [Vt[:h].T]
     for p in range(N - 1):
         if key is None:
@@ -170,23 +180,6 @@ def _widths(
     return d
 
 
-def check_widths(widths: Sequence[int]) -> list[int]:
-    """Widths (d_0, …, d_N), N ≥ 1; `InputError` otherwise."""
-    d = [check_integer(width, "widths") for width in widths]
-    if len(d) < 2:
-        raise InputError(f"widths must be (d_0, …, d_N) with N ≥ 1, got {tuple(widths)!r}.")
-    return d
-
-
-def _integer_depth(depth: int | float) -> int:
-    if isinstance(depth, bool) or not float(depth).is_integer() or depth < 1:
-        raise DepthError(
-            f"depth must be an integer ≥ 1 for factors, got {depth!r}: use gradient_flow for other "
-            "depths."
-        )
-    return int(depth)
-
-
 def normal_factors(widths: Sequence[int], scale: float, key: RandomKey) -> tuple[Array, ...]:
     """Factors with independent entries, those of W_p normal with mean 0 and variance
     ε^{2/N}/d_{p−1}, for widths (d_0, …, d_N) and the scale ε of their product.
@@ -197,7 +190,8 @@ def normal_factors(widths: Sequence[int], scale: float, key: RandomKey) -> tuple
     >>> [W.shape for W in normal_factors((4, 3, 2), 1e-3, key=0)]
     [(3, 4), (2, 3)]
     """
-    d, root, key = check_widths(widths), _layer_scale(widths, scale), check_key(key)
+    d = check_widths(widths)
+    root, key = _layer_scale(d, scale), check_key(key)
     keys = jax.random.split(key, len(d) - 1)
     return tuple(
         root / math.sqrt(n) * jax.random.normal(k, (m, n))
@@ -217,7 +211,8 @@ def orthogonal_factors(widths: Sequence[int], scale: float, key: RandomKey) -> t
     >>> np.linalg.svd(dl.product(factors))[1].round(4).tolist()
     [0.01, 0.01, 0.01]
     """
-    d, root, key = check_widths(widths), _layer_scale(widths, scale), check_key(key)
+    d = check_widths(widths)
+    root, key = _layer_scale(d, scale), check_key(key)
     keys = jax.random.split(key, len(d) - 1)
     return tuple(
         root * jax.random.orthogonal(k, max(m, n))[:m, :n]
@@ -234,15 +229,18 @@ def identity_factors(widths: Sequence[int], scale: float) -> tuple[Array, ...]:
     >>> [W.tolist() for W in identity_factors((2, 2, 1), 0.25)]
     [[[0.5, 0.0], [0.0, 0.5]], [[0.5, 0.0]]]
     """
-    d, root = check_widths(widths), _layer_scale(widths, scale)
+    d = check_widths(widths)
+    root = _layer_scale(d, scale)
     return tuple(root * jnp.eye(m, n) for n, m in pairwise(d))
 
 
 def _layer_scale(widths: Sequence[int], scale: float) -> float:
     """ε^{1/N}."""
-    if not (np.ndim(scale) == 0 and np.isfinite(scale) and scale > 0):
-        raise InputError(f"scale must be one positive number, got {scale!r}.")
-    return float(scale) ** (1 / (len(widths) - 1))
+    return check_positive(scale, "scale") ** (1 / (len(widths) - 1))
+
+
+#: Of Σ ‖W_p‖²: what the imbalances of a leaf may be off, in float64 and in float32.
+OFF_LEAF = {"float64": 1e-8, "float32": 1e-4}
 
 
 class Imbalances(NamedTuple):
@@ -274,7 +272,7 @@ def imbalances(factors: Sequence[Array | np.ndarray]) -> Imbalances:
     D = tuple(B.T @ B - A @ A.T for A, B in pairwise(factors))
     size = sum(float(jnp.sum(W**2)) for W in factors)
     steps = [float(jnp.trace(X)) / len(X) for X in D]
-    small = (1e-8 if factors[0].dtype == jnp.float64 else 1e-4) * size
+    small = OFF_LEAF[factors[0].dtype.name] * size
     isotropic = all(
         float(jnp.linalg.norm(X - step * jnp.eye(len(X)))) <= small
         for X, step in zip(D, steps, strict=True)

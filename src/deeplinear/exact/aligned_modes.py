@@ -45,13 +45,20 @@ def aligned_time(
     """
     check_depth(depth)
     x0, x, s, nu = _checked(depth, sigma0=sigma0, sigma=sigma, target=target)
-    if (x0 == 0).any() or (x == 0).any():
-        raise InputError("sigma0 and sigma must be positive: a zero singular value never moves.")
+    if (((x0 == 0) | (x == 0)) & (nu < 1)).any():
+        raise InputError(
+            "sigma0 and sigma must be positive at depth > 1: a zero singular value never moves."
+        )
     if ((x0 - s) * (x - s) < 0).any() or (abs(x - s) > abs(x0 - s)).any():
         raise InputError("sigma must lie between sigma0 and target: the flow passes nothing else.")
     with np.errstate(all="ignore"):
         start, end = _position(x0, s), _position(x, s)
         time = s ** (2 * nu - 2) * _time(start, end, nu, x0 > s)
+        # to s = 0: ∫ x^{2ν−3} dx
+        q = 2 - 2 * nu
+        decay = np.where(q > 0, (x**-q - x0**-q) / np.where(q > 0, q, 1.0), np.log(x0 / x))
+        time = np.where(s == 0, decay, time)
+        time = np.where((nu == 1) & (s > 0), np.log1p((x - x0) / (s - x)), time)
     return np.where(x0 == x, 0.0, time)
 
 
@@ -86,7 +93,7 @@ def aligned(
         decayed = safe * np.where(
             q > 0, np.exp(-np.log1p(q * safe**q * t) / np.where(q > 0, q, 1.0)), np.exp(-t)
         )
-        first = s + (x0 - s) * np.exp(-t)
+        first = x0 * np.exp(-t) - s * np.expm1(-t)
     value = np.where(s > 0, moved, decayed)
     value = np.where(nu == 1, first, np.where(moving, value, x0))
     return np.where(x0 == 0, np.where(nu == 1, first, 0.0), value)
@@ -98,7 +105,11 @@ def _checked(depth: ArrayLike, **values: ArrayLike) -> tuple[np.ndarray, ...]:
     for name, value in arrays.items():
         if not (np.isfinite(value) & (value >= 0)).all():
             raise InputError(f"{name} must be finite and ≥ 0, got {values[name]!r}.")
-    return tuple(np.broadcast_arrays(*arrays.values(), 1 / np.asarray(depth, float)))
+    try:
+        return tuple(np.broadcast_arrays(*arrays.values(), 1 / np.asarray(depth, float)))
+    except ValueError:
+        shapes = ", ".join(f"{name} {value.shape}" for name, value in arrays.items())
+        raise InputError(f"{shapes} and depth {np.shape(depth)} must broadcast.") from None
 
 
 def _position(x: np.ndarray, s: np.ndarray) -> np.ndarray:

@@ -6,12 +6,13 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 
 from ..checks import check_matrix
+from ..dynamics.factors import OFF_LEAF
 from ..errors import InputError
 from ..transforms import needs_values
 
 # One step of the formula spans growth by e^{2·_REACH} at most: it inverts a matrix whose condition
 # number that is.
-_REACH = 1.0
+_REACH, _MOST = 3.0, 1e6
 
 
 class TwoLayer(NamedTuple):
@@ -45,7 +46,9 @@ def two_layer(W1: ArrayLike, W2: ArrayLike, target: ArrayLike, t: ArrayLike) -> 
     **Accuracy**: that of double precision, in steps of bounded growth.
 
     **Raises** `InputError`, also where the factors are on no isotropic leaf (beyond 1e−8 of their
-    size). **Source**: Fukumizu 1998; Braun, Dominé, Fitzgerald, Saxe 2022; Dominé et al. 2024
+    size, 1e−4 in float32), and for times of more than a million steps.
+
+    **Source**: Fukumizu 1998; Braun, Dominé, Fitzgerald, Saxe 2022; Dominé et al. 2024
     (2409.14623), for whitened regression.
 
     >>> import deeplinear as dl, numpy as np
@@ -55,6 +58,9 @@ def two_layer(W1: ArrayLike, W2: ArrayLike, target: ArrayLike, t: ArrayLike) -> 
     """
     for X, name in ((W1, "W1"), (W2, "W2"), (target, "target")):
         check_matrix(X, name)
+    # as given, not as JAX holds it: NumPy's numbers have 64 bits
+    single = any(getattr(X, "dtype", None) == np.float32 for X in (W1, W2))
+    precision = "float32" if single else "float64"
     A, B, S = (np.asarray(X, float) for X in (W1, W2, target))
     if A.shape[0] != B.shape[1] or S.shape != (B.shape[0], A.shape[1]):
         raise InputError(
@@ -68,7 +74,7 @@ def two_layer(W1: ArrayLike, W2: ArrayLike, target: ArrayLike, t: ArrayLike) -> 
     delta = np.trace(difference) / len(difference)
     off = np.linalg.norm(difference - delta * np.eye(len(difference)))
     size = np.linalg.norm(A) ** 2 + np.linalg.norm(B) ** 2
-    if off > 1e-8 * size:
+    if off > OFF_LEAF[precision] * size:
         raise InputError(
             "W1 and W2 must lie on an isotropic leaf, W2ᵀW2 − W1W1ᵀ = δI: they are off by "
             f"{off:.2e} beside {size:.2e}; use factor_flow."
@@ -80,6 +86,9 @@ def two_layer(W1: ArrayLike, W2: ArrayLike, target: ArrayLike, t: ArrayLike) -> 
     # QQᵀ pulls back with up to the square of its norm, F pushes with up to its own
     rate = max(abs(f).max(), np.linalg.norm(Q, 2) ** 2)
     order = np.argsort(times, axis=None)
+    if times.size and times.max() / 2 * rate / _REACH > _MOST:
+        latest = 2 * _MOST * _REACH / rate
+        raise InputError(f"t must be at most {latest:.3g} here, {_MOST:g} steps of the formula.")
     found = np.empty((times.size, n + m, n + m))
     for i in order:
         tau = times.ravel()[i] / 2

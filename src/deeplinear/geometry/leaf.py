@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from ..errors import DepthError, InputError
+from ..checks import check_integer_depth, is_traced
+from ..errors import InputError
 
 # Newton's method for the root is monotone, and the error squares: more never changed a digit.
 _STEPS = 30
@@ -23,19 +24,24 @@ def check_imbalance(imbalance: ArrayLike | Sequence[int | float], depth: int | N
 
     `InputError` where c is no vector of N finite numbers, `DepthError` where N is no integer.
     """
-    c = np.asarray(imbalance, float)
-    if depth is not None and (
-        isinstance(depth, bool) or not float(depth).is_integer() or depth < 1
-    ):
-        raise DepthError(f"depth must be an integer ≥ 1 with an imbalance, got {depth!r}.")
+    if is_traced(imbalance, depth):
+        raise InputError("imbalance and depth must be known: keep them out of jit, vmap and grad.")
+    try:
+        c = np.asarray(imbalance, float)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"imbalance must be a finite number or vector, got {imbalance!r}."
+        ) from None
+    if depth is not None:
+        depth = check_integer_depth(depth)
     if c.ndim == 0 and depth is None:
         raise InputError("imbalance must be (c_1, …, c_N), or depth given beside a number.")
-    if c.ndim == 0:
-        c = c * np.arange(int(depth))  # type: ignore[arg-type]
+    if c.ndim == 0 and depth is not None:
+        c = c * np.arange(depth)
     if c.ndim != 1 or c.size == 0 or not np.isfinite(c).all():
         raise InputError(f"imbalance must be a finite number or vector, got {imbalance!r}.")
     if depth is not None and c.size != depth:
-        raise InputError(f"imbalance must hold depth = {int(depth)} numbers, got {c.size}.")
+        raise InputError(f"imbalance must hold depth = {depth} numbers, got {c.size}.")
     return c - c.min()
 
 

@@ -13,8 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from ..checks import RandomKey, check_depth, check_integer, check_key, check_matrix
-from ..errors import DepthError, InputError
+from ..checks import (
+    RandomKey,
+    check_depth,
+    check_integer,
+    check_key,
+    check_matrix,
+    check_positive,
+    is_traced,
+    raise_if,
+)
+from ..errors import DepthError, InputError, PrecisionError
 from .kernel import log_gap, shrink
 
 
@@ -31,17 +40,19 @@ def root(W: ArrayLike, depth: float) -> Float[Array, "*batch m n"]:
     >>> dl.root(np.diag([9.0, 4.0]), 2).round(6).tolist()
     [[3.0, 0.0], [0.0, 2.0]]
     """
-    return _power(check_matrix(W, batch=True), 1 / _finite(depth))
+    return _finite_power(check_matrix(W, batch=True), 1 / _finite(depth))
 
 
 def from_root(R: ArrayLike, depth: float) -> Float[Array, "*batch m n"]:
     """W = U P^N Vᵀ of R = U P Vᵀ: the inverse of `root`, which see.
 
+    **Raises** also `PrecisionError` where P^N is beyond the floating-point range.
+
     >>> import deeplinear as dl, numpy as np
     >>> dl.from_root(np.diag([3.0, 2.0]), 2).round(6).tolist()
     [[9.0, 0.0], [0.0, 4.0]]
     """
-    return _power(check_matrix(R, "R", batch=True), _finite(depth))
+    return _finite_power(check_matrix(R, "R", batch=True), _finite(depth))
 
 
 def sample_prior(
@@ -67,7 +78,7 @@ def sample_prior(
     N, (m, n), rate = _law(depth, shape, beta, weight_decay)
     lead = () if samples is None else (check_integer(samples, "samples"),)
     R = jax.random.normal(check_key(key), (*lead, m, n)) / math.sqrt(rate)
-    return _power(R, N)
+    return _finite_power(R, N)
 
 
 def log_partition_function(
@@ -93,19 +104,30 @@ def _law(
 ) -> tuple[float, list[int], float]:
     """N, (m, n) and βλN, checked."""
     N = _finite(depth)
-    if len(shape) != 2:
+    if np.shape(shape) != (2,):
         raise InputError(f"shape must be (m, n), got {shape!r}.")
-    for name, value in (("beta", beta), ("weight_decay", weight_decay)):
-        if not (np.ndim(value) == 0 and np.isfinite(value) and value > 0):
-            raise InputError(f"{name} must be one positive number, got {value!r}.")
-    return N, [check_integer(d, "shape") for d in shape], float(beta) * float(weight_decay) * N
+    rate = check_positive(beta, "beta") * check_positive(weight_decay, "weight_decay")
+    return N, [check_integer(d, "shape") for d in shape], rate * N
 
 
 def _finite(depth: float) -> float:
+    if is_traced(depth):
+        raise InputError("depth must be known here: keep it out of jit, vmap and grad.")
     check_depth(depth, scalar=True)
     if math.isinf(depth):
         raise DepthError("depth must be finite: at N = ∞ W has no root that determines it.")
     return float(depth)
+
+
+def _finite_power(W: Array, q: float) -> Array:
+    value = _power(W, q)
+    return raise_if(
+        value,
+        ~(jnp if is_traced(value) else np).isfinite(value),
+        PrecisionError(
+            f"depth must be smaller here: σ^{q:g} is beyond the range of {value.dtype.name}."
+        ),
+    )
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))

@@ -73,8 +73,12 @@ def _patiently(client: "Client", ask: Callable[[float], Answer]) -> Answer:
         try:
             return ask(seconds)
         except (queue.Empty, TimeoutError):
-            alone = 0.0 if _has_workers(client) else alone + seconds
-            seconds = min(2 * seconds, PATIENCE)
+            if _has_workers(client):
+                alone, seconds = 0.0, min(2 * seconds, PATIENCE)
+            elif seconds > WATCH:  # how long they have been gone is not known: look closely first
+                seconds = WATCH
+            else:
+                alone += seconds
     raise SweepError(
         f"scheduler: it has had no worker for {PATIENCE:g} s; "
         "what was written is kept: start workers, then start again with --resume."

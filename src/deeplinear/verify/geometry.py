@@ -245,12 +245,20 @@ def flatness(
     True
     """
     W = check_matrix(W)
+    check_depth(depth, scalar=True)
+    if not isinstance(energy, Completion | Sensing) or not np.isin(energy.weights, (0, 1)).all():
+        raise InputError("energy must be a Completion or a Sensing with weights of 1.")
+    if isinstance(energy, Sensing):
+        A = np.asarray(energy.A).reshape(len(energy.A), -1)
+        if abs(A @ A.T - np.eye(len(A))).max() > 1e-5:
+            raise InputError("energy must have orthonormal measurements A here.")
     total = float(log_volume(W, depth))
     across = float(asymptotics.flatness(W, depth, energy))
     along = asymptotics.log_induced_volume(W, depth, energy)
     deviations = {"volume": abs(total - across - along) / (1 + abs(total))}
-    if float(np.asarray(depth)).is_integer():
-        N = int(np.asarray(depth))
+    N = float(np.asarray(depth))
+    if N.is_integer() and N * W.size <= 1000:  # more is left to the volume
+        N = int(N)
         H = asymptotics.hessian_spectrum(energy, balanced_factors(W, N, 0))
         K = np.linalg.eigvalsh(asymptotics.tangent_kernel(energy, W, depth).as_matrix())[::-1]
         expected = np.zeros_like(H)
