@@ -76,6 +76,7 @@ TREE = {
         ["linear", "singular", "planar"],
         ["steppers"],
         ["rosenbrock", "lanes", "sampler"],
+        ["dense_rosenbrock"],
         ["agreement"],
         ["run"],
     ],
