@@ -237,7 +237,7 @@ class _Run:
         h = math.sqrt(law.rtol) * float(np.linalg.norm(s)) / max(low_rank_norm(*first), 1e-300)
         h, status = min(law.t1, h), Status.running
         for tried in range(1, law.max_steps + 1):
-            (U, s, V), error = flow.step(at, h, first)
+            (U, s, V), last, error = flow.step(at, h, first)
             value = energy(flow.problem, flow.state(U, s, V)) if error < law.rtol else math.inf
             if not (error < law.rtol and value <= at.energy):
                 h *= _shrinkage(error, law.rtol)
@@ -259,7 +259,7 @@ class _Run:
             if status != Status.running:
                 break
             h = min(h * min(3.0, 0.9 * math.sqrt(law.rtol / max(error, 1e-300))), law.t1 - at.t)
-            first = flow.velocity(U, s, V)
+            h, first = min(h, flow.longest(at)), last
         if status == Status.running:  # out of steps, perhaps long after the best
             late = self.held_out is not None and tried - best_try >= _REST * self.options.patience
             status = Status.stopped_early if late else Status.max_steps
