@@ -38,6 +38,8 @@ MAX_STEPS = 5000
 # depth ∞, where saddles take longest), for the energy may have no further to fall.
 _TURN = 0.5
 _REST, _REST_INFINITE = 50, 150
+# A step ends no further below the energy where the flow stops than this part of it.
+_BEYOND = 0.9
 # At rest: over the second half of the time the energy fell by less, and no singular value grew by
 # more, than these parts (one that would leave a saddle within ten times the time so far has grown
 # by more); not before this many steps, for at first all is slow.
@@ -239,7 +241,8 @@ class _Run:
         for tried in range(1, law.max_steps + 1):
             (U, s, V), last, error = flow.step(at, h, first)
             value = energy(flow.problem, flow.state(U, s, V)) if error < law.rtol else math.inf
-            if not (error < law.rtol and value <= at.energy):
+            far = value < _BEYOND * target and value > nothing  # long steps would miss the stop
+            if far or not (error < law.rtol and value <= at.energy):
                 h *= _shrinkage(error, law.rtol)
                 if h == 0 or at.t + h == at.t:  # if not a NaN, E is at its minimum up to rounding
                     status = Status.converged if error < law.rtol else Status.diverged
