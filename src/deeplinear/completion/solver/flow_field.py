@@ -143,8 +143,9 @@ class FlowField:
 
 @functools.cache
 def _stages(count: int) -> list[tuple[float, float, float, float]]:
-    """(μ_j, ν_j, μ̃_j, γ̃_j): stage j is (1 − μ − ν) Y_0 + μ Y_{j−1} + ν Y_{j−2} + h (μ̃ Ẏ_{j−1} + γ̃ Ẏ_0).
+    """(μ_j, ν_j, μ̃_j, γ̃_j) of each stage.
 
+    Stage j is (1 − μ − ν) Y_0 + μ Y_{j−1} + ν Y_{j−2} + h (μ̃ Ẏ_{j−1} + γ̃ Ẏ_0).
     Of the first stage, Y_0 + h γ̃ Ẏ_0, only γ̃ is not zero.
     """
     w0 = 1 + 2 / 13 / count**2

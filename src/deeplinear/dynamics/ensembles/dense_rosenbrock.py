@@ -20,7 +20,7 @@ from .steppers import AbstractStepper, EnsembleProblem, StepTrial
 
 
 class DenseRosenbrockStepper(AbstractStepper[Matrix]):
-    """Rodas5P on W with the exact Jacobian of A_{N,W}(E′(W)), of size mn, errors relative to each σ.
+    """Rodas5P on W with the exact Jacobian, of size mn; errors relative to each singular value.
 
     The error of a step is the change of each log σ between the orders 5 and 4, and of the entries
     in the singular frame, relative to the larger of their two singular values. A step that changes
@@ -88,9 +88,7 @@ def _last(X: Float[Array, "L m n"]) -> Matrix:
     return split(jnp.moveaxis(X, 0, -1))
 
 
-def _hessian(
-    problem: EnsembleProblem, W: Matrix, U: Array, Vt: Array
-) -> Float[Array, "L m n m n"]:
+def _hessian(problem: EnsembleProblem, W: Matrix, U: Array, Vt: Array) -> Float[Array, "L m n m n"]:
     """E″ in the singular frame: the entries of Uᵀ E″(W)(U Z Vᵀ) V, then those of Z."""
     m, n, L = join(W).shape
     second = problem.hessian(W)
