@@ -127,7 +127,7 @@ class FlowField:
             before, here = here, _truncated(terms, here[0])
             slope = self.velocity(*here)
         pieces = [_term(start, first, 0.8, 0.4 * h), _term(here, slope, -0.8, 0.4 * h)]
-        error = np.linalg.norm(sum(A @ (B.T @ self._probes) for A, B in pieces))
+        error = float(np.linalg.norm(sum(A @ (B.T @ self._probes) for A, B in pieces)))
         return here, slope, (error / float(np.linalg.norm(here[1]))) ** (2 / 3)
 
     @functools.cached_property
