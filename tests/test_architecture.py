@@ -78,6 +78,7 @@ TREE = {
         ["linear", "singular", "planar"],
         ["steppers"],
         ["rosenbrock", "lanes", "sampler"],
+        ["dense_rosenbrock"],
         ["agreement"],
         ["run"],
     ],

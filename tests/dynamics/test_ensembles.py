@@ -14,6 +14,7 @@ from oracles import flow, operator_matrix
 from scipy.integrate import solve_ivp
 
 import deeplinear as dl
+from deeplinear.dynamics.ensembles.dense_rosenbrock import DenseRosenbrockStepper
 from deeplinear.dynamics.ensembles.frames import frame, join, split
 from deeplinear.dynamics.ensembles.linear import solve
 from deeplinear.dynamics.ensembles.rosenbrock import ImplicitStepper, RosenbrockStepper
@@ -117,6 +118,7 @@ def test_solves_with_the_frozen_kernel(shape, rng):
         (ExplicitStepper(), 5),
         (PlanarStepper(), 5),
         (RosenbrockStepper(), 5),
+        (DenseRosenbrockStepper(), 5),
         (ImplicitStepper(), 3),
         (FactorStepper(depth=3), 5),
     ],

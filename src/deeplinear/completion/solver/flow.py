@@ -38,6 +38,8 @@ MAX_STEPS = 5000
 # depth ∞, where saddles take longest), for the energy may have no further to fall.
 _TURN = 0.5
 _REST, _REST_INFINITE = 50, 150
+# A step ends no further below the energy where the flow stops than this part of it.
+_BEYOND = 0.9
 # At rest: over the second half of the time the energy fell by less, and no singular value grew by
 # more, than these parts (one that would leave a saddle within ten times the time so far has grown
 # by more); not before this many steps, for at first all is slow.
@@ -237,9 +239,10 @@ class _Run:
         h = math.sqrt(law.rtol) * float(np.linalg.norm(s)) / max(low_rank_norm(*first), 1e-300)
         h, status = min(law.t1, h), Status.running
         for tried in range(1, law.max_steps + 1):
-            (U, s, V), error = flow.step(at, h, first)
+            (U, s, V), last, error = flow.step(at, h, first)
             value = energy(flow.problem, flow.state(U, s, V)) if error < law.rtol else math.inf
-            if not (error < law.rtol and value <= at.energy):
+            far = value < _BEYOND * target and value > nothing  # long steps would miss the stop
+            if far or not (error < law.rtol and value <= at.energy):
                 h *= _shrinkage(error, law.rtol)
                 if h == 0 or at.t + h == at.t:  # if not a NaN, E is at its minimum up to rounding
                     status = Status.converged if error < law.rtol else Status.diverged
@@ -259,7 +262,7 @@ class _Run:
             if status != Status.running:
                 break
             h = min(h * min(3.0, 0.9 * math.sqrt(law.rtol / max(error, 1e-300))), law.t1 - at.t)
-            first = flow.velocity(U, s, V)
+            h, first = min(h, flow.longest(at)), last
         if status == Status.running:  # out of steps, perhaps long after the best
             late = self.held_out is not None and tried - best_try >= _REST * self.options.patience
             status = Status.stopped_early if late else Status.max_steps

@@ -31,13 +31,15 @@ Fields = dict[str, np.ndarray]
 class BatchPlan:
     """How a batch of starts is integrated, and how exactly.
 
-    ``stages``: steppers, each with the number of steps that it may try; a run that the first one
-    does not bring to its end is given to the next one, from its start.
+    ``stages``: steppers; all but the last with the number of steps that is enough for an ordinary
+    run at a tolerance of 1e−2. A run that is not at its end then is given to the next stepper, from
+    its start, and begins with that one at finer tolerances.
     """
 
     energy: Energy
     nu: Array
     stages: tuple[tuple[AbstractStepper, int], ...]
+    max_steps: int
     accuracy: float
     ts: np.ndarray
     to_limit: bool
@@ -47,13 +49,16 @@ class BatchPlan:
         """Where each run ends, to the accuracy asked for or with the reason why not."""
         finest = FINEST * float(np.finfo(W0.dtype).eps)
         tol = min(COARSEST, REFINEMENT * self.accuracy)
-        out = self._pass(W0, tol)
+        stage = np.zeros(len(W0), int)  # that each run begins with
+        out = self._pass(W0, tol, stage)
         at_rest = (out["ending"] == Status.limit) & (out["steps"] == 0)
         out["error"] = np.where(at_rest, 0.0, np.inf).astype(W0.dtype)
         open_ = self._unsure(out)
         while open_.size and tol > finest:
             tol = max(tol / REFINEMENT, finest)
-            finer = self._pass(W0[open_], tol)
+            first = stage[open_]
+            finer = self._pass(W0[open_], tol, first)
+            stage[open_] = first
             finer["error"] = self._distance({k: x[open_] for k, x in out.items()}, finer)
             finer["steps"] = finer["steps"] + out["steps"][open_]
             # Where the finer pass does not arrive, the coarser one's result stands, uncertified.
@@ -83,19 +88,31 @@ class BatchPlan:
         least = LEAST * self.accuracy * np.linalg.norm(fine["W"], axis=(1, 2))
         return np.where(same & np.isfinite(apart), np.maximum(apart, least), np.inf)
 
-    def _pass(self, W0: np.ndarray, tol: float) -> Fields:
-        out = self._stage(*self.stages[0], W0, tol)
-        for stepper, cap in self.stages[1:]:
-            left = np.flatnonzero(out["ending"] == Status.max_steps)
-            if left.size:
-                more = self._stage(stepper, cap, W0[left], tol)
-                more["steps"] = more["steps"] + out["steps"][left]
-                for name in out:
-                    out[name][left] = more[name]
+    def _pass(self, W0: np.ndarray, tol: float, stage: np.ndarray) -> Fields:
+        """Each run at one tolerance; ``stage`` says with which it begins, then which ended it."""
+        out: Fields = {}
+        for number in range(len(self.stages)):
+            due = np.flatnonzero(stage == number)
+            if not due.size:
+                continue
+            stepper, cap = self._stepper(number, tol)
+            found = self._stage(stepper, cap, W0[due], tol)
+            out = out or {k: np.zeros((len(W0), *x.shape[1:]), x.dtype) for k, x in found.items()}
+            for name, values in found.items():
+                out[name][due] = out[name][due] + values if name == "steps" else values
+            if cap < self.max_steps:
+                stage[due[found["ending"] == Status.max_steps]] += 1
         if float(self.nu) <= 0.5:  # below N = 2 the sign does change
             flipped = _changed_sign(W0, out["W"], tol) & Status.succeeded(out["ending"])
             out["ending"][flipped] = Status.crossed
         return out
+
+    def _stepper(self, number: int, tol: float) -> tuple[AbstractStepper, int]:
+        """The stepper of a stage, and how many steps it may try at this tolerance."""
+        stepper, enough = self.stages[number]
+        if number == len(self.stages) - 1:
+            return stepper, self.max_steps
+        return stepper, min(self.max_steps, round(enough * (COARSEST / tol) ** (1 / 5)))
 
     def _stage(self, stepper: AbstractStepper, cap: int, W0: np.ndarray, tol: float) -> Fields:
         dtype = W0.dtype

@@ -19,6 +19,7 @@ from ...recorded import recorded
 from ...status import Status
 from ...transforms import needs_values
 from .agreement import BatchPlan
+from .dense_rosenbrock import DenseRosenbrockStepper
 from .frames import SMALL
 from .rosenbrock import ImplicitStepper, RosenbrockStepper
 from .sampler import Sampler, checked_starts, draw_starts, sampled_shape
@@ -30,8 +31,11 @@ from .steppers import (
     PlanarStepper,
 )
 
-# Where explicit steps at 2×2 go on for longer, the problem is stiff.
-PLANAR_STEPS = 512
+# Where explicit steps at 2×2, and implicit ones with a frozen kernel, go on for longer (at a
+# tolerance of 1e−2), the run is stiff, or so curved that the frozen kernel is of no use.
+PLANAR_STEPS, FROZEN_STEPS = 160, 256
+# Up to this many entries a dense Jacobian is worth its cost where the frozen kernel is not enough.
+DENSE = 144
 METHODS = ("auto", "explicit", "rosenbrock", "implicit", "factors")
 
 
@@ -170,7 +174,8 @@ def ensemble(
     if not isinstance(seed, int | np.integer):
         raise InputError(f"seed must be an integer, got {seed!r}.")
     key = jax.random.key_data(jax.random.key(seed))
-    plan = BatchPlan(energy, inverse_depth(depth, dtype), stages, accuracy, ts, to_limit, queue)
+    nu = inverse_depth(depth, dtype)
+    plan = BatchPlan(energy, nu, stages, max_steps, accuracy, ts, to_limit, queue)
     found = {
         "W": np.empty((runs, *shape), dtype),
         "start": np.empty((runs, *shape), dtype),
@@ -250,11 +255,14 @@ def _stages(
         return ((explicit, max_steps),)
     if method == "factors":
         return ((FactorStepper(depth=int(depth)), max_steps),)
+    last = (RosenbrockStepper(), max_steps)
+    if method == "auto" and planar:
+        return (explicit, PLANAR_STEPS), last
+    if method == "auto" and max(shape) > SMALL and shape[0] * shape[1] <= DENSE:
+        return (ImplicitStepper(), FROZEN_STEPS), (DenseRosenbrockStepper(), max_steps)
     if method == "implicit" or (method == "auto" and max(shape) > SMALL):
         return ((ImplicitStepper(), max_steps),)
-    if method == "auto" and planar and max_steps > PLANAR_STEPS:
-        return (explicit, PLANAR_STEPS), (RosenbrockStepper(), max_steps)
-    return ((RosenbrockStepper(), max_steps),)
+    return (last,)
 
 
 def _runs(starts: np.ndarray | None, runs: int | None) -> int:
