@@ -17,6 +17,7 @@ LANES = 8
 _CELLS = 1 << 16
 _LINES, _BLOCKS = 64, 8
 Blocks = list[tuple[int, int]]
+Product = Callable[[np.ndarray], np.ndarray]
 T = TypeVar("T")
 
 
@@ -118,6 +119,30 @@ class AbstractBackend(ABC):
 
         The sign is a hash of the entry's position and the seed, the same in both orders of lines.
         """
+
+    def solve_biases(
+        self,
+        lines: Compressed,
+        Z: np.ndarray,
+        Y: np.ndarray,
+        mean: np.floating,
+        column: int,
+        ridge: float,
+        steps: int,
+    ) -> Pass:
+        """`solve` at rank 0, where only the biases, column ``column`` (0 or 1) of Z, can move."""
+        none, extra, free = (np.zeros(Z.shape[1], Z.dtype) for _ in range(3))
+        extra[column], free[column] = ridge, 1
+        return self.solve(lines, Z, Y, mean, none, extra, np.ones(len(Z), Z.dtype), free, steps)
+
+    def products(
+        self, lines: Compressed, Z: np.ndarray, Y: np.ndarray, mean: np.floating, seed: int
+    ) -> Product:
+        """The function X → R X of `residual_matmul`, for many X at one state.
+
+        A backend may keep the residuals for it: one number per entry, as long as it lives.
+        """
+        return lambda X: self.residual_matmul(lines, Z, Y, X, mean, seed)
 
     @abstractmethod
     def draw(

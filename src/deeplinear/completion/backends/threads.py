@@ -6,7 +6,7 @@ The blocks depend on the data alone, so that sums come out the same whatever the
 import numpy as np
 
 from ..data.observations import Compressed
-from .base import AbstractBackend, Pass, total
+from .base import LANES, AbstractBackend, Pass, Product, total
 from .pairs import check_inside
 
 
@@ -44,6 +44,44 @@ class Loops(AbstractBackend):
             lambda lo, hi: loops.residual_matmul(lo, hi, lines.arrays, mean, Z, Y, X, out, seed),
         )
         return out
+
+    def solve_biases(self, lines, Z, Y, mean, column, ridge, steps) -> Pass:
+        from . import loops_residual
+
+        _check(lines, Z, Y)
+
+        biases, others = Z[:, column].copy(), Y[:, 1 - column].copy()
+        call = mean, biases, others, Z.dtype.type(ridge)
+        energies = self.run(
+            lines.blocks,
+            lambda lo, hi: loops_residual.solve_biases(lo, hi, lines.arrays, *call),
+        )
+        Z[:, column] = biases
+        none = np.zeros(Z.shape[1])
+        return Pass(sum(energies), none, none)
+
+    def products(self, lines, Z, Y, mean, seed) -> Product:
+        from . import loops_residual
+
+        _check(lines, Z, Y)
+
+        kept = np.empty(len(lines.values), Z.dtype)
+        self.run(
+            lines.blocks,
+            lambda lo, hi: loops_residual.residual(lo, hi, lines.arrays, mean, Z, Y, seed, kept),
+        )
+
+        def product(X: np.ndarray) -> np.ndarray:
+            _check(lines, Z, X)
+            k = X.shape[1]
+            padded = np.zeros((len(X), -(-k // LANES) * LANES), Z.dtype)
+            padded[:, :k] = X
+            out = np.empty((len(Z), padded.shape[1]), Z.dtype)
+            call = lines.indptr, lines.indices, kept, padded, out
+            self.run(lines.blocks, lambda lo, hi: loops_residual.matmul(lo, hi, *call))
+            return out[:, :k]
+
+        return product
 
     def draw(self, lines, other, mean, precision, prior, pull, shift, noise):
         from . import loops_posterior

@@ -126,6 +126,8 @@ def solve_lines(
     """
     Z, Y = sides
     r, w, dtype = len(ridge), Z.shape[1], Z.dtype
+    if not r and steps and bias[1] is not None:
+        return backend.solve_biases(lines, Z, Y, dtype.type(mean), *bias, steps)
     full, extra, free = (np.zeros(w, dtype) for _ in range(3))
     full[:r], free[:r] = ridge, 1
     column, bias_ridge = bias
@@ -151,11 +153,36 @@ def cols_pass(problem: FitProblem, state: State, ridge: np.ndarray, steps: int) 
     return solve_lines(backend, lines, sides, state.mean, ridge, scale, bias, steps)
 
 
-def residual_matmul(problem: FitProblem, state: State, X: np.ndarray, seed: int = 0) -> np.ndarray:
-    """R̃ X (m×k) with R̃ = diag(1/ρ) (w ∘ residual) diag(1/κ) = −∂E/∂W̃ (m×n) and X (n×k).
+class Residual:
+    """R̃ = diag(1/ρ) (w ∘ residual) diag(1/κ) = −∂E/∂W̃ (m×n) at one state, for many products.
 
-    ``seed`` > 0 randomizes the signs of the residuals.
+    ``seed`` > 0 randomizes the signs of the residuals. What the backend keeps for it (two numbers
+    per entry at most) goes with it.
     """
+
+    def __init__(self, problem: FitProblem, state: State, seed: int = 0) -> None:
+        self._problem, self._dtype = problem, state.Z.dtype
+        seen, mean = problem.observations, state.Z.dtype.type(state.mean)
+        products = problem.backend.products
+        self._rows = products(seen.by_row, state.Z, state.Y, mean, seed)
+        self._cols = products(seen.by_col, state.Y, state.Z, mean, seed)
+
+    def matmul(self, X: np.ndarray) -> np.ndarray:
+        """R̃ X (m×k) for X (n×k)."""
+        rows, cols = self._problem.row_scale, self._problem.col_scale
+        return self._rows(self._scaled(X, cols)) / rows[:, None]
+
+    def t_matmul(self, X: np.ndarray) -> np.ndarray:
+        """R̃ᵀ X (n×k) for X (m×k)."""
+        rows, cols = self._problem.row_scale, self._problem.col_scale
+        return self._cols(self._scaled(X, rows)) / cols[:, None]
+
+    def _scaled(self, X: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(X / scale[:, None], dtype=self._dtype)
+
+
+def residual_matmul(problem: FitProblem, state: State, X: np.ndarray, seed: int = 0) -> np.ndarray:
+    """R̃ X (m×k) of `Residual`, once."""
     inner = np.ascontiguousarray(X / problem.col_scale[:, None], dtype=state.Z.dtype)
     mean, lines = state.Z.dtype.type(state.mean), problem.observations.by_row
     out = problem.backend.residual_matmul(lines, state.Z, state.Y, inner, mean, seed)

@@ -9,12 +9,11 @@ from ..penalty import Penalty
 from .balance import centred
 from .problem import (
     FitProblem,
+    Residual,
     State,
     assemble,
     cols_pass,
     energy,
-    residual_matmul,
-    residual_t_matmul,
     rows_pass,
 )
 
@@ -77,9 +76,10 @@ def leading(
     m, n = problem.observations.shape
     width = min(k + OVERSAMPLING, m, n)
     V = np.linalg.qr(np.random.default_rng(seed).normal(size=(n, width)))[0]
+    residual = Residual(problem, state, signs)
     for _ in range(steps):
-        U = np.linalg.qr(residual_matmul(problem, state, V, signs))[0]
-        B = residual_t_matmul(problem, state, U, signs)
+        U = np.linalg.qr(residual.matmul(V))[0]
+        B = residual.t_matmul(U)
         V = np.linalg.qr(B)[0]
     A, g, Bt = np.linalg.svd((B.T @ V).astype(float))
     return (U @ A)[:, :k], g[:k], (V @ Bt.T)[:, :k]
@@ -127,10 +127,10 @@ def exact_line_search(problem: FitProblem, state: State, new: State) -> State:
     pull = float(
         seen.pull[: new.rank].sum()
     )  # ⟨R, W⟩ at the far end, where E = E(0) − pull − square/2
-    square = 2 * (energy(problem, state) - seen.energy - pull)
+    before = energy(problem, state)
+    square = 2 * (before - seen.energy - pull)
     if not square > 0 and problem.losses is None:
         return new
-    before = energy(problem, state)
     part = float(np.clip((pull + square) / square, 0.01, 1.0)) if square > 0 else 1.0
     shorter = _shortened(new, part)
     while problem.losses is not None and part > _SHORTEST:  # whose energy is no parabola
