@@ -6,12 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..data.observations import Compressed
 from .pairs import at
 
 # The width of the sides is a multiple of this many numbers: compiled inner loops have no remainder.
 LANES = 8
+# Bytes that memory hands out at a time.
+CACHE_LINE = 64
 # Cells of a dense table in a block; and where lines are long, so many lines that reading the other
 # side once for all of them costs little, but some blocks are left for threads to share.
 _CELLS = 1 << 16
@@ -24,6 +27,17 @@ T = TypeVar("T")
 def width(rank: int) -> int:
     """Padded number of columns for ``rank`` components and the two biases."""
     return -(-(rank + 2) // LANES) * LANES
+
+
+def side(lines: int, columns: int, dtype: DTypeLike) -> np.ndarray:
+    """Zeros (lines, columns) that begin on a cache line.
+
+    A row of 16 numbers in float32 is one line then, and fetched in half the time of two halves.
+    """
+    kind = np.dtype(dtype)
+    raw = np.zeros(lines * columns * kind.itemsize + CACHE_LINE, np.uint8)
+    begin = -raw.ctypes.data % CACHE_LINE
+    return raw[begin : begin + lines * columns * kind.itemsize].view(kind).reshape(lines, columns)
 
 
 class Pass(NamedTuple):

@@ -6,7 +6,7 @@ The blocks depend on the data alone, so that sums come out the same whatever the
 import numpy as np
 
 from ..data.observations import Compressed
-from .base import LANES, AbstractBackend, Pass, Product, total
+from .base import CACHE_LINE, LANES, AbstractBackend, Pass, Product, side, total
 from .pairs import check_inside
 
 
@@ -51,7 +51,7 @@ class Loops(AbstractBackend):
         _check(lines, Z, Y)
 
         biases, others = Z[:, column].copy(), Y[:, 1 - column].copy()
-        call = mean, biases, others, Z.dtype.type(ridge)
+        call = mean, biases, others, Z.dtype.type(ridge), steps > 0
         energies = self.run(
             lines.blocks,
             lambda lo, hi: loops_residual.solve_biases(lo, hi, lines.arrays, *call),
@@ -65,18 +65,25 @@ class Loops(AbstractBackend):
 
         _check(lines, Z, Y)
 
+        if not (Z[:, 2:].any() or Y[:, 2:].any()):  # biases alone
+            Z, Y = Z[:, :2].copy(), Y[:, :2].copy()
         kept = np.empty(len(lines.values), Z.dtype)
-        self.run(
-            lines.blocks,
-            lambda lo, hi: loops_residual.residual(lo, hi, lines.arrays, mean, Z, Y, seed, kept),
-        )
+
+        def keep(lo: int, hi: int) -> None:
+            loops_residual.residual(lo, hi, lines.arrays, mean, Z, Y, kept)
+            if seed:
+                loops_residual.randomize(lo, hi, lines.indptr, lines.indices, seed, kept)
+
+        self.run(lines.blocks, keep)
+        each = CACHE_LINE // Z.dtype.itemsize  # numbers in a cache line
 
         def product(X: np.ndarray) -> np.ndarray:
             _check(lines, Z, X)
             k = X.shape[1]
-            padded = np.zeros((len(X), -(-k // LANES) * LANES), Z.dtype)
+            wide = -(-k // LANES) * LANES
+            row = LANES if k <= LANES else -(-wide // each) * each
+            padded, out = side(len(X), row, Z.dtype), side(len(Z), wide, Z.dtype)
             padded[:, :k] = X
-            out = np.empty((len(Z), padded.shape[1]), Z.dtype)
             call = lines.indptr, lines.indices, kept, padded, out
             self.run(lines.blocks, lambda lo, hi: loops_residual.matmul(lo, hi, *call))
             return out[:, :k]

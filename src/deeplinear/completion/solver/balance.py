@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..backends.base import width
+from ..backends.base import side, width
 from .problem import FitProblem, State
 
 # Eigenvalues of the Gram matrix of unit columns that are relatively smaller have lost too many
@@ -85,7 +85,7 @@ def centred(state: State) -> State:
 def _transform(
     Z: np.ndarray, T: np.ndarray, first: np.ndarray, second: np.ndarray, dtype: np.dtype
 ) -> np.ndarray:
-    new = np.zeros((len(Z), width(T.shape[1])), dtype)
+    new = side(len(Z), width(T.shape[1]), dtype)
     T = T.astype(Z.dtype)
     for part in chunked(len(Z)):
         new[part, : T.shape[1]] = Z[part, : len(T)] @ T

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..backends.base import AbstractBackend, Pass, width
+from ..backends.base import AbstractBackend, Pass, side, width
 from ..data.observations import Compressed, Observations
 from ..loss import Losses
 from ..penalty import Penalty
@@ -103,7 +103,7 @@ def assemble(
 ) -> State:
     """A `State` from factors p_i, q_j (m×r, n×r) and biases."""
     r = P.shape[1]
-    Z, Y = (np.zeros((len(side), width(r)), dtype) for side in (P, Q))
+    Z, Y = (side(len(factor), width(r), dtype) for factor in (P, Q))
     Z[:, :r], Z[:, r], Z[:, r + 1] = P, a, 1
     Y[:, :r], Y[:, r], Y[:, r + 1] = Q, 1, b
     return State(Z, Y, np.asarray(s, float), float(mean))
@@ -126,7 +126,7 @@ def solve_lines(
     """
     Z, Y = sides
     r, w, dtype = len(ridge), Z.shape[1], Z.dtype
-    if not r and steps and bias[1] is not None:
+    if not r and bias[1] is not None:
         return backend.solve_biases(lines, Z, Y, dtype.type(mean), *bias, steps)
     full, extra, free = (np.zeros(w, dtype) for _ in range(3))
     full[:r], free[:r] = ridge, 1
