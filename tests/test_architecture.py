@@ -113,6 +113,8 @@ TREE = {
     "completion/backends": [
         ["pairs", "loops", "loops_posterior"],
         ["base"],
+        ["vectors"],
+        ["loops_residual"],
         ["dense", "threads", "devices", "reweighted"],
         ["open"],
     ],

@@ -126,8 +126,6 @@ def solve_lines(
     """
     Z, Y = sides
     r, w, dtype = len(ridge), Z.shape[1], Z.dtype
-    if not r and bias[1] is not None:
-        return backend.solve_biases(lines, Z, Y, dtype.type(mean), *bias, steps)
     full, extra, free = (np.zeros(w, dtype) for _ in range(3))
     full[:r], free[:r] = ridge, 1
     column, bias_ridge = bias
@@ -142,6 +140,9 @@ def rows_pass(problem: FitProblem, state: State, ridge: np.ndarray, steps: int) 
     lines, bias = problem.observations.by_row, (state.rank, problem.bias_ridge)
     sides = state.Z, state.Y
     backend, scale = problem.backend, problem.row_scale
+    if not state.rank and bias[1] is not None:
+        mean = state.Z.dtype.type(state.mean)
+        return backend.solve_biases(lines, *sides, mean, bias[0], bias[1], steps)
     return solve_lines(backend, lines, sides, state.mean, ridge, scale, bias, steps)
 
 
@@ -150,6 +151,9 @@ def cols_pass(problem: FitProblem, state: State, ridge: np.ndarray, steps: int) 
     lines, bias = problem.observations.by_col, (state.rank + 1, problem.bias_ridge)
     sides = state.Y, state.Z
     backend, scale = problem.backend, problem.col_scale
+    if not state.rank and bias[1] is not None:
+        mean = state.Z.dtype.type(state.mean)
+        return backend.solve_biases(lines, *sides, mean, bias[0], bias[1], steps)
     return solve_lines(backend, lines, sides, state.mean, ridge, scale, bias, steps)
 
 
