@@ -4,8 +4,6 @@ Power iterations multiply the residual of one state with matrix after matrix. On
 both orders, a product reads no factors.
 """
 
-import numpy as np
-
 from ..compiled import compiled, compiled_in_order
 from .loops import dot, dots, random_sign
 from .vectors import weighted_sum
@@ -62,14 +60,14 @@ def matmul(lo, hi, indptr, indices, residuals, X, out):
         line, column = out[i], 0
         start, stop = indptr[i], indptr[i + 1]
         while column + 32 <= width:
-            weighted_sum(residuals, indices, X, start, stop, column, line, 4)
+            weighted_sum(residuals, indices, X, start, stop, column, line, 4)  # type: ignore[call-arg]
             column += 32
         if column + 24 == width:
-            weighted_sum(residuals, indices, X, start, stop, column, line, 3)
+            weighted_sum(residuals, indices, X, start, stop, column, line, 3)  # type: ignore[call-arg]
         elif column + 16 == width:
-            weighted_sum(residuals, indices, X, start, stop, column, line, 2)
+            weighted_sum(residuals, indices, X, start, stop, column, line, 2)  # type: ignore[call-arg]
         elif column < width:
-            weighted_sum(residuals, indices, X, start, stop, column, line, 1)
+            weighted_sum(residuals, indices, X, start, stop, column, line, 1)  # type: ignore[call-arg]
 
 
 @compiled_in_order
@@ -86,11 +84,11 @@ def solve_biases(lo, hi, entries, mean, mine, others, ridge, move):
         p = q = r = s = zero
         if weighted:
             mass = zero
-            for t in range(t, stop):
-                e = values[t] - centre - others[indices[t]]
-                p += weights[t] * e
-                part += weights[t] * e * e
-                mass += weights[t]
+            for u in range(t, stop):
+                e = values[u] - centre - others[indices[u]]
+                p += weights[u] * e
+                part += weights[u] * e * e
+                mass += weights[u]
         else:
             w = x = y = z = zero
             while t + 4 <= stop:

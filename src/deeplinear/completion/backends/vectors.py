@@ -5,7 +5,7 @@ overlap and keeps its sums in memory, which takes as long again as fetching the 
 of one line stay in registers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from llvmlite import ir
@@ -22,9 +22,10 @@ _CHAINS = 2
 
 @intrinsic(prefer_literal=True)
 def weighted_sum(typingctx, weights, indices, X, start, stop, column, out, vectors):
-    """out[column + k] = Σ_{start ≤ t < stop} weights[t] X[indices[t], column + k], 0 ≤ k < 8 vectors.
+    """out[c + k] = Σ_{start ≤ t < stop} weights[t] X[indices[t], c + k], 0 ≤ k < 8 · ``vectors``.
 
-    ``vectors`` is a literal; all arrays are contiguous, of one floating type but for the indices.
+    c is ``column``, ``vectors`` is a literal; the arrays are contiguous, of one floating type but
+    for the indices.
     """
     count = vectors.literal_value
     place = types.int64
@@ -44,8 +45,9 @@ def weighted_sum(typingctx, weights, indices, X, start, stop, column, out, vecto
         sums = [
             [cgutils.alloca_once_value(builder, zero) for _ in range(count)] for _ in range(_CHAINS)
         ]
-        for total in sum(sums, []):  # the slot is made once per function, not per call
-            builder.store(zero, total)
+        for totals in sums:  # their memory is made once per function, not per call
+            for total in totals:
+                builder.store(zero, total)
 
         def add(t: ir.Value, totals: list[ir.Value]) -> None:
             index = builder.zext(builder.load(builder.gep(i.data, [t])), _INT)
@@ -98,7 +100,7 @@ def _spread(builder: ir.IRBuilder, number: ir.Value, lanes: ir.VectorType) -> ir
 
 
 @contextmanager
-def _loop(builder: ir.IRBuilder, condition) -> Iterator[None]:
+def _loop(builder: ir.IRBuilder, condition: Callable[[], ir.Value]) -> Iterator[None]:
     """What is built inside is done while ``condition()`` holds."""
     head, body, end = (builder.append_basic_block(name) for name in ("head", "body", "end"))
     builder.branch(head)
