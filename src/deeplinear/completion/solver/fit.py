@@ -28,8 +28,6 @@ from .start import additive, line_scale, noise_scale
 # The least spread of float32 values relative to their size: below, residuals would have 3 digits or
 # fewer.
 BLUR = 1.2e-4
-# Values whose deviation is computed at a time.
-_CHUNK = 1 << 16
 
 __all__ = ["LowRankFit", "fit", "fold_in", "update"]
 
@@ -198,7 +196,7 @@ def make_problem(
 ) -> FitProblem:
     """What stays fixed during a fit; ``options`` are those `FitOptions.for_data` returns."""
     if options.bias_ridge is not None:
-        _check_spread(observations.by_row.values)
+        _check_spread(observations)
     rows, cols = (
         line_scale(lines, options.weighted_trace_norm)
         for lines in (observations.by_row, observations.by_col)
@@ -209,28 +207,18 @@ def make_problem(
     return FitProblem(observations, rows, cols, options.bias_ridge, backend, options.steps, losses)
 
 
-def _check_spread(values: np.ndarray) -> None:
+def _check_spread(observations: Observations) -> None:
     """Refuse float32 values whose residuals would have few digits.
 
     Residuals are differences of values near μ: they keep eps · size/spread of relative
     precision.
     """
-    if values.dtype != np.float32:
+    if observations.dtype != np.float32:
         return
-    size = float(max(values.max(initial=0.0), -values.min(initial=0.0)))
-    spread = _deviation(values)
+    spread, size = observations.spread, observations.largest
     if 0 < spread < BLUR * size:
         raise PrecisionError(
             f"values must not be all nearly the same in float32, got a spread of {spread:.3g} "
             f"around values up to {size:.3g}: "
             "subtract their mean, or use float64."
         )
-
-
-def _deviation(values: np.ndarray) -> float:
-    """The standard deviation, in 64 bits, without a copy of the values."""
-    mean, squares = values.mean(dtype=float), 0.0
-    for lo in range(0, len(values), _CHUNK):
-        gaps = values[lo : lo + _CHUNK] - mean
-        squares += float(gaps @ gaps)
-    return float(np.sqrt(squares / len(values)))

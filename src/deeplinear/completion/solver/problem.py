@@ -241,7 +241,7 @@ def rounding(problem: FitProblem) -> float:
     """E of residuals that are nothing but the rounding of the values."""
     seen = problem.observations
     eps = float(np.finfo(seen.dtype).eps)
-    return 0.5 * seen.weight * (16 * eps * float(np.abs(seen.by_row.values).max())) ** 2
+    return 0.5 * seen.weight * (16 * eps * seen.largest) ** 2
 
 
 def objective(problem: FitProblem, penalty: Penalty, state: State) -> float:

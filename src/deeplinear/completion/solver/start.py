@@ -38,19 +38,14 @@ def line_scale(lines: Compressed, power: float) -> np.ndarray:
 def zero(observations: Observations, *, biases: bool) -> State:
     """W = 0, and with biases the weighted mean of everything as μ."""
     m, n = observations.shape
-    lines, dtype = observations.by_row, observations.dtype
-    mean = (
-        float(np.average(lines.values, weights=lines.weights if lines.weights.size else None))
-        if biases
-        else 0.0
-    )
-    none = np.zeros(0)
-    return assemble(np.zeros((m, 0)), np.zeros((n, 0)), none, np.zeros(m), np.zeros(n), mean, dtype)
+    mean = observations.mean if biases else 0.0
+    sides, biases_of = (np.zeros((m, 0)), np.zeros((n, 0))), (np.zeros(m), np.zeros(n))
+    return assemble(*sides, np.zeros(0), *biases_of, mean, observations.dtype)
 
 
 def additive(problem: FitProblem) -> State:
     """W = 0 with the biases alone: a few alternations of exact ridge means."""
-    state = zero(problem.observations, biases=problem.bias_ridge is not None)
+    state = zero(problem.observations, biases=False)
     if problem.bias_ridge is not None:
         state = replace(state, mean=problem.backend.centre(problem.observations.by_row))
         for _ in range(BIAS_SWEEPS):
