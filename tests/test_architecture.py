@@ -87,7 +87,7 @@ TREE = {
         ["backends"],
         ["solver"],
         ["posterior", "field"],
-        ["model"],
+        ["model", "several"],
         ["_saving", "_losses"],
         ["_parameters"],
         ["_averages"],
@@ -117,6 +117,13 @@ TREE = {
         ["loops_residual"],
         ["dense", "threads", "devices", "reweighted"],
         ["open"],
+    ],
+    "completion/several": [
+        ["group", "shards"],
+        ["numbering"],
+        ["shared"],
+        ["backend"],
+        ["complete"],
     ],
     "completion/solver": [
         ["options", "checkpoint", "column_noise"],

@@ -53,7 +53,7 @@ class Processes(AbstractBackend):
     def _all(self, lines: SharedLines, array: np.ndarray) -> np.ndarray:
         """The rows of all lines, from the processes that have them."""
         first, end = lines.own
-        return self.group.concatenate(array[first:end])
+        return self.group.concatenate(array[first:end], lines.lengths)
 
     def _told(self, lines: SharedLines, Z: np.ndarray, seen: Pass, steps: int) -> Pass:
         if steps:

@@ -95,7 +95,7 @@ class SharedModel:
             k, piece = next(work, (None, nothing))
             if not group.total(float(k is not None)):
                 break
-            found = self.predict(*piece, coverage=coverage)
+            found = self.predict(piece[0], piece[1], coverage)
             if k is not None:
                 names = dict(zip(columns, piece, strict=True))
                 writers[k].add(names | found)
@@ -148,7 +148,12 @@ def fit_shards(
     training, held = seen.split(min(validation_fraction, MOST_HELD_OUT / seen.nnz), seed)
     with workers(threads) as pool:
         device = Processes(Loops(pool), group)
-        given = {"device": device, "checkpoint": place, "seed": seed, "callback": callback}
+        given: dict[str, Any] = {
+            "device": device,
+            "checkpoint": place,
+            "seed": seed,
+            "callback": callback,
+        }
         method = Explicit()
         choice = method.choose(HoldOut(training, *held), depths, path, **given, **options)
         noise = training.mean_square(choice.fit.residuals(training))
@@ -197,10 +202,9 @@ def _asked(
     theirs: np.ndarray,
     threads: int | None,
 ) -> np.ndarray:
-    """The leverages of `posterior.laplace`, from the processes that have the entries of ``mine``."""
+    """The leverages of `posterior.laplace`, from the processes that have the lines ``mine``."""
     group, lines = seen.group, seen.by_row
-    edges = group.stack(np.array(lines.own))[:, 1]
-    owners = np.searchsorted(edges, mine, side="right")
+    owners = np.searchsorted(np.cumsum(lines.lengths), mine, side="right")
     order = np.argsort(owners, kind="stable")
     ends = np.cumsum(np.bincount(owners, minlength=group.size))[:-1]
     kind = np.dtype([("mine", np.uint32), ("theirs", np.uint32)])

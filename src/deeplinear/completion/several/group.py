@@ -58,12 +58,16 @@ class Group:
         """The sum over the processes, in their order, in float64."""
         return np.sum(self.stack(np.asarray(numbers, float)), axis=0)
 
-    def concatenate(self, array: np.ndarray) -> np.ndarray:
-        """The arrays of all processes, of any lengths, one after the other."""
+    def concatenate(self, array: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
+        """The arrays of all processes, of any lengths, one after the other.
+
+        ``lengths`` (processes,), if they are known, save a message.
+        """
         array = np.ascontiguousarray(array)
         if self.size == 1:
             return array
-        lengths = self.stack(np.array(len(array)))
+        if lengths is None:
+            lengths = self.stack(np.array(len(array)))
         row = array.dtype.itemsize * int(np.prod(array.shape[1:]))
         raw = np.zeros(int(lengths.max()) * row, np.uint8)
         raw[: array.nbytes] = np.frombuffer(array.tobytes(), np.uint8)

@@ -58,6 +58,13 @@ class Numbering:
         answers = self.group.exchange([self._positions(part) for part in asked])
         return np.concatenate(answers)[place]
 
+    def label(self, code: int) -> int:
+        """The id at a position, from the process that has it."""
+        first, end = self.mine
+        here = first <= code < end
+        found = self.group.stack(np.array([here, self.own[code - first] if here else 0]))
+        return int(found[np.argmax(found[:, 0]), 1])
+
     def _positions(self, ids: np.ndarray) -> np.ndarray:
         if not len(self.own):
             return np.full(len(ids), -1)

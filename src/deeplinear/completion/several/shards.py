@@ -46,20 +46,21 @@ def batches(path: PathLike, columns: Sequence[str]) -> Iterator[list[np.ndarray]
 
 
 def _numbers(path: PathLike, name: str, column: "pa.Array", *, ids: bool) -> np.ndarray:
+    import pyarrow as pa
     from pyarrow import compute, types
 
     kind = column.type
     if not types.is_integer(kind) and (ids or not types.is_floating(kind)):
         what = "integers; number the ids first" if ids else "numbers"
         raise InputError(f"shards: column '{name}' of '{path}' must hold {what}, got {kind}.")
-    if column.null_count or (not ids and not compute.all(compute.is_finite(column)).as_py()):
-        if len(column):
-            raise InputError(
-                f"shards: column '{name}' of '{path}' has a missing or infinite value: leave such "
-                "entries out."
-            )
+    finite = ids or compute.all(compute.is_finite(column), min_count=0).as_py()
+    if column.null_count or not finite:
+        raise InputError(
+            f"shards: column '{name}' of '{path}' has a missing or infinite value: leave such "
+            "entries out."
+        )
     array = column.to_numpy(zero_copy_only=False)
-    if ids and kind == "uint64" and len(array) and array.max() > np.iinfo(np.int64).max:
+    if ids and kind == pa.uint64() and len(array) and array.max() > np.iinfo(np.int64).max:
         raise InputError(f"shards: column '{name}' of '{path}' has ids beyond 2**63 − 1.")
     return array.astype(np.int64, copy=False) if ids else array
 

@@ -24,10 +24,12 @@ from .numbering import Numbering
 class SharedLines(Compressed):
     """The lines ``own`` = (first, end) with their entries; the others are here without.
 
-    ``all_counts``: entries per line, of all lines.
+    ``all_counts``: entries per line, of all lines; ``lengths`` (processes,): how many lines each
+    process has.
     """
 
     own: tuple[int, int] = (0, 0)
+    lengths: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     all_counts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
@@ -49,10 +51,12 @@ class SharedLines(Compressed):
         cls, group: Group, lines: compress.Lines, own: tuple[int, int], count: int
     ) -> "SharedLines":
         """From the own ``lines`` of ``count``, numbered from 0."""
-        indptr, *arrays = lines
+        indptr, indices, values, weights = lines
         before, behind = np.zeros(own[0], np.int64), np.full(count - own[1], indptr[-1])
-        counts = group.concatenate(np.diff(indptr))
-        return cls(np.concatenate([before, indptr, behind]), *arrays, own, counts)
+        lengths = group.stack(np.array(own[1] - own[0]))
+        counts = group.concatenate(np.diff(indptr), lengths)
+        indptr = np.concatenate([before, indptr, behind])
+        return cls(indptr, indices, values, weights, own, lengths, counts)
 
     def only(self, group: Group, keep: np.ndarray) -> "SharedLines":
         """The entries where the mask ``keep`` is true."""
@@ -75,7 +79,7 @@ class SharedObservations(Observations):
     group: Group = field(default_factory=Group)
 
     @cached_property
-    def nnz(self) -> int:  # type: ignore[override]
+    def nnz(self) -> int:
         return int(self.by_row.all_counts.sum())
 
     @cached_property
@@ -96,7 +100,7 @@ class SharedObservations(Observations):
         return math.sqrt(float(squares) / self.nnz)
 
     @cached_property
-    def marks(self) -> tuple[np.ndarray, ...]:  # type: ignore[override]
+    def marks(self) -> tuple[np.ndarray, ...]:
         digest = hashlib.blake2b(digest_size=16)
         for array in self.by_row.arrays:
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -147,8 +151,9 @@ def distribute(
     lines, repeated = _lines_of(rows, _packed(*codes, values, kind), cols.size, duplicates)
     count = int(group.total(repeated[0]))
     if count and duplicates == "error":
-        first = next(pair for n, *pair in group.stack(np.array(repeated)).tolist() if n)
-        raise RepeatedEntriesError(count, *first, name="shards", fix="give")
+        row, col = next(pair for n, *pair in group.stack(np.array(repeated)).tolist() if n)
+        ids = rows.label(row), cols.label(col)
+        raise RepeatedEntriesError(count, *ids, name="shards", fix="give")
     by_row = SharedLines.of(group, lines, rows.mine, shape[0])
     other = _packed(by_row.indices, by_row.lines, by_row.values, kind)
     lines, _ = _lines_of(cols, other, rows.size, "error")
