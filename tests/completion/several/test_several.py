@@ -172,7 +172,7 @@ sys.path.insert(0, sys.argv[5])
 from deeplinear.completion.several import fit_shards, join
 folder, count, index, port = Path(sys.argv[1]), *map(int, sys.argv[2:5])
 end_at, checkpoint = int(sys.argv[6]), sys.argv[7] or None
-join(f"127.0.0.1:{port}", count, index, silence=60)
+join(f"127.0.0.1:{port}", count, index, silence=20)
 from test_several import OPTIONS, files, summary
 calls = []
 

@@ -4,6 +4,7 @@ Whatever travels goes as bytes, padded so that few shapes are compiled. Every me
 all processes, in the same order.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
@@ -18,6 +19,8 @@ from ...errors import InputError, LostProcessError
 _PIECE = 1 << 22
 # Seconds after which a process that is silent counts as lost.
 _SILENCE = 30
+# How errors of the runtime begin, which come as ValueErrors where an array is waited for.
+_STATUS = re.compile(r"[A-Z_]+: ")
 
 
 def join(coordinator: str, processes: int, index: int, *, silence: int = _SILENCE) -> None:
@@ -133,8 +136,10 @@ class Group:
     def _guarded(self, call: Callable[[], np.ndarray]) -> np.ndarray:
         try:
             return call()
-        except jax.errors.JaxRuntimeError as error:
-            reason = (str(error).splitlines() or ["no reason given"])[0][:120]
+        except (jax.errors.JaxRuntimeError, ValueError) as error:
+            if not _STATUS.match(str(error)):
+                raise
+            reason = str(error).splitlines()[0][:120]
             raise LostProcessError(
                 f"process {self.index} of {self.size}: another process has ended or cannot be "
                 f"reached ({reason}): start all of them again; with a checkpoint they go on from "
