@@ -138,11 +138,12 @@ def fit_shards(
     row_ids, col_ids, values = read_entries(shards, columns, dtype)
     if not group.total(len(values)):
         raise InputError("shards must hold at least one entry, all of them are empty.")
-    numberings = Numbering.of(group, row_ids), Numbering.of(group, col_ids)
-    codes = numberings[0].codes(row_ids), numberings[1].codes(col_ids)
-    del row_ids, col_ids
-    seen = distribute(numberings, codes, values, duplicates)
-    del codes, values
+    rows, row_codes = Numbering.applied(group, row_ids)
+    del row_ids  # nothing of the size of the shards stays longer than it is needed
+    cols, col_codes = Numbering.applied(group, col_ids)
+    del col_ids
+    seen = distribute((rows, cols), (row_codes, col_codes), values, duplicates)
+    del row_codes, col_codes, values
     place = None if checkpoint is None else Place(checkpoint, writes=group.index == 0)
     depths, path = np.atleast_1d(depth).tolist(), np.atleast_1d(strengths).tolist()
     training, held = seen.split(min(validation_fraction, MOST_HELD_OUT / seen.nnz), seed)
@@ -162,7 +163,7 @@ def fit_shards(
     if checkpoint is not None and group.index == 0:  # it has done its work
         Path(checkpoint).unlink(missing_ok=True)
     noise = seen.mean_square(fit.residuals(seen))
-    return SharedModel(fit, choice.trials, calibration, noise, *numberings, seen, threads)
+    return SharedModel(fit, choice.trials, calibration, noise, rows, cols, seen, threads)
 
 
 def _calibrated(

@@ -87,17 +87,16 @@ class Group:
         step = max(1, _PIECE // kind.itemsize)
         rounds = -(-int(lengths.max()) // step)
         step = _rounded(min(step, int(lengths.max())))
-        mine: list[list[np.ndarray]] = [[] for _ in range(self.size)]
+        mine = [np.empty(int(n), kind) for n in lengths[:, self.index]]
         for lo in range(0, rounds * step, step):
             out = np.zeros((self.size, step), kind)
             for to, part in enumerate(parts):
                 piece = part[lo : lo + step]
                 out[to, : len(piece)] = piece
             found = self._swapped(out.view(np.uint8).ravel()).view(kind).reshape(self.size, step)
-            for sender, piece in enumerate(found):
-                left = int(lengths[sender, self.index]) - lo
-                mine[sender].append(piece[: max(left, 0)].copy())
-        return [np.concatenate(pieces) if pieces else parts[0][:0] for pieces in mine]
+            for target, piece in zip(mine, found, strict=True):
+                target[lo : lo + step] = piece[: max(len(target) - lo, 0)]
+        return mine
 
     def _gathered(self, raw: np.ndarray) -> np.ndarray:
         padded = np.zeros(_rounded(len(raw)), np.uint8)

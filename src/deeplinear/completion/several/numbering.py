@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..data.observations import check_shape
 from .group import Group
 
 # Ids of each process that are looked at to find ranges with about equally many entries.
 _SAMPLE = 4096
+_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,13 @@ class Numbering:
         counts = group.stack(np.array(len(own)))
         return cls(group, splitters, own, np.concatenate([[0], np.cumsum(counts)]))
 
+    @classmethod
+    def applied(cls, group: Group, ids: np.ndarray) -> tuple["Numbering", np.ndarray]:
+        """The numbering of ``ids``, and their positions (uint32)."""
+        numbering = cls.of(group, ids)
+        check_shape((max(numbering.size, 1), 1))
+        return numbering, numbering.codes(ids).astype(np.uint32)
+
     @property
     def size(self) -> int:
         """The number of all ids."""
@@ -53,10 +62,14 @@ class Numbering:
 
     def codes(self, ids: np.ndarray) -> np.ndarray:
         """The positions of ``ids``, −1 for those that were not there; asked of their processes."""
-        different, place = np.unique(ids, return_inverse=True)
+        different = np.unique(ids)
         asked = self.group.exchange(_cut(different, self.splitters, self.group.size))
         answers = self.group.exchange([self._positions(part) for part in asked])
-        return np.concatenate(answers)[place]
+        codes, out = np.concatenate(answers), np.empty(len(ids), np.int64)
+        for lo in range(0, len(ids), _CHUNK):  # the places of all ids are never there at once
+            part = slice(lo, lo + _CHUNK)
+            out[part] = codes[np.searchsorted(different, ids[part])]
+        return out
 
     def label(self, code: int) -> int:
         """The id at a position, from the process that has it."""

@@ -38,6 +38,21 @@ def _root(G: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     return (root * vectors).T * size, vectors / root / size[:, None]
 
 
+def orthonormal(X: np.ndarray) -> np.ndarray:
+    """Orthonormal columns that span those of X (m×k), m ≫ k.
+
+    Twice by Gram matrices, which is cheap and as orthogonal as QR, or by QR for columns that nearly
+    depend on each other.
+    """
+    Q = X
+    for _ in range(2):
+        found = _root(Q.T @ Q)
+        if found is None:
+            return np.linalg.qr(X)[0]
+        Q = Q @ found[1]
+    return Q
+
+
 def _triangle(
     Z: np.ndarray, scale: np.ndarray, r: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

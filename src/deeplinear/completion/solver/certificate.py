@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..penalty import Certificate, Penalty
+from .balance import orthonormal
 from .problem import FitProblem, Residual, State
 
 # Block and number of power steps for ‖R_⊥‖₂.
@@ -44,9 +45,9 @@ def missing(
     R = Residual(problem, state) if residual is None else residual
     B = np.linalg.qr(off(np.random.default_rng(seed).normal(size=(n, width)), V))[0]
     for _ in range(steps):
-        A = np.linalg.qr(off(R.matmul(B), U))[0]
+        A = orthonormal(off(R.matmul(B), U))
         image = off(R.t_matmul(A), V)
-        B = np.linalg.qr(image)[0]
+        B = orthonormal(image)
     left, g, right = np.linalg.svd(image.T @ B)
     return A @ left, g, B @ right.T
 

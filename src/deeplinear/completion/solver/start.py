@@ -6,7 +6,7 @@ import numpy as np
 
 from ..data.observations import Compressed, Observations
 from ..penalty import Penalty
-from .balance import centred
+from .balance import centred, orthonormal
 from .problem import (
     FitProblem,
     Residual,
@@ -73,9 +73,9 @@ def leading(
     V = np.linalg.qr(np.random.default_rng(seed).normal(size=(n, width)))[0]
     residual = Residual(problem, state, signs)
     for _ in range(steps):
-        U = np.linalg.qr(residual.matmul(V))[0]
+        U = orthonormal(residual.matmul(V))
         B = residual.t_matmul(U)
-        V = np.linalg.qr(B)[0]
+        V = orthonormal(B)
     A, g, Bt = np.linalg.svd((B.T @ V).astype(float))
     return (U @ A)[:, :k], g[:k], (V @ Bt.T)[:, :k]
 
