@@ -62,15 +62,17 @@ def certify(problem: FitProblem, penalty: Penalty, state: State) -> Certificate:
     """
     U, V = frames(problem, state)
     slope, R = penalty.slope(state.s), Residual(problem, state)
-    parts = [R.matmul(V) - U * slope, R.t_matmul(U) - V * slope]
+    # R̃V and R̃κ, R̃ᵀU and R̃ᵀρ: a column more costs little, another product does not
+    rows = R.matmul(np.column_stack([V, problem.col_scale]))
+    cols = R.t_matmul(np.column_stack([U, problem.row_scale]))
+    parts = [rows[:, :-1] - U * slope, cols[:, :-1] - V * slope]
     scale = float(np.linalg.norm(slope))
     if problem.bias_ridge is not None:
         m, n = problem.observations.shape
         # R 1 and Rᵀ 1, in the units of the observations: undo the line scales
-        rows = R.matmul(problem.col_scale[:, None])[:, 0] * problem.row_scale
-        cols = R.t_matmul(problem.row_scale[:, None])[:, 0] * problem.col_scale
-        parts.append((rows - problem.bias_ridge * state.row_bias) / np.sqrt(n))
-        parts.append((cols - problem.bias_ridge * state.col_bias) / np.sqrt(m))
+        of_rows, of_cols = rows[:, -1] * problem.row_scale, cols[:, -1] * problem.col_scale
+        parts.append((of_rows - problem.bias_ridge * state.row_bias) / np.sqrt(n))
+        parts.append((of_cols - problem.bias_ridge * state.col_bias) / np.sqrt(m))
     g = missing(problem, state, R)[1]
     normal = float(g[0]) if len(g) else 0.0
     size = scale or normal or 1.0
