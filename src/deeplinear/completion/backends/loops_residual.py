@@ -11,20 +11,11 @@ from .vectors import weighted_sum
 
 @compiled
 def residual(lo, hi, entries, mean, Z, Y, out):
-    """out_t = w e with e = x − mean − z·y at every entry.
-
-    Sides of two columns, those of the biases, have a loop of their own.
-    """
+    """out_t = w e with e = x − mean − z·y at every entry."""
     indptr, indices, values, weights = entries
     weighted = weights.size > 0
     for i in range(lo, hi):
         z, t, stop = Z[i], indptr[i], indptr[i + 1]
-        if z.size == 2:
-            p, q = z[0], z[1]
-            while t < stop:
-                j = indices[t]
-                out[t] = values[t] - mean - (p * Y[j, 0] + q * Y[j, 1])
-                t += 1
         while t + 4 <= stop:
             a, b, c, d = Y[indices[t]], Y[indices[t + 1]], Y[indices[t + 2]], Y[indices[t + 3]]
             p, q, r, s = dots(z, a, b, c, d)
@@ -41,12 +32,30 @@ def residual(lo, hi, entries, mean, Z, Y, out):
                 out[t] *= weights[t]
 
 
+@compiled
+def bias_residual(lo, hi, entries, mean, Z, Y, out):
+    """`residual` of sides of two columns, those of the biases."""
+    indptr, indices, values, weights = entries
+    weighted = weights.size > 0
+    for i in range(lo, hi):
+        # counted from 0, places need no check of their sign, and the loop runs in vectors
+        start, stop = indptr[i], indptr[i + 1]
+        x, line, others = values[start:stop], out[start:stop], indices[start:stop]
+        p, q = Z[i, 0], Z[i, 1]
+        for t in range(line.size):
+            y = Y[others[t]]
+            line[t] = x[t] - mean - (p * y[0] + q * y[1])
+        if weighted:
+            line *= weights[start:stop]
+
+
 @compiled_in_order
 def randomize(lo, hi, indptr, indices, seed, out):
     """Every residual times its `random_sign`."""
     for i in range(lo, hi):
-        for t in range(indptr[i], indptr[i + 1]):
-            out[t] *= random_sign(i, indices[t], seed)
+        line, others = out[indptr[i] : indptr[i + 1]], indices[indptr[i] : indptr[i + 1]]
+        for t in range(line.size):
+            line[t] *= random_sign(i, others[t], seed)
 
 
 @compiled_in_order

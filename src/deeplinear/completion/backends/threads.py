@@ -65,12 +65,13 @@ class Loops(AbstractBackend):
 
         _check(lines, Z, Y)
 
-        if not (Z[:, 2:].any() or Y[:, 2:].any()):  # biases alone
-            Z, Y = Z[:, :2].copy(), Y[:, :2].copy()
+        plain = loops_residual.residual
+        if not (Z[:, 2:].any() or Y[:, 2:].any()):
+            Z, Y, plain = Z[:, :2].copy(), Y[:, :2].copy(), loops_residual.bias_residual
         kept = np.empty(len(lines.values), Z.dtype)
 
         def keep(lo: int, hi: int) -> None:
-            loops_residual.residual(lo, hi, lines.arrays, mean, Z, Y, kept)
+            plain(lo, hi, lines.arrays, mean, Z, Y, kept)
             if seed:
                 loops_residual.randomize(lo, hi, lines.indptr, lines.indices, seed, kept)
 
