@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from deeplinear.completion.backends import threads
 from deeplinear.completion.backends.base import total, width
 from deeplinear.completion.backends.dense import Dense, random_signs
 from deeplinear.completion.backends.threads import Loops
@@ -86,8 +87,12 @@ class TestFormulas:
 
     @pytest.mark.parametrize("seed", [0, 7])
     @pytest.mark.parametrize("columns", [1, 9, 17, 30, 59])
-    def test_products_with_many_matrices(self, rng, kind, dtype, weighted, columns, seed):
-        """Of every width, with random signs, at rank 4 and of the biases alone."""
+    @pytest.mark.parametrize("near", [0, 1 << 21])
+    def test_products_with_many_matrices(
+        self, rng, monkeypatch, kind, dtype, weighted, columns, seed, near
+    ):
+        """Of every width, near and far, with random signs, at rank 4 and of the biases alone."""
+        monkeypatch.setattr(threads, "_NEAR", near)
         seen, X, weights, Z, Y = problem(rng, dtype, weighted)
         backend = open_kind(kind)
         for used in (6, 2):

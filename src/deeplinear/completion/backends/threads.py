@@ -9,6 +9,9 @@ from ..data.observations import Compressed
 from .base import CACHE_LINE, LANES, AbstractBackend, Pass, Product, side, total
 from .pairs import check_inside
 
+# Bytes of a matrix that stay in the caches nearest to one processor.
+_NEAR = 1 << 21
+
 
 def _check(lines: Compressed, mine: np.ndarray, *others: np.ndarray) -> None:
     """IndexError unless there is a row of ``mine`` per line, and one of ``others`` per index."""
@@ -78,8 +81,7 @@ class Loops(AbstractBackend):
         self.run(lines.blocks, keep)
         each = CACHE_LINE // Z.dtype.itemsize  # numbers in a cache line
 
-        def product(X: np.ndarray) -> np.ndarray:
-            _check(lines, Z, X)
+        def part(X: np.ndarray) -> np.ndarray:
             k = X.shape[1]
             wide = -(-k // LANES) * LANES
             row = LANES if k <= LANES else -(-wide // each) * each
@@ -88,6 +90,14 @@ class Loops(AbstractBackend):
             call = lines.indptr, lines.indices, kept, padded, out
             self.run(lines.blocks, lambda lo, hi: loops_residual.matmul(lo, hi, *call))
             return out[:, :k]
+
+        def product(X: np.ndarray) -> np.ndarray:
+            _check(lines, Z, X)
+            k = X.shape[1]
+            if k <= each or X.nbytes <= _NEAR:
+                return part(X)
+            # a row of X is far away: one cache line of all rows stays nearer than two
+            return np.hstack([part(X[:, lo : lo + each]) for lo in range(0, k, each)])
 
         return product
 
