@@ -88,8 +88,9 @@ class AbstractBackend(ABC):
 
     A new backend derives from this class and implements `solve`, `residual_matmul`, `draw` and
     `leverage` so that they agree with `deeplinear.completion.backends.dense`, which is the
-    formulas in NumPy. It may keep copies of the entries between calls (``lines`` are never changed)
-    and must return the same numbers whatever the number of threads. `open_backend` chooses.
+    formulas in NumPy, and may have better ways for `solve_biases` and `products`. It may keep
+    copies of the entries between calls (``lines`` are never changed) and must return the same
+    numbers whatever the number of threads. `open_backend` chooses.
     """
 
     def __init__(self, pool: ThreadPoolExecutor | None = None) -> None:
