@@ -60,10 +60,10 @@ def work(file: str, rank: int, count: int, index: int, port: int) -> dict[str, f
     clock.append(time.process_time())
     read, sweeps = group.sent, []
 
-    def told(_) -> None:
+    def report(_) -> None:
         sweeps.append((time.process_time(), group.sent))
 
-    given = {"device": Processes(Loops(), group), "max_rank": rank, "tol": 0, "callback": told}
+    given = {"device": Processes(Loops(), group), "max_rank": rank, "tol": 0, "callback": report}
     fit(seen, depth=3, strength=0.3, max_sweeps=SWEEPS, **given)
     sweeps.append((time.process_time(), group.sent))
     times, sent = np.diff(np.array(sweeps[2:-1]), axis=0).T

@@ -22,7 +22,7 @@ class Processes(AbstractBackend):
         seen = _nothing(Z)
         if lines.blocks:
             seen = self.inner.solve(lines, Z, Y, mean, ridge, extra, scale, free, steps)
-        return self._told(lines, Z, seen, steps)
+        return self._summed(lines, Z, seen, steps)
 
     def solve_biases(self, lines, Z, Y, mean, column, ridge, steps) -> Pass:
         seen = _nothing(Z)
@@ -30,7 +30,7 @@ class Processes(AbstractBackend):
             seen = self.inner.solve_biases(lines, Z, Y, mean, column, ridge, steps)
         if steps:
             Z[:, column] = self._all(lines, Z[:, column])
-        return self._told(lines, Z, seen, 0)
+        return self._summed(lines, Z, seen, 0)
 
     def residual_matmul(self, lines, Z, Y, X, mean, seed) -> np.ndarray:
         return self._all(lines, self.inner.residual_matmul(lines, Z, Y, X, mean, seed))
@@ -55,7 +55,7 @@ class Processes(AbstractBackend):
         first, end = lines.own
         return self.group.concatenate(array[first:end], lines.lengths)
 
-    def _told(self, lines: SharedLines, Z: np.ndarray, seen: Pass, steps: int) -> Pass:
+    def _summed(self, lines: SharedLines, Z: np.ndarray, seen: Pass, steps: int) -> Pass:
         if steps:
             Z[:] = self._all(lines, Z)
         sums = self.group.total(np.concatenate([[seen.energy], seen.pull, seen.bend]))
