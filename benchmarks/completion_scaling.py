@@ -63,13 +63,13 @@ def on_threads(seen: Observations, threads: int) -> Iterator[FitProblem]:
         yield make_problem(seen, options, Loops(pool if threads > 1 else None))
 
 
-def start(problem: FitProblem) -> State:
-    """Random factors of rank `RANK`, balanced."""
+def start(problem: FitProblem, rank: int = RANK) -> State:
+    """Random factors of a rank, balanced."""
     rng = np.random.default_rng(1)
     m, n = problem.observations.shape
-    P, Q = rng.normal(size=(m, RANK)), rng.normal(size=(n, RANK))
+    P, Q = rng.normal(size=(m, rank)), rng.normal(size=(n, rank))
     return balance(
-        problem, assemble(P, Q, np.ones(RANK), np.zeros(m), np.zeros(n), 0.0, np.float32)
+        problem, assemble(P, Q, np.ones(rank), np.zeros(m), np.zeros(n), 0.0, np.float32)
     )
 
 
@@ -78,7 +78,7 @@ def seconds(problem: FitProblem, state: State) -> tuple[float, float]:
     penalty = Penalty(3, 1e-3, 1.0)
     cpu, wall = time.process_time(), time.perf_counter()
     _, after = sweep(problem, penalty, state.copy())
-    assert after.rank == RANK
+    assert after.rank == state.rank
     return time.process_time() - cpu, time.perf_counter() - wall
 
 

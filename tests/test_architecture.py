@@ -90,7 +90,7 @@ TREE = {
         ["backends"],
         ["solver"],
         ["posterior", "field"],
-        ["model"],
+        ["model", "several"],
         ["_saving", "_losses"],
         ["_parameters"],
         ["_averages"],
@@ -116,8 +116,17 @@ TREE = {
     "completion/backends": [
         ["pairs", "loops", "loops_posterior"],
         ["base"],
+        ["vectors"],
+        ["loops_residual"],
         ["dense", "threads", "devices", "reweighted"],
         ["open"],
+    ],
+    "completion/several": [
+        ["group", "shards"],
+        ["numbering"],
+        ["shared"],
+        ["backend"],
+        ["complete"],
     ],
     "completion/solver": [
         ["options", "checkpoint", "column_noise"],

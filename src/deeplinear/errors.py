@@ -56,3 +56,7 @@ class DownloadError(OSError):
 
 class SweepError(RuntimeError):
     """A sweep stopped before its end (no room, no scheduler); its results are kept for a resume."""
+
+
+class LostProcessError(RuntimeError):
+    """Another process of a run on several machines has ended, or cannot be reached."""

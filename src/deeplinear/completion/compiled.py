@@ -18,10 +18,23 @@ _OPTIONS: dict[str, Any] = {
 
 def compiled(function: Function) -> Function:
     """``function``, compiled at its first call and kept on disk for the next process."""
+    return _kept(function, _OPTIONS)
+
+
+def compiled_in_order(function: Function) -> Function:
+    """The same, with sums in the order in which they are written.
+
+    Reordered, a sum over the entries of a line fetches factors for many entries at once, which
+    takes processors longer than one after the other.
+    """
+    return _kept(function, _OPTIONS | {"fastmath": _FAST - {"reassoc"}})
+
+
+def _kept(function: Function, options: dict[str, Any]) -> Function:
     try:
-        return cast(Function, njit(cache=True, **_OPTIONS)(function))
+        return cast(Function, njit(cache=True, **options)(function))
     except RuntimeError:  # no directory for the cache
-        return cast(Function, njit(**_OPTIONS)(function))
+        return cast(Function, njit(**options)(function))
 
 
 def inlined(function: Function) -> Function:

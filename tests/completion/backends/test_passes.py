@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from deeplinear.completion.backends import threads
 from deeplinear.completion.backends.base import total, width
 from deeplinear.completion.backends.dense import Dense, random_signs
 from deeplinear.completion.backends.threads import Loops
@@ -83,6 +84,48 @@ class TestFormulas:
         close(left, R * random_signs(*R.shape, 7), TOLERANCE[dtype])
         share = (np.sign(left) == np.sign(R))[seen.triples()[0], seen.triples()[1]].mean()
         assert 0.35 < share < 0.65  # about 200 fair coins: four standard deviations
+
+    @pytest.mark.parametrize("seed", [0, 7])
+    @pytest.mark.parametrize("columns", [1, 9, 17, 30, 59])
+    @pytest.mark.parametrize("near", [0, 1 << 21])
+    def test_products_with_many_matrices(
+        self, rng, monkeypatch, kind, dtype, weighted, columns, seed, near
+    ):
+        """Of every width, near and far, with random signs, at rank 4 and of the biases alone."""
+        monkeypatch.setattr(threads, "_NEAR", near)
+        seen, X, weights, Z, Y = problem(rng, dtype, weighted)
+        backend = open_kind(kind)
+        for used in (6, 2):
+            Z[:, used:], Y[:, used:] = 0, 0
+            R = weights * (X - 0.3 - Z @ Y.T)
+            signed = R * random_signs(*R.shape, seed) if seed else R
+            for lines, z, y, exact in ((seen.by_row, Z, Y, signed), (seen.by_col, Y, Z, signed.T)):
+                product = backend.products(lines, z, y, dtype(0.3), seed)
+                for _ in range(2):
+                    other = rng.normal(size=(len(y), columns)).astype(dtype)
+                    out = product(other)
+                    assert out.dtype == dtype
+                    close(out, exact @ other, TOLERANCE[dtype])
+
+    @pytest.mark.parametrize("steps", [0, 1, 2])
+    @pytest.mark.parametrize("ridge", [0.0, 0.7])
+    def test_biases_alone_are_ridge_means(self, rng, kind, dtype, weighted, steps, ridge):
+        """a_i = Σ w (x − μ − b_j) / (Σ w + β), and the biases of the columns alike."""
+        seen, X, weights, Z, Y = problem(rng, dtype, weighted)
+        Z[:, 1], Y[:, 0], Z[:, 2:], Y[:, 2:] = 1, 1, 0, 0
+        sides = ((seen.by_row, 0, Z, Y, weights, X), (seen.by_col, 1, Y, Z, weights.T, X.T))
+        for lines, column, mine, others, w, x in sides:
+            new = mine.copy()
+            out = open_kind(kind).solve_biases(lines, new, others, dtype(0.3), column, ridge, steps)
+            gap = x - 0.3 - mine @ others.T
+            assert out.energy == pytest.approx(0.5 * (w * gap**2).sum(), rel=TOLERANCE[dtype])
+            exact = mine.copy()
+            some = (lines.counts > 0) & (steps > 0)
+            means = (w * (x - 0.3 - others[:, 1 - column])).sum(axis=1)
+            exact[some, column] = (means / np.maximum(w.sum(axis=1) + ridge, 1e-30))[some]
+            if ridge and steps:
+                exact[~some, column] = 0
+            close(new, exact, 10 * TOLERANCE[dtype])
 
     def test_solve_with_many_steps_is_ridge_regression(self, rng, kind, dtype, weighted):
         seen, X, weights, Z, Y = problem(rng, dtype, weighted)
@@ -286,6 +329,7 @@ def test_threads_change_nothing(rng, monkeypatch, kind, dtype):
             new,
             *passed,
             backend.residual_matmul(seen.by_row, Z, Y, X, dtype(0), 5),
+            backend.products(seen.by_row, Z, Y, dtype(0), 5)(X),
             *backend.draw(seen.by_row, other, 0.0, 2.0, prior, pull, shift, noise),
             backend.leverage(
                 seen.by_row, mine, theirs, other, np.ones(4), one.astype(float), other

@@ -14,7 +14,7 @@ from deeplinear.completion.solver import start as starting
 from deeplinear.completion.solver.fit import fit, make_problem
 from deeplinear.completion.solver.options import FitOptions
 from deeplinear.completion.solver.pilot import learn
-from deeplinear.completion.solver.problem import assemble
+from deeplinear.completion.solver.problem import Residual, assemble
 from deeplinear.completion.solver.schedule import penalty_at, relative_strength
 from deeplinear.completion.solver.start import (
     additive,
@@ -78,10 +78,10 @@ def test_what_it_costs_before_the_first_sweep(rng, monkeypatch):
         plain = getattr(starting, name)
         moved = lambda *a, name=name, plain=plain: passes.append(name) or plain(*a)  # noqa: E731
         monkeypatch.setattr(starting, name, moved)
-    for name in ("residual_matmul", "residual_t_matmul"):
-        plain = getattr(starting, name)
-        counted = lambda *a, plain=plain: passes.append(a[2].shape[1]) or plain(*a)  # noqa: E731
-        monkeypatch.setattr(starting, name, counted)
+    for name in ("matmul", "t_matmul"):
+        plain = getattr(Residual, name)
+        counted = lambda *a, plain=plain: passes.append(a[1].shape[1]) or plain(*a)  # noqa: E731
+        monkeypatch.setattr(Residual, name, counted)
     state = additive(problem)
     assert passes == ["rows_pass", "cols_pass"] * 5
     passes.clear()

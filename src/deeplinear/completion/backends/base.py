@@ -6,23 +6,38 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..data.observations import Compressed
 from .pairs import at
 
 # The width of the sides is a multiple of this many numbers: compiled inner loops have no remainder.
 LANES = 8
+# Bytes that memory hands out at a time.
+CACHE_LINE = 64
 # Cells of a dense table in a block; and where lines are long, so many lines that reading the other
 # side once for all of them costs little, but some blocks are left for threads to share.
 _CELLS = 1 << 16
 _LINES, _BLOCKS = 64, 8
 Blocks = list[tuple[int, int]]
+Product = Callable[[np.ndarray], np.ndarray]
 T = TypeVar("T")
 
 
 def width(rank: int) -> int:
     """Padded number of columns for ``rank`` components and the two biases."""
     return -(-(rank + 2) // LANES) * LANES
+
+
+def side(lines: int, columns: int, dtype: DTypeLike) -> np.ndarray:
+    """Zeros (lines, columns) that begin on a cache line.
+
+    A row of 16 numbers in float32 is one line then, and fetched in half the time of two halves.
+    """
+    kind = np.dtype(dtype)
+    raw = np.zeros(lines * columns * kind.itemsize + CACHE_LINE, np.uint8)
+    begin = -raw.ctypes.data % CACHE_LINE
+    return raw[begin : begin + lines * columns * kind.itemsize].view(kind).reshape(lines, columns)
 
 
 class Pass(NamedTuple):
@@ -73,8 +88,9 @@ class AbstractBackend(ABC):
 
     A new backend derives from this class and implements `solve`, `residual_matmul`, `draw` and
     `leverage` so that they agree with `deeplinear.completion.backends.dense`, which is the
-    formulas in NumPy. It may keep copies of the entries between calls (``lines`` are never changed)
-    and must return the same numbers whatever the number of threads. `open_backend` chooses.
+    formulas in NumPy, and may have better ways for `solve_biases` and `products`. It may keep
+    copies of the entries between calls (``lines`` are never changed) and must return the same
+    numbers whatever the number of threads. `open_backend` chooses.
     """
 
     def __init__(self, pool: ThreadPoolExecutor | None = None) -> None:
@@ -118,6 +134,30 @@ class AbstractBackend(ABC):
 
         The sign is a hash of the entry's position and the seed, the same in both orders of lines.
         """
+
+    def solve_biases(
+        self,
+        lines: Compressed,
+        Z: np.ndarray,
+        Y: np.ndarray,
+        mean: np.floating,
+        column: int,
+        ridge: float,
+        steps: int,
+    ) -> Pass:
+        """`solve` at rank 0, where only the biases, column ``column`` (0 or 1) of Z, can move."""
+        none, extra, free = (np.zeros(Z.shape[1], Z.dtype) for _ in range(3))
+        extra[column], free[column] = ridge, 1
+        return self.solve(lines, Z, Y, mean, none, extra, np.ones(len(Z), Z.dtype), free, steps)
+
+    def products(
+        self, lines: Compressed, Z: np.ndarray, Y: np.ndarray, mean: np.floating, seed: int
+    ) -> Product:
+        """The function X → R X of `residual_matmul`, for many X at one state.
+
+        A backend may keep the residuals for it: one number per entry, as long as it lives.
+        """
+        return lambda X: self.residual_matmul(lines, Z, Y, X, mean, seed)
 
     @abstractmethod
     def draw(

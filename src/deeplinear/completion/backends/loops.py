@@ -19,7 +19,7 @@ from ..compiled import compiled, inlined
 
 
 @inlined
-def _dot(z, y):
+def dot(z, y):
     total = z.dtype.type(0)
     for k in range(z.size):
         total += z[k] * y[k]
@@ -27,7 +27,7 @@ def _dot(z, y):
 
 
 @inlined
-def _dots(z, a, b, c, d):
+def dots(z, a, b, c, d):
     """Four dot products at once.
 
     One load of z for four rows, and four chains of additions for the processor to overlap.
@@ -61,7 +61,7 @@ def _accumulate_gradient(start, stop, indices, values, weights, mean, z, Y, grad
     energy, t = z.dtype.type(0), start
     while t + 4 <= stop:
         a, b, c, d = Y[indices[t]], Y[indices[t + 1]], Y[indices[t + 2]], Y[indices[t + 3]]
-        p, q, r, s = _dots(z, a, b, c, d)
+        p, q, r, s = dots(z, a, b, c, d)
         p, q, r, s = (
             values[t] - mean - p,
             values[t + 1] - mean - q,
@@ -78,7 +78,7 @@ def _accumulate_gradient(start, stop, indices, values, weights, mean, z, Y, grad
         t += 4
     while t < stop:
         a = Y[indices[t]]
-        p = values[t] - mean - _dot(z, a)
+        p = values[t] - mean - dot(z, a)
         v = weights[t] if weighted else one
         energy += v * p * p
         for k in range(z.size):
@@ -95,7 +95,7 @@ def _hessian_product(start, stop, indices, weights, direction, Y, image):
     total, t = direction.dtype.type(0), start
     while t + 4 <= stop:
         a, b, c, d = Y[indices[t]], Y[indices[t + 1]], Y[indices[t + 2]], Y[indices[t + 3]]
-        p, q, r, s = _dots(direction, a, b, c, d)
+        p, q, r, s = dots(direction, a, b, c, d)
         if weighted:
             v, w, x, y = weights[t], weights[t + 1], weights[t + 2], weights[t + 3]
         else:
@@ -105,7 +105,7 @@ def _hessian_product(start, stop, indices, weights, direction, Y, image):
         t += 4
     while t < stop:
         a = Y[indices[t]]
-        p = _dot(direction, a)
+        p = dot(direction, a)
         v = weights[t] if weighted else one
         total += v * p * p
         for k in range(image.size):
@@ -189,7 +189,7 @@ def residual_matmul(lo, hi, entries, mean, Z, Y, X, out, seed):
         t, stop = indptr[i], indptr[i + 1]
         while t + 4 <= stop:
             g, h, j, k = indices[t], indices[t + 1], indices[t + 2], indices[t + 3]
-            p, q, r, s = _dots(z, Y[g], Y[h], Y[j], Y[k])
+            p, q, r, s = dots(z, Y[g], Y[h], Y[j], Y[k])
             p, q, r, s = (
                 values[t] - mean - p,
                 values[t + 1] - mean - q,
@@ -203,20 +203,20 @@ def residual_matmul(lo, hi, entries, mean, Z, Y, X, out, seed):
             part += v * p * p + w * q * q + x * r * r + y * s * s
             if seed != 0:
                 v, w, x, y = (
-                    v * _sign(i, g, seed),
-                    w * _sign(i, h, seed),
-                    x * _sign(i, j, seed),
-                    y * _sign(i, k, seed),
+                    v * random_sign(i, g, seed),
+                    w * random_sign(i, h, seed),
+                    x * random_sign(i, j, seed),
+                    y * random_sign(i, k, seed),
                 )
             _add(o, v * p, X[g], w * q, X[h], x * r, X[j], y * s, X[k])
             t += 4
         while t < stop:
             g = indices[t]
-            p = values[t] - mean - _dot(z, Y[g])
+            p = values[t] - mean - dot(z, Y[g])
             v = weights[t] if weighted else one
             part += v * p * p
             if seed != 0:
-                v *= _sign(i, g, seed)
+                v *= random_sign(i, g, seed)
             for k in range(o.size):
                 o[k] += v * p * X[g, k]
             t += 1
@@ -225,7 +225,7 @@ def residual_matmul(lo, hi, entries, mean, Z, Y, X, out, seed):
 
 
 @compiled
-def _sign(i, j, seed):
+def random_sign(i, j, seed):
     """±1, a hash of (i, j) that is symmetric (rows may be columns), as splitmix64 mixes bits."""
     a, b = np.uint64(max(i, j)), np.uint64(min(i, j))
     h = a * np.uint64(0x9E3779B97F4A7C15) + b * np.uint64(0xC2B2AE3D27D4EB4F) + np.uint64(seed)

@@ -6,8 +6,11 @@ The blocks depend on the data alone, so that sums come out the same whatever the
 import numpy as np
 
 from ..data.observations import Compressed
-from .base import AbstractBackend, Pass, total
+from .base import CACHE_LINE, LANES, AbstractBackend, Pass, Product, side, total
 from .pairs import check_inside
+
+# Bytes of a matrix that stay in the caches nearest to one processor.
+_NEAR = 1 << 21
 
 
 def _check(lines: Compressed, mine: np.ndarray, *others: np.ndarray) -> None:
@@ -44,6 +47,59 @@ class Loops(AbstractBackend):
             lambda lo, hi: loops.residual_matmul(lo, hi, lines.arrays, mean, Z, Y, X, out, seed),
         )
         return out
+
+    def solve_biases(self, lines, Z, Y, mean, column, ridge, steps) -> Pass:
+        from . import loops_residual
+
+        _check(lines, Z, Y)
+
+        biases, others = Z[:, column].copy(), Y[:, 1 - column].copy()
+        call = mean, biases, others, Z.dtype.type(ridge), steps > 0
+        energies = self.run(
+            lines.blocks,
+            lambda lo, hi: loops_residual.solve_biases(lo, hi, lines.arrays, *call),
+        )
+        Z[:, column] = biases
+        none = np.zeros(Z.shape[1])
+        return Pass(sum(energies), none, none)
+
+    def products(self, lines, Z, Y, mean, seed) -> Product:
+        from . import loops_residual
+
+        _check(lines, Z, Y)
+
+        plain = loops_residual.residual
+        if not (Z[:, 2:].any() or Y[:, 2:].any()):
+            Z, Y, plain = Z[:, :2].copy(), Y[:, :2].copy(), loops_residual.bias_residual
+        kept = np.empty(len(lines.values), Z.dtype)
+
+        def keep(lo: int, hi: int) -> None:
+            plain(lo, hi, lines.arrays, mean, Z, Y, kept)
+            if seed:
+                loops_residual.randomize(lo, hi, lines.indptr, lines.indices, seed, kept)
+
+        self.run(lines.blocks, keep)
+        each = CACHE_LINE // Z.dtype.itemsize  # numbers in a cache line
+
+        def part(X: np.ndarray) -> np.ndarray:
+            k = X.shape[1]
+            wide = -(-k // LANES) * LANES
+            row = LANES if k <= LANES else -(-wide // each) * each
+            padded, out = side(len(X), row, Z.dtype), side(len(Z), wide, Z.dtype)
+            padded[:, :k] = X
+            call = lines.indptr, lines.indices, kept, padded, out
+            self.run(lines.blocks, lambda lo, hi: loops_residual.matmul(lo, hi, *call))
+            return out[:, :k]
+
+        def product(X: np.ndarray) -> np.ndarray:
+            _check(lines, Z, X)
+            k = X.shape[1]
+            if k <= each or X.nbytes <= _NEAR:
+                return part(X)
+            # a row of X is far away: one cache line of all rows stays nearer than two
+            return np.hstack([part(X[:, lo : lo + each]) for lo in range(0, k, each)])
+
+        return product
 
     def draw(self, lines, other, mean, precision, prior, pull, shift, noise):
         from . import loops_posterior

@@ -1,5 +1,6 @@
 """The observed entries of a large matrix: compressed by rows and by columns, checked once."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -178,6 +179,30 @@ class Observations:
     def dtype(self) -> np.dtype:
         return self.by_row.values.dtype
 
+    @cached_property
+    def mean(self) -> float:
+        """Σ w x / Σ w."""
+        lines = self.by_row
+        weights = lines.weights if lines.weights.size else None
+        return float(np.average(lines.values, weights=weights))
+
+    @cached_property
+    def largest(self) -> float:
+        """max |x|; 0 without entries."""
+        values = self.by_row.values
+        return float(max(values.max(initial=0.0), -values.min(initial=0.0)))
+
+    @cached_property
+    def spread(self) -> float:
+        """The standard deviation of the values, in 64 bits, without a copy of them."""
+        values = self.by_row.values
+        return math.sqrt(squared_gaps(values, values.mean(dtype=float)) / len(values))
+
+    @property
+    def marks(self) -> tuple[np.ndarray, ...]:
+        """Arrays that tell these entries from others."""
+        return self.by_row.arrays
+
     @property
     def T(self) -> "Observations":
         """The transposed matrix; nothing is copied."""
@@ -214,6 +239,12 @@ class Observations:
         """(rows, cols, values), row by row."""
         rows = np.repeat(np.arange(self.shape[0], dtype=np.uint32), self.by_row.counts)
         return rows, self.by_row.indices, self.by_row.values
+
+
+def squared_gaps(values: np.ndarray, mean: float) -> float:
+    """Σ (x − mean)² in 64 bits, a piece of the values at a time."""
+    pieces = (values[lo : lo + BLOCK] - np.float64(mean) for lo in range(0, len(values), BLOCK))
+    return sum(float(gaps @ gaps) for gaps in pieces)
 
 
 def blocks(indptr: np.ndarray) -> list[tuple[int, int]]:

@@ -56,9 +56,14 @@ def _leverage(
     asked: np.ndarray,
 ) -> np.ndarray:
     """x_tᵀ A_i⁻¹ x_t, x = (asked, 1), for the rows of ``fit`` on ``seen``."""
+    with open_backend(seen, threads) as backend:
+        return backend.leverage(seen.by_row, mine, theirs, *leverage_of(fit, asked))
+
+
+def leverage_of(fit: LowRankFit, asked: np.ndarray) -> tuple[np.ndarray, ...]:
+    """(other, ridge, scale, asked) of `AbstractBackend.leverage` for the rows of ``fit``."""
     bias = fit.bias_ridge if fit.bias_ridge is not None else np.inf
     ridge = np.append(fit.ridge, min(bias, 1e12)).astype(float)  # without biases: as good as fixed
     scale = np.square(fit.row_scale, dtype=float)
     other, x = (np.column_stack([q, np.ones(len(q))]).astype(float) for q in (fit.right, asked))
-    with open_backend(seen, threads) as backend:
-        return backend.leverage(seen.by_row, mine, theirs, other, ridge, scale, x)
+    return other, ridge, scale, x

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..backends.base import width
+from ..backends.base import side, width
 from .problem import FitProblem, State
 
 # Eigenvalues of the Gram matrix of unit columns that are relatively smaller have lost too many
@@ -36,6 +36,21 @@ def _root(G: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         return None
     root = np.sqrt(values)
     return (root * vectors).T * size, vectors / root / size[:, None]
+
+
+def orthonormal(X: np.ndarray) -> np.ndarray:
+    """Orthonormal columns that span those of X (m×k), m ≫ k.
+
+    Twice by Gram matrices, which is cheap and as orthogonal as QR, or by QR for columns that nearly
+    depend on each other.
+    """
+    Q = X
+    for _ in range(2):
+        found = _root(Q.T @ Q)
+        if found is None:
+            return np.linalg.qr(X)[0]
+        Q = Q @ found[1]
+    return Q
 
 
 def _triangle(
@@ -85,7 +100,7 @@ def centred(state: State) -> State:
 def _transform(
     Z: np.ndarray, T: np.ndarray, first: np.ndarray, second: np.ndarray, dtype: np.dtype
 ) -> np.ndarray:
-    new = np.zeros((len(Z), width(T.shape[1])), dtype)
+    new = side(len(Z), width(T.shape[1]), dtype)
     T = T.astype(Z.dtype)
     for part in chunked(len(Z)):
         new[part, : T.shape[1]] = Z[part, : len(T)] @ T

@@ -8,7 +8,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,7 +33,7 @@ def fingerprint(observations: Observations, options: dict[str, Any], *arrays: Ar
     """A hash of the entries, and of the options and other ``arrays`` that the result depends on."""
     digest = hashlib.blake2b(digest_size=16)
     for array in (
-        *observations.by_row.arrays,
+        *observations.marks,
         np.array(observations.shape),
         *(np.asarray(x) for x in arrays),
     ):
@@ -45,15 +45,26 @@ def fingerprint(observations: Observations, options: dict[str, Any], *arrays: Ar
 
 @dataclass(frozen=True)
 class Place:
-    """Where a stage is kept: the file, its name there, and those of the stages before it."""
+    """Where a stage is kept: the file, its name there, and those of the stages before it.
+
+    Where several processes run the same computation, one of them ``writes``.
+    """
 
     path: PathLike
     stage: str = "fit"
     before: tuple[str, ...] = ()
+    writes: bool = True
+
+    @classmethod
+    def of(cls, file: "PathLike | Place", stage: str, before: tuple[str, ...] = ()) -> "Place":
+        """The place of a ``stage`` in a ``file``, or in that of another place."""
+        if isinstance(file, Place):
+            return replace(file, stage=stage, before=before)
+        return cls(file, stage, before)
 
     def then(self, stage: str) -> "Place":
         """The place of the next stage."""
-        return Place(self.path, stage, (*self.before, self.stage))
+        return replace(self, stage=stage, before=(*self.before, self.stage))
 
 
 class Checkpoint:
@@ -102,7 +113,7 @@ class Checkpoint:
         Writing takes at most the part `SHARE` of the time.
         """
         begin = time.monotonic()
-        if begin < self._next and not now:
+        if not self.place.writes or (begin < self._next and not now):
             return
         mine = {"mark": self.mark, "content": meta}
         stages = self._others[0] | {self.place.stage: mine}

@@ -196,7 +196,7 @@ def make_problem(
 ) -> FitProblem:
     """What stays fixed during a fit; ``options`` are those `FitOptions.for_data` returns."""
     if options.bias_ridge is not None:
-        _check_spread(observations.by_row.values)
+        _check_spread(observations)
     rows, cols = (
         line_scale(lines, options.weighted_trace_norm)
         for lines in (observations.by_row, observations.by_col)
@@ -207,14 +207,16 @@ def make_problem(
     return FitProblem(observations, rows, cols, options.bias_ridge, backend, options.steps, losses)
 
 
-def _check_spread(values: np.ndarray) -> None:
+def _check_spread(observations: Observations) -> None:
     """Refuse float32 values whose residuals would have few digits.
 
     Residuals are differences of values near μ: they keep eps · size/spread of relative
     precision.
     """
-    spread, size = float(values.std(dtype=float)), float(np.abs(values).max(initial=0.0))
-    if values.dtype == np.float32 and 0 < spread < BLUR * size:
+    if observations.dtype != np.float32:
+        return
+    spread, size = observations.spread, observations.largest
+    if 0 < spread < BLUR * size:
         raise PrecisionError(
             f"values must not be all nearly the same in float32, got a spread of {spread:.3g} "
             f"around values up to {size:.3g}: "

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..backends.base import AbstractBackend, Pass, width
+from ..backends.base import AbstractBackend, Pass, side, width
 from ..data.observations import Compressed, Observations
 from ..loss import Losses
 from ..penalty import Penalty
@@ -103,7 +103,7 @@ def assemble(
 ) -> State:
     """A `State` from factors p_i, q_j (m×r, n×r) and biases."""
     r = P.shape[1]
-    Z, Y = (np.zeros((len(side), width(r)), dtype) for side in (P, Q))
+    Z, Y = (side(len(factor), width(r), dtype) for factor in (P, Q))
     Z[:, :r], Z[:, r], Z[:, r + 1] = P, a, 1
     Y[:, :r], Y[:, r], Y[:, r + 1] = Q, 1, b
     return State(Z, Y, np.asarray(s, float), float(mean))
@@ -140,6 +140,9 @@ def rows_pass(problem: FitProblem, state: State, ridge: np.ndarray, steps: int) 
     lines, bias = problem.observations.by_row, (state.rank, problem.bias_ridge)
     sides = state.Z, state.Y
     backend, scale = problem.backend, problem.row_scale
+    if not state.rank and bias[1] is not None:
+        mean = state.Z.dtype.type(state.mean)
+        return backend.solve_biases(lines, *sides, mean, bias[0], bias[1], steps)
     return solve_lines(backend, lines, sides, state.mean, ridge, scale, bias, steps)
 
 
@@ -148,14 +151,42 @@ def cols_pass(problem: FitProblem, state: State, ridge: np.ndarray, steps: int) 
     lines, bias = problem.observations.by_col, (state.rank + 1, problem.bias_ridge)
     sides = state.Y, state.Z
     backend, scale = problem.backend, problem.col_scale
+    if not state.rank and bias[1] is not None:
+        mean = state.Z.dtype.type(state.mean)
+        return backend.solve_biases(lines, *sides, mean, bias[0], bias[1], steps)
     return solve_lines(backend, lines, sides, state.mean, ridge, scale, bias, steps)
 
 
-def residual_matmul(problem: FitProblem, state: State, X: np.ndarray, seed: int = 0) -> np.ndarray:
-    """R̃ X (m×k) with R̃ = diag(1/ρ) (w ∘ residual) diag(1/κ) = −∂E/∂W̃ (m×n) and X (n×k).
+class Residual:
+    """R̃ = diag(1/ρ) (w ∘ residual) diag(1/κ) = −∂E/∂W̃ (m×n) at one state, for many products.
 
-    ``seed`` > 0 randomizes the signs of the residuals.
+    ``seed`` > 0 randomizes the signs of the residuals. What the backend keeps for it (two numbers
+    per entry at most) goes with it.
     """
+
+    def __init__(self, problem: FitProblem, state: State, seed: int = 0) -> None:
+        self._problem, self._dtype = problem, state.Z.dtype
+        seen, mean = problem.observations, state.Z.dtype.type(state.mean)
+        products = problem.backend.products
+        self._rows = products(seen.by_row, state.Z, state.Y, mean, seed)
+        self._cols = products(seen.by_col, state.Y, state.Z, mean, seed)
+
+    def matmul(self, X: np.ndarray) -> np.ndarray:
+        """R̃ X (m×k) for X (n×k)."""
+        rows, cols = self._problem.row_scale, self._problem.col_scale
+        return self._rows(self._scaled(X, cols)) / rows[:, None]
+
+    def t_matmul(self, X: np.ndarray) -> np.ndarray:
+        """R̃ᵀ X (n×k) for X (m×k)."""
+        rows, cols = self._problem.row_scale, self._problem.col_scale
+        return self._cols(self._scaled(X, rows)) / cols[:, None]
+
+    def _scaled(self, X: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(X / scale[:, None], dtype=self._dtype)
+
+
+def residual_matmul(problem: FitProblem, state: State, X: np.ndarray, seed: int = 0) -> np.ndarray:
+    """R̃ X (m×k) of `Residual`, once."""
     inner = np.ascontiguousarray(X / problem.col_scale[:, None], dtype=state.Z.dtype)
     mean, lines = state.Z.dtype.type(state.mean), problem.observations.by_row
     out = problem.backend.residual_matmul(lines, state.Z, state.Y, inner, mean, seed)
@@ -210,7 +241,7 @@ def rounding(problem: FitProblem) -> float:
     """E of residuals that are nothing but the rounding of the values."""
     seen = problem.observations
     eps = float(np.finfo(seen.dtype).eps)
-    return 0.5 * seen.weight * (16 * eps * float(np.abs(seen.by_row.values).max())) ** 2
+    return 0.5 * seen.weight * (16 * eps * seen.largest) ** 2
 
 
 def objective(problem: FitProblem, penalty: Penalty, state: State) -> float:

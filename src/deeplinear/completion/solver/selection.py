@@ -74,7 +74,7 @@ class Explicit:
         strengths: Sequence[float],
         *,
         callback: Told | None = None,
-        checkpoint: PathLike | None = None,
+        checkpoint: PathLike | Place | None = None,
         **options: Any,
     ) -> Choice:
         """The best fit by the held-out error, every fit stopped early by it.
@@ -83,7 +83,7 @@ class Explicit:
         standard error of the difference.
         ``checkpoint``: a file, which `repeat` may go on with.
         """
-        place = None if checkpoint is None else Place(checkpoint, _CHOICE)
+        place = None if checkpoint is None else Place.of(checkpoint, _CHOICE)
         if len(strengths) == 1 and strengths[0] < EXACT:  # reached in stages only
             fits = []
             for depth in depths:
@@ -108,7 +108,7 @@ class Explicit:
         observations: Observations,
         choice: Choice,
         *,
-        checkpoint: PathLike | None = None,
+        checkpoint: PathLike | Place | None = None,
         **options: Any,
     ) -> LowRankFit:
         """The best fit on all entries: the same way down, with the sweeps that were best there."""
@@ -116,7 +116,7 @@ class Explicit:
         if best.rank == 0:
             return _biases(observations, best, **options)
         if checkpoint is not None:
-            options["checkpoint"] = Place(checkpoint, "fit", _stages(choice))
+            options["checkpoint"] = Place.of(checkpoint, "fit", _stages(choice))
         if best.strength < EXACT and len(choice.trials) == len({t.depth for t in choice.trials}):
             options |= {"max_sweeps": best.sweeps} if self.early_stopping else {}
             return self.fit(observations, best.depth, best.strength, **options)

@@ -6,15 +6,14 @@ import numpy as np
 
 from ..data.observations import Compressed, Observations
 from ..penalty import Penalty
-from .balance import centred
+from .balance import centred, orthonormal
 from .problem import (
     FitProblem,
+    Residual,
     State,
     assemble,
     cols_pass,
     energy,
-    residual_matmul,
-    residual_t_matmul,
     rows_pass,
 )
 
@@ -39,19 +38,14 @@ def line_scale(lines: Compressed, power: float) -> np.ndarray:
 def zero(observations: Observations, *, biases: bool) -> State:
     """W = 0, and with biases the weighted mean of everything as μ."""
     m, n = observations.shape
-    lines, dtype = observations.by_row, observations.dtype
-    mean = (
-        float(np.average(lines.values, weights=lines.weights if lines.weights.size else None))
-        if biases
-        else 0.0
-    )
-    none = np.zeros(0)
-    return assemble(np.zeros((m, 0)), np.zeros((n, 0)), none, np.zeros(m), np.zeros(n), mean, dtype)
+    mean = observations.mean if biases else 0.0
+    sides, biases_of = (np.zeros((m, 0)), np.zeros((n, 0))), (np.zeros(m), np.zeros(n))
+    return assemble(*sides, np.zeros(0), *biases_of, mean, observations.dtype)
 
 
 def additive(problem: FitProblem) -> State:
     """W = 0 with the biases alone: a few alternations of exact ridge means."""
-    state = zero(problem.observations, biases=problem.bias_ridge is not None)
+    state = zero(problem.observations, biases=False)
     if problem.bias_ridge is not None:
         state = replace(state, mean=problem.backend.centre(problem.observations.by_row))
         for _ in range(BIAS_SWEEPS):
@@ -77,10 +71,11 @@ def leading(
     m, n = problem.observations.shape
     width = min(k + OVERSAMPLING, m, n)
     V = np.linalg.qr(np.random.default_rng(seed).normal(size=(n, width)))[0]
+    residual = Residual(problem, state, signs)
     for _ in range(steps):
-        U = np.linalg.qr(residual_matmul(problem, state, V, signs))[0]
-        B = residual_t_matmul(problem, state, U, signs)
-        V = np.linalg.qr(B)[0]
+        U = orthonormal(residual.matmul(V))
+        B = residual.t_matmul(U)
+        V = orthonormal(B)
     A, g, Bt = np.linalg.svd((B.T @ V).astype(float))
     return (U @ A)[:, :k], g[:k], (V @ Bt.T)[:, :k]
 
@@ -127,10 +122,10 @@ def exact_line_search(problem: FitProblem, state: State, new: State) -> State:
     pull = float(
         seen.pull[: new.rank].sum()
     )  # ⟨R, W⟩ at the far end, where E = E(0) − pull − square/2
-    square = 2 * (energy(problem, state) - seen.energy - pull)
+    before = energy(problem, state)
+    square = 2 * (before - seen.energy - pull)
     if not square > 0 and problem.losses is None:
         return new
-    before = energy(problem, state)
     part = float(np.clip((pull + square) / square, 0.01, 1.0)) if square > 0 else 1.0
     shorter = _shortened(new, part)
     while problem.losses is not None and part > _SHORTEST:  # whose energy is no parabola
