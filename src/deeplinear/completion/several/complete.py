@@ -128,8 +128,8 @@ def fit_shards(
     ids (integers) and values. ``checkpoint``: a file that all processes can read and the first one
     writes; a run of as many processes with the same shards goes on there.
 
-    **Memory** of a process: about 70 bytes per entry of its shards while they are read, 50 per
-    entry afterwards (float32), besides the factors and the held-out entries.
+    **Memory** of a process: about 130 bytes per entry of its shards at the peak, while ids are
+    numbered and entries sent (float32), besides the factors and the held-out entries.
 
     **Raises** `InputError` for shards and options that do not fit, `RepeatedEntriesError`, and
     `LostProcessError` where another process has ended.
