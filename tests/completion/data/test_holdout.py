@@ -125,3 +125,17 @@ def test_intervals_hold_for_rows_with_few_entries():
 def test_other_structures_are_refused():
     with pytest.raises(InputError, match="holdout"):
         dl.DeepLinearImputer(holdout="columns").fit(np.eye(4))
+
+
+def test_blocks_of_unsigned_codes_are_those_of_signed_ones():
+    rng = np.random.default_rng(0)
+    observed = rng.random((60, 5)) < 0.8
+    observed[10:30, 2] = False
+    rows, cols = np.nonzero(observed)
+    masks = [
+        held_out_blocks(
+            rows.astype(dtype), cols.astype(dtype), (60, 5), 0.3, np.random.RandomState(1)
+        )
+        for dtype in (np.int64, np.uint32)
+    ]
+    np.testing.assert_array_equal(*masks)

@@ -62,7 +62,7 @@ def held_out_blocks(
     left = np.bincount(cols, minlength=shape[1]) * (1 - _LEFT)
     out, size = np.zeros(len(rows), dtype=bool), _size(len(rows), fraction)
     for cell in rng.permutation(len(rows)):
-        start, column = max(rows[cell] - length // 2, 0), cols[cell]
+        start, column = max(int(rows[cell]) - length // 2, 0), cols[cell]  # codes are unsigned
         run = place[start : start + length, column]
         run = run[run >= 0]
         run = run[~out[run]][:size]
