@@ -71,11 +71,12 @@ def test_missing_cells_that_are_unlike_the_held_out_ones_are_told(tmp_path):
     X[::5, 1:] = np.nan
     lines = [",".join("" if np.isnan(x) else repr(float(x)) for x in row) for row in X]
     path.write_text("\n".join(["a,b,c,d", *lines]) + "\n")
-    for options, told in (((), True), (("--holdout", "rows"), False)):
+    for options, told in (((), ""), (("--holdout", "entries"), "--holdout rows chooses")):
         out = tmp_path / "out.csv"
         done = run("complete", path, "-o", out, "--force", "--depth", "3", *options)
         assert done.exit_code == 0, done.output
-        assert ("--holdout rows chooses" in done.stdout) == told
+        assert told in done.stdout
+        assert ("such cells are held out" in done.stdout) == (not told)
 
 
 @pytest.mark.parametrize("holdout", ["rows", "blocks"])
@@ -88,7 +89,7 @@ def test_what_is_held_out_may_be_chosen(series, tmp_path, holdout):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        (("--holdout", "columns"), "--holdout: 'columns' is none of entries, rows, blocks"),
+        (("--holdout", "columns"), "--holdout: 'columns' is none of auto, entries, rows, blocks"),
         (("--refine", "on"), "--refine: 'on' is none of auto, off"),
         (("--row-order", "time"), "--row-order: 'time' is none of auto, none"),
     ],

@@ -125,7 +125,7 @@ def complete(
     coverage: Coverage = None,
     draws: Draws = 0,
     device: Device = "cpu",
-    holdout: HoldOut = "entries",
+    holdout: HoldOut = "auto",
     refine: Refine = "auto",
     row_order: RowOrder = "auto",
     knn: Annotated[
@@ -276,7 +276,7 @@ def _options(
 ) -> dict[str, Any]:
     """The options as parameters of the estimator: the only place that knows their names there."""
     check_choice("--integers", integers, ("round", "keep"))
-    check_choice("--holdout", holdout, ("entries", "rows", "blocks"))
+    check_choice("--holdout", holdout, ("auto", "entries", "rows", "blocks"))
     check_choice("--refine", refine, ("auto", "off"))
     check_choice("--row-order", row_order, ("auto", "none"))
     check_fit(**fit)

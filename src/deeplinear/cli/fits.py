@@ -111,8 +111,10 @@ def say_what_is_unlike(out: Console, table: "Table", holdout: str, verdict: "Ver
 
     from ..report.text import holdout_sentence
 
-    found = verdict.network.refinement
+    found, network = verdict.network.refinement, verdict.network.imputer
     in_order = found is not None and "order" in found.graph and found.share > 0
+    if holdout == "auto" and network is not None:  # blocks are held out wherever an order is tried
+        in_order = network.row_order is not None
     line = holdout_sentence(~np.isnan(table.values), holdout, in_order=in_order)
     if line and table.kind == "table":
         say(out, line)

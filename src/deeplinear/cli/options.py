@@ -46,7 +46,7 @@ HoldOut = Annotated[
     str,
     typer.Option(
         "--holdout",
-        help="What is held out: entries, rows (most of some), or blocks (runs of rows).",
+        help="What is held out: entries, rows (most of some), blocks (runs of rows), or auto.",
     ),
 ]
 Refine = Annotated[

@@ -41,7 +41,7 @@ class CompletionParameters(LossParameter, SavedEstimator):
         "start_scale": [Interval(Real, 0, None, closed="neither")],
         "n_draws": [Interval(Integral, 0, None, closed="left")],
         "burn_in": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
-        "holdout": [StrOptions(set(STRUCTURES))],
+        "holdout": [StrOptions({"auto", *STRUCTURES})],
         "validation_fraction": [Interval(Real, 0, 1, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left"), None],
         "tol": [Interval(Real, 0, None, closed="left")],

@@ -14,6 +14,7 @@ from ._table_losses import TableLosses
 from ._table_predictions import whole
 from .backends.open import workers
 from .data.columns import is_frame
+from .data.holdout import Structure, likeness
 from .field import graph
 from .field.covariance import ColumnCovariance
 from .field.gaussian_field import Cells, GaussianField
@@ -84,6 +85,11 @@ class TableRefinement(TableLosses):
     _order: graph.Weights | None  # the graph of rows in order, while a fit runs
     _second_stage: Chosen  # and the held-out errors of the columns, while a fit runs
     _errors: np.ndarray
+
+    def _structure(self, rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]) -> Structure:
+        observed = np.zeros(shape, bool)
+        observed[rows, cols] = True
+        return likeness(observed, in_order=self._order is not None and np.ndim(self.row_order) < 2)
 
     def _order_of(self, X: TableLike, rows: int) -> graph.Weights | None:
         """The graph that ``row_order`` means for the rows of X."""

@@ -20,7 +20,7 @@ from ..scores import root_mean_square
 from ..spectrum import effective_rank_of
 from ..status import Status
 from ._averages import Averages
-from .data.holdout import held_out_blocks, held_out_mask, held_out_rows
+from .data.holdout import Structure, held_out_blocks, held_out_mask, held_out_rows
 from .data.ids import Ids
 from .data.observations import Observations
 from .model.predictor import Model
@@ -196,11 +196,16 @@ class CompletionEstimator(Averages):
         count, part = len(rows), self.validation_fraction
         if not (part > 0 and count > 1):
             return np.zeros(count, bool)
-        if self.holdout == "rows":
+        structure = self._structure(rows, cols, shape) if self.holdout == "auto" else self.holdout
+        if structure == "rows":
             return held_out_rows(rows, part, state)
-        if self.holdout == "blocks":
+        if structure == "blocks":
             return held_out_blocks(rows, cols, shape, part, state)
         return held_out_mask(count, part, state)
+
+    def _structure(self, rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]) -> Structure:
+        """What is held out where that is not given: entries like those that are missing."""
+        return "entries"
 
     def _standardize_split(self, held: HoldOut) -> HoldOut:
         """Held-out entries in the units of a fit to the others, which alone make the units."""

@@ -122,7 +122,7 @@ def refinement_sentence(found: Refinement | None) -> str:
 
 
 def holdout_sentence(observed: np.ndarray, holdout: str, *, in_order: bool) -> str:
-    """That other cells than the missing ones are held out, where they are."""
+    """That other cells than entries at random are missing, and what is held out then."""
     found = likeness(observed, in_order=in_order)
     if found in ("entries", holdout):
         return ""
@@ -130,6 +130,8 @@ def holdout_sentence(observed: np.ndarray, holdout: str, *, in_order: bool) -> s
         "rows": "rows of which most is missing",
         "blocks": "long gaps down the columns",
     }[found]
+    if holdout == "auto":
+        return f"Most missing cells lie in {where}: such cells are held out."
     return (
         f"Most missing cells lie in {where}, and other cells are held out: --holdout {found} "
         "chooses and calibrates on cells like them."

@@ -139,3 +139,32 @@ def test_blocks_of_unsigned_codes_are_those_of_signed_ones():
         for dtype in (np.int64, np.uint32)
     ]
     np.testing.assert_array_equal(*masks)
+
+
+def test_what_is_missing_decides_what_is_held_out():
+    """Blocks are held out where long gaps are missing and rows are in order, rows where most of
+    some is missing, and entries otherwise.
+    """
+    rng = np.random.default_rng(0)
+    t = np.linspace(0, 20, 300)[:, None]
+    whole = np.sin(t + np.arange(8)) + 0.05 * rng.normal(size=(300, 8))
+    gaps, bare = whole.copy(), whole.copy()
+    for j in range(8):
+        gaps[40 * (j % 5) + 20 : 40 * (j % 5) + 55, j] = np.nan
+    for row in rng.permutation(300)[:60]:
+        bare[row, rng.permutation(8)[:7]] = np.nan
+    few = np.where(rng.random(whole.shape) < 0.1, np.nan, whole)
+    cases = (
+        (gaps, True, "blocks"),
+        (gaps, None, "entries"),
+        (bare, None, "rows"),
+        (few, True, "entries"),
+    )
+    for X, order, structure in cases:
+        masks = [
+            dl.DeepLinearImputer(depth=2, row_order=order, holdout=holdout, random_state=0)
+            .fit(X)
+            .validation_mask_
+            for holdout in ("auto", structure)
+        ]
+        np.testing.assert_array_equal(*masks)
