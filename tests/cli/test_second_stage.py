@@ -71,7 +71,7 @@ def test_missing_cells_that_are_unlike_the_held_out_ones_are_told(tmp_path):
     X[::5, 1:] = np.nan
     lines = [",".join("" if np.isnan(x) else repr(float(x)) for x in row) for row in X]
     path.write_text("\n".join(["a,b,c,d", *lines]) + "\n")
-    for options, told in (((), ""), (("--holdout", "entries"), "--holdout rows chooses")):
+    for options, told in (((), "--holdout rows chooses"), (("--holdout", "auto"), "")):
         out = tmp_path / "out.csv"
         done = run("complete", path, "-o", out, "--force", "--depth", "3", *options)
         assert done.exit_code == 0, done.output

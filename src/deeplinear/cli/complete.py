@@ -125,7 +125,7 @@ def complete(
     coverage: Coverage = None,
     draws: Draws = 0,
     device: Device = "cpu",
-    holdout: HoldOut = "auto",
+    holdout: HoldOut = "entries",
     refine: Refine = "auto",
     row_order: RowOrder = "auto",
     knn: Annotated[

@@ -72,10 +72,11 @@ class DeepLinearImputer(TableTraining):
     validation_fraction : float in [0, 1), default 0.1
         Part of the observed entries that is held out for choices and for calibrated intervals. 0:
         nothing is, and ``depth`` and ``strength`` must be numbers.
-    holdout : "auto", "entries", "rows" or "blocks", default "auto"
+    holdout : "auto", "entries", "rows" or "blocks", default "entries"
         What is held out: cells at random; four fifths of the cells of some rows, for tables in
         which most of some rows is missing; or runs of successive rows of a column, as long as those
-        that are missing, for rows in order. "auto": what most missing cells are like.
+        that are missing, for rows in order. "auto": what most missing cells are like;
+        right for them, at a loss for others (see `docs/refinement.md`).
     start_scale : float > 0, default 1e-3
         Implicit only: size of the singular values of the start, relative to the largest of the
         residual.
@@ -248,7 +249,7 @@ class DeepLinearImputer(TableTraining):
         burn_in="auto",
         sample_posterior=False,
         validation_fraction=0.1,
-        holdout="auto",
+        holdout="entries",
         start_scale=1e-3,
         max_iter=None,
         tol=1e-5,
