@@ -54,6 +54,7 @@ def test_a_leading_part_has_the_largest_components(rng):
 
 def test_a_chain_has_the_components_that_held_out_entries_feel(rng):
     assert chain_rank(*held_out_fit(rng, np.linspace(9, 6, 8)), False) == RANKS[0]
-    strong, weak = np.linspace(60, 50, 17), np.full(30, 0.02)
+    # felt a few times less than 1 %, whichever of the equal ones the 20 leading ones hold
+    strong, weak = np.linspace(60, 50, 17), np.full(30, 0.01)
     assert chain_rank(*held_out_fit(rng, np.r_[strong, weak]), False) == RANKS[2]
     assert chain_rank(*held_out_fit(rng, np.linspace(60, 50, 70)), False) == RANKS[-1]
