@@ -94,10 +94,15 @@ def check_integer(value: object, name: str, least: int = 1) -> int:
     return int(value)  # type: ignore[call-overload]
 
 
-def check_positive(value: object, name: str) -> float:
-    """``value`` as a float if it is one positive, finite number; `InputError` otherwise."""
+def check_known(value: object, name: str) -> None:
+    """`InputError` where ``value`` is traced, and has no value to look at."""
     if is_traced(value):
         raise InputError(f"{name} must be known here: keep it out of jit, vmap and grad.")
+
+
+def check_positive(value: object, name: str) -> float:
+    """``value`` as a float if it is one positive, finite number; `InputError` otherwise."""
+    check_known(value, name)
     try:
         number = float(np.asarray(value))
     except (TypeError, ValueError):

@@ -9,15 +9,16 @@ the volume of the neighbourhood is flatness times the volume along the solutions
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
+from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float
 
-from ..checks import check_depth, check_integer, check_integer_depth, check_matrix, is_traced
+from ..checks import check_depth, check_integer, check_integer_depth, check_known, check_matrix
 from ..dynamics.factors import check_factors, product
 from ..energies import Completion, Energy, Sensing, check_energy
 from ..errors import DepthError, InputError
@@ -58,15 +59,8 @@ def hessian_spectrum(
     if size <= DENSE:
         H = np.asarray(jax.jit(jax.jacfwd(slope))(flat))
         return np.linalg.eigvalsh((H + H.T) / 2)[::-1][:count]
-    from scipy.sparse.linalg import LinearOperator, eigsh
-
     times = jax.jit(lambda v: jax.jvp(slope, (flat,), (v,))[1])
-    operator = LinearOperator(
-        (size, size), matvec=lambda v: np.asarray(times(np.ravel(v))), dtype=flat.dtype
-    )
-    start = np.random.default_rng(0).normal(size=size)
-    values = eigsh(operator, count, which="LA", v0=start, return_eigenvectors=False)
-    return np.sort(values)[::-1]
+    return _largest(times, size, flat.dtype, count)
 
 
 def sharpness(
@@ -83,23 +77,29 @@ def sharpness(
     >>> float(dl.asymptotics.sharpness(np.diag([4.0, 1.0]), 2, full))
     8.0
     """
+    check_known(depth, "depth")
     check_depth(depth, scalar=True)
-    if is_traced(depth):
-        raise InputError("depth must be known here: keep it out of jit, vmap and grad.")
     if math.isinf(float(depth)):
         raise DepthError("depth must be finite: sharpness in the factors grows like N.")
     kernel = tangent_kernel(energy, W, depth, rank_rtol=rank_rtol)
     size = kernel.in_size()
     if size <= DENSE:
         return depth * jnp.linalg.eigvalsh(kernel.as_matrix())[-1]
+    return jnp.asarray(depth * _largest(kernel.mv, size, kernel.in_structure().dtype, 1)[0])
+
+
+def _largest(
+    times: Callable[[Array], Array], size: int, dtype: DTypeLike, count: int
+) -> Float[np.ndarray, " k"]:
+    """The largest eigenvalues of a symmetric x ↦ Hx, by Lanczos iterations from a fixed start."""
     from scipy.sparse.linalg import LinearOperator, eigsh
 
-    dtype = np.dtype(kernel.in_structure().dtype)
-    K = LinearOperator(
-        (size, size), matvec=lambda x: np.asarray(kernel.mv(jnp.ravel(x))), dtype=dtype
+    operator = LinearOperator(
+        (size, size), matvec=lambda x: np.asarray(times(jnp.ravel(x))), dtype=np.dtype(dtype)
     )
     start = np.random.default_rng(0).normal(size=size).astype(dtype)
-    return jnp.asarray(depth * eigsh(K, 1, which="LA", v0=start, return_eigenvectors=False)[0])
+    values = eigsh(operator, count, which="LA", v0=start, return_eigenvectors=False)
+    return np.sort(values)[::-1]
 
 
 def flatness(
@@ -111,8 +111,7 @@ def flatness(
     on the factors, but for the factors N. ∞ where K is singular to rounding (a condition number
     beyond 1e30 in float64): at a W of low rank whose kernel misses observed directions.
 
-    **Arguments** and **raises** as `tangent_kernel`,
-    but no other functions of W.
+    **Arguments** and **raises** as `tangent_kernel`, but no other functions of W.
 
     >>> import deeplinear as dl, numpy as np
     >>> W = np.array([[2.0, 1.0], [0.5, 1.0]])

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from ..checks import check_integer_depth, is_traced
+from ..checks import check_integer_depth, check_known
 from ..errors import InputError
 
 # Newton's method for the root is monotone, and the error squares: more never changed a digit.
@@ -24,8 +24,8 @@ def check_imbalance(imbalance: ArrayLike | Sequence[int | float], depth: int | N
 
     `InputError` where c is no vector of N finite numbers, `DepthError` where N is no integer.
     """
-    if is_traced(imbalance, depth):
-        raise InputError("imbalance and depth must be known: keep them out of jit, vmap and grad.")
+    check_known(imbalance, "imbalance")
+    check_known(depth, "depth")
     try:
         c = np.asarray(imbalance, float)
     except (TypeError, ValueError):

@@ -18,6 +18,7 @@ from ..checks import (
     check_depth,
     check_integer,
     check_key,
+    check_known,
     check_matrix,
     check_positive,
     is_traced,
@@ -111,8 +112,7 @@ def _law(
 
 
 def _finite(depth: float) -> float:
-    if is_traced(depth):
-        raise InputError("depth must be known here: keep it out of jit, vmap and grad.")
+    check_known(depth, "depth")
     check_depth(depth, scalar=True)
     if math.isinf(depth):
         raise DepthError("depth must be finite: at N = ∞ W has no root that determines it.")
