@@ -1,13 +1,13 @@
 """The JAX passes against those of the processor, on one device and on four simulated ones."""
 
 import os
-import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from cases import slow
+from talking_processes import run_together
 
 from deeplinear import InputError
 from deeplinear.completion.data.observations import Observations
@@ -107,27 +107,15 @@ print("same")
 @pytest.mark.slow
 def test_two_processes_compute_what_one_does(tmp_path):
     """Two processes with two devices each, that talk over the loopback interface (gloo)."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
-        "JAX_PLATFORMS": "cpu",
-    }
     files = [tmp_path / f"{number}.npz" for number in range(2)]
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROCESSES, str(number), str(port), str(file)],
-            env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )
-        for number, file in enumerate(files)
-    ]  # fmt: skip
-    try:
-        outputs = [process.communicate(timeout=300) for process in running]
-    finally:
-        for process in running:
-            process.kill()
-    assert all(out.strip().endswith("same") for out, _ in outputs), outputs
+    ended = run_together(
+        PROCESSES,
+        lambda number, port: [number, port, files[number]],
+        2,
+        300,
+        XLA_FLAGS="--xla_force_host_platform_device_count=2",
+    )
+    assert all(out.strip().endswith("same") for _, out, _ in ended), ended
     first, second = (np.load(file) for file in files)
     assert first["held"] + second["held"] == first["nnz"]
     np.testing.assert_array_equal(first["left"], second["left"])

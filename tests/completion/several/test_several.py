@@ -2,12 +2,10 @@
 
 import json
 import os
-import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from talking_processes import run_together
 
 from deeplinear.completion.data.observations import Observations, RepeatedEntriesError
 from deeplinear.completion.several import fit_shards, join
@@ -192,24 +190,12 @@ print(json.dumps([summary(found), mine, found.fit.left.tolist(), len(calls)]))
 
 def run(folder, count, end_at=0, checkpoint=""):
     """[(exit code, output, errors)] of all processes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-    here, how = os.path.dirname(__file__), (str(end_at), str(checkpoint))
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, *map(str, (folder, count, k, port, here)), *how],
-            env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )
-        for k in range(count)
-    ]  # fmt: skip
-    try:
-        outputs = [process.communicate(timeout=400) for process in running]
-    finally:
-        for process in running:
-            process.kill()
-    return [(p.returncode, *out) for p, out in zip(running, outputs, strict=True)]
+    here = os.path.dirname(__file__)
+
+    def arguments(number, port):
+        return [folder, count, number, port, here, end_at, checkpoint]
+
+    return run_together(SCRIPT, arguments, count, 400)
 
 
 def check_same(folder, alone, ended, count):
