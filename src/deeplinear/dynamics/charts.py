@@ -5,10 +5,11 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array
 
 from ..checks import is_traced
 from ..errors import CriticalPointError, InputError, PrecisionError
+from ..geometry.leaf import DepthLike, Leaf
 from ..geometry.point import LogSVD
 from .coordinates import (
     AbstractCoordinates,
@@ -69,7 +70,7 @@ def trimmed(point: LogSVD) -> LogSVD:
 def choose_charts(
     point: LogSVD,
     W: Array | None,
-    depth: ArrayLike,
+    depth: DepthLike,
     chart: str | AbstractCoordinates,
     rtol: float,
 ) -> tuple[AbstractCoordinates, AbstractCoordinates | None]:
@@ -89,7 +90,9 @@ def choose_charts(
                 "look at W0."
             )
         return own or CHARTS[str(chart)], None
-    N, log_s = float(np.asarray(depth)), np.asarray(point.log_s)
+    # on a leaf that depth as which small singular values move
+    N = float(depth.zeros if isinstance(depth, Leaf) else np.asarray(depth))
+    log_s = np.asarray(point.log_s)
     if N > 1 and not log_s[0] > -math.inf:
         raise CriticalPointError(
             "W0 must not vanish: W = 0 is critical at every depth > 1; start from small random "
@@ -100,8 +103,7 @@ def choose_charts(
         return own, None
     if N < 2 and chart in ("svd", "thin"):
         raise InputError(
-            f"chart must be 'dense' or 'auto' for depth < 2 (got {N:g}), where singular values "
-            "cross zero."
+            f"chart must be 'dense' or 'auto' for depth {depth}, where singular values cross zero."
         )
     if chart != "auto":
         return CHARTS[str(chart)], None

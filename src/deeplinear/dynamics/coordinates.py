@@ -18,7 +18,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike
 
 from ..checks import is_traced
-from ..geometry.kernel import log_kernel
+from ..geometry.kernel import log_growth, log_kernel
+from ..geometry.leaf import Depth, Leaf, exponent, leaf_turning
 from ..geometry.operator import Operator
 from ..geometry.point import LogSVD, log_singular_values
 from .motion import FlowProblem, Motion, SingularFrame, motion
@@ -36,7 +37,7 @@ class AbstractCoordinates(eqx.Module, Generic[State]):
 
     - ``name``: a class variable, under which the result's ``stats`` count the steps;
     - ``start(point)``: the state y at a point, any pytree of floating arrays;
-    - ``field(t, y, problem)``: ẏ, with the energy, ν = 1/N and λ in a `FlowProblem`;
+    - ``field(t, y, problem)``: ẏ, with the energy, ν = 1/N (or a leaf) and λ in a `FlowProblem`;
     - ``matrix(y)``: W;
     - ``scale(y)``: the size that the absolute tolerance is relative to.
 
@@ -145,7 +146,7 @@ class SvdCoordinates(AbstractCoordinates[Frames]):
         own, other = _rotation_weights(log_s, nu, problem.tie)
         omega = other * M + own * M.T
         theta = own * M + other * M.T
-        d_log_s = -jnp.exp((1 - 2 * nu) * log_s) * jnp.diagonal(M) - problem.weight_decay
+        d_log_s = -jnp.exp(log_growth(log_s, nu)) * jnp.diagonal(M) - problem.weight_decay
         dU, dV = U @ omega, V @ theta
         if U.shape[0] + V.shape[0] > 2 * log_s.size:
             # … and towards what lies outside the k singular spaces: zero singular values, or a bulk
@@ -231,13 +232,15 @@ def _orthonormal(U: Array) -> Array:
     return 1.5 * U - 0.5 * U @ (U.T @ U)
 
 
-def _rotation_weights(log_s: Array, nu: Array, tie: Array) -> tuple[Array, Array]:
+def _rotation_weights(log_s: Array, nu: Depth, tie: Array) -> tuple[Array, Array]:
     """(c_ij σ_i, c_ij σ_j), from logarithms, zero on the diagonal.
 
     Passing a near tie at distance g the frame turns at the rate 1/g, as polar coordinates do near
     the origin; below g = ``tie`` it is cut off, which displaces log σ by no more than that: the
     tolerance of the steps is the right size.
     """
+    if isinstance(nu, Leaf):
+        return leaf_turning(log_s[:, None], log_s, nu, tie)
     gap = log_s[:, None] - log_s
     big = jnp.maximum(log_s[:, None], log_s)
     z = 2 * jnp.abs(gap)
@@ -288,7 +291,7 @@ class FactorCoordinates(AbstractCoordinates[tuple[Array, ...]]):
         for W_p, right, left in zip(y, below, above, strict=True):
             slope = G if left is None else left.T @ G
             slope = slope if right is None else slope @ right.T
-            out.append(-problem.nu * (slope + problem.weight_decay * W_p))
+            out.append(-exponent(problem.nu) * (slope + problem.weight_decay * W_p))
         return tuple(out)
 
     def matrix(self, y: tuple[Array, ...]) -> Array:
@@ -304,7 +307,7 @@ class FactorCoordinates(AbstractCoordinates[tuple[Array, ...]]):
         ‖W_p‖_F, counts too, with no more than κ m^N.
         """
         product = super().motion(y, problem, curvature)
-        speed = sum(jnp.sum(v**2) for v in self.field(0.0, y, problem)) / problem.nu
+        speed = sum(jnp.sum(v**2) for v in self.field(0.0, y, problem)) / exponent(problem.nu)
         size = jnp.mean(jnp.stack([jnp.linalg.norm(W) for W in y]))
         own = jnp.sqrt(jnp.where(speed > 0, speed, 1.0)) / size ** (len(y) - 1)
         own = jnp.where(speed > 0, jnp.minimum(own, curvature * size ** len(y)), 0.0)

@@ -15,12 +15,14 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike
 
-from ..checks import as_array, check_depth, check_matrix, is_traced
+from ..checks import as_array, check_matrix, is_traced
 from ..energies import Energy, check_energy
 from ..errors import CriticalPointError, ImbalanceWarning, InputError
 from ..geometry.kernel import inverse_depth
+from ..geometry.leaf import Depth, Imbalance, Leaf, on_leaf
 from ..geometry.point import LogSVD
 from ..recorded import recorded
+from . import factors as layers
 from .charts import checked, choose_charts, factored, separation, smallest_dense, trimmed
 from .coordinates import (
     AbstractCoordinates,
@@ -29,7 +31,7 @@ from .coordinates import (
     FlowProblem,
     State,
 )
-from .factors import check_factors, imbalance
+from .factors import check_factors
 from .flow_options import FlowOptions, make_options
 from .solve import FlowResult, estimated
 from .stops import Stops, gauge
@@ -40,6 +42,7 @@ def gradient_flow(
     W0: ArrayLike | LogSVD,
     depth: ArrayLike,
     *,
+    imbalance: Imbalance = 0.0,
     t0: ArrayLike = 0.0,
     t1: ArrayLike = math.inf,
     saveat: ArrayLike | dfx.SaveAt | None = None,
@@ -67,6 +70,9 @@ def gradient_flow(
     - ``energy``: any differentiable function W ↦ scalar; see `Completion` and `Sensing`.
     - ``W0``: the start, m×n, or a `LogSVD` (for instance ``result.end`` of an earlier flow).
     - ``depth``: real N ≥ 1 or ``math.inf``.
+    - ``imbalance``: training from factors on the isotropic leaf of (c_1, …, c_N), or of a number δ
+      for c_p = (p − 1)δ (see `leaf_factors`): A is that of `Operator` there. Where one c_p is the
+      least, singular values cross zero, as at N = 1.
     - ``t1``: where to end; infinity by default, which needs a stop.
     - ``saveat``: times, or a `diffrax.SaveAt` (its ``ts``, ``t0``, ``t1``, ``steps``); by default
       the end alone.
@@ -115,12 +121,17 @@ def gradient_flow(
     >>> bool(abs(flow.W[1, 1] - 0.5) < 0.01)  # rank one: 1·1/2
     True
     """
-    check_depth(depth, scalar=True)
     if isinstance(W0, LogSVD):
         point, W = checked(W0), None
     else:
         W = check_matrix(W0, "W0")
         point = factored(W)
+    metric = on_leaf(depth, imbalance, shape=point.shape, scalar=True)
+    if isinstance(metric, Leaf) and (is_traced(weight_decay) or np.any(weight_decay)):
+        raise InputError(
+            "weight_decay must be 0 beside an imbalance, which it lets decay: follow factor_flow "
+            "from leaf_factors instead."
+        )
     dtype = check_energy(energy, point.shape, point.log_s.dtype)
     energy = recorded(energy, point.shape, dtype)
     if dtype != point.log_s.dtype:
@@ -140,13 +151,14 @@ def gradient_flow(
         max_steps,
         adjoint,
     )
-    first, then = choose_charts(point, W, depth, chart, options.asked)
+    first, then = choose_charts(point, W, metric, chart, options.asked)
     # Dense steps start from W itself, not from the product of its factorization.
     dense = isinstance(first, DenseCoordinates)
     if not dense and W is not None and not is_traced(W):
         point = trimmed(point)
     y0 = W if dense and W is not None else first.start(point)
-    problem = _problem(energy, inverse_depth(depth, dtype), weight_decay, bulk, options.rtol, dtype)
+    nu = inverse_depth(metric, dtype)
+    problem = _problem(energy, nu, weight_decay, bulk, options.rtol, dtype)
     stops, traced = _stops(first, problem, y0, stop_energy, stop_gradient, options)
     charts = [(first, stops)]
     if then is not None and not traced:
@@ -191,7 +203,8 @@ def factor_flow(
 
     **Returns** a `FlowResult`, whose ``factors`` are the last ones.
 
-    **Warns** `ImbalanceWarning` where the factors are not balanced: then W follows another flow.
+    **Warns** `ImbalanceWarning` where the factors are not balanced: then W follows another flow,
+    that of the leaf which the warning names, or none of W alone.
 
     **Raises** as `gradient_flow`; `CriticalPointError` where two or more factors vanish.
 
@@ -216,13 +229,20 @@ def factor_flow(
                 "never leaves."
             )
         scale = max(float(np.linalg.norm(W)) ** 2 for W in y0)
-        gap = float(imbalance(y0))
+        gap = float(layers.imbalance(y0))
         # in their own precision, which their balance is as good as
         if gap > 1e3 * float(jnp.finfo(y0[0].dtype).eps) * scale:
+            leaf = layers.imbalances(y0).leaf
+            c = None if leaf is None else ", ".join(f"{x:.6g}" for x in leaf)
+            follows = (
+                "does not follow gradient_flow, on no leaf; balanced_factors(W, depth) makes "
+                "balanced ones"
+                if c is None
+                else f"follows gradient_flow with imbalance=({c}) as long as nothing decays"
+            )
             warnings.warn(
                 f"factors are not balanced (imbalance {gap:.2e} beside a squared norm of "
-                f"{scale:.2e}): their product does not "
-                "follow gradient_flow; balanced_factors(W, depth) makes balanced ones.",
+                f"{scale:.2e}): their product {follows}.",
                 ImbalanceWarning,
                 stacklevel=2,
             )
@@ -250,7 +270,7 @@ def factor_flow(
 
 def _problem(
     energy: Energy,
-    nu: Array,
+    nu: Depth,
     weight_decay: ArrayLike,
     bulk: ArrayLike,
     tie: Array,

@@ -8,25 +8,26 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ..energies import Energy
-from ..geometry.kernel import log_kernel
+from ..geometry.kernel import depth_of, log_growth, log_kernel
+from ..geometry.leaf import Depth, at_zero
 
 
 class FlowProblem(eqx.Module):
     """The energy and the constants of a flow: all that its vector field needs besides the state.
 
-    ν = 1/N, the weight decay λ, the log of the bulk (or −∞), and the gap of log σ below which the
-    SVD chart takes two singular values for tied.
+    ν = 1/N (or a leaf), the weight decay λ, the log of the bulk (or −∞), and the gap of log σ below
+    which the SVD chart takes two singular values for tied.
     """
 
     energy: Energy
-    nu: Array
+    nu: Depth
     weight_decay: Array
     log_bulk: Array
     tie: Array
 
     @property
-    def depth(self) -> Array:
-        return 1 / self.nu
+    def depth(self) -> Depth:
+        return depth_of(self.nu)
 
     def value(self, W: Array) -> Array:
         """E(W), of shape ()."""
@@ -79,7 +80,7 @@ def motion(frame: SingularFrame, problem: FlowProblem, curvature: Array) -> Moti
     there = ~jnp.isneginf(log_s)  # a singular value that is zero stays zero
     safe = jnp.where(there, log_s, 0.0)
     # λ σ^{2/N − 1}, from logarithms; the clip keeps it finite, and changes no sign
-    drag = jnp.where(there, decay * jnp.exp(jnp.minimum((2 * nu - 1) * safe, 80.0)), 0.0)
+    drag = jnp.where(there, decay * jnp.exp(jnp.minimum(-log_growth(safe, nu), 80.0)), 0.0)
     seen = curvature * jnp.exp(log_s)
 
     def counted(r: Array, log_lam: Array, seen: Array, drag: Array) -> Array:
@@ -90,8 +91,8 @@ def motion(frame: SingularFrame, problem: FlowProblem, curvature: Array) -> Moti
     larger = curvature * jnp.exp(jnp.maximum(log_s[:, None], log_s))
     pairs = counted(M, log_pairs, larger, jnp.minimum(drag[:, None], drag)) ** 2
     push = jnp.diagonal(M) + drag
-    falling = jnp.where(nu > 0.5, push, jnp.minimum(push, seen))
-    diagonal = jnp.where(there | (nu == 1), jnp.where(push < 0, push, falling), 0.0)
+    falling = jnp.where(at_zero(nu) > 0.5, push, jnp.minimum(push, seen))
+    diagonal = jnp.where(there | (at_zero(nu) == 1), jnp.where(push < 0, push, falling), 0.0)
     total = jnp.sum(pairs) - jnp.sum(jnp.diagonal(pairs)) + jnp.sum(diagonal**2)
     slope = jnp.sum(jnp.exp(log_pairs) * M**2)
     slope = slope + decay * jnp.sum(jnp.exp(log_s) * jnp.abs(jnp.diagonal(M)))

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike
 
-from ..checks import RandomKey, check_depth, check_integer
+from ..checks import RandomKey, check_integer
 from ..energies import Energy
 from . import curvature, geodesic, volume
 from . import metric as geometry
 from .derivatives import operator_power
+from .leaf import DepthLike, Imbalance, on_leaf
 from .operator import Operator
 
 
@@ -22,7 +23,7 @@ class Metric(eqx.Module):
     """The Riemannian metric g^N of deep linear networks of depth N, with its functions as methods.
 
     ``Metric(depth).inner(W, Z1, Z2)`` is `deeplinear.inner` ``(W, Z1, Z2, depth)``, and likewise
-    for the others: see there.
+    for the others: see there. ``imbalance``: the metric of the isotropic leaf of c, as in `kernel`.
 
     **Normalization**: [CMV]. **Raises** `DepthError` for a depth that is not a real number ≥ 1 or
     ``math.inf``.
@@ -33,10 +34,13 @@ class Metric(eqx.Module):
     2.5
     """
 
-    depth: ArrayLike
+    depth: DepthLike  # the leaf, where there is an imbalance
 
-    def __init__(self, depth: ArrayLike):
-        self.depth = check_depth(depth, scalar=True)
+    def __init__(self, depth: ArrayLike, imbalance: Imbalance = 0.0):
+        self.depth = on_leaf(depth, imbalance, scalar=True)
+
+    def __repr__(self) -> str:
+        return f"Metric({self.depth})"
 
     def operator(self, W: ArrayLike) -> Operator:
         """The inverse metric A_{N,W}."""

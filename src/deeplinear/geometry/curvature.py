@@ -6,24 +6,31 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from ..checks import as_array, check_depth, check_matrix, one_precision, raise_if
+from ..checks import check_matrix, one_precision, raise_if
 from ..compilation import program
 from ..errors import InputError, PrecisionError
 from .derivatives import Jet
-from .kernel import inverse_depth, kernel
+from .kernel import degree, kernel
+from .leaf import Depth, DepthLike, Imbalance, in_precision, is_smooth, on_leaf, rescaled
 from .operator import singular_error
 
 
 def riemann(
-    W: ArrayLike, X: ArrayLike, Y: ArrayLike, Z: ArrayLike, V: ArrayLike, depth: ArrayLike
+    W: ArrayLike,
+    X: ArrayLike,
+    Y: ArrayLike,
+    Z: ArrayLike,
+    V: ArrayLike,
+    depth: DepthLike,
+    imbalance: Imbalance = 0.0,
 ) -> Float[Array, "*batch"]:
     """The Riemann curvature tensor g(R(X, Y)Z, V), R(X, Y) = [∇_X, ∇_Y] − ∇_[X,Y], of g^N at W:
 
         ½ (∂_Y∂_V g(X, Z) + ∂_X∂_Z g(Y, V) − ∂_Y∂_Z g(X, V) − ∂_X∂_V g(Y, Z))
         + g(Γ(Y, V), Γ(X, Z)) − g(Γ(Y, Z), Γ(X, V)).
 
-    **Shapes**: W and the directions are (…, m, n), their leading axes broadcast. Cost O(d⁵): for
-    small matrices.
+    **Arguments**: ``imbalance``: the leaf, as in `deeplinear.inner`. **Shapes**: W and the
+    directions are (…, m, n), their leading axes broadcast. Cost O(d⁵): for small matrices.
     **Normalization**: the metric of [CMV] (see `deeplinear.inner`); curvature is that of the metric
     induced by the factors divided by N. **Raises** `SingularOperatorError` where W has no full rank
     (or is not square at N = ∞); `PrecisionError` where σ_1/σ_k is so large (2e6 in float64) that
@@ -34,10 +41,12 @@ def riemann(
     >>> float(dl.curvature.riemann(W, X, Y, Y, X, 1))  # flat
     0.0
     """
-    return _at(_riemann, W, (X, Y, Z, V), depth)
+    return _at(_riemann, W, (X, Y, Z, V), depth, imbalance)
 
 
-def sectional(W: ArrayLike, X: ArrayLike, Y: ArrayLike, depth: ArrayLike) -> Float[Array, "*batch"]:
+def sectional(
+    W: ArrayLike, X: ArrayLike, Y: ArrayLike, depth: DepthLike, imbalance: Imbalance = 0.0
+) -> Float[Array, "*batch"]:
     """The sectional curvature g(R(X, Y)Y, X) / (g(X, X) g(Y, Y) − g(X, Y)²) of the plane of X, Y.
 
     NaN where they are parallel. Everything else as in `riemann`. For d = 1, and at N = 1, the
@@ -49,10 +58,12 @@ def sectional(W: ArrayLike, X: ArrayLike, Y: ArrayLike, depth: ArrayLike) -> Flo
     >>> round(float(dl.curvature.sectional(np.eye(2), *symmetric, 2)), 12)
     0.375
     """
-    return _at(_sectional, W, (X, Y), depth)
+    return _at(_sectional, W, (X, Y), depth, imbalance)
 
 
-def ricci(W: ArrayLike, X: ArrayLike, Y: ArrayLike, depth: ArrayLike) -> Float[Array, "*batch"]:
+def ricci(
+    W: ArrayLike, X: ArrayLike, Y: ArrayLike, depth: DepthLike, imbalance: Imbalance = 0.0
+) -> Float[Array, "*batch"]:
     """The Ricci curvature Ric(X, Y) = Σ_a g(R(e_a, X)Y, e_a) over an orthonormal basis e_a.
 
     As in `riemann`, at O(d⁷).
@@ -62,10 +73,10 @@ def ricci(W: ArrayLike, X: ArrayLike, Y: ArrayLike, depth: ArrayLike) -> Float[A
     >>> float(dl.curvature.ricci(W, X, X, 1))
     0.0
     """
-    return _at(_ricci, W, (X, Y), depth)
+    return _at(_ricci, W, (X, Y), depth, imbalance)
 
 
-def scalar(W: ArrayLike, depth: ArrayLike) -> Float[Array, "*batch"]:
+def scalar(W: ArrayLike, depth: DepthLike, imbalance: Imbalance = 0.0) -> Float[Array, "*batch"]:
     """The scalar curvature Σ_ab g(R(e_a, e_b)e_b, e_a), over an orthonormal basis e_a.
 
     Twice the sum of the sectional curvatures of the planes of the basis. As in `riemann`, at O(d⁹).
@@ -74,11 +85,11 @@ def scalar(W: ArrayLike, depth: ArrayLike) -> Float[Array, "*batch"]:
     >>> float(dl.curvature.scalar(np.array([[2.0, 1.0], [0.0, 1.0]]), 1))
     0.0
     """
-    return _at(_scalar, W, (), depth)
+    return _at(_scalar, W, (), depth, imbalance)
 
 
 def christoffel(
-    W: ArrayLike, X: ArrayLike, Y: ArrayLike, depth: ArrayLike
+    W: ArrayLike, X: ArrayLike, Y: ArrayLike, depth: DepthLike, imbalance: Imbalance = 0.0
 ) -> Float[Array, "*batch m n"]:
     """Γ(X, Y) of the Levi-Civita connection in the coordinates W_ij: geodesics obey Ẅ = −Γ(Ẇ, Ẇ).
 
@@ -89,13 +100,13 @@ def christoffel(
     >>> np.round(dl.curvature.christoffel(W, np.eye(2), np.eye(2), 2), 12).tolist()
     [[-0.125, 0.0], [0.0, -0.125]]
     """
-    return _at(_christoffel, W, (X, Y), depth, "(m,n)")
+    return _at(_christoffel, W, (X, Y), depth, imbalance, "(m,n)")
 
 
 class _Frame:
     """The metric near W to second order, in the singular frame of W."""
 
-    def __init__(self, W: Array, N: Array):
+    def __init__(self, W: Array, N: Depth):
         U, s, Vt = jnp.linalg.svd(W)
         self.into = lambda X: U.T @ X @ Vt.T
         self.out_of = lambda X: U @ X @ Vt
@@ -106,8 +117,8 @@ class _Frame:
         self.jet = Jet(s, (W.shape[0], W.shape[1]), N, -1, order=2)
         noise = max(W.shape) * jnp.finfo(W.dtype).eps * s[0]
         # the terms of the curvature, of size 1/σ_k², leave a sum of size 1 (both relative to σ_1)
-        self.imprecise = (jnp.finfo(W.dtype).eps * (s[0] / s[-1]) ** 2 > 1e-3) & (N > 1)
-        self.singular = (s[-1] <= noise) & (N > 1) | jnp.any(self.eigenvalues == 0)
+        self.imprecise = (jnp.finfo(W.dtype).eps * (s[0] / s[-1]) ** 2 > 1e-3) & ~is_smooth(N)
+        self.singular = (s[-1] <= noise) & ~is_smooth(N) | jnp.any(self.eigenvalues == 0)
 
     def inner(self, X: Array, Y: Array) -> Array:
         return jnp.sum(X * Y / self.eigenvalues)
@@ -178,11 +189,12 @@ def _at(
     function: Callable,
     W: ArrayLike,
     directions: tuple[ArrayLike, ...],
-    depth: ArrayLike,
+    depth: DepthLike,
+    imbalance: Imbalance,
     result: str = "()",
 ) -> Array:
-    check_depth(depth, scalar=True)
     at = check_matrix(W, batch=True)
+    metric = on_leaf(depth, imbalance, shape=at.shape, scalar=True)
     checked = tuple(check_matrix(Z, "a direction", batch=True) for Z in directions)
     for Z in checked:
         if Z.shape[-2:] != at.shape[-2:]:
@@ -191,7 +203,9 @@ def _at(
                 f"{Z.shape}."
             )
     at, checked = one_precision((at, checked))
-    value, singular, imprecise = _on_batch(function, result, at, checked, as_array(depth, at.dtype))
+    value, singular, imprecise = _on_batch(
+        function, result, at, checked, in_precision(metric, at.dtype)
+    )
     value = raise_if(value, singular, singular_error())
     if function is _christoffel:
         return value
@@ -204,15 +218,15 @@ def _at(
 
 @program
 def _on_batch(
-    function: Callable, result: str, W: Array, directions: tuple[Array, ...], depth: Array
+    function: Callable, result: str, W: Array, directions: tuple[Array, ...], depth: Depth
 ) -> tuple[Array, Array, Array]:
-    nu = inverse_depth(depth, W.dtype)
+    nu = degree(depth, W.dtype)
 
     def one(X: Array, *Z: Array) -> tuple[Array, Array, Array]:
         # at W/c, where nothing overflows: g^N is homogeneous, g(cW)(cZ, cZ) = c^{2ν} g(W)(Z, Z)
         c = jnp.linalg.norm(X)
         c = jnp.where(c > 0, c, 1.0)
-        frame = _Frame(X / c, depth)
+        frame = _Frame(X / c, rescaled(depth, c))
         value = function(frame, *(frame.into(V / c) for V in Z))
         return (
             value * (c if function is _christoffel else c ** (nu * _DEGREE[function])),

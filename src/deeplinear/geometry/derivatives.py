@@ -17,24 +17,26 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
 from .differences import first_differences, second_differences
-from .kernel import inverse_depth
+from .kernel import degree
+from .leaf import Depth, DepthLike, Leaf, in_precision, is_smooth, rescaled
 from .operator import Operator
 
 Function = Callable[..., Array]
 
 
 def operator_power(
-    W: Float[Array, "m n"], Z: Float[Array, "m n"], depth: ArrayLike, q: int | float
+    W: Float[Array, "m n"], Z: Float[Array, "m n"], depth: DepthLike, q: int | float
 ) -> Float[Array, "m n"]:
     """A_{N,W}^q(Z), differentiable in Z and N to any order and in W to the second, at ties too.
 
     W must have full rank for its derivatives, and for q < 0 (and be square at N = ∞): elsewhere
-    they do not exist and are NaN. Second derivatives are taken with forward mode inside
-    (``jax.jacfwd(jax.jacfwd(f))``, ``jax.jacrev(jax.jacfwd(f))``); a reverse mode inside, as in
-    ``jax.hessian``, and third derivatives raise `NotImplementedError`.
+    they do not exist and are NaN, unless the metric of a leaf is smooth there. Second derivatives
+    are taken with forward mode inside (``jax.jacfwd(jax.jacfwd(f))``,
+    ``jax.jacrev(jax.jacfwd(f))``); a reverse mode inside, as in ``jax.hessian``, and third
+    derivatives raise `NotImplementedError`.
 
     >>> import jax, jax.numpy as jnp
     >>> I, Z = jnp.eye(2), jnp.array([[0.0, 1.0], [2.0, 0.0]])
@@ -42,7 +44,7 @@ def operator_power(
     >>> jax.jvp(lambda W: operator_power(W, Z, 2.0, 1), (I,), (along,))[1].tolist()
     [[0.0, 0.5], [1.0, 0.0]]
     """
-    frame, N = _singular_frame(W), jnp.asarray(depth, W.dtype)
+    frame, N = _singular_frame(W), in_precision(depth, W.dtype)
     if q < 0:
         U, s, Vt = frame
         Z = jnp.where(Operator.from_svd(U[:, : s.size], s, Vt[: s.size], N).is_singular, jnp.nan, Z)
@@ -50,7 +52,7 @@ def operator_power(
 
 
 def hamiltonian_field(
-    W: Float[Array, "m n"], P: Float[Array, "m n"], depth: ArrayLike
+    W: Float[Array, "m n"], P: Float[Array, "m n"], depth: DepthLike
 ) -> tuple[Float[Array, "m n"], Float[Array, "m n"]]:
     """(∂_P H, −∂_W H) of H(W, P) = ½⟨P, A_{N,W}(P)⟩: the velocities of W and P along geodesics.
 
@@ -60,7 +62,7 @@ def hamiltonian_field(
     >>> [v.tolist() for v in hamiltonian_field(4 * jnp.eye(1), jnp.ones((1, 1)), 2.0)]  # H = ½ W P²
     [[[4.0]], [[-0.5]]]
     """
-    frame, N = _singular_frame(W), jnp.asarray(depth, W.dtype)
+    frame, N = _singular_frame(W), in_precision(depth, W.dtype)
     return _value(1, N, frame, W, P), _force(N, frame, W, P)
 
 
@@ -87,10 +89,10 @@ class Jet(eqx.Module):
     columns: tuple[Array, ...]  # the same in the second argument, indexed likewise
     mixed: Array | None  # f[x_i, x_k; y_j, y_l], indexed ikjl; None at order 1
 
-    def __init__(self, s: Array, shape: tuple[int, int], N: Array, q: int | float, order: int):
+    def __init__(self, s: Array, shape: tuple[int, int], N: Depth, q: int | float, order: int):
         self.size = jnp.where(s[0] > 0, s[0], 1.0)
-        self.factor = self.size ** (2 * q * (1 - inverse_depth(N, s.dtype)))
-        s = s / self.size
+        self.factor = self.size ** (2 * q * (1 - degree(N, s.dtype)))
+        s, N = s / self.size, rescaled(N, self.size)
         # missing singular values are zeros
         a, b = (jnp.pad(s, (0, size - s.size)) for size in shape)
         self.s = s
@@ -154,26 +156,26 @@ def _contract(indices: str, *arrays: Array) -> Array:
 # The frame (U, s, Vt) is that of W, and is itself never differentiated.
 
 
-def _at_order_0(q: int | float, N: Array, frame: tuple, Z: Array) -> Array:
+def _at_order_0(q: int | float, N: Depth, frame: tuple, Z: Array) -> Array:
     U, s, Vt = frame
     return Operator.from_svd(U[:, : s.size], s, Vt[: s.size], N).power(Z, q)
 
 
-def _at_order_1(q: int | float, N: Array, frame: tuple, *directions: Array) -> Array:
+def _at_order_1(q: int | float, N: Depth, frame: tuple, *directions: Array) -> Array:
     return _of_jet(q, N, frame, 1, directions)
 
 
-def _at_order_2(q: int | float, N: Array, frame: tuple, *directions: Array) -> Array:
+def _at_order_2(q: int | float, N: Depth, frame: tuple, *directions: Array) -> Array:
     return _of_jet(q, N, frame, 2, directions)
 
 
 def _of_jet(
-    q: int | float, N: Array, frame: tuple, order: int, directions: tuple[Array, ...]
+    q: int | float, N: Depth, frame: tuple, order: int, directions: tuple[Array, ...]
 ) -> Array:
     U, s, Vt = frame
     jet = Jet(s, (U.shape[0], Vt.shape[0]), N, q, order)
     out = (jet.first if order == 1 else jet.second)(*(U.T @ X @ Vt.T for X in directions))
-    return jnp.where(s[-1] > 0, U @ out @ Vt, jnp.nan)
+    return jnp.where((s[-1] > 0) | (isinstance(N, Leaf) & is_smooth(N)), U @ out @ Vt, jnp.nan)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
@@ -205,7 +207,7 @@ def _differentiable(evaluate: Function, next_order: Function | None) -> Function
     direction of W before the others.
     """
 
-    def function(q: int | float, N: Array, frame: tuple, W: Array, *directions: Array) -> Array:
+    def function(q: int | float, N: Depth, frame: tuple, W: Array, *directions: Array) -> Array:
         # Reverse mode forgets the rules of what it passes: an outer derivative would miss that the
         # frame depends on W.
         return evaluate(q, N, frame, *directions) + guard(W, _INNER)
@@ -217,7 +219,8 @@ def _differentiable(evaluate: Function, next_order: Function | None) -> Function
         # + 0: a batch of NumPy directions, as vmap hands it over, cannot be an argument of the
         # rules
         dN, _, dW, *moves = (
-            t if isinstance(t, SymbolicZero | tuple) else jnp.asarray(t) + 0 for t in tangents
+            t if isinstance(t, SymbolicZero | tuple | Leaf) else jnp.asarray(t) + 0
+            for t in tangents
         )
         out = rule(q, N, frame, W, *directions)
         # the product rule: linear in each direction, then in W, then in N
@@ -229,7 +232,8 @@ def _differentiable(evaluate: Function, next_order: Function | None) -> Function
             if next_order is None:
                 raise NotImplementedError("third derivatives of A_{N,W} in W are not implemented")
             moved = moved + next_order(q, N, frame, W, dW, *directions)
-        if not isinstance(dN, SymbolicZero):
+        # the c of a leaf are constants
+        if not isinstance(dN, SymbolicZero | Leaf):
             moved = moved + jax.jvp(lambda N: evaluate(q, N, frame, *directions), (N,), (dN,))[1]
         return out, moved
 
@@ -243,7 +247,7 @@ _value = _differentiable(_at_order_0, _first)
 
 
 @jax.custom_jvp
-def _force(N: Array, frame: tuple, W: Array, P: Array) -> Array:
+def _force(N: Depth, frame: tuple, W: Array, P: Array) -> Array:
     """−½ ∂_W⟨P, A(P)⟩."""
     U, s, Vt = frame
     jet = Jet(s, (U.shape[0], Vt.shape[0]), N, 1, order=1)

@@ -9,11 +9,13 @@ there are (f is long, and compiling it is what a first call waits for).
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from .kernel import inverse_depth, kernel, log_gap, log_slope
+from .leaf import Depth, Leaf, leaf_kernel, root_of_square
 
 # Points within this distance, relative to the larger, are joined by quadrature, which is exact to
 # rounding there; farther apart the quotient loses less than a digit (two of second order).
@@ -37,28 +39,39 @@ _Difference = tuple[list[_Request], Callable[[Values], Array]]
 
 
 def first_differences(
-    a: Float[Array, " m"], b: Float[Array, " n"], N: Array, q: int | float
+    a: Float[Array, " m"], b: Float[Array, " n"], N: Depth, q: int | float
 ) -> tuple[Array, Array]:
     """f[x_i, x_k; y_j] and f[x_i; y_j, y_l] of x = a², y = b², indexed ikj and jli."""
-    found = _evaluated([_firsts(a, b), *([_firsts(b, a)] if a.size != b.size else [])], N, q)
+    at = _ordinary_zeros(N)
+    wanted = [_firsts(a, b, at), *([_firsts(b, a, at)] if a.size != b.size else [])]
+    found = _evaluated(wanted, N, q)
     return found[0], found[-1]
 
 
 def second_differences(
-    a: Float[Array, " m"], b: Float[Array, " n"], N: Array, q: int | float
+    a: Float[Array, " m"], b: Float[Array, " n"], N: Depth, q: int | float
 ) -> tuple[tuple[Array, Array], tuple[Array, Array], Array]:
     """The differences of first and second order in x, the same in y, and f[x_i, x_k; y_j, y_l].
 
     Indexed ikj and iklj; jli and jlki; ikjl. Where a and b have one length they must be the same.
     """
-    wanted = [_mixed(a, b), _firsts(a, b), _seconds(a, b)]
+    at = _ordinary_zeros(N)
+    wanted = [_mixed(a, b, at), _firsts(a, b, at), _seconds(a, b, at)]
     if a.size != b.size:
-        wanted += [_firsts(b, a), _seconds(b, a)]
+        wanted += [_firsts(b, a, at), _seconds(b, a, at)]
     mixed, *found = _evaluated(wanted, N, q)
     return (found[0], found[1]), (found[-2], found[-1]), mixed
 
 
-def _evaluated(wanted: list[_Difference], N: Array, q: int | float) -> list[Array]:
+def _ordinary_zeros(N: Depth) -> bool:
+    """Whether f is smooth where a point is 0, as on leaves whose metric is smooth at rank loss.
+
+    Elsewhere singular values that are missing stay so, and never mix among themselves.
+    """
+    return isinstance(N, Leaf) and N.zeros == 1
+
+
+def _evaluated(wanted: list[_Difference], N: Depth, q: int | float) -> list[Array]:
     """The differences, with all that they need evaluated at once."""
     requests = [request for needed, _ in wanted for request in needed]
     x = jnp.concatenate([request.x.ravel() for request in requests])
@@ -73,12 +86,14 @@ def _evaluated(wanted: list[_Difference], N: Array, q: int | float) -> list[Arra
     return out
 
 
-def _derivatives(x: Array, y: Array, kinds: np.ndarray, N: Array, q: int | float) -> Array:
+def _derivatives(x: Array, y: Array, kinds: np.ndarray, N: Depth, q: int | float) -> Array:
     """At each point what its kind says: f, f_x, f_xx or f_xy, 0 in an argument that is 0.
 
     With f = e^{qL}, L = log λ of log a and log b: L_x = S_a/(2x), and S_a moves by −2 dS/dz with
     log a, by 2 dS/dz with log b, whichever is larger.
     """
+    if isinstance(N, Leaf):
+        return _leaf_derivatives(jnp.maximum(x, 0.0), jnp.maximum(y, 0.0), kinds, N.c, q)
     a, b, nu = _root(x), _root(y), inverse_depth(N, x.dtype)
     f = kernel(a, b, N) ** q
     S, change = log_slope(log_gap(a, b)[1], nu)
@@ -90,6 +105,21 @@ def _derivatives(x: Array, y: Array, kinds: np.ndarray, N: Array, q: int | float
     cross = slope * (q * S_b * per_y) + 2 * q * change * per_x * per_y
     factor = jnp.where(kinds == _CURVATURE, second, jnp.where(kinds == _CROSS, cross, slope))
     return f * jnp.where(kinds == _VALUE, 1.0, factor)
+
+
+def _leaf_derivatives(x: Array, y: Array, kinds: np.ndarray, c: Array, q: int | float) -> Array:
+    """The same of λ^c, whose formula in the roots is a polynomial: its derivatives are exact."""
+
+    def f(x: Array, y: Array) -> Array:
+        return leaf_kernel(root_of_square(x, c), root_of_square(y, c), c) ** q
+
+    def f_x(x: Array, y: Array) -> Array:
+        return jax.jvp(lambda x: f(x, y), (x,), (jnp.ones_like(x),))[1]
+
+    slope, second = jax.jvp(lambda x: f_x(x, y), (x,), (jnp.ones_like(x),))
+    cross = jax.jvp(lambda y: f_x(x, y), (y,), (jnp.ones_like(y),))[1]
+    factor = jnp.where(kinds == _CURVATURE, second, jnp.where(kinds == _CROSS, cross, slope))
+    return jnp.where(kinds == _VALUE, f(x, y), factor)
 
 
 def _root(x: Array) -> Array:
@@ -110,14 +140,12 @@ def _summed(weights: np.ndarray, values: Array) -> Array:
     return jnp.tensordot(weights.astype(values.dtype), values, 1)
 
 
-def _first(x0: Array, x1: Array, y: Array, *, cross: bool = False) -> _Difference:
-    """f[x0, x1; y], or with ``cross`` that of f_y; 0 where both points are 0.
-
-    Singular values that are missing stay so, and never mix among themselves.
-    """
+def _first(x0: Array, x1: Array, y: Array, zeros: bool, *, cross: bool = False) -> _Difference:
+    """f[x0, x1; y], or with ``cross`` that of f_y; 0 where both points are 0, unless ``zeros``."""
     big = jnp.maximum(x0, x1)
     near = jnp.abs(x0 - x1) <= _NEAR * big
-    a, b = (jnp.where(near & (big > 0), x, 1.0) for x in (x0, x1))
+    counted = (big > 0) | zeros
+    a, b = (jnp.where(near & counted, x, 1.0) for x in (x0, x1))
     nodes = a + _along(_NODES, a) * (b - a)
     inside = _Request(_CROSS if cross else _SLOPE, *_shaped(nodes, y))
     ends = [
@@ -129,19 +157,20 @@ def _first(x0: Array, x1: Array, y: Array, *, cross: bool = False) -> _Differenc
         slopes, f0, f1 = values
         joined = _summed(_WEIGHTS, slopes)
         quotient = (f0 - f1) / jnp.where(near, 1.0, x0 - x1)
-        return jnp.where(big > 0, jnp.where(near, joined, quotient), 0.0)
+        return jnp.where(counted, jnp.where(near, joined, quotient), 0.0)
 
     return [inside, *ends], combine
 
 
-def _firsts(a: Array, b: Array) -> _Difference:
+def _firsts(a: Array, b: Array, zeros: bool) -> _Difference:
     """f[x_i, x_k; y_j], indexed ikj."""
     (i, k), ik = _symmetric(a.size, 2)
-    requests, combine = _first(*_shaped(*(v[:, None] ** 2 for v in (a[i], a[k])), b**2))
+    x0, x1, y = _shaped(*(v[:, None] ** 2 for v in (a[i], a[k])), b**2)
+    requests, combine = _first(x0, x1, y, zeros)
     return requests, lambda values: combine(values)[ik]
 
 
-def _seconds(a: Array, b: Array) -> _Difference:
+def _seconds(a: Array, b: Array, zeros: bool) -> _Difference:
     """f[x_i, x_k, x_l; y_j], indexed iklj: by Hermite and Genocchi where all three are close."""
     (i, k, l), ikl = _symmetric(a.size, 3)
     x0, x1, x2, y = _shaped(*(v[:, None] ** 2 for v in (a[i], a[k], a[l])), b**2)
@@ -149,22 +178,23 @@ def _seconds(a: Array, b: Array) -> _Difference:
     high = jnp.maximum(jnp.maximum(x0, x1), x2)
     middle = jnp.maximum(jnp.minimum(x0, x1), jnp.minimum(jnp.maximum(x0, x1), x2))
     near = high - low <= _NEAR * high
-    p, q, r = (jnp.where(near & (high > 0), x, 1.0) for x in (low, middle, high))
+    counted = (high > 0) | zeros
+    p, q, r = (jnp.where(near & counted, x, 1.0) for x in (low, middle, high))
     s, t = (v.ravel() for v in np.meshgrid(_NODES, _NODES, indexing="ij"))
     nodes = p + _along(s, p) * ((q - p) + _along(t, p) * (r - q))
     weights = s * np.outer(_WEIGHTS, _WEIGHTS).ravel()
-    upper, lower = _first(middle, high, y), _first(low, middle, y)
+    upper, lower = _first(middle, high, y, zeros), _first(low, middle, y, zeros)
 
     def combine(values: Values) -> Array:
         joined = _summed(weights, values[0])
         difference = upper[1](values[1:4]) - lower[1](values[4:])
         quotient = difference / jnp.where(near, 1.0, high - low)
-        return jnp.where(high > 0, jnp.where(near, joined, quotient), 0.0)[ikl]
+        return jnp.where(counted, jnp.where(near, joined, quotient), 0.0)[ikl]
 
     return [_Request(_CURVATURE, *_shaped(nodes, y)), *upper[0], *lower[0]], combine
 
 
-def _mixed(a: Array, b: Array) -> _Difference:
+def _mixed(a: Array, b: Array, zeros: bool) -> _Difference:
     """f[x_i, x_k; y_j, y_l], indexed ikjl: the difference in y of that in x."""
     ((i, k), ik), ((j, l), jl) = _symmetric(a.size, 2), _symmetric(b.size, 2)
     x0, x1, y0, y1 = _shaped(
@@ -172,16 +202,18 @@ def _mixed(a: Array, b: Array) -> _Difference:
     )
     big = jnp.maximum(y0, y1)
     near = jnp.abs(y0 - y1) <= _NEAR * big
-    p, r = (jnp.where(near & (big > 0), y, 1.0) for y in (y0, y1))
+    counted = (big > 0) | zeros
+    p, r = (jnp.where(near & counted, y, 1.0) for y in (y0, y1))
     nodes = p + _along(_NODES, p) * (r - p)
-    inside = _first(*_shaped(x0, x1, nodes), cross=True)
-    ends = _first(x0, x1, y0), _first(x0, x1, y1)
+    inside_x0, inside_x1, inside_y = _shaped(x0, x1, nodes)
+    inside = _first(inside_x0, inside_x1, inside_y, zeros, cross=True)
+    ends = _first(x0, x1, y0, zeros), _first(x0, x1, y1, zeros)
 
     def combine(values: Values) -> Array:
         joined = _summed(_WEIGHTS, inside[1](values[:3]))
         difference = ends[0][1](values[3:6]) - ends[1][1](values[6:])
         quotient = difference / jnp.where(near, 1.0, y0 - y1)
-        value = jnp.where(big > 0, jnp.where(near, joined, quotient), 0.0)
+        value = jnp.where(counted, jnp.where(near, joined, quotient), 0.0)
         return value[ik][:, :, jl]
 
     return [*inside[0], *ends[0][0], *ends[1][0]], combine

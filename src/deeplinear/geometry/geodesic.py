@@ -11,7 +11,6 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ..checks import (
     as_array,
-    check_depth,
     check_integer,
     check_matrix,
     check_tolerance,
@@ -26,7 +25,8 @@ from ..transforms import forward_only
 from .derivatives import guard, operator_power
 from .geodesic_closed_form import aligned_distance, aligned_path, spd_distance, spd_path
 from .hamiltonian_flow import follow
-from .kernel import inverse_depth
+from .kernel import degree
+from .leaf import Depth, DepthLike, Imbalance, in_precision, on_leaf, rescaled
 from .operator import Operator, singular_error
 from .shooting import shoot
 
@@ -90,9 +90,10 @@ class Logarithm(eqx.Module):
 def exp(
     W: ArrayLike,
     Z: ArrayLike,
-    depth: ArrayLike,
+    depth: DepthLike,
     t: ArrayLike = 1.0,
     *,
+    imbalance: Imbalance = 0.0,
     rtol: float | None = None,
     max_steps: int = 4096,
 ) -> Geodesic:
@@ -103,10 +104,12 @@ def exp(
         Ẇ = A_W(P),   Ṗ = −∂_W H,   P(0) = A_W^{−1}(Z).
 
     **Arguments**: ``W`` m×n of full rank, ``Z`` of its shape; ``t`` a time or increasing times ≥ 0;
-    ``rtol`` of the steps, 1e−11 by default (float32: 1e−5).
+    ``imbalance``: the leaf, as in `deeplinear.inner`; ``rtol`` of the steps, 1e−11 by default
+    (float32: 1e−5).
 
     At finite depth the matrices of full rank are incomplete: a geodesic may reach det W = 0 in
-    finite time, where it ends and the status says so. **Normalization**: the metric of [CMV];
+    finite time, where it ends and the status says so (on a leaf with one least c_p, as at N = 1,
+    the metric is smooth there: the geodesic goes on). **Normalization**: the metric of [CMV];
     multiples of it have the same geodesics.
 
     **Returns** a `Geodesic`. **Raises** `SingularOperatorError` for a W without full rank,
@@ -120,8 +123,8 @@ def exp(
     >>> np.round(dl.geodesic.exp(W, Z, 2, rtol=1e-5).W, 3).tolist()  # (√4 + ½)², (√1 + ½)²
     [[6.25, 0.0], [0.0, 2.25]]
     """
-    check_depth(depth, scalar=True)
     W, Z = _pair(W, Z, "W", "Z")
+    metric = on_leaf(depth, imbalance, shape=W.shape, scalar=True)
     rtol = _tolerance(rtol, W.dtype)
     times = jnp.asarray(t, W.dtype)
     if times.ndim > 1 or times.size == 0:
@@ -130,7 +133,7 @@ def exp(
         np.all(np.diff(np.atleast_1d(t), prepend=0.0) >= 0) and np.all(np.isfinite(t))
     ):
         raise InputError(f"t must hold finite, increasing times ≥ 0, got {t!r}: for t < 0 take −Z.")
-    args = W, Z, as_array(depth, W.dtype), jnp.atleast_1d(times), as_array(rtol, W.dtype)
+    args = W, Z, in_precision(metric, W.dtype), jnp.atleast_1d(times), as_array(rtol, W.dtype)
     result, singular = _exp(*args, check_integer(max_steps, "max_steps"))
     result = forward_only(raise_if(result, singular, singular_error()), _FORWARD_ONLY)
     if times.ndim == 0:
@@ -144,8 +147,9 @@ def exp(
 def log(
     W0: ArrayLike,
     W1: ArrayLike,
-    depth: ArrayLike,
+    depth: DepthLike,
     *,
+    imbalance: Imbalance = 0.0,
     rtol: float | None = None,
     max_steps: int = 512,
 ) -> Logarithm:
@@ -156,9 +160,9 @@ def log(
     only for near points. One that is longer than that path is reported as ``not_shortest``.
 
     **Arguments**: ``W0``, ``W1`` m×n of full rank, with determinants of one sign if square;
-    ``rtol`` as in `exp`; ``max_steps`` of each trial geodesic. Works inside ``jit`` and ``vmap``
-    (where determinants of opposite sign are ``not_converged``). End points that a half turn
-    separates (W_0ᵀW_1 with orthogonal factor of eigenvalue −1) are not found.
+    ``imbalance``, ``rtol`` as in `exp`; ``max_steps`` of each trial geodesic. Works inside ``jit``
+    and ``vmap`` (where determinants of opposite sign are ``not_converged``). End points that a half
+    turn separates (W_0ᵀW_1 with orthogonal factor of eigenvalue −1) are not found.
 
     **Returns** a `Logarithm`, always with a ``status``: look at it. **Normalization**: distances as
     in `distance`.
@@ -171,10 +175,9 @@ def log(
     >>> np.round(found.Z, 4).tolist(), bool(found.converged)
     ([[4.0, 0.0], [0.0, 2.0]], True)
     """
-    check_depth(depth, scalar=True)
     W0, W1 = _pair(W0, W1, "W0", "W1")
     rtol = _tolerance(rtol, W0.dtype)
-    N = as_array(depth, W0.dtype)
+    N = in_precision(on_leaf(depth, imbalance, shape=W0.shape, scalar=True), W0.dtype)
     if not is_traced(W0, W1) and W0.shape[0] == W0.shape[1]:
         signs = [np.linalg.slogdet(np.asarray(W))[0] for W in (W0, W1)]
         if signs[0] * signs[1] < 0:
@@ -191,7 +194,12 @@ def log(
 
 
 def distance(
-    W0: ArrayLike, W1: ArrayLike, depth: ArrayLike, *, rtol: float | None = None
+    W0: ArrayLike,
+    W1: ArrayLike,
+    depth: DepthLike,
+    *,
+    imbalance: Imbalance = 0.0,
+    rtol: float | None = None,
 ) -> Float[Array, ""]:
     """The g^N-length of the geodesic from W_0 to W_1 that `log` finds.
 
@@ -211,7 +219,8 @@ def distance(
     1.0
     """
     W0, W1 = _pair(W0, W1, "W0", "W1")
-    found = log(jax.lax.stop_gradient(W0), jax.lax.stop_gradient(W1), depth, rtol=rtol)
+    ends = jax.lax.stop_gradient((W0, W1))
+    found = log(*ends, depth, imbalance=imbalance, rtol=rtol)
     value = _distance(W0, W1, found)
     if not is_traced(value) and not Status.succeeded(int(found.status)):
         why = Status(int(found.status)).sentence
@@ -220,7 +229,13 @@ def distance(
 
 
 def path(
-    W0: ArrayLike, W1: ArrayLike, depth: ArrayLike, t: ArrayLike, *, rtol: float | None = None
+    W0: ArrayLike,
+    W1: ArrayLike,
+    depth: DepthLike,
+    t: ArrayLike,
+    *,
+    imbalance: Imbalance = 0.0,
+    rtol: float | None = None,
 ) -> Geodesic:
     """Points of the geodesic from W_0 (t = 0) to W_1 (t = 1) that `log` finds, at times t ≥ 0.
 
@@ -231,8 +246,8 @@ def path(
     >>> np.round(halfway.W, 4).tolist()  # ((1 + √9)/2)²
     [[4.0, 0.0], [0.0, 1.0]]
     """
-    found = log(W0, W1, depth, rtol=rtol)
-    result = exp(W0, found.Z, depth, t, rtol=rtol)
+    found = log(W0, W1, depth, imbalance=imbalance, rtol=rtol)
+    result = exp(W0, found.Z, depth, t, imbalance=imbalance, rtol=rtol)
     return eqx.tree_at(
         lambda g: g.status, result, jnp.where(found.converged, result.status, found.status)
     )
@@ -282,19 +297,20 @@ def _tolerance(rtol: float | None, dtype: DTypeLike) -> float:
     return check_tolerance(rtol, dtype, "rtol")
 
 
-def _is_singular(W: Array, N: Array) -> Array:
+def _is_singular(W: Array, N: Depth) -> Array:
     return jnp.isnan(operator_power(W, jnp.ones_like(W), N, -1)).any()
 
 
 @program
 def _exp(
-    W: Array, Z: Array, N: Array, times: Array, rtol: Array, max_steps: int
+    W: Array, Z: Array, N: Depth, times: Array, rtol: Array, max_steps: int
 ) -> tuple[Geodesic, Array]:
     scale = jnp.linalg.norm(W)
-    W, Z = W / scale, Z / scale  # geodesics of g^N stay geodesics under W → cW
+    # geodesics of g^N stay geodesics under W → cW; a leaf moves along
+    W, Z, N = W / scale, Z / scale, rescaled(N, scale)
     P = operator_power(W, Z, N, -1)
     # constant along the geodesic; lengths scale like c^ν
-    speed = jnp.linalg.norm(operator_power(W, Z, N, -0.5)) * scale ** inverse_depth(N, W.dtype)
+    speed = jnp.linalg.norm(operator_power(W, Z, N, -0.5)) * scale ** degree(N, W.dtype)
     ends, momenta, ok = follow(W[None], P[None], N, times, rtol, max_steps)
     ends, momenta = ends[:, 0], momenta[:, 0]
     velocity = jax.vmap(lambda W, P: operator_power(W, P, N, 1))(ends, momenta)
@@ -302,7 +318,7 @@ def _exp(
     reached = jnp.isfinite(ends).all((1, 2))
     length = jnp.where(reached, speed * times, jnp.inf)
     speeds = jax.vmap(lambda W, P: jnp.linalg.norm(operator_power(W, P, N, 0.5)))(ends, momenta)
-    speeds = speeds * scale ** inverse_depth(N, W.dtype)
+    speeds = speeds * scale ** degree(N, W.dtype)
     drift = jnp.abs(speeds - speed) / jnp.where(speed > 0, speed, 1.0)
     error = jnp.where(reached, drift, jnp.inf)
     result = Geodesic(times, scale * ends, scale * velocity, length, status, error)
@@ -310,10 +326,10 @@ def _exp(
 
 
 @program
-def _log(W0: Array, W1: Array, N: Array, rtol: Array, max_steps: int) -> tuple[Logarithm, Array]:
-    nu = inverse_depth(N, W0.dtype)
+def _log(W0: Array, W1: Array, N: Depth, rtol: Array, max_steps: int) -> tuple[Logarithm, Array]:
+    nu = degree(N, W0.dtype)
     scale = jnp.linalg.norm(W0)
-    W0, W1 = W0 / scale, W1 / scale
+    W0, W1, N = W0 / scale, W1 / scale, rescaled(N, scale)
     x, error, P1, size, bound, enough = shoot(W0, W1, N, nu, rtol, max_steps)
     start, end = Operator.unchecked(W0, N), Operator.unchecked(W1, N)
     Z, P0 = start.power(size * x, 0.5), start.power(size * x, -0.5)

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .derivatives import hamiltonian_field
+from .leaf import Depth
 
 Pair = tuple[Float[Array, "b m n"], Float[Array, "b m n"]]
 
@@ -20,7 +21,7 @@ Pair = tuple[Float[Array, "b m n"], Float[Array, "b m n"]]
 def follow(
     W: Float[Array, "b m n"],
     P: Float[Array, "b m n"],
-    N: Array,
+    N: Depth,
     times: Array,
     rtol: Array,
     max_steps: int,

@@ -9,7 +9,7 @@ with z = 2 |log a − log b| and φ(z) = (1 − e^{−z})/z. Nothing cancels in 
 """
 
 from types import ModuleType
-from typing import TypeVar
+from typing import TypeVar, overload
 
 import jax
 import jax.numpy as jnp
@@ -17,17 +17,50 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float
 
-from ..checks import check_depth, is_traced
+from ..checks import is_traced
+from .leaf import Depth, DepthLike, Imbalance, Leaf, leaf_kernel, log_leaf_kernel, on_leaf, root_of
 
 ArrayT = TypeVar("ArrayT", Array, np.ndarray)  # a formula for both gives what it is given
 
 
-def inverse_depth(depth: ArrayLike, dtype: DTypeLike) -> Float[Array, "..."]:
-    """ν = 1/N as an array of ``dtype``; 0 at N = ∞, NaN where N < 1."""
+@overload
+def inverse_depth(depth: Leaf, dtype: DTypeLike) -> Leaf: ...  # type: ignore[overload-overlap]
+
+
+@overload
+def inverse_depth(depth: DepthLike, dtype: DTypeLike) -> Float[Array, "..."]: ...
+
+
+def inverse_depth(depth: DepthLike, dtype: DTypeLike) -> Depth:
+    """ν = 1/N as an array of ``dtype``; 0 at N = ∞, NaN where N < 1. A leaf stands for itself."""
+    if isinstance(depth, Leaf):
+        return depth.astype(dtype)
     xp = jnp if is_traced(depth) else np
     N = xp.asarray(depth, dtype)
     with np.errstate(divide="ignore"):
         return jnp.asarray(xp.where(N >= 1, 1 / N, jnp.nan), N.dtype)
+
+
+def degree(depth: DepthLike, dtype: DTypeLike) -> Float[Array, "..."]:
+    """ν = 1/N, also of a leaf: A_W is homogeneous of degree 2 − 2ν in W (see `rescaled`)."""
+    return inverse_depth(depth.c.size if isinstance(depth, Leaf) else depth, dtype)
+
+
+def beside(nu: DepthLike, axes: int) -> Depth:
+    """ν, or one for each leading axis, with so many axes more for singular values to fill."""
+    return nu if isinstance(nu, Leaf) else jnp.reshape(nu, jnp.shape(nu) + (1,) * axes)
+
+
+def depth_of(nu: Depth) -> Depth:
+    """The depth N = 1/ν; a leaf stands for itself."""
+    return nu if isinstance(nu, Leaf) else 1 / nu
+
+
+def log_growth(log_s: Array, nu: Depth) -> Array:
+    """log(λ(σ, σ)/σ) = (1 − 2ν) log σ: how fast log σ moves, per unit of the gradient."""
+    if isinstance(nu, Leaf):
+        return log_kernel(log_s, log_s, nu) - log_s
+    return (1 - 2 * nu) * log_s
 
 
 def _rounding_of_inverse(N: Array, nu: Array) -> Array:
@@ -236,7 +269,9 @@ def _log_kernel_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> 
     return _log_kernel(log_a, log_b, nu), slope_a * d_log_a + slope_b * d_log_b + slope_nu * d_nu
 
 
-def kernel(a: ArrayLike, b: ArrayLike, depth: ArrayLike) -> Float[Array, "..."]:
+def kernel(
+    a: ArrayLike, b: ArrayLike, depth: DepthLike, imbalance: Imbalance = 0.0
+) -> Float[Array, "..."]:
     """The pair kernel of the deep linear network of depth N, on singular values a, b ≥ 0:
 
         λ_N(a, b) = (1/N) Σ_{p=1}^{N} a^{2(N−p)/N} b^{2(p−1)/N}
@@ -244,9 +279,13 @@ def kernel(a: ArrayLike, b: ArrayLike, depth: ArrayLike) -> Float[Array, "..."]:
         λ_∞(a, b) = (a² − b²) / (log a² − log b²)   (the logarithmic mean of a² and b²),
 
     continued to real N ≥ 1, to ties (λ_N(a, a) = a^{2−2/N}) and to zero (λ_N(a, 0) = a^{2−2/N}/N,
-    λ_∞(a, 0) = 0).
+    λ_∞(a, 0) = 0). On the isotropic leaf of an ``imbalance`` c (see `leaf_factors`) it is
 
-    **Shapes**: the arguments broadcast. **Normalization**: [CMV], with the factor 1/N.
+        λ^c(a, b) = (a² − b²) / (N (x(a) − x(b))),   ∏_p (x(σ) + c_p) = σ²,  min c = 0.
+
+    **Arguments**: ``imbalance``: (c_1, …, c_N), or a number δ for c_p = (p − 1)δ; integer N then.
+
+    **Shapes**: a, b and the depth broadcast. **Normalization**: [CMV], with the factor 1/N.
     **Accuracy**: relative error below 1e−14 in float64 wherever a, b and the result are normal
     numbers. Differentiable in all three arguments, to any order at ties; the derivative in an
     argument that is exactly 0 is defined as 0 (a zero singular value stays zero).
@@ -254,18 +293,29 @@ def kernel(a: ArrayLike, b: ArrayLike, depth: ArrayLike) -> Float[Array, "..."]:
     **Raises** `DepthError` for a depth below 1 or NaN (traced: the result is NaN). A negative or
     NaN argument gives NaN, an infinite one the limit (∞, at N = 1 it is 1) with derivatives NaN.
 
-    **Source**: Cohen, Menon, Veraszto (SIADS 2023), the metric in Theorem 1.1.
+    **Source**: Cohen, Menon, Veraszto (SIADS 2023), the metric in Theorem 1.1; leaves: Dominé et
+    al. 2024 (2409.14623) at N = 2.
 
     >>> import math, deeplinear as dl
     >>> [round(float(dl.kernel(2.0, 1.0, N)), 6) for N in (1, 2, math.inf)]
     [1.0, 1.5, 2.164043]
+    >>> round(float(dl.kernel(2.0, 1.0, 2, imbalance=1e3)), 1)  # lazy: δ/2 everywhere
+    500.0
     """
-    check_depth(depth)
+    depth = on_leaf(depth, imbalance)
     a, b = (x if hasattr(x, "dtype") else jnp.asarray(x) if np.ndim(x) else x for x in (a, b))
     dtype = jnp.result_type(*_floating(a, b)) if _floating(a, b) else jnp.result_type(float)
     a, b = jnp.asarray(a, dtype), jnp.asarray(b, dtype)
+    if isinstance(depth, Leaf):
+        return _leaf_kernel(a, b, depth.astype(dtype).c)
     a, b, N = jnp.broadcast_arrays(a, b, jnp.asarray(depth, dtype))
     return _kernel(a, b, N)
+
+
+def _leaf_kernel(a: Array, b: Array, c: Array) -> Array:
+    x, y = (root_of(jnp.where(jnp.isfinite(s), s, 1.0), c) for s in (a, b))
+    value = jnp.where(jnp.isposinf(a) | jnp.isposinf(b), jnp.inf, leaf_kernel(x, y, c))
+    return jnp.where((a >= 0) & (b >= 0), value, jnp.nan)
 
 
 def _floating(*args: ArrayLike) -> list[ArrayLike]:
@@ -273,12 +323,15 @@ def _floating(*args: ArrayLike) -> list[ArrayLike]:
     return [x for x in args if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.floating)]
 
 
-def log_kernel(log_a: ArrayLike, log_b: ArrayLike, nu: ArrayLike) -> Float[Array, "..."]:
+def log_kernel(log_a: ArrayLike, log_b: ArrayLike, nu: DepthLike) -> Float[Array, "..."]:
     """log λ_N from logarithms of singular values (−∞ for a zero one) and ν = 1/N: no underflow.
 
-    The arguments broadcast; differentiable in all three, also at ties.
+    The arguments broadcast; differentiable in all three, also at ties. A leaf in the place of ν
+    gives log λ^c.
 
     >>> float(log_kernel(-5000.0, -5000.0, 0.5))
     -5000.0
     """
+    if isinstance(nu, Leaf):
+        return log_leaf_kernel(jnp.asarray(log_a), jnp.asarray(log_b), nu.c)
     return _log_kernel(*jnp.broadcast_arrays(*map(jnp.asarray, (log_a, log_b, nu))))

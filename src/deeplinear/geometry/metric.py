@@ -12,8 +12,6 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ..checks import (
     RandomKey,
-    as_array,
-    check_depth,
     check_key,
     check_matrix,
     is_traced,
@@ -25,16 +23,23 @@ from ..energies import Energy, check_energy
 from ..errors import InputError
 from ..recorded import recorded, vmapped
 from .derivatives import operator_power
+from .leaf import Depth, DepthLike, Imbalance, in_precision, on_leaf
 from .operator import Operator, singular_error
 from .point import LogSVD
 
 
 def inner(
-    W: ArrayLike | LogSVD, Z1: ArrayLike, Z2: ArrayLike, depth: ArrayLike
+    W: ArrayLike | LogSVD,
+    Z1: ArrayLike,
+    Z2: ArrayLike,
+    depth: DepthLike,
+    imbalance: Imbalance = 0.0,
 ) -> Float[Array, "*batch"]:
     """The metric g^N_W(Z_1, Z_2) = ⟨Z_1, A_{N,W}^{−1}(Z_2)⟩.
 
     In the singular frame W = U Σ Vᵀ it is Σ_ij (UᵀZ_1V)_ij (UᵀZ_2V)_ij / λ_N(σ_i, σ_j).
+
+    **Arguments**: ``imbalance``: the isotropic leaf of networks of that depth, as in `kernel`.
 
     **Shapes**: W, Z_1, Z_2 are (…, m, n), their leading axes broadcast; W may be a `LogSVD`.
     **Normalization**: [CMV], with the factor 1/N in A: g^N is N times the metric which the
@@ -50,10 +55,12 @@ def inner(
     >>> bool(np.isclose(dl.inner(W, W, Z, 1), np.sum(W * Z)))  # at depth 1 the metric is Euclidean
     True
     """
-    return _batched(_inner, W, (Z1, Z2), depth)
+    return _batched(_inner, W, (Z1, Z2), depth, imbalance)
 
 
-def norm(W: ArrayLike | LogSVD, Z: ArrayLike, depth: ArrayLike) -> Float[Array, "*batch"]:
+def norm(
+    W: ArrayLike | LogSVD, Z: ArrayLike, depth: DepthLike, imbalance: Imbalance = 0.0
+) -> Float[Array, "*batch"]:
     """The length ‖Z‖_g = g^N_W(Z, Z)^{1/2} = ‖A^{−1/2}(Z)‖_F of a direction.
 
     Everything else as in `inner`.
@@ -62,13 +69,16 @@ def norm(W: ArrayLike | LogSVD, Z: ArrayLike, depth: ArrayLike) -> Float[Array, 
     >>> float(dl.norm(4 * np.eye(2), np.diag([3.0, 4.0]), 2))  # λ_2(4, 4) = 4
     2.5
     """
-    return _batched(_norm, W, (Z,), depth)
+    return _batched(_norm, W, (Z,), depth, imbalance)
 
 
-def gradient(energy: Energy, W: ArrayLike, depth: ArrayLike) -> Float[Array, "*batch m n"]:
+def gradient(
+    energy: Energy, W: ArrayLike, depth: DepthLike, imbalance: Imbalance = 0.0
+) -> Float[Array, "*batch m n"]:
     """The Riemannian gradient grad E(W) = A_{N,W}(E′(W)): g^N_W(grad E, Z) = ⟨E′(W), Z⟩ for all Z.
 
-    **Shapes**: W is (…, m, n), of any rank; the result has its shape. **Normalization**: [CMV];
+    **Arguments**: ``imbalance`` as in `inner`. **Shapes**: W is (…, m, n), of any rank; the result
+    has its shape. **Normalization**: [CMV];
     −grad E is the velocity of `gradient_flow`. **Source**: Arora, Cohen, Hazan 2018; Cohen, Menon,
     Veraszto 2023.
 
@@ -77,23 +87,28 @@ def gradient(energy: Energy, W: ArrayLike, depth: ArrayLike) -> Float[Array, "*b
     >>> dl.gradient(energy, np.diag([4.0, 1.0]), 2).tolist()  # λ_2(4, 1) = (4 + 1)/2
     [[0.0, -7.5], [0.0, 0.0]]
     """
-    check_depth(depth, scalar=True)
     W = check_matrix(W, batch=True)
+    metric = on_leaf(depth, imbalance, shape=W.shape, scalar=True)
     W = W.astype(check_energy(energy, W.shape[-2:], W.dtype))
     energy = recorded(energy, W.shape[-2:], W.dtype)
-    return _gradient(energy, W, as_array(depth, W.dtype))
+    return _gradient(energy, W, in_precision(metric, W.dtype))
 
 
 def random_tangent(
-    key: RandomKey, W: ArrayLike | LogSVD, depth: ArrayLike, *, unit: bool = False
+    key: RandomKey,
+    W: ArrayLike | LogSVD,
+    depth: DepthLike,
+    *,
+    imbalance: Imbalance = 0.0,
+    unit: bool = False,
 ) -> Float[Array, "*batch m n"]:
     """A random direction at W, normal with covariance A_{N,W}.
 
     It is standard normal in every g^N-orthonormal basis.
 
-    **Arguments**: ``unit`` scales it to length 1 (uniform on the unit sphere of g^N). **Shapes**:
-    that of W; each point of a batch draws its own. At a W without full rank it lies in the span of
-    A. **Normalization**: as in `inner`.
+    **Arguments**: ``imbalance`` as in `inner`; ``unit`` scales it to length 1 (uniform on the unit
+    sphere of g^N). **Shapes**: that of W; each point of a batch draws its own. At a W without full
+    rank it lies in the span of A. **Normalization**: as in `inner`.
 
     >>> import deeplinear as dl, jax, numpy as np
     >>> W = np.array([[2.0, 1.0], [0.0, 1.0]])
@@ -106,11 +121,11 @@ def random_tangent(
     xi = jax.random.normal(check_key(key), shape, dtype)
     if unit:
         xi = xi / jnp.linalg.norm(xi, axis=(-2, -1), keepdims=True)
-    return _batched(_root, W, (xi,), depth)
+    return _batched(_root, W, (xi,), depth, imbalance)
 
 
 @program
-def _gradient(energy: Energy, W: Array, depth: Array) -> Array:
+def _gradient(energy: Energy, W: Array, depth: Depth) -> Array:
     def one(X: Array) -> Array:
         return operator_power(X, jax.grad(lambda Y: jnp.reshape(energy(Y), ()))(X), depth, 1)
 
@@ -132,12 +147,16 @@ def _root(apply: Callable[[Array, int | float], Array], Z: Array) -> Array:
 
 
 def _batched(
-    function: Callable, W: ArrayLike | LogSVD, directions: tuple[ArrayLike, ...], depth: ArrayLike
+    function: Callable,
+    W: ArrayLike | LogSVD,
+    directions: tuple[ArrayLike, ...],
+    depth: DepthLike,
+    imbalance: Imbalance,
 ) -> Array:
     """``function(apply, *directions)``, apply(Z, q) = A^q(Z), over the leading axes of all."""
-    check_depth(depth, scalar=True)
     at: Array | LogSVD = W if isinstance(W, LogSVD) else check_matrix(W, batch=True)
     shape = at.shape[-2:]
+    metric = on_leaf(depth, imbalance, shape=shape, scalar=True)
     checked = tuple(check_matrix(Z, "Z", batch=True) for Z in directions)
     at, checked = one_precision((at, checked))
     dtype = jax.tree.leaves(at)[0].dtype
@@ -146,13 +165,13 @@ def _batched(
             raise InputError(
                 f"Z must have the shape {shape} of W in its last two axes, got {Z.shape}."
             )
-    value = _on_batch(function, at, checked, as_array(depth, dtype))
+    value = _on_batch(function, at, checked, in_precision(metric, dtype))
     return raise_if(value, (jnp if is_traced(value) else np).isnan(value), singular_error())
 
 
 @program
 def _on_batch(
-    function: Callable, W: Array | LogSVD, directions: tuple[Array, ...], depth: Array
+    function: Callable, W: Array | LogSVD, directions: tuple[Array, ...], depth: Depth
 ) -> Array:
     result = "(m,n)" if function is _root else "()"
     inputs = ",".join(["(m,n)"] * len(directions))

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, ArrayLike, Float
 
-from ..checks import check_depth, check_matrix, raise_if
+from ..checks import check_matrix, raise_if
 from ..errors import InputError, SingularOperatorError
-from .kernel import inverse_depth, kernel, log_kernel
+from .kernel import beside, inverse_depth, kernel, log_kernel
+from .leaf import Depth, DepthLike, Imbalance, check_leaf_shape, in_precision, on_leaf
 
 
 class Operator(lx.AbstractLinearOperator):
@@ -26,7 +27,7 @@ class Operator(lx.AbstractLinearOperator):
     **Arguments**
 
     - ``W``: m×n, finite.
-    - ``depth``: real N ≥ 1 or ``math.inf``.
+    - ``depth``: real N ≥ 1 or ``math.inf``. ``imbalance``: the leaf, as in `kernel`.
     - ``rank_rtol``: singular values up to ``rank_rtol · σ_1`` count as zero. By default max(m, n)
       times machine precision: below that they are rounding noise, which λ_∞(a, σ) would turn into
       something visible (it decays only like 1/|log σ|). Give 0 to keep all, or use `from_svd`.
@@ -43,31 +44,47 @@ class Operator(lx.AbstractLinearOperator):
     U: Float[Array, "m k"]
     s: Float[Array, " k"]
     Vt: Float[Array, "k n"]
-    depth: Array
+    depth: Depth
 
-    def __init__(self, W: ArrayLike, depth: ArrayLike, *, rank_rtol: float | None = None):
-        self._factor(check_matrix(W), check_depth(depth, scalar=True), rank_rtol)
+    def __init__(
+        self,
+        W: ArrayLike,
+        depth: DepthLike,
+        *,
+        imbalance: Imbalance = 0.0,
+        rank_rtol: float | None = None,
+    ):
+        self._factor(check_matrix(W), on_leaf(depth, imbalance, scalar=True), rank_rtol)
 
-    def _factor(self, W: Array, depth: ArrayLike, rank_rtol: float | None) -> None:
+    def _factor(self, W: Array, depth: DepthLike, rank_rtol: float | None) -> None:
         U, s, Vt = jnp.linalg.svd(W, full_matrices=False)
         if rank_rtol is None:
             rank_rtol = max(W.shape) * float(jnp.finfo(W.dtype).eps)
         s = jnp.where(s > rank_rtol * s[0], s, jnp.where(jnp.isnan(s), s, 0.0))
-        self._set(U=U, s=s, Vt=Vt, depth=jnp.asarray(depth, s.dtype))
+        self._set(U=U, s=s, Vt=Vt, depth=depth)
 
-    def _set(self, **fields: Array) -> None:
+    def _set(self, U: Array, s: Array, Vt: Array, depth: DepthLike) -> None:
+        check_leaf_shape(depth, (U.shape[0], Vt.shape[1]))
+        fields = {"U": U, "s": s, "Vt": Vt, "depth": in_precision(depth, s.dtype)}
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
     @classmethod
-    def unchecked(cls, W: Array, depth: Array) -> "Operator":
+    def unchecked(cls, W: Array, depth: Depth) -> "Operator":
         """The operator at a W that may be infinite or NaN, as a trial step is: it is NaN then."""
         self = object.__new__(cls)  # past __init__, which would raise
         self._factor(W, depth, None)
         return self
 
     @classmethod
-    def from_svd(cls, U: ArrayLike, s: ArrayLike, Vt: ArrayLike, depth: ArrayLike) -> "Operator":
+    def from_svd(
+        cls,
+        U: ArrayLike,
+        s: ArrayLike,
+        Vt: ArrayLike,
+        depth: DepthLike,
+        imbalance: Imbalance = 0.0,
+    ) -> "Operator":
         """The operator at W = U diag(s) Vᵀ, every s as it is; U, V with orthonormal columns.
 
         k below min(m, n) is a point of rank k, at a cost of O(mnk) for each application.
@@ -78,9 +95,9 @@ class Operator(lx.AbstractLinearOperator):
                 f"U, s, Vt must have shapes (m, k), (k,), (k, n), got {U.shape}, {s.shape}, "
                 f"{Vt.shape}."
             )
-        depth = check_depth(depth, scalar=True)
+        depth = on_leaf(depth, imbalance, scalar=True)
         self = object.__new__(cls)  # past __init__, which would factor W again
-        self._set(U=U, s=s, Vt=Vt, depth=jnp.asarray(depth, s.dtype))
+        self._set(U=U, s=s, Vt=Vt, depth=depth)
         return self
 
     @property
@@ -156,7 +173,8 @@ class Operator(lx.AbstractLinearOperator):
         nu = inverse_depth(self.depth, self.s.dtype)
         out = log_determinant(jnp.log(self.s), m + n - 2 * k, nu)
         if m > k and n > k:
-            out = out + jnp.where(nu == 1, 0.0, -jnp.inf)
+            zero = jnp.full((), -jnp.inf, self.s.dtype)
+            out = out + (m - k) * (n - k) * log_kernel(zero, zero, nu)
         return out
 
     # lineax's interface
@@ -190,15 +208,17 @@ def singular_error() -> SingularOperatorError:
     )
 
 
-def log_determinant(log_s: Float[Array, "... k"], edges: int, nu: ArrayLike) -> Float[Array, "..."]:
+def log_determinant(log_s: Float[Array, "... k"], edges: int, nu: DepthLike) -> Float[Array, "..."]:
     """log det A on the k×k block and ``edges`` times its edge.
 
     Σ_ij log λ_N(σ_i, σ_j) + edges · Σ_i log λ_N(σ_i, 0).
     """
-    nu = jnp.asarray(nu)[..., None]  # one depth, or one for each leading axis
-    out = jnp.sum(log_kernel(log_s[..., :, None], log_s[..., None, :], nu[..., None]), (-2, -1))
+    pairs = log_kernel(log_s[..., :, None], log_s[..., None, :], beside(nu, 2))
+    out = jnp.sum(pairs, (-2, -1))
     if edges:
-        out = out + edges * jnp.sum(log_kernel(log_s, jnp.array(-jnp.inf, log_s.dtype), nu), -1)
+        out = out + edges * jnp.sum(
+            log_kernel(log_s, jnp.array(-jnp.inf, log_s.dtype), beside(nu, 1)), -1
+        )
     return out
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Array
 
 from .hamiltonian_flow import follow
 from .kernel import kernel
+from .leaf import Depth
 from .operator import Operator
 
 # Shooting is led to the end point in stages, coarsely; each is at least _SMALLEST_STAGE of the way,
@@ -51,7 +52,7 @@ class _Gun(NamedTuple):
     """What all shots from W_0 share."""
 
     W0: Array
-    N: Array
+    N: Depth
     size: Array
     max_steps: int
 
@@ -76,7 +77,7 @@ class _Gun(NamedTuple):
         return jnp.linalg.norm(misses[0]), correction.reshape(x.shape), after[0, 0]
 
 
-def shoot(W0: Array, W1: Array, N: Array, nu: Array, rtol: Array, max_steps: int) -> Shot:
+def shoot(W0: Array, W1: Array, N: Depth, nu: Array, rtol: Array, max_steps: int) -> Shot:
     """The velocity at W_0 of a geodesic to W_1, by Newton's method along the leading path.
 
     One loop over shots, each with its derivatives: a stage of the path ends where it hits, where
@@ -153,7 +154,7 @@ def _units(W: Array) -> Array:
 
 
 def _leading_path(
-    W0: Array, W1: Array, N: Array, nu: Array
+    W0: Array, W1: Array, N: Depth, nu: Array
 ) -> tuple[Callable[[Array], tuple[Array, Array]], Array, Array]:
     """A path of full rank from W_0 to W_1 on [0, 1] with its velocity, (about) its length, and its
     velocity at W_0.

@@ -14,17 +14,22 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 from scipy.special import gammaln
 
-from ..checks import check_depth, check_integer, check_matrix, is_traced, raise_if
+from ..checks import check_integer, check_matrix, is_traced, raise_if
 from ..compilation import program
 from ..energies import Energy, check_energy
 from ..errors import DepthError, InputError, SingularOperatorError
-from .kernel import inverse_depth, log_kernel
+from .kernel import beside, degree, inverse_depth, log_kernel
+from .leaf import Depth, DepthLike, Imbalance, Leaf, at_zero, on_leaf
 from .operator import log_determinant
 from .point import LogSVD, log_spectrum
 
 
 def log_volume(
-    W: ArrayLike | LogSVD, depth: ArrayLike, coordinates: str = "dense"
+    W: ArrayLike | LogSVD,
+    depth: DepthLike,
+    coordinates: str = "dense",
+    *,
+    imbalance: Imbalance = 0.0,
 ) -> Float[Array, "..."]:
     """log √det g^N, the density of the Riemannian volume at a W of full rank,
 
@@ -36,6 +41,9 @@ def log_volume(
 
         N < ∞:  N^{d(d−1)/2} det(Σ²)^{(1−N)/(2N)} van(Σ^{2/N}),
         N = ∞:  det(Σ²)^{−1/2} van(log Σ²).
+
+    **Arguments**: ``imbalance``: the leaf, as in `kernel`. There σ^{2/N} becomes the root x: the
+    density is N^{d²/2} ∏ P′(x_i)^{−1/2} van(x), *finite* at rank loss where one c_p is the least.
 
     **Shapes**: W is (…, m, n) or a `LogSVD`; its leading axes and those of ``depth`` broadcast.
     **Normalization**: [CMV], with the factor 1/N in A_N. Differentiable in W (dense coordinates:
@@ -54,7 +62,7 @@ def log_volume(
     if coordinates not in ("dense", "svd"):
         raise InputError(f"coordinates must be 'dense' or 'svd', got {coordinates!r}.")
     log_s, (m, n) = _log_spectrum(W)
-    value = _log_volume(log_s, _nu(depth, log_s), abs(m - n), coordinates)
+    value = _log_volume(log_s, _nu(depth, imbalance, log_s, (m, n)), abs(m - n), coordinates)
     error = SingularOperatorError(
         "W must have full rank (and be square at depth = math.inf), for the Riemannian volume "
         "density is infinite elsewhere: use log_stratum_volume, or entropy, or a LogSVD if small "
@@ -64,7 +72,11 @@ def log_volume(
 
 
 def log_stratum_volume(
-    W: ArrayLike | LogSVD, depth: ArrayLike, rank: int | None = None
+    W: ArrayLike | LogSVD,
+    depth: DepthLike,
+    rank: int | None = None,
+    *,
+    imbalance: Imbalance = 0.0,
 ) -> Float[Array, "..."]:
     """The log volume density of the metric g^N on the matrices of rank r,
 
@@ -75,7 +87,8 @@ def log_stratum_volume(
     finite where `log_volume` diverges, so that it compares minimizers of equal rank.
 
     **Arguments**: ``rank`` = r; the r largest singular values of W count, the others are taken for
-    zero. By default r is the numerical rank of W, the same for a whole batch. **Shapes**,
+    zero. By default r is the numerical rank of W, the same for a whole batch. ``imbalance`` as in
+    `log_volume`; where one c_p is the least, flows leave the matrices of rank r. **Shapes**,
     **normalization**: as in `log_volume`, which this is at full rank.
 
     **Raises** `SingularOperatorError` where it is infinite: W of a rank below r, or any r <
@@ -109,7 +122,8 @@ def log_stratum_volume(
             f"rank must be an integer from 1 to the number {k} of singular values of W, got "
             f"{rank!r}."
         )
-    value = _log_volume(log_s[..., :rank], _nu(depth, log_s), m + n - 2 * int(rank), "dense")
+    nu = _nu(depth, imbalance, log_s, (m, n))
+    value = _log_volume(log_s[..., :rank], nu, m + n - 2 * int(rank), "dense")
     error = SingularOperatorError(
         "rank must not be above the rank of W (nor below max(m, n) at depth = math.inf) for a "
         f"finite volume, got {rank} for shape {(m, n)}: lower the rank or the depth."
@@ -118,7 +132,11 @@ def log_stratum_volume(
 
 
 def entropy(
-    W: ArrayLike | LogSVD, depth: ArrayLike, *, constant: bool | None = None
+    W: ArrayLike | LogSVD,
+    depth: DepthLike,
+    *,
+    imbalance: Imbalance = 0.0,
+    constant: bool | None = None,
 ) -> Float[Array, "..."]:
     """The entropy of W, the log volume of its orbit,
 
@@ -132,7 +150,8 @@ def entropy(
     2, where the orbit has fewer dimensions, and at N = ∞ at every W that is singular. A W that is
     not square has the orbits of hidden width d = min(m, n). For real N the formula is continued.
 
-    **Arguments**: ``constant``: False leaves what does not depend on W, (N − 1) log c_d + ½
+    **Arguments**: ``imbalance``: the orbit on an isotropic leaf (see `kernel`), with the root x in
+    the place of σ^{2/N}. ``constant``: False leaves what does not depend on W, (N − 1) log c_d + ½
     (d choose 2) log N, out. At N = ∞ this is infinite, so None (the default) leaves it out there,
     and only there: S_∞ = ½ Σ_{i<j} log λ_∞(σ_i, σ_j).
 
@@ -149,25 +168,29 @@ def entropy(
     >>> bool(np.isclose(dl.entropy(W, 2), np.log(4 * np.pi * np.sqrt(2)) + 0.5 * np.log(5)))
     True
     """
-    log_s, _ = _log_spectrum(W)
-    nu = _nu(depth, log_s)
-    value = _interaction(log_s, nu) + _no_slope(log_s)
+    log_s, shape = _log_spectrum(W)
+    nu = _nu(depth, imbalance, log_s, shape)
+    value = _interaction(log_s, nu)
+    if not (isinstance(nu, Leaf) and nu.zeros == 1):
+        value = value + _no_slope(log_s)
     if constant is False:
         return value
-    if constant and not is_traced(depth) and np.isinf(depth).any():
+    inverse = degree(depth, log_s.dtype)
+    if constant and not is_traced(inverse) and np.any(np.asarray(inverse) == 0):
         raise DepthError(
             "depth must be finite for constant=True, for orbits have infinite volume at infinite "
             "depth."
         )
-    return value + _orbit_constant(nu, log_s.shape[-1])
+    return value + _orbit_constant(inverse, log_s.shape[-1])
 
 
 def free_energy(
     energy: Energy,
     W: ArrayLike,
-    depth: ArrayLike,
+    depth: DepthLike,
     beta: ArrayLike,
     *,
+    imbalance: Imbalance = 0.0,
     constant: bool | None = None,
 ) -> Float[Array, "..."]:
     """The free energy F_β(W) = E(W) − S_N(W)/β.
@@ -176,8 +199,8 @@ def free_energy(
     ``gradient_flow(lambda W: free_energy(energy, W, depth, beta), W0, depth)`` is the entropic flow
     Ẇ = −A_{N,W}(∇F_β), the limit of the Langevin equation whose noise acts along the orbits alone.
 
-    **Arguments**: ``beta`` > 0, the inverse temperature; ``constant`` as in `entropy`. **Shapes**:
-    W is (…, m, n).
+    **Arguments**: ``beta`` > 0, the inverse temperature; ``imbalance`` and ``constant`` as in
+    `entropy`. **Shapes**: W is (…, m, n).
 
     **Raises** `InputError` for β ≤ 0. **Source**: Menon, Yu (2509.09088), §1.
 
@@ -192,7 +215,8 @@ def free_energy(
     W = W.astype(check_energy(energy, W.shape[-2:], W.dtype))
     value = jnp.vectorize(lambda X: jnp.reshape(energy(X), ()), signature="(m,n)->()")(W)
     beta = jnp.asarray(beta, W.dtype)
-    return value - jnp.where(jnp.isinf(beta), 0.0, entropy(W, depth, constant=constant) / beta)
+    S = entropy(W, depth, imbalance=imbalance, constant=constant)
+    return value - jnp.where(jnp.isinf(beta), 0.0, S / beta)
 
 
 def check_beta(beta: ArrayLike) -> ArrayLike:
@@ -222,12 +246,13 @@ def _log_spectrum(W: ArrayLike | LogSVD) -> tuple[Float[Array, "*batch k"], tupl
 
 
 @program
-def _log_volume(log_s: Array, nu: Array, edges: int, coordinates: str) -> Array:
+def _log_volume(log_s: Array, nu: Depth, edges: int, coordinates: str) -> Array:
     value = -0.5 * log_determinant(log_s, edges, nu)
     # the Jacobian of the singular-value coordinates
     if coordinates == "svd":
         value = value + _log_vandermonde(log_s) + (edges * jnp.sum(log_s, -1) if edges else 0.0)
-        infinite = jnp.any(jnp.isneginf(log_s), -1) & (nu < 1) | (nu == 0) & (edges > 0)
+        infinite = jnp.any(jnp.isneginf(log_s), -1) & (at_zero(nu) < 1)
+        infinite |= (at_zero(nu) == 0) & (edges > 0)
         # ∞ − ∞ there: the density wins over the Jacobian
         value = jnp.where(infinite, jnp.inf, value)
     return value
@@ -244,10 +269,10 @@ def _log_vandermonde(log_s: Array) -> Array:
 
 
 @program
-def _interaction(log_s: Array, nu: Array) -> Array:
+def _interaction(log_s: Array, nu: Depth) -> Array:
     """½ Σ_{i<j} log λ_N(σ_i, σ_j): the part of the entropy that depends on W."""
     i, j = np.triu_indices(log_s.shape[-1], 1)
-    return 0.5 * jnp.sum(log_kernel(log_s[..., i], log_s[..., j], nu[..., None]), -1)
+    return 0.5 * jnp.sum(log_kernel(log_s[..., i], log_s[..., j], beside(nu, 1)), -1)
 
 
 @jax.custom_jvp
@@ -277,8 +302,8 @@ def _orbit_constant(nu: Array, d: int) -> Array:
     return jnp.where(nu > 0, (1 / safe - 1) * float(log_c) - d * (d - 1) / 4 * jnp.log(safe), 0.0)
 
 
-def _nu(depth: ArrayLike, log_s: Array) -> Array:
-    return inverse_depth(check_depth(depth), log_s.dtype)
+def _nu(depth: DepthLike, imbalance: Imbalance, log_s: Array, shape: tuple[int, int]) -> Depth:
+    return inverse_depth(on_leaf(depth, imbalance, shape=shape), log_s.dtype)
 
 
 def _is_infinite(value: Array) -> ArrayLike:

@@ -8,10 +8,10 @@ measures all of that at once, and a wrong jump with it.
 import dataclasses
 
 import numpy as np
-from jaxtyping import Array
 
 from ...checks import as_array
 from ...energies import Energy
+from ...geometry.leaf import Depth, at_zero
 from ...status import Status
 from .frames import SMALL
 from .lanes import Lanes, Outcome, Starts, integrate
@@ -37,7 +37,7 @@ class BatchPlan:
     """
 
     energy: Energy
-    nu: Array
+    nu: Depth
     stages: tuple[tuple[AbstractStepper, int], ...]
     max_steps: int
     accuracy: float
@@ -102,7 +102,7 @@ class BatchPlan:
                 out[name][due] = out[name][due] + values if name == "steps" else values
             if cap < self.max_steps:
                 stage[due[found["ending"] == Status.max_steps]] += 1
-        if float(self.nu) <= 0.5:  # below N = 2 the sign does change
+        if at_zero(self.nu) <= 0.5:  # below N = 2 the sign does change
             flipped = _changed_sign(W0, out["W"], tol) & Status.succeeded(out["ending"])
             out["ending"][flipped] = Status.crossed
         return out

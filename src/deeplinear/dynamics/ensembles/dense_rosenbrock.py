@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from ...geometry.differences import first_differences
+from ...geometry.kernel import depth_of
+from ...geometry.leaf import Depth, at_zero, exponent, rescaled
 from .frames import Matrix, join, pair, sign_of_determinant, split
 from .rosenbrock import GAMMA_5, rodas5p
 from .steppers import AbstractStepper, EnsembleProblem, StepTrial
@@ -75,7 +77,7 @@ class DenseRosenbrockStepper(AbstractStepper[Matrix]):
         error = jnp.sqrt(jnp.sum((log_s[0] - log_s[1]) ** 2, 1) + jnp.sum(entries**2, (1, 2)))
         end, _ = jax.lax.optimization_barrier((end, sigma))
         crossed = sign_of_determinant(end) * sign_of_determinant(state) < 0
-        crossed &= (jnp.minimum(s, sigma[0])[:, -1] > noise[:, 0]) & (problem.nu <= 0.5)
+        crossed &= (jnp.minimum(s, sigma[0])[:, -1] > noise[:, 0]) & (at_zero(problem.nu) <= 0.5)
         return StepTrial(end, (), jnp.where(crossed, jnp.inf, error) / problem.tol)
 
 
@@ -106,7 +108,7 @@ def _linearized(
     b: Float[Array, " n"],
     G: Float[Array, "m n"],
     H: Float[Array, "m n m n"],
-    nu: Array,
+    nu: Depth,
 ) -> Float[Array, "mn mn"]:
     """The derivative of W ↦ A_{N,W}(E′(W)) in the singular frame, for σ padded by zeros in a, b.
 
@@ -117,8 +119,9 @@ def _linearized(
     k = min(m, n)
     # at W/σ_1, of which A is homogeneous
     largest = jnp.where(a[0] > 0, a[0], 1.0)
-    rows, columns = first_differences(a / largest, b / largest, 1 / nu, 1)
-    factor = jnp.exp((1 - 2 * nu) * jnp.log(largest)) / largest
+    here = rescaled(depth_of(nu), largest)
+    rows, columns = first_differences(a / largest, b / largest, here, 1)
+    factor = jnp.exp((1 - 2 * exponent(nu)) * jnp.log(largest)) / largest
     left = factor * jnp.swapaxes(rows * G, 1, 2)  # f[x_i, x_k; y_j] G_kj, indexed ijk
     right = factor * jnp.transpose(columns * G.T, (2, 0, 1))  # f[x_i; y_j, y_l] G_il, indexed ijl
     by_row = jnp.zeros((m, n, n), G.dtype).at[..., :k].set(left[..., :k] * a[:k])

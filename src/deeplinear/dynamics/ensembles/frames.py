@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ...geometry.kernel import shrink
+from ...geometry.kernel import log_kernel, shrink
+from ...geometry.leaf import Depth, Leaf
 
 # A matrix in every lane: m×n×L, or for 2×2 the tuple of the four entries, L numbers each. Apart,
 # the compiler computes the four of them in one pass; stacked, it repeats all that they share four
@@ -167,8 +168,10 @@ def _phase(x: Array, y: Array, r: Array) -> tuple[Array, Array]:
     return jnp.where(r > 0, x / safe, 1.0), y / safe
 
 
-def pair(log_a: Array, log_b: Array, nu: Array) -> Array:
+def pair(log_a: Array, log_b: Array, nu: Depth) -> Array:
     """λ_N from two logarithms, without derivative rules: nothing is differentiated here."""
+    if isinstance(nu, Leaf):
+        return jnp.exp(log_kernel(log_a, log_b, nu))
     big = jnp.maximum(log_a, log_b)
     z = jnp.where(jnp.isneginf(big), 0.0, 2 * (big - jnp.minimum(log_a, log_b)))
     return jnp.where(nu == 1, 1.0, jnp.exp((2 - 2 * nu) * big)) * shrink(z, nu)
@@ -183,12 +186,12 @@ class ThinFrame(eqx.Module):
     edge: Float[Array, "n L"]  # λ(0, σ_j), for what lies outside the range of U
     log_s: Float[Array, "n L"]
     largest: Array
-    finite: Array  # whether N < ∞
+    finite: Array | bool  # whether N < ∞
     wide: bool = eqx.field(static=True)
     # Whether U spans everything: not where m > n, nor where it has zero columns.
     complete: bool = eqx.field(static=True)
 
-    def __init__(self, U: Array, s: Array, V: Array, nu: Array, *, wide: bool, complete: bool):
+    def __init__(self, U: Array, s: Array, V: Array, nu: Depth, *, wide: bool, complete: bool):
         self.U, self.V, self.wide, self.complete = U, V, wide, complete
         # As in `Operator`: rounding noise is no singular value (λ_∞(a, s) decays only like 1/|log
         # s|).
@@ -199,7 +202,8 @@ class ThinFrame(eqx.Module):
         log_s = jnp.log(s)
         self.core = pair(log_s[:, None], log_s[None, :], nu)
         self.edge = pair(log_s, jnp.full_like(log_s, -jnp.inf), nu)
-        self.log_s, self.largest, self.finite = log_s, largest, nu > 0
+        self.log_s, self.largest = log_s, largest
+        self.finite = isinstance(nu, Leaf) or nu > 0
 
     def _turn(self, Z: Matrix) -> tuple[Array, Array]:
         """UᵀZV, and the part of ZV outside the range of U."""
@@ -208,14 +212,14 @@ class ThinFrame(eqx.Module):
         C = product(jnp.swapaxes(self.U, 0, 1), ZV)
         return C, ZV - product(self.U, C)
 
-    def power(self, Z: Matrix, q: float) -> Array:
+    def power(self, Z: Matrix, q: float) -> Matrix:
         core, edge = (x if q == 1 else x**q for x in (self.core, self.edge))
         C, outside = self._turn(Z)
         inside = product(self.U, core * C)
         if not self.complete:
             inside = inside + edge * outside
         out = product(inside, jnp.swapaxes(self.V, 0, 1))
-        return jnp.swapaxes(out, 0, 1) if self.wide else out
+        return split(jnp.swapaxes(out, 0, 1) if self.wide else out)
 
     @property
     def full(self) -> Array:
@@ -223,7 +227,7 @@ class ThinFrame(eqx.Module):
 
     def seen(self, Z: Matrix) -> Array:
         C, outside = self._turn(Z)
-        inside = norm(jnp.where((self.core > 0) | ~self.finite, C, 0.0))
+        inside = norm(jnp.where((self.core > 0) | jnp.logical_not(self.finite), C, 0.0))
         if self.complete:
             return inside
         return jnp.hypot(inside, norm(jnp.where(self.edge > 0, outside, 0.0)))
@@ -245,13 +249,15 @@ def product(A: Float[Array, "i j L"], B: Float[Array, "j k L"]) -> Float[Array, 
     return jnp.einsum("ijl,jkl->ikl", A, B)
 
 
-def frame(W: Matrix, nu: Array) -> Frame:
+def frame(W: Matrix, nu: Depth) -> Frame:
     """A_{N,W}, by a method that suits the size of W.
 
-    In closed form for 2×2, by one-sided Jacobi rotations for small W, by LAPACK's SVD otherwise.
+    In closed form for 2×2 (not on leaves), by one-sided Jacobi rotations for small W, by LAPACK's
+    SVD otherwise.
     """
-    if isinstance(W, tuple):
+    if isinstance(W, tuple) and not isinstance(nu, Leaf):
         return PlanarFrame(W, nu)
+    W = join(W)
     m, n = W.shape[:2]
     tall = jnp.swapaxes(W, 0, 1) if m < n else W
     small = max(m, n) <= SMALL

@@ -11,10 +11,11 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike
 
-from ...checks import check_depth, check_tolerance
+from ...checks import check_tolerance
 from ...energies import Energy
 from ...errors import InputError
 from ...geometry.kernel import inverse_depth
+from ...geometry.leaf import DepthLike, Imbalance, Leaf, on_leaf
 from ...recorded import recorded
 from ...status import Status
 from ...transforms import needs_values
@@ -44,7 +45,7 @@ class EnsembleResult:
     """The result of an ensemble of flows; NumPy arrays, the run first.
 
     - ``W`` (runs, m, n): where each run ended: the limit t → ∞, or the point at the last time.
-    - ``start`` (runs, m, n), ``depth``.
+    - ``start`` (runs, m, n), ``depth``, ``imbalance`` (c_1, …, c_N), empty where balanced.
     - ``energy`` (runs,): E at ``W``.
     - ``error`` (runs,): the estimated distance of ``W`` (and of ``path``, whichever is larger) from
       the exact flow's, in ‖·‖_F: the distance of two results whose steps had tolerances that differ
@@ -61,6 +62,7 @@ class EnsembleResult:
     W: np.ndarray
     start: np.ndarray
     depth: float
+    imbalance: np.ndarray
     energy: np.ndarray
     error: np.ndarray
     time: np.ndarray
@@ -83,7 +85,9 @@ class EnsembleResult:
     def __repr__(self) -> str:
         runs, m, n = self.W.shape
         counts = ", ".join(f"{name}: {number}" for name, number in self.counts.items())
-        return f"EnsembleResult({runs} runs, {m}×{n}, depth {self.depth:g}; {counts})"
+        leaf = f" on the leaf ({', '.join(f'{c:g}' for c in self.imbalance)})"
+        where = f"depth {self.depth:g}{leaf if self.imbalance.size else ''}"
+        return f"EnsembleResult({runs} runs, {m}×{n}, {where}; {counts})"
 
 
 @needs_values
@@ -100,6 +104,7 @@ def ensemble(
     batch_size: int | None = None,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
+    imbalance: Imbalance = 0.0,
 ) -> EnsembleResult:
     """Many Riemannian gradient flows Ẇ = −A_{N,W}(E′(W)) at once, each to its limit t → ∞.
 
@@ -129,6 +134,7 @@ def ensemble(
       are instances of `AbstractStepper`.
     - ``max_steps``: tried per run and tolerance. ``batch_size``: starts handed over at a time,
       which bounds the memory. ``workers``: threads.
+    - ``imbalance``: the isotropic leaf of networks of that depth, as in `gradient_flow`.
     - ``progress``: called with (runs done, runs).
 
     **Returns** an `EnsembleResult`: a run without an end says why, in ``ending``.
@@ -151,17 +157,17 @@ def ensemble(
     >>> found.counts
     {'limit': 20}
     """
-    check_depth(depth, scalar=True)
     starts = None if callable(start) else checked_starts(start)
     runs = _runs(starts, runs)
     if starts is None:
         shape, dtype = sampled_shape(cast(Sampler, start))
     else:
         shape, dtype = starts.shape[1:], starts.dtype
+    metric = on_leaf(depth, imbalance, shape=shape, scalar=True)
     _check_energy(energy, shape, dtype)
     energy = recorded(energy, shape, dtype)
     ts, to_limit = _times(times, dtype)
-    stages = _stages(method, depth, shape, max_steps)
+    stages = _stages(method, metric, shape, max_steps)
     _positive(
         max_steps=max_steps,
         workers=workers,
@@ -174,7 +180,7 @@ def ensemble(
     if not isinstance(seed, int | np.integer):
         raise InputError(f"seed must be an integer, got {seed!r}.")
     key = jax.random.key_data(jax.random.key(seed))
-    nu = inverse_depth(depth, dtype)
+    nu = inverse_depth(metric, dtype)
     plan = BatchPlan(energy, nu, stages, max_steps, accuracy, ts, to_limit, queue)
     found = {
         "W": np.empty((runs, *shape), dtype),
@@ -200,7 +206,8 @@ def ensemble(
         done += number
         if progress is not None:
             progress(done, runs)
-    return EnsembleResult(depth=float(depth), ts=np.asarray(ts), **found)
+    c = np.asarray(metric.c) if isinstance(metric, Leaf) else np.zeros(0)
+    return EnsembleResult(depth=float(depth), imbalance=c, ts=np.asarray(ts), **found)
 
 
 def _spread(work: Callable[[int], int], jobs: range, workers: int) -> Iterator[int]:
@@ -229,7 +236,7 @@ def _queue(runs: int, shape: tuple[int, int], times: int, batch_size: int | None
 
 def _stages(
     method: str | AbstractStepper,
-    depth: float,
+    metric: DepthLike,
     shape: tuple[int, int],
     max_steps: int,
 ) -> tuple[tuple[AbstractStepper, int], ...]:
@@ -239,16 +246,20 @@ def _stages(
         raise InputError(
             f"method must be one of {', '.join(METHODS)}, or an AbstractStepper, got {method!r}."
         )
-    if method == "factors" and depth not in (2, 3, 4):
+    leaf = isinstance(metric, Leaf)
+    if method == "factors" and (leaf or metric not in (2, 3, 4)):
         raise InputError(
-            f'depth must be 2, 3 or 4 for method="factors", got {depth!r}: use method="implicit".'
+            f'depth must be 2, 3 or 4 for method="factors", balanced, got {metric!r}: use "auto".'
         )
+    # as small singular values move on a leaf
+    depth = float(metric.zeros if isinstance(metric, Leaf) else np.asarray(metric))
     if method in ("rosenbrock", "implicit") and depth < 2:
         raise InputError(
-            f'depth must be ≥ 2 for method="{method}", got {depth!r}: use method="explicit".'
+            f'depth must be ≥ 2 for method="{method}", got {metric!r}, where singular values cross '
+            'zero: use method="explicit".'
         )
     planar = shape == (2, 2)
-    explicit: AbstractStepper = PlanarStepper() if planar else ExplicitStepper()
+    explicit: AbstractStepper = PlanarStepper() if planar and not leaf else ExplicitStepper()
     if depth < 2:
         explicit = DenseStepper()
     if method == "explicit" or (method == "auto" and depth < 2):

@@ -11,6 +11,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ...geometry.kernel import log_growth
+from ...geometry.leaf import Depth, Leaf, leaf_turning
 from .frames import Matrix, join, pair, product, split
 
 
@@ -77,12 +79,14 @@ def _padded(X: Array, shape: tuple[int, ...], value: float) -> Array:
     return jnp.pad(X, [*widths, (0, 0)], constant_values=value)
 
 
-def turning(a: Array, b: Array, nu: Array, tie: Array) -> tuple[Array, Array]:
+def turning(a: Array, b: Array, nu: Depth, tie: Array) -> tuple[Array, Array]:
     """(c σ_i, c σ_j) with c = 1/(N(σ_i^{2/N} − σ_j^{2/N})), from a = log σ_i and b = log σ_j.
 
     Zero for equal ones. Passing a near tie at distance g the frame turns at the rate 1/g; below g =
     ``tie`` that is cut off, which displaces log σ by no more.
     """
+    if isinstance(nu, Leaf):
+        return leaf_turning(a, b, nu, tie)
     same = a == b  # two zeros as well
     big = jnp.where(same, 0.0, jnp.maximum(a, b))
     gap = jnp.where(same, 1.0, a - jnp.where(same, 0.0, b))
@@ -94,13 +98,13 @@ def turning(a: Array, b: Array, nu: Array, tie: Array) -> tuple[Array, Array]:
     return inverse * jnp.exp(a - 2 * nu * big), inverse * jnp.exp(b - 2 * nu * big)
 
 
-def growth(log_s: Array, nu: Array) -> Array:
-    """σ^{1−2/N}, 0 at σ = 0."""
+def growth(log_s: Array, nu: Depth) -> Array:
+    """λ(σ, σ)/σ = σ^{1−2/N}, 0 at σ = 0."""
     lost = jnp.isneginf(log_s)
-    return jnp.where(lost, 0.0, jnp.exp((1 - 2 * nu) * jnp.where(lost, 0.0, log_s)))
+    return jnp.where(lost, 0.0, jnp.exp(log_growth(jnp.where(lost, 0.0, log_s), nu)))
 
 
-def velocity(point: SingularPoint, G: Matrix, nu: Array, tie: Array) -> SingularPoint:
+def velocity(point: SingularPoint, G: Matrix, nu: Depth, tie: Array) -> SingularPoint:
     """(U̇, d log σ/dt, V̇) of Ẇ = −A_{N,W}(G), at orthogonal U and V.
 
     With M = UᵀGV and c_ij as in `turning`:
@@ -126,7 +130,7 @@ class SingularFrame(eqx.Module):
     point: SingularPoint
     core: Float[Array, "m n L"]  # λ_N(σ_i, σ_j)
 
-    def __init__(self, point: SingularPoint, nu: Array):
+    def __init__(self, point: SingularPoint, nu: Depth):
         m, n = point.U.shape[0], point.V.shape[0]
         left, right = (_padded(point.log_s, (size,), -jnp.inf) for size in (m, n))
         self.point, self.core = point, pair(left[:, None], right[None], nu)

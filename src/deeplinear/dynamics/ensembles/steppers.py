@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from ...energies import Energy
+from ...geometry.leaf import Depth, Leaf, at_zero, exponent
 from ...recorded import vmapped
 from .frames import (
     Frame,
@@ -42,7 +43,7 @@ class EnsembleProblem(eqx.Module):
     """
 
     energy: Energy
-    nu: Array
+    nu: Depth
     tol: Array
     cg: int = eqx.field(static=True)
 
@@ -241,6 +242,7 @@ class PlanarStepper(AbstractTsit5[PlanarPoint]):
 
     def rate(self, problem: EnsembleProblem, state: PlanarPoint) -> PlanarPoint:
         point = state.unit
+        assert not isinstance(problem.nu, Leaf), "leaves have no planar formula"
         return point.velocity(problem.gradient(point.matrix), problem.nu, problem.tol)
 
     def size(self, problem: EnsembleProblem, state: PlanarPoint, error: PlanarPoint) -> Array:
@@ -262,7 +264,7 @@ class FactorStepper(AbstractTsit5[tuple[Array, ...]]):
         wide = W.shape[0] < W.shape[1]
         U, s, V = lapack(jnp.swapaxes(W, 0, 1) if wide else W)
         U, V = (V, U) if wide else (U, V)
-        root = s**problem.nu
+        root = s ** exponent(problem.nu)
         middle = jnp.eye(s.shape[0], dtype=W.dtype)[:, :, None] * root[None]
         first, last = root[:, None] * jnp.swapaxes(V, 0, 1), U * root[None]
         return (first, *[middle] * (self.depth - 2), last)
@@ -279,7 +281,7 @@ class FactorStepper(AbstractTsit5[tuple[Array, ...]]):
             below.append(product(factor, below[-1]))
         rates = []
         # (W_N ⋯ W_{p+1})ᵀ (−G/N), from the last factor to the first
-        pulled = -problem.nu * join(problem.gradient(split(below[-1])))
+        pulled = -exponent(problem.nu) * join(problem.gradient(split(below[-1])))
         for p in reversed(range(1, len(state))):
             rates.append(product(pulled, jnp.swapaxes(below[p - 1], 0, 1)))
             pulled = product(jnp.swapaxes(state[p], 0, 1), pulled)
@@ -329,7 +331,7 @@ def jump(problem: EnsembleProblem, W: Matrix) -> tuple[Matrix, Float[Array, " L"
     inside &= ~here.full | (
         sign_of_determinant(jax.lax.optimization_barrier(end)) == sign_of_determinant(W)
     )
-    inside |= problem.nu > 0.5
+    inside |= at_zero(problem.nu) > 0.5
     # Not uphill, by more than rounding.
     noise = 100 * jnp.finfo(error.dtype).eps * jnp.abs(dot(curved, end))
     lower = problem.value(end) <= problem.value(W) + noise
