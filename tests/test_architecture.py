@@ -63,7 +63,7 @@ TREE = {
     "geometry/ball_volume": [["space"], ["density"], ["chords"], ["ball"]],
     "dynamics": [
         ["factors", "motion"],
-        ["coordinates"],
+        ["coordinates", "balancing"],
         ["flow_options"],
         ["charts", "stops"],
         ["solve"],

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .completion.matrix_completion import DeepMatrixCompletion
     from .completion.posterior.rubin import Pooled, pool
     from .diagnosis import Diagnosis, Finding, doctor
+    from .dynamics.balancing import Balancing, balancing_flow
     from .dynamics.ensembles import EnsembleResult, ensemble, normal_start
     from .dynamics.factors import (
         Imbalances,
@@ -84,6 +85,8 @@ _HOME = {
     "balanced_factors": "dynamics.factors",
     "product": "dynamics.factors",
     "imbalance": "dynamics.factors",
+    "balancing_flow": "dynamics.balancing",
+    "Balancing": "dynamics.balancing",
     "imbalances": "dynamics.factors",
     "Imbalances": "dynamics.factors",
     "leaf_factors": "dynamics.factors",
@@ -155,6 +158,8 @@ __all__ = [
     "imbalances",
     "Imbalances",
     "leaf_factors",
+    "balancing_flow",
+    "Balancing",
     "normal_factors",
     "orthogonal_factors",
     "identity_factors",

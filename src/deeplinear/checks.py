@@ -112,14 +112,13 @@ def check_positive(value: object, name: str) -> float:
     return number
 
 
-def check_integer_depth(depth: object) -> int:
+def check_integer_depth(
+    depth: object, why: str = "for factors", fix: str = "use gradient_flow for other depths"
+) -> int:
     """``depth`` as an int if it is a whole number ≥ 1; `DepthError` otherwise."""
     whole = isinstance(depth, int | float | np.number) and not isinstance(depth, bool)
     if not whole or not float(depth).is_integer() or depth < 1:  # type: ignore
-        raise DepthError(
-            f"depth must be an integer ≥ 1 for factors, got {depth!r}: use gradient_flow for other "
-            "depths."
-        )
+        raise DepthError(f"depth must be an integer ≥ 1 {why}, got {depth!r}: {fix}.")
     return int(depth)  # type: ignore
 
 

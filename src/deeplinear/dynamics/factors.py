@@ -269,7 +269,7 @@ def imbalances(factors: Sequence[Array | np.ndarray]) -> Imbalances:
     [1.0, 0.0, 3.0]
     """
     factors = check_factors(factors)
-    D = _differences(factors)
+    D = conserved(factors)
     size = sum(float(jnp.sum(W**2)) for W in factors)
     steps = [float(jnp.trace(X)) / len(X) for X in D]
     small = OFF_LEAF[factors[0].dtype.name] * size
@@ -291,10 +291,10 @@ def imbalance(factors: Sequence[Array | np.ndarray]) -> Float[Array, ""]:
     4.243
     """
     factors = check_factors(factors)
-    gaps = [jnp.linalg.norm(D) for D in _differences(factors)]
+    gaps = [jnp.linalg.norm(D) for D in conserved(factors)]
     return jnp.max(jnp.stack(gaps)) if gaps else jnp.zeros((), factors[0].dtype)
 
 
-def _differences(factors: Sequence[Array]) -> tuple[Array, ...]:
-    """D_p = W_{p+1}ᵀ W_{p+1} − W_p W_pᵀ."""
+def conserved(factors: Sequence[Array]) -> tuple[Array, ...]:
+    """D_p = W_{p+1}ᵀ W_{p+1} − W_p W_pᵀ, p = 1 … N − 1, which the flow conserves."""
     return tuple(B.T @ B - A @ A.T for A, B in pairwise(factors))

@@ -144,7 +144,7 @@ def check_imbalance(imbalance: Imbalance, depth: object) -> np.ndarray:
             f"imbalance must be a finite number or vector, got {imbalance!r}."
         ) from None
     if depth is not None:
-        depth = check_integer_depth(depth)
+        depth = check_integer_depth(depth, "beside an imbalance", "leave the imbalance out")
     if c.ndim == 0 and depth is None:
         raise InputError("imbalance must be (c_1, …, c_N), or depth given beside a number.")
     if c.ndim == 0 and depth is not None:
