@@ -23,6 +23,7 @@ from ..dynamics.factors import check_factors, product
 from ..energies import Completion, Energy, Sensing, check_energy
 from ..errors import DepthError, InputError
 from ..geometry.ball_volume.space import free_directions
+from ..geometry.leaf import Imbalance, on_leaf
 from ..geometry.metric import inner
 from ..transforms import needs_values
 from .rates import DENSE, kernel_root, tangent_kernel
@@ -64,9 +65,14 @@ def hessian_spectrum(
 
 
 def sharpness(
-    W: ArrayLike, depth: float, energy: Energy | ArrayLike, *, rank_rtol: float | None = None
+    W: ArrayLike,
+    depth: float,
+    energy: Energy | ArrayLike,
+    *,
+    imbalance: Imbalance = 0.0,
+    rank_rtol: float | None = None,
 ) -> Float[Array, ""]:
-    """The sharpness N λ_max(K) of the loss at balanced factors of a solution W.
+    """The sharpness N λ_max(K) of the loss at factors of a solution W, balanced or on a leaf.
 
     It is the largest eigenvalue of the Hessian on the factors where the residual is 0 (with all
     entries observed N σ_1^{2−2/N}); gradient descent of step η on them is stable up to
@@ -81,7 +87,7 @@ def sharpness(
     check_depth(depth, scalar=True)
     if math.isinf(float(depth)):
         raise DepthError("depth must be finite: sharpness in the factors grows like N.")
-    kernel = tangent_kernel(energy, W, depth, rank_rtol=rank_rtol)
+    kernel = tangent_kernel(energy, W, depth, imbalance=imbalance, rank_rtol=rank_rtol)
     size = kernel.in_size()
     if size <= DENSE:
         return depth * jnp.linalg.eigvalsh(kernel.as_matrix())[-1]
@@ -103,7 +109,12 @@ def _largest(
 
 
 def flatness(
-    W: ArrayLike, depth: ArrayLike, energy: Energy | ArrayLike, *, rank_rtol: float | None = None
+    W: ArrayLike,
+    depth: ArrayLike,
+    energy: Energy | ArrayLike,
+    *,
+    imbalance: Imbalance = 0.0,
+    rank_rtol: float | None = None,
 ) -> Float[Array, ""]:
     """−½ log det K: the log volume of low loss across the solution set, to leading order.
 
@@ -122,7 +133,7 @@ def flatness(
     if callable(energy) and not isinstance(energy, Completion | Sensing):
         raise InputError("energy must be a Completion, a Sensing or a mask of observed entries.")
     # singular values of a root of K: digits of small ones that K itself has lost
-    values = jnp.linalg.svd(kernel_root(energy, W, depth, rank_rtol), compute_uv=False)
+    values = jnp.linalg.svd(kernel_root(energy, W, depth, imbalance, rank_rtol), compute_uv=False)
     noise = values.size * jnp.finfo(values.dtype).eps * values[0]
     safe = jnp.where(values > noise, values, 1.0)
     return jnp.where(jnp.all(values > noise), -jnp.sum(jnp.log(safe)), jnp.inf)
@@ -130,7 +141,11 @@ def flatness(
 
 @needs_values
 def log_induced_volume(
-    W: ArrayLike, depth: ArrayLike, energy: Completion | Sensing | ArrayLike
+    W: ArrayLike,
+    depth: ArrayLike,
+    energy: Completion | Sensing | ArrayLike,
+    *,
+    imbalance: Imbalance = 0.0,
 ) -> float:
     """½ log det of the metric g^N on the directions in which W may move without changing E.
 
@@ -147,7 +162,7 @@ def log_induced_volume(
     True
     """
     at = np.asarray(check_matrix(W), float)
-    check_depth(depth, scalar=True)
+    on_leaf(depth, imbalance, shape=at.shape, scalar=True)
     if not isinstance(energy, Sensing):
         seen = np.asarray(energy.observed if isinstance(energy, Completion) else energy)
         if seen.shape != at.shape or seen.dtype != bool:
@@ -158,7 +173,7 @@ def log_induced_volume(
         if seen.all():
             return 0.0
     basis = free_directions(at, energy)
-    gram = np.asarray(inner(at, basis[:, None], basis[None], depth))
+    gram = np.asarray(inner(at, basis[:, None], basis[None], depth, imbalance))
     return float(0.5 * np.linalg.slogdet((gram + gram.T) / 2)[1])
 
 

@@ -10,11 +10,12 @@ import lineax as lx
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from ..checks import check_depth, check_integer, check_matrix, check_tolerance, is_traced
+from ..checks import check_integer, check_matrix, check_tolerance, is_traced
 from ..compilation import program
 from ..energies import Completion, Energy, Sensing, check_energy
 from ..errors import InputError
 from ..geometry.kernel import inverse_depth, log_kernel
+from ..geometry.leaf import DepthLike, Imbalance, on_leaf
 from ..geometry.operator import Operator
 from ..geometry.point import LogSVD, log_singular_values
 from ..status import Status
@@ -32,7 +33,7 @@ class _Point(Operator):
     log_s: Array
 
     @classmethod
-    def at(cls, W: ArrayLike | LogSVD, depth: ArrayLike, rank_rtol: float | None) -> "_Point":
+    def at(cls, W: ArrayLike | LogSVD, depth: DepthLike, rank_rtol: float | None) -> "_Point":
         if isinstance(W, LogSVD):
             self = cls.from_svd(W.U, jnp.exp(W.log_s), W.Vt, depth)
             log_s = W.log_s
@@ -136,15 +137,19 @@ class _Curvature(_TangentKernel):
 
 
 def _kernel(
-    energy: Energy | ArrayLike, W: ArrayLike | LogSVD, depth: ArrayLike, rank_rtol: float | None
+    energy: Energy | ArrayLike,
+    W: ArrayLike | LogSVD,
+    depth: ArrayLike,
+    imbalance: Imbalance,
+    rank_rtol: float | None,
 ) -> _TangentKernel:
     """The K of an energy at W, as one of the three modules."""
-    check_depth(depth, scalar=True)
     at: Array | LogSVD = W if isinstance(W, LogSVD) else check_matrix(W)
+    metric = on_leaf(depth, imbalance, shape=at.shape, scalar=True)
     if callable(energy):
         dtype = check_energy(energy, at.shape, jax.tree.leaves(at)[0].dtype)
         at = jax.tree.map(lambda x: x.astype(dtype), at)
-    point = eqx.filter_jit(_Point.at)(at, depth, rank_rtol)
+    point = eqx.filter_jit(_Point.at)(at, metric, rank_rtol)
     if callable(energy) and not isinstance(energy, Completion | Sensing):
         return _Curvature(point, energy, at.dense() if isinstance(at, LogSVD) else at)
     if is_traced(energy):
@@ -195,10 +200,14 @@ def _materialize(kernel: _TangentKernel) -> Array:
 
 
 def kernel_root(
-    energy: Energy | ArrayLike, W: ArrayLike | LogSVD, depth: ArrayLike, rank_rtol: float | None
+    energy: Energy | ArrayLike,
+    W: ArrayLike | LogSVD,
+    depth: ArrayLike,
+    imbalance: Imbalance,
+    rank_rtol: float | None,
 ) -> Float[Array, "k mn"]:
     """B with K = B Bᵀ: the rows A_{N,W}^{1/2}(√w e_i e_jᵀ), or those of the measurements."""
-    return _kernel_root(_kernel(energy, W, depth, rank_rtol))
+    return _kernel_root(_kernel(energy, W, depth, imbalance, rank_rtol))
 
 
 @program
@@ -220,6 +229,7 @@ def tangent_kernel(
     W: ArrayLike | LogSVD,
     depth: ArrayLike,
     *,
+    imbalance: Imbalance = 0.0,
     dense: bool | None = None,
     rank_rtol: float | None = None,
 ) -> lx.AbstractLinearOperator:
@@ -238,6 +248,7 @@ def tangent_kernel(
       of Ẇ = −A(E′(W)) around a W where E′ vanishes, zeros for the directions that E does not see.
     - ``W``: m×n, or a `LogSVD` (``result.end``), where singular values far below the floating-point
       range count still.
+    - ``imbalance``: the leaf, as in `deeplinear.kernel`.
     - ``dense``: form the matrix; by default for up to 1,500 entries. ``rank_rtol``: as for
       `Operator`.
 
@@ -254,7 +265,7 @@ def tangent_kernel(
     >>> np.round(np.diag(K.as_matrix()), 6).tolist()
     [2.0, 1.5, 1.0]
     """
-    kernel = _kernel(energy, W, depth, rank_rtol)
+    kernel = _kernel(energy, W, depth, imbalance, rank_rtol)
     if dense is None:
         dense = kernel.size <= DENSE
     if dense:
@@ -290,6 +301,7 @@ def predicted_rate(
     W: ArrayLike | LogSVD,
     depth: ArrayLike,
     *,
+    imbalance: Imbalance = 0.0,
     rank_rtol: float | None = None,
     dense_limit: int = DENSE,
     tol: float = 1e-6,
@@ -317,7 +329,7 @@ def predicted_rate(
     >>> round(float(rate.value), 6), rate.method
     (1.0, 'dense')
     """
-    kernel = _kernel(energy, W, depth, rank_rtol)
+    kernel = _kernel(energy, W, depth, imbalance, rank_rtol)
     check_tolerance(tol, kernel.point.s.dtype, "tol")
     if kernel.size <= check_integer(dense_limit, "dense_limit", 0):
         value, v, residual, frozen, status = _slowest(kernel)

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 import deeplinear as dl
 
@@ -64,8 +64,10 @@ def simulate(
             ok[i, j] = found.ok
             W[i, j] = np.where(found.ok[:, None, None], found.W, np.nan)
             maps[i, j] = _log_volume(w12, w21, depth, delta)
-            corner, lazy = (_log_volume(y, y, depth, delta) for y in (np.array(OBSERVED), 0.0))
-            excess[i, j] = float(corner) - float(lazy)
+            corner, lazy = (
+                float(_log_volume(y, y, depth, delta)) for y in np.array([OBSERVED, 0.0])
+            )
+            excess[i, j] = corner - lazy
     kept = np.abs(np.linalg.det(W)) / OBSERVED**2
     cases = ("depth", "delta")
     volume = {"long_name": "log √det g", "units": "nats"}
@@ -103,7 +105,7 @@ def draw(ds: xr.Dataset) -> Figure:
     with house_style():
         figure = new_figure(4.1 * max(len(shown), 2), 8.0)
         grid = figure.add_gridspec(2, 1, height_ratios=(4.2, 3.8))
-        above, below = (figure.add_subfigure(cell) for cell in grid)
+        above, below = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
         axes = np.atleast_1d(above.subplots(1, len(shown)))
         for axis, delta in zip(axes, shown, strict=True):
             _draw_leaf(axis, above, ds.isel(depth=0).sel(delta=delta), ds.attrs["observed"])
@@ -113,7 +115,7 @@ def draw(ds: xr.Dataset) -> Figure:
     return figure
 
 
-def _draw_leaf(axis: Axes, figure: Figure, case: xr.Dataset, observed: float) -> None:
+def _draw_leaf(axis: Axes, figure: SubFigure, case: xr.Dataset, observed: float) -> None:
     x, values, W = case.w12.values, case.log_volume.values, case.W.values
     half = 0.5 * (x[1] - x[0])
     extent = (x[0] - half, x[-1] + half, x[0] - half, x[-1] + half)

@@ -1,0 +1,207 @@
+"""Does the preference for high volume survive where the volume is finite? Volume, flatness and
+induced volume as predictors of endpoints on leaves.
+
+**Source**: Cohen, Menon, Veraszto 2023 propose that "under small initialization, implicit
+regularization is a result of bias towards high state space volume". On balanced networks the volume
+is infinite at low rank. On leaves with one least c_p it is finite everywhere; there this question
+can be asked of all completions, whatever their rank. Everything here is our choice.
+
+**Method**: random d×d truths of rank 1, entries of standard deviation 1, part of them observed;
+starts N(0, ε²). An endpoint is compared with random completions: the same observed entries, the
+others N(0, 1). Below an endpoint: the share of these that a predictor puts below it (½: blind).
+Volume = flatness × induced volume: −½ log det P_Ω A P_Ω, and the volume along the completions.
+Then conditional logits: how well each predictor foretells the choice on problems that it was not
+fitted to, in nats above a blind choice. Intervals are bootstraps over problems.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+import deeplinear as dl
+
+from ...plots import COLOURS, MARKERS, house_style, new_figure
+from ...progress import ProgressCallback, report
+from ..statistics import bootstrap_interval, cross_validated_gain, percentile_rank
+
+Floats = NDArray[np.float64]
+
+TITLE = "Volume, flatness and induced volume as predictors of endpoints on leaves"
+FULL: dict = {
+    "size": 3,
+    "observed": 6,
+    "depths": (2, 3),
+    "deltas": (0.01, 0.1, 1.0, 10.0),
+    "scales": (1e-1, 1e-3),
+    "problems": 60,
+    "runs": 8,
+    "alternatives": 200,
+}
+SMOKE: dict = {
+    "depths": (2,),
+    "deltas": (0.1, 10.0),
+    "scales": (1e-1,),
+    "problems": 6,
+    "runs": 3,
+    "alternatives": 20,
+}
+PREDICTORS = (
+    "volume",
+    "flatness",
+    "induced volume",
+    "-nuclear norm",
+    "-Frobenius norm",
+    "-effective rank",
+)
+MODELS = {
+    **{name: (name,) for name in PREDICTORS},
+    "flatness and induced": ("flatness", "induced volume"),
+    "norms and rank": ("-nuclear norm", "-Frobenius norm", "-effective rank"),
+    "all": tuple(name for name in PREDICTORS if name != "volume"),
+}
+
+
+def simulate(
+    *,
+    seed: int = 0,
+    size: int,
+    observed: int,
+    depths: Sequence[int],
+    deltas: Sequence[float],
+    scales: Sequence[float],
+    problems: int,
+    runs: int,
+    alternatives: int,
+    progress: ProgressCallback | None = None,
+) -> xr.Dataset:
+    """``below`` (case, predictor) and ``choice`` (case, model), with their intervals."""
+    cases = [(N, delta, scale) for scale in scales for N in depths for delta in deltas]
+    tables = []
+    for c, (depth, delta, scale) in enumerate(cases):
+        label = f"N = {depth}, δ = {delta:g}, ε = {scale:g}"
+        report(progress, label, c / len(cases))
+        sets, moved = [], []
+        for i in range(problems):
+            rng = np.random.default_rng([seed, i])  # cases share their problems
+            truth, mask = _problem(size, observed, rng)
+            starts = scale * rng.normal(size=(runs, size, size))
+            energy = dl.Completion.from_dense(np.where(mask, truth, np.nan))
+            found = dl.ensemble(energy, starts, depth, imbalance=delta)
+            others = np.where(mask, truth, rng.normal(size=(alternatives, size, size)))
+            if not found.ok.any():
+                continue
+            W = np.where(mask, truth, found.W[found.ok])
+            chosen, rest = (predictors(X, mask, depth, delta) for X in (W, others))
+            rest = np.broadcast_to(rest, (len(chosen), *rest.shape))
+            sets.append(np.concatenate([chosen[:, None], rest], 1))
+            moved.append(np.sqrt(np.mean((W - starts[found.ok])[:, ~mask] ** 2)))
+        tables.append(_table(label, (depth, delta, scale), sets, moved, problems))
+    ds = xr.concat(tables, "case", coords="different", compat="equals", join="outer")
+    return ds.assign_attrs(seed=seed, problems=problems, alternatives=alternatives)
+
+
+def _problem(size: int, observed: int, rng: np.random.Generator) -> tuple[Floats, np.ndarray]:
+    """A truth of rank 1, and a mask without empty rows and columns."""
+    truth = rng.normal(size=(size, 1)) * rng.normal(size=size)
+    while True:
+        mask = (rng.permutation(size * size) < observed).reshape(size, size)
+        if mask.any(0).all() and mask.any(1).all():
+            return truth, mask
+
+
+def predictors(W: Floats, mask: np.ndarray, depth: int, delta: float) -> Floats:
+    """(…, predictor), in the order of `PREDICTORS`; higher is what the predictor prefers."""
+    k = jnp.asarray(np.flatnonzero(mask))
+
+    def flatness(X: jax.Array) -> jax.Array:
+        A = dl.Operator(X, depth, imbalance=delta).as_matrix()
+        return -0.5 * jnp.linalg.slogdet(A[k][:, k])[1]
+
+    flat = np.asarray(jax.vmap(flatness)(jnp.asarray(W)))
+    volume = np.asarray(dl.log_volume(W, depth, imbalance=delta))
+    s = np.linalg.svd(W, compute_uv=False)
+    rank = np.asarray(dl.effective_rank(W))
+    norms = -s.sum(-1), -np.sqrt((s**2).sum(-1))
+    return np.stack([volume, flat, volume - flat, *norms, -rank], -1)
+
+
+def _table(
+    label: str, case: tuple, sets: list[Floats], moved: list[float], problems: int
+) -> xr.Dataset:
+    """The statistics of one case: means over problems, which are what is independent."""
+    below, choice = np.full((len(PREDICTORS), 3), np.nan), np.full((len(MODELS), 3), np.nan)
+    for f in range(len(PREDICTORS)):
+        ranks = [float(percentile_rank(x[:, 0, f], x[0, 1:, f]).mean()) for x in sets]
+        below[f] = np.mean(ranks), *bootstrap_interval(ranks)
+    for m, names in enumerate(MODELS.values()):
+        columns = [PREDICTORS.index(name) for name in names]
+        gains = cross_validated_gain([x[..., columns] for x in sets], min(5, len(sets)))
+        choice[m] = gains.mean(), *bootstrap_interval(gains)
+    ds = xr.Dataset(coords={"predictor": list(PREDICTORS), "model": list(MODELS)})
+    for k, end in enumerate(("", "_low", "_high")):
+        ds[f"below{end}"] = "predictor", below[:, k], {"long_name": "share of completions below"}
+        ds[f"choice{end}"] = "model", choice[:, k], {"units": "nats per run above a blind choice"}
+    ds["moved"] = (), float(np.median(moved)), {"long_name": "how far unknown entries moved, rms"}
+    ds["used"] = (), len(sets) / problems, {"long_name": "share of problems with endpoints"}
+    depth, delta, scale = case
+    about = {"case": label, "depth": depth, "delta": delta, "scale": scale}
+    return ds.assign_coords(about).expand_dims("case")
+
+
+def draw(ds: xr.Dataset) -> Figure:
+    """Shares below the endpoints, and nats on unseen problems, a line for each case."""
+    with house_style():
+        figure = new_figure(13.5, 1.9 + 0.42 * ds.sizes["case"])
+        left, right = figure.subplots(1, 2, sharey=True)
+        _draw_cases(left, ds, "below", "predictor", PREDICTORS)
+        left.axvline(0.5, color="#555555", lw=1, ls="--")
+        left.set(xlim=(-0.02, 1.02), xlabel="share of random completions below an endpoint")
+        _draw_cases(right, ds, "choice", "model", tuple(MODELS))
+        right.axvline(0, color="#555555", lw=1, ls="--")
+        right.set_xlabel("nats above a blind choice, on unseen problems")
+        left.set_yticks(range(ds.sizes["case"]), ds.case.values)
+        left.invert_yaxis()
+        for axis in (left, right):
+            axis.legend(fontsize=8.5, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
+    return figure
+
+
+def _draw_cases(axis: Axes, ds: xr.Dataset, name: str, along: str, shown: Sequence[str]) -> None:
+    for k, label in enumerate(shown):
+        y = np.arange(ds.sizes["case"]) + 0.7 * (k / max(len(shown) - 1, 1) - 0.5)
+        middle, low, high = (ds[name + end].sel({along: label}) for end in ("", "_low", "_high"))
+        axis.errorbar(
+            middle,
+            y,
+            xerr=[middle - low, high - middle],
+            fmt=MARKERS[k % len(MARKERS)],
+            ms=5,
+            lw=1,
+            color=COLOURS[k % len(COLOURS)],
+            mfc="white" if k >= len(COLOURS) else None,
+            label=label,
+        )
+
+
+def summary(ds: xr.Dataset) -> dict[str, str | float]:
+    """The three volumes and the best single predictor of each case."""
+    out: dict[str, str | float] = {}
+    singles = ds.sel(model=list(PREDICTORS))
+    for case in ds.case.values:
+        row = ds.sel(case=case)
+        for name in PREDICTORS[:3]:
+            low, high = (float(row[f"below_{end}"].sel(predictor=name)) for end in ("low", "high"))
+            value = float(row.below.sel(predictor=name))
+            out[f"{case}: {name}, share below"] = f"{value:.3f} ({low:.3f} … {high:.3f})"
+        gains = singles.choice.sel(case=case)
+        best = str(gains.model.values[int(np.nanargmax(gains.values))])
+        nats = float(row.choice.sel(model="volume"))
+        out[f"{case}: nats of volume; best single"] = f"{nats:.2f}; {best} {float(gains.max()):.2f}"
+        out[f"{case}: unknown entries moved by"] = round(float(row.moved), 4)
+    return out
