@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, ArrayLike, Float
 
+from .decomposition import svd
 from .differences import first_differences, second_differences
 from .kernel import inverse_depth
 from .operator import Operator
@@ -66,7 +67,7 @@ def hamiltonian_field(
 
 def _singular_frame(W: Array) -> tuple[Array, Array, Array]:
     """(U, s, Vt) of W with full U and V, rounding noise in s set to 0, as constants."""
-    U, s, Vt = jnp.linalg.svd(jax.lax.stop_gradient(W), full_matrices=True)
+    U, s, Vt = svd(jax.lax.stop_gradient(W))
     return U, jnp.where(s > max(W.shape) * jnp.finfo(W.dtype).eps * s[0], s, 0.0), Vt
 
 

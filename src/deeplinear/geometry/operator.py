@@ -7,6 +7,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ..checks import check_depth, check_matrix, raise_if
 from ..errors import InputError, SingularOperatorError
+from .decomposition import svd
 from .kernel import inverse_depth, kernel, log_kernel
 
 
@@ -49,7 +50,7 @@ class Operator(lx.AbstractLinearOperator):
         self._factor(check_matrix(W), check_depth(depth, scalar=True), rank_rtol)
 
     def _factor(self, W: Array, depth: ArrayLike, rank_rtol: float | None) -> None:
-        U, s, Vt = jnp.linalg.svd(W, full_matrices=False)
+        U, s, Vt = svd(W, full_matrices=False)
         if rank_rtol is None:
             rank_rtol = max(W.shape) * float(jnp.finfo(W.dtype).eps)
         s = jnp.where(s > rank_rtol * s[0], s, jnp.where(jnp.isnan(s), s, 0.0))

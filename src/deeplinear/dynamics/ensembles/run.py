@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike
 
 from ...checks import check_depth, check_tolerance
+from ...compilation import accelerated
 from ...energies import Energy
 from ...errors import InputError
 from ...geometry.kernel import inverse_depth
@@ -219,12 +220,15 @@ def _usual(shape: tuple[int, int], dtype: DTypeLike) -> float:
 def _queue(runs: int, shape: tuple[int, int], times: int, batch_size: int | None) -> int:
     """Starts handed over at a time: a power of two, for few compilations, within about 64 MiB.
 
-    Ensembles of up to 128 runs share one program: room for starts costs next to nothing.
+    On an accelerator within 1 GiB: its many lanes need as many starts, and each queue that runs
+    empty leaves most of them idle for a while. Ensembles of up to 128 runs share one program: room
+    for starts costs next to nothing.
     """
     if batch_size is not None:
         return batch_size
-    most = max(1, 2**23 // (shape[0] * shape[1] * (2 + times)))
-    return 1 << min(14, max(7, (runs - 1).bit_length()), most.bit_length() - 1)
+    room, most = (2**27, 20) if accelerated() else (2**23, 14)
+    fit = max(1, room // (shape[0] * shape[1] * (2 + times)))
+    return 1 << min(most, max(7, (runs - 1).bit_length()), fit.bit_length() - 1)
 
 
 def _stages(
