@@ -24,7 +24,8 @@ def svd(
     """
     if W.shape == (2, 2) and accelerated():
         return planar_svd(W)
-    return jnp.linalg.svd(W, full_matrices=full_matrices)
+    U, s, Vt = jnp.linalg.svd(W, full_matrices=full_matrices)
+    return U, s, Vt
 
 
 def planar_svd(W: Float[Array, "2 2"]) -> tuple[Array, Array, Array]:

@@ -43,8 +43,8 @@ def _exactly() -> Iterator[None]:
 class Shards:
     """One compressed structure, cut for ``count`` devices.
 
-    Arrays have a leading axis of ``count`` equal parts, flattened; a part is a multiple of
-    ``batch`` segments if it is longer than that, for a remainder would be cut off by a copy.
+    Arrays have a leading axis of ``count`` equal parts, flattened. A part is a multiple of
+    ``batch`` segments, about as many as are asked for: a remainder would be cut off by a copy.
     """
 
     def __init__(self, lines: Compressed, count: int, batch: int = BATCH) -> None:
@@ -59,7 +59,9 @@ class Shards:
             np.add.reduceat(np.r_[segments, 0], edges[:-1]) * (np.diff(edges) > 0),
         )
         self.height, size = int(heights.max()), int(max(sizes.max(), 1))
-        size = -(-size // batch) * batch if size > batch else size
+        pieces = -(-size // batch)
+        self.batch = -(-size // pieces)
+        size = pieces * self.batch
         group = np.repeat(np.arange(count), heights)
         # where a line, and where its first segment, lies in the padded order
         self.place = group * self.height + np.arange(len(counts)) - edges[group]
@@ -218,7 +220,6 @@ class Devices(AbstractBackend):
     def _call(
         self, function: Callable, split: int, whole: int, outputs: Specs, **static: int
     ) -> Callable:
-        static["batch"] = self._batch
         return _program(function, self._mesh, split, whole, outputs, tuple(static.items()))
 
     def _spread(self, shards: Shards, array: np.ndarray) -> Array:
@@ -244,7 +245,7 @@ class Devices(AbstractBackend):
     def solve(self, lines, Z, Y, mean, ridge, extra, scale, free, steps) -> Pass:
         with _exactly():
             shards, entries = self._of(lines)
-            call = self._call(_solve, 2, 3, (LINES,) * 4, steps=steps)
+            call = self._call(_solve, 2, 3, (LINES,) * 4, steps=steps, batch=shards.batch)
             whole = [self._put(x, self._same) for x in (mean, Y)]
             how = tuple(self._put(x, self._same) for x in (ridge, extra, free))
             sides = self._spread(shards, Z), self._spread(shards, scale)
@@ -256,7 +257,7 @@ class Devices(AbstractBackend):
     def residual_matmul(self, lines, Z, Y, X, mean, seed) -> np.ndarray:
         with _exactly():
             shards, entries = self._of(lines)
-            call = self._call(_residual_matmul, 1, 3, LINES, seed=seed)
+            call = self._call(_residual_matmul, 1, 3, LINES, seed=seed, batch=shards.batch)
             k = X.shape[1]
             X = np.pad(X, ((0, 0), (0, -k % 8)))  # every new shape would be compiled
             whole = [self._put(x, self._same) for x in (mean, Y, X)]

@@ -109,8 +109,8 @@ def ensemble(
     jump: the kernel A is frozen, and the linear problem that is left is solved. Each run is
     integrated at two tolerances, and at finer ones until two results agree to the accuracy asked
     for; so ``error`` covers the steps, the saddles and the jump. A run has its own step size, and
-    does not wait for others. The result of a run depends on its start alone: it is the same, bit
-    for bit, for any ``batch_size`` and ``workers``.
+    does not wait for others. The result of a run depends on its start alone: on one kind of device
+    it is the same, bit for bit, for any ``batch_size`` and ``workers``.
 
     **Arguments**
 
