@@ -3,6 +3,7 @@
 import argparse
 
 import numpy as np
+
 from benchmarks import gpu
 
 OPTIONS = argparse.Namespace(small=False, seconds=60.0, cpu_seconds=1.0, only="")
