@@ -17,7 +17,7 @@ from deeplinear.dynamics.ensembles.rosenbrock import RosenbrockStepper
 from deeplinear.dynamics.ensembles.run import _queue
 from deeplinear.dynamics.ensembles.steppers import PlanarStepper
 from deeplinear.geometry import geodesic
-from deeplinear.geometry.decomposition import planar_svd
+from deeplinear.geometry.small import planar_svd, product
 
 DIAGONAL = dl.Completion([0, 1], [0, 1], [0.92, 0.92], (2, 2))
 
@@ -65,6 +65,14 @@ def test_2x2_decompositions_in_closed_form(rng, scale):
     for Q in (U, Vt):
         np.testing.assert_allclose(Q.mT @ Q, np.broadcast_to(np.eye(2), W.shape), atol=1e-15)
     assert np.isnan(planar_svd(jnp.full((2, 2), jnp.nan))[1]).all()
+
+
+def test_small_products_are_written_out(accelerator, rng):
+    A, B, C = (rng.standard_normal(shape) for shape in ((2, 3), (3, 4), (4, 1)))
+    np.testing.assert_allclose(product(*map(jnp.asarray, (A, B, C))), A @ B @ C, rtol=1e-14)
+    assert "dot_general" not in str(jax.make_jaxpr(product)(A, B, C))
+    large = np.ones((7, 7))
+    assert "dot_general" in str(jax.make_jaxpr(product)(large, large))
 
 
 def test_chains_and_geodesics_are_the_same_by_them(accelerator, monkeypatch, rng):

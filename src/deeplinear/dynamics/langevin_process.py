@@ -40,8 +40,8 @@ from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 from ..checks import as_array, is_traced
 from ..compilation import accelerated
 from ..energies import Energy
-from ..geometry.decomposition import svd
 from ..geometry.kernel import _SERIES, kernel, log_kernel
+from ..geometry.small import product, svd
 
 # The root that is stepped at N = ∞, where the limit q → ∞ (the logarithm of W, up to its rotation)
 # is the natural one, and q = 16 has the same errors (measured: within 3 % at every step size).
@@ -231,7 +231,7 @@ class RootProcess(AbstractProcess[Array]):
     def start(self, W: Array) -> Array:
         """R of W."""
         U, s, Vt = svd(W)
-        return (U * s ** (1 / self.q)) @ Vt
+        return product(U * s ** (1 / self.q), Vt)
 
     def ito(self, y: Array, pairs: Pairs) -> Array:
         """The diagonal drift that belongs to noise of strength κ/β = 1, in the frame."""
@@ -262,7 +262,7 @@ class RootProcess(AbstractProcess[Array]):
     def pushed_gradient(self, U: Array, y: Array, Vt: Array, pairs: Pairs) -> Array:
         """−A(E′(W)), as a velocity of R in the frame."""
         s = y**self.q
-        M = U.T @ self.gradient((U * s) @ Vt) @ Vt.T
+        M = product(U.T, self.gradient(product(U * s, Vt)), Vt.T)
         # at y_i = y_j = 0 the numerator vanishes, and so does the force; but at depth 1 R is W
         there = pairs.total > 0
         ratio = jnp.where(there, s[:, None] + s, self.q == 1) / jnp.where(there, pairs.total, 1.0)
@@ -285,7 +285,7 @@ class RootProcess(AbstractProcess[Array]):
         out = jnp.diag(diagonal)
         if self.energy is not None:
             out = out + self.pushed_gradient(U, y, Vt, pairs)
-        return U @ out @ Vt
+        return product(U, out, Vt)
 
     def noise(self, t: ArrayLike, R: Array, args: None) -> lx.AbstractLinearOperator:
         """√(2κ/β) times the square root of the covariance of dR."""
@@ -296,8 +296,8 @@ class RootProcess(AbstractProcess[Array]):
         even, odd = size * jnp.sqrt(pairs.L / pairs.a) / self.q, size * jnp.sqrt(pairs.L * pairs.a)
 
         def mv(B: Array) -> Array:
-            C = U.T @ B @ Vt.T
-            return U @ (even / 2 * (C + C.T) + odd / 2 * (C - C.T)) @ Vt
+            C = product(U.T, B, Vt.T)
+            return product(U, even / 2 * (C + C.T) + odd / 2 * (C - C.T), Vt)
 
         structure = jax.ShapeDtypeStruct(R.shape, R.dtype)
         if self.turning:
@@ -309,7 +309,7 @@ class RootProcess(AbstractProcess[Array]):
 
     def observe(self, t: ArrayLike, R: Array, args: None) -> Observation:
         U, y, Vt = svd(R)
-        W = (U * y**self.q) @ Vt
+        W = product(U * y**self.q, Vt)
         energy = None if self.energy is None else jnp.reshape(self.energy(W), ())
         return W, energy, self.q * jnp.log(y), self.det_sign(R)
 
@@ -327,12 +327,12 @@ class RootProcess(AbstractProcess[Array]):
         if not self.turning:
             return after
         U, y, Vt = svd(before)
-        step = U.T @ (after - before) @ Vt.T
+        step = product(U.T, after - before, Vt.T)
         half = (step - step.T) / (4 * jnp.maximum(y[:, None] + y, jnp.finfo(y.dtype).tiny))
         Q = _cayley(half)
         # + 0 · Q: after the solve, and not beside it
         core = jnp.diag(y) + (step + step.T) / 2 + 0 * Q[0, 0]
-        return U @ Q @ (self.reflected(core) if self.reflect else core) @ Q @ Vt
+        return product(U, Q, self.reflected(core) if self.reflect else core, Q, Vt)
 
     def reflected(self, core: Array) -> Array:
         """The symmetric ``core``, mirrored at det = 0 if its determinant is negative.

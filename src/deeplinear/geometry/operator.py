@@ -7,8 +7,8 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ..checks import check_depth, check_matrix, raise_if
 from ..errors import InputError, SingularOperatorError
-from .decomposition import svd
 from .kernel import inverse_depth, kernel, log_kernel
+from .small import product, svd
 
 
 class Operator(lx.AbstractLinearOperator):
@@ -113,10 +113,10 @@ class Operator(lx.AbstractLinearOperator):
         U, Vt = self.U, self.Vt
         m, n = self.shape
         k = self.s.size
-        C = U.T @ Z @ Vt.T
+        C = product(U.T, Z, Vt.T)
         # the parts of Z with one leg in the singular spaces and one outside
         left, right = Z @ Vt.T - U @ C, U.T @ Z - C @ Vt
-        out = U @ (core * C) @ Vt
+        out = product(U, core * C, Vt)
         if m > k:
             out = out + (left * edge) @ Vt
         if n > k:

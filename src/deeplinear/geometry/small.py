@@ -1,6 +1,11 @@
-"""The singular value decomposition of one matrix; of a 2×2 matrix, where that is faster, in closed
-form.
+"""Decompositions and products of matrices which, where they are small and many, are written out.
+
+A processor has LAPACK and fast loops for them. On an accelerator each decomposition or product of a
+batch is a kernel of a library, made for large matrices and many times slower than the elementwise
+operations around it, with which the compiler joins what is written out.
 """
+
+import functools
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -11,11 +16,7 @@ from ..compilation import accelerated
 def svd(
     W: Float[Array, "m n"], *, full_matrices: bool = True
 ) -> tuple[Float[Array, "m u"], Float[Array, " k"], Float[Array, "v n"]]:
-    """U, σ (descending) and Vᵀ, as by `jax.numpy.linalg.svd`.
-
-    On a processor that is what it is. On an accelerator a decomposition of many matrices is a
-    library's kernel between the others, a hundred times slower than they: 2×2 ones, of which
-    there are the most, are written out.
+    """U, σ (descending), Vᵀ, as by `jax.numpy.linalg.svd`; on accelerators at 2×2 in closed form.
 
     >>> import numpy as np
     >>> U, s, Vt = svd(jnp.array([[0.0, 2.0], [1.0, 0.0]]))
@@ -26,6 +27,27 @@ def svd(
         return planar_svd(W)
     U, s, Vt = jnp.linalg.svd(W, full_matrices=full_matrices)
     return U, s, Vt
+
+
+# Up to this many rows and columns a product is written out.
+_SMALL = 6
+
+
+def product(*factors: Array) -> Array:
+    """The product of matrices, from the left, as by ``@``; small ones on accelerators elementwise.
+
+    >>> product(jnp.ones((2, 3)), jnp.ones((3, 1)), jnp.ones((1, 1))).tolist()
+    [[3.0], [3.0]]
+    """
+    if accelerated() and all(max(A.shape) <= _SMALL for A in factors):
+        return functools.reduce(written_out, factors)
+    return functools.reduce(jnp.matmul, factors)
+
+
+def written_out(A: Float[Array, "m k"], B: Float[Array, "k n"]) -> Float[Array, "m n"]:
+    """AB, column by row."""
+    columns = (A[:, i, None] * B[i] for i in range(A.shape[1]))
+    return functools.reduce(jnp.add, columns)
 
 
 def planar_svd(W: Float[Array, "2 2"]) -> tuple[Array, Array, Array]:
