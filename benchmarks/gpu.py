@@ -2,13 +2,15 @@
 
     python -m benchmarks.gpu [--small] [--seconds 480] [--cpu-seconds 120] [--only text]
 
-One table, with the device's name: seconds of a warm call (of a sweep, for completions), of the
-first call (compiling included), of the same work on the CPU, and the least that the device could
-take: bytes over its measured bandwidth or operations over its measured speed, whichever is longer.
-Bytes and operations are counted from below, as `Work` says at each case: the bound is one of the
-formulas, not of this implementation. The CPU's seconds come from a process of its own, of a part of
-the work ("of" says which), scaled up. Then the kernels of the slowest line, by a profile.
-``--small`` is for machines without a GPU: the same cases at sizes that take two minutes.
+First the CPU's seconds, from a process of its own that does a part of the work ("of" says which).
+Then a table with the device's name: seconds of a warm call (of a sweep, for completions), of the
+first call (compiling included), of the same work on the CPU, scaled up from its part, and the least
+that the device could take: bytes over its measured bandwidth or operations over its measured speed,
+whichever is longer. Bytes and operations are counted from below, as `Work` says at each case: the
+bound is one of the formulas, not of this implementation. Every case runs at a tenth of its count;
+the slowest ones are profiled there, kernel by kernel; and the full counts follow, the short ones
+first, as far as the time goes. ``--small`` is for machines without a GPU: the same cases at sizes
+that take two minutes.
 """
 
 import argparse
@@ -20,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,6 +55,18 @@ class Case(NamedTuple):
     small: int
     on_cpu: int  # part of the work that the CPU does
     make: Callable[[int, str], Callable[[], Work]]
+
+
+class Found(NamedTuple):
+    """What was measured of a case: the call, seconds of a first and of a warm one, all of them."""
+
+    case: Case
+    count: int
+    call: Callable[[], Work]
+    first: float
+    warm: float
+    whole: float
+    work: Work
 
 
 def flows(d: int, depth: float) -> Callable[[int, str], Callable[[], Work]]:
@@ -147,17 +161,17 @@ def completion(rank: int) -> Callable[[int, str], Callable[[], Work]]:
     return make
 
 
+# The short ones first.
 CASES = [
+    Case("10×10 log-volumes", 10**5, 1000, 20_000, volumes),
+    Case("2×2 Langevin chains, 100 steps", 10**6, 2000, 4000, chains),
     *(
         Case(f"2×2 flows to their limits, N = {N:g}", 10**6, 3000, 10_000, flows(2, N))
         for N in (5, 10, 20, math.inf)
     ),
     Case("10×10 flows to their limits, N = 3", 10**4, 20, 100, flows(10, 3)),
-    Case("2×2 Langevin chains, 100 steps", 10**6, 2000, 20_000, chains),
-    Case("10×10 log-volumes", 10**5, 1000, 10**5, volumes),
     *(
-        Case(f"completion sweep, rank {rank}", count, 10**5, min(count, 10**7), completion(rank))
-        for count in (10**7, 10**8)
+        Case(f"completion sweep, rank {rank}", 10**8, 10**5, 10**7, completion(rank))
         for rank in (10, 40)
     ),
     # last: lanes wait for the slowest geodesic among them, for how long is not known
@@ -166,15 +180,26 @@ CASES = [
 
 
 def limits() -> tuple[float, dict[str, float]]:
-    """(bytes per second of a copy, operations per second of a product by type) of the device."""
-    line = jnp.ones(2**26 if jax.default_backend() != CPU else 2**24, jnp.float32)
+    """(bytes per second of a copy, operations per second of a product by type) of the device.
+
+    The copy is of 1 GiB, ten times in a row: shorter ones are measured with their launch.
+    """
+    large = jax.default_backend() != CPU
+    line, times = jnp.ones(2**28 if large else 2**24, jnp.float32), 10
     copy = jax.jit(lambda x: x + 1)
-    speeds = {}
-    for dtype in ("float32", "float64"):
-        size = 8192 if jax.default_backend() != CPU else 1024
+
+    def copies(x: jax.Array) -> jax.Array:
+        for _ in range(times):
+            x = copy(x)
+        return x
+
+    speeds, size = {}, 8192 if large else 1024
+    for dtype, precision in (("float32", "highest"), ("float64", "highest"), ("float32", None)):
         A = jnp.ones((size, size), dtype)
-        speeds[dtype] = 2 * size**3 / _best(jax.jit(lambda A: A @ A), A)
-    return 2 * line.nbytes / _best(copy, line), speeds
+        product = jax.jit(lambda A, how=precision: jnp.matmul(A, A, precision=how))
+        name = dtype if precision else f"{dtype} by JAX's default precision"
+        speeds[name] = 2 * size**3 / _best(product, A)
+    return times * 2 * line.nbytes / _best(copies, line), speeds
 
 
 def _best(function: Callable, *arguments: object) -> float:
@@ -188,20 +213,27 @@ def _seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def measure(case: Case, count: int, device: str) -> dict[str, object]:
-    """Seconds of the first and of a warm call, and the work; or why there are none."""
+def measure(case: Case, count: int, device: str) -> Found | str:
+    """The seconds of a first and of a warm call, and the work; or why there are none."""
+    begin = time.perf_counter()
     try:
         call = case.make(count, device)
         first = _seconds(call)
-        begin = time.perf_counter()
+        second = time.perf_counter()
         work = call()
-        return {"first": first, "warm": time.perf_counter() - begin, "work": tuple(work)}
+        end = time.perf_counter()
+        return Found(case, count, call, first, end - second, end - begin, work)
     except Exception as error:  # a table with a hole says more than none
-        return {"error": f"{type(error).__name__}: {error}".splitlines()[0][:90]}
+        return f"{type(error).__name__}: {error}".splitlines()[0][:90]
 
 
-def on_cpu(options: argparse.Namespace) -> dict[str, dict]:
-    """What `measure` finds in a process without accelerators, as far as its time goes."""
+def part(case: Case, small: bool) -> int:
+    """The count that the CPU does."""
+    return min(case.on_cpu, case.small if small else case.count)
+
+
+def on_cpu(options: argparse.Namespace) -> dict[str, float]:
+    """Warm seconds of the CPU's parts, from a process without accelerators, as its time allows."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "cpu.json"
         given = [f"--cpu-rows={file}", f"--only={options.only}"] + ["--small"] * options.small
@@ -210,80 +242,129 @@ def on_cpu(options: argparse.Namespace) -> dict[str, dict]:
         try:
             subprocess.run(command, env=environment, timeout=options.cpu_seconds, check=False)
         except subprocess.TimeoutExpired:
-            print(f"(the CPU's process was ended after {options.cpu_seconds} s)")
+            print(f"(the CPU's process was ended after {options.cpu_seconds:g} s)")
         return json.loads(file.read_text()) if file.exists() else {}
 
 
-def chosen(options: argparse.Namespace) -> list[Case]:
-    cases = [case for case in CASES if options.only in case.name]
-    if not options.small:
-        return cases
-    return list({case.name: case for case in cases}.values())  # both sizes are one there
-
-
-def key(case: Case) -> str:
-    return f"{case.name} {case.count}"
-
-
-def kernels(case: Case, count: int, most: int = 8) -> list[tuple[float, str]]:
-    """(milliseconds, name) of what a warm call spends most on, by JAX's profiler."""
-    call = case.make(count, DEVICE)
-    call()
-    spent: dict[str, float] = defaultdict(float)
-    with tempfile.TemporaryDirectory() as folder:
-        with jax.profiler.trace(folder):
-            call()
-        for file in Path(folder).rglob("*.xplane.pb"):
-            for plane in jax.profiler.ProfileData.from_file(str(file)).planes:
-                lines = list(plane.lines)
-                device = "GPU" in plane.name or "TPU" in plane.name
-                host = any("XLA" in line.name or "tf_" in line.name for line in lines)
-                for line in lines if device or (host and jax.default_backend() == CPU) else []:
-                    for event in (e for e in line.events if not e.name.startswith("$")):
-                        spent[event.name] += event.duration_ns / 1e6
-    return sorted(((time, name) for name, time in spent.items()), reverse=True)[:most]
-
-
-def table(options: argparse.Namespace) -> None:
-    begin = time.perf_counter()
-    beside = on_cpu(options)
-    bandwidth, speeds = limits()
-    device = jax.devices()[0].device_kind
-    print(
-        f"{device} ({jax.default_backend()}), JAX {jax.__version__}: {bandwidth / 1e9:.0f} GB/s, "
-        + ", ".join(f"{speed / 1e12:.2f} T/s in {dtype}" for dtype, speed in speeds.items())
-    )
-    print(f"beside {os.cpu_count()} CPU cores\n")
-    print("| computation | count | first s | warm s | CPU s | of | gain | bound s | by |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    slowest: tuple[float, Case, int] | None = None
+def write_cpu_rows(options: argparse.Namespace) -> None:
+    """In the CPU's process: a row for each case, in a file that is whole after each of them."""
+    rows: dict[str, float] = {}
     for case in chosen(options):
-        count = case.small if options.small else case.count
-        if time.perf_counter() - begin > options.seconds * 0.8:
-            print(f"| {case.name} | {count:,} | no time left | | | | | | |")
+        found = measure(case, part(case, options.small), CPU)
+        if isinstance(found, str):
+            print(f"(CPU: {case.name}: {found})", flush=True)
             continue
-        found = measure(case, count, DEVICE)
-        if "error" in found:
-            print(f"| {case.name} | {count:,} | {found['error']} | | | | | | |", flush=True)
-            continue
-        work = Work(*found["work"])
-        moved, done = work.bytes / bandwidth, work.operations / speeds[work.dtype]
-        there = beside.get(key(case), {})
-        part = min(case.on_cpu, count)
-        cpu = there["warm"] * count / part if "warm" in there else math.nan
+        print(f"CPU: {case.name}, {found.count:,}: {found.warm:.3g} s", flush=True)
+        rows[case.name] = found.warm
+        options.cpu_rows.write_text(json.dumps(rows))
+
+
+def chosen(options: argparse.Namespace) -> list[Case]:
+    return [case for case in CASES if options.only in case.name]
+
+
+class Table:
+    """Prints rows as they are found, each beside the CPU and the limits of the device."""
+
+    def __init__(self, beside: dict[str, float], small: bool) -> None:
+        self.beside, self.small = beside, small
+        self.bandwidth, self.speeds = limits()
+        speeds = (f"{speed / 1e12:.2f} T/s in {name}" for name, speed in self.speeds.items())
+        device = jax.devices()[0].device_kind
+        print(f"{device} ({jax.default_backend()}), JAX {jax.__version__}: ", end="")
+        print(f"{self.bandwidth / 1e9:.0f} GB/s, {', '.join(speeds)};")
+        print(f"beside {os.cpu_count()} CPU cores\n")
+        print("| computation | count | first s | warm s | CPU s | of | gain | bound s | by |")
+        print("|---|---|---|---|---|---|---|---|---|", flush=True)
+
+    def row(self, case: Case, count: int, found: Found | str) -> None:
+        share = part(case, self.small)
+        cpu = self.beside.get(case.name, math.nan) * count / share
+        if isinstance(found, str):
+            print(f"| {case.name} | {count:,} | {found} | | {cpu:.3g} | {share:,} | | | |")
+            return
+        work = found.work
+        moved, done = work.bytes / self.bandwidth, work.operations / self.speeds[work.dtype]
         print(
-            f"| {case.name} | {count:,} | {found['first']:.3g} | {found['warm']:.3g} | {cpu:.3g} | "
-            f"{part:,} | {cpu / found['warm']:.2g} | {max(moved, done):.2g} | "
+            f"| {case.name} | {count:,} | {found.first:.3g} | {found.warm:.3g} | {cpu:.3g} | "
+            f"{share:,} | {cpu / found.warm:.2g} | {max(moved, done):.2g} | "
             f"{'bandwidth' if moved > done else 'operations'} |",
             flush=True,
         )
-        if slowest is None or found["warm"] > slowest[0]:
-            slowest = found["warm"], case, count
-    if slowest is not None and time.perf_counter() - begin < options.seconds * 0.9:
-        print(f"\nThe slowest, {slowest[1].name} ({slowest[2]:,}), spends ms on")
-        for spent, name in kernels(*slowest[1:]):
-            print(f"{spent:>10.1f}  {name[:80]}")
+
+
+# Events of a profile that contain others.
+_OUTER = ("$", "ThunkExecutor", "while.", "cond.", "call.")
+
+
+def profile(found: Found, most: int = 8) -> None:
+    """Prints what a warm call spends most on, by JAX's profiler, and for how long kernels run."""
+    spent: dict[str, float] = defaultdict(float)
+    number = 0
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            wall = _seconds(found.call)
+        for line in _lines(folder):
+            for event in line.events:
+                if not event.name.startswith(_OUTER):
+                    spent[event.name] += event.duration_ns / 1e6
+                    number += 1
+    print(f"\n{found.case.name} ({found.count:,}), {1e3 * wall:.0f} ms under the profiler,")
+    print(f"of which {sum(spent.values()):.0f} ms in {number:,} kernels and copies; most in")
+    for time_, name in sorted(((t, n) for n, t in spent.items()), reverse=True)[:most]:
+        print(f"{time_:>10.1f}  {name[:80]}", flush=True)
+
+
+def _lines(folder: str) -> Iterator[Any]:
+    """The lines of a profile that hold what the device did."""
+    for file in Path(folder).rglob("*.xplane.pb"):
+        for plane in jax.profiler.ProfileData.from_file(str(file)).planes:
+            lines = list(plane.lines)
+            if "GPU" in plane.name or "TPU" in plane.name:  # its other lines repeat the streams'
+                yield from [line for line in lines if "Stream" in line.name] or lines
+            elif jax.default_backend() == CPU and any("tf_" in line.name for line in lines):
+                yield from lines
+
+
+def run(options: argparse.Namespace) -> None:
+    begin = time.perf_counter()
+
+    def left() -> float:
+        return options.seconds - (time.perf_counter() - begin)
+
+    table = Table(on_cpu(options), options.small)
+    tenths: list[Found] = []
+    for case in chosen(options):
+        count = case.small if options.small else case.count // 10
+        enough = left() > 0.1 * options.seconds
+        found = measure(case, count, DEVICE) if enough else "no time left"
+        table.row(case, count, found)
+        if isinstance(found, Found):
+            tenths.append(found)
+    for found in sorted(tenths, key=lambda found: -found.warm)[:3]:
+        if left() > 0.1 * options.seconds + 10 * found.warm:
+            profile(found)
+    if not options.small:
+        full_counts(tenths, table, left)
     print(f"\n{time.perf_counter() - begin:.0f} s in all")
+
+
+def full_counts(tenths: list[Found], table: Table, left: Callable[[], float]) -> None:
+    """The rows of ten times the work, the short ones first, as far as the time goes."""
+    print("\nthe full counts, as far as the time goes")
+
+    def expected(found: Found) -> float:
+        """Compiled once more, and all the rest ten times."""
+        compiling = max(found.first - found.warm, 0.0)
+        return compiling + 10 * (found.whole - compiling)
+
+    for found in sorted(tenths, key=expected):
+        case = found.case
+        if expected(found) > left():
+            why = f"no time left: about {expected(found):.0f} s"
+            table.row(case, case.count, why)
+        else:
+            table.row(case, case.count, measure(case, case.count, DEVICE))
 
 
 def main() -> None:
@@ -297,16 +378,9 @@ def main() -> None:
     parser.add_argument("--cpu-rows", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.cpu_rows is None:
-        table(options)
-        return
-    found = {}
-    for case in chosen(options):
-        count = min(case.on_cpu, case.small if options.small else case.count)
-        done = f"{case.name} of {count}"  # the same part for two sizes is done once
-        if done not in found:
-            found[done] = measure(case, count, CPU)
-        found[key(case)] = found[done]
-        options.cpu_rows.write_text(json.dumps(found))
+        run(options)
+    else:
+        write_cpu_rows(options)
 
 
 if __name__ == "__main__":

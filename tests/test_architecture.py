@@ -49,7 +49,7 @@ TREE = {
         ["__main__"],
     ],
     "geometry": [
-        ["point", "kernel", "leaf"],
+        ["point", "kernel", "leaf", "small"],
         ["operator", "differences", "root"],
         ["derivatives"],
         ["metric", "volume", "hamiltonian_flow"],

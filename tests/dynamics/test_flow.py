@@ -335,7 +335,7 @@ def test_bad_arguments_are_typed_errors(rng):
         dl.gradient_flow(energy, W0, 0.9)
     for arguments, message in [
         ({"chart": "polar"}, "chart must be"),
-        ({"depth": 1.5, "chart": "svd"}, "depth < 2"),
+        ({"depth": 1.5, "chart": "svd"}, "for depth 1.5, where singular values cross"),
         ({"t1": -1.0}, "t1 must be later"),
         ({"saveat": [2.0, 1.0]}, "saveat must hold increasing"),
         ({"saveat": dfx.SaveAt(dense=True)}, "saveat must be times"),

@@ -2,10 +2,11 @@
 
 from .fingerprint import is_known, setting
 from .folder import cache_compilations, cache_folder
-from .programs import Effort, forget_programs, program
+from .programs import Effort, accelerated, forget_programs, program
 
 __all__ = [
     "Effort",
+    "accelerated",
     "cache_compilations",
     "cache_folder",
     "forget_programs",

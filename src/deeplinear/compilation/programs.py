@@ -86,8 +86,8 @@ class Program(Generic[P, R]):
     ) -> None:
         functools.update_wrapper(self, function)
         self._effort = effort
-        self._function = function
-        self._traced = eqx.filter_jit(function)
+        self._function = _exactly(function)
+        self._traced = eqx.filter_jit(self._function)
         self._ready: dict[object, Callable[[Sequence[Array]], Any]] = {}
         self._lock = threading.RLock()
         _PROGRAMS.add(self)
@@ -157,6 +157,22 @@ class Program(Generic[P, R]):
         return _compile(jax.jit(flat).lower(arrays), effort), form[0]
 
 
+def _exactly(function: Callable[P, R]) -> Callable[P, R]:
+    """``function``, traced with products of float32 in float32, unless JAX is set otherwise.
+
+    Accelerators would round the factors to 11 bits, and say nothing.
+    """
+
+    @functools.wraps(function)
+    def exact(*args: P.args, **kwargs: P.kwargs) -> R:
+        if setting("jax_default_matmul_precision") is not None or not accelerated():
+            return function(*args, **kwargs)
+        with jax.default_matmul_precision("highest"):
+            return function(*args, **kwargs)
+
+    return exact
+
+
 @dataclasses.dataclass
 class _Unkept:
     """A program for this process alone, compiled by JAX at its first call."""
@@ -201,6 +217,16 @@ def _is_plain(x: Array) -> bool:
     if isinstance(x, jax.core.Tracer) or jnp.issubdtype(x.dtype, jax.dtypes.extended):
         return False
     return x.devices() == {_device()}
+
+
+def accelerated() -> bool:
+    """Whether programs run on an accelerator, and not on the processor."""
+    return _platform() != "cpu"
+
+
+def _platform() -> str:
+    device = _device()  # JAX takes a name as well
+    return device if isinstance(device, str) else device.platform
 
 
 def _device() -> jax.Device:

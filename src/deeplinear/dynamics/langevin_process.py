@@ -38,8 +38,10 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 
 from ..checks import as_array, is_traced
+from ..compilation import accelerated
 from ..energies import Energy
 from ..geometry.kernel import _SERIES, kernel, log_kernel
+from ..geometry.small import product, svd
 
 # The root that is stepped at N = ∞, where the limit q → ∞ (the logarithm of W, up to its rotation)
 # is the natural one, and q = 16 has the same errors (measured: within 3 % at every step size).
@@ -205,6 +207,14 @@ def root_exponent(depth: ArrayLike, dtype: DTypeLike, turning: bool = True) -> A
     return as_array(xp.where(xp.isinf(N), at_infinity, N), N.dtype)
 
 
+def _cayley(X: Array) -> Array:
+    """(1 − X)^{-1}(1 + X), a rotation, of an antisymmetric X."""
+    eye = jnp.eye(X.shape[0], dtype=X.dtype)
+    if X.shape == (2, 2) and accelerated():  # for the same reason as in `svd`
+        return ((1 - X[0, 1] ** 2) * eye + 2 * X) / (1 + X[0, 1] ** 2)
+    return jnp.linalg.solve(eye - X, eye + X)
+
+
 class RootProcess(AbstractProcess[Array]):
     """The equation of the root R of W: Langevin dynamics of W."""
 
@@ -220,8 +230,8 @@ class RootProcess(AbstractProcess[Array]):
 
     def start(self, W: Array) -> Array:
         """R of W."""
-        U, s, Vt = jnp.linalg.svd(W)
-        return (U * s ** (1 / self.q)) @ Vt
+        U, s, Vt = svd(W)
+        return product(U * s ** (1 / self.q), Vt)
 
     def ito(self, y: Array, pairs: Pairs) -> Array:
         """The diagonal drift that belongs to noise of strength κ/β = 1, in the frame."""
@@ -252,7 +262,7 @@ class RootProcess(AbstractProcess[Array]):
     def pushed_gradient(self, U: Array, y: Array, Vt: Array, pairs: Pairs) -> Array:
         """−A(E′(W)), as a velocity of R in the frame."""
         s = y**self.q
-        M = U.T @ self.gradient((U * s) @ Vt) @ Vt.T
+        M = product(U.T, self.gradient(product(U * s, Vt)), Vt.T)
         # at y_i = y_j = 0 the numerator vanishes, and so does the force; but at depth 1 R is W
         there = pairs.total > 0
         ratio = jnp.where(there, s[:, None] + s, self.q == 1) / jnp.where(there, pairs.total, 1.0)
@@ -267,7 +277,7 @@ class RootProcess(AbstractProcess[Array]):
 
     def drift(self, t: ArrayLike, R: Array, args: None) -> Array:
         # everything in the singular frame of R, where the equation is one of pairs (i, j)
-        U, y, Vt = jnp.linalg.svd(R)
+        U, y, Vt = svd(R)
         pairs = Pairs(y, self.q, self.depth)
         diagonal = self.kappa / self.beta * self.ito(y, pairs)
         if self.entropic:
@@ -275,19 +285,19 @@ class RootProcess(AbstractProcess[Array]):
         out = jnp.diag(diagonal)
         if self.energy is not None:
             out = out + self.pushed_gradient(U, y, Vt, pairs)
-        return U @ out @ Vt
+        return product(U, out, Vt)
 
     def noise(self, t: ArrayLike, R: Array, args: None) -> lx.AbstractLinearOperator:
         """√(2κ/β) times the square root of the covariance of dR."""
-        U, y, Vt = jnp.linalg.svd(R)
+        U, y, Vt = svd(R)
         pairs = Pairs(y, self.q, self.depth)
         size = jnp.sqrt(2 * self.kappa / self.beta)
         # one factor for the symmetric part of an increment in the frame, one for the antisymmetric
         even, odd = size * jnp.sqrt(pairs.L / pairs.a) / self.q, size * jnp.sqrt(pairs.L * pairs.a)
 
         def mv(B: Array) -> Array:
-            C = U.T @ B @ Vt.T
-            return U @ (even / 2 * (C + C.T) + odd / 2 * (C - C.T)) @ Vt
+            C = product(U.T, B, Vt.T)
+            return product(U, even / 2 * (C + C.T) + odd / 2 * (C - C.T), Vt)
 
         structure = jax.ShapeDtypeStruct(R.shape, R.dtype)
         if self.turning:
@@ -298,8 +308,8 @@ class RootProcess(AbstractProcess[Array]):
         return lx.PyTreeLinearOperator(columns, structure, lx.positive_semidefinite_tag)
 
     def observe(self, t: ArrayLike, R: Array, args: None) -> Observation:
-        U, y, Vt = jnp.linalg.svd(R)
-        W = (U * y**self.q) @ Vt
+        U, y, Vt = svd(R)
+        W = product(U * y**self.q, Vt)
         energy = None if self.energy is None else jnp.reshape(self.energy(W), ())
         return W, energy, self.q * jnp.log(y), self.det_sign(R)
 
@@ -316,14 +326,13 @@ class RootProcess(AbstractProcess[Array]):
         """
         if not self.turning:
             return after
-        U, y, Vt = jnp.linalg.svd(before)
-        step = U.T @ (after - before) @ Vt.T
+        U, y, Vt = svd(before)
+        step = product(U.T, after - before, Vt.T)
         half = (step - step.T) / (4 * jnp.maximum(y[:, None] + y, jnp.finfo(y.dtype).tiny))
-        eye = jnp.eye(y.size, dtype=y.dtype)
-        Q = jnp.linalg.solve(eye - half, eye + half)
+        Q = _cayley(half)
         # + 0 · Q: after the solve, and not beside it
         core = jnp.diag(y) + (step + step.T) / 2 + 0 * Q[0, 0]
-        return U @ Q @ (self.reflected(core) if self.reflect else core) @ Q @ Vt
+        return product(U, Q, self.reflected(core) if self.reflect else core, Q, Vt)
 
     def reflected(self, core: Array) -> Array:
         """The symmetric ``core``, mirrored at det = 0 if its determinant is negative.
@@ -331,7 +340,7 @@ class RootProcess(AbstractProcess[Array]):
         Before the step it was positive. The normal of det = 0 is the direction of the smallest
         singular value.
         """
-        P, s, Ot = jnp.linalg.svd(core)
+        P, s, Ot = svd(core)
         crossed = jnp.prod(jnp.sign(jnp.sum(P * Ot.T, 0))) < 0  # the signs of the eigenvalues
         return core - jnp.where(crossed & jnp.isfinite(self.depth), 2 * s[-1], 0.0) * jnp.outer(
             P[:, -1], Ot[-1]

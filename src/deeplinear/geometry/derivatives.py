@@ -23,6 +23,7 @@ from .differences import first_differences, second_differences
 from .kernel import degree
 from .leaf import Depth, DepthLike, Leaf, in_precision, is_smooth, rescaled
 from .operator import Operator
+from .small import product, svd
 
 Function = Callable[..., Array]
 
@@ -68,7 +69,7 @@ def hamiltonian_field(
 
 def _singular_frame(W: Array) -> tuple[Array, Array, Array]:
     """(U, s, Vt) of W with full U and V, rounding noise in s set to 0, as constants."""
-    U, s, Vt = jnp.linalg.svd(jax.lax.stop_gradient(W), full_matrices=True)
+    U, s, Vt = svd(jax.lax.stop_gradient(W))
     return U, jnp.where(s > max(W.shape) * jnp.finfo(W.dtype).eps * s[0], s, 0.0), Vt
 
 
@@ -174,8 +175,9 @@ def _of_jet(
 ) -> Array:
     U, s, Vt = frame
     jet = Jet(s, (U.shape[0], Vt.shape[0]), N, q, order)
-    out = (jet.first if order == 1 else jet.second)(*(U.T @ X @ Vt.T for X in directions))
-    return jnp.where((s[-1] > 0) | (isinstance(N, Leaf) & is_smooth(N)), U @ out @ Vt, jnp.nan)
+    out = (jet.first if order == 1 else jet.second)(*(product(U.T, X, Vt.T) for X in directions))
+    exists = (s[-1] > 0) | (isinstance(N, Leaf) & is_smooth(N))
+    return jnp.where(exists, product(U, out, Vt), jnp.nan)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
@@ -251,8 +253,8 @@ def _force(N: Depth, frame: tuple, W: Array, P: Array) -> Array:
     """−½ ∂_W⟨P, A(P)⟩."""
     U, s, Vt = frame
     jet = Jet(s, (U.shape[0], Vt.shape[0]), N, 1, order=1)
-    P = U.T @ P @ Vt.T
-    return -0.5 * U @ jet.adjoint(P, P) @ Vt
+    P = product(U.T, P, Vt.T)
+    return product(-0.5 * U, jet.adjoint(P, P), Vt)
 
 
 @_force.defjvp
@@ -260,8 +262,9 @@ def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     (N, frame, _, P), (_, _, dW, dP) = primals, tangents
     U, s, Vt = frame
     jet = Jet(s, (U.shape[0], Vt.shape[0]), N, 1, order=2)
-    P, dW, dP = (U.T @ X @ Vt.T for X in (P, dW, dP))
+    P, dW, dP = (product(U.T, X, Vt.T) for X in (P, dW, dP))
     # the force is linear in P twice over, and depends on W by the jet: both parts of its derivative
     by_P = jet.adjoint(dP, P) + jet.adjoint(P, dP)
     by_W = jax.grad(lambda X: jnp.sum(P * jet.second(dW, X, P)))(jnp.zeros_like(P))
-    return -0.5 * U @ jet.adjoint(P, P) @ Vt, -0.5 * U @ (by_P + by_W) @ Vt
+    half = -0.5 * U
+    return product(half, jet.adjoint(P, P), Vt), product(half, by_P + by_W, Vt)

@@ -9,6 +9,7 @@ from ..checks import check_matrix, raise_if
 from ..errors import InputError, SingularOperatorError
 from .kernel import beside, inverse_depth, kernel, log_kernel
 from .leaf import Depth, DepthLike, Imbalance, check_leaf_shape, in_precision, on_leaf
+from .small import product, svd
 
 
 class Operator(lx.AbstractLinearOperator):
@@ -57,7 +58,7 @@ class Operator(lx.AbstractLinearOperator):
         self._factor(check_matrix(W), on_leaf(depth, imbalance, scalar=True), rank_rtol)
 
     def _factor(self, W: Array, depth: DepthLike, rank_rtol: float | None) -> None:
-        U, s, Vt = jnp.linalg.svd(W, full_matrices=False)
+        U, s, Vt = svd(W, full_matrices=False)
         if rank_rtol is None:
             rank_rtol = max(W.shape) * float(jnp.finfo(W.dtype).eps)
         s = jnp.where(s > rank_rtol * s[0], s, jnp.where(jnp.isnan(s), s, 0.0))
@@ -129,10 +130,10 @@ class Operator(lx.AbstractLinearOperator):
         U, Vt = self.U, self.Vt
         m, n = self.shape
         k = self.s.size
-        C = U.T @ Z @ Vt.T
+        C = product(U.T, Z, Vt.T)
         # the parts of Z with one leg in the singular spaces and one outside
         left, right = Z @ Vt.T - U @ C, U.T @ Z - C @ Vt
-        out = U @ (core * C) @ Vt
+        out = product(U, core * C, Vt)
         if m > k:
             out = out + (left * edge) @ Vt
         if n > k:

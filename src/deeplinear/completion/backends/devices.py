@@ -8,7 +8,8 @@ devices; the factors travel with every pass (their size is a small part of the e
 is a backend like the others: everything else of a fit is the same code.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 
 import jax
@@ -23,19 +24,30 @@ from ..data.observations import Compressed
 from .base import AbstractBackend, Pass
 
 WIDTH = 32
-# Segments that are worked on at a time on one device.
-BATCH = 4096
+# Segments that are worked on at a time on one device: on a processor what its cache holds, on an
+# accelerator so many that their work takes longer than the launch of its kernels.
+BATCH, LARGE_BATCH = 2**12, 2**15
 LINES, ALL = PartitionSpec("lines"), PartitionSpec()
 Specs = PartitionSpec | tuple[PartitionSpec, ...]
+
+
+@contextmanager
+def _exactly() -> Iterator[None]:
+    """float64 data in float64, and products of float32 in float32: not rounded to 11 bits, as
+    accelerators would.
+    """
+    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+        yield
 
 
 class Shards:
     """One compressed structure, cut for ``count`` devices.
 
-    Arrays have a leading axis of ``count`` equal parts, flattened.
+    Arrays have a leading axis of ``count`` equal parts, flattened. A part is a multiple of
+    ``batch`` segments, about as many as are asked for: a remainder would be cut off by a copy.
     """
 
-    def __init__(self, lines: Compressed, count: int) -> None:
+    def __init__(self, lines: Compressed, count: int, batch: int = BATCH) -> None:
         counts = lines.counts
         segments = -(-counts // WIDTH)
         edges = np.searchsorted(
@@ -47,6 +59,9 @@ class Shards:
             np.add.reduceat(np.r_[segments, 0], edges[:-1]) * (np.diff(edges) > 0),
         )
         self.height, size = int(heights.max()), int(max(sizes.max(), 1))
+        pieces = -(-size // batch)
+        self.batch = -(-size // pieces)
+        size = pieces * self.batch
         group = np.repeat(np.arange(count), heights)
         # where a line, and where its first segment, lies in the padded order
         self.place = group * self.height + np.arange(len(counts)) - edges[group]
@@ -79,7 +94,7 @@ def _over_lines(values: Array, segment: Array, height: int) -> Array:
     return jax.ops.segment_sum(values, segment, height, indices_are_sorted=True)
 
 
-def _solve(indices, values, weights, segment, number, Z, scale, mean, Y, how, *, steps):
+def _solve(indices, values, weights, segment, number, Z, scale, mean, Y, how, *, steps, batch):
     """`Dense.solve` for the lines of one device."""
     ridge, extra, free = how
     height = len(Z)
@@ -97,7 +112,7 @@ def _solve(indices, values, weights, segment, number, Z, scale, mean, Y, how, *,
         return along @ y
 
     grad, square, energy = jax.lax.map(
-        look, (indices, values, weights, Z[segment]), batch_size=BATCH
+        look, (indices, values, weights, Z[segment]), batch_size=batch
     )
     grad, square = _over_lines(grad, segment, height), _over_lines(square, segment, height)
     pull, bend = (Z * grad).sum(axis=0), (Z * Z * square).sum(axis=0)
@@ -112,7 +127,7 @@ def _solve(indices, values, weights, segment, number, Z, scale, mean, Y, how, *,
 
     def step(_, state):
         Z, grad, direction, norm = state
-        image = jax.lax.map(curve, (indices, weights, direction[segment]), batch_size=BATCH)
+        image = jax.lax.map(curve, (indices, weights, direction[segment]), batch_size=batch)
         image = _over_lines(image, segment, height) + total * direction
         bent = (direction * image).sum(axis=1)
         go = (norm > least) & (bent > eps * norm)  # see `Dense.solve`
@@ -135,7 +150,7 @@ def _signs(i: Array, j: Array, seed: int) -> Array:
     return jnp.where((h >> jnp.uint64(63)) == 1, 1, -1)
 
 
-def _residual_matmul(indices, values, weights, segment, number, Z, mean, Y, X, *, seed):
+def _residual_matmul(indices, values, weights, segment, number, Z, mean, Y, X, *, seed, batch):
     """`Dense.residual_matmul` for the lines of one device."""
 
     def look(part):
@@ -146,7 +161,7 @@ def _residual_matmul(indices, values, weights, segment, number, Z, mean, Y, X, *
         return we @ X[i]
 
     out = jax.lax.map(
-        look, (indices, values, weights, Z[segment], number[segment]), batch_size=BATCH
+        look, (indices, values, weights, Z[segment], number[segment]), batch_size=batch
     )
     return _over_lines(out, segment, len(Z))
 
@@ -187,6 +202,7 @@ class Devices(AbstractBackend):
                 f'device="{kind}" is not there ({error}): use device="cpu", or install '
                 "deeplinear[gpu]."
             ) from None
+        self._batch = BATCH if self.devices[0].platform == "cpu" else LARGE_BATCH
         mesh = Mesh(np.array(self.devices), ("lines",))
         self._split, self._same = NamedSharding(mesh, LINES), NamedSharding(mesh, ALL)
         self._mesh = mesh
@@ -195,7 +211,7 @@ class Devices(AbstractBackend):
 
     def _of(self, lines: Compressed) -> tuple[Shards, tuple[Array, ...]]:
         if id(lines) not in self._shards:
-            shards = Shards(lines, len(self.devices))
+            shards = Shards(lines, len(self.devices), self._batch)
             put = tuple(self._put(array, self._split) for array in shards.arrays())
             # holds on to ``lines``, so that the id stays its own
             self._shards[id(lines)] = lines, shards, put
@@ -227,9 +243,9 @@ class Devices(AbstractBackend):
         return np.asarray(multihost_utils.process_allgather(array, tiled=True))
 
     def solve(self, lines, Z, Y, mean, ridge, extra, scale, free, steps) -> Pass:
-        with jax.enable_x64(True):
+        with _exactly():
             shards, entries = self._of(lines)
-            call = self._call(_solve, 2, 3, (LINES,) * 4, steps=steps)
+            call = self._call(_solve, 2, 3, (LINES,) * 4, steps=steps, batch=shards.batch)
             whole = [self._put(x, self._same) for x in (mean, Y)]
             how = tuple(self._put(x, self._same) for x in (ridge, extra, free))
             sides = self._spread(shards, Z), self._spread(shards, scale)
@@ -239,9 +255,9 @@ class Devices(AbstractBackend):
         return Pass(float(energy), pull, bend)
 
     def residual_matmul(self, lines, Z, Y, X, mean, seed) -> np.ndarray:
-        with jax.enable_x64(True):
+        with _exactly():
             shards, entries = self._of(lines)
-            call = self._call(_residual_matmul, 1, 3, LINES, seed=seed)
+            call = self._call(_residual_matmul, 1, 3, LINES, seed=seed, batch=shards.batch)
             k = X.shape[1]
             X = np.pad(X, ((0, 0), (0, -k % 8)))  # every new shape would be compiled
             whole = [self._put(x, self._same) for x in (mean, Y, X)]

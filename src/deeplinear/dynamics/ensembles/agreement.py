@@ -13,8 +13,7 @@ from ...checks import as_array
 from ...energies import Energy
 from ...geometry.leaf import Depth, at_zero
 from ...status import Status
-from .frames import SMALL
-from .lanes import Lanes, Outcome, Starts, integrate
+from .lanes import Lanes, Outcome, Starts, integrate, width
 from .steppers import AbstractStepper, EnsembleProblem
 
 # The tolerance of the steps falls by this from pass to pass; the errors of limits by 4 to 40.
@@ -125,14 +124,15 @@ class BatchPlan:
         )
         padded = np.zeros((m, n, self.queue), dtype)
         padded[..., : len(W0)] = np.moveaxis(W0, 0, -1)
+        count, stride = width(stepper, m, n)
         lanes = Lanes(
             problem,
             stepper,
             as_array(self.ts, dtype),
             as_array(cap, int),
             to_limit=self.to_limit,
-            lanes=min(_lanes(m, n), stepper.lanes),
-            stride=stepper.stride,
+            lanes=count,
+            stride=stride,
         )
         out: Outcome = integrate(lanes, Starts(as_array(padded, dtype), as_array(len(W0), int)))
         return {
@@ -154,10 +154,3 @@ def _changed_sign(start: np.ndarray, end: np.ndarray, least: float) -> np.ndarra
     s = np.linalg.svd(end[flipped], compute_uv=False)
     flipped[flipped] = s[:, -1] > least * s[:, 0]
     return flipped
-
-
-# The number of lanes depends on the size of W alone: as part of the program it could change the
-# last bit of a result.
-def _lanes(m: int, n: int) -> int:
-    size = max(m, n)
-    return 128 if size <= 2 else 64 if size <= SMALL else 8 if size <= 40 else 1

@@ -33,6 +33,7 @@ class DenseRosenbrockStepper(AbstractStepper[Matrix]):
     order: int = 5
     stride: ClassVar[int] = 8
     lanes: ClassVar[int] = 4
+    jacobian: ClassVar[bool] = True
 
     def start(self, problem: EnsembleProblem, W: Matrix) -> Matrix:
         return W

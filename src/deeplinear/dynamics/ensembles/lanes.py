@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from ...compilation import Effort, program
+from ...compilation import Effort, accelerated, program
 from ...status import Status
-from .frames import Matrix, join, norm, split
+from .frames import SMALL, Matrix, join, norm, split
 from .linear import where
 from .steppers import AbstractStepper, EnsembleProblem, first_step, jump
 
@@ -162,6 +162,28 @@ class Lanes(eqx.Module):
         c = where(free, self.fresh(starts, jnp.where(rank < count, rank, -1)), c)
         verdict = Verdict(jnp.zeros_like(verdict.ending), verdict.W, verdict.error)
         return c, verdict, out, jnp.minimum(queue + jnp.sum(free), count)
+
+
+# Numbers in all lanes together with which the kernels of a step take about as long as their launch.
+_FILLED = 2**18
+
+
+def width(stepper: AbstractStepper, m: int, n: int) -> tuple[int, int]:
+    """How many lanes there are side by side, and after how many steps they are judged.
+
+    On a processor as many as its cache holds; on an accelerator, where a step of few lanes takes as
+    long as one of many, so many that it is filled. Both depend on the stepper and the size of W
+    alone: as a part of the program they could change the last bit of a result.
+    """
+    if accelerated():
+        size = m * n
+        # the derivatives of all lanes in at most 256 MiB
+        most = _FILLED // max(size, size**2 // 128 if stepper.jacobian else 0)
+        # there a decomposition in every lane, of which judging takes some, costs many steps
+        return 1 << max(0, most.bit_length() - 1), max(16, stepper.stride)
+    size = max(m, n)
+    most = 128 if size <= 2 else 64 if size <= SMALL else 8 if size <= 40 else 1
+    return min(most, stepper.lanes), stepper.stride
 
 
 def _effort(lanes: Lanes, starts: Starts) -> Effort:

@@ -124,6 +124,7 @@ class RosenbrockStepper(AbstractSingularStepper):
     order: int = 5
     stride: ClassVar[int] = 8
     lanes: ClassVar[int] = 16
+    jacobian: ClassVar[bool] = True
 
     def step(
         self, problem: EnsembleProblem, state: SingularPoint, rate: PyTree[Array], h: Array

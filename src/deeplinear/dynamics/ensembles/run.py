@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike
 
 from ...checks import check_tolerance
+from ...compilation import accelerated
 from ...energies import Energy
 from ...errors import InputError
 from ...geometry.kernel import inverse_depth
@@ -113,8 +114,8 @@ def ensemble(
     jump: the kernel A is frozen, and the linear problem that is left is solved. Each run is
     integrated at two tolerances, and at finer ones until two results agree to the accuracy asked
     for; so ``error`` covers the steps, the saddles and the jump. A run has its own step size, and
-    does not wait for others. The result of a run depends on its start alone: it is the same, bit
-    for bit, for any ``batch_size`` and ``workers``.
+    does not wait for others. The result of a run depends on its start alone: on one kind of device
+    it is the same, bit for bit, for any ``batch_size`` and ``workers``.
 
     **Arguments**
 
@@ -226,12 +227,15 @@ def _usual(shape: tuple[int, int], dtype: DTypeLike) -> float:
 def _queue(runs: int, shape: tuple[int, int], times: int, batch_size: int | None) -> int:
     """Starts handed over at a time: a power of two, for few compilations, within about 64 MiB.
 
-    Ensembles of up to 128 runs share one program: room for starts costs next to nothing.
+    On an accelerator within 1 GiB: its many lanes need as many starts, and each queue that runs
+    empty leaves most of them idle for a while. Ensembles of up to 128 runs share one program: room
+    for starts costs next to nothing.
     """
     if batch_size is not None:
         return batch_size
-    most = max(1, 2**23 // (shape[0] * shape[1] * (2 + times)))
-    return 1 << min(14, max(7, (runs - 1).bit_length()), most.bit_length() - 1)
+    room, most = (2**27, 20) if accelerated() else (2**23, 14)
+    fit = max(1, room // (shape[0] * shape[1] * (2 + times)))
+    return 1 << min(most, max(7, (runs - 1).bit_length()), fit.bit_length() - 1)
 
 
 def _stages(

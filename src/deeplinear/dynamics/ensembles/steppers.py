@@ -96,10 +96,12 @@ class AbstractStepper(eqx.Module, Generic[State]):
 
     order: eqx.AbstractVar[int]
 
-    # After how many steps a lane is judged and refilled (the jump costs as much as some steps), and
-    # the most lanes that fit the processor's cache.
+    # On a processor: after how many steps a lane is judged and refilled (the jump costs as much as
+    # some steps), and the most lanes that fit its cache. See `lanes.width`.
     stride: ClassVar[int] = 16
     lanes: ClassVar[int] = 128
+    # Whether a step holds the derivative of the flow, (mn)² numbers in each lane.
+    jacobian: ClassVar[bool] = False
 
     @abstractmethod
     def start(self, problem: EnsembleProblem, W: Matrix) -> State:
