@@ -46,7 +46,7 @@ def degree(depth: DepthLike, dtype: DTypeLike) -> Float[Array, "..."]:
     return inverse_depth(depth.c.size if isinstance(depth, Leaf) else depth, dtype)
 
 
-def beside(nu: DepthLike, axes: int) -> Depth:
+def beside(nu: DepthLike, axes: int) -> DepthLike:
     """ν, or one for each leading axis, with so many axes more for singular values to fill."""
     return nu if isinstance(nu, Leaf) else jnp.reshape(nu, jnp.shape(nu) + (1,) * axes)
 
