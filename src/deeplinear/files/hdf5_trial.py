@@ -1,12 +1,18 @@
 """A damaged HDF5 file can crash or hang the HDF5 library, so another process reads it first."""
 
 import io
+import math
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .limits import check_entries
+
+if TYPE_CHECKING:
+    import h5py
 
 # Seconds of the clock, where a machine may be busy with other work, and of the processor, of which
 # the libraries take one to load; and bytes per second beyond that, far below what any disk reads.
@@ -27,6 +33,15 @@ def check_survival(path: Path) -> None:
         raise ValueError(endless)
     if code not in (0, 1):  # 1 is an exception, which the reader meets again
         raise ValueError("the HDF5 library crashes on it")
+
+
+def check_size(path: Path, dataset: "h5py.Dataset") -> None:
+    """`InputError` if a file is far too small for a dataset, or for one of its chunks, which the
+    HDF5 library reserves memory for.
+    """
+    for count in (dataset.size or 0, math.prod(dataset.chunks or ())):
+        check_entries(path, count)
+        check_entries(path, count * dataset.dtype.itemsize // 8)
 
 
 def _limit_work(seconds: int) -> None:
@@ -52,12 +67,13 @@ def _try(path: str) -> None:
     with h5py.File(io.BytesIO(Path(path).read_bytes()), "r+") as file:
         file.visititems(look)
         for dataset in found:
-            if dataset.is_virtual or dataset.external:
-                continue
-            check_entries(Path(path), dataset.size)
-            dataset[()]
-            if dataset.ndim == 2 and dataset.size:
-                dataset[-1, -1] = dataset[-1, -1]
+            with suppress(Exception):  # the reader may look at others only
+                if dataset.is_virtual or dataset.external:
+                    continue
+                check_size(Path(path), dataset)
+                dataset[()]
+                if dataset.ndim == 2 and dataset.size:
+                    dataset[-1, -1] = dataset[-1, -1]
 
 
 if __name__ == "__main__":
