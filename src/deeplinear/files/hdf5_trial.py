@@ -18,19 +18,24 @@ if TYPE_CHECKING:
 # the libraries take one to load; and bytes per second beyond that, far below what any disk reads.
 _PATIENCE, _WORK = 20.0, 4
 _PACE = 5e6
+_ENDLESS = "the HDF5 library does not come to an end with it"
 
 
 def check_survival(path: Path) -> None:
     """ValueError if reading and changing the file ends a process of Python, or never ends."""
     more = path.stat().st_size / _PACE
     command = [sys.executable, "-P", "-m", __name__, str(path), str(_WORK + int(more))]
-    endless = "the HDF5 library does not come to an end with it"
     try:
         code = subprocess.run(command, capture_output=True, timeout=_PATIENCE + more).returncode
     except subprocess.TimeoutExpired:
-        raise ValueError(endless) from None
+        raise ValueError(_ENDLESS) from None
+    judge(code)
+
+
+def judge(code: int) -> None:
+    """ValueError if a process that has tried a file ended with this code."""
     if code == -getattr(signal, "SIGXCPU", 0):
-        raise ValueError(endless)
+        raise ValueError(_ENDLESS)
     if code not in (0, 1):  # 1 is an exception, which the reader meets again
         raise ValueError("the HDF5 library crashes on it")
 
@@ -44,7 +49,7 @@ def check_size(path: Path, dataset: "h5py.Dataset") -> None:
         check_entries(path, count * dataset.dtype.itemsize // 8)
 
 
-def _limit_work(seconds: int) -> None:
+def limit_work(seconds: int) -> None:
     """End this process after so many seconds of the processor, where the system can."""
     try:
         import resource
@@ -53,7 +58,7 @@ def _limit_work(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
 
 
-def _try(path: str) -> None:
+def attempt(path: str) -> None:
     """Read all names, attributes and matrices, and write an entry of each matrix, in memory."""
     import h5py
 
@@ -77,5 +82,5 @@ def _try(path: str) -> None:
 
 
 if __name__ == "__main__":
-    _limit_work(int(sys.argv[2]))
-    _try(sys.argv[1])
+    limit_work(int(sys.argv[2]))
+    attempt(sys.argv[1])
