@@ -3,6 +3,7 @@
 import io
 import math
 import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -114,10 +115,13 @@ def _read_market(path: Path) -> Any:
     with open_bytes(path) as file:
         check_entries(path, _promised(file))
         _check_lines(file)
-    if path.suffix.lower() not in COMPRESSED and _ends_with_line(path):
-        return scipy_io.mmread(path)
-    with open_bytes(path) as file:
-        return scipy_io.mmread(io.BytesIO(file.read() + b"\n"))
+    with warnings.catch_warnings():
+        # of the class of the result, which SciPy 1.20 changes, and 1.13 lets nobody choose
+        warnings.simplefilter("ignore", DeprecationWarning)
+        if path.suffix.lower() not in COMPRESSED and _ends_with_line(path):
+            return scipy_io.mmread(path)
+        with open_bytes(path) as file:
+            return scipy_io.mmread(io.BytesIO(file.read() + b"\n"))
 
 
 def _check_lines(file: BinaryIO) -> None:
