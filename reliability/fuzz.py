@@ -88,8 +88,11 @@ def _process(
             code = 0
         log.seek(0)
         counts = [int(found) for found in re.findall(r"^#(\d+)", log.read(), re.MULTILINE)]
+    if code:  # what a process said before it died
+        log_path = findings.parent / f"{name}.log"
+        log_path.replace(findings / f"death-{len([*findings.glob('death-*')])}.log")
     if code and not counts:
-        raise SystemExit(f"the process of {name} does not start; see {findings.parent}/{name}.log")
+        raise SystemExit(f"the process of {name} does not start; see {findings}/death-*.log")
     return max(counts, default=0), code != 0
 
 

@@ -8,6 +8,7 @@ import io
 import os
 import random
 import resource
+import signal
 import tempfile
 import traceback
 import warnings
@@ -24,6 +25,7 @@ from .contents import in_contents
 SLOW = 5.0  # seconds of the processor, for fewer bytes than
 SMALL = 100_000
 MEMORY = 1 << 30  # bytes
+_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGABRT, signal.SIGILL)
 _MESSAGE = 2_000  # characters of a sentence that somebody reads
 
 #: A way to read a file, and a way to change one: (data, change of some bytes) → data.
@@ -131,6 +133,40 @@ def _write(table: object, path: Path) -> None:
     suffixes = table.suffixes  # type: ignore[attr-defined]
     suffix = path.suffix if path.suffix in suffixes else suffixes[0]
     table.encode(np.zeros(table.values.shape), suffix)  # type: ignore[attr-defined]
+
+
+def _tried_in_a_fork(path: Path) -> None:
+    """`_table` of a file for the HDF5 library, which is tried in a copy of this process: another
+    one takes a second to start.
+    """
+    from deeplinear.files import hdf5
+
+    check = hdf5.check_survival
+    hdf5.check_survival = _survives
+    try:
+        _table(path)
+    finally:
+        hdf5.check_survival = check
+
+
+def _survives(path: Path) -> None:
+    """What `check_survival` does, with the limits of the processor alone."""
+    import h5py  # noqa: F401 - before the fork
+
+    from deeplinear.files import hdf5_trial
+
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            for number in _CRASHES:  # libFuzzer would call it a finding
+                signal.signal(number, signal.SIG_DFL)
+            hdf5_trial.limit_work(1)  # nothing has to be loaded
+            hdf5_trial.attempt(str(path))
+            code = 0
+        finally:
+            os._exit(code)
+    hdf5_trial.judge(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def _long(*columns: str, **options: object) -> Way:
@@ -323,9 +359,9 @@ def readers() -> dict[str, Reader]:
         "npy": Reader(".npy", (_table,), _FILES),
         "npz": Reader(".npz", (_table, _long()), _FILES, in_members),
         "market": Reader(".mtx", (_long(),), _FILES),
-        "mat": Reader(".mat", (_table,), _FILES),
-        "hdf5": Reader(".h5", (_table,), _FILES),
-        "anndata": Reader(".h5ad", (_table,), _FILES),
+        "mat": Reader(".mat", (_tried_in_a_fork,), _FILES),
+        "hdf5": Reader(".h5", (_tried_in_a_fork,), _FILES),
+        "anndata": Reader(".h5ad", (_tried_in_a_fork,), _FILES),
         "image": Reader(".png", (_table,), _FILES),
         "mask": Reader(".csv", (_hidden,), _FILES),
         "model": Reader(".dln", (_model,), _MODELS, in_contents),

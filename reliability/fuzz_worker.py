@@ -6,6 +6,7 @@ Faults that are exceptions are written to the folder FINDINGS, one of each kind,
 """
 
 import os
+import pkgutil
 import random
 import resource
 import sys
@@ -21,9 +22,9 @@ def main(name: str, findings: Path, options: list[str]) -> None:
     os.environ["JAX_PLATFORMS"] = "cpu"
     reader = readers()[name]
     with atheris.instrument_imports(include=list(reader.modules)):
-        for module in reader.modules:
-            import_module(module)
-        import_module("deeplinear.files")
+        for module in (*reader.modules, "deeplinear.files"):
+            for part in with_submodules(module):
+                import_module(part)
 
     def one(data: bytes) -> None:
         fault = find_fault(reader, data)
@@ -45,6 +46,13 @@ def main(name: str, findings: Path, options: list[str]) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
     atheris.Setup([name, *options], one, enable_python_coverage=True, **own)
     atheris.Fuzz()
+
+
+def with_submodules(module: str) -> list[str]:
+    """A module, and all of a package: what is imported later would not be watched."""
+    package = import_module(module)
+    found = pkgutil.iter_modules(getattr(package, "__path__", ()), f"{module}.")
+    return [module, *(info.name for info in found)]
 
 
 def keep(findings: Path, fault: Fault, data: bytes) -> None:

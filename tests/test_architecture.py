@@ -160,7 +160,7 @@ TREE = {
     "files": [
         [
             *("numbers", "opening", "dates", "spool", "refusals", "archives", "limits"),
-            *("variables", "worksheet", "hdf5_trial", "formulas"),
+            *("variables", "worksheet", "hdf5_trial", "formulas", "array_header"),
         ],
         ["markers"],
         ["dialect", "cells"],

@@ -42,7 +42,9 @@ def check_folder(path: Path, *, argument: str) -> None:
     """`InputError` unless the folder ``path`` is there, or can be made, and lets us write."""
     with _told(path, argument):
         above = [path, *path.absolute().parents]
-        there = next(place for place in above if os.path.lexists(place))
+        there = next((place for place in above if os.path.lexists(place)), None)
+        if there is None:  # a drive that is not there
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         if not there.is_dir():
             raise InputError(
                 f"{argument}: '{there}' is a file; give a folder."

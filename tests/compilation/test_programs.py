@@ -16,7 +16,7 @@ import pytest
 import deeplinear as dl
 from deeplinear.compilation import cache_compilations, folder, program
 from deeplinear.compilation.fingerprint import UnknownError, describe
-from deeplinear.compilation.programs import Program
+from deeplinear.compilation.programs import _OPTIONS, Effort, Program, _compile
 from deeplinear.dynamics.ensembles.steppers import PlanarStepper
 
 # Says what it computed, how many programs it compiled and how many of JAX's settings it changed.
@@ -24,7 +24,7 @@ CHILD = """
 import json, jax, numpy as np
 before = dict(jax.config.values)
 import deeplinear as dl
-from deeplinear.compilation.programs import Program
+from deeplinear.compilation.programs import _OPTIONS, Effort, Program, _compile
 compiled, compile = [], Program._compiled
 def count(self, *args):
     compiled.append(self.__name__)
@@ -172,3 +172,45 @@ def test_what_is_not_the_librarys_own_is_not_described():
 def test_programs_of_unknown_functions_are_not_kept(kept):
     assert float(program(lambda x: x + 1)(jnp.float32(1.0))) == 2
     assert not files(kept)
+
+
+class Lowered:
+    """What is lowered for a jaxlib that knows these options alone."""
+
+    def __init__(self, *known):
+        self.known, self.tried = known, []
+
+    def compile(self, compiler_options=None):
+        self.tried.append(compiler_options or {})
+        for name in compiler_options or {}:
+            if name not in self.known:
+                raise jax.errors.JaxRuntimeError(f"No such compile option: '{name}'")
+        return compiler_options or {}
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="options of the CPU")
+def test_options_that_a_jaxlib_does_not_know(monkeypatch):
+    """jaxlib 0.11 knows one option less: the others hold, and it is tried once."""
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    monkeypatch.setattr("deeplinear.compilation.programs._unknown_options", set())
+    every = _OPTIONS[Effort.LEAST]
+    rest = list(every)[1:]
+    assert _compile(Lowered(*every), Effort.LEAST) == every
+    few = Lowered(*rest)
+    assert _compile(few, Effort.LEAST) == {name: every[name] for name in rest}
+    assert _compile(few, Effort.LEAST) == few.tried[-1]
+    assert len(few.tried) == 3
+    assert _compile(Lowered(), Effort.LEAST) == {}
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="options of the CPU")
+def test_the_options_are_known_to_this_jaxlib_but_for_one(monkeypatch):
+    """Later ones have no switch for the emitters of loops."""
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    lowered = jax.jit(lambda x: x + 1).lower(jnp.ones(3))
+    for name, value in _OPTIONS[Effort.LEAST].items():
+        try:
+            lowered.compile(compiler_options={name: value})
+        except jax.errors.JaxRuntimeError as error:
+            assert name == "xla_cpu_use_fusion_emitters"
+            assert f"'{name}'" in str(error)  # noqa: PT017

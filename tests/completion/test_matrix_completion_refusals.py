@@ -169,3 +169,39 @@ class TestRefusals:
             ([0, 1], [0, 1], [1.0, 2.0])
         )  # one is held out, its lines are empty
         assert np.isfinite(two.complete()).all()
+
+
+@pytest.mark.parametrize(
+    ("fit", "name"),
+    [
+        (lambda: dl.DeepMatrixCompletion(clip=(1, [2, 3])).fit(([1], [2], [1.0])), "clip"),
+        (lambda: dl.DeepMatrixCompletion().fit(([[1], [1, 2]], [1, 2], [1.0, 2])), "rows"),
+        (lambda: dl.DeepMatrixCompletion().fit(([1, 2], [1, 2], [[1.0], [2, 3]])), "values"),
+        (lambda: dl.DeepMatrixCompletion().fit([[1], [2, 3]]), "X"),
+        (lambda: dl.DeepMatrixCompletion().fit([[1], [2, 3]], [1, 2]), "X"),
+        (lambda: dl.DeepMatrixCompletion().fit([[1, 2], [3, 4]], [1, [2, 3]]), "y"),
+        (
+            lambda: dl.DeepMatrixCompletion().fit([[1, 2], [3, 4]], [1, 2], sample_weight=[1, [2]]),
+            "sample_weight",
+        ),
+        (
+            lambda: dl.DeepMatrixCompletion().fit(
+                ([1, 2], [1, 2], [1.0, 2]), row_features=([1, 2], [[1], [2, 3]])
+            ),
+            "row_features",
+        ),
+        (lambda: dl.DeepLinearImputer().fit([[1], [2, 3]]), "Expected 2D array"),
+        (
+            lambda: dl.DeepLinearImputer().fit([[1, 2], [3, math.nan]], sample_weight=[1, [2]]),
+            "sample_weight",
+        ),
+        (
+            lambda: dl.DeepLinearImputer(row_order=[1, [2]]).fit([[1, 2], [3, math.nan]]),
+            "row_order",
+        ),
+    ],
+)
+def test_lists_of_different_lengths(fit, name):
+    """NumPy raises an error of its own for them."""
+    with pytest.raises(InputError, match=f"^{name}"):
+        fit()

@@ -53,6 +53,7 @@ _OPTIONS: dict[Effort, dict[str, bool | str]] = {
     Effort.USUAL: {"xla_cpu_use_fusion_emitters": False},
     Effort.MOST: {},
 }
+_unknown_options: set[str] = set()  # to this jaxlib
 
 
 def program(
@@ -194,12 +195,19 @@ class _Unkept:
 
 def _compile(lowered: jax.stages.Lowered, effort: Effort) -> jax.stages.Compiled:
     flags = os.environ.get("XLA_FLAGS", "")  # what is set there holds
-    options = {name: value for name, value in _OPTIONS[effort].items() if name not in flags}
+    options = {
+        name: value
+        for name, value in _OPTIONS[effort].items()
+        if name not in flags and name not in _unknown_options
+    }
     if options and _device().platform == "cpu":
         try:
             return lowered.compile(compiler_options=options)
-        except jax.errors.JaxRuntimeError:  # a jaxlib without such an option
-            pass
+        except jax.errors.JaxRuntimeError as error:
+            unknown = [name for name in options if f"'{name}'" in str(error)]
+            if unknown:  # a jaxlib without such an option: the others hold
+                _unknown_options.update(unknown)
+                return _compile(lowered, effort)
     return lowered.compile()
 
 

@@ -31,7 +31,7 @@ from .data.columns import (
     read_column,
 )
 from .data.features import CodedTable, Feature, FeatureKind
-from .data.ids import is_missing
+from .data.ids import as_array, is_missing
 from .data.indicators import Indicators
 from .data.layout import Layout, check_coded, feature_of, positions
 from .data.observations import Observations
@@ -354,7 +354,7 @@ def as_matrix(X: Any) -> Any:
 
 def _array(X: Any) -> np.ndarray:
     """A list as an array that keeps its text and its numbers apart."""
-    array = np.asarray(X)
+    array = as_array(X)
     return np.asarray(X, dtype=object) if array.dtype.kind == "U" else array
 
 

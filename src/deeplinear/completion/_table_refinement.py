@@ -15,6 +15,7 @@ from ._table_predictions import whole
 from .backends.open import workers
 from .data.columns import is_frame
 from .data.holdout import Structure, likeness
+from .data.ids import as_array
 from .field import graph
 from .field.covariance import ColumnCovariance
 from .field.gaussian_field import Cells, GaussianField
@@ -105,14 +106,15 @@ class TableRefinement(TableLosses):
                     "it, the times themselves, or True where the rows are in order."
                 )
             order = X[order].to_numpy()  # type: ignore[index]
-        if sp.issparse(order) or np.ndim(order) == 2:
-            return graph.given(order, rows, "row_order")
-        if np.shape(order) != (rows,):
+        times = order if sp.issparse(order) else as_array(order)
+        if times.ndim == 2:
+            return graph.given(times, rows, "row_order")
+        if times.shape != (rows,):
             raise InputError(
                 f"row_order must hold one time for each of the {rows} rows, got the shape "
-                f"{np.shape(order)}."
+                f"{times.shape}."
             )
-        return graph.chain(order)
+        return graph.chain(times)
 
     def _judged(self, model: Model, held: HoldOut, *codes: np.ndarray) -> np.ndarray:
         network = whole(model)

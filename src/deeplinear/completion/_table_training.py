@@ -394,4 +394,4 @@ class TableTraining(TableRefinement):
 
 def _rises(codes: np.ndarray, count: int) -> bool:
     """Whether codes are different ones of 0 … count − 1, in order."""
-    return bool((codes[1:] > codes[:-1]).all() and codes.max(initial=-1) < count)
+    return bool((codes[1:] > codes[:-1]).all() and (codes[-1:] < count).all())

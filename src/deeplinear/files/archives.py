@@ -3,11 +3,18 @@
 import io
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
+
+from .limits import check_unpacked
 
 
-def open_archive(content: bytes) -> zipfile.ZipFile:
-    """The archive, all of whose members agree with their check sums; BadZipFile otherwise."""
+def open_archive(path: Path, content: bytes) -> zipfile.ZipFile:
+    """The archive, all of whose members agree with their check sums; BadZipFile otherwise.
+
+    ``path`` is the file with this content; `InputError` if far too much would come out of it.
+    """
     archive = zipfile.ZipFile(io.BytesIO(content))
+    check_unpacked(path, sum(info.file_size for info in archive.infolist()))
     damaged = archive.testzip()
     if damaged is not None:
         raise zipfile.BadZipFile(f"its member '{damaged}' is damaged")

@@ -1,7 +1,6 @@
 """NumPy files: the array's type and the observed entries stay as they are."""
 
 import io
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from ..errors import InputError
 from .archives import open_archive, rewritten
+from .array_header import check_length, read_header
 from .refusals import reading
 from .table import Table
 from .variables import choose
@@ -76,10 +76,13 @@ def read_array(path: Path, *, variable: str | None = None) -> ArrayTable:
 
 def _read_archive(path: Path, content: bytes, variable: str | None) -> ArrayTable:
     matrices = {}
-    with open_archive(content) as archive:
+    with open_archive(path, content) as archive:
         members = {name.removesuffix(".npy"): name for name in archive.namelist()}
         for name, member in members.items():
-            if member.endswith(".npy") and len(_header(archive.read(member))[0]) == 2:
+            if (
+                member.endswith(".npy")
+                and len(read_header(io.BytesIO(archive.read(member)))[0]) == 2
+            ):
                 matrices[name] = member
         name = choose(path, matrices, variable)
         array = _loaded(archive.read(matrices[name]))
@@ -87,24 +90,8 @@ def _read_archive(path: Path, content: bytes, variable: str | None) -> ArrayTabl
     return ArrayTable(array, (".npz",), matrices[name], content)
 
 
-def _header(content: bytes) -> tuple[tuple[int, ...], np.dtype, int]:
-    """Shape and type of an array, which may hold objects that need unpickling, and where its
-    entries begin.
-    """
-    file = io.BytesIO(content)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0}
-    reader = readers.get(np.lib.format.read_magic(file), np.lib.format.read_array_header_2_0)
-    shape, _, dtype = reader(file)
-    return shape, dtype, file.tell()
-
-
 def _loaded(content: bytes) -> np.ndarray:
-    shape, dtype, start = _header(content)
-    needed, there = math.prod(shape) * dtype.itemsize, len(content) - start
-    if not dtype.hasobject and 0 <= needed < there:
-        raise ValueError("it goes on behind the array")
-    if not dtype.hasobject and needed != there:
-        raise ValueError(f"its header speaks of {needed:,} bytes, and there are {there:,}")
+    check_length(io.BytesIO(content), len(content))
     return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
 
 

@@ -145,8 +145,9 @@ def guess_separator(lines: Sequence[str], suffix: str = "", least: int = 2) -> s
         return "\t"
     scores = {mark: _score(lines, mark, least) for mark in SEPARATORS}
     best = max(scores.values())
-    if _single(lines) > max(best):  # decimal commas
-        return next(mark for mark in SEPARATORS if not any(mark in line for line in lines))
+    unused = [mark for mark in SEPARATORS if not any(mark in line for line in lines)]
+    if unused and _single(lines) > max(best):  # decimal commas
+        return unused[0]
     if best[0] == 0:
         return ","
     return next(mark for mark in SEPARATORS if scores[mark] == best)

@@ -4,6 +4,7 @@ The output is a copy of the workbook in which only the missing cells get values.
 """
 
 import io
+import math
 import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
@@ -17,13 +18,14 @@ from ..completion.data.features import Feature, FeatureKind
 from ..errors import InputError
 from .archives import open_archive
 from .cells import Cells, parse_cells
+from .limits import check_entries
 from .mixed_columns import CellSource
 from .numbers import PLAIN, NumberFormat, guess_format, shape_of
 from .refusals import listed, reading, require, shown
 from .selection import Selection
 from .table import Table
 from .text_options import TextOptions
-from .worksheet import CellValue, Sheet, letters, reference, sheet_parts, with_part
+from .worksheet import CellValue, Sheet, covered, letters, reference, sheet_parts, with_part
 
 if TYPE_CHECKING:
     from openpyxl.cell import Cell
@@ -123,10 +125,13 @@ def read_excel(
             "password."
         )
     with reading(path, "Excel"):
-        with open_archive(content) as archive:
+        with open_archive(path, content) as archive:
+            parts = sheet_parts(archive)
+            check_entries(path, sum(covered(archive.read(part)) for part in {*parts.values()}))
             worksheet, title = _pick_sheet(path, content, sheet)
-            part = sheet_parts(archive)[worksheet.title]
+            part = parts[worksheet.title]
             xml = Sheet(archive.read(part))
+        xml.check(place for place, cell in worksheet._cells.items() if _is_filled(cell))
         if (cell := xml.uncalculated()) is not None:
             raise InputError(
                 f"INPUT: '{path}' has formulas without a value in {title}, such as cell {cell}; "
@@ -227,7 +232,12 @@ def _as_stored(grid: _Grid, k: int, labels: Sequence[Hashable]) -> tuple[Hashabl
 def _number(cell: "Cell | None") -> float | None:
     """The number that a cell holds as such."""
     value = None if cell is None else cell.value
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        return math.inf if value > 0 else -math.inf
 
 
 def _shown(cell: "Cell | None") -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from ..completion.data.features import Feature, FeatureKind, few_labels
 from ..errors import InputError
 from .arrays import as_floats
-from .limits import check_entries
+from .limits import check_entries, check_rows
 from .markers import Markers
 from .refusals import reading, require, shown
 from .selection import Selection
@@ -76,6 +76,7 @@ def read_frame(
     require("pyarrow", path, f"reading {kind}")
     with reading(path, kind):
         frame = _read_parquet(path) if suffixes == PARQUET else _read_arrow(path)
+        check_entries(path, frame.num_rows)  # lists of nothing have any length
         frame.validate(full=True)
         index = _index_columns(frame.schema)
         names = [field.name for field in frame.schema]
@@ -120,8 +121,11 @@ def _read_parquet(path: Path) -> "pa.Table":
 
     # alone, whatever the names of its folders say, and with repeated names of columns
     file = pq.ParquetFile(path)
-    check_entries(path, file.metadata.num_rows * file.metadata.num_columns)
-    return file.read()
+    check_rows(path, file.metadata)
+    frame = file.read()
+    if frame.num_rows != file.metadata.num_rows:
+        raise ValueError(f"it announces {file.metadata.num_rows:,} rows and has {frame.num_rows:,}")
+    return frame
 
 
 def _read_arrow(path: Path) -> "pa.Table":

@@ -16,7 +16,7 @@ from ..completion.data.features import Feature
 from ..completion.data.sparse import check_compressed
 from ..errors import InputError
 from .arrays import completed
-from .hdf5_trial import check_survival
+from .hdf5_trial import check_size, check_survival
 from .limits import check_entries
 from .refusals import reading, require, shown
 from .table import Table
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".h5", ".hdf5", ".h5ad")
 _SPARSE = ("csr_matrix", "csc_matrix")  # as AnnData calls them
+_PARTS = ("data", "indices", "indptr")
 
 
 @dataclass
@@ -163,7 +164,7 @@ def _values(path: Path, name: str, dataset: "h5py.Dataset") -> np.ndarray:
             raise InputError(
                 f"INPUT: '{path}' stores '{name}' packed ({attribute}); save it unpacked."
             )
-    check_entries(path, dataset.size)
+    check_size(path, dataset)
     array = dataset[()]
     values = array.astype(float)
     for attribute in ("_FillValue", "missing_value"):
@@ -191,7 +192,8 @@ def _read_anndata(path: Path, file: "h5py.File", content: bytes, variable: str |
     name = choose(path, [*dense, *sparse], variable or "X")
     read = _sparse_values if name in sparse else _values
     values = read(path, name, file[name])
-    names = _names(file, "obs"), _names(file, "raw/var" if name == "raw/X" else "var")
+    variables = "raw/var" if name == "raw/X" else "var"
+    names = _names(path, file, "obs"), _names(path, file, variables)
     fit = [found if len(found) == n else () for found, n in zip(names, values.shape, strict=True)]
     kind = SparseTable if name in sparse else Hdf5Table
     return kind(content, name, (".h5ad",), values, False, *fit)
@@ -214,7 +216,7 @@ def _encoding(group: "h5py.Group") -> str:
     return str(group.attrs.get("encoding-type", ""))
 
 
-def _names(file: "h5py.File", axis: str) -> tuple[str, ...]:
+def _names(path: Path, file: "h5py.File", axis: str) -> tuple[str, ...]:
     """The names of observations (``obs``) or variables (``var``), none where a file hides them."""
     import h5py
 
@@ -223,11 +225,14 @@ def _names(file: "h5py.File", axis: str) -> tuple[str, ...]:
     names = frame.get(column) if isinstance(column, str) else None
     if not isinstance(names, h5py.Dataset) or names.ndim != 1:
         return ()
+    check_size(path, names)
     texts = h5py.check_string_dtype(names.dtype) is not None
     return tuple(map(str, names.asstr()[()] if texts else names[()]))
 
 
 def _sparse_values(path: Path, name: str, group: "h5py.Group") -> np.ndarray:
+    for key in _PARTS:
+        check_size(path, group[key])
     rows, columns, data = _stored(group)
     if not np.isnan(data).any():
         raise InputError(
@@ -244,7 +249,7 @@ def _sparse_values(path: Path, name: str, group: "h5py.Group") -> np.ndarray:
 
 def _stored(group: "h5py.Group") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows, columns and values of the stored entries; ValueError where they do not fit together."""
-    data, minor, ends = (group[key][()] for key in ("data", "indices", "indptr"))
+    data, minor, ends = (group[key][()] for key in _PARTS)
     shape = tuple(map(int, group.attrs["shape"]))
     by_rows = _encoding(group) == "csr_matrix"
     lines, width = shape if by_rows else shape[::-1]

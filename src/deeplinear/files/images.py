@@ -98,8 +98,7 @@ def read_image(path: Path) -> ImageTable:
     possible.
     """
     with reading(path, "an image", "save it again as PNG"):
-        image: Image.Image = Image.open(path, formats=_FORMATS)
-        check_entries(path, image.width * image.height * len(image.getbands()))
+        image = _opened(path)
         layout = " ".join(str(tile[3]) for tile in getattr(image, "tile", []))
         image.load()
         frames = getattr(image, "n_frames", 1)
@@ -127,7 +126,14 @@ def read_image(path: Path) -> ImageTable:
 def read_image_mask(path: Path) -> np.ndarray:
     """A mask image as a boolean array: white (at least half bright) is missing."""
     with reading(path, "an image", "save it again as PNG"):
-        return np.array(Image.open(path, formats=_FORMATS).convert("L")) >= 128
+        return np.array(_opened(path).convert("L")) >= 128
+
+
+def _opened(path: Path) -> Image.Image:
+    """The image, whose pixels are not read yet."""
+    image: Image.Image = Image.open(path, formats=_FORMATS)
+    check_entries(path, image.width * image.height * len(image.getbands()))
+    return image
 
 
 def _plain_mode(image: Image.Image, path: Path) -> Image.Image:

@@ -11,20 +11,52 @@ from typing import TYPE_CHECKING
 from ..errors import InputError
 
 if TYPE_CHECKING:
+    import pyarrow.parquet as pq
     from _typeshed import WriteableBuffer
 
 _FACTOR = 100  # entries, or characters, for each byte of the file
 _FREE_ENTRIES = 1 << 24  # that any file may have
 _FREE_BYTES = 1 << 22
+_FREE_MEMBERS = 1 << 28  # bytes of all members of an archive: a mask of zeros shrinks to nothing
 
 
 def check_entries(path: Path, count: int) -> None:
-    """`InputError` if a file is far too small for a matrix of so many entries."""
+    """`InputError` if a file is far too small for a matrix of so many entries; ValueError for a
+    number of entries that is none.
+    """
+    if count < 0:
+        raise ValueError(f"it announces {count:,} entries")
     size = path.stat().st_size
     if count > max(_FREE_ENTRIES, _FACTOR * size):
         raise InputError(
             f"INPUT: '{path}' has {size:,} bytes and describes {count:,} entries, which it hardly "
             "holds; save it again without compression, if that is right."
+        )
+
+
+def check_rows(path: Path, metadata: "pq.FileMetaData") -> None:
+    """`InputError` if a Parquet file is far too small for what its ``metadata`` announce;
+    ValueError if these are no numbers of rows, or not one number.
+    """
+    groups = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
+    for count in (metadata.num_rows, *groups):
+        check_entries(path, count)
+        check_entries(path, count * metadata.num_columns)
+    if sum(groups) != metadata.num_rows:
+        raise ValueError(f"it announces {metadata.num_rows:,} rows, and its parts {sum(groups):,}")
+
+
+def most_unpacked(path: Path) -> int:
+    """How many bytes may come out of what is compressed in a file that is no text."""
+    return max(_FREE_MEMBERS, _FACTOR * path.stat().st_size)
+
+
+def check_unpacked(path: Path, count: int) -> None:
+    """`InputError` if a file would unpack to so many bytes, which are far too many."""
+    if count > most_unpacked(path):
+        raise InputError(
+            f"INPUT: '{path}' has {path.stat().st_size:,} bytes and unpacks to {count:,}; save it "
+            "again without compression, if that is right."
         )
 
 

@@ -3,6 +3,8 @@
 import io
 import math
 import re
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,9 +13,10 @@ from numpy.typing import DTypeLike
 
 from ..completion.data.entries import Entries
 from ..completion.data.ids import Ids
-from ..completion.data.sparse import check_lines
+from ..completion.data.sparse import check_lines, coordinates
 from ..errors import InputError
-from .limits import check_entries
+from .array_header import check_length
+from .limits import check_entries, check_unpacked
 from .markers import Markers
 from .opening import COMPRESSED, file_type, open_bytes
 from .refusals import reading
@@ -42,19 +45,18 @@ def read_matrix(path: Path, dtype: DTypeLike, markers: Markers) -> Entries:
         if not market:
             _check_archive(path)
         matrix = _read_market(path) if market else sparse.load_npz(path)
-        coo = matrix.tocoo() if sparse.issparse(matrix) else None
         if matrix.ndim != 2:
             raise ValueError(f"it has {matrix.ndim} axes")
+        if sparse.issparse(matrix):
+            rows, cols, values = coordinates(matrix)
+        else:  # MatrixMarket's dense form stores every entry
+            rows, cols = (index.ravel() for index in np.indices(matrix.shape))
+            values = np.asarray(matrix).ravel()
     if market and "pattern" in _first_line(path):
         raise InputError(
             f"INPUT: '{path}' holds a pattern without values; there is nothing to predict, give a "
             "matrix of numbers."
         )
-    if coo is not None:
-        rows, cols, values = coo.row, coo.col, np.asarray(coo.data)
-    else:  # MatrixMarket's dense form stores every entry
-        rows, cols = (index.ravel() for index in np.indices(matrix.shape))
-        values = np.asarray(matrix).ravel()
     if values.dtype.kind not in "fiub":
         raise InputError(
             f"INPUT: '{path}' holds entries of type {values.dtype}; give real numbers."
@@ -75,7 +77,14 @@ def read_matrix(path: Path, dtype: DTypeLike, markers: Markers) -> Entries:
 
 
 def _check_archive(path: Path) -> None:
-    """ValueError for indices that are none, and what `check_lines` refuses."""
+    """ValueError for members that are no arrays, for indices that are none, and for what
+    `check_lines` refuses.
+    """
+    with zipfile.ZipFile(path) as members:
+        check_unpacked(path, sum(info.file_size for info in members.infolist()))
+        for info in members.infolist():
+            with members.open(info) as member:
+                check_length(member, info.file_size)
     with np.load(path, allow_pickle=False) as archive:
         for name in {"row", "col", "offsets", "coords"} & set(archive.files):
             if archive[name].dtype.kind not in "iu":  # SciPy would cut fractions off
@@ -106,10 +115,13 @@ def _read_market(path: Path) -> Any:
     with open_bytes(path) as file:
         check_entries(path, _promised(file))
         _check_lines(file)
-    if path.suffix.lower() not in COMPRESSED and _ends_with_line(path):
-        return scipy_io.mmread(path)
-    with open_bytes(path) as file:
-        return scipy_io.mmread(io.BytesIO(file.read() + b"\n"))
+    with warnings.catch_warnings():
+        # of the class of the result, which SciPy 1.20 changes, and 1.13 lets nobody choose
+        warnings.simplefilter("ignore", DeprecationWarning)
+        if path.suffix.lower() not in COMPRESSED and _ends_with_line(path):
+            return scipy_io.mmread(path)
+        with open_bytes(path) as file:
+            return scipy_io.mmread(io.BytesIO(file.read() + b"\n"))
 
 
 def _check_lines(file: BinaryIO) -> None:

@@ -10,7 +10,7 @@ from ..completion.data.id_encoder import IdEncoder
 from ..errors import InputError
 from . import columns
 from .columns import ARGUMENTS, Encoders, Piece, Source, Wanted, find_columns
-from .limits import check_entries
+from .limits import check_rows
 from .markers import NO_ID, Markers
 from .refusals import reading, require, shown
 
@@ -70,7 +70,7 @@ def _open(path: Path) -> "pq.ParquetFile":
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(path)
-    check_entries(path, file.metadata.num_rows * file.metadata.num_columns)
+    check_rows(path, file.metadata)
     return file
 
 

@@ -48,6 +48,8 @@ def read_mask(path: Path, table: Table, read: Reader, kind: str) -> np.ndarray:
 
 
 def _of_table(path: Path, mask: Table) -> np.ndarray:
+    if not mask.values.size:  # nothing may have any number of columns
+        return np.zeros(mask.values.shape, bool)
     for feature in mask.features:
         if feature.categories not in ((), (False, True)):
             raise InputError(

@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import InputError
 from .arrays import completed
 from .hdf5 import Hdf5Table, read_transposed
+from .limits import most_unpacked
 from .refusals import reading
 from .table import Table
 from .variables import choose
@@ -103,7 +104,8 @@ def read_matlab(path: Path, *, variable: str | None = None) -> MatlabTable | Hdf
             )
         elements = _elements(content)
         order = _byte_order(content)
-        variables = [_variable(element, order) for element in elements[1:]]
+        most = most_unpacked(path)
+        variables = [_variable(element, order, most) for element in elements[1:]]
     places = {v.name: k for k, v in enumerate(variables, start=1) if v is not None}
     wide = [v.name for v in variables if v is not None and min(v.shape) > 1]
     name = choose(path, places if variable or not wide else wide, variable)
@@ -129,11 +131,13 @@ def _elements(content: bytes) -> list[bytes]:
     return found
 
 
-def _variable(element: bytes, order: str) -> _Variable | None:
-    """The matrix of real numbers in an element, or None if it is something else."""
+def _variable(element: bytes, order: str, most: int) -> _Variable | None:
+    """The matrix of real numbers in an element, or None if it is something else; ``most`` bytes
+    are unpacked.
+    """
     kind, size = struct.unpack_from(order + "II", element)
     if kind == _COMPRESSED:
-        element = zlib.decompress(element[8:])
+        element = _unpacked(element[8:], most)
         kind, size = struct.unpack_from(order + "II", element)
     if kind != _MATRIX or size != len(element) - 8:
         raise ValueError("a variable is cut off")
@@ -149,6 +153,16 @@ def _variable(element: bytes, order: str) -> _Variable | None:
     if m < 0 or n < 0 or m * n != len(stored):
         raise ValueError(f"it announces {m} × {n} entries and has {len(stored)}")
     return _Variable(name.astype("u1").tobytes().decode("latin-1"), (m, n), int(flags[0]), stored)
+
+
+def _unpacked(packed: bytes, most: int) -> bytes:
+    stream = zlib.decompressobj()
+    data = stream.decompress(packed, most)
+    if stream.unconsumed_tail:
+        raise ValueError(f"a variable unpacks to more than {most:,} bytes")
+    if not stream.eof:
+        raise ValueError("a variable is cut off")
+    return data
 
 
 def _parts(element: bytes, order: str) -> Iterator[tuple[int, np.ndarray]]:

@@ -9,7 +9,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 import zipfile
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from posixpath import dirname, join, normpath
 from xml.parsers import expat
@@ -20,6 +20,7 @@ from .archives import rewritten
 #: What a cell may hold.
 CellValue = float | int | bool | str
 
+_MOST_ROWS, _MOST_COLUMNS = 1 << 20, 1 << 14  # of a sheet of Excel
 _TAG = re.compile(rb"""<(?:[^<>"']|"[^"]*"|'[^']*')*>""")
 _WORKBOOK = "officeDocument"  # the end of the type of the relation that leads to the workbook
 _CALCULATION = "calcChain"  # and of the order of calculation, which Excel also finds by itself
@@ -45,7 +46,11 @@ class _Row:
 
 
 class Sheet:
-    """Where the cells of a sheet lie in its XML. Rows and columns count from 1."""
+    """Where the cells of a sheet lie in its XML. Rows and columns count from 1.
+
+    ValueError for rows and cells that do not follow each other: programs differ in what they make
+    of these.
+    """
 
     def __init__(self, xml: bytes) -> None:
         self.xml = xml
@@ -81,8 +86,17 @@ class Sheet:
                     return reference(number, cell.column)
         return None
 
+    def check(self, cells: Iterable[tuple[int, int]]) -> None:
+        """ValueError unless these cells (row, column) are all here, as another reader saw them."""
+        known = {(number, cell.column) for number, row in self.rows.items() for cell in row.cells}
+        strange = set(cells) - known
+        if strange:
+            raise ValueError(f"its cell {reference(*min(strange))} is not where it says")
+
     def _cell(self, row: int, column: int) -> _Cell | None:
-        return next((cell for cell in self.rows[row].cells if cell.column == column), None)
+        cells = self.rows[row].cells
+        k = bisect_left(cells, column, key=lambda cell: cell.column)
+        return cells[k] if k < len(cells) and cells[k].column == column else None
 
     def with_values(self, cells: Mapping[tuple[int, int], CellValue]) -> bytes:
         """The XML with values in the cells (row, column), each of which lies in a row that exists;
@@ -92,10 +106,9 @@ class Sheet:
         spans = set()
         for (number, column), value in cells.items():
             row = self.rows[number]
-            known = [cell.column for cell in row.cells]
-            k = bisect_left(known, column)
-            old = row.cells[k] if k < len(known) and known[k] == column else None
-            start = old.start if old else row.cells[k].start if k < len(known) else row.end
+            k = bisect_left(row.cells, column, key=lambda cell: cell.column)
+            old = self._cell(number, column)
+            start = old.start if old else row.cells[k].start if k < len(row.cells) else row.end
             new = self._element(row, reference(number, column), old.style if old else None, value)
             edits.append((start, old.end if old else start, new))
             spans |= set() if old else {number}
@@ -127,14 +140,25 @@ class Sheet:
                 self._prefixed = bool(prefix)
                 self._row = int(attributes.get("r", self._row + 1))
                 self._column = 0
+                if self._row in self.rows:
+                    raise ValueError(f"its row {self._row} comes twice")
                 self.rows[self._row] = _Row(at)
             case ["sheetData", "row", "c"]:
-                self._column = _column_of(attributes.get("r")) or self._column + 1
+                self._place_cell(attributes.get("r"))
                 cell = _Cell(self._column, at, attributes.get("s"), attributes.get("t"))
                 self.rows[self._row].cells.append(cell)
             case ["sheetData", "row", "c", "f"]:
                 cell = self.rows[self._row].cells[-1]
                 cell.formula, cell.leads = True, ":" in attributes.get("ref", "")
+
+    def _place_cell(self, place: str | None) -> None:
+        """Go on to the next cell of the row, called ``place`` if it has a name."""
+        column = self._column + 1 if place is None else _column_of(place)
+        if column <= self._column:
+            raise ValueError(f"its cell {place} does not follow the one before")
+        if place is not None and place.upper() != reference(self._row, column):
+            raise ValueError(f"its cell {place} lies in row {self._row}")
+        self._column = column
 
     def _read(self, text: str) -> None:
         if self._path[1:] == ["sheetData", "row", "c", "v"]:
@@ -166,10 +190,29 @@ def sheet_parts(archive: zipfile.ZipFile) -> dict[str, str]:
     return parts
 
 
+def covered(xml: bytes) -> int:
+    """How many cells the merged and linked ranges of a sheet cover, which openpyxl all makes."""
+    from openpyxl.utils import range_boundaries
+
+    text = xml.replace(b"\0", b"")  # of UTF-16
+    if b"mergeCell" not in text and b"hyperlink" not in text:
+        return 0
+    count = 0
+    for _, element in ElementTree.iterparse(io.BytesIO(xml)):
+        if element.tag.rpartition("}")[2] in ("mergeCell", "hyperlink"):
+            left, top, right, bottom = range_boundaries(element.get("ref", "A1"))
+            height = _MOST_ROWS if top is None or bottom is None else bottom - top + 1
+            width = _MOST_COLUMNS if left is None or right is None else right - left + 1
+            count += height * width
+    return count
+
+
 def workbook_part(archive: zipfile.ZipFile) -> str:
     """The part that lists the sheets."""
-    found = (r for r in _relations(archive, "") if r["Type"].endswith(_WORKBOOK))
-    return _target("", next(found))
+    for relation in _relations(archive, ""):
+        if relation["Type"].endswith(_WORKBOOK):
+            return _target("", relation)
+    raise ValueError("it has no workbook")
 
 
 def with_part(content: bytes, part: str, xml: bytes, *, formulas_changed: bool) -> bytes:
@@ -207,9 +250,7 @@ def letters(column: int) -> str:
     return name
 
 
-def _column_of(place: str | None) -> int | None:
-    if place is None:
-        return None
+def _column_of(place: str) -> int:
     number = 0
     for letter in place.rstrip("0123456789"):
         number = 26 * number + ord(letter.upper()) - ord("A") + 1

@@ -68,3 +68,11 @@ class TestEncoder:
         for damaged in (b'{"width": 2}', b'{"width": 1, "codes": [["a"]]}', b"[]"):
             with pytest.raises(InputError, match="holds no features"):
                 Encoder.from_bytes(damaged, "encoder")
+
+
+def test_a_sparse_matrix_whose_indices_lead_outside():
+    """SciPy would follow them."""
+    X = csr_matrix(np.eye(3))
+    X.indices[1] = 10**6
+    with pytest.raises(InputError, match="row_features is not a valid sparse matrix"):
+        keyed(X, "id", "row_features")

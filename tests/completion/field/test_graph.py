@@ -144,3 +144,11 @@ def test_a_graph_loses_its_loops():
     graph = given(sp.csr_array(np.ones((4, 4))), 4, "row_order")
     assert graph.diagonal().max() == 0
     np.testing.assert_allclose(graph.sum(axis=0), 2)
+
+
+def test_a_graph_whose_indices_lead_outside():
+    """SciPy would follow them."""
+    graph = sp.csr_array(np.ones((4, 4)))
+    graph.indices[3] = 10**6
+    with pytest.raises(InputError, match="row_order is not a valid sparse matrix"):
+        given(graph, 4, "row_order")

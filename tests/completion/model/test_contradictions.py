@@ -128,6 +128,8 @@ OWN = {
     ("drawn", "a part of a posterior"): lambda meta, arrays: arrays.pop("posterior.pulls"),
     ("table", "rows with names"): lambda meta, arrays: arrays.update(row_ids=names(60)),
     ("table", "another width"): lambda meta, arrays: meta["layout"].update(width=99),
+    ("table", "a width without end"): lambda meta, arrays: meta["layout"].update(width=2**31),
+    ("plain", "limits of two lengths"): lambda meta, _: meta["params"].update(clip=(1, [2, 3])),
     ("table", "a column twice"): lambda meta, arrays: meta["layout"].update(
         fitted=[0, *meta["layout"]["fitted"][:-1]]
     ),
@@ -173,6 +175,15 @@ def test_labels_of_a_category(saved):
         {f"categories.{j}": np.frombuffer(b'{"ids": ["a",  "b"]}', np.uint8)},
     ):
         check(saved, lambda meta, arrays, change=change: arrays.update(change))
+
+
+def test_indices_without_a_sign(saved):
+    """They are integers, too; kept from fuzzing."""
+    model, cls, path, meta, arrays = saved
+    if model == "table":
+        wide = arrays["indicated"].astype(np.uint64)
+        file_format.write(path, cls.__name__, meta, arrays | {"indicated": wide})
+        assert cls.load(path).n_features_in_ == meta["layout"]["width"]
 
 
 def check(saved, change):

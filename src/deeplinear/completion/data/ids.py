@@ -77,9 +77,15 @@ def as_ids(values: IdVector, name: str) -> np.ndarray:
 
 
 def as_array(values: IdVector) -> np.ndarray:
-    """``values`` as an array, also those of a series (whose own conversion keeps its type)."""
+    """``values`` as an array, also those of a series (whose own conversion keeps its type).
+
+    Lists of different lengths become an array of objects.
+    """
     to_numpy = getattr(values, "to_numpy", None)
-    return np.asarray(values if to_numpy is None else to_numpy())
+    try:
+        return np.asarray(values if to_numpy is None else to_numpy())
+    except ValueError:
+        return objects(list(values))  # type: ignore[arg-type]
 
 
 def check_unmasked(values: IdVector, name: str) -> None:

@@ -23,6 +23,7 @@ from .features import Feature, FeatureKind
 from .ids import Ids
 from .layout import Layout
 
+_CARRIED = 1 << 20  # columns of a table, at most, of which a model keeps no name: they cost no byte
 _LAYOUT: Schema = {
     "width": Field(WHOLE, least=1),
     "fitted": Field(WHOLE, ("features",), least=0),
@@ -45,6 +46,7 @@ def dump_layout(layout: Layout, meta: Meta, arrays: Arrays) -> None:
         "kinds": [feature.kind.value for feature in features],
     }
     check_arrays(_LAYOUT, meta["layout"])
+    _check_width(layout.width, len(features))
     for j, feature in enumerate(features):
         if feature.categories:
             labels = np.fromiter(feature.categories, object, len(feature.categories))
@@ -60,9 +62,18 @@ def restore_layout(meta: Meta, arrays: Arrays) -> Layout:
     width, fitted, dropped = kept["width"], tuple(kept["fitted"]), tuple(kept["dropped"])
     if not (_rises(fitted, width) and _rises(dropped, width)) or {*fitted} & {*dropped}:
         raise InputError("its columns come twice, or are outside of the table.")
+    _check_width(width, len(fitted))
     named = zip(kept["names"], kept["kinds"], strict=True)
     features = tuple(_feature(j, *about, arrays) for j, about in enumerate(named))
     return Layout(width, fitted, features, dropped, kept["coded"])
+
+
+def _check_width(width: int, features: int) -> None:
+    if width - features > _CARRIED:
+        raise InputError(
+            f"its table has {width - features:,} columns that are not fitted, of {_CARRIED:,} at "
+            "most: give it without them."
+        )
 
 
 def _rises(columns: tuple[int, ...], width: int) -> bool:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from ...errors import InputError
 from ..schema import REAL, WHOLE, Field, Schema, check_arrays
 from . import compress
+from .ids import as_array
 from .sparse import check_compressed
 
 # Entries per block: enough to forget the cost of a call, few enough to share out evenly.
@@ -272,7 +273,7 @@ def check_indices(index: ArrayLike, side: int, name: str) -> np.ndarray:
 
     **Raises** `InputError` with the first position that holds anything else.
     """
-    index = np.asarray(index)
+    index = as_array(index)
     if index.ndim != 1:
         raise InputError(f"{name} must be a vector of indices, got shape {index.shape}.")
     if index.dtype.kind not in "iu":
@@ -294,7 +295,7 @@ def check_indices(index: ArrayLike, side: int, name: str) -> np.ndarray:
 
 
 def _numbers(values: ArrayLike, dtype: DTypeLike | None, name: str) -> np.ndarray:
-    values = np.asarray(values)
+    values = as_array(values)
     if values.ndim != 1 or values.dtype.kind not in "fiub":
         raise InputError(
             f"{name} must be a vector of real numbers, got dtype {values.dtype} and shape "

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import csr_matrix, hstack, issparse
 
 from ...errors import InputError
 from ..file_format import from_json, to_json
 from .columns import NUMBERS, Column, Frame, Holds, is_frame, is_pandas, read_column
-from .ids import Ids, as_ids
+from .ids import Ids, as_array, as_ids
+from .sparse import stored_entries
 
 #: A frame keyed by its ids, a matrix whose lines are positions, or (ids, frame or matrix).
 Features = Any
@@ -168,7 +170,10 @@ def keyed(
         raise InputError(f"{name} must have an id for each line, got {len(ids)} for {count}.")
     if Ids.of(ids, name)[0].size < count:
         raise InputError(f"{name} must name every id once, got one twice: drop the repetitions.")
-    return ids, csr_matrix(table) if issparse(table) else table
+    if not issparse(table):
+        return ids, table
+    rows, cols, values, shape = stored_entries(table, name)  # compiled code follows its indices
+    return ids, csr_matrix((values, (rows, cols)), shape)
 
 
 def _of_frame(frame: Any, key: Hashable, name: str) -> tuple[np.ndarray, Any]:
@@ -182,8 +187,8 @@ def _of_frame(frame: Any, key: Hashable, name: str) -> tuple[np.ndarray, Any]:
     return as_ids(frame[key], name), frame[rest]
 
 
-def _matrix(given: object, name: str) -> np.ndarray:
-    table = np.asarray(given)
+def _matrix(given: ArrayLike, name: str) -> np.ndarray:
+    table = as_array(given)
     if table.ndim != 2:
         raise InputError(
             f"{name} must be a frame, a matrix (lines, features), or (ids, one of them), got "

@@ -33,16 +33,43 @@ def stored_entries(
     if len(shape) != 2:
         raise InputError(f"{name} must be a matrix, got {len(shape)} axes.")
     try:
-        if getattr(X, "format", None) in ("csr", "csc", "bsr"):
-            data, indices, indptr = (getattr(X, part) for part in ("data", "indices", "indptr"))
-            check_lines(X.format, shape, data, indices, indptr)  # type: ignore[attr-defined]
-        coo = X.tocoo(copy=False)
+        return (*coordinates(X), shape)
     except (ValueError, TypeError, IndexError, OverflowError) as error:
         raise InputError(
             f"{name} is not a valid sparse matrix ({error}): make it again from rows, columns and "
             "values."
         ) from None
-    return coo.row, coo.col, coo.data, shape
+
+
+def coordinates(X: Sparse) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, columns and values of the stored entries of a matrix, in SciPy's order.
+
+    ValueError where its arrays do not fit together. No memory is taken for lines without entries.
+    """
+    form = getattr(X, "format", None)
+    if form in ("csr", "csc", "bsr"):
+        data, indices, indptr = (getattr(X, part) for part in ("data", "indices", "indptr"))
+        check_lines(form, X.shape, data, indices, indptr)  # type: ignore[attr-defined]
+    if form == "dia":
+        return _on_diagonals(X.shape, X.data, X.offsets)  # type: ignore[attr-defined]
+    coo = X.tocoo(copy=False)
+    return coo.row, coo.col, coo.data
+
+
+def _on_diagonals(
+    shape: tuple[int, int], data: np.ndarray, offsets: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The entries of diagonals but the zeros among them, by rows: SciPy goes over all rows, which
+    may be far more than there are entries.
+    """
+    if data.ndim != 2 or offsets.shape != data.shape[:1]:
+        raise ValueError("the diagonals of a sparse matrix have no places")
+    cols = np.broadcast_to(np.arange(data.shape[1]), data.shape)
+    rows = cols - offsets[:, None].astype(np.int64)
+    there = (data != 0) & (rows >= 0) & (rows < shape[0]) & (cols < shape[1])
+    rows, cols, values = rows[there], cols[there], data[there]
+    order = np.lexsort((cols, rows))
+    return rows[order], cols[order], values[order]
 
 
 def check_lines(

@@ -5,13 +5,14 @@ from numpy.typing import ArrayLike
 
 from ...errors import InputError
 from .entries import Entries
+from .ids import as_array
 
 
 def entry_weights(sample_weight: ArrayLike | None, entries: Entries) -> np.ndarray | None:
     """One weight per entry, from one per entry, one per row, or one per cell of the matrix."""
     if sample_weight is None:
         return None
-    weights = np.asarray(sample_weight)
+    weights = as_array(sample_weight)
     m, n = entries.shape
     if weights.shape == (len(entries),):
         return checked(weights)
@@ -49,7 +50,7 @@ def cell_weights(sample_weight: ArrayLike | None, shape: tuple[int, ...]) -> np.
     """``sample_weight`` as one weight per cell."""
     if sample_weight is None:
         return None
-    weights = np.asarray(sample_weight)
+    weights = as_array(sample_weight)
     if weights.shape == shape[:1]:
         weights = weights[:, None]
     elif weights.shape != shape:

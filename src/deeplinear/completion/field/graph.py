@@ -19,6 +19,8 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
 from ...errors import InputError
+from ..data.ids import as_array
+from ..data.sparse import Sparse, stored_entries
 
 NEIGHBOURS = 10
 # The neighbour that sets the length of a row's surroundings (Zelnik-Manor and Perona 2004).
@@ -45,7 +47,7 @@ def chain(times: ArrayLike) -> Weights:
 
 
 def _as_numbers(times: ArrayLike) -> np.ndarray:
-    values = np.asarray(times)
+    values = as_array(times)
     if values.dtype == object:
         with contextlib.suppress(TypeError, ValueError):
             values = values.astype("datetime64[ns]")
@@ -131,6 +133,9 @@ def given(graph: ArrayLike | sp.sparray, m: int, name: str) -> Weights:
     shape = np.shape(graph)
     if shape != (m, m):
         raise InputError(f"{name} must be a graph of {m} × {m} weights, got {shape}.")
+    if isinstance(graph, Sparse):  # compiled code follows its indices
+        rows, cols, values, _ = stored_entries(graph, name)
+        graph = sp.coo_array((values, (rows, cols)), shape)
     weights = sp.csr_array(graph, dtype=float)
     if not np.isfinite(weights.data).all() or (weights.data < 0).any():
         raise InputError(f"{name} must hold finite weights ≥ 0.")
