@@ -35,7 +35,7 @@ def in_contents(data: bytes, change: Change, chance: random.Random) -> bytes:
         return signed(body[:cut] + change(body[cut:]))
     try:
         header, arrays = _opened(body)
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, SyntaxError):
         return signed(body[:8] + change(body[8:]))
     for _ in range(chance.choice([1, 1, 1, 2, 4])):
         try:

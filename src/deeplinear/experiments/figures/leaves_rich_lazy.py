@@ -103,8 +103,8 @@ def draw(ds: xr.Dataset) -> Figure:
     """Planes of the first depth at some imbalances; below, all imbalances and depths."""
     shown = [delta for delta in _SHOWN if delta in ds.delta.values] or list(ds.delta.values[:4])
     with house_style():
-        figure = new_figure(4.1 * max(len(shown), 2), 8.0)
-        grid = figure.add_gridspec(2, 1, height_ratios=(4.2, 3.8))
+        figure = new_figure(4.1 * max(len(shown), 2), 7.0)
+        grid = figure.add_gridspec(2, 1, height_ratios=(3.2, 3.8))
         above, below = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
         axes = np.atleast_1d(above.subplots(1, len(shown)))
         for axis, delta in zip(axes, shown, strict=True):

@@ -7,8 +7,9 @@ is infinite at low rank. On leaves with one least c_p it is finite everywhere; t
 can be asked of all completions, whatever their rank. Everything here is our choice.
 
 **Method**: random d×d truths of rank 1, entries of standard deviation 1, part of them observed;
-starts N(0, ε²). An endpoint is compared with random completions: the same observed entries, the
-others N(0, 1). Below an endpoint: the share of these that a predictor puts below it (½: blind).
+starts N(0, ε²). An endpoint is compared with random completions whose unknown entries are as long,
+in a random direction: neither size nor distance from zero tells them apart. Below an endpoint: the
+share of these that a predictor puts below it (½: blind).
 Volume = flatness × induced volume: −½ log det P_Ω A P_Ω, and the volume along the completions.
 Then conditional logits: how well each predictor foretells the choice on problems that it was not
 fitted to, in nats above a blind choice. Intervals are bootstraps over problems.
@@ -93,13 +94,11 @@ def simulate(
             starts = scale * rng.normal(size=(runs, size, size))
             energy = dl.Completion.from_dense(np.where(mask, truth, np.nan))
             found = dl.ensemble(energy, starts, depth, imbalance=delta)
-            others = np.where(mask, truth, rng.normal(size=(alternatives, size, size)))
             if not found.ok.any():
                 continue
             W = np.where(mask, truth, found.W[found.ok])
-            chosen, rest = (predictors(X, mask, depth, delta) for X in (W, others))
-            rest = np.broadcast_to(rest, (len(chosen), *rest.shape))
-            sets.append(np.concatenate([chosen[:, None], rest], 1))
+            others = _as_long(W, mask, alternatives, rng)
+            sets.append(predictors(np.concatenate([W[:, None], others], 1), mask, depth, delta))
             moved.append(np.sqrt(np.mean((W - starts[found.ok])[:, ~mask] ** 2)))
         tables.append(_table(label, (depth, delta, scale), sets, moved, problems))
     ds = xr.concat(tables, "case", coords="different", compat="equals", join="outer")
@@ -115,6 +114,16 @@ def _problem(size: int, observed: int, rng: np.random.Generator) -> tuple[Floats
             return truth, mask
 
 
+def _as_long(W: Floats, mask: np.ndarray, count: int, rng: np.random.Generator) -> Floats:
+    """(runs, count, d, d): W with its unknown entries turned in random directions."""
+    free = ~mask
+    direction = rng.normal(size=(len(W), count, int(free.sum())))
+    length = np.linalg.norm(W[:, free], axis=-1)[:, None, None]
+    out = np.repeat(W[:, None], count, 1)
+    out[..., free] = length * direction / np.linalg.norm(direction, axis=-1, keepdims=True)
+    return out
+
+
 def predictors(W: Floats, mask: np.ndarray, depth: int, delta: float) -> Floats:
     """(…, predictor), in the order of `PREDICTORS`; higher is what the predictor prefers."""
     k = jnp.asarray(np.flatnonzero(mask))
@@ -123,7 +132,8 @@ def predictors(W: Floats, mask: np.ndarray, depth: int, delta: float) -> Floats:
         A = dl.Operator(X, depth, imbalance=delta).as_matrix()
         return -0.5 * jnp.linalg.slogdet(A[k][:, k])[1]
 
-    flat = np.asarray(jax.vmap(flatness)(jnp.asarray(W)))
+    flat = np.asarray(jax.vmap(flatness)(jnp.asarray(W.reshape(-1, *mask.shape))))
+    flat = flat.reshape(W.shape[:-2])
     volume = np.asarray(dl.log_volume(W, depth, imbalance=delta))
     s = np.linalg.svd(W, compute_uv=False)
     rank = np.asarray(dl.effective_rank(W))
@@ -137,7 +147,7 @@ def _table(
     """The statistics of one case: means over problems, which are what is independent."""
     below, choice = np.full((len(PREDICTORS), 3), np.nan), np.full((len(MODELS), 3), np.nan)
     for f in range(len(PREDICTORS)):
-        ranks = [float(percentile_rank(x[:, 0, f], x[0, 1:, f]).mean()) for x in sets]
+        ranks = [float(percentile_rank(x[:, 0, f], x[:, 1:, f]).mean()) for x in sets]
         below[f] = np.mean(ranks), *bootstrap_interval(ranks)
     for m, names in enumerate(MODELS.values()):
         columns = [PREDICTORS.index(name) for name in names]
