@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deeplinear.dynamics.langevin_process import RootProcess, root_exponent
+from deeplinear.dynamics.langevin_root import RootProcess, root_exponent
 
 KEY = jax.random.key(20231)
 SIGNIFICANCE = 1e-3

@@ -16,7 +16,6 @@ from jaxtyping import Array, ArrayLike, Float
 from ..checks import (
     RandomKey,
     as_array,
-    check_depth,
     check_integer,
     check_key,
     check_matrix,
@@ -25,10 +24,12 @@ from ..checks import (
 from ..energies import Energy, check_energy
 from ..errors import InputError
 from ..geometry.kernel import inverse_depth
+from ..geometry.leaf import Imbalance, Leaf, leaf_kernel, on_leaf, root_of
 from ..recorded import recorded
 from .factors import check_factors, imbalance
 from .langevin_factors import BalancedProcess
-from .langevin_process import RootProcess, root_exponent
+from .langevin_leaf import LeafProcess
+from .langevin_root import AbstractRootProcess, RootProcess, root_exponent
 from .langevin_solve import DiffusionPlan, DiffusionResult, finish, sample
 
 __all__ = [
@@ -40,12 +41,18 @@ __all__ = [
 ]
 
 
-def brownian_drift(W: ArrayLike, depth: ArrayLike) -> Float[Array, "d d"]:
+def brownian_drift(
+    W: ArrayLike, depth: ArrayLike, imbalance: Imbalance = 0.0
+) -> Float[Array, "d d"]:
     """The Itô drift of Brownian motion (generator ½Δ_g) on (GL_d, g^N) in the entries of W:
 
         ½ (1/√g) ∂_j (√g g^{ij}) = ½ (1 − 1/N) U Σ^{1−2/N} Vᵀ     (N = ∞: ½ W),
 
-    in which the interactions between singular values cancel. **Normalization**: [CMV]. **Raises**
+    in which the interactions between singular values cancel; on the leaf of an ``imbalance``
+
+        U diag(½ σ P″(x)/(N P′(x))) Vᵀ,   P(x) = ∏_p (x + c_p) = σ².
+
+    **Normalization**: [CMV]. **Raises**
     `DepthError`, `InputError`; NaN at a singular W for N < 2, where it is infinite.
 
     >>> import numpy as np, deeplinear.dynamics.langevin
@@ -53,8 +60,13 @@ def brownian_drift(W: ArrayLike, depth: ArrayLike) -> Float[Array, "d d"]:
     [[0.25, 0.0], [0.0, 0.25]]
     """
     W = check_matrix(W)
-    nu = inverse_depth(check_depth(depth, scalar=True), W.dtype)
+    nu = inverse_depth(on_leaf(depth, imbalance, shape=W.shape, scalar=True), W.dtype)
     U, s, Vt = jnp.linalg.svd(W, full_matrices=False)
+    if isinstance(nu, Leaf):
+        x, c = root_of(s, nu.c), nu.c
+        # P″/P′ = d log P′/dx, and P′ = N λ(σ, σ)
+        slope = jax.grad(lambda x: jnp.sum(jnp.log(leaf_kernel(x, x, c))))(x)
+        return (U * (0.5 * s * slope / c.size)) @ Vt
     return (1 - nu) / 2 * (U * s ** (1 - 2 * nu)) @ Vt
 
 
@@ -65,6 +77,7 @@ def brownian(
     t1: ArrayLike,
     dt: ArrayLike,
     key: RandomKey,
+    imbalance: Imbalance = 0.0,
     t0: ArrayLike = 0.0,
     chains: int | None = None,
     at_zero: str = "cross",
@@ -91,7 +104,7 @@ def brownian(
     plan = DiffusionPlan.of(
         t0, t1, dt, saveat, solver, stepsize_controller, max_steps, adjoint, True
     )
-    return _langevin(None, W0, depth, 2.0, 1.0, False, at_zero, key, chains, plan)
+    return _langevin(None, W0, depth, imbalance, 2.0, 1.0, False, at_zero, key, chains, plan)
 
 
 def langevin(
@@ -103,6 +116,7 @@ def langevin(
     t1: ArrayLike,
     dt: ArrayLike,
     key: RandomKey,
+    imbalance: Imbalance = 0.0,
     kappa: ArrayLike = 1.0,
     entropic: bool = False,
     t0: ArrayLike = 0.0,
@@ -131,8 +145,9 @@ def langevin(
     - ``energy``: any differentiable function W ↦ scalar. ``W0``: the start, d×d and invertible (at
       depth 1 any); with a leading axis, one for each chain. ``chains``: that many chains from one
       W0. Chain i is the same however many there are.
-    - ``depth``: real N ≥ 1 or ``math.inf``. ``beta``: β > 0. ``kappa``: κ ≥ 0, the strength of the
-      noise.
+    - ``depth``: real N ≥ 1 or ``math.inf``. ``imbalance``: the isotropic leaf of networks of that
+      depth, as in `gradient_flow`; the last term is then that of `brownian_drift`, and R = U √x Vᵀ.
+    - ``beta``: β > 0. ``kappa``: κ ≥ 0, the strength of the noise.
     - ``t1``, ``dt``: the end, and the longest step; between the saved times steps are equal. Weak
       order 1.
     - ``key``: of the noise, a JAX random key or an integer seed.
@@ -164,7 +179,9 @@ def langevin(
     plan = DiffusionPlan.of(
         t0, t1, dt, saveat, solver, stepsize_controller, max_steps, adjoint, noisy
     )
-    return _langevin(energy, W0, depth, beta, kappa, entropic, at_zero, key, chains, plan)
+    return _langevin(
+        energy, W0, depth, imbalance, beta, kappa, entropic, at_zero, key, chains, plan
+    )
 
 
 def factor_langevin(
@@ -229,6 +246,7 @@ def _langevin(
     energy: Energy | None,
     W0: ArrayLike,
     depth: ArrayLike,
+    imbalance: Imbalance,
     beta: ArrayLike,
     kappa: ArrayLike,
     entropic: bool,
@@ -237,7 +255,7 @@ def _langevin(
     chains: int | None,
     plan: DiffusionPlan,
 ) -> DiffusionResult:
-    check_depth(depth, scalar=True)
+    metric = on_leaf(depth, imbalance, scalar=True)
     if at_zero not in ("cross", "reflect"):
         raise InputError(f"at_zero must be 'cross' or 'reflect', got {at_zero!r}.")
     if at_zero == "reflect" and plan.solver is not None:
@@ -247,24 +265,30 @@ def _langevin(
         )
     key = check_key(key)
     reflect = at_zero == "reflect"
-    flat = not is_traced(depth) and bool(np.asarray(depth) == 1) and not reflect
+    balanced = not isinstance(metric, Leaf)
+    flat = balanced and not (is_traced(depth) or reflect) and bool(np.asarray(depth) == 1)
     start, single = _checked_start(W0, chains, flat)
     if energy is not None:
         start = start.astype(check_energy(energy, start.shape[1:], start.dtype))
         energy = recorded(energy, start.shape[1:], start.dtype)
     dtype = start.dtype
     turning = plan.solver is None and not flat  # flat: Euler's step of Brownian motion is exact
-    process = RootProcess(
-        energy,
-        as_array(depth, dtype),
-        root_exponent(depth, dtype, turning),
-        _check_number("beta", beta, dtype),
-        _check_number("kappa", kappa, dtype, or_zero=True),
-        entropic=entropic,
-        reflect=reflect,
-        may_be_infinite=is_traced(depth) or math.isinf(depth),  # type: ignore[arg-type]
-        turning=turning,
-    )
+    number = _check_number("beta", beta, dtype), _check_number("kappa", kappa, dtype, or_zero=True)
+    process: AbstractRootProcess
+    if isinstance(metric, Leaf):
+        leaf, q = metric.astype(dtype), as_array(metric.c.size, dtype)
+        process = LeafProcess(energy, leaf, q, *number, entropic, reflect, turning)
+    else:
+        process = RootProcess(
+            energy,
+            as_array(depth, dtype),
+            root_exponent(depth, dtype, turning),
+            *number,
+            entropic=entropic,
+            reflect=reflect,
+            may_be_infinite=is_traced(depth) or math.isinf(depth),  # type: ignore[arg-type]
+            turning=turning,
+        )
     return finish(sample(process, start, key, plan.settled(dtype, energy)), single, plan)
 
 
