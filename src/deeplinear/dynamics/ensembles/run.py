@@ -36,6 +36,8 @@ from .steppers import (
 # Where explicit steps at 2×2, and implicit ones with a frozen kernel, go on for longer (at a
 # tolerance of 1e−2), the run is stiff, or so curved that the frozen kernel is of no use.
 PLANAR_STEPS, FROZEN_STEPS = 160, 256
+# The same for explicit steps on two factors, which cost two products each.
+FACTOR_STEPS = 256
 # Up to this many entries a dense Jacobian is worth its cost where the frozen kernel is not enough.
 DENSE = 144
 METHODS = ("auto", "explicit", "rosenbrock", "implicit", "factors")
@@ -131,8 +133,8 @@ def ensemble(
       exact Jacobian, of size mn: for stiff problems up to about 10×10), "implicit" (order 3,
       linearly implicit with conjugate gradients on the frozen kernel: for larger ones), "factors"
       (explicit on W_1 … W_N, N = 2, 3, 4), or "auto": explicit at 2×2 and at N < 2 (there on W
-      itself: singular values do reach zero), rosenbrock up to 6×6, implicit for larger W. Others
-      are instances of `AbstractStepper`.
+      itself: singular values do reach zero), rosenbrock up to 6×6, implicit for larger W, after
+      factors at N = 2. Others are instances of `AbstractStepper`.
     - ``max_steps``: tried per run and tolerance. ``batch_size``: starts handed over at a time,
       which bounds the memory. ``workers``: threads.
     - ``imbalance``: the isotropic leaf of networks of that depth, as in `gradient_flow`.
@@ -273,11 +275,14 @@ def _stages(
     last = (RosenbrockStepper(), max_steps)
     if method == "auto" and planar:
         return (explicit, PLANAR_STEPS), last
-    if method == "auto" and max(shape) > SMALL and shape[0] * shape[1] <= DENSE:
-        return (ImplicitStepper(), FROZEN_STEPS), (DenseRosenbrockStepper(), max_steps)
-    if method == "implicit" or (method == "auto" and max(shape) > SMALL):
-        return ((ImplicitStepper(), max_steps),)
-    return (last,)
+    stages: tuple[tuple[AbstractStepper, int], ...] = ((ImplicitStepper(), max_steps),)
+    if (method == "auto" and max(shape) <= SMALL) or method == "rosenbrock":
+        return (last,)
+    if method == "auto" and shape[0] * shape[1] <= DENSE:
+        stages = (ImplicitStepper(), FROZEN_STEPS), (DenseRosenbrockStepper(), max_steps)
+    if method == "auto" and depth == 2 and not leaf:
+        stages = (FactorStepper(depth=2), FACTOR_STEPS), *stages
+    return stages
 
 
 def _runs(starts: np.ndarray | None, runs: int | None) -> int:
