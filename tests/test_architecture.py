@@ -62,7 +62,8 @@ TREE = {
     "compilation": [["folder", "fingerprint", "notice"], ["programs"]],
     "geometry/ball_volume": [["space"], ["density"], ["chords"], ["ball"]],
     "dynamics": [
-        ["factors", "motion"],
+        ["factors", "motion", "mixing", "slices"],
+        ["gibbs"],
         ["coordinates"],
         ["flow_options"],
         ["charts", "stops"],

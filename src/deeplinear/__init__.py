@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         product,
     )
     from .dynamics.flow import factor_flow, gradient_flow
+    from .dynamics.gibbs import GibbsResult, sample_gibbs
     from .dynamics.langevin import (
         DiffusionResult,
         brownian,
@@ -118,6 +119,8 @@ _HOME = {
     "factor_langevin": "dynamics.langevin",
     "DiffusionResult": "dynamics.langevin",
     "DiffusionStatus": "status",
+    "sample_gibbs": "dynamics.gibbs",
+    "GibbsResult": "dynamics.gibbs",
     "effective_rank": "asymptotics",
     "stable_rank": "asymptotics",
     "learning_coefficient": "asymptotics",
@@ -180,6 +183,8 @@ __all__ = [
     "factor_langevin",
     "DiffusionResult",
     "DiffusionStatus",
+    "sample_gibbs",
+    "GibbsResult",
     "asymptotics",
     "effective_rank",
     "stable_rank",
