@@ -60,7 +60,7 @@ TREE = {
     ],
     "exact": [["aligned_modes", "riccati"]],
     "compilation": [["folder", "fingerprint", "notice"], ["programs"]],
-    "geometry/ball_volume": [["space"], ["density"], ["chords"], ["ball"]],
+    "geometry/ball_volume": [["space"], ["density"], ["chords", "null_block"], ["ball"]],
     "dynamics": [
         ["factors", "motion", "mixing", "slices"],
         ["gibbs"],
