@@ -135,7 +135,7 @@ def test_heavy_tails_are_gone():
 
 
 def test_chords_stay_where_they_are_better():
-    """Singular values just below the radius: samples of the null block would seldom hit the ball."""
+    """Singular values just below the radius: the null block's samples would seldom hit the ball."""
     W = with_singular_values(np.random.default_rng(3), (1.0, 0.09, 0.08))
     assert block_of(W, 0.1, 2) is not None
     ball = dl.ball_volume(W, 2, 0.1, key=1)

@@ -18,7 +18,6 @@ from .chords import log_ball, sample_chords
 from .null_block import NullBlock
 from .space import Floats, Space, check_finite, check_full_rank, free_directions
 
-
 _PILOT = 500  # samples of each way to compute, where there are two
 
 
