@@ -58,7 +58,7 @@ TREE = {
         ["geodesic"],
         ["adapters"],
     ],
-    "exact": [["aligned_modes", "riccati"]],
+    "exact": [["aligned_modes", "dyson_processes", "riccati"]],
     "compilation": [["folder", "fingerprint", "notice"], ["programs"]],
     "geometry/ball_volume": [["space"], ["density"], ["chords", "null_block"], ["ball"]],
     "dynamics": [
