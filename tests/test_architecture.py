@@ -201,7 +201,10 @@ TREE = {
     ],
     "diagnosis": [["finding"], ["installation", "machine", "folders", "mathematics"]],
     "verify": [["result"], ["taylor", "geometry"], ["training"]],
-    "asymptotics": [["laws", "ranks", "rates", "singular_learning"], ["hessian", "tails"]],
+    "asymptotics": [
+        ["entropic", "laws", "ranks", "rates", "singular_learning"],
+        ["hessian", "tails"],
+    ],
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
