@@ -69,7 +69,7 @@ def entropic_equilibrium(
 
         σ^{−2/N} (1 − 1/N)/β · [(d − 1) − d(1 + 1/N)/6]   and   2 σ^{2−2/N},
 
-    for weight decay Σ σ_i^{2/N} only at N < 5 − 6/d: deeper networks lose rank at every β.
+    for weight decay Σ σ_i^{2/N} only at N < 5 − 6/d: deeper networks leave it at every β.
 
     **Arguments**: ``energy`` of the vector of singular values, symmetric, in JAX operations.
     ``equal``: search among equal singular values alone (the equilibrium may be a saddle then).

@@ -9,7 +9,7 @@ their predicted times e^{−rate·t}, to which the deviation is compared.
 
 Weight decay (λN/2) Σ σ^{2/N} pulls small singular values harder than entropy spreads large ones:
 its equilibrium with equal values is stable only for N < 5 − 6/d, at every β and λ. Deeper networks
-leave it, and lose rank although every orbit of full rank is larger.
+leave it (at d = 2 for rank 1), however large β is.
 """
 
 import math
