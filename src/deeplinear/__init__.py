@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         DiffusionResult,
         brownian,
         factor_langevin,
+        fibre_curvature,
         langevin,
     )
     from .dynamics.solve import FlowResult
@@ -117,6 +118,7 @@ _HOME = {
     "brownian": "dynamics.langevin",
     "langevin": "dynamics.langevin",
     "factor_langevin": "dynamics.langevin",
+    "fibre_curvature": "dynamics.langevin",
     "DiffusionResult": "dynamics.langevin",
     "DiffusionStatus": "status",
     "sample_gibbs": "dynamics.gibbs",
@@ -181,6 +183,7 @@ __all__ = [
     "brownian",
     "langevin",
     "factor_langevin",
+    "fibre_curvature",
     "DiffusionResult",
     "DiffusionStatus",
     "sample_gibbs",
