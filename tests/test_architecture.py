@@ -70,7 +70,7 @@ TREE = {
         ["solve"],
         ["flow", "ensembles"],
         ["langevin_process"],
-        ["langevin_factors"],
+        ["langevin_factors", "langevin_rectangular"],
         ["langevin_solve"],
         ["langevin"],
     ],

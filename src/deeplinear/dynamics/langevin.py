@@ -24,13 +24,14 @@ from ..checks import (
     is_traced,
 )
 from ..energies import Energy, check_energy
-from ..errors import InputError
+from ..errors import DepthError, InputError
 from ..geometry.kernel import inverse_depth
 from ..geometry.volume import entropy
 from ..recorded import recorded
 from .factors import check_factors, imbalance
 from .langevin_factors import BalancedProcess
 from .langevin_process import RootProcess, root_exponent
+from .langevin_rectangular import RectangularRootProcess
 from .langevin_solve import DiffusionPlan, DiffusionResult, finish, sample
 
 __all__ = [
@@ -43,12 +44,13 @@ __all__ = [
 ]
 
 
-def brownian_drift(W: ArrayLike, depth: ArrayLike) -> Float[Array, "d d"]:
-    """The Itô drift of Brownian motion (generator ½Δ_g) on (GL_d, g^N) in the entries of W:
+def brownian_drift(W: ArrayLike, depth: ArrayLike) -> Float[Array, "m n"]:
+    """The Itô drift of Brownian motion (generator ½Δ_g) of g^N in the entries of W:
 
         ½ (1/√g) ∂_j (√g g^{ij}) = ½ (1 − 1/N) U Σ^{1−2/N} Vᵀ     (N = ∞: ½ W),
 
-    in which the interactions between singular values cancel. **Normalization**: [CMV]. **Raises**
+    in which the interactions between singular values cancel, and of W that is not square those with
+    the edge too. **Normalization**: [CMV]. **Raises**
     `DepthError`, `InputError`; NaN at a singular W for N < 2, where it is infinite.
 
     >>> import numpy as np, deeplinear.dynamics.langevin
@@ -77,7 +79,7 @@ def brownian(
     max_steps: int | None = None,
     adjoint: dfx.AbstractAdjoint | None = None,
 ) -> DiffusionResult:
-    """Brownian motion on (GL_d, g^N), the process with generator ½Δ_g; in Itô's form
+    """Brownian motion of the metric g^N: the process with generator ½Δ_g, in Itô's form
 
         dW = A_{N,W}^{1/2} dB + ½ (1 − 1/N) U Σ^{1−2/N} Vᵀ dt     (N = ∞: ½ W dt).
 
@@ -117,7 +119,7 @@ def langevin(
     max_steps: int | None = None,
     adjoint: dfx.AbstractAdjoint | None = None,
 ) -> DiffusionResult:
-    """The Riemannian Langevin equation on d×d matrices with the metric g^N, Itô,
+    """The Riemannian Langevin equation on m×n matrices with the metric g^N, Itô,
 
         dW = −A_{N,W}(∇F) dt + √(2κ/β) A_{N,W}^{1/2} dB + (κ/β)(1 − 1/N) U Σ^{1−2/N} Vᵀ dt
 
@@ -131,9 +133,9 @@ def langevin(
 
     **Arguments**
 
-    - ``energy``: any differentiable function W ↦ scalar. ``W0``: the start, d×d and invertible (at
-      depth 1 any); with a leading axis, one for each chain. ``chains``: that many chains from one
-      W0. Chain i is the same however many there are.
+    - ``energy``: any differentiable function W ↦ scalar. ``W0``: the start, m×n of full rank (at
+      depth 1 any; at N = ∞ square); with a leading axis, one for each chain. ``chains``: that many
+      chains from one W0. Chain i is the same however many there are.
     - ``depth``: real N ≥ 1 or ``math.inf``. ``beta``: β > 0. ``kappa``: κ ≥ 0, the strength of the
       noise.
     - ``t1``, ``dt``: the end, and the longest step; between the saved times steps are equal. Weak
@@ -141,7 +143,8 @@ def langevin(
     - ``key``: of the noise, a JAX random key or an integer seed.
     - ``at_zero``: for N < ∞ a singular value reaches 0 in finite time. "cross": W goes straight
       through and takes both signs of det; "reflect": it keeps the sign it started with. At N = ∞
-      neither: a chain that does has ``status`` "crossed".
+      neither: a chain that does has ``status`` "crossed". Where W is not square no singular value
+      reaches 0, and this is of no account.
     - ``saveat``: times, or a `diffrax.SaveAt` (its ``ts``, ``t0``, ``t1``, ``steps``); by default
       the end alone.
     - ``solver`` (one that converges to the Itô solution; by default Euler's, with the rotation of
@@ -296,12 +299,18 @@ def _langevin(
     reflect = at_zero == "reflect"
     flat = not is_traced(depth) and bool(np.asarray(depth) == 1) and not reflect
     start, single = _checked_start(W0, chains, flat)
+    square = start.shape[1] == start.shape[2]
+    if not square and (is_traced(depth) or math.isinf(depth)):  # type: ignore[arg-type]
+        raise DepthError(
+            "depth must be known and finite for a W0 that is not square: g^∞ is infinite there."
+        )
     if energy is not None:
         start = start.astype(check_energy(energy, start.shape[1:], start.dtype))
         energy = recorded(energy, start.shape[1:], start.dtype)
     dtype = start.dtype
     turning = plan.solver is None and not flat  # flat: Euler's step of Brownian motion is exact
-    process = RootProcess(
+    kind, more = (RootProcess, {}) if square else (RectangularRootProcess, {"wide": _wide(start)})
+    process = kind(
         energy,
         as_array(depth, dtype),
         root_exponent(depth, dtype, turning),
@@ -311,8 +320,13 @@ def _langevin(
         reflect=reflect,
         may_be_infinite=is_traced(depth) or math.isinf(depth),  # type: ignore[arg-type]
         turning=turning,
+        **more,
     )
     return finish(sample(process, start, key, plan.settled(dtype, energy)), single, plan)
+
+
+def _wide(start: Array) -> bool:
+    return start.shape[1] < start.shape[2]
 
 
 def _checked_start(W0: ArrayLike, chains: int | None, flat: bool) -> tuple[Array, bool]:
@@ -321,11 +335,8 @@ def _checked_start(W0: ArrayLike, chains: int | None, flat: bool) -> tuple[Array
     ``flat``: the metric is Euclidean (depth 1), and singular starts are as good as others.
     """
     shape = np.shape(W0)
-    if len(shape) not in (2, 3) or 0 in shape or shape[-1] != shape[-2]:
-        raise InputError(
-            "W0 must be square (Langevin needs square matrices), d×d or chains×d×d, got shape "
-            f"{shape}."
-        )
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise InputError(f"W0 must be m×n or chains×m×n, got shape {shape}.")
     if len(shape) == 3 and chains is not None:
         raise InputError(
             f"chains must be left out where W0 brings its own, {shape[0]} along its leading axis."
@@ -335,10 +346,10 @@ def _checked_start(W0: ArrayLike, chains: int | None, flat: bool) -> tuple[Array
     )
     if not is_traced(W) and not flat:
         s = np.linalg.svd(W, compute_uv=False)
-        if not (s[:, -1] > shape[-1] * np.finfo(s.dtype).eps * s[:, 0]).all():
+        if not (s[:, -1] > max(shape[-2:]) * np.finfo(s.dtype).eps * s[:, 0]).all():
             raise InputError(
-                "W0 must be invertible (to working precision), got a singular matrix: take one "
-                "nearby."
+                "W0 must be invertible (of full rank, to working precision), got a singular "
+                "matrix: take one nearby."
             )
     copies = W.shape[0] if chains is None else check_integer(chains, "chains")
     whole = (copies, *W.shape[1:])

@@ -56,7 +56,7 @@ Observation = tuple[Array, Array | None, Array, Array]
 
 
 class AbstractProcess(eqx.Module, Generic[State]):
-    """An Itô equation dy = drift dt + noise dB of a state y from which W (d×d) is known.
+    """An Itô equation dy = drift dt + noise dB of a state y from which W is known.
 
     `brownian`, `langevin` and `factor_langevin` run such processes.
 
@@ -251,8 +251,11 @@ class RootProcess(AbstractProcess[Array]):
 
     def pushed_gradient(self, U: Array, y: Array, Vt: Array, pairs: Pairs) -> Array:
         """−A(E′(W)), as a velocity of R in the frame."""
+        return self.pushed(U.T @ self.gradient((U * y**self.q) @ Vt) @ Vt.T, y, pairs)
+
+    def pushed(self, M: Array, y: Array, pairs: Pairs) -> Array:
+        """The same of M = Uᵀ E′(W) V."""
         s = y**self.q
-        M = U.T @ self.gradient((U * s) @ Vt) @ Vt.T
         # at y_i = y_j = 0 the numerator vanishes, and so does the force; but at depth 1 R is W
         there = pairs.total > 0
         ratio = jnp.where(there, s[:, None] + s, self.q == 1) / jnp.where(there, pairs.total, 1.0)
@@ -289,6 +292,10 @@ class RootProcess(AbstractProcess[Array]):
             C = U.T @ B @ Vt.T
             return U @ (even / 2 * (C + C.T) + odd / 2 * (C - C.T)) @ Vt
 
+        return self.as_operator(mv, R)
+
+    def as_operator(self, mv: Callable[[Array], Array], R: Array) -> lx.AbstractLinearOperator:
+        """The symmetric operator ``mv`` on increments of R."""
         structure = jax.ShapeDtypeStruct(R.shape, R.dtype)
         if self.turning:
             return lx.FunctionLinearOperator(mv, structure, lx.positive_semidefinite_tag)
