@@ -58,11 +58,12 @@ TREE = {
         ["geodesic"],
         ["adapters"],
     ],
-    "exact": [["aligned_modes", "riccati"]],
+    "exact": [["aligned_modes", "dyson_processes", "riccati"]],
     "compilation": [["folder", "fingerprint", "notice"], ["programs"]],
-    "geometry/ball_volume": [["space"], ["density"], ["chords"], ["ball"]],
+    "geometry/ball_volume": [["space"], ["density"], ["chords", "null_block"], ["ball"]],
     "dynamics": [
-        ["factors", "motion"],
+        ["factors", "motion", "mixing", "slices"],
+        ["gibbs"],
         ["coordinates", "balancing"],
         ["flow_options"],
         ["charts", "stops"],
@@ -70,9 +71,10 @@ TREE = {
         ["flow", "ensembles"],
         ["langevin_process"],
         ["langevin_factors", "langevin_root"],
-        ["langevin_leaf"],
+        ["langevin_leaf", "langevin_rectangular"],
         ["langevin_solve"],
         ["langevin"],
+        ["langevin_upstairs"],
     ],
     "dynamics/ensembles": [
         ["frames"],
@@ -201,7 +203,10 @@ TREE = {
     ],
     "diagnosis": [["finding"], ["installation", "machine", "folders", "mathematics"]],
     "verify": [["result"], ["taylor", "geometry"], ["training"]],
-    "asymptotics": [["laws", "ranks", "rates", "singular_learning"], ["hessian", "tails"]],
+    "asymptotics": [
+        ["entropic", "laws", "ranks", "rates", "singular_learning"],
+        ["hessian", "tails"],
+    ],
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -40,12 +40,9 @@ if TYPE_CHECKING:
         product,
     )
     from .dynamics.flow import factor_flow, gradient_flow
-    from .dynamics.langevin import (
-        DiffusionResult,
-        brownian,
-        factor_langevin,
-        langevin,
-    )
+    from .dynamics.gibbs import GibbsResult, sample_gibbs
+    from .dynamics.langevin import DiffusionResult, brownian, langevin
+    from .dynamics.langevin_upstairs import factor_langevin, fibre_curvature
     from .dynamics.solve import FlowResult
     from .energies import Completion, Regression, Sensing
     from .geometry import curvature, geodesic
@@ -118,9 +115,12 @@ _HOME = {
     "BallVolume": "geometry.ball_volume",
     "brownian": "dynamics.langevin",
     "langevin": "dynamics.langevin",
-    "factor_langevin": "dynamics.langevin",
+    "factor_langevin": "dynamics.langevin_upstairs",
+    "fibre_curvature": "dynamics.langevin_upstairs",
     "DiffusionResult": "dynamics.langevin",
     "DiffusionStatus": "status",
+    "sample_gibbs": "dynamics.gibbs",
+    "GibbsResult": "dynamics.gibbs",
     "effective_rank": "asymptotics",
     "stable_rank": "asymptotics",
     "learning_coefficient": "asymptotics",
@@ -183,8 +183,11 @@ __all__ = [
     "brownian",
     "langevin",
     "factor_langevin",
+    "fibre_curvature",
     "DiffusionResult",
     "DiffusionStatus",
+    "sample_gibbs",
+    "GibbsResult",
     "asymptotics",
     "effective_rank",
     "stable_rank",

@@ -150,6 +150,14 @@ class Status(enum.IntEnum, metaclass=_Sentences):
         "The standard error is too large for its own estimate: take more samples.",
     )
 
+    # Chains of samples.
+    not_mixed = (
+        31,
+        "The chains do not agree with each other and with their own halves (see r_hat), or are "
+        "worth too few independent draws (see effective_samples): take more samples, a longer "
+        "warm-up, or a law that has a finite total.",
+    )
+
     # Ensembles.
     unbounded = (
         29,

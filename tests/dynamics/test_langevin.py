@@ -302,7 +302,7 @@ GOOD = {"t1": 1.0, "dt": 0.1, "key": KEY}
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"W0": np.ones((2, 3))}, "W0 must be square"),
+        ({"W0": np.ones((2, 3))}, "W0 must be invertible"),
         ({"W0": np.ones((2, 2))}, "W0 must be invertible"),
         ({"W0": np.full((2, 2), np.nan)}, "W0 must be finite"),
         ({"W0": np.stack([W0, W0]), "chains": 2}, "chains must be left out"),

@@ -1,5 +1,6 @@
 """Training asymptotics: the rank that is left, the rate of the residual, small singular values."""
 
+from .entropic import EntropicEquilibrium, entropic_equilibrium
 from .hessian import (
     flatness,
     hessian_spectrum,
@@ -19,6 +20,8 @@ __all__ = [
     "LearningCoefficient",
     "stable_rank",
     "tangent_kernel",
+    "entropic_equilibrium",
+    "EntropicEquilibrium",
     "flatness",
     "hessian_spectrum",
     "log_induced_volume",

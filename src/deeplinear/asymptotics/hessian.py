@@ -26,7 +26,7 @@ from ..geometry.ball_volume.space import free_directions
 from ..geometry.leaf import Imbalance, on_leaf
 from ..geometry.metric import inner
 from ..transforms import needs_values
-from .rates import DENSE, kernel_root, tangent_kernel
+from .rates import DENSE, kernel_at, kernel_root, tangent_kernel
 
 
 @needs_values
@@ -132,8 +132,9 @@ def flatness(
     """
     if callable(energy) and not isinstance(energy, Completion | Sensing):
         raise InputError("energy must be a Completion, a Sensing or a mask of observed entries.")
+    kernel = kernel_at(energy, W, depth, imbalance, rank_rtol)
     # singular values of a root of K: digits of small ones that K itself has lost
-    values = jnp.linalg.svd(kernel_root(energy, W, depth, imbalance, rank_rtol), compute_uv=False)
+    values = jnp.linalg.svd(kernel_root(kernel), compute_uv=False)
     noise = values.size * jnp.finfo(values.dtype).eps * values[0]
     safe = jnp.where(values > noise, values, 1.0)
     return jnp.where(jnp.all(values > noise), -jnp.sum(jnp.log(safe)), jnp.inf)

@@ -136,7 +136,7 @@ class _Curvature(_TangentKernel):
         return x.reshape(self.point.shape)
 
 
-def _kernel(
+def kernel_at(
     energy: Energy | ArrayLike,
     W: ArrayLike | LogSVD,
     depth: ArrayLike,
@@ -199,19 +199,10 @@ def _materialize(kernel: _TangentKernel) -> Array:
     return (K + K.T) / 2
 
 
-def kernel_root(
-    energy: Energy | ArrayLike,
-    W: ArrayLike | LogSVD,
-    depth: ArrayLike,
-    imbalance: Imbalance,
-    rank_rtol: float | None,
-) -> Float[Array, "k mn"]:
-    """B with K = B Bᵀ: the rows A_{N,W}^{1/2}(√w e_i e_jᵀ), or those of the measurements."""
-    return _kernel_root(_kernel(energy, W, depth, imbalance, rank_rtol))
-
-
 @program
-def _kernel_root(kernel: _Entries | _Measurements) -> Array:
+def kernel_root(kernel: _Entries | _Measurements) -> Float[Array, "k mn"]:
+    """B with K = B Bᵀ: the rows A_{N,W}^{1/2}(√w e_i e_jᵀ), or those of the measurements."""
+
     def row(x: Array) -> Array:
         seen = kernel.root * x
         Z = (
@@ -265,7 +256,7 @@ def tangent_kernel(
     >>> np.round(np.diag(K.as_matrix()), 6).tolist()
     [2.0, 1.5, 1.0]
     """
-    kernel = _kernel(energy, W, depth, imbalance, rank_rtol)
+    kernel = kernel_at(energy, W, depth, imbalance, rank_rtol)
     if dense is None:
         dense = kernel.size <= DENSE
     if dense:
@@ -329,7 +320,7 @@ def predicted_rate(
     >>> round(float(rate.value), 6), rate.method
     (1.0, 'dense')
     """
-    kernel = _kernel(energy, W, depth, imbalance, rank_rtol)
+    kernel = kernel_at(energy, W, depth, imbalance, rank_rtol)
     check_tolerance(tol, kernel.point.s.dtype, "tol")
     if kernel.size <= check_integer(dense_limit, "dense_limit", 0):
         value, v, residual, frozen, status = _slowest(kernel)

@@ -3,8 +3,8 @@
 Of W (*downstairs*, as Menon calls it) and of the factors (*upstairs*).
 """
 
+import functools
 import math
-from collections.abc import Sequence
 
 import diffrax as dfx
 import jax
@@ -22,13 +22,12 @@ from ..checks import (
     is_traced,
 )
 from ..energies import Energy, check_energy
-from ..errors import InputError
+from ..errors import DepthError, InputError
 from ..geometry.kernel import inverse_depth
 from ..geometry.leaf import Imbalance, Leaf, leaf_kernel, on_leaf, root_of
 from ..recorded import recorded
-from .factors import check_factors, imbalance
-from .langevin_factors import BalancedProcess
 from .langevin_leaf import LeafProcess
+from .langevin_rectangular import RectangularRootProcess
 from .langevin_root import AbstractRootProcess, RootProcess, root_exponent
 from .langevin_solve import DiffusionPlan, DiffusionResult, finish, sample
 
@@ -36,19 +35,19 @@ __all__ = [
     "DiffusionResult",
     "brownian",
     "brownian_drift",
-    "factor_langevin",
     "langevin",
 ]
 
 
 def brownian_drift(
     W: ArrayLike, depth: ArrayLike, imbalance: Imbalance = 0.0
-) -> Float[Array, "d d"]:
-    """The Itô drift of Brownian motion (generator ½Δ_g) on (GL_d, g^N) in the entries of W:
+) -> Float[Array, "m n"]:
+    """The Itô drift of Brownian motion (generator ½Δ_g) of g^N in the entries of W:
 
         ½ (1/√g) ∂_j (√g g^{ij}) = ½ (1 − 1/N) U Σ^{1−2/N} Vᵀ     (N = ∞: ½ W),
 
-    in which the interactions between singular values cancel; on the leaf of an ``imbalance``
+    in which the interactions between singular values cancel, and of W that is not square those with
+    the edge too; on the leaf of an ``imbalance``, for square W,
 
         U diag(½ σ P″(x)/(N P′(x))) Vᵀ,   P(x) = ∏_p (x + c_p) = σ².
 
@@ -63,6 +62,7 @@ def brownian_drift(
     nu = inverse_depth(on_leaf(depth, imbalance, shape=W.shape, scalar=True), W.dtype)
     U, s, Vt = jnp.linalg.svd(W, full_matrices=False)
     if isinstance(nu, Leaf):
+        _check_square(W.shape[0] == W.shape[1])
         x, c = root_of(s, nu.c), nu.c
         # P″/P′ = d log P′/dx, and P′ = N λ(σ, σ)
         slope = jax.grad(lambda x: jnp.sum(jnp.log(leaf_kernel(x, x, c))))(x)
@@ -87,7 +87,7 @@ def brownian(
     max_steps: int | None = None,
     adjoint: dfx.AbstractAdjoint | None = None,
 ) -> DiffusionResult:
-    """Brownian motion on (GL_d, g^N), the process with generator ½Δ_g; in Itô's form
+    """Brownian motion of the metric g^N: the process with generator ½Δ_g, in Itô's form
 
         dW = A_{N,W}^{1/2} dB + ½ (1 − 1/N) U Σ^{1−2/N} Vᵀ dt     (N = ∞: ½ W dt).
 
@@ -128,7 +128,7 @@ def langevin(
     max_steps: int | None = None,
     adjoint: dfx.AbstractAdjoint | None = None,
 ) -> DiffusionResult:
-    """The Riemannian Langevin equation on d×d matrices with the metric g^N, Itô,
+    """The Riemannian Langevin equation on m×n matrices with the metric g^N, Itô,
 
         dW = −A_{N,W}(∇F) dt + √(2κ/β) A_{N,W}^{1/2} dB + (κ/β)(1 − 1/N) U Σ^{1−2/N} Vᵀ dt
 
@@ -142,9 +142,9 @@ def langevin(
 
     **Arguments**
 
-    - ``energy``: any differentiable function W ↦ scalar. ``W0``: the start, d×d and invertible (at
-      depth 1 any); with a leading axis, one for each chain. ``chains``: that many chains from one
-      W0. Chain i is the same however many there are.
+    - ``energy``: any differentiable function W ↦ scalar. ``W0``: the start, m×n of full rank (at
+      depth 1 any; at N = ∞ and on leaves square); with a leading axis, one for each chain.
+      ``chains``: that many chains from one W0. Chain i is the same however many there are.
     - ``depth``: real N ≥ 1 or ``math.inf``. ``imbalance``: the isotropic leaf of networks of that
       depth, as in `gradient_flow`; the last term is then that of `brownian_drift`, and R = U √x Vᵀ.
     - ``beta``: β > 0. ``kappa``: κ ≥ 0, the strength of the noise.
@@ -153,7 +153,8 @@ def langevin(
     - ``key``: of the noise, a JAX random key or an integer seed.
     - ``at_zero``: for N < ∞ a singular value reaches 0 in finite time. "cross": W goes straight
       through and takes both signs of det; "reflect": it keeps the sign it started with. At N = ∞
-      neither: a chain that does has ``status`` "crossed".
+      neither: a chain that does has ``status`` "crossed". Where W is not square no singular value
+      reaches 0, and this is of no account.
     - ``saveat``: times, or a `diffrax.SaveAt` (its ``ts``, ``t0``, ``t1``, ``steps``); by default
       the end alone.
     - ``solver`` (one that converges to the Itô solution; by default Euler's, with the rotation of
@@ -184,64 +185,6 @@ def langevin(
     )
 
 
-def factor_langevin(
-    energy: Energy,
-    factors: Sequence[Array | np.ndarray],
-    beta: ArrayLike,
-    *,
-    t1: ArrayLike,
-    dt: ArrayLike,
-    key: RandomKey,
-    t0: ArrayLike = 0.0,
-    chains: int | None = None,
-    saveat: ArrayLike | dfx.SaveAt | None = None,
-    adjoint: dfx.AbstractAdjoint | None = None,
-) -> DiffusionResult:
-    """Isotropic Langevin dynamics on balanced factors, W_{p+1}ᵀ W_{p+1} = W_p W_pᵀ, p = 1 … N−1,
-
-        dW_p = −(1/N) ∂E/∂W_p dt + √(2/(Nβ)) dB_p,
-
-    kept on the manifold (its Brownian motion, for the metric N Σ_p ‖dW_p‖²).
-
-    W = W_N ⋯ W_1 has the law of `langevin` at depth N with ``entropic=True``: noise along the
-    fibres is felt downstairs as entropy. Each Euler step is projected to the tangent space and then
-    to the closest point of the manifold; weak order 1. Where det W = 0, sheets of the manifold
-    cross, and a path stays on its own: det W keeps its sign at even N (`langevin` with
-    ``at_zero="reflect"``) and goes through zero at odd N ("cross"). The constraint degenerates
-    there: a chain whose factors cannot be balanced again after a step ends with ``status``
-    "failed" (of 2,000 chains of 3×3 matrices over 320 steps, none).
-
-    **Arguments**: ``factors`` = (W_1, …, W_N), all d×d and invertible, balanced; see
-    `balanced_factors`. The others as for `langevin`.
-
-    **Returns** a `DiffusionResult`, whose ``factors`` are the last ones.
-
-    **Normalization**: time as in [CMV], N times that of the factors without the 1/N. **Raises**
-    `InputError`.
-
-    **Source**: Menon, Yu 2025 (2509.09088).
-
-    >>> import jax, numpy as np, deeplinear as dl
-    >>> start = dl.balanced_factors(np.eye(2), 3, jax.random.key(1))
-    >>> energy, key = lambda W: (W**2).sum(), jax.random.key(0)
-    >>> run = dl.factor_langevin(energy, start, 4.0, t1=0.1, dt=0.01, key=key)
-    >>> run.W.shape, len(run.factors), bool(dl.imbalance(run.factors) < 1e-5)
-    ((2, 2), 3, True)
-    """
-    y0 = _checked_factors(factors)  # in their own precision, which their balance is as good as
-    dtype = check_energy(energy, y0[0].shape, y0[0].dtype)
-    energy = recorded(energy, y0[0].shape, dtype)
-    y0 = tuple(W.astype(dtype) for W in y0)
-    key = check_key(key)
-    plan = DiffusionPlan.of(t0, t1, dt, saveat, adjoint=adjoint)
-    process = BalancedProcess(energy, _check_number("beta", beta, y0[0].dtype))
-    copies = 1 if chains is None else check_integer(chains, "chains")
-    start = jax.tree.map(lambda x: jnp.broadcast_to(x, (copies, *x.shape)), y0)
-    return finish(
-        sample(process, start, key, plan.settled(y0[0].dtype, energy)), chains is None, plan
-    )
-
-
 def _langevin(
     energy: Energy | None,
     W0: ArrayLike,
@@ -268,18 +211,27 @@ def _langevin(
     balanced = not isinstance(metric, Leaf)
     flat = balanced and not (is_traced(depth) or reflect) and bool(np.asarray(depth) == 1)
     start, single = _checked_start(W0, chains, flat)
+    square = start.shape[1] == start.shape[2]
+    if not square and (is_traced(depth) or math.isinf(depth)):  # type: ignore[arg-type]
+        raise DepthError(
+            "depth must be known and finite for a W0 that is not square: g^∞ is infinite there."
+        )
     if energy is not None:
         start = start.astype(check_energy(energy, start.shape[1:], start.dtype))
         energy = recorded(energy, start.shape[1:], start.dtype)
     dtype = start.dtype
     turning = plan.solver is None and not flat  # flat: Euler's step of Brownian motion is exact
-    number = _check_number("beta", beta, dtype), _check_number("kappa", kappa, dtype, or_zero=True)
+    number = check_number("beta", beta, dtype), check_number("kappa", kappa, dtype, or_zero=True)
     process: AbstractRootProcess
     if isinstance(metric, Leaf):
+        _check_square(square)
         leaf, q = metric.astype(dtype), as_array(metric.c.size, dtype)
         process = LeafProcess(energy, leaf, q, *number, entropic, reflect, turning)
     else:
-        process = RootProcess(
+        kind = (
+            RootProcess if square else functools.partial(RectangularRootProcess, wide=_wide(start))
+        )
+        process = kind(
             energy,
             as_array(depth, dtype),
             root_exponent(depth, dtype, turning),
@@ -292,17 +244,23 @@ def _langevin(
     return finish(sample(process, start, key, plan.settled(dtype, energy)), single, plan)
 
 
+def _check_square(square: bool) -> None:
+    if not square:
+        raise InputError("W must be square beside an imbalance, for diffusions on leaves.")
+
+
+def _wide(start: Array) -> bool:
+    return start.shape[1] < start.shape[2]
+
+
 def _checked_start(W0: ArrayLike, chains: int | None, flat: bool) -> tuple[Array, bool]:
     """The starts, one for each chain along the leading axis, and whether one chain is meant.
 
     ``flat``: the metric is Euclidean (depth 1), and singular starts are as good as others.
     """
     shape = np.shape(W0)
-    if len(shape) not in (2, 3) or 0 in shape or shape[-1] != shape[-2]:
-        raise InputError(
-            "W0 must be square (Langevin needs square matrices), d×d or chains×d×d, got shape "
-            f"{shape}."
-        )
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise InputError(f"W0 must be m×n or chains×m×n, got shape {shape}.")
     if len(shape) == 3 and chains is not None:
         raise InputError(
             f"chains must be left out where W0 brings its own, {shape[0]} along its leading axis."
@@ -312,10 +270,10 @@ def _checked_start(W0: ArrayLike, chains: int | None, flat: bool) -> tuple[Array
     )
     if not is_traced(W) and not flat:
         s = np.linalg.svd(W, compute_uv=False)
-        if not (s[:, -1] > shape[-1] * np.finfo(s.dtype).eps * s[:, 0]).all():
+        if not (s[:, -1] > max(shape[-2:]) * np.finfo(s.dtype).eps * s[:, 0]).all():
             raise InputError(
-                "W0 must be invertible (to working precision), got a singular matrix: take one "
-                "nearby."
+                "W0 must be invertible (of full rank, to working precision), got a singular "
+                "matrix: take one nearby."
             )
     copies = W.shape[0] if chains is None else check_integer(chains, "chains")
     whole = (copies, *W.shape[1:])
@@ -325,32 +283,7 @@ def _checked_start(W0: ArrayLike, chains: int | None, flat: bool) -> tuple[Array
     return start, chains is None and len(shape) == 2
 
 
-def _checked_factors(factors: Sequence[Array | np.ndarray]) -> tuple[Array, ...]:
-    """``factors``, if they are square, invertible and balanced."""
-    y0 = check_factors(factors)
-    d = y0[0].shape[0]
-    dtype = jnp.result_type(*y0)
-    if any(W.shape != (d, d) for W in y0):
-        raise InputError(
-            f"factors must all be square and of one size, got shapes {[W.shape for W in y0]}."
-        )
-    if not is_traced(y0):
-        eps = float(np.finfo(dtype).eps)
-        s = np.linalg.svd(np.stack(y0), compute_uv=False)
-        if not (s[:, -1] > d * eps * s[:, 0]).all():
-            raise InputError(
-                "factors must be invertible (to working precision), got a singular one: take "
-                "others nearby."
-            )
-        if (gap := float(imbalance(y0))) > 1e3 * eps * float((s**2).sum(1).max()):
-            raise InputError(
-                f"factors must be balanced, got an imbalance of {gap:.2e}: see balanced_factors(W, "
-                "depth)."
-            )
-    return tuple(jnp.asarray(W, dtype) for W in y0)
-
-
-def _check_number(name: str, value: ArrayLike, dtype: DTypeLike, or_zero: bool = False) -> Array:
+def check_number(name: str, value: ArrayLike, dtype: DTypeLike, or_zero: bool = False) -> Array:
     """``value`` as an array, if it is one finite number, positive (or zero)."""
     bad = not is_traced(value) and np.ndim(value) != 0
     if not bad and not is_traced(value):

@@ -15,17 +15,52 @@ from .coordinates import FactorCoordinates, FlowProblem
 from .langevin_process import AbstractProcess, Observation, sign_of_det
 
 
+def along_fibre(factors: tuple[Array, ...], x: tuple[Array, ...]) -> tuple[Array, ...]:
+    """The part of x along the fibre: (a_p W_p − W_p a_{p−1})_p, a_p skew, a_0 = a_N = 0.
+
+    The fibre through balanced factors is the orbit of O_d^{N−1}, W_p ↦ Q_p W_p Q_{p−1}ᵀ.
+    """
+    N, d = len(factors), factors[0].shape[0]
+    i, j = jnp.triu_indices(d, 1)
+    if N == 1 or d == 1:
+        return jax.tree.map(jnp.zeros_like, x)
+
+    def moved(turns: Array) -> Array:
+        upper = jnp.zeros((N - 1, d, d), turns.dtype).at[:, i, j].set(turns.reshape(N - 1, -1))
+        skew = upper - jnp.swapaxes(upper, 1, 2)
+        parts = [jnp.zeros((d, d), turns.dtype) for _ in factors]
+        for p in range(N - 1):
+            parts[p] = parts[p] + skew[p] @ factors[p]
+            parts[p + 1] = parts[p + 1] - factors[p + 1] @ skew[p]
+        return ravel_pytree(tuple(parts))[0]
+
+    flat, unravel = ravel_pytree(x)
+    turns = jnp.zeros((N - 1) * d * (d - 1) // 2, flat.dtype)
+    L = jax.jacfwd(moved)(turns)  # linear: its matrix
+    gram = L.T @ L
+    # singular at corank 2 alone, where some turns move nothing
+    tiny = jnp.finfo(gram.dtype).eps * (jnp.trace(gram) + jnp.finfo(gram.dtype).tiny)
+    return unravel(
+        L @ jnp.linalg.solve(gram + tiny * jnp.eye(len(gram), dtype=gram.dtype), L.T @ flat)
+    )
+
+
 class BalancedProcess(AbstractProcess[tuple[Array, ...]]):
     """Isotropic Langevin dynamics on the manifold of balanced factors, W_{p+1}ᵀ W_{p+1} = W_p W_pᵀ.
 
     Each increment is projected to the tangent space (the drift is tangent by itself), and then
     Newton's method goes to the closest point of the manifold, to the order of the scheme; damped by
     the size of the gap, because the constraint degenerates where det W = 0.
+
+    The noise is ``along`` times its part along the fibre and ``across`` times the rest.
     """
 
     energy: Energy
     beta: Array
+    along: Array
+    across: Array
     newton_steps: int = eqx.field(static=True, default=20)
+    directed: bool = eqx.field(static=True, default=False)
 
     def start(self, factors: tuple[Array, ...]) -> tuple[Array, ...]:
         return factors
@@ -62,7 +97,13 @@ class BalancedProcess(AbstractProcess[tuple[Array, ...]]):
     ) -> lx.AbstractLinearOperator:
         size = jnp.sqrt(2 / (len(factors) * self.beta))
         structure = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), factors)
-        scaled = lambda B: jax.tree.map(lambda x: size * x, B)  # noqa: E731
+
+        def scaled(B: tuple[Array, ...]) -> tuple[Array, ...]:
+            if not self.directed:
+                return jax.tree.map(lambda x: size * self.across * x, B)
+            extra, fibre = self.along - self.across, along_fibre(factors, B)
+            return jax.tree.map(lambda x, y: size * (self.across * x + extra * y), B, fibre)
+
         return lx.FunctionLinearOperator(scaled, structure, lx.positive_semidefinite_tag)
 
     def then(self, before: tuple[Array, ...], after: tuple[Array, ...]) -> tuple[Array, ...]:

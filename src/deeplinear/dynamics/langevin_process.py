@@ -24,7 +24,7 @@ Observation = tuple[Array, Array | None, Array, Array]
 
 
 class AbstractProcess(eqx.Module, Generic[State]):
-    """An Itô equation dy = drift dt + noise dB of a state y from which W (d×d) is known.
+    """An Itô equation dy = drift dt + noise dB of a state y from which W is known.
 
     `brownian`, `langevin` and `factor_langevin` run such processes.
 

@@ -21,6 +21,7 @@ No two LAPACK calls here are independent of each other: see `langevin_process`.
 """
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import equinox as eqx
@@ -126,8 +127,11 @@ class AbstractRootProcess(AbstractProcess[Array], Generic[PairsT]):
 
     def pushed_gradient(self, U: Array, y: Array, Vt: Array, pairs: PairsT) -> Array:
         """−A(E′(W)), as a velocity of R in the frame."""
-        s = self.sigma(y)
-        M = product(U.T, self.gradient(product(U * s, Vt)), Vt.T)
+        G = self.gradient(product(U * self.sigma(y), Vt))
+        return self.pushed(product(U.T, G, Vt.T), y, pairs)
+
+    def pushed(self, M: Array, y: Array, pairs: PairsT) -> Array:
+        """The same of M = Uᵀ E′(W) V."""
         p = pairs.L * self.ratio(y, pairs) / self.q
         return -p / 2 * ((M + M.T) + self.q * pairs.a * (M - M.T))
 
@@ -161,6 +165,10 @@ class AbstractRootProcess(AbstractProcess[Array], Generic[PairsT]):
             C = product(U.T, B, Vt.T)
             return product(U, even / 2 * (C + C.T) + odd / 2 * (C - C.T), Vt)
 
+        return self.as_operator(mv, R)
+
+    def as_operator(self, mv: Callable[[Array], Array], R: Array) -> lx.AbstractLinearOperator:
+        """The symmetric operator ``mv`` on increments of R."""
         structure = jax.ShapeDtypeStruct(R.shape, R.dtype)
         if self.turning:
             return lx.FunctionLinearOperator(mv, structure, lx.positive_semidefinite_tag)

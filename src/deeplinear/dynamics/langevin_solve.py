@@ -34,17 +34,17 @@ class DiffusionResult(eqx.Module):
     """The result of `brownian`, `langevin` and `factor_langevin`.
 
     - ``ts``, ``W``, ``energy`` (None for Brownian motion), ``log_singular_values`` (descending),
-      ``det_sign`` (±1): one per saved time; the last point alone, without that axis, where no
-      ``saveat`` was given. Several chains are one leading axis of everything. What a chain did not
-      reach is infinite, its ``ts`` too. Time as in [CMV].
+      ``det_sign`` (±1; 1 where W is not square): one per saved time; the last point alone, without
+      that axis, where no ``saveat`` was given. Several chains are one leading axis of everything.
+      What a chain did not reach is infinite, its ``ts`` too. Time as in [CMV].
     - ``status``: a code of `Status` for each chain; ``converged`` says whether it reached t1.
     - ``factors``: the last factors (upstairs only).
     """
 
     ts: Float[Array, "*t"]
-    W: Float[Array, "*t d d"]
+    W: Float[Array, "*t m n"]
     energy: Float[Array, "*t"] | None
-    log_singular_values: Float[Array, "*t d"]
+    log_singular_values: Float[Array, "*t k"]
     det_sign: Float[Array, "*t"]
     status: Array
     factors: tuple[Array, ...] | None = None

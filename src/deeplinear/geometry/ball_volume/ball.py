@@ -15,7 +15,10 @@ from ...errors import InputError
 from ...status import Status
 from ...transforms import needs_values
 from .chords import log_ball, sample_chords
+from .null_block import NullBlock
 from .space import Floats, Space, check_finite, check_full_rank, free_directions
+
+_PILOT = 500  # samples of each way to compute, where there are two
 
 
 class Trace(NamedTuple):
@@ -31,11 +34,11 @@ class BallVolume(eqx.Module):
 
     - ``log_volume``: the estimate, and ``standard_error``: of the log, which is relative to the
       volume itself.
-    - ``samples``: the number of chords; 1 where the integral is deterministic, 0 where it is known
-      in closed form.
-    - ``trace``: the running estimate against the number of chords.
-    - ``tail``: Hill's estimate of the exponent of the tail of the chord integrals over their
-      3√samples largest. From 1/2 on they have no variance, from 1 on no mean.
+    - ``samples``: the number of chords, or of points in the root of the null block; 1 where the
+      integral is deterministic, 0 where it is known in closed form.
+    - ``trace``: the running estimate against that number.
+    - ``tail``: Hill's estimate of the exponent of the tail of their values over the 3√samples
+      largest. From 1/2 on they have no variance, from 1 on no mean.
     - ``reliable``: whether the standard error can be trusted; ``status``, a `Status`, says why or
       why not (deterministic volumes: `Status.converged`).
     """
@@ -88,7 +91,8 @@ def ball_volume(
     - ``measure``: "ambient" is the formula above, the density in R^{m×n} restricted to S, which
       Cohen, Menon and Veraszto plot; "induced" is √det of g^N restricted to the tangent space of S,
       the volume of S as a submanifold. Without constraint they agree.
-    - ``key``: a JAX random key or an integer seed (None: 0). ``samples``: the number of chords.
+    - ``key``: a JAX random key or an integer seed (None: 0). ``samples``: the number of chords or
+      points.
 
     **Normalization**: g^N as in [CMV], with the factor 1/N in A_N. Under W → cW, radius → c·radius
     the volume is multiplied by c^{p − mn(1−1/N)} (ambient) or c^{p/N} (induced), p = dim S.
@@ -96,7 +100,10 @@ def ball_volume(
     **Method**: a chord has a uniform direction θ and a point y in the disc across it; vol is the
     mean of |disc| ∫ f(y + sθ) ds, each integral adaptive to 1e−5 or better, singularities resolved
     exactly for square W. Above N = 2 the points of a chord carry the weight p (θ·n)², n the normal
-    of the level of det, of mean 1 over θ: it removes the heavy tail of grazing chords.
+    of the level of det, of mean 1 over θ: it removes the heavy tail of grazing chords. Where rank
+    is lost by two or more, or in a rectangular W, chords have heavy tails of their own. There, if S
+    sees the whole null block (the ambient measure, 1 < N < ∞), points are drawn in the root of its
+    Schur complement, in which nothing is singular, unless a pilot of 500 finds chords better.
 
     **Where it is finite.** Square, N < ∞: W of corank ≤ 1 with S crossing {det = 0} transversally,
     and corank c where S sees all c² entries of the null block U_⊥ᵀ X V_⊥. It diverges where S sees
@@ -121,16 +128,34 @@ def ball_volume(
     basis = free_directions(centre, constraint)
     space = Space(centre, basis, float(radius), nu, measure == "induced")
     if nu == 1:  # flat
-        return _result(np.array([log_ball(len(basis), radius)]), 0)
+        return _result(np.array([log_ball(len(basis), radius)]), 0.0, 0)
     check_finite(space)
     seed = np.asarray(jax.random.key_data(check_key(0 if key is None else key))).ravel()
     rng = np.random.default_rng(seed)
     if nu == 0:
         check_full_rank(space, rng)
-    log_chords, unresolved = sample_chords(space, rng, 1 if len(basis) == 1 else samples)
     if len(basis) == 1:
-        return _result(log_chords, 1, unresolved)
-    return _result(log_chords, samples, unresolved)
+        log_chords, unresolved = sample_chords(space, rng, 1)
+        return _result(log_chords, unresolved, 1)
+    block = NullBlock.of(space)
+    if block is not None and _is_better(block, space, rng, min(samples, _PILOT)):
+        return _result(*block.sample(rng, samples), samples)
+    return _result(*sample_chords(space, rng, samples), samples)
+
+
+def _is_better(block: NullBlock, space: Space, rng: np.random.Generator, samples: int) -> bool:
+    """Whether samples in the root of the null block have the smaller spread; by a pilot of both.
+
+    A few chords seldom show their heavy tail: they must be twice as good.
+    """
+
+    def spread(log_values: Floats) -> float:
+        top = log_values.max()
+        x = np.exp(log_values - top) if np.isfinite(top) else np.zeros(1)
+        return float(x.std() / x.mean()) if x.mean() > 0 else math.inf
+
+    roots = spread(block.sample(rng, samples)[0])
+    return roots <= 2 * spread(sample_chords(space, rng, samples)[0])
 
 
 def _check_arguments(radius: float, samples: int, measure: str) -> None:
@@ -141,7 +166,7 @@ def _check_arguments(radius: float, samples: int, measure: str) -> None:
         raise InputError(f'measure must be "ambient" or "induced", got {measure!r}.')
 
 
-def _result(log_chords: Floats, samples: int, unresolved: float = 0.0) -> BallVolume:
+def _result(log_chords: Floats, unresolved: float, samples: int) -> BallVolume:
     """The statistics of the chord integrals, judged where they are a sample."""
     n = len(log_chords)
     # relative to the largest chord: the volume itself may be out of the floating-point range

@@ -13,14 +13,14 @@ def log_density(space: Space, X: Floats, log_det: Floats, theta: Floats) -> Floa
     value is taken from ``log_det`` = log|det X|.
     """
     if not (space.induced or space.weighted):
-        return _ambient(
+        return ambient(
             _log_singular_values(space, np.linalg.svd(X, compute_uv=False), log_det),
             X.shape,
             space.nu,
         )
     U, s, Vt = np.linalg.svd(X, full_matrices=space.induced)
     log_s = _log_singular_values(space, s, log_det)
-    out = _induced(space, U, log_s, Vt) if space.induced else _ambient(log_s, X.shape, space.nu)
+    out = _induced(space, U, log_s, Vt) if space.induced else ambient(log_s, X.shape, space.nu)
     return out + _log_weight(space, U, s, Vt, theta) if space.weighted else out
 
 
@@ -39,7 +39,7 @@ def _log_singular_values(space: Space, s: Floats, log_det: Floats) -> Floats:
     return log_s
 
 
-def _ambient(log_s: Floats, shape: tuple[int, ...], nu: float) -> Floats:
+def ambient(log_s: Floats, shape: tuple[int, ...], nu: float) -> Floats:
     """−½ Σ log λ over all m·n pairs."""
     total = log_kernel(log_s[:, :, None], log_s[:, None, :], nu).sum((1, 2))
     missing = abs(shape[-2] - shape[-1])  # zero singular values that the longer side has more
