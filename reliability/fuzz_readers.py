@@ -6,6 +6,7 @@ that is one line; anything else is a `Fault`.
 
 import io
 import os
+import pkgutil
 import random
 import resource
 import signal
@@ -16,6 +17,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -334,6 +336,13 @@ def in_members(data: bytes, change: Callable[[bytes], bytes], chance: random.Ran
         for key, content in members.items():
             new.writestr(zipfile.ZipInfo(key), content)
     return buffer.getvalue()
+
+
+def with_submodules(module: str) -> list[str]:
+    """A module, and all of a package: what is imported later would not be watched."""
+    package = import_module(module)
+    found = pkgutil.iter_modules(getattr(package, "__path__", ()), f"{module}.")
+    return [module, *(info.name for info in found)]
 
 
 _FILES = ("deeplinear.files", "deeplinear.completion.data")

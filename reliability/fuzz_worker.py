@@ -6,7 +6,6 @@ Faults that are exceptions are written to the folder FINDINGS, one of each kind,
 """
 
 import os
-import pkgutil
 import random
 import resource
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import atheris
 
-from .fuzz_readers import MEMORY, Fault, find_fault, readers
+from .fuzz_readers import MEMORY, Fault, find_fault, readers, with_submodules
 
 
 def main(name: str, findings: Path, options: list[str]) -> None:
@@ -46,13 +45,6 @@ def main(name: str, findings: Path, options: list[str]) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
     atheris.Setup([name, *options], one, enable_python_coverage=True, **own)
     atheris.Fuzz()
-
-
-def with_submodules(module: str) -> list[str]:
-    """A module, and all of a package: what is imported later would not be watched."""
-    package = import_module(module)
-    found = pkgutil.iter_modules(getattr(package, "__path__", ()), f"{module}.")
-    return [module, *(info.name for info in found)]
 
 
 def keep(findings: Path, fault: Fault, data: bytes) -> None:

@@ -54,6 +54,28 @@ def saved(tmp_path_factory):
     return model, path, (users[:3], ratings.items[:3].tolist())
 
 
+class TestBytesThatAreNoText:
+    """Undecodable bytes of the command line are halves of characters in Python."""
+
+    def test_ids_of_the_command_line(self, saved, tmp_path):
+        _, path, _ = saved
+        result = run("recommend", path, "--ids", "u1,caf\udce9", "-o", tmp_path / "out.csv")
+        assert result.exit_code == 2
+        assert r"--ids: 'caf\udce9' holds bytes that are no text" in one_line(result.stderr)
+        assert not (tmp_path / "out.csv").exists()
+
+    @pytest.mark.parametrize("name", ["out.csv", "out.tsv.gz", "out.parquet"])
+    def test_ids_of_a_model(self, tmp_path, name):
+        model = dl.DeepMatrixCompletion(**FIXED).fit(
+            (["a", "caf\udce9", "a", "b"], [1, 2, 2, 1], [1.0, 2.0, 3.0, 4.0])
+        )
+        model.save(tmp_path / "m.dln")
+        result = run("recommend", "--include-seen", tmp_path / "m.dln", "-o", tmp_path / name)
+        assert result.exit_code == 2, result.output
+        assert r"--output: an id or a name holds '\udce9'" in one_line(result.stderr)
+        assert not (tmp_path / name).exists()
+
+
 class TestPredict:
     @pytest.mark.parametrize("heading", ["what,who", "a,b", None], ids=["names", "others", "none"])
     def test_chosen_pairs(self, saved, tmp_path, heading):

@@ -122,5 +122,5 @@ def test_parts_of_other_kinds_and_shapes(tmp_path, form, change):
 def test_a_sparse_vector(tmp_path):
     path = tmp_path / "a.npz"
     scipy.sparse.save_npz(path, scipy.sparse.coo_array(np.array([1.0, 0.0, 2.0])))
-    with pytest.raises(InputError, match=r"cannot be read as a sparse matrix \(it has 1 axes\)"):
+    with pytest.raises(InputError, match="cannot be read as a sparse matrix"):
         read_long(path)

@@ -15,7 +15,7 @@ from ..completion.data.id_encoder import integer_of
 from ..completion.data.ids import Ids
 from ..errors import EmptyLineWarning, InputError
 from ..files.long import column_names, is_text, read_long
-from ..files.long_output import write_long
+from ..files.long_output import is_writable, write_long
 from ..files.side_table import read_side_table
 from ..files.spool import STANDARD
 from ..files.text_options import TextOptions
@@ -38,9 +38,12 @@ def typed_ids(labels: Sequence[object], ids: Ids, argument: str) -> np.ndarray:
     """Ids from a file or the command line in the types that the model's ids have.
 
     Unknown ids stay as they are. Matrices count from 1 on files; `InputError` for what is not a
-    row or column of theirs.
+    row or column of theirs, and for bytes of the command line that are no text.
     """
     texts = [str(label) for label in labels]
+    for text in texts:
+        if not is_writable(text):
+            raise InputError(f"{argument}: {text!a} holds bytes that are no text; correct it.")
     if ids.extent is not None:
         return _positions(texts, ids.extent, argument)
     if ids.labels.dtype == np.int64:

@@ -33,8 +33,29 @@ def write_long(
     ``escape_formulas``: of text, see `formulas.neutral`.
     """
     check_list(path, "--output", escape_formulas=escape_formulas)
-    if path.suffix.lower() in _FRAME:
-        return _parquet(path, columns)
+    try:
+        if path.suffix.lower() in _FRAME:
+            return _parquet(path, columns)
+        return _text(path, columns, escape_formulas=escape_formulas)
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"--output: an id or a name holds {error.object[error.start]!a}, half a character, "
+            "which no file can hold; name it otherwise in the data of the fit."
+        ) from None
+
+
+def is_writable(text: str) -> bool:
+    """Whether a text can be written: bytes of the command line that are none become halves of
+    characters.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _text(path: Path, columns: dict[str, np.ndarray], *, escape_formulas: bool) -> bytes:
     if escape_formulas:
         columns = {neutral(name): _neutral(column) for name, column in columns.items()}
     suffix = file_type(path)
