@@ -31,6 +31,7 @@ def test_the_spread_of_dysons_motion_is_the_exact_one():
     assert (ds.distance < 0.15).all()
 
 
+@pytest.mark.slow
 def test_flows_end_at_the_entropic_equilibrium_at_the_predicted_rate():
     ds = entropic_equilibria.simulate(seed=0, **settings(entropic_equilibria))
     N, beta, d = ds.depth, ds.beta, ds.attrs["size"]
