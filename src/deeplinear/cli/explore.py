@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from .console import prepare_jax, say, terminal
+from .console import say, terminal
 
 
 def explore(
@@ -26,7 +26,10 @@ def explore(
 
     with needed_by("explorer pages"):
         import panel  # noqa: F401
-    prepare_jax()
+    import jax
+
+    # without JAX's own cache: programs that come from there cannot be kept in ours
+    jax.config.update("jax_enable_x64", True)
     from ..explorer.server import serve
 
     serve(port, host, open_browser=browser, on_start=lambda address: say(out, address))

@@ -164,7 +164,7 @@ def paths(state: State, found: Endpoints) -> Paths:
     W = np.concatenate([W0[:, None], flows.path, flows.W[:, None]], 1)
     W[~flows.ok, -1] = np.nan
     # the limit is drawn a little after the last time
-    return _followed(state, np.concatenate([[ts[0] / 2], ts, [ts[-1] * 1.2]]), W)
+    return _followed(state, np.concatenate([[0.0], ts, [ts[-1] * 1.1]]), W)
 
 
 @lru_cache(maxsize=256)
@@ -267,11 +267,16 @@ def _chains(state: State, W0: np.ndarray) -> dl.DiffusionResult:
 
 
 def _path_times(state: State, found: Endpoints) -> np.ndarray:
-    """From a hundredth of the usual time of a run to a few times it, by equal factors."""
+    """Times all along, and more of them before the ends of the paths: plateaus end suddenly."""
     usual = found.time[found.ok & (found.time > 0)]
-    last = 3 * float(np.quantile(usual, 0.9)) if usual.size else 100.0
+    last = 1.1 * float(np.quantile(usual, 0.98)) if usual.size else 100.0
     last = DECAY_TIME if state.decay else last
-    return np.geomspace(last / 300, last, TIMES)
+    ends = np.full(PATHS - 1, last)
+    given = found.time[: PATHS - 1]
+    ends[: len(given)] = np.clip(given, last * 1e-3, last)
+    before = ends[:, None] * (1 - np.geomspace(3e-4, 0.5, 6))
+    ts = np.sort(np.concatenate([np.linspace(0, last, TIMES + 1)[1:], before.ravel()]))
+    return ts + last * 1e-9 * np.arange(len(ts))  # increasing, also where two are the same
 
 
 def _followed(state: State, ts: np.ndarray, W: np.ndarray) -> Paths:

@@ -227,11 +227,12 @@ class Laboratory:
         right = card(look, ranks, *times)
         told = card(look, self.controls.preset, self.story)
         columns = ("280px minmax(0, 1.35fr) minmax(0, 1fr)", "260px minmax(0, 1fr)")
-        return pn.FlexBox(
+        return pn.Column(
             left,
             pn.Column(told, middle, sizing_mode="stretch_width", margin=0),
             right,
             sizing_mode="stretch_width",
+            styles={"display": "grid"},
             stylesheets=[grid_css(*columns)],
         )
 

@@ -52,6 +52,7 @@ select.bk-input, input.bk-input {{ background: {look.card}; color: {look.text};
 .noUi-target {{ background: {look.grid}; border-color: {look.faint}; box-shadow: none; }}
 .noUi-handle {{ border: 1px solid {look.text}; background: {look.card}; }}
 :focus-visible, .noUi-handle:focus {{ outline: 3px solid {look.accent}; outline-offset: 1px; }}
+.bk-tab, .bk-tab.bk-active {{ color: {look.text}; background: {look.card}; }}
 a {{ color: {look.accent}; }}
 p {{ margin: 4px 0; line-height: 1.45; }} h1 {{ font-size: 20px; margin: 4px 0; }}
 h2 {{ font-size: 15px; margin: 6px 0 2px; }}
@@ -65,5 +66,6 @@ def grid_css(columns: str, medium: str) -> str:
 :host {{ display: grid; grid-template-columns: {columns}; gap: 12px; align-items: start;
   width: 100%; box-sizing: border-box; }}
 @media (max-width: 1150px) {{ :host {{ grid-template-columns: {medium}; }} }}
-@media (max-width: 720px) {{ :host {{ grid-template-columns: minmax(0, 1fr); }} }}
+@media (max-width: 720px) {{ :host {{ grid-template-columns: minmax(0, 1fr); }}
+  :host > :nth-child(2) {{ order: -1; }} }}
 """

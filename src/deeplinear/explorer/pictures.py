@@ -41,10 +41,11 @@ class Portrait:
         self.curve = ColumnDataSource({"x": [], "y": []}, name="curve")
         plot = dressed(
             figure(
-                height=480,
+                aspect_ratio=1.02,
                 x_range=(-1.6, 1.6),
                 y_range=(-1.6, 1.6),
-                sizing_mode="stretch_width",
+                sizing_mode="scale_width",
+                toolbar_location="above",
                 tools="pan,wheel_zoom,box_zoom,reset,save,tap",
                 name="portrait",
             ),
@@ -116,7 +117,7 @@ class Times:
 
     def __init__(self, look: Look) -> None:
         self.source = ColumnDataSource(
-            {name: [] for name in ("t", "s1", "s2", "energy", "det")}, name="times"
+            {name: [1.0, 1.0] for name in ("t", "s1", "s2", "energy", "det")}, name="times"
         )
         self.now = [Span(location=1, dimension="height", line_color=look.faint) for _ in range(3)]
         singular, energy, det = (self._plot(look, i) for i in range(3))
@@ -124,7 +125,7 @@ class Times:
             singular.line("t", name, source=self.source, color=colour, line_dash=dash, line_width=2)
         energy.line("t", "energy", source=self.source, color=look.lines[0], line_width=2)
         det.line("t", "det", source=self.source, color=look.lines[0], line_width=2)
-        singular.title.text = "singular values of the followed run (dashed: the smaller)"
+        singular.title.text = "followed run: singular values (smaller one dashed)"
         energy.title.text, det.title.text = "its loss", "its log |det W|"
         det.xaxis.axis_label = "time"
         self.plots = [singular, energy, det]
@@ -133,7 +134,6 @@ class Times:
         plot = dressed(
             figure(
                 height=(150, 130, 165)[place],
-                x_axis_type="log",
                 y_axis_type="linear" if place == 2 else "log",
                 sizing_mode="stretch_width",
                 tools="save,hover",
@@ -146,10 +146,9 @@ class Times:
         return plot
 
     def show(self, found: Paths, frame: int) -> None:
-        t = np.where(found.ts > 0, found.ts, np.nan)
         floor = 1e-300  # a logarithmic axis has no zero
         self.source.data = {
-            "t": t,
+            "t": found.ts,
             "s1": np.maximum(found.singular[:, 0], floor),
             "s2": np.maximum(found.singular[:, 1], floor),
             "energy": np.maximum(found.energy, 1e-16),
@@ -158,7 +157,7 @@ class Times:
         self.show_now(found, frame)
 
     def show_now(self, found: Paths, frame: int) -> None:
-        at = float(found.ts[max(1, frame_index(found, frame))])
+        at = float(found.ts[frame_index(found, frame)])
         for line in self.now:
             line.location = at
 
@@ -202,8 +201,8 @@ class Ranks:
 
 
 def frame_index(found: Paths, frame: int) -> int:
-    """The last time that is shown."""
-    return round((len(found.ts) - 1) * frame / 100)
+    """The last of the times that is shown: time itself runs evenly."""
+    return max(int(np.searchsorted(found.ts, found.ts[-1] * frame / 100, "right")) - 1, 0)
 
 
 def in_plane(state: State, W: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -58,10 +58,7 @@ def serve(
     on_start(address)
     if open_browser:
         server.io_loop.add_callback(server.show, f"/?token={token}" if token else "/")
-    try:
-        server.run_until_shutdown()
-    finally:
-        server.stop()
+    server.run_until_shutdown()  # which Ctrl-C and SIGTERM end, and stops it
 
 
 def is_loopback(host: str) -> bool:
