@@ -22,6 +22,7 @@ ACCURACY, LEAF_ACCURACY = 1e-3, 1e-2
 LEAF_RUNS, NOISY_RUNS, PATHS = 100, 128, 32
 #: Times of a path; how long chains diffuse and their steps; how long weight decay acts.
 TIMES, NOISY_TIME, NOISY_STEP, DECAY_TIME = 60, 10.0, 0.05, 300.0
+BATCH = 1024  # runs that are handed over together
 GRID = 120  # cells of a map, each way
 _INDEX = {name: divmod(place, 2) for place, name in enumerate(ENTRIES)}
 
@@ -100,7 +101,7 @@ def completion(state: State) -> dl.Completion:
     """The loss ½ Σ (w_ij − value)² over the observed entries."""
     places = [_INDEX[name] for name in state.observed]
     values = [state.values[ENTRIES.index(name)] for name in state.observed]
-    rows, cols = zip(*places, strict=True)
+    rows, cols = np.transpose(places)
     return dl.Completion(rows, cols, values, (2, 2))
 
 
@@ -246,6 +247,7 @@ def _flows(state: State, W0: np.ndarray, times: object) -> dl.EnsembleResult:
         # implicit steps, for the few stiff runs, would make all the others wait
         method="explicit",
         max_steps=300,
+        batch_size=BATCH if times is None else None,  # one program for any number of runs
         imbalance=state.delta,
     )
 

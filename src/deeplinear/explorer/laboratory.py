@@ -1,7 +1,9 @@
 """The 2×2 laboratory: controls, pictures, and what happens between them."""
 
 import dataclasses
+import html
 import math
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -100,7 +102,10 @@ class Laboratory:
             self._push()
         elif not self._busy:
             self._busy = True
-            self._tell()
+            # a sentence that comes and goes within moments would only flicker
+            self._patience = threading.Timer(0.5, self._later, [self._tell])
+            self._patience.daemon = True
+            self._patience.start()
             _pool.submit(self._work, self.state)
 
     def _work(self, state: State) -> None:
@@ -119,6 +124,7 @@ class Laboratory:
 
     def _done(self, state: State) -> None:
         self._busy = False
+        self._patience.cancel()
         if state is not self.state:
             self.refresh()
         else:
@@ -185,7 +191,8 @@ class Laboratory:
             else "<p>Dots are where runs end, white lines how some of them get there, the orange "
             "line the followed run. Click in the plane to start a run there.</p>"
         )
-        self.note.object = "".join(f"<p>{line}</p>" for line in self._sentences())
+        # escaped: faults quote addresses
+        self.note.object = "".join(f"<p>{html.escape(line)}</p>" for line in self._sentences())
 
     def _sentences(self) -> list[str]:
         state, notes = compute.in_force(self.state)

@@ -126,7 +126,7 @@ class Times:
         energy.line("t", "energy", source=self.source, color=look.lines[0], line_width=2)
         det.line("t", "det", source=self.source, color=look.lines[0], line_width=2)
         singular.title.text = "followed run: singular values (smaller one dashed)"
-        energy.title.text, det.title.text = "its loss", "its log |det W|"
+        energy.title.text, det.title.text = "its loss (from 1e−6 on: zero)", "its log |det W|"
         det.xaxis.axis_label = "time"
         self.plots = [singular, energy, det]
 
@@ -151,7 +151,8 @@ class Times:
             "t": found.ts,
             "s1": np.maximum(found.singular[:, 0], floor),
             "s2": np.maximum(found.singular[:, 1], floor),
-            "energy": np.maximum(found.energy, 1e-16),
+            # below the accuracy of the paths there are only their errors
+            "energy": np.maximum(found.energy, 1e-6),
             "det": found.log_det,
         }
         self.show_now(found, frame)
