@@ -1,4 +1,4 @@
-"""The page in headless Chromium: controls, a preset, a click, an address, both widths and themes."""
+"""The page in headless Chromium: controls, presets, clicks, addresses, both widths and themes."""
 
 import os
 import re

@@ -140,7 +140,7 @@ def endpoints(state: State) -> Endpoints:
         W, status = np.asarray(chains.W)[:, -1], np.asarray(chains.status)
         time = np.full(len(W), NOISY_TIME)
     else:
-        times = [DECAY_TIME] if state.decay else None
+        times = np.array([DECAY_TIME]) if state.decay else None
         flows = _flows(state, W0, times)
         W, status, time = flows.W, flows.ending, flows.time
     ok = np.asarray(Status.succeeded(status)) & np.isfinite(W).all((1, 2))
@@ -161,7 +161,7 @@ def paths(state: State, found: Endpoints) -> Paths:
         W[~np.isfinite(W).all((2, 3))] = np.nan
         return _followed(state, np.linspace(0, NOISY_TIME, W.shape[1]), W)
     ts = _path_times(state, found)
-    flows = _flows(state, W0, ts if state.decay else [*ts, math.inf])
+    flows = _flows(state, W0, ts if state.decay else np.append(ts, math.inf))
     W = np.concatenate([W0[:, None], flows.path, flows.W[:, None]], 1)
     W[~flows.ok, -1] = np.nan
     # the limit is drawn a little after the last time
@@ -237,7 +237,7 @@ def _directions(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(3000, 2, 2))
 
 
-def _flows(state: State, W0: np.ndarray, times: object) -> dl.EnsembleResult:
+def _flows(state: State, W0: np.ndarray, times: np.ndarray | None) -> dl.EnsembleResult:
     return dl.ensemble(
         energy_of(state),
         W0,

@@ -69,7 +69,7 @@ class Controls:
         }
         for widget in (*self.seen.values(), *self.values.values()):
             widget.param.watch(lambda _: self._entries(), "value")
-        self.preset.param.watch(lambda event: self._following or load(event.new), "value")
+        self.preset.param.watch(lambda event: self._chosen(load, event.new), "value")
         self.again = pn.widgets.Button(name="Other random starts", **look)
         self.again.on_click(lambda _: self._tell(seed=self.state.seed + 1))
         self.forget = pn.widgets.Button(name="Follow the first random start", **look)
@@ -118,6 +118,10 @@ class Controls:
             observed=tuple(name for name in ENTRIES if self.seen[name].value),
             values=tuple(float(self.values[name].value or 0.0) for name in ENTRIES),
         )
+
+    def _chosen(self, load: Callable[[str], None], name: str) -> None:
+        if not self._following:
+            load(name)
 
     def _tell(self, **given: Any) -> None:
         if not self._following:

@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import panel as pn
@@ -54,7 +55,9 @@ class Laboratory:
         look = LOOKS[state.theme]
         self.state, self.faults = state, list(faults)
         self._on_state, self._later = on_state, later
-        self._busy, self._found, self._paths = False, None, None
+        self._busy = False
+        self._found: compute.Endpoints | None = None
+        self._paths: compute.Paths | None = None
         self._shown: dict[str, Any] = {}
         self.portrait, self.times, self.ranks = Portrait(look), Times(look), Ranks(look)
         self.controls = Controls(state, widget_css(look), self.change, self.load)
@@ -118,7 +121,7 @@ class Laboratory:
                 self._later(step())
             except Exception as error:  # any: what a thread raises would be lost
                 sentence = str(error) if isinstance(error, InputError) else _surprise(error)
-                self._later(lambda sentence=sentence: self._failed(sentence))
+                self._later(partial(self._failed, sentence))
                 break
         self._later(lambda: self._done(state))
 
@@ -140,15 +143,15 @@ class Laboratory:
 
         def first() -> Callable[[], None]:
             key = _key(state, _RUNS)
-            old = self._shown.get("runs") == key
-            cell["found"] = self._found if old else compute.endpoints(state)
+            known = self._found if self._shown.get("runs") == key else None
+            cell["found"] = known or compute.endpoints(state)
             values = compute.map_of(state)
             return lambda: self._show_points(state, cell["found"], values, key)
 
         def second() -> Callable[[], None]:
             key = _key(state, _PATHS)
-            old = self._shown.get("paths") == key
-            found = self._paths if old else compute.paths(state, cell["found"])
+            known = self._paths if self._shown.get("paths") == key else None
+            found = known or compute.paths(state, cell["found"])
             return lambda: self._show_paths(state, found, key)
 
         return [first, second]
@@ -170,6 +173,7 @@ class Laboratory:
 
     def _show_frame(self) -> None:
         state = self._shown["state"]
+        assert self._paths is not None
         self.portrait.show_paths(state, self._paths, self.state.frame)
         self.times.show_now(self._paths, self.state.frame)
 
