@@ -240,7 +240,13 @@ class Laboratory:
         columns = ("280px minmax(0, 1.35fr) minmax(0, 1fr)", "260px minmax(0, 1fr)")
         return pn.Column(
             left,
-            pn.Column(told, middle, sizing_mode="stretch_width", margin=0),
+            pn.Column(
+                told,
+                middle,
+                sizing_mode="stretch_width",
+                margin=0,
+                css_classes=["first-on-phones"],
+            ),
             right,
             sizing_mode="stretch_width",
             styles={"display": "grid"},

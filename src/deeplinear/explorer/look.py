@@ -67,5 +67,5 @@ def grid_css(columns: str, medium: str) -> str:
   width: 100%; box-sizing: border-box; }}
 @media (max-width: 1150px) {{ :host {{ grid-template-columns: {medium}; }} }}
 @media (max-width: 720px) {{ :host {{ grid-template-columns: minmax(0, 1fr); }}
-  :host > :nth-last-child(2) {{ order: -1; }} }}
+  .first-on-phones {{ order: -1; }} }}
 """

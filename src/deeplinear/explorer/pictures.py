@@ -126,7 +126,7 @@ class Times:
         energy.line("t", "energy", source=self.source, color=look.lines[0], line_width=2)
         det.line("t", "det", source=self.source, color=look.lines[0], line_width=2)
         singular.title.text = "followed run: singular values (smaller one dashed)"
-        energy.title.text, det.title.text = "its loss (from 1e−6 on: zero)", "its log |det W|"
+        energy.title.text, det.title.text = "its loss (drawn down to 1e−4)", "its log |det W|"
         det.xaxis.axis_label = "time"
         self.plots = [singular, energy, det]
 
@@ -152,7 +152,7 @@ class Times:
             "s1": np.maximum(found.singular[:, 0], floor),
             "s2": np.maximum(found.singular[:, 1], floor),
             # below the accuracy of the paths there are only their errors
-            "energy": np.maximum(found.energy, 1e-6),
+            "energy": np.maximum(found.energy, 1e-4),
             "det": found.log_det,
         }
         self.show_now(found, frame)
