@@ -42,7 +42,8 @@ class Laboratory:
 
     **Arguments**: ``state``: to begin with; ``faults``: sentences to show first; ``on_state``: is
     told every new state; ``later``: runs a function in the visitor's session from another thread;
-    None computes at once, in the caller's thread.
+    None computes at once, in the caller's thread. With it, the first picture waits for `refresh`,
+    which the page calls when it is loaded: a session takes no results before.
     """
 
     def __init__(
@@ -65,7 +66,8 @@ class Laboratory:
         self.portrait.plot.on_event("tap", self._click)
         self.view = self._laid_out()
         self._tell()
-        self.refresh()
+        if later is None:
+            self.refresh()
 
     def change(self, **given: Any) -> None:
         """A new state: one that is out of range says why and changes nothing."""

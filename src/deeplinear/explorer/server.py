@@ -123,6 +123,7 @@ def page(token: str = "") -> pn.viewable.Viewable:
         on_state=lambda new: _remember(new, token),
         later=document.add_next_tick_callback,
     )
+    pn.state.onload(laboratory.refresh)
     other = "light" if state.theme == "dark" else "dark"
     theme = pn.widgets.Button(
         name=f"{other.capitalize()} page", stylesheets=[widget_css(look)], align="center"
