@@ -4,10 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
 
-.PHONY: demo test test-all test-oldest test-newest mutation fuzz lint bench lock clean
+.PHONY: demo explore test test-all test-oldest test-newest mutation fuzz lint bench lock clean
 
 demo: $(VENV)/.base
 	$(BIN)/deeplinear demo --report demo-report --force
+
+explore: $(VENV)/.explorer
+	$(BIN)/deeplinear explore
 
 # A file stays in one process: what its tests compile is compiled once. Most of it runs for a moment only, so that XLA's
 # costlier passes, a third of the time, are left to test-all, which compiles as users do.
@@ -60,6 +63,10 @@ $(VENV)/bin/python:
 
 $(VENV)/.base: $(VENV)/bin/python pyproject.toml $(LOCK)
 	$(BIN)/python -m pip install --quiet -c $(LOCK) -e .
+	@touch $@
+
+$(VENV)/.explorer: $(VENV)/bin/python pyproject.toml $(LOCK)
+	$(BIN)/python -m pip install --quiet -c $(LOCK) -e '.[explorer]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml $(LOCK)

@@ -18,7 +18,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from . import asymptotics, datasets, exact, experiments, verify
+    from . import asymptotics, datasets, exact, experiments, explorer, verify
     from .asymptotics import effective_rank, learning_coefficient, stable_rank
     from .compilation import cache_compilations
     from .completion.data.features import CodedTable, Feature, FeatureKind
@@ -134,6 +134,7 @@ _SUBJECTS = {
     "verify": "verify",
     "exact": "exact",
     "experiments": "experiments",
+    "explorer": "explorer",
     "datasets": "datasets",
 }
 
@@ -196,6 +197,7 @@ __all__ = [
     "exact",
     "datasets",
     "experiments",
+    "explorer",
     "DeepLinearImputer",
     "complete",
     "pool",

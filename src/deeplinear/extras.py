@@ -16,6 +16,8 @@ EXTRAS = {
     "distributed": "experiments",
     "xarray": "experiments",
     "zarr": "experiments",
+    "panel": "explorer",
+    "bokeh": "explorer",
 }
 
 

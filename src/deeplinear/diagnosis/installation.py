@@ -17,6 +17,7 @@ _USES = {
     "excel": "Excel workbooks",
     "hdf5": "HDF5, AnnData, MATLAB 7.3",
     "experiments": "experiments and sweeps",
+    "explorer": "the explorer's page",
     "gpu": "computing on NVIDIA devices",
 }
 

@@ -1,0 +1,164 @@
+"""The page on this machine's own address: one laboratory for each visitor."""
+
+import hmac
+import ipaddress
+import secrets
+import socket
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+import panel as pn
+
+from ..errors import InputError
+from .controls import text
+from .laboratory import Laboratory
+from .look import LOOKS, page_css, widget_css
+from .state import State
+
+TITLE = "deeplinear explorer"
+LOOPBACK = "127.0.0.1"
+
+
+def serve(
+    port: int,
+    host: str = LOOPBACK,
+    *,
+    open_browser: bool = False,
+    on_start: Callable[[str], None] = print,
+) -> None:
+    """Serve the page until this process is stopped; port 0 takes any free one.
+
+    On the loopback address alone unless ``host`` says otherwise: then visitors need the token that
+    is in the address which ``on_start`` is told. Pages of other origins cannot open its websocket.
+
+    **Raises** `InputError` where the port is taken.
+    """
+    token = "" if is_loopback(host) else secrets.token_urlsafe(18)
+    port = port or _free_port(host)
+    try:
+        server = pn.serve(
+            {"/": lambda: page(token)},
+            port=port,
+            address=host,
+            title=TITLE,
+            show=False,
+            start=False,
+            websocket_origin=[f"{name}:{port}" for name in names(host)],
+            check_unused_sessions_milliseconds=5_000,
+            unused_session_lifetime_milliseconds=30_000,
+            websocket_max_message_size=2**20,
+        )
+    except OSError as error:
+        raise InputError(
+            f"port {port} of {host} cannot be used ({error.strerror or error}): give another "
+            "port, or 0 for any free one."
+        ) from None
+    address = f"http://{names(host)[0]}:{port}/" + (f"?token={token}" if token else "")
+    on_start(address)
+    if open_browser:
+        server.io_loop.add_callback(server.show, f"/?token={token}" if token else "/")
+    server.run_until_shutdown()  # which Ctrl-C and SIGTERM end, and stops it
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address.
+
+    >>> is_loopback("localhost"), is_loopback("127.0.0.1"), is_loopback("0.0.0.0")
+    (True, True, False)
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def names(host: str) -> list[str]:
+    """The names under which pages may ask for the websocket; the first is the one to open.
+
+    >>> names("127.0.0.1")
+    ['127.0.0.1', 'localhost']
+    """
+    if is_loopback(host):
+        return list(dict.fromkeys([_bracketed(host), LOOPBACK, "localhost"]))
+    if host.strip("[]") not in ("0.0.0.0", "::"):
+        return [_bracketed(host)]
+    own = socket.gethostname()
+    try:
+        found = {str(entry[4][0]) for entry in socket.getaddrinfo(own, None)}
+    except OSError:
+        found = set()
+    return [own, *sorted(_bracketed(address) for address in found), LOOPBACK, "localhost"]
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def _free_port(host: str) -> int:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as trial:
+        trial.bind((host.strip("[]"), 0))
+        return int(trial.getsockname()[1])
+
+
+def page(token: str = "") -> pn.viewable.Viewable:
+    """What one visitor sees: called within the visitor's session."""
+    location = pn.state.location
+    query = location.search if location is not None and location.search else _asked()
+    state, faults = State.from_query(query)
+    look = LOOKS[state.theme]
+    pn.config.raw_css = [page_css(look)]
+    pn.config.theme = "dark" if state.theme == "dark" else "default"
+    given = dict(parse_qsl(query.lstrip("?"), max_num_fields=40)).get("token", "")
+    if token and not hmac.compare_digest(given.encode(), token.encode()):
+        return text("<h1>deeplinear explorer</h1><p>Open the address that was printed when the "
+                    "explorer was started: it ends with a token.</p>", look)  # fmt: skip
+    document = pn.state.curdoc
+    laboratory = Laboratory(
+        state,
+        tuple(faults),
+        on_state=lambda new: _remember(new, token),
+        later=document.add_next_tick_callback,
+    )
+    pn.state.onload(laboratory.refresh)
+    other = "light" if state.theme == "dark" else "dark"
+    theme = pn.widgets.Button(
+        name=f"{other.capitalize()} page", stylesheets=[widget_css(look)], align="center"
+    )
+
+    def turn(_: Any) -> None:
+        laboratory.change(theme=other)
+        if pn.state.location is not None:
+            pn.state.location.reload = True
+
+    theme.on_click(turn)
+    head = pn.Row(
+        text("<h1>deeplinear explorer</h1>", look),
+        pn.layout.HSpacer(),
+        theme,
+        sizing_mode="stretch_width",
+    )
+    tabs = pn.Tabs(
+        ("2×2 laboratory", laboratory.view),
+        sizing_mode="stretch_width",
+        stylesheets=[widget_css(look)],
+    )
+    return pn.Column(head, tabs, sizing_mode="stretch_width", margin=(4, 8))
+
+
+def _asked() -> str:
+    """The query of the request, before the page's own location is there."""
+    arguments = {name: values[-1].decode() for name, values in pn.state.session_args.items()}
+    return "?" + urlencode(arguments) if arguments else ""
+
+
+def _remember(state: State, token: str) -> None:
+    """The state goes to the page's address."""
+    if pn.state.location is not None:
+        query = state.to_query()
+        if token:
+            query = f"{query}&token={token}" if query else f"?token={token}"
+        pn.state.location.search = query

@@ -1,0 +1,170 @@
+"""What a picture of the laboratory shows, and its place in the page's address."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from ..errors import InputError
+
+#: The entries of W, by row and column, as addresses name them.
+ENTRIES = ("11", "12", "21", "22")
+DEPTHS = (*(float(depth) for depth in range(1, 51)), math.inf)
+DELTAS = (0.0, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)
+SCALES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
+RUNS = (100, 300, 1000, 3000)
+BETAS = (math.inf, 1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0)
+DECAYS = (0.0, 1e-3, 3e-3, 1e-2, 3e-2, 0.1)
+MAPS = ("volume", "stratum", "entropy", "energy", "free")
+REACHES = (0.8, 1.6, 3.0, 8.0, 30.0, 80.0)
+THEMES = ("light", "dark")
+#: Absolute values that observed entries and clicked starts may have.
+LARGEST = 100.0
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """All that a picture depends on.
+
+    - ``observed``: the names of the entries that are observed, two or three of "11", "12", "21",
+      "22"; ``values``: what all four would be observed as, in that order.
+    - ``depth``; ``delta``: δ of the leaf c_p = (p − 1)δ; ``scale``: standard deviation of the
+      entries of the starts; ``runs``: how many; ``seed``.
+    - ``beta``: β of the Langevin noise, ∞ for none; ``decay``: λ of the factors' weight decay.
+    - ``map``: the function under the points; ``reach``: half the width of the plane.
+    - ``click``: the place (x, y) in the plane where the followed run starts, or None: the first
+      random start; ``frame``: how much of the time is shown, in per cent.
+    - ``preset``: the name of the preset this came from, "" for none; ``theme``.
+
+    **Raises** `InputError` for a value out of range.
+
+    >>> State(depth=math.inf, runs=300).to_query()
+    '?depth=inf&runs=300'
+    >>> State.from_query("?depth=inf&runs=300")[0] == State(depth=math.inf, runs=300)
+    True
+    """
+
+    observed: tuple[str, ...] = ("11", "22")
+    values: tuple[float, ...] = (0.92, 0.92, 0.92, 0.92)
+    depth: float = 3.0
+    delta: float = 0.0
+    scale: float = 1e-3
+    runs: int = 1000
+    seed: int = 0
+    beta: float = math.inf
+    decay: float = 0.0
+    map: str = "volume"
+    reach: float = 1.6
+    click: tuple[float, float] | None = None
+    frame: int = 100
+    preset: str = ""
+    theme: str = "light"
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            _one_of(name, getattr(self, name), choices)
+        if len(self.observed) not in (2, 3) or not set(self.observed) < set(ENTRIES):
+            raise InputError(
+                f"observed must be two or three of {', '.join(ENTRIES)}, got {self.observed!r}."
+            )
+        if self.observed != tuple(sorted(set(self.observed))):
+            raise InputError(f"observed must be in order, each once, got {self.observed!r}.")
+        _numbers("values", self.values, 4)
+        if self.click is not None:
+            _numbers("click", self.click, 2)
+        if not 0 <= self.frame <= 100:
+            raise InputError(f"frame must be from 0 to 100, got {self.frame!r}.")
+        if not 0 <= self.seed < 2**31:
+            raise InputError(f"seed must be an integer from 0 to 2³¹ − 1, got {self.seed!r}.")
+        if len(self.preset) > 40:
+            raise InputError("preset must be the name of a preset.")
+
+    @property
+    def plane(self) -> tuple[str, str]:
+        """The two entries of the plane, across and up: those that are free; beside one free entry
+        the opposite one, whose product with it is in det W.
+        """
+        free = [name for name in ENTRIES if name not in self.observed]
+        if len(free) == 1:
+            free.append(ENTRIES[3 - ENTRIES.index(free[0])])
+        return free[0], free[1]
+
+    def to_query(self) -> str:
+        """The address's query: what differs from the defaults, "" for nothing."""
+        pairs = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value != field.default:
+                pairs.append((field.name, _written(value)))
+        return "?" + urlencode(pairs, safe=",") if pairs else ""
+
+    @classmethod
+    def from_query(cls, query: str) -> "tuple[State, list[str]]":
+        """(the state of an address, a sentence for each part of it that cannot be read).
+
+        Parts that cannot be read keep their defaults, names of others are left alone.
+
+        >>> State.from_query("?depth=-1&runs=300")[1]
+        ['depth must be one of 1, 2, … 50, inf, got -1.0.']
+        """
+        state, faults = cls(), []
+        try:
+            pairs = parse_qsl(query.lstrip("?"), max_num_fields=40)
+        except ValueError:
+            return state, ["The address has too many parts: the usual picture is shown."]
+        for name, text in pairs:
+            if name not in _READERS:
+                continue
+            try:
+                given: dict[str, Any] = {name: _READERS[name](text[:200])}
+                state = dataclasses.replace(state, **given)
+            except InputError as error:
+                faults.append(str(error))
+            except ValueError:
+                faults.append(f"{name} in the address cannot be read: it keeps its default.")
+        return state, faults
+
+
+def _one_of(name: str, value: object, choices: Iterable[object]) -> None:
+    choices = tuple(choices)
+    if value not in choices:
+        texts = [f"{c:g}" if isinstance(c, float) else str(c) for c in choices]
+        texts = [*texts[:2], f"… {texts[-2]}", texts[-1]] if len(texts) > 12 else texts
+        raise InputError(f"{name} must be one of {', '.join(texts)}, got {value!r}.")
+
+
+def _numbers(name: str, values: tuple[float, ...], count: int) -> None:
+    if len(values) != count or not all(abs(value) <= LARGEST for value in values):
+        raise InputError(f"{name} must be {count} numbers of at most {LARGEST:g}, got {values!r}.")
+
+
+def _written(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(_written(part) for part in value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _floats(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
+
+
+_CHOICES: dict[str, tuple] = {
+    "depth": DEPTHS,
+    "delta": DELTAS,
+    "scale": SCALES,
+    "runs": RUNS,
+    "beta": BETAS,
+    "decay": DECAYS,
+    "map": MAPS,
+    "reach": REACHES,
+    "theme": THEMES,
+}
+_READERS: dict[str, Callable[[str], Any]] = {
+    "observed": lambda text: tuple(text.split(",")),
+    "values": _floats,
+    "click": _floats,
+    **dict.fromkeys(("depth", "delta", "scale", "beta", "decay", "reach"), float),
+    **dict.fromkeys(("runs", "seed", "frame"), int),
+    **dict.fromkeys(("map", "preset", "theme"), str),
+}
