@@ -31,8 +31,9 @@ PRESETS = {
         "Where the volume is (CMV 2023, Fig. 5)",
         "Compare the bright regions of the map with the points: both hug the hyperbola, and are "
         "densest at its corners.",
-        "The Riemannian volume says how many network states stand behind each matrix: training "
-        "from random starts ends where there is most of it.",
+        "The Riemannian volume says how many network states stand behind each matrix; the paper "
+        "proposes that training is drawn to it, which holds as an order of completions, not as a "
+        "density of endpoints.",
         State(preset="cmv5", depth=10.0, runs=300),
     ),
     "rc": Preset(
@@ -73,7 +74,7 @@ PRESETS = {
         "From rich to lazy (unbalanced networks)",
         "Raise the imbalance δ from 0: the points leave the hyperbola and come back to where "
         "they started, near the centre, and the histogram moves from rank 1 to rank 2.",
-        "An unbalanced network trains on another leaf: where δ is large beside the singular values "
+        "An unbalanced network trains on another leaf: where δ is large beside σ^(2/N) of the start "
         "it moves like a linear model, lazily, and the bias to low rank is gone.",
         State(preset="lazy", depth=2.0, delta=0.1, scale=1e-2, runs=100),
     ),
