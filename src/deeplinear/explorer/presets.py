@@ -74,8 +74,8 @@ PRESETS = {
         "From rich to lazy (unbalanced networks)",
         "Raise the imbalance δ from 0: the points leave the hyperbola and come back to where "
         "they started, near the centre, and the histogram moves from rank 1 to rank 2.",
-        "An unbalanced network trains on another leaf: where δ is large beside σ^(2/N) of the start "
-        "it moves like a linear model, lazily, and the bias to low rank is gone.",
+        "An unbalanced network trains on another leaf: where δ is large beside σ^(2/N) of the "
+        "start it moves like a linear model, lazily, and the bias to low rank is gone.",
         State(preset="lazy", depth=2.0, delta=0.1, scale=1e-2, runs=100),
     ),
     "decay": Preset(
