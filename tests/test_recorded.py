@@ -88,3 +88,12 @@ def test_ensembles_and_chains_with_such_an_energy(rng):
     np.testing.assert_allclose(found.W, np.broadcast_to(best, (3, 3, 3)), atol=5e-3)
     run = dl.langevin(energy, np.eye(3), 2, 4.0, t1=0.02, dt=0.01, key=0, chains=2)
     assert bool(run.converged.all())
+
+
+def test_an_energy_recorded_inside_jit_serves_outside():
+    """NumPy's constants of an energy must not stay tracers of the call that met them first."""
+    T = np.array([[1.0, 0.3], [0.2, -0.9]])
+    energy = lambda W: jnp.sum((W - T) ** 2)  # noqa: E731
+    W = np.array([[0.6, 0.1], [-0.2, 0.4]])
+    inside = jax.jit(lambda X: dl.gradient(energy, X, 2))(W)
+    np.testing.assert_allclose(inside, dl.gradient(energy, W, 2), rtol=1e-12)

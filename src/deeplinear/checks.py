@@ -116,6 +116,8 @@ def check_integer_depth(
     depth: object, why: str = "for factors", fix: str = "use gradient_flow for other depths"
 ) -> int:
     """``depth`` as an int if it is a whole number ≥ 1; `DepthError` otherwise."""
+    if hasattr(depth, "ndim") and not is_traced(depth) and depth.ndim == 0:
+        depth = np.asarray(depth)[()]
     whole = isinstance(depth, int | float | np.number) and not isinstance(depth, bool)
     if not whole or not float(depth).is_integer() or depth < 1:  # type: ignore
         raise DepthError(f"depth must be an integer ≥ 1 {why}, got {depth!r}: {fix}.")

@@ -102,7 +102,8 @@ def recorded(energy: Energy, shape: tuple[int, ...], dtype: DTypeLike) -> Energy
         jaxpr = jax.make_jaxpr(value)(*shapes, W)
         if any(isinstance(x, jax.core.Tracer) for x in jaxpr.consts):
             return energy
-        constants = [jnp.asarray(x) for x in jaxpr.consts]
+        with jax.ensure_compile_time_eval():  # kept for later calls: no constants of this trace
+            constants = [jnp.asarray(x) for x in jaxpr.consts]
         try:
             text = _text(ClosedJaxpr(jaxpr.jaxpr, constants), shapes, W)
         except Exception:  # any: the function itself is good enough, and says what is wrong

@@ -74,3 +74,21 @@ def test_sentences(rng):
     stopped = dl.balancing_flow([W, 3 * W], max_steps=2)
     assert stopped.status == dl.Status.max_steps
     assert not bool(stopped.converged)
+
+
+def test_a_w_that_is_lost_to_rounding_is_told(rng):
+    factors = [np.float32(1e4 * rng.normal(size=(2, 2))), np.float32(rng.normal(size=(2, 2)))]
+    found = dl.balancing_flow(factors, tol=1e-4, max_steps=20_000)
+    assert float(found.drift) < 1e-3 or found.status == dl.Status.failed
+    with pytest.raises(dl.InputError, match=r"^t1 must be"):
+        dl.balancing_flow(factors, t1=-np.inf)
+
+
+def test_it_says_converged_where_it_is(rng):
+    """Also where the layers differ by much, and the time scale with them."""
+    for size in (1e-3, 1.0, 30.0):
+        factors = [size * rng.normal(size=(2, 2)), rng.normal(size=(2, 2))]
+        found = dl.balancing_flow(factors)
+        length = sum(float(jnp.sum(X**2)) for X in found.factors)
+        assert bool(found.converged)
+        assert float(found.imbalance) <= 1.001e-8 * length

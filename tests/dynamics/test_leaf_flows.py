@@ -1,11 +1,13 @@
 """Flows and ensembles on isotropic leaves, against unbalanced factors and exact laws."""
 
 import cases
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import deeplinear as dl
+import deeplinear.dynamics.coordinates as dl_coordinates
 
 # one c_p is the least: singular values cross zero; several: they do not
 SMOOTH = [(0.0, 0.7), (0.4, 0.9, 0.0, 1.6)]
@@ -121,5 +123,14 @@ def test_sentences(rng):
 
 def test_factors_on_no_leaf_are_told_so(rng):
     factors = [rng.normal(size=(2, 2)) for _ in range(2)]
-    with pytest.warns(dl.ImbalanceWarning, match="on no leaf"):
+    with pytest.warns(dl.ImbalanceWarning, match="on no leaf of it"):
         dl.factor_flow(lambda W: jnp.sum(W**2), factors, t1=0.01)
+
+
+def test_charts_that_know_no_zero_are_refused_inside_jit_too(rng):
+    energy = lambda W: jnp.sum(W**2)  # noqa: E731
+    for chart in ("svd", dl_coordinates.SvdCoordinates(), dl_coordinates.ThinCoordinates()):
+        with pytest.raises(dl.InputError, match=r"^chart must be 'dense' or 'auto'"):
+            jax.jit(
+                lambda W: dl.gradient_flow(energy, W, 2, imbalance=0.5, t1=1.0, chart=chart).W  # noqa: B023
+            )(rng.normal(size=(2, 2)))

@@ -370,3 +370,23 @@ def test_depth_must_be_an_integer_beside_an_imbalance(rng):
     for depth in (2.5, math.inf):
         with pytest.raises(dl.DepthError, match=r"^depth must be an integer ≥ 1 beside an imbal"):
             dl.log_volume(W, depth, imbalance=0.3)
+
+
+def test_second_derivatives_of_volumes_at_rank_loss_are_not_claimed():
+    for function in (dl.log_volume, dl.entropy):
+        f = lambda x: function(jnp.array([[1.0, 0.0], [0.0, x]]), 2, imbalance=0.5)  # noqa: B023, E731
+        assert float(jax.grad(f)(0.0)) == 0
+        assert np.isnan(jax.hessian(f)(0.0))
+        assert np.isfinite(jax.hessian(f)(0.3))
+
+
+def test_what_a_leaf_is_for_is_known_inside_jit(rng):
+    W = rng.normal(size=(2, 3))
+    with pytest.raises(dl.InputError, match="^imbalance must be least at its first"):
+        jax.jit(lambda g, X: g.log_volume(X))(dl.Metric(2, (0.5, 0.0)), W)
+
+
+@pytest.mark.parametrize("imbalance", ["0.5", True, [1e308, -1e308, 0.0], None, math.inf])
+def test_imbalances_that_are_none(imbalance):
+    with pytest.raises(dl.InputError, match="^imbalance must be a finite number or vector"):
+        dl.log_volume(np.eye(2), 3, imbalance=imbalance)

@@ -13,7 +13,7 @@ from scipy.optimize import minimize, minimize_scalar
 
 from ..checks import as_array, check_depth, check_integer, check_positive
 from ..compilation import program
-from ..errors import InputError
+from ..errors import DepthError, InputError
 from ..geometry.kernel import log_kernel
 from ..status import Status
 from ..transforms import needs_values
@@ -85,6 +85,10 @@ def entropic_equilibrium(
     (True, [0.441942, 0.441942, 0.707107])
     """
     N = float(check_depth(depth, scalar=True))
+    if N == 1:
+        raise DepthError(
+            "depth must be above 1 for entropy, got 1: the energy alone decides there."
+        )
     beta, d = check_positive(beta, "beta"), check_integer(d, "d", 2)
     functions = _functions(energy, 1 / N, beta, d)
     l = _first(functions[0], d) if start is None else _checked_start(start, d)
@@ -111,7 +115,9 @@ def _functions(energy: SpectralEnergy, nu: float, beta: float, d: int) -> Functi
     """F_β of log σ, its slope and its second derivatives."""
     dtype = jnp.zeros(()).dtype
     try:
-        jax.eval_shape(energy, jax.ShapeDtypeStruct((d,), dtype))
+        found = jax.eval_shape(energy, jax.ShapeDtypeStruct((d,), dtype))
+        if getattr(found, "size", None) != 1:
+            raise TypeError(f"it gives {found}")
     except (TypeError, jax.errors.JAXTypeError) as error:
         raise InputError(
             "energy must be a function of the vector of singular values in JAX operations, such as "
@@ -149,7 +155,9 @@ def _first(value: Callable[[Floats], Floats], d: int) -> Floats:
     """The best of equal singular values, moved a little apart."""
     grid = np.linspace(-20, 20, 161)
     values = np.array([float(value(np.full(d, x))) for x in grid])
-    best = grid[int(np.nanargmin(values))]
+    if not np.isfinite(values).any():
+        raise InputError("energy must be finite somewhere among equal singular values.")
+    best = grid[int(np.nanargmin(np.where(np.isfinite(values), values, np.nan)))]
     return best + 0.05 * np.linspace(1, -1, d)
 
 
@@ -173,9 +181,12 @@ def _equal(functions: Functions, l: Floats) -> tuple[Floats, bool]:
 def _descended(functions: Functions, l: Floats) -> tuple[Floats, bool]:
     """A minimum downhill of l."""
     value, slope, curvature = functions
-    found = minimize(
-        value, l, jac=slope, hess=curvature, method="trust-exact", options={"gtol": 1e-12}
-    )
+    try:
+        found = minimize(
+            value, l, jac=slope, hess=curvature, method="trust-exact", options={"gtol": 1e-12}
+        )
+    except (ValueError, np.linalg.LinAlgError):  # out of range: there is no minimum on the way
+        return l, False
     l = np.asarray(found.x, float)
     for _ in range(3):  # Newton's method: the value alone has told points apart to half the digits
         bends, frame = np.linalg.eigh(curvature(l))

@@ -83,6 +83,15 @@ def choose_charts(
         raise InputError(
             f"chart must be 'auto', 'dense', 'svd', 'thin' or AbstractCoordinates, got {chart!r}."
         )
+    within = (SvdCoordinates, ThinCoordinates)
+    if (
+        isinstance(depth, Leaf)
+        and depth.zeros < 2
+        and (chart in ("svd", "thin") or isinstance(own, within))
+    ):
+        raise InputError(
+            f"chart must be 'dense' or 'auto' for depth {depth}, where singular values cross zero."
+        )
     if is_traced(point, depth):
         if chart == "auto":
             raise InputError(

@@ -233,9 +233,11 @@ def factor_flow(
         # in their own precision, which their balance is as good as
         if gap > 1e3 * float(jnp.finfo(y0[0].dtype).eps) * scale:
             leaf = layers.imbalances(y0).leaf
+            if leaf is not None and shape[0] != shape[1] and leaf[0 if shape[0] < shape[1] else -1]:
+                leaf = None  # λ^c alone is not its metric
             c = None if leaf is None else ", ".join(f"{x:.6g}" for x in leaf)
             follows = (
-                "does not follow gradient_flow, on no leaf; balanced_factors(W, depth) makes "
+                "does not follow gradient_flow, on no leaf of it; balanced_factors(W, depth) makes "
                 "balanced ones"
                 if c is None
                 else f"follows gradient_flow with imbalance=({c}) as long as nothing decays"

@@ -91,8 +91,8 @@ def sample_gibbs(
         e^{−β(F + (λN/2) Σ σ_i^{2/N})} dvol_g,   F = E, or E − S_N/β (``entropic``),
 
     λ the weight decay (N = ∞: λ Σ log σ_i). Chains leave the law exactly as it is, so that the one
-    question is whether they have reached it, which ``status`` answers; they take both signs of
-    det W.
+    question is whether they have reached it, of which ``status`` says what the
+    chains show (a mode that none has visited shows nowhere); they take both signs of det W.
 
     **Method**: elliptical slice sampling in coordinates where the volume is flat, R = UΣ^{1/N}Vᵀ
     (N = ∞: log Σ in its frame, and the orthogonal factor of W), with the derivatives of nothing and

@@ -6,6 +6,7 @@ P(x) = ∏_p (x + c_p) = σ² in the place of σ^{2/N}. A `Leaf` stands for such
 functions take a depth (or ν = 1/N).
 """
 
+import math
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -28,23 +29,36 @@ Imbalance = ArrayLike | Sequence[int | float]
 class Leaf(eqx.Module):
     """The isotropic leaf D_p = (c_{p+1} − c_p) I of networks of depth N, min c = 0, not balanced.
 
-    ``zeros``: how many c_p are 0. Where σ → 0 the metric behaves as at that depth: for one zero it
-    is smooth at rank loss, and singular values cross zero.
+    ``least``: which c_p are 0, known also where c is traced.
     """
 
     c: Float[Array, " N"]
-    zeros: int = eqx.field(static=True)
+    least: tuple[bool, ...] = eqx.field(static=True)
 
-    def __init__(self, c: ArrayLike, zeros: int | None = None):
+    def __init__(self, c: ArrayLike, least: tuple[bool, ...] | None = None):
         self.c = jnp.asarray(c) if is_traced(c) else jax.device_put(np.asarray(c))
-        self.zeros = int(np.sum(np.asarray(c) == 0)) if zeros is None else zeros
+        self.least = tuple((np.asarray(c) == 0).tolist()) if least is None else least
+
+    @property
+    def zeros(self) -> int:
+        """How many c_p are 0. Where σ → 0 the metric behaves as at that depth: for one zero it is
+        smooth at rank loss, and singular values cross zero.
+        """
+        return sum(self.least)
 
     @property
     def dtype(self) -> DTypeLike:
         return self.c.dtype
 
     def astype(self, dtype: DTypeLike) -> "Leaf":
-        return self if self.dtype == dtype else Leaf(as_array(self.c, dtype), self.zeros)
+        if self.dtype == dtype:
+            return self
+        c = as_array(self.c, dtype)
+        if is_traced(c):
+            return Leaf(c, self.least)
+        if not np.isfinite(c).all():
+            raise InputError(f"imbalance must be within the range of {np.dtype(dtype).name}.")
+        return Leaf(c)  # what is too small for the type is 0
 
     def __repr__(self) -> str:
         if is_traced(self.c):
@@ -73,9 +87,9 @@ def on_leaf(
         if shape is not None:
             check_leaf_shape(depth, shape)
         return depth
-    balanced = not is_traced(imbalance) and isinstance(imbalance, int | float) and imbalance == 0
-    if balanced:
-        return check_depth(depth, scalar=scalar)
+    depth = check_depth(depth, scalar=scalar)
+    if not is_traced(imbalance) and isinstance(imbalance, int | float) and imbalance == 0:
+        return depth
     if is_traced(depth):
         raise InputError("depth must be known beside an imbalance, not an argument of jit or vmap.")
     c = check_imbalance(imbalance, depth)
@@ -111,7 +125,7 @@ def rescaled(depth: Depth, size: Array) -> Depth:
     """The metric at W/size: A_W = size^{2−2ν} A′_{W/size}, where A′ has this depth or leaf."""
     if not isinstance(depth, Leaf):
         return depth
-    return Leaf(depth.c / size ** (2 / depth.c.size), depth.zeros)
+    return Leaf(depth.c / size ** (2 / depth.c.size), depth.least)
 
 
 def check_leaf_shape(depth: DepthLike, shape: tuple[int, ...]) -> None:
@@ -120,10 +134,10 @@ def check_leaf_shape(depth: DepthLike, shape: tuple[int, ...]) -> None:
     Directions outside the row space of W move the first layer only: A is (1/N) ∏_{q>1} (x + c_q)
     there, which is λ^c(σ, 0) where c_1 is the least. Likewise for columns and the last layer.
     """
-    if not isinstance(depth, Leaf) or shape[-2] == shape[-1] or is_traced(depth):
+    if not isinstance(depth, Leaf) or shape[-2] == shape[-1]:
         return
     wide = shape[-2] < shape[-1]
-    if depth.c[0 if wide else -1] > 0:
+    if not depth.least[0 if wide else -1]:
         raise InputError(
             f"imbalance must be least at its {'first' if wide else 'last'} entry for a W of shape "
             f"{shape[-2:]}, got depth {depth}: follow factor_flow from leaf_factors instead."
@@ -138,22 +152,23 @@ def check_imbalance(imbalance: Imbalance, depth: object) -> np.ndarray:
     check_known(imbalance, "imbalance")
     check_known(depth, "depth")
     try:
-        c = np.asarray(imbalance, float)
+        c = np.asarray(imbalance)
+        c = c.astype(float) if c.dtype.kind in "iuf" else np.asarray(math.nan)
     except (TypeError, ValueError):
-        raise InputError(
-            f"imbalance must be a finite number or vector, got {imbalance!r}."
-        ) from None
+        c = np.asarray(math.nan)
     if depth is not None:
         depth = check_integer_depth(depth, "beside an imbalance", "leave the imbalance out")
     if c.ndim == 0 and depth is None:
         raise InputError("imbalance must be (c_1, …, c_N), or depth given beside a number.")
     if c.ndim == 0 and depth is not None:
         c = c * np.arange(depth)
-    if c.ndim != 1 or c.size == 0 or not np.isfinite(c).all():
+    with np.errstate(over="ignore", invalid="ignore"):
+        shifted = c - c.min(initial=math.inf)
+    if c.ndim != 1 or c.size == 0 or not np.isfinite(shifted).all():
         raise InputError(f"imbalance must be a finite number or vector, got {imbalance!r}.")
     if depth is not None and c.size != depth:
         raise InputError(f"imbalance must hold depth = {depth} numbers, got {c.size}.")
-    return c - c.min()
+    return shifted
 
 
 def log_root(log_s: Float[Array, "..."], c: Float[ArrayLike, " N"]) -> Float[Array, "..."]:

@@ -43,7 +43,8 @@ def log_volume(
         N = ∞:  det(Σ²)^{−1/2} van(log Σ²).
 
     **Arguments**: ``imbalance``: the leaf, as in `kernel`. There σ^{2/N} becomes the root x: the
-    density is N^{d²/2} ∏ P′(x_i)^{−1/2} van(x), *finite* at rank loss where one c_p is the least.
+    density is N^{d²/2} ∏ P′(x_i)^{−1/2} van(x), *finite* at rank loss where one c_p is the least
+    (second derivatives are NaN there).
 
     **Shapes**: W is (…, m, n) or a `LogSVD`; its leading axes and those of ``depth`` broadcast.
     **Normalization**: [CMV], with the factor 1/N in A_N. Differentiable in W (dense coordinates:
@@ -62,7 +63,10 @@ def log_volume(
     if coordinates not in ("dense", "svd"):
         raise InputError(f"coordinates must be 'dense' or 'svd', got {coordinates!r}.")
     log_s, (m, n) = _log_spectrum(W)
-    value = _log_volume(log_s, _nu(depth, imbalance, log_s, (m, n)), abs(m - n), coordinates)
+    nu = _nu(depth, imbalance, log_s, (m, n))
+    value = _log_volume(log_s, nu, abs(m - n), coordinates)
+    if isinstance(nu, Leaf) and nu.zeros == 1:
+        value = value + _no_bend(log_s)
     error = SingularOperatorError(
         "W must have full rank (and be square at depth = math.inf), for the Riemannian volume "
         "density is infinite elsewhere: use log_stratum_volume, or entropy, or a LogSVD if small "
@@ -170,9 +174,8 @@ def entropy(
     """
     log_s, shape = _log_spectrum(W)
     nu = _nu(depth, imbalance, log_s, shape)
-    value = _interaction(log_s, nu)
-    if not (isinstance(nu, Leaf) and nu.zeros == 1):
-        value = value + _no_slope(log_s)
+    smooth = isinstance(nu, Leaf) and nu.zeros == 1
+    value = _interaction(log_s, nu) + (_no_bend if smooth else _no_slope)(log_s)
     if constant is False:
         return value
     inverse = degree(depth, log_s.dtype)
@@ -300,6 +303,20 @@ def _orbit_constant(nu: Array, d: int) -> Array:
     )
     safe = jnp.where(nu > 0, nu, 1.0)
     return jnp.where(nu > 0, (1 / safe - 1) * float(log_c) - d * (d - 1) / 4 * jnp.log(safe), 0.0)
+
+
+@jax.custom_jvp
+def _no_bend(log_s: Array) -> Array:
+    """0, with second derivative NaN where a singular value is 0.
+
+    On a leaf that is smooth there the slope is 0, as is right; the bend is not computed.
+    """
+    return jnp.zeros(log_s.shape[:-1], log_s.dtype)
+
+
+@_no_bend.defjvp
+def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return _no_bend(*primals), _no_slope(*primals) * jnp.sum(tangents[0], -1)
 
 
 def _nu(depth: DepthLike, imbalance: Imbalance, log_s: Array, shape: tuple[int, int]) -> Depth:

@@ -38,9 +38,9 @@ FULL: dict = {
     "size": 3,
     "observed": 6,
     "depths": (2, 3),
-    "deltas": (0.01, 0.1, 1.0, 10.0),
-    "scales": (1e-1, 1e-3),
-    "problems": 60,
+    "deltas": (0.01, 0.1, 1.0),
+    "scales": (1e-2,),
+    "problems": 30,
     "runs": 8,
     "alternatives": 200,
 }
