@@ -382,11 +382,11 @@ def test_second_derivatives_of_volumes_at_rank_loss_are_not_claimed():
 
 def test_what_a_leaf_is_for_is_known_inside_jit(rng):
     W = rng.normal(size=(2, 3))
-    with pytest.raises(dl.InputError, match="^imbalance must be least at its first"):
+    with pytest.raises(dl.InputError, match=r"^imbalance must be least at its first"):
         jax.jit(lambda g, X: g.log_volume(X))(dl.Metric(2, (0.5, 0.0)), W)
 
 
 @pytest.mark.parametrize("imbalance", ["0.5", True, [1e308, -1e308, 0.0], None, math.inf])
 def test_imbalances_that_are_none(imbalance):
-    with pytest.raises(dl.InputError, match="^imbalance must be a finite number or vector"):
+    with pytest.raises(dl.InputError, match=r"^imbalance must be a finite number or vector"):
         dl.log_volume(np.eye(2), 3, imbalance=imbalance)

@@ -8,7 +8,6 @@ import diffrax as dfx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
 from jaxtyping import Array, ArrayLike, Float
 
 from ..checks import as_array, check_integer, check_positive
@@ -124,16 +123,15 @@ def _flow(
     eps = float(jnp.finfo(t1.dtype).eps)
     rtol = (4e3 if eps < 1e-10 else 50) * eps  # W drifts by less than a hundred times as much
 
-    def left(t: ArrayLike, y: Factors, args: None, **_: object) -> Array:
-        squares = jnp.sum(jnp.stack([jnp.sum(W**2) for W in y]))
-        return (_imbalance(y) / squares - tol).astype(float)
+    def balanced(t: ArrayLike, y: Factors, args: None, **_: object) -> Array:
+        return _imbalance(y) <= tol * jnp.sum(jnp.stack([jnp.sum(W**2) for W in y]))
 
-    start = left(0.0, factors, None)
+    already = balanced(0.0, factors, None)
     solution = dfx.diffeqsolve(
         dfx.ODETerm(_field),
         dfx.Dopri8(),
         0.0,
-        jnp.where(start <= 0, 0.0, t1),
+        jnp.where(already, 0.0, t1),
         None,
         factors,
         saveat=dfx.SaveAt(t1=True),
@@ -141,12 +139,12 @@ def _flow(
             rtol=rtol,
             atol=rtol * jnp.sqrt(jnp.mean(jnp.concatenate([W.ravel() for W in factors]) ** 2)),
         ),
-        event=dfx.Event(left, optx.Bisection(1e-9, 1e-30, flip=True)),  # type: ignore[call-arg]
+        event=dfx.Event(balanced),
         max_steps=max_steps,
         throw=False,
     )
     y = jax.tree.map(lambda x: x[-1], solution.ys)
-    stopped = (start <= 0) | (solution.result == dfx.RESULTS.event_occurred)
+    stopped = already | (solution.result == dfx.RESULTS.event_occurred)
     return y, solution.ts[-1], _imbalance(y), stopped
 
 
