@@ -389,4 +389,4 @@ def test_what_a_leaf_is_for_is_known_inside_jit(rng):
 @pytest.mark.parametrize("imbalance", ["0.5", True, [1e308, -1e308, 0.0], None, math.inf])
 def test_imbalances_that_are_none(imbalance):
     with pytest.raises(dl.InputError, match=r"^imbalance must be a finite number or vector"):
-        dl.log_volume(np.eye(2), 3, imbalance=imbalance)
+        check_imbalance(imbalance, 3)

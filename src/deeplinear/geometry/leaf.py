@@ -160,9 +160,9 @@ def check_imbalance(imbalance: Imbalance, depth: object) -> np.ndarray:
         depth = check_integer_depth(depth, "beside an imbalance", "leave the imbalance out")
     if c.ndim == 0 and depth is None:
         raise InputError("imbalance must be (c_1, …, c_N), or depth given beside a number.")
-    if c.ndim == 0 and depth is not None:
-        c = c * np.arange(depth)
     with np.errstate(over="ignore", invalid="ignore"):
+        if c.ndim == 0 and depth is not None:
+            c = c * np.arange(depth)
         shifted = c - c.min(initial=math.inf)
     if c.ndim != 1 or c.size == 0 or not np.isfinite(shifted).all():
         raise InputError(f"imbalance must be a finite number or vector, got {imbalance!r}.")
