@@ -145,6 +145,7 @@ def assert_same_matrices(W, exact, weights, other):
 M = np.array([[0.6, 0.5], [0.3, -0.3]])
 
 
+@pytest.mark.slow
 def test_an_energy_without_symmetry_and_weight_decay(rng):
     """E = ½‖W − M‖² with decay: weighted Gaussian roots are the oracle."""
     depth, beta, decay = 2.5, 4.0, 0.2

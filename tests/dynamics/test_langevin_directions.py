@@ -102,6 +102,7 @@ def test_the_law_downstairs(N, along, across):
     assert float(np.max(jax.vmap(dl.imbalance)(up.factors))) < 1e-7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("N", [2, slow(3)])
 def test_noise_along_fibres_alone_is_the_entropic_flow(N):
     """Its end, up to fluctuations that vanish with dt: 4 standard errors, and an error ∝ dt."""

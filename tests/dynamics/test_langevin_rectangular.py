@@ -176,6 +176,7 @@ def test_the_stationary_law_without_symmetry_is_that_of_slices(entropic):
     assert_law(*(stats.ks_2samp(x, y) for x, y in pairs))
 
 
+@pytest.mark.slow
 def test_wide_matrices_are_transposed_tall_ones():
     M = jnp.asarray(STARTS[2, 4])
     plan = {"t1": 0.3, "dt": 0.05, "key": KEY, "chains": 3}
