@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from ..checks import is_traced
 from ..errors import CriticalPointError, InputError, PrecisionError
-from ..geometry.leaf import DepthLike, Leaf
+from ..geometry.leaf import DepthLike, Leaf, is_smooth_leaf
 from ..geometry.point import LogSVD
 from .coordinates import (
     AbstractCoordinates,
@@ -83,12 +83,8 @@ def choose_charts(
         raise InputError(
             f"chart must be 'auto', 'dense', 'svd', 'thin' or AbstractCoordinates, got {chart!r}."
         )
-    within = (SvdCoordinates, ThinCoordinates)
-    if (
-        isinstance(depth, Leaf)
-        and depth.zeros < 2
-        and (chart in ("svd", "thin") or isinstance(own, within))
-    ):
+    on_frames = chart in ("svd", "thin") or isinstance(own, SvdCoordinates | ThinCoordinates)
+    if on_frames and is_smooth_leaf(depth):
         raise InputError(
             f"chart must be 'dense' or 'auto' for depth {depth}, where singular values cross zero."
         )

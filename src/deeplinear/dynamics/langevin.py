@@ -228,9 +228,8 @@ def _langevin(
         leaf, q = metric.astype(dtype), as_array(metric.c.size, dtype)
         process = LeafProcess(energy, leaf, q, *number, entropic, reflect, turning)
     else:
-        kind = (
-            RootProcess if square else functools.partial(RectangularRootProcess, wide=_wide(start))
-        )
+        wide = start.shape[1] < start.shape[2]
+        kind = RootProcess if square else functools.partial(RectangularRootProcess, wide=wide)
         process = kind(
             energy,
             as_array(depth, dtype),
@@ -247,10 +246,6 @@ def _langevin(
 def _check_square(square: bool) -> None:
     if not square:
         raise InputError("W must be square beside an imbalance, for diffusions on leaves.")
-
-
-def _wide(start: Array) -> bool:
-    return start.shape[1] < start.shape[2]
 
 
 def _checked_start(W0: ArrayLike, chains: int | None, flat: bool) -> tuple[Array, bool]:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ..energies import Energy
-from ..geometry.leaf import Leaf, leaf_kernel, root_of
+from ..geometry.leaf import Leaf, is_smooth_leaf, leaf_kernel, root_of
 from .langevin_root import AbstractPairs, AbstractRootProcess
 
 # Closer than this, relatively, pairs take the limit at a tie for the quotient.
@@ -75,7 +75,7 @@ class LeafProcess(AbstractRootProcess[LeafPairs]):
         s, there = self.sigma(y), pairs.total > 0
         # σ/y as y → 0
         c = self.depth.c
-        limit = jnp.prod(jnp.where(c > 0, jnp.sqrt(c), 1.0)) if self.depth.zeros == 1 else 0.0
+        limit = jnp.prod(jnp.where(c > 0, jnp.sqrt(c), 1.0)) if is_smooth_leaf(self.depth) else 0.0
         return jnp.where(there, s[:, None] + s, limit) / jnp.where(there, pairs.total, 1.0)
 
     def ito(self, y: Array, pairs: LeafPairs) -> Array:

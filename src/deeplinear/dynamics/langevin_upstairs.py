@@ -1,6 +1,5 @@
 """Langevin dynamics of balanced factors: *upstairs*, as Menon calls it."""
 
-import functools
 from collections.abc import Sequence
 
 import diffrax as dfx
@@ -14,7 +13,7 @@ from ..energies import Energy, check_energy
 from ..errors import InputError
 from ..geometry.volume import entropy
 from ..recorded import recorded
-from .factors import check_factors, imbalance
+from .factors import check_factors, imbalance, product
 from .langevin import check_number
 from .langevin_factors import BalancedProcess
 from .langevin_solve import DiffusionPlan, DiffusionResult, finish, sample
@@ -117,7 +116,7 @@ def fibre_curvature(factors: Sequence[Array | np.ndarray]) -> tuple[Array, ...]:
     N = len(y0)
 
     def log_volume(factors: tuple[Array, ...]) -> Array:
-        return entropy(functools.reduce(lambda A, B: B @ A, factors), N, constant=False)
+        return entropy(product(factors), N, constant=False)
 
     return jax.tree.map(lambda x: -x / N, jax.grad(log_volume)(y0))
 

@@ -90,7 +90,7 @@ def in_force(state: State) -> tuple[State, list[str]]:
         notes.append("Noise and weight decay leave the leaf of an imbalance: δ counts as 0.")
     if notes:
         state = dataclasses.replace(state, delta=0.0)
-    most = NOISY_RUNS if math.isfinite(state.beta) else LEAF_RUNS if state.delta else state.runs
+    most = _number(state)
     if state.runs > most:
         why = "With noise" if math.isfinite(state.beta) else "With an imbalance"
         notes.append(f"{why} the first {most} runs are computed.")
@@ -228,6 +228,7 @@ def map_of(state: State) -> np.ndarray:
 
 
 def _number(state: State) -> int:
+    """How many of the runs are computed."""
     most = NOISY_RUNS if math.isfinite(state.beta) else LEAF_RUNS if state.delta else state.runs
     return min(state.runs, most)
 

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 
 from .differences import first_differences, second_differences
 from .kernel import degree
-from .leaf import Depth, DepthLike, Leaf, in_precision, is_smooth, rescaled
+from .leaf import Depth, DepthLike, Leaf, in_precision, is_smooth_leaf, rescaled
 from .operator import Operator
 from .small import product, svd
 
@@ -176,7 +176,7 @@ def _of_jet(
     U, s, Vt = frame
     jet = Jet(s, (U.shape[0], Vt.shape[0]), N, q, order)
     out = (jet.first if order == 1 else jet.second)(*(product(U.T, X, Vt.T) for X in directions))
-    exists = (s[-1] > 0) | (isinstance(N, Leaf) & is_smooth(N))
+    exists = (s[-1] > 0) | is_smooth_leaf(N)
     return jnp.where(exists, product(U, out, Vt), jnp.nan)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .kernel import inverse_depth, kernel, log_gap, log_slope
-from .leaf import Depth, Leaf, leaf_kernel, root_of_square
+from .leaf import Depth, Leaf, is_smooth_leaf, leaf_kernel, root_of_square
 
 # Points within this distance, relative to the larger, are joined by quadrature, which is exact to
 # rounding there; farther apart the quotient loses less than a digit (two of second order).
@@ -42,7 +42,7 @@ def first_differences(
     a: Float[Array, " m"], b: Float[Array, " n"], N: Depth, q: int | float
 ) -> tuple[Array, Array]:
     """f[x_i, x_k; y_j] and f[x_i; y_j, y_l] of x = a², y = b², indexed ikj and jli."""
-    at = _ordinary_zeros(N)
+    at = is_smooth_leaf(N)
     wanted = [_firsts(a, b, at), *([_firsts(b, a, at)] if a.size != b.size else [])]
     found = _evaluated(wanted, N, q)
     return found[0], found[-1]
@@ -55,20 +55,12 @@ def second_differences(
 
     Indexed ikj and iklj; jli and jlki; ikjl. Where a and b have one length they must be the same.
     """
-    at = _ordinary_zeros(N)
+    at = is_smooth_leaf(N)
     wanted = [_mixed(a, b, at), _firsts(a, b, at), _seconds(a, b, at)]
     if a.size != b.size:
         wanted += [_firsts(b, a, at), _seconds(b, a, at)]
     mixed, *found = _evaluated(wanted, N, q)
     return (found[0], found[1]), (found[-2], found[-1]), mixed
-
-
-def _ordinary_zeros(N: Depth) -> bool:
-    """Whether f is smooth where a point is 0, as on leaves whose metric is smooth at rank loss.
-
-    Elsewhere singular values that are missing stay so, and never mix among themselves.
-    """
-    return isinstance(N, Leaf) and N.zeros == 1
 
 
 def _evaluated(wanted: list[_Difference], N: Depth, q: int | float) -> list[Array]:
@@ -141,7 +133,10 @@ def _summed(weights: np.ndarray, values: Array) -> Array:
 
 
 def _first(x0: Array, x1: Array, y: Array, zeros: bool, *, cross: bool = False) -> _Difference:
-    """f[x0, x1; y], or with ``cross`` that of f_y; 0 where both points are 0, unless ``zeros``."""
+    """f[x0, x1; y], or with ``cross`` that of f_y; 0 where both points are 0, unless ``zeros``.
+
+    Without them singular values that are missing stay so, and never mix among themselves.
+    """
     big = jnp.maximum(x0, x1)
     near = jnp.abs(x0 - x1) <= _NEAR * big
     counted = (big > 0) | zeros

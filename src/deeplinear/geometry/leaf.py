@@ -116,9 +116,14 @@ def exponent(nu: Depth) -> Array | float:
     return 1 / nu.c.size if isinstance(nu, Leaf) else nu
 
 
+def is_smooth_leaf(depth: DepthLike) -> bool:
+    """Whether it is a leaf whose metric is smooth at rank loss: one c_p is 0."""
+    return isinstance(depth, Leaf) and depth.zeros == 1
+
+
 def is_smooth(depth: Depth) -> Array:
-    """Whether the metric is smooth at rank loss: at N = 1, and where one c_p is 0."""
-    return jnp.asarray(depth.zeros == 1 if isinstance(depth, Leaf) else depth == 1)
+    """Whether the metric is smooth at rank loss: also at N = 1."""
+    return jnp.asarray(is_smooth_leaf(depth) if isinstance(depth, Leaf) else depth == 1)
 
 
 def rescaled(depth: Depth, size: Array) -> Depth:

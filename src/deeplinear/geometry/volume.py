@@ -19,7 +19,7 @@ from ..compilation import program
 from ..energies import Energy, check_energy
 from ..errors import DepthError, InputError, SingularOperatorError
 from .kernel import beside, degree, inverse_depth, log_kernel
-from .leaf import Depth, DepthLike, Imbalance, Leaf, at_zero, on_leaf
+from .leaf import Depth, DepthLike, Imbalance, at_zero, is_smooth_leaf, on_leaf
 from .operator import log_determinant
 from .point import LogSVD, log_spectrum
 
@@ -65,7 +65,7 @@ def log_volume(
     log_s, (m, n) = _log_spectrum(W)
     nu = _nu(depth, imbalance, log_s, (m, n))
     value = _log_volume(log_s, nu, abs(m - n), coordinates)
-    if isinstance(nu, Leaf) and nu.zeros == 1:
+    if is_smooth_leaf(nu):
         value = value + _no_bend(log_s)
     error = SingularOperatorError(
         "W must have full rank (and be square at depth = math.inf), for the Riemannian volume "
@@ -174,8 +174,7 @@ def entropy(
     """
     log_s, shape = _log_spectrum(W)
     nu = _nu(depth, imbalance, log_s, shape)
-    smooth = isinstance(nu, Leaf) and nu.zeros == 1
-    value = _interaction(log_s, nu) + (_no_bend if smooth else _no_slope)(log_s)
+    value = _interaction(log_s, nu) + (_no_bend if is_smooth_leaf(nu) else _no_slope)(log_s)
     if constant is False:
         return value
     inverse = degree(depth, log_s.dtype)

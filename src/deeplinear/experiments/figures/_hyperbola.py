@@ -88,6 +88,26 @@ def effective_rank(W: np.ndarray) -> np.ndarray:
     return out
 
 
+def cells(grid: int) -> np.ndarray:
+    """The centres of ``grid`` cells along an axis."""
+    return REACH * (2 * np.arange(grid) + 1 - grid) / grid
+
+
+def log_volume_at(
+    w12: np.ndarray, w21: np.ndarray, depth: float, imbalance: float = 0.0
+) -> np.ndarray:
+    """log √det g, with respect to ∏ dw_ij, at unknown entries.
+
+    Infinite on the hyperbola, which the centre of a cell may hit; not on a leaf of equal steps.
+    """
+    w12, w21 = np.broadcast_arrays(w12, w21)
+    diagonal = np.full_like(w12, OBSERVED, float)
+    W = np.stack([diagonal, w12, w21, diagonal], -1).reshape(*w12.shape, 2, 2)
+    singular = (np.abs(np.linalg.det(W)) < 1e-14) & (imbalance == 0)
+    safe = np.where(singular[..., None, None], np.eye(2), W)
+    return np.where(singular, np.inf, np.asarray(dl.log_volume(safe, depth, imbalance=imbalance)))
+
+
 def position(W: np.ndarray) -> np.ndarray:
     """τ = ½ log(w12/w21), the place along the hyperbola: 0 at the corners, NaN for w12·w21 ≤ 0."""
     w12, w21 = W[..., 0, 1], W[..., 1, 0]

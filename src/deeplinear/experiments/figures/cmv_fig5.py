@@ -16,12 +16,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure, SubFigure
 
-import deeplinear as dl
-
 from ...labels import short_depth_label
 from ...plots import COLOURS, house_style, line_style, new_figure
 from ...progress import ProgressCallback
-from ._hyperbola import OBSERVED, REACH, draw_plane, endpoints, position
+from ._hyperbola import OBSERVED, cells, draw_plane, endpoints, log_volume_at, position
 
 TITLE = "Log volume over the plane of the unknown entries, endpoints on top"
 FULL: dict = {"depths": (5, 10, 20, math.inf), "runs": 500, "scale": 1e-3, "grid": 300}
@@ -42,13 +40,13 @@ def simulate(
     beside the hyperbola.
     """
     ds = endpoints(depths, (scale,), runs, seed, progress).isel(scale=0)
-    x = REACH * (2 * np.arange(grid) + 1 - grid) / grid  # centres of cells
+    x = cells(grid)
     w21, w12 = np.meshgrid(x, x, indexing="ij")
     tau = np.linspace(-1.5, 1.5, 61)
     beside = math.sqrt(OBSERVED**2 - _NEAR)
-    maps = np.stack([_volume_at(w12, w21, depth) for depth in depths])
+    maps = np.stack([log_volume_at(w12, w21, depth) for depth in depths])
     along = np.stack(
-        [_volume_at(beside * np.exp(tau), beside * np.exp(-tau), depth) for depth in depths]
+        [log_volume_at(beside * np.exp(tau), beside * np.exp(-tau), depth) for depth in depths]
     )
     ds["log_volume"] = (("depth", "w21", "w12"), maps, {"long_name": "log √det g", "units": "nats"})
     ds["along"] = (
@@ -57,20 +55,6 @@ def simulate(
         {"long_name": f"log √det g at det = {_NEAR:g}", "units": "nats"},
     )
     return ds.assign_coords(w12=x, w21=x, tau=tau)
-
-
-def _matrices(w12: np.ndarray, w21: np.ndarray) -> np.ndarray:
-    return np.stack(
-        [np.full_like(w12, OBSERVED), w12, w21, np.full_like(w12, OBSERVED)], -1
-    ).reshape(*w12.shape, 2, 2)
-
-
-def _volume_at(w12: np.ndarray, w21: np.ndarray, depth: float) -> np.ndarray:
-    """log √det g: infinite on the hyperbola, which the centre of a cell may hit."""
-    W = _matrices(w12, w21)
-    singular = np.abs(np.linalg.det(W)) < 1e-14
-    values = np.asarray(dl.log_volume(np.where(singular[..., None, None], np.eye(2), W), depth))
-    return np.where(singular, np.inf, values)
 
 
 def draw(ds: xr.Dataset) -> Figure:

@@ -23,7 +23,7 @@ import deeplinear as dl
 
 from ...plots import COLOURS, house_style, line_style, new_figure
 from ...progress import ProgressCallback, report
-from ._hyperbola import OBSERVED, REACH, draw_plane, problem, quantiles
+from ._hyperbola import OBSERVED, cells, draw_plane, log_volume_at, problem, quantiles
 
 TITLE = "From rich to lazy: endpoints and the finite volume on unbalanced leaves"
 FULL: dict = {
@@ -54,7 +54,7 @@ def simulate(
     shape = (len(depths), len(deltas))
     W, ok = np.full((*shape, runs, 2, 2), np.nan), np.zeros((*shape, runs), bool)
     maps, excess = np.empty((*shape, grid, grid)), np.empty(shape)
-    x = REACH * (2 * np.arange(grid) + 1 - grid) / grid  # centres of cells
+    x = cells(grid)
     w21, w12 = np.meshgrid(x, x, indexing="ij")
     for i, depth in enumerate(depths):
         for j, delta in enumerate(deltas):
@@ -63,9 +63,9 @@ def simulate(
             found = dl.ensemble(problem(), starts, depth, imbalance=delta)
             ok[i, j] = found.ok
             W[i, j] = np.where(found.ok[:, None, None], found.W, np.nan)
-            maps[i, j] = _log_volume(w12, w21, depth, delta)
+            maps[i, j] = log_volume_at(w12, w21, depth, delta)
             corner, lazy = (
-                float(_log_volume(y, y, depth, delta)) for y in np.array([OBSERVED, 0.0])
+                float(log_volume_at(y, y, depth, delta)) for y in np.array([OBSERVED, 0.0])
             )
             excess[i, j] = corner - lazy
     kept = np.abs(np.linalg.det(W)) / OBSERVED**2
@@ -87,16 +87,6 @@ def simulate(
         },
         attrs={"observed": OBSERVED, "seed": seed},
     )
-
-
-def _log_volume(w12: np.ndarray, w21: np.ndarray, depth: int, delta: float) -> np.ndarray:
-    """log √det g^c, with respect to ∏ dw_ij; ∞ at rank loss of the balanced leaf."""
-    w12, w21 = np.broadcast_arrays(w12, w21)
-    diagonal = np.full_like(w12, OBSERVED, float)
-    W = np.stack([diagonal, w12, w21, diagonal], -1).reshape(*w12.shape, 2, 2)
-    singular = (np.abs(np.linalg.det(W)) < 1e-14) & (delta == 0)
-    safe = np.where(singular[..., None, None], np.eye(2), W)
-    return np.where(singular, np.inf, np.asarray(dl.log_volume(safe, depth, imbalance=delta)))
 
 
 def draw(ds: xr.Dataset) -> Figure:
