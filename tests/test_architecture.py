@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import deeplinear
+from deeplinear.compilation.fingerprint import FOLDERS
 
 PACKAGE = Path(deeplinear.__file__).parent
 
@@ -277,6 +278,15 @@ def test_imports_point_one_way(name):
         assert layer(folder, theirs[k]) <= layer(folder, mine[k]), (
             f"{name} imports {other}, which is built on top of it"
         )
+
+
+def test_programs_on_disk_are_named_by_the_source_of_all_that_they_are_made_from():
+    """Otherwise a program of old lines would be found after an edit."""
+    found = {name for name, path in NAMES.items() if "@program" in path.read_text()}
+    assert len(found) > 10
+    while more := set().union(*(imported(NAMES[name]) for name in found)) - found:
+        found |= more
+    assert {name for name in found if "/" in name and name.split("/")[0] not in FOLDERS} == set()
 
 
 def test_there_is_no_circle_of_imports():

@@ -88,6 +88,20 @@ def test_the_folder_of_jax_is_respected(tmp_path):
     assert not files(tmp_path / "home")
 
 
+def test_programs_that_jax_has_kept_are_not_written_again(tmp_path):
+    """What JAX reads from its own cache lacks functions once it is written a second time."""
+    of_jax = {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "jax"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    first = child(tmp_path, **of_jax, DEEPLINEAR_CACHE=str(tmp_path / "ours"))
+    for _ in range(2):  # ours is empty at first, JAX's is not
+        again = child(tmp_path, **of_jax, DEEPLINEAR_CACHE=str(tmp_path / "others"))
+        assert again[0] == first[0]
+    assert again[1] == first[1]
+
+
 @pytest.mark.parametrize("home", ["/dev/null", "/proc/nowhere"])
 def test_a_home_that_cannot_be_written_is_no_error(home):
     assert len(child(home)[1]) == 2

@@ -18,6 +18,8 @@ import numpy as np
 # function of the user's may be another one tomorrow.
 _KNOWN = ("jax", "jaxlib", "numpy", "equinox", "diffrax", "optimistix", "lineax", "jaxtyping")
 _OURS = __name__.split(".")[0]
+#: Of this package: where programs are made, and all that these import.
+FOLDERS = ("", "geometry", "dynamics", "asymptotics", "verify", "compilation")
 
 
 class UnknownError(Exception):
@@ -94,7 +96,7 @@ def _surroundings() -> tuple[object, ...]:
 def _source() -> str:
     """The source of this package: a program is as old as any line that it was made from."""
     root, found = Path(__file__).parent.parent, hashlib.sha256()
-    for folder in ("", "geometry", "dynamics", "asymptotics", "verify", "compilation"):
+    for folder in FOLDERS:
         files = (root / folder).rglob("*.py") if folder else root.glob("*.py")
         for file in sorted(files):
             found.update(file.read_bytes())

@@ -132,9 +132,12 @@ class Program(Generic[P, R]):
             return _Unkept(self._traced, tree, shapes)
         if (found := _load(name)) is not None:
             return found
+        _watch_jax()
+        before = _fetched.count
         with notice():
             compiled, outputs = self._compiled(tree, shapes)
-        _keep(name, compiled, outputs)
+        if _fetched.count == before:  # what JAX read from disk lacks parts when written again
+            _keep(name, compiled, outputs)
         return functools.partial(_run, compiled, outputs)
 
     def _compiled(
@@ -252,6 +255,26 @@ def _kind(x: Array) -> jax.ShapeDtypeStruct:
 
 def _run(compiled: jax.stages.Compiled, outputs: object, arrays: Sequence[Array]) -> Any:
     return jax.tree.unflatten(jax.tree.structure(outputs), compiled(list(arrays)))
+
+
+class _Fetched(threading.local):
+    """How many programs this thread got from JAX's own cache on disk."""
+
+    count = 0
+
+
+_fetched = _Fetched()
+
+
+@functools.cache
+def _watch_jax() -> None:
+    """Count what JAX reads from its own cache."""
+
+    def listen(event: str, **_: str | int) -> None:
+        if event == "/jax/compilation_cache/cache_hits":
+            _fetched.count += 1
+
+    jax.monitoring.register_event_listener(listen)
 
 
 def _keep(name: str, compiled: jax.stages.Compiled, outputs: object) -> None:
