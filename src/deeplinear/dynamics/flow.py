@@ -86,7 +86,7 @@ def gradient_flow(
     - ``chart``: "auto", "dense", "svd" or "thin". "svd" integrates (U, log σ, V): it keeps rank and
       the sign of det W exactly, and needs N ≥ 2 and distinct singular values. "auto" starts dense
       at (near) ties and for a large W, and changes to "svd" when singular values have separated (up
-      to 64 numbers in U, σ, V) or become too small for dense arithmetic; inside ``jit`` or ``vmap``
+      to 64 numbers in U, σ, V), become too small for dense arithmetic, or after 1,000 steps; inside ``jit`` or ``vmap``
       name one. For a large W whose small singular values do not matter, "dense" takes fewer steps.
       "thin" is the fast one for a W0 of low rank k, integrating two frames and a k×k core. Others
       are instances of `AbstractCoordinates`.
@@ -97,10 +97,11 @@ def gradient_flow(
       that W0 has (0: they are zero, exactly; else to first order, and a W that is not square counts
       as padded to one that is).
     - ``solver``, ``stepsize_controller``, ``max_steps``, ``adjoint``: diffrax's; by default a PID
-      controller with Tsit5. In the SVD chart of a small W (up to 400 numbers in U, σ, V) implicit
-      steps take over after 1,000 explicit ones: the flow is stiff then (completion problems are,
-      from large starts above all). Inside ``jit``, ``vmap`` and ``grad`` of a small W (up to 64)
-      all steps are implicit, by Kvaerno5.
+      controller with Tsit5. After 1,000 explicit steps the flow is stiff (completion problems are,
+      near their limits above all), and implicit ones take over in the SVD chart: of a square W of
+      full rank up to 40×40 linearly implicit ones with the exact Jacobian (Rodas5P), of others up
+      to 400 numbers in U, σ, V diffrax's. Inside ``jit``, ``vmap`` and ``grad`` of a small W (up to
+      64) all steps are implicit, by Kvaerno5.
 
     **Returns** a `FlowResult`, always with a ``status``: a flow that did not reach a stop says so
     and gives its last point.

@@ -15,13 +15,17 @@ from jaxtyping import Array, ArrayLike, PyTree
 from ..checks import as_array, check_integer, check_tolerance, is_traced
 from ..energies import Energy
 from ..errors import InputError
-from .coordinates import AbstractCoordinates, State
+from .coordinates import AbstractCoordinates, State, SvdCoordinates
+from .implicit_steps import LinearlyImplicit
 
 # States of at most SMALL numbers are stepped implicitly in the SVD chart where nobody can look how
 # the explicit steps go; up to MODERATE implicit steps are worth their dense Jacobian where the
 # first EXPLICIT ones have not arrived. (Measured: from starts of the size of the data or smaller
 # explicit steps are fewer by a factor of five and more accurate; from larger ones they never end.)
 SMALL, MODERATE, EXPLICIT = 64, 400, 1000
+# Up to this many entries, an LU factorization of that size in each step is worth its cost. (30×30:
+# limits in 1,100 steps and 50 … 80 CPU seconds which 200,000 explicit ones do not come to.)
+LARGE = 1600
 
 
 def is_small(y: PyTree[Array], limit: int = SMALL) -> bool:
@@ -104,22 +108,33 @@ class FlowOptions(eqx.Module):
         return StepControl(rtol=self.rtol, atol=self.rtol * chart.scale(y0), size=chart.scale)
 
     def solvers(
-        self, chart: AbstractCoordinates[State], y0: State, traced: bool
+        self, chart: AbstractCoordinates[State], y0: State, traced: bool, *, last: bool = True
     ) -> list[tuple[dfx.AbstractSolver, int]]:
         """The solvers in turn, each with its share of the steps: the user's, or explicit ones.
 
-        Then implicit ones, where the coordinates say that they are safe and their Jacobian is
-        small.
+        Then implicit ones, where the coordinates say that they are safe and their Jacobian is not
+        too large; or the next chart, where this is not the ``last``.
         """
         if self.solver is not None:
             return [(self.solver, self.max_steps)]
         explicit = dfx.Dopri8() if self.asked < 1e-8 else dfx.Tsit5()
         if chart.implicit and traced and is_small(y0) and self.asked >= 1e-8:
             return [(dfx.Kvaerno5(), self.max_steps)]
-        if not chart.implicit or traced or not is_small(y0, MODERATE) or self.max_steps <= EXPLICIT:
+        if traced or self.max_steps <= EXPLICIT:
             return [(explicit, self.max_steps)]
-        implicit = dfx.Kvaerno3() if self.asked >= 1e-6 else dfx.Kvaerno5()
+        if not last:
+            return [(explicit, EXPLICIT)]
+        implicit = self._implicit(chart, y0) if chart.implicit else None
+        if implicit is None:
+            return [(explicit, self.max_steps)]
         return [(explicit, EXPLICIT), (implicit, self.max_steps - EXPLICIT)]
+
+    def _implicit(self, chart: AbstractCoordinates[State], y0: State) -> dfx.AbstractSolver | None:
+        if isinstance(chart, SvdCoordinates) and LinearlyImplicit.suits(y0, LARGE):
+            return LinearlyImplicit()
+        if is_small(y0, MODERATE):
+            return dfx.Kvaerno3() if self.asked >= 1e-6 else dfx.Kvaerno5()
+        return None
 
     def coarser(self, t1: Array) -> "FlowOptions":
         """The options of the same flow up to t1 with ten times the tolerance."""

@@ -190,13 +190,13 @@ def follow(
 ) -> FlowResult:
     """Follow the flow from y0 through the charts, each until its stops, and by its solvers in turn.
 
-    A chart is followed by the next where `Status.chart` ended it, a solver by the next where its
-    share of the steps did.
+    A chart is followed by the next where `Status.chart` or its share of the steps ended it, a solver
+    by the next where its share did.
     """
     whole: FlowResult | None = None
     for chart, stops in charts:
-        y = y0 if whole is None else chart.start(trimmed(whole.end))
-        for solver, steps in options.solvers(chart, y, traced):
+        y, last = y0 if whole is None else chart.start(trimmed(whole.end)), chart is charts[-1][0]
+        for solver, steps in options.solvers(chart, y, traced, last=last):
             if whole is not None:
                 whole, options = without_end(whole, options), options.after(whole.t_end)
             own = dataclasses.replace(options, solver=solver, max_steps=steps)
@@ -206,10 +206,10 @@ def follow(
                 leg = forward_only(leg, REVERSE)
             whole = leg if whole is None else join(whole, leg)
             # (at rest too, where it only hovers about as well as its steps can)
-            if traced or int(leg.stats["steps"]) < steps:
+            if arrived := traced or int(leg.stats["steps"]) < steps:
                 break
             y = chart.start(leg.end)
-        if traced or int(leg.status) != Status.chart:
+        if arrived and (traced or int(leg.status) != Status.chart):
             break
     assert whole is not None
     return whole

@@ -129,36 +129,37 @@ class RosenbrockStepper(AbstractSingularStepper):
     def step(
         self, problem: EnsembleProblem, state: SingularPoint, rate: PyTree[Array], h: Array
     ) -> StepTrial[SingularPoint]:
-        solved = self._solver(problem, state, h * GAMMA_5)
         flow = functools.partial(singular_rate, problem)
+        solved = jacobian_solver(flow, state, h * GAMMA_5)
         end, _, error = rodas5p(flow, solved, state, h)
         return StepTrial(orthonormal(end), (), length(error) / problem.tol)
 
-    def _solver(
-        self, problem: EnsembleProblem, point: SingularPoint, c: Array
-    ) -> Callable[[SingularPoint], SingularPoint]:
-        """b ↦ (1 − cJ)^{-1} b, J the derivative of the flow at the point.
 
-        J sees of a tangent vector only its mn coordinates ξ: J = K P with P the coordinates and K
-        the derivatives along them. So x = b + c K ξ where (1 − c P K) ξ = P b.
-        """
-        spread, coordinates = _coordinates(point)
-        count, L = point.U.shape[0] * point.V.shape[0], point.log_s.shape[-1]
+def jacobian_solver(
+    rate: Callable[[SingularPoint], SingularPoint], point: SingularPoint, c: Array
+) -> Callable[[SingularPoint], SingularPoint]:
+    """b ↦ (1 − cJ)^{-1} b, J the derivative of ``rate`` at the point, by LU.
 
-        def along(direction: Array) -> SingularPoint:
-            tangent = spread(jnp.broadcast_to(direction[:, None], (count, L)))
-            return jax.jvp(lambda y: singular_rate(problem, y), (point,), (tangent,))[1]
+    J sees of a tangent vector only its mn coordinates ξ: J = K P with P the coordinates and K the
+    derivatives along them. So x = b + c K ξ where (1 − c P K) ξ = P b.
+    """
+    spread, coordinates = _coordinates(point)
+    count, L = point.U.shape[0] * point.V.shape[0], point.log_s.shape[-1]
 
-        eye = jnp.eye(count, dtype=point.log_s.dtype)
-        K = jax.vmap(along)(eye)
-        system = eye - c[:, None, None] * jnp.transpose(jax.vmap(coordinates)(K), (2, 1, 0))
-        factors = jax.scipy.linalg.lu_factor(system)
+    def along(direction: Array) -> SingularPoint:
+        tangent = spread(jnp.broadcast_to(direction[:, None], (count, L)))
+        return jax.jvp(rate, (point,), (tangent,))[1]
 
-        def solved(b: SingularPoint) -> SingularPoint:
-            xi = jax.scipy.linalg.lu_solve(factors, coordinates(b).T[..., None])[..., 0].T
-            return jax.tree.map(lambda y, k: y + c * jnp.sum(_along(xi, k) * k, 0), b, K)
+    eye = jnp.eye(count, dtype=point.log_s.dtype)
+    K = jax.vmap(along)(eye)
+    system = eye - c[:, None, None] * jnp.transpose(jax.vmap(coordinates)(K), (2, 1, 0))
+    factors = jax.scipy.linalg.lu_factor(system)
 
-        return solved
+    def solved(b: SingularPoint) -> SingularPoint:
+        xi = jax.scipy.linalg.lu_solve(factors, coordinates(b).T[..., None])[..., 0].T
+        return jax.tree.map(lambda y, k: y + c * jnp.sum(_along(xi, k) * k, 0), b, K)
+
+    return solved
 
 
 def _along(xi: Array, like: Array) -> Array:

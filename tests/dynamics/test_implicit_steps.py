@@ -1,0 +1,102 @@
+"""Linearly implicit steps of one flow: their order, an independent integrator, flows that arrive by them."""
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.integrate
+
+import deeplinear as dl
+from deeplinear.dynamics.coordinates import SvdCoordinates
+from deeplinear.dynamics.flow_options import EXPLICIT
+from deeplinear.dynamics.implicit_steps import LinearlyImplicit
+
+
+def completion(rng, d, rank, observed):
+    """Entries of a matrix of low rank."""
+    truth = rng.normal(size=(d, rank)) @ rng.normal(size=(rank, d))
+    truth[rng.random((d, d)) > observed] = np.nan
+    return dl.Completion.from_dense(truth)
+
+
+@pytest.mark.parametrize("depth", [2.5, np.inf])
+def test_the_error_falls_with_the_fifth_power_of_the_step(rng, depth):
+    energy, W0 = completion(rng, 4, 2, 0.7), rng.normal(size=(4, 4))
+    exact = dl.gradient_flow(energy, W0, depth, t1=0.5, chart="svd", rtol=1e-12).W
+
+    def error(steps):
+        flow = dl.gradient_flow(
+            energy,
+            W0,
+            depth,
+            t1=0.5,
+            chart="svd",
+            solver=LinearlyImplicit(),
+            stepsize_controller=dfx.StepTo(jnp.linspace(0, 0.5, steps + 1)),
+        )
+        return float(jnp.linalg.norm(flow.W - exact))
+
+    few, many = error(20), error(40)
+    assert 4.5 < np.log2(few / many) < 5.8
+    assert many < 1e-3
+
+
+@pytest.mark.parametrize("depth", [3, np.inf])
+def test_saved_times_against_an_independent_integrator(rng, depth):
+    """Between the steps too; times before and after the implicit steps take over."""
+    energy = completion(rng, 4, 2, 0.7)
+    W0 = rng.normal(size=(4, 4))
+
+    def field(t, w):
+        W = w.reshape(4, 4)
+        U, s, Vt = np.linalg.svd(W)
+        a, b = s[:, None], s[None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            K = (a**2 - b**2) / (2 * np.log(a / b))
+            if depth == 3:
+                K = (a**2 - b**2) / (3 * (a ** (2 / 3) - b ** (2 / 3)))
+        np.fill_diagonal(K, s ** (2 - 2 / depth))
+        G = np.asarray(jax.grad(energy)(jnp.asarray(W)))
+        return -(U @ (K * (U.T @ G @ Vt.T)) @ Vt).ravel()
+
+    ts = np.array([0.05, 0.7, 3.0, 11.0])
+    exact = scipy.integrate.solve_ivp(
+        field, (0, 11.0), W0.ravel(), "DOP853", ts, rtol=1e-11, atol=1e-13
+    ).y.T.reshape(-1, 4, 4)
+    for saveat in (ts, dfx.SaveAt(ts=ts)):
+        flow = dl.gradient_flow(
+            energy, W0, depth, t1=11.0, saveat=saveat, chart="svd", solver=LinearlyImplicit()
+        )
+        np.testing.assert_allclose(flow.W, exact, atol=2e-5 * np.abs(exact).max())
+        assert float(flow.error.max()) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", [3, np.inf])
+def test_a_stiff_flow_arrives_by_them(rng, depth):
+    """200,000 explicit ones did not, at N = ∞."""
+    energy = completion(rng, 10, 2, 0.6)
+    W0 = 1e-2 * rng.normal(size=(10, 10))
+    flow = dl.gradient_flow(energy, W0, depth)
+    assert flow.status == dl.Status.gradient
+    assert EXPLICIT < flow.stats["steps"] < 20_000
+    assert flow.error < 1e-4
+    runs = dl.ensemble(energy, W0[None], depth, accuracy=1e-6)  # another method
+    assert runs.ok.all()
+    distance = np.linalg.norm(flow.W - runs.W[0]) / np.linalg.norm(flow.W)
+    assert distance < 2e-4
+
+
+def test_states_that_they_suit(rng):
+    chart = SvdCoordinates()
+
+    def suits(*shape, rank=None, most=1600):
+        U, s, Vt = np.linalg.svd(rng.normal(size=shape), full_matrices=False)
+        point = dl.LogSVD(*map(jnp.asarray, (U[:, :rank], np.log(s[:rank]), Vt[:rank])))
+        return LinearlyImplicit.suits(chart.start(point), most)
+
+    assert suits(5, 5)
+    assert not suits(5, 5, most=24)
+    assert not suits(5, 4)
+    assert not suits(5, 5, rank=4)
