@@ -11,13 +11,20 @@ from .hessian import (
 from .laws import DecayFit, escape_time, exponent, fit_decay, predict_decay
 from .ranks import effective_rank, stable_rank
 from .rates import PredictedRate, predicted_rate, tangent_kernel
-from .singular_learning import LearningCoefficient, learning_coefficient
+from .singular_learning import (
+    LearningCoefficient,
+    Staircase,
+    learning_coefficient,
+    learning_staircase,
+)
 from .tails import MeasuredRate, measured_rate
 
 __all__ = [
     "effective_rank",
     "learning_coefficient",
     "LearningCoefficient",
+    "learning_staircase",
+    "Staircase",
     "stable_rank",
     "tangent_kernel",
     "entropic_equilibrium",
