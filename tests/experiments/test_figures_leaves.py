@@ -12,16 +12,6 @@ from deeplinear.experiments.figures import (
 )
 
 
-def test_the_distance_of_kernels_against_explicit_operators(rng):
-    A, B = (
-        np.array([X @ X.T for X in rng.normal(size=(3, d, d))]) for d in (2, 4)
-    )  # two outputs, four inputs, three times
-    found = exact_lambda_sweep.kernel_distance(A, B)
-    K = [np.kron(a, np.eye(4)) + np.kron(np.eye(2), b) for a, b in zip(A, B, strict=True)]
-    cos = [np.sum(k * K[0]) / np.linalg.norm(k) / np.linalg.norm(K[0]) for k in K]
-    np.testing.assert_allclose(found, 1 - np.array(cos), atol=1e-12)
-
-
 def test_large_imbalance_is_lazy_where_widths_allow_it():
     ds = exact_lambda_sweep.simulate(
         seed=1, shapes=((3, 3), (2, 4), (4, 2)), deltas=(-5.0, 0.0, 5.0), times=40

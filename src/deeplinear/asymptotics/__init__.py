@@ -8,6 +8,7 @@ from .hessian import (
     minimum_hessian_trace,
     sharpness,
 )
+from .kernel_motion import KernelMotion, kernel_motion
 from .laws import DecayFit, escape_time, exponent, fit_decay, predict_decay
 from .ranks import effective_rank, stable_rank
 from .rates import PredictedRate, predicted_rate, tangent_kernel
@@ -27,6 +28,8 @@ __all__ = [
     "Staircase",
     "stable_rank",
     "tangent_kernel",
+    "kernel_motion",
+    "KernelMotion",
     "entropic_equilibrium",
     "EntropicEquilibrium",
     "flatness",
