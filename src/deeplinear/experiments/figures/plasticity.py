@@ -10,7 +10,7 @@ low-rank when training goes on with more entries, and deep ones do.
 
 **Here, Kleinman's settings** with the gradient flow in the place of descent (the step is a tenth
 of where descent would become unstable or less: k steps on n entries are the time 0.2 k/n of the
-factors), at depth 2 and 3, on several problems.
+factors), at depth 2, 3 and 4, on several problems.
 
 **Shin and Yun's**: a 4×4 truth of rank 1. First only its diagonal is observed, then more entries,
 and training goes on from where it was (warm), or starts again with all of them (cold), each to its
@@ -44,7 +44,7 @@ FULL: dict[str, Any] = {
     "rank": 5,
     "first": 1000,
     "entries": (1250, 1500, 2000),
-    "layers": (2, 3),
+    "layers": (2, 3, 4),
     "switches": (0, 1000, 5000, 20_000, 100_000),
     "last": 30_000,
     "scale": 1e-3,
