@@ -49,7 +49,7 @@ def test_more_entries_contain_the_first_and_no_first_training_is_a_cold_start():
 # Bottlenecks
 
 
-@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("width", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_with_all_entries_flows_end_at_the_truncated_svd(width, rng):
     (truth, mask), _ = bottleneck.draw_problems(4, 1, 11, rng)
     assert mask.all()
@@ -76,6 +76,7 @@ def test_alternating_least_squares_find_what_a_general_search_finds(rng):
     assert bottleneck.best_loss(truth, mask, 2, 30, rng) < 1e-8 * np.sum(truth[mask] ** 2)
 
 
+@pytest.mark.slow
 def test_a_plateau_is_no_end(rng):
     """A mode of a tenth of the first, from a start that is small: it is learned."""
     truth = np.diag([1.0, 0.1, 0.1])
