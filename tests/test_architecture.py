@@ -213,9 +213,9 @@ TREE = {
         ["server"],
     ],
     "diagnosis": [["finding"], ["installation", "machine", "folders", "mathematics"]],
-    "verify": [["result"], ["taylor", "geometry"], ["training"]],
+    "verify": [["result"], ["taylor", "geometry", "low_loss"], ["training"]],
     "asymptotics": [
-        ["entropic", "laws", "ranks", "rates", "singular_learning"],
+        ["entropic", "kernel_motion", "laws", "ranks", "rates", "singular_learning"],
         ["hessian", "tails"],
     ],
 }

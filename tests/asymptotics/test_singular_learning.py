@@ -84,3 +84,50 @@ def test_against_volumes():
 def test_sentences(widths, rank):
     with pytest.raises(dl.InputError, match=r"^(widths|rank) must be"):
         dl.learning_coefficient(widths, rank)
+
+
+def test_the_staircase_of_a_flow():
+    """Against λ of the rank of each W, the first rank by the best truncation that is near it."""
+    rng = np.random.default_rng(2)
+    U, V = (np.linalg.qr(rng.normal(size=(4, 4)))[0] for _ in range(2))
+    s = np.array([1.0, 0.5, 0.25])
+    truth = (U[:, :3] * s) @ V[:, :3].T
+    start = 1e-5 * U @ V.T
+    times = np.array([dl.asymptotics.escape_time(3, 1e-5, x / 2, x) for x in s])
+    between = np.array([times[0] / 2, *(times[:-1] * times[1:]) ** 0.5, 3 * times[-1]])
+    flow = dl.gradient_flow(
+        dl.Completion.from_dense(truth), start, 3, t1=between[-1], saveat=between, rtol=1e-6
+    )
+    found = dl.asymptotics.learning_staircase(flow.singular_values, (4, 4, 4, 4))
+    assert found.rank.tolist() == [0, 1, 2, 3]
+    best = [np.zeros((4, 4)), *((U[:, :r] * s[:r]) @ V[:, :r].T for r in (1, 2, 3))]
+    for W, M, r in zip(flow.W, best, range(4), strict=True):
+        assert np.linalg.norm(W - M) < 0.02
+        expected = dl.learning_coefficient((4, 4, 4, 4), r)
+        assert (found.coefficient[r], found.multiplicity[r]) == expected
+    # batches, and widths that are not all the same
+    pair = dl.asymptotics.learning_staircase(np.stack([flow.singular_values] * 2), (5, 3, 4))
+    assert pair.rank.tolist() == [[0, 1, 2, 3]] * 2
+    assert pair.coefficient[1].tolist() == [
+        dl.learning_coefficient((5, 3, 4), r).value for r in range(4)
+    ]
+
+
+def test_singular_values_that_do_not_grow_are_no_rank():
+    path = [[1e-3, 1e-3, 1e-3], [1.0, 1e-3, 1e-3]]
+    assert dl.asymptotics.learning_staircase(path, (3, 3, 3)).rank.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("path", "widths"),
+    [
+        ([1.0, 0.5], (2, 2)),
+        ([[1.0, -0.5]], (2, 2)),
+        ([[np.nan, 0.5]], (2, 2)),
+        ([[1.0, 0.5]], (1, 2)),
+        ([[1.0, 0.5]], (2, 1, 2)),
+    ],
+)
+def test_sentences_of_the_staircase(path, widths):
+    with pytest.raises(dl.InputError, match=r"^(widths|singular_values) must"):
+        dl.asymptotics.learning_staircase(path, widths)

@@ -283,6 +283,37 @@ def test_the_jacobian_on_the_hyperbola():
     assert np.ptp(law - _law_hyperbola.log_volume_law(tau, 5)) < 1e-12
 
 
+@pytest.mark.parametrize("N", [2.0, 3.0, 7.5])
+def test_flatness_and_induced_volume_on_the_hyperbola(N):
+    """Against the operator: det of the observed block, and the length of the curve in g^N."""
+    m, step = _law_hyperbola.OBSERVED, 1e-5
+
+    def at(tau):
+        return np.array([[m, m * np.exp(tau)], [m * np.exp(-tau), m]])
+
+    tau = np.array([0.0, 0.6, 1.7])
+    flat, length = [], []
+    for t in tau:
+        op = dl.Operator(at(t), N)
+        A = np.asarray(op.as_matrix())
+        flat.append(-0.5 * np.linalg.slogdet(A[np.ix_([0, 3], [0, 3])])[1])
+        direction = ((at(t + step) - at(t - step)) / (2 * step)).ravel()
+        length.append(0.5 * np.log(direction @ np.linalg.pinv(A, rcond=1e-9) @ direction))
+    for law, expected in (
+        (_law_hyperbola.log_flatness_law, flat),
+        (_law_hyperbola.log_induced_law, length),
+    ):
+        np.testing.assert_allclose(np.diff(law(tau, N)), np.diff(expected), atol=1e-7)
+
+
+def test_the_induced_volume_at_the_corner():
+    """Its slope in log σ_1 is 3/N − 1 there; σ_1 grows like τ²/2."""
+    for N in (2.0, 3.0, 20.0, math.inf):
+        tau = np.array([0.0, 1e-3])
+        rise = np.diff(_law_hyperbola.log_induced_law(tau, N))[0]
+        assert rise / np.diff(_law_hyperbola.log_norm(tau))[0] == pytest.approx(3 / N - 1, abs=1e-4)
+
+
 def test_climbing_reaches_the_least_nuclear_norm(rng):
     """det is linear in w23: the surface is a graph over (w12, w31), and SciPy minimizes there."""
     problem = _minimizers.FixedRankProblem(cmv_fig8.DATA, cmv_fig8.MASK, 2)
@@ -348,7 +379,8 @@ def test_the_power_of_the_volume_is_recovered(power, rng):
         assert low <= s <= high
         gains.append(gain[:, 0])
     assert covered >= 33
-    plain, fitted = np.mean(gains, 0)[:2]
+    laws = dict(zip(_law_hyperbola.LAWS, np.mean(gains, 0), strict=True))
+    plain, fitted = laws["volume"], laws["volume to the power s"]
     if power == 1:
         assert plain > fitted - 1e-3  # nothing is gained by fitting what is true
         assert plain > 0.05

@@ -8,17 +8,8 @@ from deeplinear.experiments.figures import (
     exact_lambda_sweep,
     leaves_rich_lazy,
     leaves_volume_law,
+    opposing_staircases,
 )
-
-
-def test_the_distance_of_kernels_against_explicit_operators(rng):
-    A, B = (
-        np.array([X @ X.T for X in rng.normal(size=(3, d, d))]) for d in (2, 4)
-    )  # two outputs, four inputs, three times
-    found = exact_lambda_sweep.kernel_distance(A, B)
-    K = [np.kron(a, np.eye(4)) + np.kron(np.eye(2), b) for a, b in zip(A, B, strict=True)]
-    cos = [np.sum(k * K[0]) / np.linalg.norm(k) / np.linalg.norm(K[0]) for k in K]
-    np.testing.assert_allclose(found, 1 - np.array(cos), atol=1e-12)
 
 
 def test_large_imbalance_is_lazy_where_widths_allow_it():
@@ -73,3 +64,30 @@ def test_alternatives_are_as_long(rng):
     assert (others[..., mask] == W[:, None][..., mask]).all()
     lengths = np.linalg.norm(others[..., ~mask], axis=-1)
     np.testing.assert_allclose(lengths, np.linalg.norm(W[:, ~mask], axis=-1)[:, None] + 0 * lengths)
+
+
+def test_both_staircases_step_together():
+    ds = opposing_staircases.simulate(
+        **{**opposing_staircases.FULL, "depths": (3,), "scales": (1e-3,), "runs": 3, "times": 600}
+    )
+    here = ds.isel(depth=0, scale=0)
+    assert here.fall.notnull().all()
+    assert (here.fall.diff("step") > 0).all()
+    lag = np.abs(here.rise - here.fall) / here.fall
+    assert float(lag.median()) < 0.05
+    # λ only rises but for runs that overshoot, and the loss never does
+    assert (here.loss.diff("moment") <= 1e-9).all()
+    final = dl.learning_coefficient((5, 5, 5, 5), 4).value
+    np.testing.assert_array_equal(here.coefficient[:, -1], final)
+    np.testing.assert_allclose(ds.plateau, [0.76125, 0.26125, 0.08125, 0.02, 0], atol=1e-12)
+
+
+def test_when_the_loss_steps():
+    levels = opposing_staircases.plateaus()
+    loss = np.repeat(levels, 10)[None] * 1.001 + 1e-9
+    ts = np.arange(1.0, loss.shape[1] + 1)
+    np.testing.assert_array_equal(opposing_staircases.falling(ts, loss), [[11, 21, 31, 41]])
+    falls = opposing_staircases.falling(ts, loss)
+    assert opposing_staircases.at_rest(ts, loss, falls) == pytest.approx(40 / 41)
+    rank = np.array([[0, 0, 1, 1, 3, 4]])
+    np.testing.assert_array_equal(opposing_staircases.rising(np.arange(6.0), rank), [[2, 4, 4, 5]])

@@ -351,3 +351,12 @@ def test_opposite_determinants_under_jit_have_no_distance():
             )
         )
     )
+
+
+def test_determinants_of_opposite_sign_on_a_leaf_that_is_smooth_at_rank_loss():
+    """The sentence does not say that there is no geodesic, for there is one."""
+    A, B = np.array([[1.0, 0.2], [0.1, 0.8]]), np.array([[1.0, 0.2], [0.3, -0.5]])
+    with pytest.raises(dl.InputError, match="not searched for, though this leaf has them"):
+        dl.geodesic.log(A, B, 2, imbalance=0.5)
+    with pytest.raises(dl.InputError, match="no path of full rank joins them"):
+        dl.geodesic.log(A, B, 2)

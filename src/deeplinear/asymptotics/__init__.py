@@ -8,18 +8,28 @@ from .hessian import (
     minimum_hessian_trace,
     sharpness,
 )
+from .kernel_motion import KernelMotion, kernel_motion
 from .laws import DecayFit, escape_time, exponent, fit_decay, predict_decay
 from .ranks import effective_rank, stable_rank
 from .rates import PredictedRate, predicted_rate, tangent_kernel
-from .singular_learning import LearningCoefficient, learning_coefficient
+from .singular_learning import (
+    LearningCoefficient,
+    Staircase,
+    learning_coefficient,
+    learning_staircase,
+)
 from .tails import MeasuredRate, measured_rate
 
 __all__ = [
     "effective_rank",
     "learning_coefficient",
     "LearningCoefficient",
+    "learning_staircase",
+    "Staircase",
     "stable_rank",
     "tangent_kernel",
+    "kernel_motion",
+    "KernelMotion",
     "entropic_equilibrium",
     "EntropicEquilibrium",
     "flatness",

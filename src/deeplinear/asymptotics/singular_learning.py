@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import ArrayLike, Float, Int
 
-from ..checks import check_integer, check_widths
+from ..checks import check_integer, check_tolerance, check_widths
 from ..errors import InputError
+from ..transforms import needs_values
 
 
 class LearningCoefficient(NamedTuple):
@@ -59,3 +61,65 @@ def learning_coefficient(widths: Sequence[int], rank: int) -> LearningCoefficien
     # 4ℓλ, in whole numbers
     numerator = 2 * pieces * (regular + pairs) - (pieces - 1) * total**2 + a * (pieces - a)
     return LearningCoefficient(numerator / (4 * pieces), a * (pieces - a) + 1)
+
+
+class Staircase(NamedTuple):
+    """Along a run, one value for each time (other axes first).
+
+    ``rank``: the rank reached; ``coefficient``: λ at a true matrix of that rank, and
+    ``multiplicity`` its m.
+    """
+
+    rank: Int[np.ndarray, "*b t"]
+    coefficient: Float[np.ndarray, "*b t"]
+    multiplicity: Int[np.ndarray, "*b t"]
+
+
+@needs_values
+def learning_staircase(
+    singular_values: ArrayLike, widths: Sequence[int], *, rtol: float = 1e-2
+) -> Staircase:
+    """The learning coefficient along a run that learns one singular value after the other.
+
+    Such a run rests near the best matrices of rank 0, 1, 2, … in turn. Where W rests at rank r, the
+    networks that compute nearly the same as it have the volume of `learning_coefficient` (widths,
+    r). With every entry observed λ rises as the loss falls: what is learned first is simple.
+    Singular value k counts as reached where
+
+        σ_k(t) ≥ ½ σ_k(t_end)   and   σ_k(t_end) > rtol · σ_1(t_end),
+
+    and the rank reached is the number of those.
+
+    **Arguments**: ``singular_values``: (…, times, k), descending along the last axis, as
+    ``FlowResult.singular_values`` has them. ``widths``: (d_0, …, d_N) of the network.
+
+    **Raises** `InputError`, also where fewer widths than singular values say otherwise.
+
+    **Source**: Aoyagi 2024 for λ; Chen et al. 2023 (2310.06301) for the two opposing staircases.
+
+    >>> import deeplinear as dl
+    >>> path = [[0.01, 0.001], [0.99, 0.01], [1.0, 0.5]]  # three times
+    >>> dl.asymptotics.learning_staircase(path, (2, 2, 2)).coefficient.tolist()
+    [1.5, 2.0, 2.0]
+    """
+    d = check_widths(widths)
+    rtol = check_tolerance(rtol, float, "rtol")
+    s = np.asarray(singular_values, float)
+    if s.ndim < 2 or 0 in s.shape or not (np.isfinite(s) & (s >= 0)).all():
+        raise InputError(
+            "singular_values must be finite numbers ≥ 0 of shape (…, times, k), got shape "
+            f"{s.shape}."
+        )
+    if s.shape[-1] > min(d[0], d[-1]):
+        raise InputError(
+            f"singular_values must be at most {min(d[0], d[-1])} for widths {d}, got {s.shape[-1]}."
+        )
+    end = s[..., -1:, :]
+    rank = np.sum((s >= end / 2) & (end > rtol * end[..., :1]), -1)
+    if rank.max() > min(d):
+        raise InputError(
+            f"widths must hold the rank reached, {rank.max()}, got a smallest one of {min(d)}."
+        )
+    steps = [learning_coefficient(d, r) for r in range(int(rank.max()) + 1)]
+    values, multiplicities = (np.array(column)[rank] for column in zip(*steps, strict=True))
+    return Staircase(rank, values, multiplicities)

@@ -26,7 +26,15 @@ from .derivatives import guard, operator_power
 from .geodesic_closed_form import aligned_distance, aligned_path, spd_distance, spd_path
 from .hamiltonian_flow import follow
 from .kernel import degree
-from .leaf import Depth, DepthLike, Imbalance, in_precision, on_leaf, rescaled
+from .leaf import (
+    Depth,
+    DepthLike,
+    Imbalance,
+    in_precision,
+    is_smooth_leaf,
+    on_leaf,
+    rescaled,
+)
 from .operator import Operator, singular_error
 from .shooting import shoot
 
@@ -168,7 +176,8 @@ def log(
     in `distance`.
 
     **Raises** `SingularOperatorError`, `DepthError`, `InputError` (determinants of opposite sign:
-    no path of full rank joins them).
+    no path of full rank joins them; on leaves that are smooth at rank loss geodesics
+    through rank loss exist, but are not searched for).
 
     >>> import deeplinear as dl, numpy as np
     >>> found = dl.geodesic.log(np.diag([4.0, 1.0]), np.diag([9.0, 4.0]), 2, rtol=1e-6)
@@ -181,9 +190,13 @@ def log(
     if not is_traced(W0, W1) and W0.shape[0] == W0.shape[1]:
         signs = [np.linalg.slogdet(np.asarray(W))[0] for W in (W0, W1)]
         if signs[0] * signs[1] < 0:
+            why = (
+                "geodesics that cross det W = 0 are not searched for, though this leaf has them."
+                if is_smooth_leaf(N)
+                else "no path of full rank joins them."
+            )
             raise InputError(
-                "W0 and W1 must have determinants of one sign, got opposite ones: no path of full "
-                "rank joins them."
+                f"W0 and W1 must have determinants of one sign, got opposite ones: {why}"
             )
     untracked = "the logarithm is not differentiable: differentiate geodesic.distance, or exp"
     if is_traced(W0, W1):

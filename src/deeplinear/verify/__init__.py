@@ -4,6 +4,7 @@ Each returns a `Check` and prints nothing.
 """
 
 from .geometry import flatness, kernel_check, submersion, volume
+from .low_loss import volume_scaling
 from .result import Check, Checks
 from .taylor import gradient_check, hessian_check
 from .training import all_checks, conservation, upstairs_downstairs
@@ -19,5 +20,6 @@ __all__ = [
     "submersion",
     "volume",
     "flatness",
+    "volume_scaling",
     "all_checks",
 ]

@@ -19,7 +19,14 @@ Floats = NDArray[np.float64]
 
 ARC = 2.0  # |τ| ≤ ARC: w12 from 0.12 to 6.8
 NODES = np.linspace(-ARC, ARC, 20001)
-LAWS = ("volume", "volume to the power s", "exp(-s nuclear norm)", "charge of the start")
+LAWS = (
+    "volume",
+    "flatness",
+    "induced volume",
+    "volume to the power s",
+    "exp(-s nuclear norm)",
+    "charge of the start",
+)
 DIAGONAL = np.eye(2, dtype=bool)
 
 
@@ -37,6 +44,26 @@ def log_volume_law(tau: Floats, depth: float) -> Floats:
     a small fixed σ_2.
     """
     return (1 - 3 * (1 - 1 / depth)) * log_norm(tau)
+
+
+def log_flatness_law(tau: Floats, depth: float) -> Floats:
+    """The flatness −½ log det P_Ω A P_Ω along the hyperbola, up to a constant:
+
+        −(2 − 2/N) log σ_1 − ½ log(2p + (1 − 4p)/N),   p = (0.92/σ_1)²,
+
+    with A on the tangent space of the matrices of rank 1. The volume is this times the volume
+    induced on the hyperbola.
+    """
+    p = (OBSERVED * np.exp(-log_norm(tau))) ** 2
+    return -(2 - 2 / depth) * log_norm(tau) - 0.5 * np.log(2 * p + (1 - 4 * p) / depth)
+
+
+def log_induced_law(tau: Floats, depth: float) -> Floats:
+    """The length of the hyperbola in the metric, per dτ: the volume over the flatness.
+
+    Its slope in log σ_1 is 3/N − 1 at the corner of least norm: it is blind there at N = 3.
+    """
+    return log_volume_law(tau, depth) - log_flatness_law(tau, depth)
 
 
 def place_of_charge(charge: Floats, sigma2: float, depth: float) -> Floats:
@@ -134,7 +161,10 @@ def _compare(
     )
     uniform = -math.log(NODES.size)
     logs = (
-        tilt_log_density(at_volume, 1.0, volume, weights) - uniform,
+        *(
+            tilt_log_density(law(judge, depth), 1.0, law(NODES, depth), weights) - uniform
+            for law in (log_volume_law, log_flatness_law, log_induced_law)
+        ),
         tilt_log_density(at_volume, s, volume, weights) - uniform,
         tilt_log_density(at_norm, t, norm, weights) - uniform,
         np.log(np.maximum(_histogram_density(sample, judge) * 2 * ARC, 1e-300)),

@@ -1,5 +1,7 @@
 """Random low-rank matrices and their completion without noise, for the experiments on recovery."""
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,7 @@ from ...dynamics.factors import balanced_factors
 from ...dynamics.flow import factor_flow
 from ...dynamics.solve import FlowResult
 from ...energies import Completion
+from ...errors import ImbalanceWarning
 from ...labels import short_depth_label
 
 # Weak enough for errors of 1e-6 where a matrix is recovered.
@@ -105,6 +108,13 @@ def train(
         return end, None
     ts = np.linspace(0, float(end.t_end), moments)
     return end, factor_flow(energy, factors, t1=ts[-1], saveat=ts, rtol=1e-3)
+
+
+def unbalanced_flow(energy: Completion, factors: Sequence[jax.Array], **options: Any) -> FlowResult:
+    """`factor_flow` of factors with independent entries, which are on no leaf: not a surprise."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImbalanceWarning)
+        return factor_flow(energy, factors, **options)
 
 
 def degrees_of_freedom(d: int, rank: int | np.ndarray) -> float | np.ndarray:

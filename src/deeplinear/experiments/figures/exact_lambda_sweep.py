@@ -6,8 +6,8 @@ quick*: the sign of δ matters where the widths of input and output differ.
 
 **Our choice**: starts of one small product W(0) = 0.05 G/√(mn) with Gaussian G, a target with
 singular values 3, 2, … (of rank min(m, n)), δ from −5 to 5, three shapes. The distance of the
-tangent kernel from its start is 1 − ⟨K(t), K(0)⟩/(‖K(t)‖ ‖K(0)‖) (Fort et al. 2020), of the kernel
-as an operator on matrices, Z ↦ ½ (W_2W_2ᵀZ + Z W_1ᵀW_1); nothing is integrated.
+tangent kernel from its start is that of `deeplinear.asymptotics.kernel_motion`, of the kernel as an
+operator on matrices, Z ↦ ½ (W_2W_2ᵀZ + Z W_1ᵀW_1); nothing is integrated.
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ def simulate(
             W1, W2 = dl.leaf_factors(W0, delta, depth=2, key=seed)
             found = dl.exact.two_layer(W1, W2, target, ts)
             loss[i, j] = np.sum((found.W - target) ** 2, (-2, -1))
-            distance[i, j] = kernel_distance(found.gram2, found.gram1)
+            distance[i, j] = dl.asymptotics.kernel_motion(found).distance
     cases = ("shape", "delta", "time")
     return xr.Dataset(
         {
@@ -73,23 +73,6 @@ def _target(rng: np.random.Generator, m: int, n: int) -> np.ndarray:
     """A matrix of generic singular vectors with singular values 3, 2.5, …."""
     U, _, Vt = np.linalg.svd(rng.normal(size=(m, n)), full_matrices=False)
     return (U * (3 - 0.5 * np.arange(min(m, n)))) @ Vt
-
-
-def kernel_distance(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """1 − cos of the angle, in the Frobenius product of operators, between Z ↦ A Z + Z B at each
-    time and at the first; A m×m, B n×n, times first.
-    """
-    m, n = left.shape[-1], right.shape[-1]
-
-    def dot(A: np.ndarray, B: np.ndarray, C: np.ndarray, D: np.ndarray) -> np.ndarray:
-        """tr of the product of A ⊗ I + I ⊗ B and C ⊗ I + I ⊗ D, all symmetric."""
-        trace = lambda X: np.trace(X, axis1=-2, axis2=-1)  # noqa: E731
-        same = n * np.sum(A * C, (-2, -1)) + m * np.sum(B * D, (-2, -1))
-        return same + trace(A) * trace(D) + trace(B) * trace(C)
-
-    first = left[:1], right[:1]
-    sizes = dot(left, right, left, right) * dot(*first, *first)
-    return np.maximum(1 - dot(left, right, *first) / np.sqrt(sizes), 0.0)
 
 
 def draw(ds: xr.Dataset) -> Figure:

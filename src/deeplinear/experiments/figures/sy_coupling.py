@@ -1,18 +1,14 @@
-"""Coupled dynamics and loss of plasticity: Shin and Yun, *Implicit bias and loss of plasticity in
-matrix completion: depth promotes low-rankness* (2026, arXiv 2603.04703).
+"""Coupled dynamics: Shin and Yun, *Implicit bias and loss of plasticity in matrix completion: depth
+promotes low-rankness* (ICLR 2026, arXiv 2603.04703).
 
 **Known of the original** (its abstract and theorems): with block-diagonal observations depth ≥ 3
 couples the blocks unless the start is diagonal, and the flow goes to rank 1 if and only if it is
-coupled; a network of depth 2 that was trained on such decoupled observations does not become
-low-rank when training goes on with more entries, and deep ones do. Sizes, starts and entries are
-our choice.
+coupled. Sizes, starts and entries are our choice. What becomes of such a network when training goes
+on with more entries is the experiment `plasticity`.
 
 **Coupling.** A 4×4 truth of rank 1, two 2×2 blocks observed; random starts N(0, scale²) and
 diagonal ones of the same size; depth 2, 3, 4 and ∞: the effective rank of the endpoint, and the
-norm of what is left outside the blocks. **Plasticity.** The same truth: first only its diagonal is
-observed, then more entries, and training goes on from where it was (warm), or starts again with all
-of them (cold): the relative error against the number of entries. Where the entries connect all rows
-and columns there is one completion of rank 1.
+norm of what is left outside the blocks.
 
 A diagonal start stays diagonal exactly, though at N = ∞ the time is long enough for rounding errors
 to grow from the smallest start: the steps in (U, log σ, V) keep them out.
@@ -39,21 +35,17 @@ from ...labels import depth_label, short_depth_label
 from ...plots import house_style, line_style, new_figure
 from ...progress import ProgressCallback, report
 
-TITLE = "Coupled dynamics and loss of plasticity (Shin, Yun 2026)"
+TITLE = "Coupled dynamics (Shin, Yun 2026)"
 FULL: dict[str, Any] = {
     "depths": (2.0, 3.0, 4.0, math.inf),
     "scales": (1.0, 0.3, 1e-1, 1e-2, 1e-3),
     "runs": 40,
-    "added": (4, 6, 8, 10),
-    "plastic_scale": 1e-2,
     "accuracy": 1e-4,
 }
 SMOKE: dict[str, Any] = {
     "depths": (2.0, 3.0),
     "scales": (0.3, 3e-2),
     "runs": 3,
-    "added": (6,),
-    "plastic_scale": 3e-2,
     "accuracy": 1e-4,
 }
 
@@ -69,22 +61,15 @@ def simulate(
     depths: Sequence[float],
     scales: Sequence[float],
     runs: int,
-    added: Sequence[int],
-    plastic_scale: float,
     accuracy: float,
     progress: ProgressCallback | None = None,
 ) -> xr.Dataset:
-    """Endpoints under block-diagonal observations, errors of warm and cold training.
-
-    NaN where a run did not converge.
-    """
+    """Endpoints under block-diagonal observations; NaN where a run did not converge."""
     noise = np.random.default_rng(seed).normal(size=(runs, SIDE, SIDE))
     one = np.eye(SIDE, dtype=bool)
     diagonal = np.abs(noise) * one
     shape = (len(depths), len(scales), 2, runs)
     rank, outside = np.full(shape, np.nan), np.full(shape, np.nan)
-    warm_cold = np.full((len(depths), 2, len(added), runs), np.nan)
-    warm_rank = warm_cold.copy()
     for i, depth in enumerate(depths):
         report(progress, depth_label(depth), i / len(depths))
         for j, scale in enumerate(scales):
@@ -94,30 +79,17 @@ def simulate(
                 outside[i, j, k] = np.where(
                     found.ok, np.linalg.norm(found.W[:, ~mask], axis=1), np.nan
                 )
-        order = np.random.default_rng(seed + 1).permutation(np.flatnonzero(~one))
-        warm_cold[i], warm_rank[i] = plasticity(
-            depth, plastic_scale * noise, added, order, accuracy
-        )
     dims = ("depth", "scale", "start", "run")
-    again = ("depth", "training", "added", "run")
     return xr.Dataset(
         {
             "effective_rank": (dims, rank),
             "outside": (dims, outside, {"long_name": "norm of the entries that are not observed"}),
-            "error": (again, warm_cold, {"long_name": "relative error ‖W − M‖/‖M‖"}),
-            "plastic_rank": (
-                again,
-                warm_rank,
-                {"long_name": "effective rank after training on all entries"},
-            ),
         },
         coords={
             "depth": list(depths),
             "scale": list(scales),
             "start": ["random", "diagonal"],
             "run": np.arange(runs),
-            "training": ["warm", "cold"],
-            "added": list(added),
         },
     )
 
@@ -126,27 +98,6 @@ def observe(mask: np.ndarray) -> Completion:
     """The completion of the truth from the entries of a mask."""
     rows, cols = np.nonzero(mask)
     return Completion(rows, cols, np.outer(TRUTH, TRUTH)[rows, cols], mask.shape)
-
-
-def plasticity(
-    depth: float, starts: np.ndarray, added: Sequence[int], order: np.ndarray, accuracy: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Relative errors and effective ranks, (training, added, run): warm (first the diagonal, then
-    all) and cold (all at once).
-    """
-    truth, diagonal = np.outer(TRUTH, TRUTH), np.eye(SIDE, dtype=bool)
-    before = ensemble(observe(diagonal), starts, depth, accuracy=accuracy)
-    error, rank = np.full((2, 2, len(added), len(starts)), np.nan)
-    for j, count in enumerate(added):
-        mask = diagonal.copy()
-        mask.flat[order[:count]] = True
-        for k, start in enumerate((before.W, starts)):
-            found = ensemble(observe(mask), start, depth, accuracy=accuracy)
-            ok = found.ok & (before.ok if k == 0 else True)
-            distance = np.linalg.norm(found.W - truth, axis=(1, 2)) / np.linalg.norm(truth)
-            error[k, j] = np.where(ok, distance, np.nan)
-            rank[k, j] = np.where(ok, effective_rank(found.W), np.nan)
-    return error, rank
 
 
 def decoupled_endpoint(W0: np.ndarray, observed: np.ndarray) -> np.ndarray:
@@ -176,61 +127,37 @@ def decoupled_endpoint(W0: np.ndarray, observed: np.ndarray) -> np.ndarray:
 
 
 def draw(ds: xr.Dataset) -> Figure:
-    """Effective rank against the start, and the errors of warm and cold training."""
+    """The effective rank of the endpoint against the size of the start."""
     with house_style():
-        figure = new_figure(14, 4.6)
-        left, middle, right = figure.subplots(1, 3)
+        figure = new_figure(4.8, 4.6)
+        axis = figure.subplots()
         for i, depth in enumerate(ds.depth.values):
-            style, here = line_style(i), ds.sel(depth=depth)
-            _median(
-                left,
-                ds.scale,
-                here.effective_rank.sel(start="random"),
-                "run",
-                {**style, "label": short_depth_label(depth)},
-            )
-            middle_rank = here.effective_rank.sel(start="diagonal").median("run")
-            left.plot(ds.scale, middle_rank, **{**style, "ls": ":", "ms": 3, "lw": 1.2})
-            for axis, values in ((middle, here.error), (right, here.plastic_rank)):
-                warm = {**style, "label": f"{short_depth_label(depth)}, warm"}
-                _median(axis, SIDE + ds.added, values.sel(training="warm"), "run", warm)
-                cold = {
-                    **style,
-                    "ls": "--",
-                    "mfc": "white",
-                    "label": f"{short_depth_label(depth)}, cold",
-                }
-                _median(axis, SIDE + ds.added, values.sel(training="cold"), "run", cold)
-        left.set(
+            style, here = line_style(i), ds.effective_rank.sel(depth=depth)
+            label = {**style, "label": short_depth_label(depth)}
+            draw_median(axis, ds.scale, here.sel(start="random"), "run", label)
+            diagonal = here.sel(start="diagonal").median("run")
+            axis.plot(ds.scale, diagonal, **{**style, "ls": ":", "ms": 3, "lw": 1.2})
+        axis.set(
             title="Two observed blocks (dotted: diagonal starts)",
             xlabel="size of the start (standard deviation of the entries)",
             ylabel="effective rank of the endpoint",
             xscale="log",
         )
-        left.legend()
-        middle.set(
-            title="After training on the diagonal first",
-            xlabel="entries observed",
-            ylabel="relative error",
-            yscale="log",
-        )
-        right.set(
-            title="… and its effective rank", xlabel="entries observed", ylabel="effective rank"
-        )
-        right.legend(fontsize=8)
+        axis.legend()
     return figure
 
 
-def _median(
+def draw_median(
     axis: Axes, x: xr.DataArray, values: xr.DataArray, over: str, style: dict[str, Any]
 ) -> None:
+    """The median as a line, the quartiles as a band."""
     low, high = (values.quantile(q, over) for q in (0.25, 0.75))
     axis.fill_between(x, low, high, color=style["color"], alpha=0.15, lw=0)
     axis.plot(x, values.median(over), **style)
 
 
 def summary(ds: xr.Dataset) -> dict[str, str | float]:
-    """Effective ranks at the smallest start, and errors of warm and cold training."""
+    """Effective ranks at the smallest start."""
     rows: dict[str, str | float] = {}
     small = ds.isel(scale=int(np.argmin(ds.scale.values)))
     for depth in ds.depth.values:
@@ -244,13 +171,5 @@ def summary(ds: xr.Dataset) -> dict[str, str | float]:
             f"{float(random.median()):.4f}, {float(random.quantile(0.95)):.4f}; "
             f"{float(diagonal.median()):.4f}"
         )
-        errors = ds.error.sel(depth=depth).median("run")
-        rows[f"median relative error, warm / cold, {short_depth_label(depth)}, by entries"] = (
-            ", ".join(
-                f"{SIDE + int(n)}: {float(errors.sel(training='warm', added=n)):.1e} / "
-                f"{float(errors.sel(training='cold', added=n)):.1e}"
-                for n in ds.added.values
-            )
-        )
-    rows["runs without an end"] = int(ds.effective_rank.isnull().sum() + ds.error.isnull().sum())
+    rows["runs without an end"] = int(ds.effective_rank.isnull().sum())
     return rows
