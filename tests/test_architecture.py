@@ -203,7 +203,7 @@ TREE = {
         ["complete", "ratings", "predict", "demo", "doctor", "experiment", "explore", "sweep"],
     ],
     "explorer": [
-        ["addresses", "look", "folders", "jobs", "bundled", "sheets"],
+        ["addresses", "look", "folders", "jobs", "bundled", "sheets", "names"],
         ["state", "tab_states", "uploads", "table_tasks", "experiment_tasks"],
         ["presets", "compute", "ratings_tasks"],
         ["pictures"],

@@ -1,74 +1,13 @@
 """The page in headless Chromium: controls, presets, clicks, addresses, both widths and themes."""
 
 import http.client
-import os
 import re
-import shutil
-import subprocess
-import sys
 from urllib.parse import urlsplit
 
 import pytest
-
-SHOWN = """(n) => window.Bokeh?.documents[0]?.get_model_by_name('endpoints')?.data.x.length >= n
-  && Bokeh.documents[0].get_model_by_name('times').data.t.length > 2"""
-READ = "(name) => Array.from(Bokeh.documents[0].get_model_by_name(name).data.x)"
-WAIT = 300_000  # ms: a machine compiles first
+from explorer_pages import READ, SHOWN, WAIT
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def address():
-    """The page's address, of a server in a process of its own."""
-    pytest.importorskip(
-        "panel", reason="panel is not installed: pip install 'deeplinear[explorer]'"
-    )
-    command = [sys.executable, "-m", "deeplinear", "explore", "--port", "0", "--no-browser"]
-    server = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
-    )
-    try:
-        yield next(line.strip() for line in server.stdout if line.startswith("http://"))
-    finally:
-        server.terminate()
-        assert server.wait(20) is not None
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
-    )
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no browser is installed: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def visit(browser, address):
-    """Opens an address at a width; at the end nothing may have gone wrong in the console."""
-    opened, faults = [], []
-
-    def go(query, width=1280):
-        page = browser.new_page(viewport={"width": width, "height": 900})
-        page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("request", lambda r: urlsplit(r.url).hostname in (
-            "127.0.0.1", None) or faults.append(r.url))  # fmt: skip
-        page.goto(address + query)
-        page.wait_for_function(SHOWN, arg=90, timeout=WAIT)
-        opened.append(page)
-        return page
-
-    yield go
-    for page in opened:
-        page.close()
-    assert not faults
 
 
 def test_the_depth_slider_moves_by_keys_and_goes_to_the_address(visit):

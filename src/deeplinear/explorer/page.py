@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import panel as pn
+from bokeh.models import CustomJS
 
 from .addresses import joined
 from .controls import text
 from .folders import VisitorFolder
 from .laboratory import Laboratory
 from .look import LOOKS, widget_css
+from .names import NAMES
 from .state import State
 from .tab_states import TABS, ExperimentsState, MatrixState, TabState
 
@@ -36,6 +38,7 @@ class Page:
         self._tab_faults = {"matrix": tuple(wrong), "experiments": tuple(odd)}
         self._look = LOOKS[state.theme]
         document = pn.state.curdoc
+        document.js_on_event("document_ready", CustomJS(code=NAMES))
         self._later = document.add_next_tick_callback
         self._made: dict[str, Any] = {}
         # where the laboratory is not seen, it computes nothing
