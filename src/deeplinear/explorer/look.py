@@ -48,7 +48,8 @@ def widget_css(look: Look) -> str:
     """Inside widgets, which pages' style sheets do not reach."""
     return f"""
 :host {{ color: {look.text}; font-size: 14px; color-scheme: {scheme(look)}; }}
-select.bk-input {{ appearance: auto; background-image: none; padding-right: 4px; }}
+select.bk-input {{ appearance: auto !important; background-image: none !important;
+  padding-right: 4px !important; }}
 label, .bk-input-group > label, .bk-slider-title, .noUi-target + div {{ color: {look.text}; }}
 select.bk-input, input.bk-input {{ background-color: {look.card}; color: {look.text};
   border: 1px solid {look.faint}; }}
@@ -68,6 +69,7 @@ table {{ border-collapse: collapse; font-size: 13px; font-variant-numeric: tabul
 th, td {{ padding: 3px 8px; text-align: right; border-bottom: 1px solid {look.grid};
   white-space: nowrap; }}
 th:first-child, td:first-child {{ text-align: left; }}
+table.pairs td {{ white-space: normal; }}
 tr.best td {{ font-weight: 600; }} td.gone, .quiet {{ color: {look.faint}; font-style: italic; }}
 pre {{ overflow-x: auto; padding: 8px; background: {look.page}; border: 1px solid {look.grid}; }}
 .bar {{ height: 8px; border-radius: 4px; background: {look.grid}; }}
