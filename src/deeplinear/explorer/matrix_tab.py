@@ -51,6 +51,7 @@ class MatrixTab:
         self._results = pn.Column(sizing_mode="stretch_width", margin=0)
         self._sheets: Any = None
         self._understood: Any = None
+        self._reads = False  # rather than fits
         self.view = pn.Column(
             card(look, *self.controls.view),
             pn.Column(
@@ -93,7 +94,8 @@ class MatrixTab:
             return
         if changed & set(_FIT):
             state = dataclasses.replace(state, fitted=False)
-            self.running.stop()
+            if not self._reads:  # a file that is being read is to be shown in any case
+                self.running.stop()
             self._results.objects = []
         self._set(state)
         if "fade" in changed and self._sheets is not None:
@@ -114,12 +116,14 @@ class MatrixTab:
         self._results.objects, self._sheets = [], None
         self._set(dataclasses.replace(self.state, fitted=True))
         task = fit_list if self.state.is_long else complete
+        self._reads = False
         self.running.start(
             task, request, done=self._fitted, failed=self._cancelled, what="Beginning …"
         )
 
     def _read(self, then_fit: bool = False) -> None:
         self._preview.objects, self._results.objects, self._sheets = [], [], None
+        self._understood = None
         if self.state.data == UPLOAD and not self._uploaded:
             self.running.stop()
             self.running.say("Choose a file.")
@@ -131,13 +135,19 @@ class MatrixTab:
             return
 
         def show(found: Any) -> None:
+            self._reads = False
             self._understood = found
             self._preview.objects = understood(self._look, found)
             if then_fit:
                 self.fit()
 
         task = understand_list if self.state.is_long else understand
-        self.running.start(task, request, done=show, seconds=60.0)
+
+        def failed() -> None:
+            self._reads = False
+
+        self.running.start(task, request, done=show, failed=failed, seconds=60.0)
+        self._reads = True
 
     def _request(self) -> Request:
         state, folder = self.state, self._folder.path
@@ -167,7 +177,8 @@ class MatrixTab:
     def _fitted(self, found: Any) -> None:
         implicit = self.state.method == "implicit"
         # the sheet as given is among the results
-        self._preview.objects = understood(self._look, self._understood, drawn=False)
+        if self._understood is not None:
+            self._preview.objects = understood(self._look, self._understood, drawn=False)
         if isinstance(found, Rated):
             best = self._best(found)
             self._results.objects = rated(self._look, found, implicit, best)
@@ -201,6 +212,7 @@ class MatrixTab:
         return pn.Column(pn.FlexBox(who, many), self._asking.view, shown)
 
     def _cancelled(self) -> None:
+        self._reads = False
         self._set(dataclasses.replace(self.state, fitted=False))
 
     def _set(self, state: MatrixState) -> None:

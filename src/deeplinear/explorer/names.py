@@ -33,7 +33,7 @@ const name_one = (el) => {
     named(el, "time");
   } else if (el.matches("input.bk-input")) {
     if (!words(root.querySelector("label"))) {
-      const label = words(before(el)?.querySelector?.("input[type=checkbox]")?.parentElement);
+      const label = before(el)?.querySelector?.("input[type=checkbox]")?.getAttribute("aria-label");
       named(el, label ? "value of " + label.replace(" observed", "") : "value");
     }
   } else if (el.matches("button") && !words(el)) {

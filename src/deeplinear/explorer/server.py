@@ -4,6 +4,7 @@ import hmac
 import ipaddress
 import secrets
 import socket
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
@@ -40,6 +41,8 @@ def serve(
 
     **Raises** `InputError` where the port is taken.
     """
+    # of Panel, about parts of pages that come again; it means nothing to who serves them
+    warnings.filterwarnings("ignore", message="reference already known")
     token = "" if is_loopback(host) else secrets.token_urlsafe(18)
     port = port or _free_port(host)
     with server_folder() as folder:
