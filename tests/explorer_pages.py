@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 
-WAIT = 60_000  # ms: a machine compiles first
+WAIT = 120_000  # ms: a machine compiles first
 SHOWN = """(n) => window.Bokeh?.documents[0]?.get_model_by_name('endpoints')?.data.x.length >= n
   && Bokeh.documents[0].get_model_by_name('times').data.t.length > 2"""
 READ = "(name) => Array.from(Bokeh.documents[0].get_model_by_name(name).data.x)"
