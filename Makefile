@@ -4,13 +4,20 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
 
-.PHONY: demo explore test test-all test-oldest test-newest mutation fuzz lint bench lock clean
+.PHONY: demo explore browser test test-all test-oldest test-newest mutation fuzz lint bench lock clean
 
 demo: $(VENV)/.base
 	$(BIN)/deeplinear demo --report demo-report --force
 
 explore: $(VENV)/.explorer
 	$(BIN)/deeplinear explore
+
+# For the tests of the page, where there is none and one can be had within a minute and a half; they are skipped otherwise.
+browser: $(VENV)/.dev
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	  timeout 90 $(BIN)/python -m playwright install chromium || \
+	  { [ "$$(id -u)" = 0 ] && timeout 90 apt-get install -y -qq chromium; } || \
+	  echo "no browser could be had: the tests of the page are skipped" >&2
 
 # A file stays in one process: what its tests compile is compiled once. Most of it runs for a moment only, so that XLA's
 # costlier passes, a third of the time, are left to test-all, which compiles as users do.

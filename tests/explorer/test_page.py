@@ -1,74 +1,14 @@
 """The page in headless Chromium: controls, presets, clicks, addresses, both widths and themes."""
 
-import http.client
-import os
 import re
-import shutil
-import subprocess
-import sys
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from explorer_pages import READ, SHOWN, WAIT, choose
 
-SHOWN = """(n) => window.Bokeh?.documents[0]?.get_model_by_name('endpoints')?.data.x.length >= n
-  && Bokeh.documents[0].get_model_by_name('times').data.t.length > 2"""
-READ = "(name) => Array.from(Bokeh.documents[0].get_model_by_name(name).data.x)"
-WAIT = 300_000  # ms: a machine compiles first
+from deeplinear.explorer.presets import PRESETS
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def address():
-    """The page's address, of a server in a process of its own."""
-    pytest.importorskip(
-        "panel", reason="panel is not installed: pip install 'deeplinear[explorer]'"
-    )
-    command = [sys.executable, "-m", "deeplinear", "explore", "--port", "0", "--no-browser"]
-    server = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
-    )
-    try:
-        yield next(line.strip() for line in server.stdout if line.startswith("http://"))
-    finally:
-        server.terminate()
-        assert server.wait(20) is not None
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
-    )
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no browser is installed: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def visit(browser, address):
-    """Opens an address at a width; at the end nothing may have gone wrong in the console."""
-    opened, faults = [], []
-
-    def go(query, width=1280):
-        page = browser.new_page(viewport={"width": width, "height": 900})
-        page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("request", lambda r: urlsplit(r.url).hostname in (
-            "127.0.0.1", None) or faults.append(r.url))  # fmt: skip
-        page.goto(address + query)
-        page.wait_for_function(SHOWN, arg=90, timeout=WAIT)
-        opened.append(page)
-        return page
-
-    yield go
-    for page in opened:
-        page.close()
-    assert not faults
 
 
 def test_the_depth_slider_moves_by_keys_and_goes_to_the_address(visit):
@@ -107,13 +47,138 @@ def test_a_click_starts_a_run_there(visit):
     )
 
 
-def test_a_preset_is_told_in_two_sentences(visit):
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_told_in_two_sentences(visit, name):
     page = visit("?runs=100")
-    title = "Where the volume is (CMV 2023, Fig. 5)"
-    presets = page.locator("select", has=page.locator("option", has_text=title))
-    presets.select_option(title)
+    choose(page, "Preset", PRESETS[name].title)
     page.get_by_text("Meaning.").wait_for(timeout=WAIT)
-    page.wait_for_function("location.search.includes('preset=cmv5')", timeout=WAIT)
+    page.wait_for_function(f"location.search.includes('preset={name}')", timeout=WAIT)
+    page.get_by_text("runs at depth").first.wait_for(timeout=WAIT)
+
+
+def test_every_control_of_the_laboratory_goes_to_the_address(visit):
+    page = visit("?runs=100&click=0.1,0.1")
+
+    def expect(part):
+        page.wait_for_function("(part) => location.search.includes(part)", arg=part, timeout=WAIT)
+
+    handles = page.locator(".noUi-handle:visible")
+    for place, part in enumerate(("depth=4", "scale=0.003", "delta=0.001", "beta=1000",
+                                  "decay=0.001", "reach=3")):  # fmt: skip
+        handles.nth(place).focus()
+        page.keyboard.press("ArrowRight")
+        expect(part)
+        page.keyboard.press("ArrowLeft")
+        name = part.partition("=")[0]
+        page.wait_for_function(f"!location.search.includes('{name}=')", timeout=WAIT)
+    choose(page, "Map", "entropy")
+    expect("map=entropy")
+    choose(page, "Runs", "300")
+    expect("runs=300")
+    page.get_by_text("Other random starts").click()
+    expect("seed=1")
+    page.get_by_text("Follow the first random start").click()
+    page.wait_for_function("!location.search.includes('click')", timeout=WAIT)
+    page.get_by_label("w12 observed").check()
+    expect("observed=11,12,22")
+    page.get_by_label("value of w11").fill("0.5")
+    page.get_by_label("value of w11").press("Enter")
+    expect("values=0.5,")
+    page.get_by_label("to the beginning").click()
+    expect("frame=0")
+    page.get_by_label("play", exact=True).click()
+    expect("frame=1")
+
+
+def test_every_control_of_the_matrix_goes_to_the_address(visit):
+    page = visit("?tab=matrix", wait=False)
+    page.get_by_text("What was understood").wait_for(timeout=WAIT)
+
+    def expect(part):
+        page.wait_for_function("(part) => location.search.includes(part)", arg=part, timeout=WAIT)
+
+    choose(page, "Data", "Handwritten digits with half of their pixels removed")
+    expect("data=digits")
+    page.get_by_text("200 × 64 matrix").wait_for(timeout=WAIT)
+    choose(page, "Training", "small start, early stop (implicit)")
+    expect("method=implicit")
+    for label, value, part in (
+        ("Missing too (between commas)", "-999", "missing=-999"),
+        ("Carry through (between commas)", "y0x0", "keep=y0x0"),
+        ("Seed", "7", "fitseed=7"),
+    ):
+        field = page.get_by_label(label).locator("visible=true")
+        field.fill(value)
+        field.press("Enter")
+        expect(part)
+    page.get_by_text("carried through: 'y0x0'").wait_for(timeout=WAIT)
+    page.get_by_role("button", name="10", exact=True).click()
+    expect("depths=2,3,10,inf")
+    page.get_by_role("button", name="6", exact=True).click()
+    page.get_by_text("depths must be one to 4").wait_for(timeout=WAIT)
+    choose(page, "Data", "Your own file (below)")
+    choose(page, "Your file is a", "List of entries (ratings)")
+    expect("kind=ratings")
+
+
+def test_a_link_shows_the_same_fit(visit):
+    query = "?tab=matrix&data=iris&depths=2,inf&fitseed=3&fitted=1&fade=off"
+    told = []
+    for _ in range(2):
+        page = visit(query, wait=False)
+        page.get_by_text("The same from a terminal").wait_for(timeout=WAIT)
+        told.append(page.locator("p", has_text="predicts the held-out").inner_text())
+        assert parse_qs(urlsplit(page.url).query) == parse_qs(query[1:])
+    assert told[0] == told[1]
+
+
+def test_everything_that_can_be_saved_of_a_fit(visit):
+    page = visit("?tab=matrix&data=iris&depths=2&fitted=1", wait=False)
+    page.get_by_text("The same from a terminal").wait_for(timeout=WAIT)
+    for name, begin in (
+        ("the data", b"label,"),
+        ("completed data", b"label,"),
+        ("intervals", b"row,column,value,low,high"),
+        ("report", b"<!doctype html>"),
+        ("PNG", b"\x89PNG"),
+        ("SVG", b"<?xml"),
+    ):
+        with page.expect_download(timeout=WAIT) as download:
+            page.get_by_text(f"Save {name}", exact=True).click()
+        with open(download.value.path(), "rb") as file:
+            assert file.read(len(begin)) == begin
+
+
+def test_experiments_are_run_cancelled_and_compared(visit):
+    page = visit("?tab=experiments", wait=False)
+    start = page.get_by_text("Run it in small settings")
+    start.click()
+    page.get_by_text("Cancel", exact=True).locator("visible=true").click()
+    page.get_by_text("Cancelled").wait_for(timeout=WAIT)
+    start.click()
+    page.get_by_text("Save PNG").wait_for(timeout=WAIT)
+    page.get_by_label("Seed").locator("visible=true").fill("1")
+    page.get_by_label("Seed").locator("visible=true").press("Enter")
+    start.click()
+    page.get_by_text("How they differ").wait_for(timeout=WAIT)
+    page.get_by_text("seed is 0 in the first run and 1 in the second").wait_for(timeout=WAIT)
+    with page.expect_download(timeout=WAIT) as download:
+        page.get_by_text("Save data (zarr)").first.click()
+    with open(download.value.path(), "rb") as file:
+        assert file.read(2) == b"PK"
+
+
+def test_what_a_visitor_wrote_goes_with_the_visitor(visit, server):
+    page = visit("?tab=matrix&data=iris", wait=False)
+    page.get_by_text("What was understood").wait_for(timeout=WAIT)
+    mine = {path.parent for path in server.folder.rglob("iris.csv")}
+    assert mine
+    page.goto("about:blank")
+    for _ in range(120):
+        if not any(path.exists() for path in mine):
+            return
+        page.wait_for_timeout(1000)
+    raise AssertionError(mine)
 
 
 def test_downloads_are_what_is_shown(visit):
@@ -128,22 +193,3 @@ def test_downloads_are_what_is_shown(visit):
 def test_a_hostile_address_is_told_and_harmless(visit):
     page = visit("?runs=100&depth=1e99&map=<script>alert(1)</script>")
     assert page.get_by_text("depth must be one of").count() == 1
-
-
-def test_pages_of_other_origins_get_no_websocket(address):
-    place = urlsplit(address)
-    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=20)
-    connection.request(
-        "GET",
-        "/ws",
-        headers={
-            "Origin": "http://evil.example",
-            "Connection": "Upgrade",
-            "Upgrade": "websocket",
-            "Sec-WebSocket-Version": "13",
-            "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
-            "Sec-WebSocket-Protocol": "bokeh, x",
-        },
-    )
-    assert connection.getresponse().status == 403
-    connection.close()

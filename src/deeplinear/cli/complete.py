@@ -209,7 +209,7 @@ def complete(
         candidates, verdict = fits.run(errors, quiet=quiet)
         winner, network = verdict.used, verdict.network
         _write(table, winner, output)
-        print_scores(out, candidates, verdict, by_column=fits.comparison.by_column)
+        print_scores(out, candidates, verdict, by_column=table.kind == "table")
         say_what_is_unlike(out, table, holdout, verdict)
         if output != STANDARD:
             say(out, f"Wrote {output} ({winner.name}).")

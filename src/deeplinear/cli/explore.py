@@ -1,5 +1,6 @@
 """``deeplinear explore``: depth at work, in a web page."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,11 +16,15 @@ def explore(
         str,
         typer.Option(help="Address to listen at; beyond this machine, visitors need a token."),
     ] = "127.0.0.1",
+    results: Annotated[
+        Path, typer.Option(help="Folder of stored experiments to look at; it is only read.")
+    ] = Path("experiments"),
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
 ) -> None:
-    """See depth at work: a page with a 2×2 laboratory, on this machine alone.
+    """See depth at work: a page on this machine alone.
 
-    Move the depth from 1 to ∞ and watch where training ends. Ctrl-C stops it.
+    A 2×2 laboratory, your own table or image completed at several depths, and the experiments.
+    Ctrl-C stops it.
     """
     out = terminal()
     from ..extras import needed_by
@@ -32,4 +37,10 @@ def explore(
     jax.config.update("jax_enable_x64", True)
     from ..explorer.server import serve
 
-    serve(port, host, open_browser=browser, on_start=lambda address: say(out, address))
+    serve(
+        port,
+        host,
+        results=results,
+        open_browser=browser,
+        on_start=lambda address: say(out, address),
+    )

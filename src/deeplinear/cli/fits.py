@@ -1,6 +1,6 @@
 """What ``complete`` fits to a table, and what it prints about the fits."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,7 @@ from .endings import Interrupted
 
 if TYPE_CHECKING:
     from ..files import Table
-    from ..report.compare import Candidate, Comparison, Verdict
-
-# Numbers that nearest neighbours compare in about a second.
-_ALL_PAIRS = 1e8
+    from ..report.compare import Candidate, Verdict
 
 
 @dataclass(frozen=True)
@@ -29,53 +26,28 @@ class Fits:
     checkpoint: Path | None
     knn: bool
 
-    @property
-    def comparison(self) -> "Comparison":
-        from ..report.compare import Comparison
-
-        return Comparison(self.table.coded, by_column=self.table.kind == "table")
-
     def run(self, errors: Console, *, quiet: bool) -> tuple[list["Candidate"], "Verdict"]:
         """Every depth and the baselines, and what the held-out cells say of them.
 
         On Ctrl-C the best iterate so far is saved, and `Interrupted` raised.
         """
-        from ..report.compare import (
-            Verdict,
-            column_means,
-            compare_depths,
-            interpolation,
-            nearest_neighbours,
-        )
+        from ..report.table_fits import complete_table
 
         with gathered_warnings(errors), progress_bar(errors, quiet=quiet) as bar:
             watch = Watch(bar, self.depths)
             try:
-                networks, held_out = compare_depths(
-                    self.comparison,
+                return complete_table(
+                    self.table,
                     self.depths,
+                    self.options,
+                    knn=self.knn,
                     progress=watch.report,
                     on_done=watch.done,
-                    **self.options,
                 )
-                methods = [column_means]
-                methods += [interpolation] * (self.options["row_order"] is True)
-                methods += [nearest_neighbours] * (self.knn or self._is_small)
-                baselines = [method(self.comparison, held_out) for method in methods]
             except KeyboardInterrupt:
                 if self.checkpoint is None:
                     raise
                 raise self._saved(watch, self.checkpoint) from None
-        possible = networks[0].imputer.within_bounds  # type: ignore[union-attr]
-        baselines = [replace(c, filled=possible(c.filled)) for c in baselines]
-        candidates = [*networks, *baselines]
-        return candidates, Verdict.of(self.comparison, candidates, held_out)
-
-    @property
-    def _is_small(self) -> bool:
-        """Whether nearest neighbours take about as long as the networks, or less."""
-        m, n = self.table.values.shape
-        return m * m * n <= _ALL_PAIRS
 
     def _saved(self, watch: Watch, checkpoint: Path) -> Interrupted:
         if watch.complete is None:

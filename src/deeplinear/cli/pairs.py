@@ -13,25 +13,19 @@ import numpy as np
 from ..atomic import write_atomically
 from ..completion.data.id_encoder import integer_of
 from ..completion.data.ids import Ids
-from ..errors import EmptyLineWarning, InputError
+from ..errors import InputError
 from ..files.long import column_names, is_text, read_long
 from ..files.long_output import is_writable, write_long
 from ..files.side_table import read_side_table
 from ..files.spool import STANDARD
 from ..files.text_options import TextOptions
 from ..places import writing
+from ..report.lists import Pairs
 from .options import FEATURES
 from .streams import write_result
 
 if TYPE_CHECKING:
-    from ..completion.matrix_completion import DeepMatrixCompletion
     from ..files.long import Triples
-
-COVERAGE = 0.9  # of the intervals that are listed
-ALL_MISSING = 5_000_000  # entries that are listed without --at
-
-#: Row ids and column ids, one of each per pair; of a matrix positions from 0.
-Pairs = tuple[np.ndarray, np.ndarray]
 
 
 def typed_ids(labels: Sequence[object], ids: Ids, argument: str) -> np.ndarray:
@@ -206,48 +200,6 @@ def read_features(
             labels, features = read_side_table(path, option)
             found[name] = typed_ids(labels, ids, f"{option}: '{path}'"), features
     return found
-
-
-def all_missing(data: "Triples") -> Pairs:
-    """The pairs that have no entry; `InputError` if they are too many to list."""
-    m, n = data.shape
-    if m * n - len(data) > ALL_MISSING:
-        raise InputError(
-            f"--at: {m * n - len(data):,} entries are missing, more than the {ALL_MISSING:,} that "
-            "are listed without it; give a file with the pairs that you want."
-        )
-    hidden = np.ones((m, n), dtype=bool)
-    hidden[data.rows, data.cols] = False
-    rows, cols = np.nonzero(hidden)
-    return data.row_ids.labels[rows], data.col_ids.labels[cols]
-
-
-def prediction_columns(
-    estimator: "DeepMatrixCompletion", pairs: Pairs, names: Sequence[str]
-) -> dict[str, np.ndarray]:
-    """The list to write: ids, predictions, and the ends of their intervals (or empty cells)."""
-    rows, cols = pairs
-    model = estimator.model_
-    found = estimator.predict(rows, cols)
-    low = high = np.full(len(found), np.nan)
-    if model.seen is None:
-        warn_that_ends_are_empty("The model was saved without its entries, which intervals need")
-    elif not model.calibration.reaches(COVERAGE):
-        held = len(model.calibration.scores)
-        warn_that_ends_are_empty(
-            f"The {held} held-out entries are too few for {COVERAGE:.0%} intervals"
-        )
-    else:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", EmptyLineWarning)  # `predict` has given it
-            low, high = estimator.interval(rows, cols, coverage=COVERAGE)
-    shift = int(model.row_ids.positional)  # matrices on file count from 1
-    shown = (rows + 1, cols + 1) if shift else (rows, cols)
-    return {names[0]: shown[0], names[1]: shown[1], "prediction": found, "low": low, "high": high}
-
-
-def warn_that_ends_are_empty(reason: str) -> None:
-    warnings.warn(f"{reason}: low and high are left empty.", UserWarning, stacklevel=3)
 
 
 def write_list(

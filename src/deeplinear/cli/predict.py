@@ -54,7 +54,8 @@ def predict(
         _check_output(output, force, escape_formulas, {"MODEL": source, "--at": at})
         from ..files.spool import on_disk
         from ..files.text_options import TextOptions
-        from .pairs import prediction_columns, read_pairs, write_list
+        from ..report.lists import prediction_columns
+        from .pairs import read_pairs, write_list
 
         text = TextOptions(
             header=header,

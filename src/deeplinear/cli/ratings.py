@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from ..completion.matrix_completion import DeepMatrixCompletion
     from ..files.long import Triples
     from ..files.text_options import TextOptions
-    from .pairs import Pairs
+    from ..report.lists import Pairs
 
 
 def ratings(
@@ -290,7 +290,8 @@ def _parameters(
 def _run(job: Job, parameters: dict[str, object], out: Console, errors: Console) -> None:
     """Read, choose depth and strength, fit, and write model, predictions and report."""
     from ..files.long import read_long
-    from .pairs import prediction_columns, read_features, write_list
+    from ..report.lists import prediction_columns
+    from .pairs import read_features, write_list
 
     with gathered_warnings(errors):
         data = read_long(job.source, *job.columns, text=job.text)
@@ -325,7 +326,8 @@ def _run(job: Job, parameters: dict[str, object], out: Console, errors: Console)
 
 def _wanted(job: Job, data: "Triples") -> "Pairs | None":
     """The pairs to predict: those of --at, or all missing ones; None without an output."""
-    from .pairs import all_missing, beside_data, read_pairs
+    from ..report.lists import all_missing
+    from .pairs import beside_data, read_pairs
 
     if job.output is None:
         return None

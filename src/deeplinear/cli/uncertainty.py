@@ -30,7 +30,7 @@ Draws = Annotated[
     int,
     typer.Option(help="Also write this many draws: for OUTPUT a.csv a.01.csv, a.02.csv, …."),
 ]
-_COVERAGE, _MOST = 0.9, 999
+_MOST = 999
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,12 @@ class Uncertainty:
     ) -> list[str]:
         """Write what was asked for; what was written, in sentences."""
         from ..files import file_type
+        from ..report.lists import COVERAGE, interval_columns
         from .pairs import write_list
 
         said = []
         if self.intervals is not None:
-            coverage = _COVERAGE if self.coverage is None else self.coverage
+            coverage = COVERAGE if self.coverage is None else self.coverage
             columns = interval_columns(table, filled, imputer, coverage)
             write_list(self.intervals, columns, escape_formulas=escape)
             if self.intervals != STANDARD:
@@ -119,38 +120,3 @@ class Uncertainty:
             last = f" … {paths[-1]}" if self.draws > 1 else ""
             said.append(f"Wrote {paths[0]}{last} ({self.draws} draws from the posterior).")
         return said
-
-
-def interval_columns(
-    table: "Table", filled: np.ndarray, imputer: "DeepLinearImputer", coverage: float
-) -> dict[str, np.ndarray]:
-    """The list of intervals: one line per missing number, row by row.
-
-    ``row`` is counted from 1, the heading apart; ``column`` is its name; then what was filled in,
-    the ends of its interval, and their coverage. Long rather than two tables of ends: nothing is
-    said of observed cells, and it joins any table by row and column. NaN ends, with a warning,
-    where too few cells were held out.
-    """
-    from .pairs import warn_that_ends_are_empty
-
-    numbers = np.array([not feature.categories for feature in table.features])
-    rows, cols = np.nonzero(np.isnan(table.values) & numbers)
-    low = high = np.full(table.values.shape, np.nan)
-    calibration = imputer.model_.calibration
-    if calibration.reaches(coverage):
-        low, high = imputer.interval(table.coded, coverage=coverage)
-    else:
-        warn_that_ends_are_empty(
-            f"The {len(calibration.scores)} held-out cells are too few for intervals of coverage "
-            f"{coverage:.4g}"
-        )
-    among_all = np.delete(np.arange(len(filled) + len(table.left_out)), table.left_out)
-    names = np.array([feature.name for feature in table.features], dtype=object)
-    return {
-        "row": among_all[rows] + 1,
-        "column": names[cols],
-        "value": filled[rows, cols],
-        "low": low[rows, cols],
-        "high": high[rows, cols],
-        "coverage": np.full(len(rows), coverage),
-    }

@@ -50,7 +50,7 @@ def experiment_page(
         "<h2>Numbers</h2>" + pairs(summary) if summary else "",
         "<h2>About this experiment</h2>" + "".join(rest) if rest else "",
         "<h2>Settings</h2>" + pairs(parameters),
-        "<h2>Data</h2>" + _variables(ds),
+        "<h2>Data</h2>" + variables(ds),
         "<h2>Manifest</h2>" + pairs({**manifest, "versions": json.loads(ds.attrs["versions"])}),
     ]
     subtitle = f"experiment <code>{html.escape(experiment.name)}</code>"
@@ -138,7 +138,8 @@ def _value(value: object) -> str:
     return html.escape(f"{value:.4g}" if isinstance(value, float) else str(value))
 
 
-def _variables(ds: "xr.Dataset") -> str:
+def variables(ds: "xr.Dataset") -> str:
+    """A table of the variables of a dataset: dimensions, type, units and meaning."""
     head = "".join(
         f"<th>{name}</th>" for name in ("variable", "dimensions", "type", "units", "meaning")
     )

@@ -29,11 +29,16 @@ LOOKS["light"] = dataclasses.replace(
 )
 
 
+def scheme(look: Look) -> str:
+    """What browsers call the theme."""
+    return "dark" if look.page == LOOKS["dark"].page else "light"
+
+
 def page_css(look: Look) -> str:
     """The page around the pictures."""
     return f"""
 html, body {{ background: {look.page}; color: {look.text}; margin: 0; color-scheme: {
-        "light" if look is LOOKS["light"] else "dark"
+        scheme(look)
     }; font-family: system-ui, "DejaVu Sans", sans-serif; }}
 body {{ min-height: 100vh; }}
 """
@@ -42,9 +47,11 @@ body {{ min-height: 100vh; }}
 def widget_css(look: Look) -> str:
     """Inside widgets, which pages' style sheets do not reach."""
     return f"""
-:host {{ color: {look.text}; font-size: 14px; }}
+:host {{ color: {look.text}; font-size: 14px; color-scheme: {scheme(look)}; }}
+select.bk-input {{ appearance: auto !important; background-image: none !important;
+  padding-right: 4px !important; }}
 label, .bk-input-group > label, .bk-slider-title, .noUi-target + div {{ color: {look.text}; }}
-select.bk-input, input.bk-input {{ background: {look.card}; color: {look.text};
+select.bk-input, input.bk-input {{ background-color: {look.card}; color: {look.text};
   border: 1px solid {look.faint}; }}
 .bk-btn, .bk-btn-default {{ background: {look.card} !important; color: {look.text} !important;
   border: 1px solid {look.faint} !important; }}
@@ -57,6 +64,19 @@ a {{ color: {look.accent}; }}
 p {{ margin: 4px 0; line-height: 1.45; }} h1 {{ font-size: 20px; margin: 4px 0; }}
 h2 {{ font-size: 15px; margin: 6px 0 2px; }}
 summary {{ cursor: pointer; }}
+.wide {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: 3px 8px; text-align: right; border-bottom: 1px solid {look.grid};
+  white-space: nowrap; }}
+th:first-child, td:first-child {{ text-align: left; }}
+table.pairs td {{ white-space: normal; }}
+tr.best td {{ font-weight: 600; }} td.gone, .quiet {{ color: {look.faint}; font-style: italic; }}
+pre {{ overflow-x: auto; padding: 8px; background: {look.page}; border: 1px solid {look.grid}; }}
+.bar {{ height: 8px; border-radius: 4px; background: {look.grid}; }}
+.bar div {{ height: 8px; border-radius: 4px; background: {look.accent}; }}
+img.figure {{ max-width: 100%; background: #ffffff; }}
+input.upload {{ max-width: 100%; color: {look.text}; font-size: 14px; }}
+.bk-btn.bk-active {{ background: {look.accent} !important; color: {look.card} !important; }}
 """
 
 

@@ -1,20 +1,24 @@
-"""The page on this machine's own address: one laboratory for each visitor."""
+"""The page on this machine's own address, or on others with a token."""
 
 import hmac
 import ipaddress
 import secrets
 import socket
+import warnings
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
 
 import panel as pn
 
 from ..errors import InputError
+from .addresses import MOST_PARTS
 from .controls import text
-from .laboratory import Laboratory
-from .look import LOOKS, page_css, widget_css
+from .folders import server_folder
+from .look import LOOKS, page_css
+from .page import Page
 from .state import State
+from .uploads import ROUTE, UploadHandler
 
 TITLE = "deeplinear explorer"
 LOOPBACK = "127.0.0.1"
@@ -24,6 +28,7 @@ def serve(
     port: int,
     host: str = LOOPBACK,
     *,
+    results: Path = Path("experiments"),
     open_browser: bool = False,
     on_start: Callable[[str], None] = print,
 ) -> None:
@@ -31,34 +36,40 @@ def serve(
 
     On the loopback address alone unless ``host`` says otherwise: then visitors need the token that
     is in the address which ``on_start`` is told. Pages of other origins cannot open its websocket.
+    ``results``: the folder of stored experiments, which is only read; what the page writes is in a
+    temporary folder, which goes with it.
 
     **Raises** `InputError` where the port is taken.
     """
+    # of Panel, about parts of pages that come again; it means nothing to who serves them
+    warnings.filterwarnings("ignore", message="reference already known")
     token = "" if is_loopback(host) else secrets.token_urlsafe(18)
     port = port or _free_port(host)
-    try:
-        server = pn.serve(
-            {"/": lambda: page(token)},
-            port=port,
-            address=host,
-            title=TITLE,
-            show=False,
-            start=False,
-            websocket_origin=[f"{name}:{port}" for name in names(host)],
-            check_unused_sessions_milliseconds=5_000,
-            unused_session_lifetime_milliseconds=30_000,
-            websocket_max_message_size=2**20,
-        )
-    except OSError as error:
-        raise InputError(
-            f"port {port} of {host} cannot be used ({error.strerror or error}): give another "
-            "port, or 0 for any free one."
-        ) from None
-    address = f"http://{names(host)[0]}:{port}/" + (f"?token={token}" if token else "")
-    on_start(address)
-    if open_browser:
-        server.io_loop.add_callback(server.show, f"/?token={token}" if token else "/")
-    server.run_until_shutdown()  # which Ctrl-C and SIGTERM end, and stops it
+    with server_folder() as folder:
+        try:
+            server = pn.serve(
+                {"/": lambda: page(token, folder, results)},
+                port=port,
+                address=host,
+                title=TITLE,
+                show=False,
+                start=False,
+                websocket_origin=[f"{name}:{port}" for name in names(host)],
+                extra_patterns=[(ROUTE, UploadHandler)],
+                check_unused_sessions_milliseconds=5_000,
+                unused_session_lifetime_milliseconds=30_000,
+                websocket_max_message_size=2**20,
+            )
+        except OSError as error:
+            raise InputError(
+                f"port {port} of {host} cannot be used ({error.strerror or error}): give another "
+                "port, or 0 for any free one."
+            ) from None
+        address = f"http://{names(host)[0]}:{port}/" + (f"?token={token}" if token else "")
+        on_start(address)
+        if open_browser:
+            server.io_loop.add_callback(server.show, f"/?token={token}" if token else "/")
+        server.run_until_shutdown()  # which Ctrl-C and SIGTERM end, and stops it
 
 
 def is_loopback(host: str) -> bool:
@@ -104,61 +115,22 @@ def _free_port(host: str) -> int:
         return int(trial.getsockname()[1])
 
 
-def page(token: str = "") -> pn.viewable.Viewable:
+def page(token: str, folder: Path, results: Path) -> pn.viewable.Viewable:
     """What one visitor sees: called within the visitor's session."""
     location = pn.state.location
     query = location.search if location is not None and location.search else _asked()
-    state, faults = State.from_query(query)
-    look = LOOKS[state.theme]
+    theme = State.from_query(query)[0].theme
+    look = LOOKS[theme]
     pn.config.raw_css = [page_css(look)]
-    pn.config.theme = "dark" if state.theme == "dark" else "default"
-    given = dict(parse_qsl(query.lstrip("?"), max_num_fields=40)).get("token", "")
+    pn.config.theme = "dark" if theme == "dark" else "default"
+    given = dict(parse_qsl(query.lstrip("?"), max_num_fields=MOST_PARTS)).get("token", "")
     if token and not hmac.compare_digest(given.encode(), token.encode()):
         return text("<h1>deeplinear explorer</h1><p>Open the address that was printed when the "
                     "explorer was started: it ends with a token.</p>", look)  # fmt: skip
-    document = pn.state.curdoc
-    laboratory = Laboratory(
-        state,
-        tuple(faults),
-        on_state=lambda new: _remember(new, token),
-        later=document.add_next_tick_callback,
-    )
-    pn.state.onload(laboratory.refresh)
-    other = "light" if state.theme == "dark" else "dark"
-    theme = pn.widgets.Button(
-        name=f"{other.capitalize()} page", stylesheets=[widget_css(look)], align="center"
-    )
-
-    def turn(_: Any) -> None:
-        laboratory.change(theme=other)
-        if pn.state.location is not None:
-            pn.state.location.reload = True
-
-    theme.on_click(turn)
-    head = pn.Row(
-        text("<h1>deeplinear explorer</h1>", look),
-        pn.layout.HSpacer(),
-        theme,
-        sizing_mode="stretch_width",
-    )
-    tabs = pn.Tabs(
-        ("2×2 laboratory", laboratory.view),
-        sizing_mode="stretch_width",
-        stylesheets=[widget_css(look)],
-    )
-    return pn.Column(head, tabs, sizing_mode="stretch_width", margin=(4, 8))
+    return Page(query, token, folder, results).view
 
 
 def _asked() -> str:
     """The query of the request, before the page's own location is there."""
     arguments = {name: values[-1].decode() for name, values in pn.state.session_args.items()}
     return "?" + urlencode(arguments) if arguments else ""
-
-
-def _remember(state: State, token: str) -> None:
-    """The state goes to the page's address."""
-    if pn.state.location is not None:
-        query = state.to_query()
-        if token:
-            query = f"{query}&token={token}" if query else f"?token={token}"
-        pn.state.location.search = query

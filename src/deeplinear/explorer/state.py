@@ -2,11 +2,12 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
 
 from ..errors import InputError
+from . import addresses
+from .addresses import floats, one_of
 
 #: The entries of W, by row and column, as addresses name them.
 ENTRIES = ("11", "12", "21", "22")
@@ -63,7 +64,7 @@ class State:
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
-            _one_of(name, getattr(self, name), choices)
+            one_of(name, getattr(self, name), choices)
         if len(self.observed) not in (2, 3) or not set(self.observed) < set(ENTRIES):
             raise InputError(
                 f"observed must be two or three of {', '.join(ENTRIES)}, got {self.observed!r}."
@@ -92,12 +93,7 @@ class State:
 
     def to_query(self) -> str:
         """The address's query: what differs from the defaults, "" for nothing."""
-        pairs = []
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if value != field.default:
-                pairs.append((field.name, _written(value)))
-        return "?" + urlencode(pairs, safe=",") if pairs else ""
+        return addresses.to_query(self)
 
     @classmethod
     def from_query(cls, query: str) -> "tuple[State, list[str]]":
@@ -108,45 +104,12 @@ class State:
         >>> State.from_query("?depth=-1&runs=300")[1]
         ['depth must be one of 1, 2, … 50, inf, got -1.0.']
         """
-        state, faults = cls(), []
-        try:
-            pairs = parse_qsl(query.lstrip("?"), max_num_fields=40)
-        except ValueError:
-            return state, ["The address has too many parts: the usual picture is shown."]
-        for name, text in pairs:
-            if name not in _READERS:
-                continue
-            try:
-                given: dict[str, Any] = {name: _READERS[name](text[:200])}
-                state = dataclasses.replace(state, **given)
-            except InputError as error:
-                faults.append(str(error))
-            except ValueError:
-                faults.append(f"{name} in the address cannot be read: it keeps its default.")
-        return state, faults
-
-
-def _one_of(name: str, value: object, choices: Iterable[object]) -> None:
-    choices = tuple(choices)
-    if value not in choices:
-        texts = [f"{c:g}" if isinstance(c, float) else str(c) for c in choices]
-        texts = [*texts[:2], f"… {texts[-2]}", texts[-1]] if len(texts) > 12 else texts
-        raise InputError(f"{name} must be one of {', '.join(texts)}, got {value!r}.")
+        return addresses.from_query(cls(), _READERS, query)
 
 
 def _numbers(name: str, values: tuple[float, ...], count: int) -> None:
     if len(values) != count or not all(abs(value) <= LARGEST for value in values):
         raise InputError(f"{name} must be {count} numbers of at most {LARGEST:g}, got {values!r}.")
-
-
-def _written(value: object) -> str:
-    if isinstance(value, tuple):
-        return ",".join(_written(part) for part in value)
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _floats(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(","))
 
 
 _CHOICES: dict[str, tuple] = {
@@ -162,8 +125,8 @@ _CHOICES: dict[str, tuple] = {
 }
 _READERS: dict[str, Callable[[str], Any]] = {
     "observed": lambda text: tuple(text.split(",")),
-    "values": _floats,
-    "click": _floats,
+    "values": floats,
+    "click": floats,
     **dict.fromkeys(("depth", "delta", "scale", "beta", "decay", "reach"), float),
     **dict.fromkeys(("runs", "seed", "frame"), int),
     **dict.fromkeys(("map", "preset", "theme"), str),

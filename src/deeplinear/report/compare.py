@@ -127,7 +127,7 @@ def compare_depths(
     comparison: Comparison,
     depths: Sequence[float],
     *,
-    progress: Callable[[float, Progress], None] | None = None,
+    progress: Callable[[float, Progress], bool | None] | None = None,
     on_done: Callable[[Candidate], None] | None = None,
     **options: Any,
 ) -> tuple[list[Candidate], np.ndarray]:

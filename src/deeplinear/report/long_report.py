@@ -40,8 +40,8 @@ def write_long_report(
         [
             f"<h2>{html.escape(printable(name))}</h2>",
             f"<p>{html.escape(printable(about))}.</p>",
-            f'<p class="lead">{_lead(estimator)}</p>',
-            _table(estimator),
+            f'<p class="lead">{lead(estimator)}</p>',
+            trials_table(estimator),
             *tags,
         ]
     )
@@ -138,7 +138,8 @@ def calibration_figure(scores: np.ndarray) -> Figure:
     return figure
 
 
-def _lead(estimator: "DeepMatrixCompletion") -> str:
+def lead(estimator: "DeepMatrixCompletion") -> str:
+    """The result in a few sentences, as HTML."""
     best = depth_label(estimator.depth_)
     text = f"<b>{html.escape(best.capitalize())}</b>"
     if not estimator.trials_:
@@ -160,8 +161,8 @@ def _lead(estimator: "DeepMatrixCompletion") -> str:
     )
 
 
-def _table(estimator: "DeepMatrixCompletion") -> str:
-    """The best trial of each depth."""
+def trials_table(estimator: "DeepMatrixCompletion") -> str:
+    """The best trial of each depth, as an HTML table; nothing where none was held out."""
     if not estimator.trials_:
         return ""
     measure = f"held-out {error_name(estimator.loss)}"

@@ -148,7 +148,7 @@ def write_report(
     pictures: dict[str, bytes] = {}
     for study in studies:
         shown = []
-        for name, figure, caption in _figures(study):
+        for name, figure, caption in study_figures(study):
             pictures[f"{study.slug}-{name}.png"] = picture = png(figure)
             shown.append(figure_tag(picture, caption))
         sections.append(_section(study, shown))
@@ -196,7 +196,7 @@ def shrinkage_figure(depths: Sequence[float]) -> Figure:
     )
 
 
-def _figures(study: Study) -> list[tuple[str, Figure, str]]:
+def study_figures(study: Study) -> list[tuple[str, Figure, str]]:
     """The figures of a study as (name, figure, caption)."""
     hole = np.isnan(study.X)
     images = {f"given ({hole.mean():.0%} missing)": study.X}
