@@ -1,4 +1,4 @@
-"""Linearly implicit steps of one flow: their order, an independent integrator, flows that arrive by them."""
+"""Linearly implicit steps of one flow: order, an independent integrator, flows that arrive."""
 
 import diffrax as dfx
 import jax

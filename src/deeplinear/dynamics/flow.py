@@ -86,10 +86,10 @@ def gradient_flow(
     - ``chart``: "auto", "dense", "svd" or "thin". "svd" integrates (U, log σ, V): it keeps rank and
       the sign of det W exactly, and needs N ≥ 2 and distinct singular values. "auto" starts dense
       at (near) ties and for a large W, and changes to "svd" when singular values have separated (up
-      to 64 numbers in U, σ, V), become too small for dense arithmetic, or after 1,000 steps; inside ``jit`` or ``vmap``
-      name one. For a large W whose small singular values do not matter, "dense" takes fewer steps.
-      "thin" is the fast one for a W0 of low rank k, integrating two frames and a k×k core. Others
-      are instances of `AbstractCoordinates`.
+      to 64 numbers in U, σ, V), become too small for dense arithmetic, or after 1,000 steps; inside
+      ``jit`` or ``vmap`` name one. For a large W whose small singular values do not matter, "dense"
+      takes fewer steps. "thin" is the fast one for a W0 of low rank k, integrating two frames and a
+      k×k core. Others are instances of `AbstractCoordinates`.
     - ``rtol``, ``atol``: of the adaptive steps; ``rtol`` is 1e−6 by default (float32: 1e−4). In the
       SVD chart they bound the errors of log σ and of the frames; there ``atol`` is ``rtol`` by
       default, in the dense chart ``rtol`` times the mean entry of W at each step.

@@ -14,7 +14,7 @@ from .motion import FlowProblem
 
 
 class LinearlyImplicit(dfx.AbstractAdaptiveSolver):
-    """Rodas5P in the coordinates (U, log σ, V) of a square W of full rank, with all singular values.
+    """Rodas5P in the coordinates (U, log σ, V) of a square W of full rank.
 
     A step costs one LU factorization of size n², where the implicit Runge–Kutta methods of diffrax
     need several, of size 2n² + n.

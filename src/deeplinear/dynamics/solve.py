@@ -190,8 +190,8 @@ def follow(
 ) -> FlowResult:
     """Follow the flow from y0 through the charts, each until its stops, and by its solvers in turn.
 
-    A chart is followed by the next where `Status.chart` or its share of the steps ended it, a solver
-    by the next where its share did.
+    A chart is followed by the next where `Status.chart` or its share of the steps ended it, a
+    solver by the next where its share did.
     """
     whole: FlowResult | None = None
     for chart, stops in charts:
