@@ -69,7 +69,7 @@ TREE = {
         ["flow_options"],
         ["charts", "stops"],
         ["solve"],
-        ["flow", "ensembles"],
+        ["flow", "ensembles", "descent"],
         ["langevin_process"],
         ["langevin_factors", "langevin_root"],
         ["langevin_leaf", "langevin_rectangular"],
@@ -84,6 +84,13 @@ TREE = {
         ["rosenbrock", "lanes", "sampler"],
         ["dense_rosenbrock"],
         ["agreement"],
+        ["run"],
+    ],
+    "dynamics/descent": [
+        ["loss", "batches"],
+        ["optimizers", "records", "endings"],
+        ["lanes"],
+        ["result"],
         ["run"],
     ],
     "completion": [

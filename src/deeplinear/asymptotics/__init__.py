@@ -2,6 +2,7 @@
 
 from .entropic import EntropicEquilibrium, entropic_equilibrium
 from .hessian import (
+    critical_step,
     flatness,
     hessian_spectrum,
     log_induced_volume,
@@ -22,6 +23,7 @@ __all__ = [
     "tangent_kernel",
     "entropic_equilibrium",
     "EntropicEquilibrium",
+    "critical_step",
     "flatness",
     "hessian_spectrum",
     "log_induced_volume",
