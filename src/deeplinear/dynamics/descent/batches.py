@@ -144,7 +144,7 @@ def make_draw(energy: Energy, batch: int | None, noise: float, dtype: np.dtype) 
     spread = jax.device_put(np.asarray(noise, dtype))
     if isinstance(data, Completion):
         rows, cols = jax.device_put(rows), jax.device_put(cols)
-        return Entries(data, rows, cols, spread, batch=size, noisy=noise > 0)
+        return Entries(energy=data, rows=rows, cols=cols, noise=spread, batch=size, noisy=noise > 0)
     if isinstance(data, Sensing):
-        return Measurements(data, noise=spread, batch=size, noisy=noise > 0)
-    return Samples(data, noise=spread, batch=size, noisy=noise > 0)
+        return Measurements(energy=data, noise=spread, batch=size, noisy=noise > 0)
+    return Samples(energy=data, noise=spread, batch=size, noisy=noise > 0)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from ...compilation import Effort, program
+from ...compilation import program
 from ...recorded import vmapped
 from ...status import Status
 from .batches import AbstractDraw, Whole
@@ -25,7 +25,7 @@ Tree = TypeVar("Tree")
 
 
 class Run(eqx.Module):
-    """All that a run needs to go on; as a batch, lanes or runs lie on one axis of every array.
+    """All that a run needs to go on; of several, on the first axis of every array.
 
     - ``key``: the data of its random key. ``step``: steps taken; ``limit``: where they end.
     - ``anchor``, ``returns``: W at the last judgement, and how far from it each step since is.
@@ -48,11 +48,7 @@ class Run(eqx.Module):
 
 
 class Training(eqx.Module):
-    """How runs are trained.
-
-    ``axis``: where lanes lie in every array: last for small matrices, so that elementwise work runs
-    along contiguous memory, and first for larger ones, whose products are calls of their own.
-    """
+    """How runs are trained; lanes lie on the first axis of every array."""
 
     draw: AbstractDraw
     decay: Array
@@ -62,7 +58,6 @@ class Training(eqx.Module):
     rtol: Array
     stops: bool = eqx.field(static=True)
     lanes: int = eqx.field(static=True)
-    axis: int = eqx.field(static=True)
     keys: str = eqx.field(static=True)  # the kind of the random keys
 
     @property
@@ -77,26 +72,17 @@ class Training(eqx.Module):
     def each(self, function: Callable[..., Tree], *args: PyTree, lanes: int | None = None) -> Tree:
         """``function`` in every lane; a single one is no batch."""
         if (self.lanes if lanes is None else lanes) > 1:
-            return vmapped(self.draw.energy, function, self.axis)(*args)
-        one = function(*jax.tree.map(lambda x: jnp.squeeze(x, self.axis), args))
-        return jax.tree.map(lambda x: jnp.expand_dims(x, self.axis), one)
+            return vmapped(self.draw.energy, function)(*args)
+        one = function(*jax.tree.map(lambda x: x[0], args))
+        return jax.tree.map(lambda x: x[None], one)
 
     def where(self, condition: Array, X: Tree, Y: Tree) -> Tree:
         """X in the lanes where the condition holds, Y elsewhere."""
 
         def choose(x: Array, y: Array) -> Array:
-            shape = (-1, *(1,) * (x.ndim - 1)) if self.axis == 0 else (-1,)
-            return jnp.where(condition.reshape(shape), x, y)
+            return jnp.where(condition.reshape(-1, *(1,) * (x.ndim - 1)), x, y)
 
         return jax.tree.map(choose, X, Y)
-
-    def take(self, runs: Tree, index: Array) -> Tree:
-        return jax.tree.map(lambda x: jnp.take(x, index, self.axis), runs)
-
-    def put(self, runs: Tree, index: Array, values: Tree) -> Tree:
-        """``runs`` with ``values`` at ``index``; what lies out of range is dropped."""
-        at = (index,) if self.axis == 0 else (..., index)
-        return jax.tree.map(lambda x, y: x.at[at].set(y, mode="drop"), runs, values)
 
     # One run
 
@@ -193,8 +179,7 @@ class Training(eqx.Module):
 
         before = lanes.step
         lanes, rows = jax.lax.fori_loop(0, jnp.max(budget), one, (lanes, rows))
-        rows = rows if self.axis else rows.T
-        return self.judge(self.each(self.merged, lanes, before, rows), before)
+        return self.judge(self.each(self.merged, lanes, before, rows.T), before)
 
     def judge(self, lanes: Run, before: Array) -> Run:
         due, W, period, near = self.each(self.seen, lanes, before)
@@ -242,12 +227,14 @@ def _exchange(training: Training, carry: Carry) -> Carry:
     """Runs that have ended are written out, and every free lane takes the next one."""
     queue, size = carry.queue, carry.queue.runs.step.size
     ended = (carry.index >= 0) & (carry.lanes.status != Status.running)
-    runs = training.put(queue.runs, jnp.where(ended, carry.index, size), carry.lanes)
+    # out of range, and so dropped, for a lane that goes on
+    at = jnp.where(ended, carry.index, size)
+    runs = jax.tree.map(lambda x, y: x.at[at].set(y, mode="drop"), queue.runs, carry.lanes)
     free = ended | (carry.index < 0)
     rank = carry.taken + jnp.cumsum(free) - 1
     index = jnp.where(free, jnp.where(rank < queue.count, rank, -1), carry.index)
     taken = jnp.minimum(carry.taken + jnp.sum(free), queue.count)
-    fresh = training.take(runs, jnp.maximum(index, 0))
+    fresh = jax.tree.map(lambda x: x[jnp.maximum(index, 0)], runs)
     slot = jnp.searchsorted(training.recorder.steps, fresh.step)
     return Carry(
         training.where(free, fresh, carry.lanes),
@@ -263,8 +250,6 @@ def _record(training: Training, carry: Carry) -> Carry:
     queue = carry.queue
     due = (carry.index >= 0) & (carry.lanes.step == _next_record(training, carry))
     found = training.each(lambda F: training.recorder(training.loss, F), carry.lanes.factors)
-    if training.axis:
-        found = jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0), found)
     at = jnp.where(due, carry.index, carry.queue.runs.step.size), carry.slot
     records = jax.tree.map(lambda x, y: x.at[at].set(y, mode="drop"), queue.records, found)
     return eqx.tree_at(
@@ -274,16 +259,12 @@ def _record(training: Training, carry: Carry) -> Carry:
     )
 
 
-def _effort(training: Training, queue: Queue) -> Effort:
-    return Effort.MOST if training.axis else Effort.USUAL
-
-
-@program(effort=_effort)
+@program
 def train(training: Training, queue: Queue) -> Queue:
     """The runs of the queue at their ends."""
     L = training.lanes
     whole = jnp.full(L, -1, jnp.int32)
-    lanes = training.take(queue.runs, jnp.zeros(L, int))
+    lanes = jax.tree.map(lambda x: x[jnp.zeros(L, int)], queue.runs)
     first = Carry(lanes, whole, jnp.zeros(L, jnp.int32), queue, jnp.zeros((), queue.count.dtype))
 
     def cycle(carry: Carry) -> Carry:
@@ -338,7 +319,6 @@ def begin(training: Training, factors: Factors, state: PyTree, key: Array, limit
         )
 
     keys = jax.vmap(lambda i: jax.random.key_data(jax.random.fold_in(whole, i)))(jnp.arange(count))
-    keys = jnp.moveaxis(keys, 0, training.axis)
     return training.each(one, factors, state, keys, limit, lanes=count)
 
 

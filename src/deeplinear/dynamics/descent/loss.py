@@ -14,27 +14,10 @@ from ...energies import Energy
 
 Factors = tuple[Array, ...]
 
-# Up to this width products are written out: elementwise work that vectorizes over the runs, where a
-# batch of small products would be one call for each (measured at 2×2: 7 × faster).
-UNROLLED = 4
-
-
-def is_unrolled(factors: Factors) -> bool:
-    """Whether products of these factors are written out."""
-    return max(max(W.shape) for W in factors) <= UNROLLED
-
-
-def matmul(A: Array, B: Array) -> Array:
-    """A B."""
-    if max(*A.shape, *B.shape) > UNROLLED:
-        return A @ B
-    terms = [A[:, k, None] * B[None, k, :] for k in range(len(B))]
-    return reduce(jnp.add, terms)
-
 
 def multiplied(factors: Factors) -> Array:
     """W = W_N ⋯ W_1."""
-    return reduce(lambda W, W_p: matmul(W_p, W), factors)
+    return reduce(lambda W, W_p: W_p @ W, factors)
 
 
 class FactorLoss(eqx.Module):
@@ -58,14 +41,14 @@ class FactorLoss(eqx.Module):
         """
         below = [factors[0]]  # W_p ⋯ W_1
         for W_p in factors[1:]:
-            below.append(matmul(W_p, below[-1]))
+            below.append(W_p @ below[-1])
         E, back = jax.value_and_grad(self.energy_of)(below[-1])
         found = []
         for p in range(len(factors) - 1, -1, -1):
-            slope = matmul(back, below[p - 1].T) if p else back
+            slope = back @ below[p - 1].T if p else back
             found.append(slope + self.decay * factors[p])
             if p:
-                back = matmul(factors[p].T, back)
+                back = factors[p].T @ back
         return below[-1], E, tuple(found[::-1])
 
 

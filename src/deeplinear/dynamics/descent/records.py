@@ -8,7 +8,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.sparse.linalg import lobpcg_standard
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike
 
@@ -60,6 +59,8 @@ def sharpness(loss: FactorLoss, factors: Factors) -> Array:
     if flat.size <= DENSE:
         H = jax.jacfwd(slope)(flat)
         return jnp.linalg.eigvalsh((H + H.T) / 2)[-1]
+    from jax.experimental.sparse.linalg import lobpcg_standard  # half a second to import
+
     times = jax.vmap(lambda v: jax.jvp(slope, (flat,), (v,))[1], 1, 1)
     start = jax.random.normal(jax.random.key(0), (flat.size, 1), flat.dtype)
     return lobpcg_standard(times, start, m=200)[0][0]

@@ -21,13 +21,13 @@ from ..factors import check_factors
 from .batches import make_draw
 from .endings import STRIDE
 from .lanes import Queue, Run, Training, begin, finish, train
-from .loss import Factors, is_unrolled
+from .loss import Factors
 from .optimizers import make_optimizer
 from .records import Observer, make_recorder
 from .result import DescentResult
 
 # Numbers in the factors of all lanes together: what a cache holds, and what fills an accelerator.
-_FILLED = 2**15, 2**24
+_FILLED = 2**13, 2**24
 
 
 @needs_values
@@ -131,7 +131,6 @@ def descend(
         rtol=_tolerance(rtol, dtype),
         stops=bool(stop),
         lanes=_lanes(one, runs),
-        axis=-1 if is_unrolled(one) else 0,
         keys=str(jax.random.key_impl(seed)),
     )
     begun = _begun(training, factors, state, known, seed, key is not None, more)
@@ -219,8 +218,6 @@ def _begun(
     data = jax.random.key_data(key)
     first = np.zeros(runs, np.int32) if known is None else np.asarray(known.step)
     limit = jax.device_put((first + more).astype(np.int32))
-    place = lambda x: jax.device_put(np.moveaxis(np.asarray(x), 0, training.axis))  # noqa: E731
-    factors, state = jax.tree.map(place, (factors, state))
     begun = begin(training, factors, state, data, limit)
     if known is None:
         return begun
@@ -247,7 +244,7 @@ def _queue(training: Training, runs: Run, factors: Factors) -> Queue:
     count = runs.step.size
     size = 1 if count == 1 else 1 << (count - 1).bit_length()
     if size > count:
-        runs = _taken(runs, np.minimum(np.arange(size), count - 1), training.axis)
+        runs = _taken(runs, np.minimum(np.arange(size), count - 1))
     steps = training.recorder.steps.size
     one = tuple(jax.ShapeDtypeStruct(W.shape[1:], W.dtype) for W in factors)
     shapes = jax.eval_shape(lambda F: training.recorder(training.loss, F), one)
@@ -260,9 +257,9 @@ def _queue(training: Training, runs: Run, factors: Factors) -> Queue:
     return Queue(runs, records, jax.device_put(np.asarray(count, np.int32)))
 
 
-def _taken(runs: Run, index: np.ndarray, axis: int) -> Run:
+def _taken(runs: Run, index: np.ndarray) -> Run:
     # in NumPy: eager JAX would compile one program for each array
-    return jax.tree.map(lambda x: jax.device_put(np.take(np.asarray(x), index, axis)), runs)
+    return jax.tree.map(lambda x: jax.device_put(np.asarray(x)[index]), runs)
 
 
 def _result(training: Training, queue: Queue, runs: int, batched: bool) -> DescentResult:
@@ -270,9 +267,9 @@ def _result(training: Training, queue: Queue, runs: int, batched: bool) -> Desce
     here = slice(runs) if batched else 0
 
     def rows(x: Array) -> np.ndarray:
-        return np.moveaxis(np.asarray(x), training.axis if x.ndim > 1 else 0, 0)[here]
+        return np.asarray(x)[here]
 
-    kept = _taken(queue.runs, np.arange(runs), training.axis)
+    kept = _taken(queue.runs, np.arange(runs))
     kept = eqx.tree_at(lambda r: r.status, kept, jax.device_put(np.asarray(status)[:runs]))
     return DescentResult(
         factors=tuple(rows(F) for F in queue.runs.factors),
