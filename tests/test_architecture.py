@@ -59,7 +59,7 @@ TREE = {
         ["geodesic"],
         ["adapters"],
     ],
-    "exact": [["aligned_modes", "dyson_processes", "riccati"]],
+    "exact": [["aligned_modes", "descent_modes", "dyson_processes", "riccati"]],
     "compilation": [["folder", "fingerprint", "notice"], ["programs"]],
     "geometry/ball_volume": [["space"], ["density"], ["chords", "null_block"], ["ball"]],
     "dynamics": [
@@ -218,9 +218,9 @@ TREE = {
         ["server"],
     ],
     "diagnosis": [["finding"], ["installation", "machine", "folders", "mathematics"]],
-    "verify": [["result"], ["taylor", "geometry"], ["training"]],
+    "verify": [["result"], ["taylor", "geometry", "descent"], ["training"]],
     "asymptotics": [
-        ["entropic", "laws", "ranks", "rates", "singular_learning"],
+        ["entropic", "label_noise", "laws", "ranks", "rates", "singular_learning"],
         ["hessian", "tails"],
     ],
 }

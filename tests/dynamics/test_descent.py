@@ -1,14 +1,14 @@
-"""Training in finite steps: against loops in NumPy and optax, its endings, its batches, restarts."""
+"""Training in finite steps: against loops in NumPy and optax; endings, batches, restarts."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from cases import slow, with_singular_values
 
 import deeplinear as dl
 import deeplinear.dynamics.descent.run as run_module
-from cases import slow, with_singular_values
 from deeplinear.dynamics.descent.endings import STRIDE, period_of
 
 RNG = np.random.default_rng(18)
@@ -52,7 +52,8 @@ class TestSteps:
         slopes = oracle_slopes(energy, factors, decay)
         assert np.isclose(found.gradient, np.sqrt(sum((G**2).sum() for G in slopes)), rtol=1e-9)
         squares = sum((W**2).sum() for W in factors)
-        assert np.isclose(found.energy, energy(found.W)) and found.steps == 150
+        assert np.isclose(found.energy, energy(found.W))
+        assert found.steps == 150
         assert np.isclose(found.loss, found.energy + decay / 2 * squares)
 
     @pytest.mark.parametrize(
@@ -86,14 +87,16 @@ class TestSteps:
     def test_line_searches_get_what_they_ask_for(self):
         energy, factors = completion((3, 4)), dl.normal_factors(WIDTHS, 0.5, key=4)
         found = dl.descend(energy, factors, optimizer=optax.lbfgs(), steps=1000)
-        assert found.status == dl.Status.converged and found.gradient < 1e-8
+        assert found.status == dl.Status.converged
+        assert found.gradient < 1e-8
 
     def test_an_energy_of_ones_own_and_one_layer(self):
         M = RNG.normal(size=(2, 3))
         found = dl.descend(
             lambda W: jnp.sum((W - M) ** 2) / 2, [np.zeros((2, 3))], optimizer=0.5, steps=1000
         )
-        assert found.status == dl.Status.converged and np.allclose(found.W, M)
+        assert found.status == dl.Status.converged
+        assert np.allclose(found.W, M)
 
     def test_float32_stays(self):
         energy = dl.Completion.from_dense(np.diag([2.0, 1.0]).astype(np.float32))
@@ -106,7 +109,8 @@ class TestSteps:
     def test_no_steps_is_the_start(self):
         energy, factors = completion((3, 4)), dl.normal_factors(WIDTHS, 0.5, key=4)
         found = dl.descend(energy, factors, optimizer=0.1, steps=0, records=("loss",))
-        assert found.status == dl.Status.steps and found.steps == 0
+        assert found.status == dl.Status.steps
+        assert found.steps == 0
         assert all(map(np.array_equal, found.factors, factors))
         assert found.records["loss"].tolist() == [found.loss]
 
@@ -137,7 +141,8 @@ class TestEdge:
         steps = edge * np.array([0.99, 1.01])
         found = dl.descend(energy, starts, optimizer=steps, steps=60_000)
         assert found.status.tolist() == [dl.Status.converged, dl.Status.cycling], found
-        assert found.period.tolist() == [0, 2] and np.allclose(found.W[0], M, atol=1e-7)
+        assert found.period.tolist() == [0, 2]
+        assert np.allclose(found.W[0], M, atol=1e-7)
         # the cycle, by hand: two steps lead back, one does not
         W = [F[1] for F in found.factors]
         once, twice = list(W), None
@@ -146,7 +151,8 @@ class TestEdge:
             once, twice = [A - steps[1] * G for A, G in zip(once, slopes, strict=True)], once
         away = max(np.abs(A - B).max() for A, B in zip(W, twice, strict=True))
         back = max(np.abs(A - B).max() for A, B in zip(W, once, strict=True))
-        assert away > 1e-3 and back < 1e-6 * away
+        assert away > 1e-3
+        assert back < 1e-6 * away
 
     def test_what_doubles_is_told_by_its_period(self):
         M = np.diag([2.0, 1.0])
@@ -175,19 +181,25 @@ class TestEdge:
         )  # fmt: skip
         gaps = large.records["imbalance"]
         assert large.status == dl.Status.cycling
-        # the modes that oscillate balance; the others keep what they had
-        assert gaps[-1] < 0.75 * gap and np.all(np.diff(gaps) <= 1e-9)
+        # the mode that oscillates loses its gap, and the two others keep theirs
+        A, B = large.factors[1:]
+        left = np.sort(abs(np.linalg.eigvalsh(B.T @ B - A @ A.T)))
+        assert left[0] < 1e-3
+        assert left[1] > 0.1
+        assert gaps[-1] < 0.83 * gap
+        assert np.all(np.diff(gaps) <= 1e-9)
 
 
 class TestEndings:
     def test_a_saddle_is_no_limit(self):
         """Rank 1 is left by 1e−12 only, and every gradient is small for a thousand steps."""
         M = with_singular_values(RNG, [1.0, 0.8])
-        U, s, Vt = np.linalg.svd(M)
+        U, _, Vt = np.linalg.svd(M)
         W0 = (U * [1.0, 1e-12]) @ Vt
         factors = dl.balanced_factors(W0, 2, key=0)
         found = dl.descend(dl.Completion.from_dense(M), factors, optimizer=0.05, steps=20_000)
-        assert found.status == dl.Status.converged and np.allclose(found.W, M, atol=1e-6)
+        assert found.status == dl.Status.converged
+        assert np.allclose(found.W, M, atol=1e-6)
 
     def test_small_starts_are_no_limits(self):
         M = np.diag([1.0, 0.7])
@@ -202,7 +214,9 @@ class TestEndings:
         found = dl.descend(
             energy, factors, optimizer=30.0, steps=1000, records=("loss",), record_at=[0, 1, 900]
         )
-        assert found.status == dl.Status.diverged and not found.converged and found.steps < 20
+        assert found.status == dl.Status.diverged
+        assert not found.converged
+        assert found.steps < 20
         assert found.loss > 1e15 * found.records["loss"][0] or np.isinf(found.loss)
         assert np.isnan(found.records["loss"][2])
 
@@ -210,7 +224,8 @@ class TestEndings:
     def test_one_layer_diverges_slowly(self, step):
         energy = dl.Completion.from_dense(np.array([[1.0, 2.0]]))
         found = dl.descend(energy, [np.zeros((1, 2))], optimizer=2 * step, steps=100_000)
-        assert found.status == dl.Status.diverged and np.isfinite(found.W).all()
+        assert found.status == dl.Status.diverged
+        assert np.isfinite(found.W).all()
 
     def test_an_energy_that_is_no_number_is_to_blame(self):
         energy = lambda W: jnp.sum(jnp.sqrt(1.0 - W**2)) - 3 * jnp.sum(W)  # noqa: E731
@@ -220,7 +235,8 @@ class TestEndings:
             dl.descend(energy, [np.full((1, 1), 2.0)], optimizer=0.1, steps=100)
         starts = [np.array([[[2.0]], [[np.nan]], [[0.0]]])]
         many = dl.descend(lambda W: jnp.sum(jnp.sqrt(1 + W**2)), starts, optimizer=0.5, steps=500)
-        assert many.status[1] == dl.Status.not_finite and many.status[2] == dl.Status.converged
+        assert many.status[1] == dl.Status.not_finite
+        assert many.status[2] == dl.Status.converged
         assert dl.Status.not_finite in dl.descend(energy, starts, optimizer=0.1, steps=5).status
 
     def test_the_energy_asked_for(self):
@@ -229,7 +245,9 @@ class TestEndings:
             energy, factors, optimizer=0.05, steps=5000, stop_energy=1e-3, records=("energy",),
             record_at=1,
         )  # fmt: skip
-        assert found.status == dl.Status.energy and found.converged and found.energy <= 1e-3
+        assert found.status == dl.Status.energy
+        assert found.converged
+        assert found.energy <= 1e-3
         assert found.records["energy"][found.steps - 1] > 1e-3
 
     def test_chaos_is_neither_converged_nor_a_cycle(self):
@@ -246,7 +264,8 @@ class TestEndings:
                 energy, [W + 0.01 * np.arange(4).reshape(2, 2) for W in factors],
                 optimizer=step, steps=5001, stop=False,
             )  # fmt: skip
-            assert dl.Status(int(found.status)).name == status and found.steps == 5001
+            assert dl.Status(int(found.status)).name == status
+            assert found.steps == 5001
 
     @pytest.mark.parametrize("mu", [-0.9, -0.99999, 0.9, 0.99999])
     def test_what_only_converges_is_no_cycle(self, mu):
@@ -276,7 +295,8 @@ class TestBatches:
         monkeypatch.setattr(run_module, "_FILLED", (120, 120))
         narrow = dl.descend(energy, starts, optimizer=steps, steps=1500, records=("loss",))
         for result in (narrow,):
-            assert (result.status == wide.status).all() and (result.steps == wide.steps).all()
+            assert (result.status == wide.status).all()
+            assert (result.steps == wide.steps).all()
             assert {"converged", "diverged"} <= set(wide.counts)
             fine = wide.status == dl.Status.converged
             assert np.allclose(result.W[fine], wide.W[fine], atol=1e-10)
@@ -284,10 +304,12 @@ class TestBatches:
             one = dl.descend(
                 energy, [W[i] for W in starts], optimizer=steps[i], steps=1500, records=("loss",)
             )
-            assert one.status == wide.status[i] and one.steps == wide.steps[i]
+            assert one.status == wide.status[i]
+            assert one.steps == wide.steps[i]
             assert np.allclose(one.W, wide.W[i], atol=1e-10)
             shown = np.isfinite(one.records["loss"])
-            assert (shown == np.isfinite(wide.records["loss"][i])).all() and shown.any()
+            assert (shown == np.isfinite(wide.records["loss"][i])).all()
+            assert shown.any()
             assert np.allclose(one.records["loss"][shown], wide.records["loss"][i][shown])
         assert repr(wide).startswith("DescentResult(11 runs, 3×4, depth 3; ")
 
@@ -304,7 +326,8 @@ class TestBatches:
         first = dl.descend(energy, starts, steps=177, key=5, **options)
         second = dl.descend(energy, first, steps=523, **options)
         assert all(map(np.array_equal, whole.factors, second.factors))
-        assert (whole.steps == second.steps).all() and (whole.status == second.status).all()
+        assert (whole.steps == second.steps).all()
+        assert (whole.status == second.status).all()
         other = dl.descend(energy, starts, steps=700, key=6, **options)
         assert all(map(np.array_equal, whole.factors, other.factors)) == (random == {})
 
@@ -312,7 +335,9 @@ class TestBatches:
         energy, factors = completion((3, 4)), dl.normal_factors(WIDTHS, 0.5, key=4)
         first = dl.descend(energy, factors, optimizer=0.05, steps=5000)
         again = dl.descend(energy, first, optimizer=0.05, steps=5000)
-        assert first.converged and again.steps == first.steps and again.status == first.status
+        assert first.converged
+        assert again.steps == first.steps
+        assert again.status == first.status
         assert np.array_equal(first.W, again.W)
         with pytest.raises(dl.InputError, match="optimizer"):
             dl.descend(energy, first, optimizer=optax.adam(1e-3), steps=10)
@@ -357,7 +382,8 @@ class TestDraws:
     def test_minibatches_that_fit_all_data_converge_and_label_noise_never_does(self):
         energy, factors = completion((3, 4)), dl.normal_factors(WIDTHS, 0.5, key=4)
         some = dl.descend(energy, factors, optimizer=0.03, steps=20_000, batch=3)
-        assert some.status == dl.Status.converged and some.energy < 1e-12
+        assert some.status == dl.Status.converged
+        assert some.energy < 1e-12
         noisy = dl.descend(energy, factors, optimizer=0.03, steps=3000, label_noise=0.01)
         assert noisy.status == dl.Status.steps
 
@@ -378,7 +404,8 @@ class TestRecords:
         start = {name: jax.tree.map(lambda x: x[0], x) for name, x in found.records.items()}
         assert all(map(np.array_equal, start["factors"], factors))
         W = np.asarray(dl.product(factors))
-        assert np.allclose(start["W"], W) and np.isclose(start["energy"], energy(W))
+        assert np.allclose(start["W"], W)
+        assert np.isclose(start["energy"], energy(W))
         squares = sum((np.asarray(F) ** 2).sum() for F in factors)
         assert np.isclose(start["loss"], energy(W) + 0.05 * squares)
         assert np.allclose(start["singular_values"], np.linalg.svd(W, compute_uv=False))
@@ -389,11 +416,11 @@ class TestRecords:
         top = dl.asymptotics.hessian_spectrum(energy, factors, top=1)[0] + 0.1
         assert np.isclose(start["sharpness"], top, rtol=1e-6)
         end = {name: jax.tree.map(lambda x: x[-1], x) for name, x in found.records.items()}
-        assert np.allclose(end["W"], found.W) and np.isclose(end["gradient"], found.gradient)
+        assert np.allclose(end["W"], found.W)
+        assert np.isclose(end["gradient"], found.gradient)
         assert np.isclose(end["imbalance"], dl.imbalance(found.factors))
-        assert end["first"] == found.factors[0][0, 0] and np.array_equal(
-            end["both"], found.factors[1]
-        )
+        assert end["first"] == found.factors[0][0, 0]
+        assert np.array_equal(end["both"], found.factors[1])
 
     def test_sharpness_without_the_matrix(self):
         energy = completion((9, 8))
@@ -406,7 +433,8 @@ class TestRecords:
         energy, factors = completion((3, 4)), dl.normal_factors(WIDTHS, 0.5, key=4)
         plain = dl.descend(energy, factors, optimizer=0.02, steps=300)
         seen = dl.descend(energy, factors, optimizer=0.02, steps=300, records="W", record_at=7)
-        assert np.allclose(plain.W, seen.W, atol=1e-13) and plain.steps == seen.steps
+        assert np.allclose(plain.W, seen.W, atol=1e-13)
+        assert plain.steps == seen.steps
         assert seen.record_steps.tolist() == list(range(0, 301, 7))
 
 
@@ -478,4 +506,5 @@ def test_thousands_of_runs_in_one_program(runs):
         jax.random.split(jax.random.key(1), runs)
     )
     found = dl.descend(energy, starts, optimizer=0.2, steps=5000)
-    assert found.counts == {"converged": runs} and np.all(found.energy < 1e-12)
+    assert found.counts == {"converged": runs}
+    assert np.all(found.energy < 1e-12)

@@ -9,6 +9,7 @@ from .hessian import (
     minimum_hessian_trace,
     sharpness,
 )
+from .label_noise import LabelNoiseLimit, label_noise_limit
 from .laws import DecayFit, escape_time, exponent, fit_decay, predict_decay
 from .ranks import effective_rank, stable_rank
 from .rates import PredictedRate, predicted_rate, tangent_kernel
@@ -26,6 +27,8 @@ __all__ = [
     "critical_step",
     "flatness",
     "hessian_spectrum",
+    "label_noise_limit",
+    "LabelNoiseLimit",
     "log_induced_volume",
     "minimum_hessian_trace",
     "sharpness",

@@ -3,6 +3,7 @@
 Each returns a `Check` and prints nothing.
 """
 
+from .descent import step_size
 from .geometry import flatness, kernel_check, submersion, volume
 from .result import Check, Checks
 from .taylor import gradient_check, hessian_check
@@ -16,6 +17,7 @@ __all__ = [
     "kernel_check",
     "upstairs_downstairs",
     "conservation",
+    "step_size",
     "submersion",
     "volume",
     "flatness",
