@@ -103,7 +103,8 @@ class TestSteps:
         factors = [np.asarray(W, np.float32) for W in dl.normal_factors((2, 2, 2), 0.3, key=0)]
         for optimizer in (0.1, optax.adam(1e-2)):
             found = dl.descend(energy, factors, optimizer=optimizer, steps=5000)
-            assert found.W.dtype == np.float32 and found.status == dl.Status.converged, found
+            assert found.W.dtype == np.float32
+            assert found.status == dl.Status.converged, found
             assert np.allclose(found.W, np.diag([2.0, 1.0]), atol=1e-4)
 
     def test_no_steps_is_the_start(self):
