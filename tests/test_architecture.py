@@ -320,7 +320,7 @@ def test_a_bare_import_is_light_and_flips_no_flag():
     code = (
         "import sys, deeplinear, jax; "
         "heavy = [m for m in ('sklearn', 'xarray', 'matplotlib', 'numba', 'panel', 'pandas', "
-        "'PIL', 'dask', 'zarr') if m in sys.modules]; "
+        "'PIL', 'dask', 'zarr', 'optax') if m in sys.modules]; "
         "assert not heavy, heavy; assert not jax.config.jax_enable_x64"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -6,6 +6,8 @@ import numpy as np
 import optax
 import pytest
 from cases import slow, with_singular_values
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import deeplinear as dl
 import deeplinear.dynamics.descent.run as run_module
@@ -509,3 +511,34 @@ def test_thousands_of_runs_in_one_program(runs):
     found = dl.descend(energy, starts, optimizer=0.2, steps=5000)
     assert found.counts == {"converged": runs}
     assert np.all(found.energy < 1e-12)
+
+
+@settings(max_examples=60)
+@given(step=st.floats(0.02, 0.8), seed=st.integers(0, 10**6), scale=st.floats(0.01, 1.2))
+def test_no_status_is_wrong(step, seed, scale):
+    """Whatever the step and the start: 128 more steps in NumPy do what the status says."""
+    M = np.array([[1.1, -0.4], [0.3, 0.8]])
+    energy = dl.Completion.from_dense(M)
+    start = [scale * np.random.default_rng([seed, p]).normal(size=(2, 2)) for p in range(3)]
+    found = dl.descend(energy, start, optimizer=step, steps=4000)
+    factors, path = [np.asarray(W) for W in found.factors], [np.asarray(found.W)]
+    assert np.isclose(found.energy, 0.5 * np.sum((found.W - M) ** 2)) or found.energy > 1e12
+    if found.status == dl.Status.diverged:
+        assert not found.energy <= 1e15 * (np.sum(M**2) / 2)
+        return
+    for _ in range(128):
+        slopes = oracle_slopes(energy, factors)
+        factors = [W - step * G for W, G in zip(factors, slopes, strict=True)]
+        path.append(factors[2] @ factors[1] @ factors[0])
+    moved = np.array([np.abs(W - path[0]).max() for W in path])
+    if found.status == dl.Status.converged:
+        assert moved.max() < 1e-6
+        assert found.gradient < 1e-6
+    elif found.status == dl.Status.cycling:
+        p = int(found.period)
+        assert moved[p::p].max() < 1e-5 * moved.max()
+        assert np.delete(moved, np.s_[::p]).min() > 1e-4 * moved.max()
+    else:
+        assert found.status == dl.Status.steps
+        assert found.steps == 4000
+        assert moved.max() > 1e-8 or found.gradient > 1e-8
