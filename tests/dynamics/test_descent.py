@@ -278,6 +278,14 @@ class TestEndings:
         found = period_of(d, jnp.asarray(j > 0), jnp.asarray(STRIDE), d.max(), jnp.asarray(1.0))
         assert found == 0
 
+    def test_a_cycle_that_still_settles_has_no_longer_period(self):
+        """Around a cycle of two that attracts like (−.99)^j the 16th step was the first back."""
+        j = np.arange(STRIDE + 1)
+        for size in (1e-9, 3e-8, 1e-7, 1e-6, 1e-3):
+            d = jnp.asarray((j % 2) + size * abs((-0.98) ** (j // 2) - 1))
+            back = period_of(d, jnp.asarray(j > 0), jnp.asarray(STRIDE), d.max(), jnp.asarray(1.0))
+            assert back in ((0, 2) if size < 1e-8 else (0,))
+
     @pytest.mark.parametrize("p", [2, 3, 5, 48, 64])
     def test_cycles_of_any_length_up_to_64(self, p):
         j = np.arange(STRIDE + 1)

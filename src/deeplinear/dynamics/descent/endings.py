@@ -14,6 +14,8 @@ from .loss import FactorLoss, Factors, multiplied, squared_norm
 STRIDE = 128
 #: The longest cycle that is looked for: two turns of it fit between two judgements.
 LONGEST = STRIDE // 2
+#: How much farther away the other points of a cycle are, at least, than what counts as back.
+CLEAR = 1000.0
 #: Of the energies at the start and at 0: the size beyond which training has diverged.
 BOUND = 1e15
 
@@ -37,16 +39,20 @@ def look(
 def period_of(d: Array, valid: Array, v: Array, diameter: Array, size: Array) -> Array:
     """The period of the cycle in which a run has gone round twice at least, or 0.
 
-    It is back at the anchor, to √ε of the diameter, after every p-th step and after no other. What
-    only converges while it oscillates, by a factor μ a step, is not back as long as 1 − |μ| > √ε.
+    It is back at the anchor, to √ε of the diameter, after every p-th step, and after every other one
+    it is `CLEAR` times as far away: while a cycle of two still settles, its 16th step may be the
+    first that is back. What only converges while it oscillates, by a factor μ a step, is not back
+    as long as 1 − |μ| > √ε.
     """
     fine = jnp.sqrt(jnp.finfo(d.dtype).eps)
     j = jnp.arange(d.size)
     back = (d <= fine * diameter) & valid
     p = jnp.where(jnp.any(back), jnp.argmax(back), 1)
-    regular = jnp.all(jnp.where(valid, back == (j % p == 0), True))
+    elsewhere = valid & (j % p != 0)
+    regular = jnp.all(jnp.where(valid, back | elsewhere, True))
+    clear = jnp.all(jnp.where(elsewhere, d > CLEAR * fine * diameter, True))
     seen = (p >= 2) & (p <= LONGEST) & (2 * p <= v)
-    return jnp.where(seen & regular & (diameter > fine * size), p, 0)
+    return jnp.where(seen & regular & clear & (diameter > fine * size), p, 0)
 
 
 def is_near(loss: FactorLoss, factors: Factors, diameter: Array, size: Array, rtol: Array) -> Array:
