@@ -39,9 +39,9 @@ def look(
 def period_of(d: Array, valid: Array, v: Array, diameter: Array, size: Array) -> Array:
     """The period of the cycle in which a run has gone round twice at least, or 0.
 
-    It is back at the anchor, to √ε of the diameter, after every p-th step, and after every other one
-    it is `CLEAR` times as far away: while a cycle of two still settles, its 16th step may be the
-    first that is back. What only converges while it oscillates, by a factor μ a step, is not back
+    It is back at the anchor, to √ε of the diameter, after every p-th step, and `CLEAR` times as far
+    away after every other: while a cycle of two still settles, its 16th step may be the first that
+    is back. What only converges while it oscillates, by a factor μ a step, is not back
     as long as 1 − |μ| > √ε.
     """
     fine = jnp.sqrt(jnp.finfo(d.dtype).eps)

@@ -64,7 +64,7 @@ class TestSteps:
             lambda: optax.sgd(0.02, momentum=0.9, nesterov=True),
             lambda: optax.adam(1e-2),
             lambda: optax.rmsprop(3e-3),
-            lambda: optax.contrib.muon(1e-2),
+            slow(lambda: optax.contrib.muon(1e-2)),
             lambda: optax.adamw(1e-2, weight_decay=0.1),
             lambda: optax.chain(
                 optax.clip_by_global_norm(0.3),
@@ -355,7 +355,7 @@ class TestBatches:
 
 
 class TestDraws:
-    @pytest.mark.parametrize("kind", ["completion", "sensing", "regression"])
+    @pytest.mark.parametrize("kind", ["completion", slow("sensing"), slow("regression")])
     def test_the_mean_step_is_the_whole_one(self, kind):
         """One step of 20,000 runs: its mean within 5 standard errors, in every entry."""
         rng = np.random.default_rng(2)
