@@ -1,0 +1,53 @@
+"""The experiments on training in finite steps, against loops in NumPy and closed forms."""
+
+import numpy as np
+import pytest
+
+import deeplinear as dl
+from deeplinear.experiments.figures import edge_of_stability
+
+
+def plain_descent(energy_gradient, factors, eta, steps):
+    """Descent on two layers, in NumPy; stops where it runs away."""
+    A, B = (np.array(W, float) for W in factors)
+    for _ in range(steps):
+        R = energy_gradient(B @ A)
+        A, B = A - eta * B.T @ R, B - eta * R @ A.T
+        if np.abs(A).max() > 1e6:
+            break
+    return A, B
+
+
+# The edge of stability
+
+
+def test_cycles_at_two_layers_against_their_closed_form_and_a_loop():
+    ds = edge_of_stability.simulate(
+        seed=1,
+        depths=(2,),
+        ratios=(0.97, 1.1, 1.22, 1.25, 1.4),
+        burn_in=4000,
+        orbit=8,
+        shown=(1.2,),
+        steps=300,
+    )
+    # period doubling at √5 − 1 = 1.236, where the multiplier 9 − 2 (1 + a)² of the cycle is −1
+    assert ds.period.values[0].tolist()[:4] == [0, 2, 2, 4]
+    for ratio in (1.1, 1.22):
+        here = ds.sigma.sel(depth=2, ratio=ratio)
+        known = edge_of_stability.two_layer_cycle(np.array(ratio), 2.0)
+        np.testing.assert_allclose([here.min(), here.max()], known, rtol=1e-10)
+        _, B = plain_descent(lambda W: W - 2.0, (np.ones((1, 1)),) * 2, ratio / 2, 4000)
+        assert min(abs(B[0, 0] ** 2 - np.array(known))) < 1e-10
+    # past 4/3 a mode alone stays bounded, and one beside others does not
+    target = np.diag(edge_of_stability.SPECTRUM)
+    start = dl.balanced_factors(np.full((3, 3), 0.05) + 0.2 * np.eye(3), 2, key=0)
+    alone = plain_descent(lambda W: W - 2.0, (np.full((1, 1), 0.5),) * 2, 0.7, 4000)
+    beside = plain_descent(lambda W: W - target, start, 0.7, 4000)
+    assert np.abs(alone).max() < 3
+    assert np.abs(beside).max() > 1e6
+    assert ds.diverged.values[0].tolist() == [False] * 4 + [True]
+    gap = ds.gap.values[0]
+    assert gap[-1, 0] < 1e-5 * gap[0, 0]
+    np.testing.assert_allclose(ds.flow_gap, gap[0], rtol=1e-5)
+    assert gap[-1, 2] == pytest.approx(gap[0, 2], rel=0.02)
