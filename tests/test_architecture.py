@@ -60,7 +60,7 @@ TREE = {
         ["geodesic"],
         ["adapters"],
     ],
-    "exact": [["aligned_modes", "dyson_processes", "riccati"]],
+    "exact": [["aligned_modes", "descent_modes", "dyson_processes", "riccati"]],
     "compilation": [["folder", "fingerprint", "notice"], ["programs"]],
     "geometry/ball_volume": [["space"], ["density"], ["chords", "null_block"], ["ball"]],
     "dynamics": [
@@ -71,7 +71,7 @@ TREE = {
         ["flow_options"],
         ["charts", "stops"],
         ["solve"],
-        ["flow"],
+        ["flow", "descent"],
         ["langevin_process"],
         ["langevin_factors", "langevin_root"],
         ["langevin_leaf", "langevin_rectangular"],
@@ -86,6 +86,13 @@ TREE = {
         ["rosenbrock", "lanes", "sampler"],
         ["dense_rosenbrock"],
         ["agreement"],
+        ["run"],
+    ],
+    "dynamics/descent": [
+        ["loss", "batches"],
+        ["optimizers", "records", "endings"],
+        ["lanes"],
+        ["result"],
         ["run"],
     ],
     "completion": [
@@ -216,9 +223,17 @@ TREE = {
         ["server"],
     ],
     "diagnosis": [["finding"], ["installation", "machine", "folders", "mathematics"]],
-    "verify": [["result"], ["taylor", "geometry", "low_loss"], ["training"]],
+    "verify": [["result"], ["taylor", "geometry", "low_loss", "descent"], ["training"]],
     "asymptotics": [
-        ["entropic", "kernel_motion", "laws", "ranks", "rates", "singular_learning"],
+        [
+            "entropic",
+            "kernel_motion",
+            "label_noise",
+            "laws",
+            "ranks",
+            "rates",
+            "singular_learning",
+        ],
         ["hessian", "tails"],
     ],
 }
@@ -327,7 +342,7 @@ def test_a_bare_import_is_light_and_flips_no_flag():
     code = (
         "import sys, deeplinear, jax; "
         "heavy = [m for m in ('sklearn', 'xarray', 'matplotlib', 'numba', 'panel', 'pandas', "
-        "'PIL', 'dask', 'zarr') if m in sys.modules]; "
+        "'PIL', 'dask', 'zarr', 'optax') if m in sys.modules]; "
         "assert not heavy, heavy; assert not jax.config.jax_enable_x64"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .completion.posterior.rubin import Pooled, pool
     from .diagnosis import Diagnosis, Finding, doctor
     from .dynamics.balancing import Balancing, balancing_flow
+    from .dynamics.descent import DescentResult, descend
     from .dynamics.ensembles import EnsembleResult, ensemble, normal_start
     from .dynamics.factors import (
         Imbalances,
@@ -68,6 +69,8 @@ _HOME = {
     "Regression": "energies",
     "gradient_flow": "dynamics.flow",
     "factor_flow": "dynamics.flow",
+    "descend": "dynamics.descent",
+    "DescentResult": "dynamics.descent",
     "ensemble": "dynamics.ensembles",
     "normal_start": "dynamics.ensembles",
     "EnsembleResult": "dynamics.ensembles",
@@ -146,6 +149,8 @@ __all__ = [
     "Regression",
     "gradient_flow",
     "factor_flow",
+    "descend",
+    "DescentResult",
     "ensemble",
     "normal_start",
     "EnsembleResult",

@@ -282,6 +282,7 @@ class Regression(AbstractEnergy):
     **Arguments**: ``X`` is n×p and ``Y`` m×p, one column for each sample. What is kept is of size
     n, whatever p is: a root L of the inputs' second moment LLᵀ = XXᵀ/p, and T with
     TLᵀ = YXᵀ/p, so that E = ½‖W L − T‖_F² + ``minimum``, a sum of squares in which nothing cancels.
+    ``keep_samples``: keep (X, Y) too, as ``samples``, of which `descend` takes minibatches.
 
     **Raises** `InputError` for shapes that do not match and for values that are not finite.
     **Source**: Saxe, McClelland, Ganguli 2014.
@@ -295,9 +296,10 @@ class Regression(AbstractEnergy):
     root: Float[Array, "n k"]
     target: Float[Array, "m k"]
     minimum: Float[Array, ""]
+    samples: tuple[Float[Array, "n p"], Float[Array, "m p"]] | None
 
     @needs_values
-    def __init__(self, X: ArrayLike, Y: ArrayLike | None = None):
+    def __init__(self, X: ArrayLike, Y: ArrayLike | None = None, *, keep_samples: bool = False):
         X, Y = np.asarray(X), np.asarray(X if Y is None else Y)
         for name, x in (("X", X), ("Y", Y)):
             if x.ndim != 2 or 0 in x.shape:
@@ -320,6 +322,8 @@ class Regression(AbstractEnergy):
         self.root = jax.device_put((V[:, used] * s[used]).astype(dtype))
         self.target = jax.device_put(target.astype(dtype))
         self.minimum = jax.device_put(np.asarray(0.5 * np.sum(rest**2), dtype))
+        kept = jax.device_put(X.astype(dtype)), jax.device_put(Y.astype(dtype))
+        self.samples = kept if keep_samples else None
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -74,7 +74,10 @@ class Status(enum.IntEnum, metaclass=_Sentences):
     )
     not_finite = 11, "The start, or the energy on the way, was not finite."
     step_too_small = 12, "The steps became too small to change the time."
-    diverged = 13, "The objective rose by more than rounding."
+    diverged = (
+        13,
+        "The objective rose by more than rounding, of descent without bound: take smaller steps.",
+    )
     crossed = (
         14,
         "det W changed its sign, which the exact motion cannot do: a singular value fell below "
@@ -156,6 +159,17 @@ class Status(enum.IntEnum, metaclass=_Sentences):
         "The chains do not agree with each other and with their own halves (see r_hat), or are "
         "worth too few independent draws (see effective_samples): take more samples, a longer "
         "warm-up, or a law that has a finite total.",
+    )
+
+    # Descent.
+    cycling = (
+        32,
+        "It goes round in a cycle (see period): the step is too large for it to come to rest.",
+    )
+    steps = (
+        33,
+        "All the steps asked for were taken, and it has neither converged nor begun to cycle: go "
+        "on from the result.",
     )
 
     # Ensembles.

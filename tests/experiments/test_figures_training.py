@@ -1,85 +1,53 @@
-"""Plasticity and bottlenecks, against plain descent, truncated SVDs and searches."""
+"""The experiments on training in finite steps, against loops in NumPy and closed forms."""
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize
-
-pytest.importorskip("xarray")
 
 import deeplinear as dl
-from deeplinear.experiments.figures import bottleneck, plasticity
-
-# Plasticity
+from deeplinear.experiments.figures import edge_of_stability
 
 
-def test_the_flow_in_the_place_of_descent():
-    """Descent of step 0.2 on half the mean square error, step by step."""
-    problem = plasticity._Nested(3, 8, 1, (30, 45)).problems[1]
-    factors = dl.normal_factors((8,) * 4, 0.1, key=2)
-    W = [np.asarray(F) for F in factors]
-    count, steps = int(problem.mask.sum()), 4000
+def plain_descent(energy_gradient, factors, eta, steps):
+    """Descent on two layers, in NumPy; stops where it runs away."""
+    A, B = (np.array(W, float) for W in factors)
     for _ in range(steps):
-        A, B, C = W
-        slope = np.where(problem.mask, C @ B @ A - problem.truth, 0.0) / count
-        gradients = (C @ B).T @ slope, C.T @ slope @ A.T, slope @ (B @ A).T
-        W = [X - 0.2 * G for X, G in zip(W, gradients, strict=True)]
-    flow = plasticity.follow(problem, factors, steps, 1e-6)
-    end = W[2] @ W[1] @ W[0]
-    left = np.linalg.norm((end - problem.truth)[problem.mask])
-    assert left < 0.5 * np.linalg.norm(problem.truth[problem.mask])  # it has learned
-    assert np.linalg.norm(flow.W - end) < 0.02 * np.linalg.norm(end)
+        R = energy_gradient(B @ A)
+        A, B = A - eta * B.T @ R, B - eta * R @ A.T
+        if np.abs(A).max() > 1e6:
+            break
+    return A, B
 
 
-def test_more_entries_contain_the_first_and_no_first_training_is_a_cold_start():
-    nested = plasticity._Nested(0, 6, 1, (12, 20, 30))
-    masks = [problem.mask for problem in nested.problems]
-    assert [int(mask.sum()) for mask in masks] == [12, 20, 30]
-    assert not (masks[0] & ~masks[1]).any()
-    assert not (masks[1] & ~masks[2]).any()
-    found = nested.retrained(2, 1e-2, (0, 400), 1000, 1e-6)
-    factors = dl.normal_factors((6,) * 3, 1e-2, 0)
-    cold = plasticity.follow(nested.problems[2], factors, 1000, 1e-6)
-    truth = nested.problems[2].truth
-    assert found[0, 1, 0] == pytest.approx(float(np.mean((cold.W - truth) ** 2)), rel=1e-6)
-    first = plasticity.follow(nested.problems[0], factors, 400, 1e-6)
-    warm = plasticity.follow(nested.problems[1], first.factors, 1000, 1e-6)
-    assert found[0, 0, 1] == pytest.approx(float(np.mean((warm.W - truth) ** 2)), rel=1e-6)
+# The edge of stability
 
 
-# Bottlenecks
-
-
-@pytest.mark.parametrize("width", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_with_all_entries_flows_end_at_the_truncated_svd(width, rng):
-    (truth, mask), _ = bottleneck.draw_problems(4, 1, 11, rng)
-    assert mask.all()
-    U, s, Vt = np.linalg.svd(truth)
-    best = (U[:, :width] * s[:width]) @ Vt[:width]
-    least = bottleneck.best_loss(truth, mask, width, 1, rng)
-    assert least == pytest.approx(0.5 * np.sum((truth - best) ** 2), rel=1e-12)
-    energy = dl.Completion.from_dense(truth)
-    W = bottleneck.ending(energy, (4, width, width, 4), 1e-2, 5, 0.5 * np.sum(truth**2))
-    np.testing.assert_allclose(W, best, atol=1e-3)
-    assert bottleneck.numerical_rank(W) == width
-
-
-def test_alternating_least_squares_find_what_a_general_search_finds(rng):
-    _, (truth, mask) = bottleneck.draw_problems(4, 2, 13, rng)
-
-    def loss(z):
-        x, y = z.reshape(2, 4)
-        return 0.5 * np.sum((np.outer(x, y) - truth)[mask] ** 2)
-
-    searched = min(minimize(loss, rng.normal(size=8), tol=1e-12).fun for _ in range(30))
-    found = bottleneck.best_loss(truth, mask, 1, 30, rng)
-    assert found == pytest.approx(searched, rel=1e-6)
-    assert bottleneck.best_loss(truth, mask, 2, 30, rng) < 1e-8 * np.sum(truth[mask] ** 2)
-
-
-@pytest.mark.slow
-def test_a_plateau_is_no_end(rng):
-    """A mode of a tenth of the first, from a start that is small: it is learned."""
-    truth = np.diag([1.0, 0.1, 0.1])
-    energy = dl.Completion.from_dense(truth)
-    W = bottleneck.ending(energy, (3, 3, 3, 3), 1e-3, 1, 0.5 * np.sum(truth**2))
-    np.testing.assert_allclose(W, truth, atol=2e-3)
+def test_cycles_at_two_layers_against_their_closed_form_and_a_loop():
+    ds = edge_of_stability.simulate(
+        seed=1,
+        depths=(2,),
+        ratios=(0.97, 1.1, 1.22, 1.25, 1.4),
+        burn_in=4000,
+        orbit=8,
+        shown=(1.2,),
+        steps=300,
+    )
+    # period doubling at √5 − 1 = 1.236, where the multiplier 9 − 2 (1 + a)² of the cycle is −1
+    assert ds.period.values[0].tolist()[:4] == [0, 2, 2, 4]
+    for ratio in (1.1, 1.22):
+        here = ds.sigma.sel(depth=2, ratio=ratio)
+        known = edge_of_stability.two_layer_cycle(np.array(ratio), 2.0)
+        np.testing.assert_allclose([here.min(), here.max()], known, rtol=1e-10)
+        _, B = plain_descent(lambda W: W - 2.0, (np.ones((1, 1)),) * 2, ratio / 2, 4000)
+        assert min(abs(B[0, 0] ** 2 - np.array(known))) < 1e-10
+    # past 4/3 a mode alone stays bounded, and one beside others does not
+    target = np.diag(edge_of_stability.SPECTRUM)
+    start = dl.balanced_factors(np.full((3, 3), 0.05) + 0.2 * np.eye(3), 2, key=0)
+    alone = plain_descent(lambda W: W - 2.0, (np.full((1, 1), 0.5),) * 2, 0.7, 4000)
+    beside = plain_descent(lambda W: W - target, start, 0.7, 4000)
+    assert np.abs(alone).max() < 3
+    assert np.abs(beside).max() > 1e6
+    assert ds.diverged.values[0].tolist() == [False] * 4 + [True]
+    gap = ds.gap.values[0]
+    assert gap[-1, 0] < 1e-5 * gap[0, 0]
+    np.testing.assert_allclose(ds.flow_gap, gap[0], rtol=1e-5)
+    assert gap[-1, 2] == pytest.approx(gap[0, 2], rel=0.02)

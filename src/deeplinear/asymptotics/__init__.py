@@ -2,6 +2,7 @@
 
 from .entropic import EntropicEquilibrium, entropic_equilibrium
 from .hessian import (
+    critical_step,
     flatness,
     hessian_spectrum,
     log_induced_volume,
@@ -9,6 +10,7 @@ from .hessian import (
     sharpness,
 )
 from .kernel_motion import KernelMotion, kernel_motion
+from .label_noise import LabelNoiseLimit, label_noise_limit
 from .laws import DecayFit, escape_time, exponent, fit_decay, predict_decay
 from .ranks import effective_rank, stable_rank
 from .rates import PredictedRate, predicted_rate, tangent_kernel
@@ -32,8 +34,11 @@ __all__ = [
     "KernelMotion",
     "entropic_equilibrium",
     "EntropicEquilibrium",
+    "critical_step",
     "flatness",
     "hessian_spectrum",
+    "label_noise_limit",
+    "LabelNoiseLimit",
     "log_induced_volume",
     "minimum_hessian_trace",
     "sharpness",

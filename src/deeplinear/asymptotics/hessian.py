@@ -94,6 +94,32 @@ def sharpness(
     return jnp.asarray(depth * _largest(kernel.mv, size, kernel.in_structure().dtype, 1)[0])
 
 
+def critical_step(
+    W: ArrayLike,
+    depth: float,
+    energy: Energy | ArrayLike | None = None,
+    *,
+    imbalance: Imbalance = 0.0,
+    rank_rtol: float | None = None,
+) -> Float[Array, ""]:
+    """The critical step of gradient descent at factors of a solution W, η_c = 2/`sharpness`:
+
+        η_c = 2/(N σ_1^{2−2/N})    at balanced factors, with all entries observed.
+
+    Below it descent on the factors converges to them from nearby, above it does not: it goes round
+    in a cycle of two steps first. **Arguments**: ``energy``: None for ½‖W − M‖_F², all entries
+    observed with weight 1; the others, and **raises**, as `sharpness`. **Normalization**: plain
+    descent on the factors, without [CMV]'s 1/N. **Source**: Cohen et al. 2021; Ghosh et al. 2025
+    (2502.20531).
+
+    >>> import deeplinear as dl, numpy as np
+    >>> float(dl.asymptotics.critical_step(np.diag([4.0, 1.0]), 2))  # 2/(2·4)
+    0.25
+    """
+    seen = np.ones(np.shape(W), bool) if energy is None else energy
+    return 2 / sharpness(W, depth, seen, imbalance=imbalance, rank_rtol=rank_rtol)
+
+
 def _largest(
     times: Callable[[Array], Array], size: int, dtype: DTypeLike, count: int
 ) -> Float[np.ndarray, " k"]:

@@ -3,6 +3,7 @@
 Each returns a `Check` and prints nothing.
 """
 
+from .descent import step_size
 from .geometry import flatness, kernel_check, submersion, volume
 from .low_loss import volume_scaling
 from .result import Check, Checks
@@ -17,6 +18,7 @@ __all__ = [
     "kernel_check",
     "upstairs_downstairs",
     "conservation",
+    "step_size",
     "submersion",
     "volume",
     "flatness",

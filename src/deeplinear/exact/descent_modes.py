@@ -1,0 +1,127 @@
+"""Stochastic descent of one singular value: its equation, and where label noise takes it."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import ArrayLike
+from scipy.integrate import quad
+from scipy.special import gammaln
+
+from ..checks import check_positive
+from ..errors import DepthError, InputError
+
+
+class ModeDiffusion(NamedTuple):
+    """dσ = ``drift`` dt + √``variance`` dB, time as in [CMV]."""
+
+    drift: np.ndarray
+    variance: np.ndarray
+
+
+def mode_diffusion(
+    sigma: ArrayLike,
+    target: ArrayLike,
+    depth: float,
+    step: float,
+    *,
+    data_noise: float = 0.0,
+    label_noise: float = 0.0,
+) -> ModeDiffusion:
+    """The equation that a singular value σ follows under stochastic descent of small steps η,
+
+        dσ = (−σ^{2−2/N} (σ − s) + ½ (N − 1) η v σ^{3−4/N}) dt + (N η v)^{1/2} σ^{2−2/N} dB,
+        v = κ (σ − s)² + ν²,
+
+    for E = ½‖W − S‖_F² from balanced factors with the singular vectors of S, where the noise of the
+    gradient in W is diagonal in these too and has the variance v. All layers of a mode then see
+    one and the same noise, stay equal, and the equation is Itô's for σ = w^N.
+
+    **Arguments**: ``sigma`` σ > 0 and ``target`` s ≥ 0, which broadcast; ``depth`` N ≥ 1, finite;
+    ``step`` η. ``data_noise``: κ; batches of b of the n samples √n e_i (e_i the right singular
+    vectors of S) have κ = n/b − 1, and normal inputs 2/b in each mode (but these turn the singular
+    vectors too). ``label_noise``: ν, the deviation of the noise of one mode's target.
+
+    **Normalization**: k steps of η are the time t = N k η of [CMV]. **Raises** `InputError`,
+    `DepthError`. **Source**: Corlouer et al. 2026 (2604.06366); the Itô terms are derived here.
+
+    >>> import deeplinear as dl
+    >>> drift, variance = dl.exact.mode_diffusion(0.5, 1.0, 2, 0.01, label_noise=1.0)
+    >>> round(float(drift), 5), round(float(variance), 5)  # ½·½ + ½·0.01·½, 2·0.01·¼
+    (0.2525, 0.005)
+    """
+    N = _depth(depth)
+    eta = check_positive(step, "step")
+    sigma, target = np.broadcast_arrays(np.asarray(sigma, float), np.asarray(target, float))
+    for name, x in (("sigma", sigma), ("target", target)):
+        if not (np.isfinite(x) & (x >= 0)).all():
+            raise InputError(f"{name} must be finite and ≥ 0.")
+    kappa, nu = (
+        check_positive(x, name) if x else 0.0
+        for name, x in (("data_noise", data_noise), ("label_noise", label_noise))
+    )
+    v = kappa * (sigma - target) ** 2 + nu**2
+    speed = sigma ** (2 - 2 / N)
+    # σ^{3−4/N}: 0 at N = 1, where it has the factor N − 1 = 0, and σ may be 0
+    curved = sigma ** (3 - 4 / N) if N > 1 else np.zeros_like(sigma)
+    drift = -speed * (sigma - target) + 0.5 * (N - 1) * eta * v * curved
+    return ModeDiffusion(drift, N * eta * v * speed**2)
+
+
+def label_noise_density(
+    sigma: ArrayLike, target: float, depth: float, step: float, label_noise: float
+) -> np.ndarray:
+    """The density of the law in which label noise keeps a singular value σ (see `mode_diffusion`),
+
+        p(σ) ∝ σ^{3/N − 3} exp(−(2/(η ν²)) (½ σ^{2/N} + s σ^{2/N − 1}/(N − 2))),    N > 2,
+
+    and at N = 2 the gamma law of shape s/(ην²) − ½ and scale ην², of mean s − ην²/2: what training
+    with a small penalty on the nuclear norm would give.
+
+    **Arguments**: ``sigma`` > 0, of any shape; ``target`` s > 0; ``depth`` N ≥ 2, finite; ``step``
+    η, ``label_noise`` ν. **Raises** `DepthError`, `InputError`; also where at N = 2 the noise is so
+    strong, ην² ≥ 2s, that σ falls to 0. **Source**: the stationary solution of the equation of
+    `mode_diffusion`; Corlouer et al. 2026 (2604.06366).
+
+    >>> import deeplinear as dl, numpy as np
+    >>> sigma = np.linspace(0.01, 3, 1000)
+    >>> p = dl.exact.label_noise_density(sigma, 1.0, 3, 0.01, 2.0)
+    >>> round(float(np.sum(p) * (sigma[1] - sigma[0])), 4)
+    1.0
+    """
+    N = _depth(depth)
+    if N < 2:
+        raise DepthError(f"depth must be ≥ 2 here, where σ stays positive, got {depth!r}.")
+    s = check_positive(target, "target")
+    noise = check_positive(step, "step") * check_positive(label_noise, "label_noise") ** 2
+    x = np.asarray(sigma, float)
+    if not (np.isfinite(x) & (x > 0)).all():
+        raise InputError("sigma must be finite and positive.")
+    if N == 2:
+        shape = s / noise - 0.5
+        if shape <= 0:
+            raise InputError(f"label_noise is so strong, η ν² = {noise:g} ≥ 2s, that σ falls to 0.")
+        log_p = (shape - 1) * np.log(x) - x / noise - gammaln(shape) - shape * np.log(noise)
+        return np.exp(log_p)
+
+    def log_weight(y: np.ndarray) -> np.ndarray:  # of log σ, the factor σ of dσ included
+        hill = 0.5 * np.exp(2 * y / N) + s * np.exp((2 / N - 1) * y) / (N - 2)
+        return (3 / N - 2) * y - (2 / noise) * hill
+
+    grid = np.log(s) + np.linspace(-30.0, 30.0, 6001)
+    with np.errstate(over="ignore"):
+        heights = log_weight(grid)
+    top = float(heights.max())
+    seen = grid[heights > top - 60]
+    total = quad(
+        lambda y: float(np.exp(log_weight(y) - top)), seen[0], seen[-1], epsabs=0, limit=500
+    )[0]
+    y = np.log(x)
+    with np.errstate(over="ignore"):
+        return np.exp(log_weight(y) - top - y) / total
+
+
+def _depth(depth: float) -> float:
+    N = float(np.asarray(depth))
+    if not 1 <= N < np.inf:
+        raise DepthError(f"depth must be ≥ 1 and finite here, got {depth!r}.")
+    return N
