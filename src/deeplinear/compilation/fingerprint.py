@@ -19,7 +19,7 @@ import numpy as np
 _KNOWN = ("jax", "jaxlib", "numpy", "equinox", "diffrax", "optimistix", "lineax", "jaxtyping")
 _OURS = __name__.split(".")[0]
 #: Of this package: where programs are made, and all that these import.
-FOLDERS = ("", "geometry", "dynamics", "asymptotics", "verify", "compilation")
+FOLDERS = ("", "geometry", "dynamics", "exact", "asymptotics", "verify", "compilation")
 
 
 class UnknownError(Exception):

@@ -47,7 +47,7 @@ class LinearlyImplicit(dfx.AbstractAdaptiveSolver):
         args: FlowProblem,
         solver_state: None,
         made_jump: Any,
-    ) -> tuple[Frames, Frames, dict[str, Frames], None, dfx.RESULTS]:
+    ) -> tuple[Frames, Frames, dict[str, Frames], None, Any]:
         h = t1 - t0
 
         def rate(point: SingularPoint) -> SingularPoint:
