@@ -15,6 +15,7 @@ Then conditional logits: how well each predictor foretells the choice on problem
 fitted to, in nats above a blind choice. Intervals are bootstraps over problems.
 """
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -126,19 +127,24 @@ def _as_long(W: Floats, mask: np.ndarray, count: int, rng: np.random.Generator) 
 
 def predictors(W: Floats, mask: np.ndarray, depth: int, delta: float) -> Floats:
     """(…, predictor), in the order of `PREDICTORS`; higher is what the predictor prefers."""
-    k = jnp.asarray(np.flatnonzero(mask))
-
-    def flatness(X: jax.Array) -> jax.Array:
-        A = dl.Operator(X, depth, imbalance=delta).as_matrix()
-        return -0.5 * jnp.linalg.slogdet(A[k][:, k])[1]
-
-    flat = np.asarray(jax.vmap(flatness)(jnp.asarray(W.reshape(-1, *mask.shape))))
-    flat = flat.reshape(W.shape[:-2])
+    points = jnp.asarray(W.reshape(-1, *mask.shape))
+    flat = np.asarray(_flatness(points, np.flatnonzero(mask), depth, delta)).reshape(W.shape[:-2])
     volume = np.asarray(dl.log_volume(W, depth, imbalance=delta))
     s = np.linalg.svd(W, compute_uv=False)
     rank = np.asarray(dl.effective_rank(W))
     norms = -s.sum(-1), -np.sqrt((s**2).sum(-1))
     return np.stack([volume, flat, volume - flat, *norms, -rank], -1)
+
+
+@functools.partial(jax.jit, static_argnames=("depth", "delta"))
+def _flatness(W: jax.Array, observed: jax.Array, depth: int, delta: float) -> jax.Array:
+    """−½ log det of the tangent kernel at each W, among the observed entries."""
+
+    def flatness(X: jax.Array) -> jax.Array:
+        A = dl.Operator(X, depth, imbalance=delta).as_matrix()
+        return -0.5 * jnp.linalg.slogdet(A[observed][:, observed])[1]
+
+    return jax.vmap(flatness)(W)
 
 
 def _table(
