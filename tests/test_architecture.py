@@ -214,6 +214,7 @@ TREE = {
     "explorer": [
         ["addresses", "look", "folders", "jobs", "bundled", "sheets", "names"],
         ["state", "tab_states", "uploads", "table_tasks", "experiment_tasks"],
+        ["steps"],
         ["presets", "compute", "ratings_tasks"],
         ["pictures"],
         ["controls", "exports", "matrix_pictures"],

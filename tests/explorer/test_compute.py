@@ -52,6 +52,35 @@ def test_weight_decay_is_that_of_the_flow():
     np.testing.assert_allclose(found.W[5], flow.W, atol=5e-3)
 
 
+def test_descent_is_that_of_plain_steps_on_balanced_factors():
+    """At η = .3 to a limit; at .7 the first mode goes around it, beyond 2/(3·1.1^{4/3}) = .59."""
+    state = dataclasses.replace(SOME, depth=3.0, step=0.3, scale=0.1)
+    found = compute.endpoints(state)
+    assert found.ok.all()
+    ways = compute.paths(state, found)
+    mask = np.eye(2, dtype=bool)
+    for run in (0, 41):
+        U, s, Vt = np.linalg.svd(found.start[run])
+        root = np.diag(np.cbrt(s))
+        factors, way = [root @ Vt, root, U @ root], []
+        for _ in range(round(found.time[run] / 0.9)):
+            A, B, C = factors
+            if run == 0:
+                way.append(C @ B @ A)
+            G = np.where(mask, C @ B @ A - np.reshape(state.values, (2, 2)), 0)
+            slopes = (C @ B).T @ G, C.T @ G @ A.T, G @ (B @ A).T
+            factors = [W - 0.3 * slope for W, slope in zip(factors, slopes, strict=True)]
+        np.testing.assert_allclose(found.W[run], factors[2] @ factors[1] @ factors[0], atol=1e-9)
+        if run == 0:  # the first of the random ones is the second path
+            k = round(ways.ts[7] / 0.9)
+            np.testing.assert_allclose(ways.W[1, 7], way[k], atol=1e-9)
+    fast = compute.endpoints(dataclasses.replace(state, step=0.7))
+    assert not fast.ok.any()
+    assert set(fast.counts) <= {"cycling", "steps"}
+    assert np.isfinite(fast.W).all()
+    assert compute.in_force(dataclasses.replace(state, depth=20.0))[0].step == 0
+
+
 @pytest.mark.parametrize("depth", [3.0, math.inf])
 def test_the_decayed_energy_is_its_definition(depth):
     state = dataclasses.replace(SOME, depth=depth, decay=0.03)

@@ -19,6 +19,7 @@ OTHER = State(
     seed=7,
     beta=30.0,
     decay=0.01,
+    step=0.3,
     map="free",
     reach=8.0,
     click=(-0.25, 1.5),

@@ -14,6 +14,7 @@ import deeplinear as dl
 
 from ..energies import AbstractEnergy
 from ..status import Status
+from . import steps
 from .state import ENTRIES, State
 
 #: Of endpoints, relative to ‖W‖: half a pixel. On leaves, where flows cost more, coarser.
@@ -90,6 +91,10 @@ def in_force(state: State) -> tuple[State, list[str]]:
         notes.append("Noise and weight decay leave the leaf of an imbalance: δ counts as 0.")
     if notes:
         state = dataclasses.replace(state, delta=0.0)
+    if state.step and (state.depth > steps.DEEPEST or math.isfinite(state.beta) or state.delta):
+        state = dataclasses.replace(state, step=0.0)
+        deepest = f"depth up to {steps.DEEPEST}"
+        notes.append(f"Descent needs a {deepest}, without noise and imbalance: η counts as 0.")
     most = _number(state)
     if state.runs > most:
         why = "With noise" if math.isfinite(state.beta) else "With an imbalance"
@@ -132,13 +137,17 @@ def clicked_start(state: State) -> np.ndarray:
 
 def endpoints(state: State) -> Endpoints:
     """The endpoints of the state's runs (of a state that is `in_force`): limits t → ∞; with weight
-    decay the points at t = `DECAY_TIME`, with noise at `NOISY_TIME`.
+    decay the points at t = `DECAY_TIME`, with noise at `NOISY_TIME`; with a step, of descent.
     """
     W0 = starts(state)
     if math.isfinite(state.beta):
         chains = _chains(state, W0)
         W, status = np.asarray(chains.W)[:, -1], np.asarray(chains.status)
         time = np.full(len(W), NOISY_TIME)
+    elif state.step:
+        trained = steps.descend(completion(state), state, W0)
+        W, status = trained.W, trained.status
+        time = steps.in_time(state, trained.steps)
     else:
         times = np.array([DECAY_TIME]) if state.decay else None
         flows = _flows(state, W0, times)
@@ -160,6 +169,8 @@ def paths(state: State, found: Endpoints) -> Paths:
         W = np.array(chains.W)
         W[~np.isfinite(W).all((2, 3))] = np.nan
         return _followed(state, np.linspace(0, NOISY_TIME, W.shape[1]), W)
+    if state.step:
+        return _steps(state, W0, found)
     ts = _path_times(state, found)
     flows = _flows(state, W0, ts if state.decay else np.append(ts, math.inf))
     W = np.concatenate([W0[:, None], flows.path, flows.W[:, None]], 1)
@@ -267,6 +278,16 @@ def _chains(state: State, W0: np.ndarray) -> dl.DiffusionResult:
         saveat=np.linspace(0, NOISY_TIME, TIMES + 1),
     )
     return jax.tree.map(lambda x: x[: len(W0)], found)
+
+
+def _steps(state: State, W0: np.ndarray, found: Endpoints) -> Paths:
+    """Until most runs have come to their end, and a little more."""
+    usual = found.time[found.ok] if found.ok.any() else found.time
+    last = math.ceil(1.1 * float(np.quantile(usual, 0.9)) / steps.in_time(state, 1))
+    done = steps.descend(completion(state), state, W0, max(last, steps.TIMES))
+    W = np.array(done.records["W"])
+    W[~(np.abs(W).max((2, 3)) < 1e6)] = np.nan
+    return _followed(state, steps.in_time(state, done.record_steps), W)
 
 
 def _path_times(state: State, found: Endpoints) -> np.ndarray:

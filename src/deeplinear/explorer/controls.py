@@ -9,7 +9,19 @@ import panel as pn
 from .look import Look, widget_css
 from .pictures import MAP_NAMES
 from .presets import PRESETS
-from .state import BETAS, DECAYS, DELTAS, DEPTHS, ENTRIES, LARGEST, REACHES, RUNS, SCALES, State
+from .state import (
+    BETAS,
+    DECAYS,
+    DELTAS,
+    DEPTHS,
+    ENTRIES,
+    LARGEST,
+    REACHES,
+    RUNS,
+    SCALES,
+    STEPS,
+    State,
+)
 
 
 def _named(values: tuple[float, ...], off: float | None = None) -> dict[str, float]:
@@ -48,6 +60,7 @@ class Controls:
                 ("runs", choice, "Runs", {f"{n:,}": n for n in RUNS}),
                 ("beta", slider, "Noise: β (Langevin)", _named(BETAS, math.inf)),
                 ("decay", slider, "Weight decay λ", _named(DECAYS, 0.0)),
+                ("step", slider, "Step η (descent)", _named(STEPS, 0.0)),
                 ("map", choice, "Map under the points", {v: k for k, v in MAP_NAMES.items()}),
                 ("reach", slider, "Half width of the plane", _named(REACHES)),
             )
@@ -94,7 +107,8 @@ class Controls:
     def main(self) -> list[Any]:
         """The controls beside the plane, in their order."""
         entries = [pn.Row(self.seen[n], self.values[n], margin=0) for n in ENTRIES]
-        first = [self.fields[name] for name in ("depth", "scale", "delta", "runs", "beta", "decay")]
+        names = ("depth", "scale", "delta", "runs", "beta", "decay", "step")
+        first = [self.fields[name] for name in names]
         rest = [self.fields[name] for name in ("map", "reach")]
         return [*first, *rest, *entries, self.again, self.forget]
 

@@ -24,7 +24,7 @@ from .state import THEMES, State
 # One for all visitors: two computations at once would only slow each other down.
 _pool = ThreadPoolExecutor(1, "explorer")
 #: What decides the endpoints, and what decides the paths beside that.
-_RUNS = ("observed", "values", "depth", "delta", "scale", "runs", "seed", "beta", "decay")
+_RUNS = ("observed", "values", "depth", "delta", "scale", "runs", "seed", "beta", "decay", "step")
 _PATHS = (*_RUNS, "click")
 
 
@@ -272,6 +272,9 @@ def _endings(state: State, found: compute.Endpoints) -> str:
         "limit": "at their limit t → ∞",
         "reached_t1": "at the last time",
         "max_steps": "still on their way (crosses)",
+        "converged": "at their limit",
+        "cycling": "in a cycle (crosses)",
+        "steps": "still moving, on their way or past the edge of stability (crosses)",
     }
     parts = [f"{n:,} {words.get(name, name.replace('_', ' '))}" for name, n in found.counts.items()]
     where = f"; {outside:,} lie outside the plane" if outside else ""

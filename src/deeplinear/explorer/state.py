@@ -17,6 +17,7 @@ SCALES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
 RUNS = (100, 300, 1000, 3000)
 BETAS = (math.inf, 1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0)
 DECAYS = (0.0, 1e-3, 3e-3, 1e-2, 3e-2, 0.1)
+STEPS = (0.0, 0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.5, 2.0)
 MAPS = ("volume", "stratum", "entropy", "energy", "free")
 REACHES = (0.8, 1.6, 3.0, 8.0, 30.0, 80.0)
 THEMES = ("light", "dark")
@@ -32,7 +33,8 @@ class State:
       "22"; ``values``: what all four would be observed as, in that order.
     - ``depth``; ``delta``: δ of the leaf c_p = (p − 1)δ; ``scale``: standard deviation of the
       entries of the starts; ``runs``: how many; ``seed``.
-    - ``beta``: β of the Langevin noise, ∞ for none; ``decay``: λ of the factors' weight decay.
+    - ``beta``: β of the Langevin noise, ∞ for none; ``decay``: λ of the factors' weight decay;
+      ``step``: η of gradient descent on the factors, 0 for the flow.
     - ``map``: the function under the points; ``reach``: half the width of the plane.
     - ``click``: the place (x, y) in the plane where the followed run starts, or None: the first
       random start; ``frame``: how much of the time is shown, in per cent.
@@ -55,6 +57,7 @@ class State:
     seed: int = 0
     beta: float = math.inf
     decay: float = 0.0
+    step: float = 0.0
     map: str = "volume"
     reach: float = 1.6
     click: tuple[float, float] | None = None
@@ -119,6 +122,7 @@ _CHOICES: dict[str, tuple] = {
     "runs": RUNS,
     "beta": BETAS,
     "decay": DECAYS,
+    "step": STEPS,
     "map": MAPS,
     "reach": REACHES,
     "theme": THEMES,
@@ -127,7 +131,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "observed": lambda text: tuple(text.split(",")),
     "values": floats,
     "click": floats,
-    **dict.fromkeys(("depth", "delta", "scale", "beta", "decay", "reach"), float),
+    **dict.fromkeys(("depth", "delta", "scale", "beta", "decay", "step", "reach"), float),
     **dict.fromkeys(("runs", "seed", "frame"), int),
     **dict.fromkeys(("map", "preset", "theme"), str),
 }
