@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import deeplinear as dl
-from deeplinear.experiments.figures import edge_of_stability, optimizers
+from deeplinear.experiments.figures import _descent, edge_of_stability, optimizers, step_size_bias
 
 
 def plain_descent(energy_gradient, factors, eta, steps):
@@ -81,7 +81,7 @@ def test_descent_keeps_the_charge_to_order_one_and_adam_does_not():
         assert (adam > 10 * big).all()
     # the end of one run of Adam: a loop in NumPy to where nothing is left
     start = 0.3 * np.asarray(jax.random.normal(jax.random.key(2), (12, 2, 2), np.float64))
-    factors = [W[3] for W in optimizers.balanced(start, 3, 2)]
+    factors = [W[3] for W in _descent.balanced(start, 3, 2)]
     F = adam_by_hand(lambda W: np.diag(np.diag(W) - 0.92), factors, 0.01, 3000)
     W = F[2] @ F[1] @ F[0]
     np.testing.assert_allclose(np.diag(W), 0.92, atol=1e-5)
@@ -89,3 +89,20 @@ def test_descent_keeps_the_charge_to_order_one_and_adam_does_not():
     np.testing.assert_allclose([W[0, 1], W[1, 0]], end, atol=1e-3)
     charge = float(ds.charge.sel(problem="hyperbola", way="Adam 0.01")[3])
     assert optimizers.charges([W[None] for W in F])[0] == pytest.approx(charge, abs=1e-3)
+
+
+# The bias of the step
+
+
+def test_effective_ranks_over_time_against_the_mode_by_mode_recursion():
+    ds = step_size_bias.simulate(
+        seed=3, depths=(2,), ratios=(0.5,), times=30, runs=4, scale=0.3, steps=2000, grid=(0.1, 0.5)
+    )
+    assert (ds.found_share >= 0.75).all()
+    # w_i ← w_i + η w_i (s_i − w_i²) from α in every mode
+    s, eta = step_size_bias.SPECTRUM, 0.5 / step_size_bias.SPECTRUM[0]
+    w, last = np.full(s.size, step_size_bias.START), int(ds.step[0, 0, -1])
+    for _ in range(last):
+        w = w + eta * w * (s - w * w)
+    expected = np.sum(w**2) / np.max(w**2)
+    assert float(ds.plateau_rank[0, 0, -1]) == pytest.approx(expected, rel=1e-9)

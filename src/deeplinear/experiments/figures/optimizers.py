@@ -25,6 +25,7 @@ import deeplinear as dl
 
 from ...plots import COLOURS, MARKERS, house_style, new_figure
 from ...progress import ProgressCallback, report
+from ._descent import balanced, five_entries
 from ._hyperbola import OBSERVED, draw_plane
 from ._hyperbola import problem as hyperbola
 
@@ -99,25 +100,11 @@ def simulate(
     )
 
 
-def five_entries(seed: int) -> dl.Completion:
-    """Five entries, a path, of a 3×3 matrix of rank 1: what is observed determines it."""
-    rng = np.random.default_rng(seed)
-    u, v = (np.sign(x) * (0.6 + np.abs(x)) for x in rng.normal(size=(2, 3)) / 2)
-    rows, cols = [0, 0, 1, 1, 2], [0, 1, 1, 2, 2]
-    return dl.Completion(rows, cols, np.outer(u, v)[rows, cols], (3, 3))
-
-
 def optimizer(name: str, eta: float) -> Any:
     """η itself for plain descent, optax's otherwise."""
     if name == "descent":
         return eta
     return optax.sgd(eta, momentum=0.9) if name == "momentum" else optax.adam(eta)
-
-
-def balanced(start: np.ndarray, depth: int, seed: int) -> list[np.ndarray]:
-    """Balanced factors of each start, runs first."""
-    each = [dl.balanced_factors(W, depth, key=seed) for W in start]
-    return [np.stack(layer) for layer in zip(*each, strict=True)]
 
 
 def charges(factors: Sequence[np.ndarray]) -> np.ndarray:
