@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 
 import deeplinear as dl
-from deeplinear.experiments.figures import _descent, edge_of_stability, optimizers, step_size_bias
+from deeplinear.experiments.figures import (
+    _descent,
+    edge_of_stability,
+    label_noise,
+    optimizers,
+    step_size_bias,
+)
 
 
 def plain_descent(energy_gradient, factors, eta, steps):
@@ -106,3 +112,21 @@ def test_effective_ranks_over_time_against_the_mode_by_mode_recursion():
         w = w + eta * w * (s - w * w)
     expected = np.sum(w**2) / np.max(w**2)
     assert float(ds.plateau_rank[0, 0, -1]) == pytest.approx(expected, rel=1e-9)
+
+
+# Label noise
+
+
+def test_label_noise_loses_rank_where_minibatches_keep_it():
+    """Varre et al.; descent against a loop in NumPy on the samples themselves."""
+    sigma, at = label_noise.regression(0, 40, 2, 0.01, 3.0, 5, 6000)
+    gd, sgd, noisy = sigma[:, :, -1]
+    assert (np.minimum(gd, sgd)[:, -1] > 0.5 * sigma[0, :, 0, -1]).all()
+    assert (noisy[:, 2:] < 0.85 * gd[:, 2:]).all()
+    rng = np.random.default_rng(0)
+    X, truth = rng.normal(size=(5, 40)), rng.normal(size=(2, 5))
+    A, B = rng.normal(size=(2, 10, 5))[0], rng.normal(size=(2, 2, 10))[0]
+    for _ in range(at[-1]):
+        R = (B @ A - truth) @ X @ X.T / 40
+        A, B = A - 0.01 * B.T @ R, B - 0.01 * R @ A.T
+    np.testing.assert_allclose(gd[0], np.linalg.svd(A)[1], rtol=1e-8)
