@@ -175,7 +175,7 @@ def draw(ds: xr.Dataset) -> Figure:
     """Singular values of W_1 in the regression above, effective ranks of completions below."""
     with house_style():
         figure = new_figure(13.5, 8)
-        above, below = np.atleast_1d(figure.subfigures(2, 1))
+        above, below = np.ravel(np.asarray(figure.subfigures(2, 1)))
         axes = above.subplots(1, len(WAYS), sharey=True)
         for axis, way in zip(axes, WAYS, strict=True):
             middle = ds.sigma.sel(way=way)

@@ -168,7 +168,7 @@ def draw(ds: xr.Dataset) -> Figure:
     """Effective rank over ηk above; ranks, distances and shares at the end below."""
     with house_style():
         figure = new_figure(13.5, 8)
-        above, below = np.atleast_1d(figure.subfigures(2, 1))
+        above, below = np.ravel(np.asarray(figure.subfigures(2, 1)))
         axes = np.atleast_1d(above.subplots(1, ds.sizes["depth"], sharey=True))
         for axis, depth in zip(axes, ds.depth.values, strict=True):
             for k in range(1, SPECTRUM.size + 1):
