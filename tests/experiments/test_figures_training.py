@@ -1,10 +1,17 @@
 """The experiments on training in finite steps, against loops in NumPy and closed forms."""
 
+import jax
 import numpy as np
 import pytest
 
 import deeplinear as dl
-from deeplinear.experiments.figures import edge_of_stability
+from deeplinear.experiments.figures import (
+    _descent,
+    edge_of_stability,
+    label_noise,
+    optimizers,
+    step_size_bias,
+)
 
 
 def plain_descent(energy_gradient, factors, eta, steps):
@@ -51,3 +58,75 @@ def test_cycles_at_two_layers_against_their_closed_form_and_a_loop():
     assert gap[-1, 0] < 1e-5 * gap[0, 0]
     np.testing.assert_allclose(ds.flow_gap, gap[0], rtol=1e-5)
     assert gap[-1, 2] == pytest.approx(gap[0, 2], rel=0.02)
+
+
+# Optimizers
+
+
+def adam_by_hand(energy_gradient, factors, eta, steps):
+    """Adam on three layers, in NumPy, as Kingma and Ba wrote it."""
+    F = [np.array(W, float) for W in factors]
+    m, v = [0 * W for W in F], [0 * W for W in F]
+    for t in range(1, steps + 1):
+        R = energy_gradient(F[2] @ F[1] @ F[0])
+        slopes = [F[1].T @ F[2].T @ R, F[2].T @ R @ F[0].T, R @ F[0].T @ F[1].T]
+        for p, g in enumerate(slopes):
+            m[p], v[p] = 0.9 * m[p] + 0.1 * g, 0.999 * v[p] + 0.001 * g * g
+            F[p] = F[p] - eta * (m[p] / (1 - 0.9**t)) / (np.sqrt(v[p] / (1 - 0.999**t)) + 1e-8)
+    return F
+
+
+def test_descent_keeps_the_charge_to_order_one_and_adam_does_not():
+    settings = dict(depth=3, runs=12, scale=0.3, steps=20_000)
+    methods = (("descent", 0.04), ("descent", 0.01), ("Adam", 0.01))
+    ds = optimizers.simulate(seed=2, methods=methods, **settings)
+    assert np.isfinite(ds.charge).all()
+    for name in ("distance", "charge"):
+        big, small, adam = ds[name].median("run").values.T[1:]
+        np.testing.assert_allclose(big / small, 4, rtol=0.1)  # order 1 in η
+        assert (adam > 10 * big).all()
+    # the end of one run of Adam: a loop in NumPy to where nothing is left
+    start = 0.3 * np.asarray(jax.random.normal(jax.random.key(2), (12, 2, 2), np.float64))
+    factors = [W[3] for W in _descent.balanced(start, 3, 2)]
+    F = adam_by_hand(lambda W: np.diag(np.diag(W) - 0.92), factors, 0.01, 3000)
+    W = F[2] @ F[1] @ F[0]
+    np.testing.assert_allclose(np.diag(W), 0.92, atol=1e-5)
+    end = ds.unknown.sel(way="Adam 0.01").values[3]
+    np.testing.assert_allclose([W[0, 1], W[1, 0]], end, atol=1e-3)
+    charge = float(ds.charge.sel(problem="hyperbola", way="Adam 0.01")[3])
+    assert optimizers.charges([W[None] for W in F])[0] == pytest.approx(charge, abs=1e-3)
+
+
+# The bias of the step
+
+
+def test_effective_ranks_over_time_against_the_mode_by_mode_recursion():
+    ds = step_size_bias.simulate(
+        seed=3, depths=(2,), ratios=(0.5,), times=30, runs=4, scale=0.3, steps=2000, grid=(0.1, 0.5)
+    )
+    assert (ds.found_share >= 0.75).all()
+    # w_i ← w_i + η w_i (s_i − w_i²) from α in every mode
+    s, eta = step_size_bias.SPECTRUM, 0.5 / step_size_bias.SPECTRUM[0]
+    w, last = np.full(s.size, step_size_bias.START), int(ds.step[0, 0, -1])
+    for _ in range(last):
+        w = w + eta * w * (s - w * w)
+    expected = np.sum(w**2) / np.max(w**2)
+    assert float(ds.plateau_rank[0, 0, -1]) == pytest.approx(expected, rel=1e-9)
+
+
+# Label noise
+
+
+def test_label_noise_loses_rank_where_minibatches_keep_it():
+    """Varre et al.; descent against a loop in NumPy on the samples themselves."""
+    sigma, at = label_noise.regression(0, 40, 2, 0.01, 3.0, 5, 6000)
+    gd, sgd, noisy = sigma[:, :, -1]
+    assert (np.minimum(gd, sgd)[:, -1] > 0.5 * sigma[0, :, 0, -1]).all()
+    assert (noisy[:, 2:] < 0.85 * gd[:, 2:]).all()
+    rng = np.random.default_rng(0)
+    X, truth = rng.normal(size=(5, 40)), rng.normal(size=(2, 5))
+    A, B = rng.normal(size=(2, 10, 5))[0], rng.normal(size=(2, 2, 10))[0]
+    for _ in range(at[-1]):
+        R = (B @ A - truth) @ X @ X.T / 40
+        A, B = A - 0.01 * B.T @ R, B - 0.01 * R @ A.T
+    np.testing.assert_allclose(gd[0], np.linalg.svd(A)[1], rtol=1e-8)

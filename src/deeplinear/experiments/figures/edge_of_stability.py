@@ -142,7 +142,7 @@ def training(
         ),
         "gap": ((*cases, "k"), gaps(records["factors"]), {"long_name": "balancing gap"}),
         "loss": (cases, records["loss"], {"long_name": "loss"}),
-    }, gaps(flow.factors)
+    }, gaps(flow.factors or ())
 
 
 def gaps(factors: Sequence[Any]) -> np.ndarray:
@@ -162,7 +162,7 @@ def draw(ds: xr.Dataset) -> Figure:
     """Orbits above, one panel for each depth; sharpness, gap and loss below."""
     with house_style():
         figure = new_figure(13.5, 8.2)
-        above, below = figure.subfigures(2, 1)
+        above, below = np.ravel(np.asarray(figure.subfigures(2, 1)))
         axes = np.atleast_1d(above.subplots(1, ds.sizes["depth"], sharey=True))
         for axis, depth in zip(axes, ds.depth.values, strict=True):
             _draw_orbits(axis, ds.sel(depth=depth), int(depth))
