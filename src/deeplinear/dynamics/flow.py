@@ -223,7 +223,7 @@ def factor_flow(
     shape = y0[-1].shape[0], y0[0].shape[1]
     dtype = check_energy(energy, shape, y0[0].dtype)
     energy = recorded(energy, shape, dtype)
-    gap: ArrayLike = np.inf if is_traced(y0) else float(layers.imbalance(y0))
+    gap = math.inf if is_traced(y0) else float(layers.imbalance(y0))
     if not is_traced(y0):
         if sum(not np.any(W) for W in y0) > 1:
             raise CriticalPointError(
@@ -250,7 +250,7 @@ def factor_flow(
                 stacklevel=2,
             )
         else:
-            gap = np.inf
+            gap = math.inf
     y0 = tuple(W.astype(dtype) for W in y0)
     options = make_options(
         energy,
