@@ -95,7 +95,8 @@ def motion(
     larger = curvature * jnp.exp(jnp.maximum(log_s[:, None], log_s))
     pairs = counted(M, log_pairs, larger, jnp.minimum(drag[:, None], drag)) ** 2
     push = jnp.diagonal(M) + drag
-    falling = jnp.where((at_zero(nu) > 0.5) | crosses, push, jnp.minimum(push, seen))
+    falling = jnp.where(at_zero(nu) > 0.5, push, jnp.minimum(push, seen))
+    falling = jnp.where(crosses, push, falling)
     diagonal = jnp.where(there | (at_zero(nu) == 1), jnp.where(push < 0, push, falling), 0.0)
     total = jnp.sum(pairs) - jnp.sum(jnp.diagonal(pairs)) + jnp.sum(diagonal**2)
     slope = jnp.sum(jnp.exp(log_pairs) * M**2)
