@@ -353,6 +353,32 @@ class TestBatches:
         with pytest.raises(dl.InputError, match="optimizer"):
             dl.descend(energy, first, optimizer=optax.adam(1e-3), steps=10)
 
+    def test_what_has_ended_under_another_problem_goes_on(self):
+        target = np.diag([2.0, 1.0])
+        energy, other = (dl.Completion.from_dense(X) for X in (target, target + 0.3))
+        factors = dl.normal_factors((2, 2, 2), 0.1, key=0)
+        first = dl.descend(energy, factors, optimizer=0.1, steps=5000)
+        moved = dl.descend(other, first, optimizer=0.1, steps=5000)
+        assert moved.converged
+        np.testing.assert_allclose(moved.W, target + 0.3, atol=1e-6)
+        decayed = dl.descend(energy, first, optimizer=0.1, steps=5000, weight_decay=0.2)
+        assert decayed.converged
+        np.testing.assert_allclose(decayed.singular_values, [1.8, 0.8], atol=1e-6)
+        cycle = dl.descend(energy, factors, optimizer=0.51, steps=20_000)
+        assert cycle.period == 2
+        assert dl.descend(energy, cycle, optimizer=0.51, steps=100).steps == cycle.steps
+        for steps, status in ((50, dl.Status.steps), (5000, dl.Status.converged)):
+            again = dl.descend(energy, cycle, optimizer=0.1, steps=steps)
+            assert again.status == status
+            assert again.period == 0
+        early = dl.descend(energy, factors, optimizer=0.1, steps=5000, stop_energy=1e-2)
+        assert early.status == dl.Status.energy
+        later = dl.descend(energy, early, optimizer=0.1, steps=5000, stop_energy=1e-6)
+        assert later.energy <= 1e-6
+        assert dl.descend(energy, later, optimizer=0.1, steps=5, stop_energy=1e-6).steps == (
+            later.steps
+        )
+
 
 class TestDraws:
     @pytest.mark.parametrize("kind", ["completion", slow("sensing"), slow("regression")])

@@ -102,6 +102,39 @@ def test_a_plateau_is_no_limit_for_factors_either(rng):
     np.testing.assert_allclose(flow.singular_values, [3, 1], rtol=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore::deeplinear.errors.ImbalanceWarning")
+def test_a_singular_value_on_its_way_through_zero_is_no_limit():
+    """Factors that are not balanced: the last mode falls, changes its sign and is learned."""
+    draws = (np.random.default_rng(k).normal(size=(6, 6)) for k in (0, 100))
+    U, V = (np.linalg.qr(X)[0] for X in draws)
+    s = np.array([3, 2.5, 2, 1.5, 1, 0.5])
+    start = dl.normal_factors((6,) * 4, 1e-3, key=0)
+    flow = dl.factor_flow(dl.Completion.from_dense((U * s) @ V), start)
+    assert flow.status == Status.gradient
+    np.testing.assert_allclose(flow.singular_values, s, rtol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore::deeplinear.errors.ImbalanceWarning")
+@pytest.mark.parametrize("stop", [None, 1e-4])
+@pytest.mark.parametrize("N", [2, 3])
+def test_a_product_of_zero_that_grows_is_no_limit(N, stop):
+    A = 1e-2 * np.array([[0.3, 0.1], [0.2, 0.4]])
+    energy = dl.Completion.from_dense(np.diag([2.0, 1.0]))
+    start = (0 * A, *[100 ** (N - 2) * A] * (N - 1))
+    flow = dl.factor_flow(energy, start, stop_gradient=stop)
+    assert flow.status == Status.gradient
+    np.testing.assert_allclose(flow.singular_values, [2, 1], rtol=1e-3)
+
+
+@pytest.mark.parametrize("N", [3, 4])
+def test_a_balanced_singular_value_that_falls_holds_nothing_up(N):
+    start = dl.balanced_factors(np.array([[0.3, 0.2], [0.1, 0.4]]), N, 0)
+    flow = dl.factor_flow(FULL, start)
+    assert flow.status == Status.gradient
+    assert float(flow.energy) == pytest.approx(best_of_wrong_sign(), rel=1e-2)
+    assert flow.stats["steps"] < 6000
+
+
 def test_a_small_singular_value_beside_a_huge_one_is_seen():
     """The missing entry is 1e5, and the rest of W as far from its limit as ever."""
     W0 = 1e6 * np.array([[0.3, -0.5], [0.9, 0.2]])

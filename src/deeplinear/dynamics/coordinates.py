@@ -22,6 +22,7 @@ from ..geometry.kernel import log_growth, log_kernel
 from ..geometry.leaf import Depth, Leaf, exponent, leaf_turning
 from ..geometry.operator import Operator
 from ..geometry.point import LogSVD, log_singular_values
+from .factors import imbalance
 from .motion import FlowProblem, Motion, SingularFrame, motion
 
 State = TypeVar("State")
@@ -304,12 +305,49 @@ class FactorCoordinates(AbstractCoordinates[tuple[Array, ...]]):
         """Of the product, and of the factors themselves.
 
         The product may stand still where they do not: (N Σ_p ‖Ẇ_p‖²)^{1/2}/m^{N−1}, m the mean
-        ‖W_p‖_F, counts too, with no more than κ m^N.
+        ‖W_p‖_F, counts too, with no more than κ m^N, or what of N Ẇ/m^{2N−2} makes W grow. A
+        singular value that falls may go on through 0 where the factors are not balanced, and counts
+        in full then.
         """
-        product = super().motion(y, problem, curvature)
-        speed = sum(jnp.sum(v**2) for v in self.field(0.0, y, problem)) / exponent(problem.nu)
+        W = self.matrix(y)
+        op = Operator.unchecked(W, problem.depth)
+        frame = SingularFrame.of(problem.gradient(W), op.U, op.Vt.T, log_singular_values(op.s))
+        product = motion(frame, problem, curvature, self._crosses(y, op, frame, problem))
+        velocity = self.field(0.0, y, problem)
+        speed = sum(jnp.sum(v**2) for v in velocity) / exponent(problem.nu)
         size = jnp.mean(jnp.stack([jnp.linalg.norm(W) for W in y]))
         own = jnp.sqrt(jnp.where(speed > 0, speed, 1.0)) / size ** (len(y) - 1)
-        own = jnp.where(speed > 0, jnp.minimum(own, curvature * size ** len(y)), 0.0)
+        # without decay, what grows at W = 0 from factors that are not 0 will not stay small
+        moved = op.U.T @ jax.jvp(self.matrix, (y,), (velocity,))[1] @ op.Vt.T
+        falls = jnp.eye(op.s.size, dtype=bool) & (moved < 0) & (op.s > 0)
+        square = jnp.sum(jnp.where(falls | (problem.weight_decay > 0), 0.0, moved) ** 2)
+        grows = jnp.sqrt(jnp.where(square > 0, square, 1.0)) / size ** (2 * len(y) - 2)
+        grows = jnp.where(square > 0, grows / exponent(problem.nu), 0.0)
+        least = jnp.maximum(curvature * size ** len(y), grows)
+        own = jnp.where(speed > 0, jnp.minimum(own, least), 0.0)
         own = own if self.depth > 1 else 0.0 * own
         return Motion(jnp.maximum(product.gradient, own), jnp.maximum(product.slope, speed))
+
+    def _crosses(
+        self, y: tuple[Array, ...], op: Operator, frame: SingularFrame, problem: FlowProblem
+    ) -> Array:
+        """Which singular values σ of the product pass through 0 if they fall.
+
+        The share of layer p in σ is a_p = σ/b_p, b_p = ‖uᵀ W_N ⋯ W_{p+1}‖ ‖W_{p−1} ⋯ W_1 v‖, and
+        a_p² − a_q² is kept (λ = 0): the smallest a_p falls through 0, alone, unless another one is
+        as small. Weight decay holds σ there if λ a_q ≥ |uᵀ E′(W) v| b_p.
+        """
+        if self.depth == 1:
+            return jnp.zeros(op.s.shape, bool)
+        below, above = partial_products(y)
+        length = lambda X: jnp.sqrt(jnp.sum(X**2, 0))  # noqa: E731
+        left = [1.0 if L is None else length(L.T @ op.U) for L in above]
+        right = [1.0 if R is None else length(R @ op.Vt.T) for R in below]
+        b = jnp.sort(jnp.stack([x * z for x, z in zip(left, right, strict=True)]), axis=0)
+        least, next_least = (op.s / jnp.where(x > 0, x, 1.0) for x in (b[-1], b[-2]))
+        # what the steps resolve, and what they left of the balance of two layers among others
+        noise = 10 * problem.tie * self.scale(y) * next_least
+        gap = imbalance(y) if problem.imbalance is None else problem.imbalance
+        apart = next_least**2 - least**2 > jnp.maximum(noise, 1e-3 * gap)
+        pull = jnp.abs(jnp.diagonal(frame.M)) * b[-1]
+        return apart & (pull > problem.weight_decay * next_least)

@@ -223,6 +223,7 @@ def factor_flow(
     shape = y0[-1].shape[0], y0[0].shape[1]
     dtype = check_energy(energy, shape, y0[0].dtype)
     energy = recorded(energy, shape, dtype)
+    gap = math.inf if is_traced(y0) else float(layers.imbalance(y0))
     if not is_traced(y0):
         if sum(not np.any(W) for W in y0) > 1:
             raise CriticalPointError(
@@ -230,7 +231,6 @@ def factor_flow(
                 "never leaves."
             )
         scale = max(float(np.linalg.norm(W)) ** 2 for W in y0)
-        gap = float(layers.imbalance(y0))
         # in their own precision, which their balance is as good as
         if gap > 1e3 * float(jnp.finfo(y0[0].dtype).eps) * scale:
             leaf = layers.imbalances(y0).leaf
@@ -249,6 +249,8 @@ def factor_flow(
                 ImbalanceWarning,
                 stacklevel=2,
             )
+        else:
+            gap = math.inf
     y0 = tuple(W.astype(dtype) for W in y0)
     options = make_options(
         energy,
@@ -266,6 +268,7 @@ def factor_flow(
     )
     nu = inverse_depth(len(y0), dtype)
     problem = _problem(energy, nu, weight_decay, 0.0, options.rtol, dtype)
+    problem = dataclasses.replace(problem, imbalance=as_array(gap, dtype))
     chart = FactorCoordinates(len(y0))
     stops, traced = _stops(chart, problem, y0, stop_energy, stop_gradient, options)
     return estimated([(chart, stops)], problem, y0, options, traced)

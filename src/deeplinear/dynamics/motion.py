@@ -5,7 +5,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, ArrayLike
 
 from ..energies import Energy
 from ..geometry.kernel import depth_of, log_growth, log_kernel
@@ -16,7 +16,8 @@ class FlowProblem(eqx.Module):
     """The energy and the constants of a flow: all that its vector field needs besides the state.
 
     ν = 1/N (or a leaf), the weight decay λ, the log of the bulk (or −∞), and the gap of log σ below
-    which the SVD chart takes two singular values for tied.
+    which the SVD chart takes two singular values for tied. Of factors also the imbalance at the
+    start, which steps keep only to their precision; infinite for balanced ones, None: look anew.
     """
 
     energy: Energy
@@ -24,6 +25,7 @@ class FlowProblem(eqx.Module):
     weight_decay: Array
     log_bulk: Array
     tie: Array
+    imbalance: Array | None = None
 
     @property
     def depth(self) -> Depth:
@@ -64,7 +66,9 @@ class Motion(NamedTuple):
     slope: Array
 
 
-def motion(frame: SingularFrame, problem: FlowProblem, curvature: Array) -> Motion:
+def motion(
+    frame: SingularFrame, problem: FlowProblem, curvature: Array, crosses: ArrayLike = False
+) -> Motion:
     """The part of the gradient that moves W along −grad E − λ W,
 
         (Σ_ij r_ij²)^{1/2},  r_ij = M_ij (i ≠ j),  r_ii = M_ii + λ σ_i^{2/N − 1},
@@ -92,6 +96,7 @@ def motion(frame: SingularFrame, problem: FlowProblem, curvature: Array) -> Moti
     pairs = counted(M, log_pairs, larger, jnp.minimum(drag[:, None], drag)) ** 2
     push = jnp.diagonal(M) + drag
     falling = jnp.where(at_zero(nu) > 0.5, push, jnp.minimum(push, seen))
+    falling = jnp.where(crosses, push, falling)
     diagonal = jnp.where(there | (at_zero(nu) == 1), jnp.where(push < 0, push, falling), 0.0)
     total = jnp.sum(pairs) - jnp.sum(jnp.diagonal(pairs)) + jnp.sum(diagonal**2)
     slope = jnp.sum(jnp.exp(log_pairs) * M**2)

@@ -81,7 +81,7 @@ def is_still(loss: FactorLoss, factors: Factors, rtol: Array) -> Array:
     dtype = factors[0].dtype
     nothing = jnp.asarray(-jnp.inf, dtype)
     nu = inverse_depth(N, dtype)
-    problem = FlowProblem(loss.energy, nu, loss.decay, nothing, jnp.asarray(0.0, dtype))
+    problem = FlowProblem(loss.energy, nu, loss.decay, nothing, rtol)
     W = multiplied(factors)
     here = sizes(W, problem)
     origin = jnp.sqrt(jnp.sum(problem.gradient(0 * W) ** 2))

@@ -58,7 +58,8 @@ def descend(
     - ``energy``: any differentiable function of W; see `Completion`.
     - ``start``: factors (W_1, …, W_N), of any widths, each d_p×d_{p−1}, or runs×d_p×d_{p−1} for
       several runs; or the result of an earlier call, which goes on: the optimizer's state, the
-      count of steps and the random key too, so that two halves are one run, bit for bit.
+      count of steps and the random key too, so that two halves are one run, bit for bit. What had
+      ended stays so, unless E, L or η are others now, or ``stop_energy`` is.
     - ``optimizer``: η > 0 (plain gradient descent; an array for one in each run), or an
       `optax.GradientTransformation`: momentum, Adam, schedules, clipping, … One that was made anew
       is compiled anew.
@@ -133,7 +134,8 @@ def descend(
         lanes=_lanes(one, runs),
         keys=str(jax.random.key_impl(seed)),
     )
-    begun = _begun(training, factors, state, known, seed, key is not None, more)
+    earlier = start if isinstance(start, DescentResult) else None
+    begun = _begun(training, factors, state, earlier, seed, key is not None, more)
     if not batched and int(begun.status[0]) == Status.not_finite and known is None:
         raise InputError(
             "energy must have a finite value and gradient at the start, got NaN or infinity there."
@@ -208,35 +210,63 @@ def _begun(
     training: Training,
     factors: Factors,
     state: PyTree,
-    known: Run | None,
+    start: DescentResult | None,
     key: Array,
     is_new: bool,
     more: int,
 ) -> Run:
     """The runs, at their starts or where they were left."""
     runs = len(factors[0])
+    known = None if start is None else start.state
     data = jax.random.key_data(key)
     first = np.zeros(runs, np.int32) if known is None else np.asarray(known.step)
     limit = jax.device_put((first + more).astype(np.int32))
     begun = begin(training, factors, state, data, limit)
-    if known is None:
+    if start is None or known is None:
         return begun
     old, new = (str(jax.tree.structure(run.optimizer)) for run in (known, begun))
     if old != new:
         raise InputError("optimizer must be of the kind that made the result: its state goes on.")
     # plain descent goes on with the η of this call
     kept = begun.optimizer if isinstance(begun.optimizer, Array) else known.optimizer
-    final = np.isin(np.asarray(known.status), (Status.diverged, Status.not_finite, Status.energy))
+    changed, there = _compared(training, begun, start)
+    before = np.asarray(known.status)
+    final = np.isin(before, (Status.diverged, Status.not_finite))
+    final |= (before == Status.energy) & there
     if training.stops:
         judged = first % STRIDE == 0
-        ended = np.isin(np.asarray(known.status), (Status.converged, Status.cycling))
-        final |= judged & ended
-    status = np.where(final, np.asarray(known.status), Status.running).astype(np.int32)
+        ended = np.isin(before, (Status.converged, Status.cycling))
+        final |= judged & ended & ~changed
+    # what was seen of another problem says nothing of this one
+    status = np.where(final, before, Status.running).astype(np.int32)
+    scale = np.where(changed, begun.scale, known.scale)
+    period, found = (np.where(changed & ~final, 0, x) for x in (known.period, known.found))
     return eqx.tree_at(
-        lambda r: (r.optimizer, r.limit, r.status, r.key),
+        lambda r: (r.optimizer, r.limit, r.key, r.status, r.scale, r.period, r.found),
         known,
-        (kept, limit, jax.device_put(status), begun.key if is_new else known.key),
+        (
+            *(kept, limit, begun.key if is_new else known.key),
+            *map(jax.device_put, (status, scale, period, found)),
+        ),
     )
+
+
+def _compared(training: Training, begun: Run, start: DescentResult) -> tuple[np.ndarray, ...]:
+    """Whether E, L, ‖∇L‖ or η are others than those under which each run ended, to rounding.
+
+    And whether it is at the energy that is asked for.
+    """
+    found = [np.asarray(x) for x in finish(training, begun)[1:4]]
+    known = [np.atleast_1d(x) for x in (start.energy, start.loss, start.gradient)]
+    fine = np.sqrt(np.finfo(found[0].dtype).eps)
+    slack = fine * np.asarray(start.state.scale)
+    changed = np.zeros(len(slack), bool)
+    for x, y in zip(found, known, strict=True):
+        with np.errstate(invalid="ignore", over="ignore"):
+            changed |= ~(np.abs(x - y) <= slack + fine * np.abs(y))
+    if isinstance(begun.optimizer, Array):
+        changed |= np.asarray(begun.optimizer) != np.asarray(start.state.optimizer)
+    return changed, found[0] <= np.asarray(training.stop_energy)
 
 
 def _queue(training: Training, runs: Run, factors: Factors) -> Queue:
