@@ -11,6 +11,7 @@ from deeplinear.experiments.figures import (
     label_noise,
     optimizers,
     step_size_bias,
+    warm_up,
 )
 
 
@@ -130,3 +131,33 @@ def test_label_noise_loses_rank_where_minibatches_keep_it():
         R = (B @ A - truth) @ X @ X.T / 40
         A, B = A - 0.01 * B.T @ R, B - 0.01 * R @ A.T
     np.testing.assert_allclose(gd[0], np.linalg.svd(A)[1], rtol=1e-8)
+
+
+# Warm-up
+
+
+def test_what_trains_with_and_without_warm_up_against_a_loop():
+    target, start = warm_up.truth(1), warm_up.starts(2, 1.0, 3, 1)
+    energy = dl.Completion.from_dense(target)
+    sharp = warm_up.sharpness(energy, start)
+    for k in range(3):  # all entries observed, two layers: the Hessian by differences of gradients
+        A, B = start[0][k], start[1][k]
+
+        def slope(x):
+            X, Y = x.reshape(2, 4, 4)
+            R = Y @ X - target
+            return np.concatenate([(Y.T @ R).ravel(), (R @ X.T).ravel()])
+
+        at = np.concatenate([A.ravel(), B.ravel()])
+        H = np.stack([(slope(at + h) - slope(at - h)) / 2e-4 for h in 1e-4 * np.eye(32)])
+        assert sharp[k] == pytest.approx(np.linalg.eigvalsh((H + H.T) / 2)[-1], rel=1e-5)
+    warmed, found = warm_up.train(energy, start, 0.5 / sharp, 20, 300)
+    for k in range(3):
+        A, B = start[0][k], start[1][k]
+        for step in range(320):
+            eta = 0.5 / sharp[k] * min(1.0, (step // 2 + 1) / 10)
+            R = B @ A - target
+            A, B = A - eta * B.T @ R, B - eta * R @ A.T
+            if step == 19:
+                np.testing.assert_allclose(warmed[0][k], A, atol=1e-12)
+        assert found.loss[k] <= 0.5 * np.sum((B @ A - target) ** 2) * (1 + 1e-6) + 1e-12
