@@ -576,3 +576,15 @@ def test_no_status_is_wrong(step, seed, scale):
         assert found.status == dl.Status.steps
         assert found.steps == 4000
         assert moved.max() > 1e-8 or found.gradient > 1e-8
+
+
+def test_a_start_that_training_never_leaves_is_refused(rng):
+    energy = dl.Completion.from_dense(rng.normal(size=(3, 3)))
+    zero, one = np.zeros((3, 3)), rng.normal(size=(3, 3))
+    with pytest.raises(dl.errors.CriticalPointError, match="of run 0"):
+        dl.descend(energy, [zero, one, zero], optimizer=0.1, steps=10)
+    runs = [np.stack([one, zero]), np.stack([one, zero])]
+    with pytest.raises(dl.errors.CriticalPointError, match="of run 1"):
+        dl.descend(energy, runs, optimizer=0.1, steps=10)
+    found = dl.descend(energy, [zero, one], optimizer=0.02, steps=20_000)  # one may
+    assert found.energy < 1e-6

@@ -13,7 +13,7 @@ from jaxtyping import Array, ArrayLike, PyTree
 from ...checks import RandomKey, check_integer, check_key, check_tolerance
 from ...compilation import accelerated
 from ...energies import Energy, check_energy
-from ...errors import InputError
+from ...errors import CriticalPointError, InputError
 from ...recorded import recorded
 from ...status import Status
 from ...transforms import needs_values
@@ -91,7 +91,8 @@ def descend(
     **Returns** a `DescentResult`. **Normalization**: plain gradient descent on the factors, as in
     the literature: k steps of η are the time kη of the factors, and N kη of `factor_flow`.
 
-    **Raises** `InputError`, `PrecisionError`. **Source**: Cohen et al. 2021 for the edge of
+    **Raises** `InputError`, `PrecisionError`; `CriticalPointError` where two or more factors of a
+    run vanish. **Source**: Cohen et al. 2021 for the edge of
     stability; DeepMind 2020, optax.
 
     >>> import deeplinear as dl, numpy as np
@@ -111,6 +112,7 @@ def descend(
         factors = tuple(map(jnp.asarray, start.factors if batched else _one_run(start.factors)))
     else:
         factors, batched = _checked_start(start)
+        _check_critical(factors)
     one = tuple(W[0] for W in factors)
     shape = one[-1].shape[0], one[0].shape[1]
     dtype = check_energy(energy, shape, one[0].dtype)
@@ -170,6 +172,16 @@ def _checked_start(start: Sequence[ArrayLike]) -> tuple[Factors, bool]:
         raise InputError("start must hold real numbers.")
     one = check_factors(usable)
     return tuple(jax.device_put(W.astype(one[0].dtype)) for W in stacked), True
+
+
+def _check_critical(factors: Factors) -> None:
+    vanish = sum(~np.any(W, (1, 2)) for W in map(np.asarray, factors))
+    if np.any(vanish > 1):
+        run = int(np.argmax(vanish > 1))
+        raise CriticalPointError(
+            f"start must not vanish: two or more factors of run {run} are zero, a critical point "
+            "that training never leaves."
+        )
 
 
 def _not_negative(**values: object) -> list[float]:
