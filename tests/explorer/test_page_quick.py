@@ -98,6 +98,7 @@ def test_what_is_not_of_this_page_is_refused(address):
         connection.close()
 
 
+@pytest.mark.slow
 def test_others_need_the_token_and_nothing_is_left_behind(browser, tmp_path):
     server = Server(tmp_path, "--host", "0.0.0.0")
     try:

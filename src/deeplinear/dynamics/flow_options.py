@@ -130,7 +130,8 @@ class FlowOptions(eqx.Module):
         return [(explicit, EXPLICIT), (implicit, self.max_steps - EXPLICIT)]
 
     def _implicit(self, chart: AbstractCoordinates[State], y0: State) -> dfx.AbstractSolver | None:
-        if isinstance(chart, SvdCoordinates) and LinearlyImplicit.suits(y0, LARGE):
+        large = isinstance(chart, SvdCoordinates) and LinearlyImplicit.suits(y0, LARGE)
+        if large and not is_small(y0):  # small ones are worth Newton's method, which errs less
             return LinearlyImplicit()
         if is_small(y0, MODERATE):
             return dfx.Kvaerno3() if self.asked >= 1e-6 else dfx.Kvaerno5()
