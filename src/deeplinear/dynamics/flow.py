@@ -100,8 +100,8 @@ def gradient_flow(
       controller with Tsit5. After 1,000 explicit steps the flow is stiff (completion problems are,
       near their limits above all), and implicit ones take over in the SVD chart: of a square W of
       full rank from 6×6 to 40×40 linearly implicit ones with the exact Jacobian (Rodas5P), of
-      others up to 400 numbers in U, σ, V diffrax's. Inside ``jit``, ``vmap`` and ``grad`` of a small
-      W (up to 64) all steps are implicit, by Kvaerno5.
+      others up to 400 numbers in U, σ, V diffrax's. Inside ``jit``, ``vmap`` and ``grad`` of a
+      small W (up to 64) all steps are implicit, by Kvaerno5.
 
     **Returns** a `FlowResult`, always with a ``status``: a flow that did not reach a stop says so
     and gives its last point.
