@@ -3,7 +3,6 @@
 import math
 from itertools import pairwise
 
-import cases
 import jax
 import jax.numpy as jnp
 import mpmath
