@@ -16,13 +16,14 @@ from ..energies import AbstractEnergy
 from ..status import Status
 from . import steps
 from .state import ENTRIES, State
+from .steps import TIMES
 
 #: Of endpoints, relative to ‖W‖: half a pixel. On leaves, where flows cost more, coarser.
 ACCURACY, LEAF_ACCURACY = 1e-3, 1e-2
 #: The most runs on a leaf and with noise, which cost more, and the paths that are drawn.
 LEAF_RUNS, NOISY_RUNS, PATHS = 100, 128, 32
-#: Times of a path; how long chains diffuse and their steps; how long weight decay acts.
-TIMES, NOISY_TIME, NOISY_STEP, DECAY_TIME = 60, 10.0, 0.05, 300.0
+#: How long chains diffuse and their steps; how long weight decay acts.
+NOISY_TIME, NOISY_STEP, DECAY_TIME = 10.0, 0.05, 300.0
 BATCH = 1024  # runs that are handed over together
 GRID = 120  # cells of a map, each way
 _INDEX = {name: divmod(place, 2) for place, name in enumerate(ENTRIES)}
@@ -284,7 +285,7 @@ def _steps(state: State, W0: np.ndarray, found: Endpoints) -> Paths:
     """Until most runs have come to their end, and a little more."""
     usual = found.time[found.ok] if found.ok.any() else found.time
     last = math.ceil(1.1 * float(np.quantile(usual, 0.9)) / steps.in_time(state, 1))
-    done = steps.descend(completion(state), state, W0, max(last, steps.TIMES))
+    done = steps.descend(completion(state), state, W0, max(last, TIMES))
     W = np.array(done.records["W"])
     W[~(np.abs(W).max((2, 3)) < 1e6)] = np.nan
     return _followed(state, steps.in_time(state, done.record_steps), W)

@@ -219,14 +219,7 @@ def _files(
 def _command(name: str, asked: Request) -> str:
     depths = ",".join(f"{depth:g}" for depth in asked.depths)
     words = ["deeplinear", "ratings", name, "-o", "predictions.csv", "--model", MODEL]
-    words += ["--depth", depths]
-    if asked.method != "explicit":
-        words += ["--regularization", asked.method]
-    if asked.seed:
-        words += ["--seed", str(asked.seed)]
-    for marker in asked.missing:
-        words += ["--missing", marker]
-    return shlex.join(words)
+    return shlex.join([*words, "--depth", depths, *asked.words])
 
 
 def _python(name: str, asked: Request, data: Triples) -> str:

@@ -2,10 +2,13 @@
 
 import math
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 import deeplinear as dl
 
+from ..dynamics.coordinates import FactorCoordinates
 from ..energies import Completion
 from .state import State
 
@@ -20,10 +23,14 @@ def descend(
     """Descent of the runs that start at W0 (runs, 2, 2), from balanced factors. ``upto``: go on to
     that step (or a few more), and record W `TIMES` times on the way.
     """
+    U, s, Vt = np.linalg.svd(W0)
+    with np.errstate(divide="ignore"):  # a start without full rank
+        points = dl.LogSVD(*map(jnp.asarray, (U, np.log(s), Vt)))
+    factors = jax.vmap(FactorCoordinates(int(state.depth)).start)(points)
     every = None if upto is None else max(1, math.ceil(upto / TIMES))
     return dl.descend(
         loss,
-        balanced(W0, int(state.depth)),
+        factors,
         optimizer=state.step,
         steps=MOST if every is None else every * TIMES,
         weight_decay=state.decay,
@@ -32,16 +39,6 @@ def descend(
         stop=every is None,
         rtol=RTOL,
     )
-
-
-def balanced(W: np.ndarray, depth: int) -> tuple[np.ndarray, ...]:
-    """(W_1, …, W_N) of each matrix; how the hidden spaces are turned does not matter to W."""
-    U, s, Vt = np.linalg.svd(W)
-    if depth == 1:
-        return (W,)
-    root = s ** (1 / depth)
-    middle = root[:, :, None] * np.eye(2)
-    return (root[:, :, None] * Vt, *[middle] * (depth - 2), U * root[:, None, :])
 
 
 def in_time(state: State, steps: np.ndarray | int) -> np.ndarray:

@@ -58,6 +58,16 @@ class Request:
         """As the command line has them: parameters of `deeplinear.DeepLinearImputer`."""
         return {"regularization": self.method, "random_state": self.seed, "row_order": True}
 
+    @property
+    def words(self) -> list[str]:
+        """The options that differ from the command line's own, as it has them."""
+        words = [] if self.method == "explicit" else ["--regularization", self.method]
+        if self.seed:
+            words += ["--seed", str(self.seed)]
+        for marker in self.missing:
+            words += ["--missing", marker]
+        return words
+
     def source(self) -> tuple[Path, np.ndarray | None]:
         """(the file, the truth where it is known)."""
         if self.data:
@@ -274,12 +284,7 @@ def _files(
 
 def _command(name: str, output: str, asked: Request) -> str:
     words = ["deeplinear", "complete", name, "-o", output, "--depth", _depths(asked.depths)]
-    if asked.method != "explicit":
-        words += ["--regularization", asked.method]
-    if asked.seed:
-        words += ["--seed", str(asked.seed)]
-    for marker in asked.missing:
-        words += ["--missing", marker]
+    words += asked.words
     for column in asked.keep:
         words += ["--keep", column]
     return shlex.join(words)

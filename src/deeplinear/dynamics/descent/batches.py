@@ -38,7 +38,26 @@ class Whole(AbstractDraw):
         return self.energy
 
 
-class Entries(AbstractDraw):
+class AbstractSelection(AbstractDraw):
+    """``batch`` of the observations in each step; ``noise`` is the deviation of that of labels."""
+
+    noise: eqx.AbstractVar[Array]
+    batch: eqx.AbstractVar[int]
+
+    def chosen(self, key: Array, count: int) -> Array:
+        """``batch`` distinct numbers below ``count``, all choices alike."""
+        if self.batch == 1:
+            return jax.random.randint(key, (1,), 0, count)
+        return jax.random.permutation(key, count)[: self.batch]
+
+    def shaken(self, key: Array, labels: Array) -> Array:
+        """The labels with fresh noise."""
+        if not self.noisy:
+            return labels
+        return labels + self.noise * jax.random.normal(key, labels.shape, labels.dtype)
+
+
+class Entries(AbstractSelection):
     """Of |Ω| entries b distinct ones, with the weights |Ω|/b w_ij; M_ij + noise ξ_ij for M_ij."""
 
     energy: Completion
@@ -52,16 +71,15 @@ class Entries(AbstractDraw):
         pick, shake = jax.random.split(key)
         weights, target = self.energy.weights, self.energy.target
         if self.batch < self.rows.size:
-            chosen = _some(pick, self.rows.size, self.batch)
+            chosen = self.chosen(pick, self.rows.size)
             at = self.rows[chosen], self.cols[chosen]
             scale = self.rows.size / self.batch
             weights = jnp.zeros_like(weights).at[at].set(scale * weights[at])
-        if self.noisy:
-            target = target + self.noise * jax.random.normal(shake, target.shape, target.dtype)
-        return eqx.tree_at(lambda e: (e.weights, e.target), self.energy, (weights, target))
+        changed = weights, self.shaken(shake, target)
+        return eqx.tree_at(lambda e: (e.weights, e.target), self.energy, changed)
 
 
-class Measurements(AbstractDraw):
+class Measurements(AbstractSelection):
     """Of p measurements b distinct ones, weighted p/b; y_l + noise ξ_l for y_l."""
 
     energy: Sensing
@@ -73,12 +91,10 @@ class Measurements(AbstractDraw):
         pick, shake = jax.random.split(key)
         A, y, weights = self.energy.A, self.energy.y, self.energy.weights
         if self.batch < y.size:
-            chosen = _some(pick, y.size, self.batch)
+            chosen = self.chosen(pick, y.size)
             A, y, weights = A[chosen], y[chosen], weights[chosen] * (y.size / self.batch)
-        if self.noisy:
-            y = y + self.noise * jax.random.normal(shake, y.shape, y.dtype)
-        parts = lambda e: (e.A, e.y, e.weights)  # noqa: E731
-        return eqx.tree_at(parts, self.energy, (A, y, weights))
+        changed = A, self.shaken(shake, y), weights
+        return eqx.tree_at(lambda e: (e.A, e.y, e.weights), self.energy, changed)
 
 
 class SampleEnergy(AbstractEnergy):
@@ -91,7 +107,7 @@ class SampleEnergy(AbstractEnergy):
         return 0.5 * jnp.sum((W @ self.X - self.Y) ** 2) / self.X.shape[1]
 
 
-class Samples(AbstractDraw):
+class Samples(AbstractSelection):
     """Of p samples b distinct ones; y + noise ξ for the outputs y of each."""
 
     energy: Regression
@@ -104,18 +120,9 @@ class Samples(AbstractDraw):
         assert self.energy.samples is not None
         X, Y = self.energy.samples
         if self.batch < X.shape[1]:
-            chosen = _some(pick, X.shape[1], self.batch)
+            chosen = self.chosen(pick, X.shape[1])
             X, Y = X[:, chosen], Y[:, chosen]
-        if self.noisy:
-            Y = Y + self.noise * jax.random.normal(shake, Y.shape, Y.dtype)
-        return SampleEnergy(X, Y)
-
-
-def _some(key: Array, count: int, batch: int) -> Array:
-    """``batch`` distinct numbers below ``count``, all choices alike."""
-    if batch == 1:
-        return jax.random.randint(key, (1,), 0, count)
-    return jax.random.permutation(key, count)[:batch]
+        return SampleEnergy(X, self.shaken(shake, Y))
 
 
 def make_draw(energy: Energy, batch: int | None, noise: float, dtype: np.dtype) -> AbstractDraw:
