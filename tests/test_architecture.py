@@ -203,7 +203,13 @@ TREE = {
         ["cluster"],
         ["sweep"],
     ],
-    "experiments": [["statistics", "figures"], ["registry"], ["page"], ["runner"]],
+    "experiments": [
+        ["statistics", "figures", "settings"],
+        ["registry"],
+        ["page"],
+        ["runner"],
+        ["result"],
+    ],
     "cli": [
         ["streams"],
         ["console", "options", "bounds"],

@@ -153,3 +153,25 @@ def _line(
         ms=6,
         lw=1.8,
     )
+
+
+def letter_panels(figure: Figure) -> Figure:
+    """``figure`` with a bold a, b, c … at the upper left of its panels, in the order of their
+    making; colour bars, insets and second axes of a panel get none.
+    """
+    places: list[tuple[float, ...]] = []
+    for axis in figure.axes:
+        place = tuple(np.round(axis.get_position(original=True).bounds, 6))
+        if not axis.axison or hasattr(axis, "_colorbar") or place in places:
+            continue
+        places.append(place)
+        axis.annotate(
+            chr(ord("a") + len(places) - 1),
+            xy=(0, 1),
+            xycoords="axes fraction",
+            xytext=(-34, 9),
+            textcoords="offset points",
+            fontsize=14,
+            fontweight="bold",
+        )
+    return figure

@@ -21,6 +21,9 @@ def test_smoke(name, tmp_path):
     assert experiment.doc.strip(), (
         "say which paper and figure, what is known of the original, what is our choice"
     )
+    assert experiment.source, "say whose question it is: authors, year, figure"
+    assert experiment.duration, "say how long the full settings take"
+    assert experiment.conclusion, "say what the full settings show"
     assert run_experiment(experiment, tmp_path, smoke=True)
     ds = load_dataset(tmp_path / name / "data.zarr")  # keeps the schema
     numbers = [v for v in ds.data_vars.values() if v.dtype.kind == "f"]

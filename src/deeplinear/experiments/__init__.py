@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ..sweeps.sweep import Sweep, SweepReport, open_sweep, read_sweep, run_sweep
     from ..sweeps.task import Output, task
     from .registry import Experiment, experiment_names, load_experiment
+    from .result import ExperimentResult, run
 
 # Resolved on first use, as in the package itself: listing experiments needs neither xarray nor
 # dask.
@@ -18,6 +19,8 @@ _HOME = {
     "Experiment": ".registry",
     "experiment_names": ".registry",
     "load_experiment": ".registry",
+    "run": ".result",
+    "ExperimentResult": ".result",
     "load_dataset": "..results.store",
     "save_dataset": "..results.store",
     "task": "..sweeps.task",
@@ -33,6 +36,8 @@ __all__ = [
     "Experiment",
     "experiment_names",
     "load_experiment",
+    "run",
+    "ExperimentResult",
     "load_dataset",
     "save_dataset",
     "task",

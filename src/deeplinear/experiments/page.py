@@ -48,15 +48,48 @@ def experiment_page(
         lead,
         f'<figure><img src="data:image/png;base64,{image}" alt="{title}"></figure>',
         "<h2>Numbers</h2>" + pairs(summary) if summary else "",
+        conclusion(experiment, str(manifest.get("settings", ""))),
         "<h2>About this experiment</h2>" + "".join(rest) if rest else "",
         "<h2>Settings</h2>" + pairs(parameters),
+        change_one_thing(experiment),
         "<h2>Data</h2>" + variables(ds),
         "<h2>Manifest</h2>" + pairs({**manifest, "versions": json.loads(ds.attrs["versions"])}),
     ]
     subtitle = f"experiment <code>{html.escape(experiment.name)}</code>"
-    if manifest.get("settings") == "smoke":
+    subtitle += f" · {html.escape(experiment.source)}" if experiment.source else ""
+    if str(manifest.get("settings")).startswith("smoke"):
         subtitle += " · small settings, for a quick look only"
     return document(experiment.title, subtitle, sections)
+
+
+def conclusion(experiment: "Experiment", settings: str) -> str:
+    """What the full settings say, and where the comparison with the paper is, as HTML."""
+    if not experiment.conclusion:
+        return ""
+    ours = "" if settings == "full" else "<p class='quiet'>Of the full settings, not of these:</p>"
+    return (
+        f"<h2>What to conclude</h2>{ours}{''.join(prose(experiment.conclusion))}"
+        "<p>Beside what was published: the page <em>The literature, run again</em> of the "
+        "documentation (<code>docs/literature.md</code>).</p>"
+    )
+
+
+def change_one_thing(experiment: "Experiment") -> str:
+    """How to run the experiment with another value of its first setting, as HTML."""
+    key, value = next(iter(experiment.smoke.items() or experiment.full.items()), ("", None))
+    if not key:
+        return ""
+    text = ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+    text = f"'{text}'" if any(c in text for c in " ()[]'*") else text
+    lines = (
+        f"deeplinear experiment run {experiment.name} --set {key}={text}\n"
+        f"deeplinear experiment copy {experiment.name} mine.py   # then change anything\n"
+        "deeplinear experiment run mine.py\n\n"
+        f'dl.experiments.run("{experiment.name}", {key}={value!r}).plot()'.replace(
+            "inf", 'float("inf")'
+        )
+    )
+    return f"<h2>Change one thing</h2><pre>{html.escape(lines)}</pre>"
 
 
 def index_page(entries: Sequence[tuple[str, str, Path | None]], failures: Mapping[str, str]) -> str:

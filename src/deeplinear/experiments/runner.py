@@ -2,12 +2,14 @@
 
 import io
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..atomic import write_atomically
 from ..errors import InputError
 from ..interrupts import uninterrupted
+from ..plots import letter_panels
 from ..progress import ProgressCallback
 from ..results.manifest import command, machine, now, read_manifest, versions, write_manifest
 from ..results.parameters import differences, encode
@@ -17,6 +19,7 @@ from .page import experiment_page
 from .registry import Experiment
 
 if TYPE_CHECKING:
+    import xarray as xr
     from matplotlib.figure import Figure
 
 DATA, MANIFEST, PAGE = "data.zarr", "manifest.json", "index.html"
@@ -28,7 +31,9 @@ def run_experiment(
     *,
     smoke: bool = False,
     seed: int = 0,
+    changes: Mapping[str, Any] | None = None,
     force: bool = False,
+    letters: bool = False,
     progress: ProgressCallback | None = None,
 ) -> bool:
     """Simulate into ``out``/NAME and draw; False if a dataset of the same settings is there, which
@@ -38,47 +43,83 @@ def run_experiment(
     unless ``force``.
     """
     folder = out / experiment.name
-    parameters = encode({**experiment.settings(smoke), "seed": seed})
+    settings = experiment.settings(smoke, changes)
     if (folder / DATA).exists() and not force:
         stored = open_dataset(folder / DATA)
-        other = differences(stored.attrs.get("parameters", "{}"), parameters)
+        other = differences(
+            stored.attrs.get("parameters", "{}"), encode({**settings, "seed": seed})
+        )
         if other:
             raise InputError(
                 f"--out: '{folder}' holds this experiment with other settings "
                 f"({'; '.join(other)}); "
                 "add --force to replace it, or give another folder."
             )
-        if not (folder / PAGE).exists():  # the process that computed it did not live to draw it
-            draw_experiment(experiment, folder)
+        # letters are asked for now, or the process that computed it did not live to draw it
+        if letters or not (folder / PAGE).exists():
+            draw_experiment(experiment, folder, letters=letters)
         return False
+    ds, record = simulate(experiment, smoke, seed, changes, progress)
+    write_experiment(experiment, ds, record, folder, force=force, letters=letters)
+    return True
+
+
+def simulate(
+    experiment: Experiment,
+    smoke: bool,
+    seed: int,
+    changes: Mapping[str, Any] | None,
+    progress: ProgressCallback | None,
+) -> "tuple[xr.Dataset, dict[str, Any]]":
+    """The labelled dataset of an experiment, and the record of its making for the manifest."""
     started, clock = now(), time.perf_counter()
-    ds = experiment.run(smoke=smoke, seed=seed, progress=progress)
+    ds = experiment.run(smoke=smoke, seed=seed, changes=changes, progress=progress)
+    parameters = encode({**experiment.settings(smoke, changes), "seed": seed})
     ds = label(ds, kind="experiment", name=experiment.name, parameters=parameters, seed=seed)
-    record = {
+    kind = "smoke" if smoke else "full"
+    return ds, {
         "command": command(),
         "experiment": experiment.name,
         "machine": machine(),
         "seconds": round(time.perf_counter() - clock, 2),
         "seed": seed,
-        "settings": "smoke" if smoke else "full",
+        "settings": f"{kind}, with changes" if changes else kind,
         "started": started,
         "versions": versions(),
     }
+
+
+def write_experiment(
+    experiment: Experiment,
+    ds: "xr.Dataset",
+    record: dict[str, Any],
+    folder: Path,
+    *,
+    force: bool,
+    letters: bool = False,
+) -> None:
+    """Dataset, manifest, pictures and page into ``folder``."""
     with uninterrupted(folder):
         save_dataset(ds, folder / DATA, force=force)
         write_manifest(folder / MANIFEST, record)
-        draw_experiment(experiment, folder)
-    return True
+        draw_experiment(experiment, folder, letters=letters)
 
 
-def draw_experiment(experiment: Experiment, folder: Path) -> list[Path]:
-    """Draw PNG, SVG and page from the dataset in ``folder``; returns their paths."""
+def draw_experiment(experiment: Experiment, folder: Path, *, letters: bool = False) -> list[Path]:
+    """Draw PNG, SVG, PDF and page from the dataset in ``folder``; returns their paths.
+
+    ``letters`` marks the panels a, b, c, as papers do.
+    """
     ds = load_dataset(folder / DATA)
     if ds.attrs["name"] != experiment.name:
         raise InputError(
             f"NAME: '{folder}' holds the experiment '{ds.attrs['name']}', not '{experiment.name}'."
         )
-    pictures = {suffix: picture(experiment.draw(ds), suffix) for suffix in ("png", "svg")}
+    pictures = {
+        suffix: picture(letter_panels(figure) if letters else figure, suffix)
+        for suffix in ("png", "svg", "pdf")
+        for figure in [experiment.draw(ds)]
+    }
     paths = [folder / f"{experiment.name}.{suffix}" for suffix in pictures]
     page = experiment_page(
         experiment, ds, experiment.summary(ds), pictures["png"], read_manifest(folder / MANIFEST)
@@ -91,11 +132,16 @@ def draw_experiment(experiment: Experiment, folder: Path) -> list[Path]:
 
 
 def picture(figure: "Figure", suffix: str) -> bytes:
-    """The figure as bytes: the same for the same figure, without date or random identifiers."""
+    """The figure as bytes: the same for the same figure, without date or random identifiers.
+
+    Letters of a PDF stay letters (TrueType), as journals ask.
+    """
     import matplotlib as mpl
 
     buffer = io.BytesIO()
-    metadata = {"Date": None} if suffix == "svg" else {"Software": None}
-    with mpl.rc_context({"svg.hashsalt": "deeplinear"}):
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(
+        suffix, {"Software": None}
+    )
+    with mpl.rc_context({"svg.hashsalt": "deeplinear", "pdf.fonttype": 42}):
         figure.savefig(buffer, format=suffix, dpi=150, metadata=metadata)
     return buffer.getvalue()

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..experiments.page import pairs, prose, variables
-from ..experiments.registry import Experiment, experiment_names, experiment_title, load_experiment
+from ..experiments.registry import Experiment, experiment_card, experiment_names, load_experiment
 from ..experiments.runner import DATA, picture, run_experiment
 from ..progress import Progress
 from ..results.parameters import differences
@@ -38,7 +38,7 @@ class Shown:
 
 def titles() -> dict[str, str]:
     """Every experiment's title → its name; nothing of them is loaded."""
-    return {experiment_title(name): name for name in experiment_names()}
+    return {experiment_card(name).title: name for name in experiment_names()}
 
 
 def stored_runs(folder: Path) -> dict[str, Path]:

@@ -28,7 +28,14 @@ from ...plots import house_style, line_style, new_figure
 from ...progress import ProgressCallback, report
 from ._recovery import RecoveryProblem, explicit, train
 
-TITLE = "Deep matrix factorization (Arora, Cohen, Hu, Luo 2019)"
+TITLE = "Recovery of a 100×100 matrix of rank 5: depth against the nuclear norm"
+SOURCE = "Arora, Cohen, Hu, Luo 2019, Figs. 1–3"
+DURATION = "25 min"
+CONCLUSION = (
+    "Depth 3 and 4 recover from 2,000 entries (mean square error 1e−5) what depth 2 and the "
+    "nuclear norm do not (5e−2): as published. The size of the start matters: from 1e−2 depth 3 "
+    "and 4 lose it too."
+)
 FULL: dict[str, Any] = {
     "size": 100,
     "rank": 5,

@@ -22,6 +22,12 @@ from ...progress import ProgressCallback
 from ._hyperbola import draw_plane, endpoints, quantiles
 
 TITLE = "Endpoints of small random starts on the hyperbola of rank-1 completions"
+SOURCE = "Cohen, Menon, Veraszto 2023, Fig. 4"
+DURATION = "15 s"
+CONCLUSION = (
+    "Endpoints lie on the hyperbola of rank 1, gathered at its corners: the picture of the paper."
+    " The deeper the network, the wider they spread along it."
+)
 FULL: dict = {"depths": (5, 10, 20, math.inf), "runs": 3000, "scale": 1e-3}
 SMOKE: dict = {"runs": 60}
 
@@ -60,8 +66,7 @@ def draw(ds: xr.Dataset) -> Figure:
             inset.set_yscale("log")
             inset.set_xlim(1, top)
             inset.tick_params(labelsize=8)
-            inset.set_title("effective rank (last bar: all above)", fontsize=8)
-            inset.set_ylabel("runs", fontsize=8, labelpad=1)
+            inset.set_title("runs by effective rank (last bar: all above)", fontsize=8)
         for axis in axes[ds.sizes["depth"] :]:
             axis.set_axis_off()
     return figure

@@ -22,6 +22,13 @@ from ...progress import ProgressCallback
 from ._hyperbola import OBSERVED, cells, draw_plane, endpoints, log_volume_at, position
 
 TITLE = "Log volume over the plane of the unknown entries, endpoints on top"
+SOURCE = "Cohen, Menon, Veraszto 2023, Fig. 5"
+DURATION = "10 s"
+CONCLUSION = (
+    "The volume is largest at the corners, where training ends: as published. But along the "
+    "hyperbola it changes by less than a factor of 2.4 within |τ| ≤ 1, too little to gather "
+    "endpoints as they are."
+)
 FULL: dict = {"depths": (5, 10, 20, math.inf), "runs": 500, "scale": 1e-3, "grid": 300}
 SMOKE: dict = {"runs": 60, "grid": 40}
 _NEAR = 1e-4  # |det| of the curve beside the hyperbola

@@ -37,6 +37,12 @@ from ...progress import ProgressCallback, report
 from ._minimizers import FixedRankProblem, Floats, predictors, project, random_minimizers
 
 TITLE = "Volume of the favoured rank-2 minimizer against other minimizers"
+SOURCE = "Cohen, Menon, Veraszto 2023, Fig. 8"
+DURATION = "4 min"
+CONCLUSION = (
+    "Most endpoints cluster at one minimizer of rank 2, and the volume around it is larger than "
+    "around most others: as published. How much larger depends on the radius."
+)
 FULL: dict = {
     "depth": 5,
     "runs": 500,

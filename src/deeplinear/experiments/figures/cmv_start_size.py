@@ -27,6 +27,12 @@ from ...progress import ProgressCallback
 from ._hyperbola import draw_plane, endpoints, position, quantiles
 
 TITLE = "Endpoints on the hyperbola against the size of the start"
+SOURCE = "after Cohen, Menon, Veraszto 2023, Fig. 4"
+DURATION = "15 s"
+CONCLUSION = (
+    "Endpoints close in on the corners like ε^{2/N}, at infinite depth only like 1/log(1/ε). At "
+    "depth 2 half of the starts never reach rank 1."
+)
 FULL: dict = {"depths": (2, 5, 10, 20, math.inf), "scales": (1e-1, 1e-2, 1e-3, 1e-4), "runs": 3000}
 SMOKE: dict = {"depths": (2, 5, math.inf), "scales": (1e-1, 1e-3), "runs": 60}
 

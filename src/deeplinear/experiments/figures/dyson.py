@@ -27,6 +27,12 @@ from ...plots import COLOURS, house_style, new_figure
 from ...progress import ProgressCallback, report
 
 TITLE = "Dyson's Brownian motion at every depth: quarter circle and semicircle"
+SOURCE = "Menon 2024; Dyson 1962"
+DURATION = "1 min"
+CONCLUSION = (
+    "Singular values of Brownian motion at depth N follow the quarter circle in root coordinates,"
+    " and at infinite depth their logarithms the semicircle."
+)
 FULL: dict[str, Any] = {
     "depths": (2.0, 5.0, math.inf),
     "size": 24,

@@ -28,7 +28,13 @@ import deeplinear as dl
 from ...plots import COLOURS, house_style, line_style, new_figure
 from ...progress import ProgressCallback, report
 
-TITLE = "The edge of stability: cycles, sharpness and the balancing gap (Ghosh et al. 2025)"
+TITLE = "The edge of stability: cycles, sharpness and the balancing gap"
+SOURCE = "Ghosh et al. 2025"
+DURATION = "1 min"
+CONCLUSION = (
+    "Past the critical step the leading mode takes the period-doubling route to chaos, and its "
+    "balancing gap decays to zero: as published. Modes below their own edge keep theirs."
+)
 FULL: dict[str, Any] = {
     "depths": (2, 3, 4),
     "ratios": tuple(np.round(np.linspace(0.9, 1.7, 401), 6).tolist()),

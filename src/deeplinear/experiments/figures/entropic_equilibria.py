@@ -31,7 +31,13 @@ from ...plots import COLOURS, house_style, line_style, new_figure
 from ...progress import ProgressCallback, report
 from ...status import Status
 
-TITLE = "Entropic equilibria and their rates (Menon, Yu 2025)"
+TITLE = "Entropic equilibria and their rates"
+SOURCE = "Menon, Yu 2025"
+DURATION = "20 s"
+CONCLUSION = (
+    "Entropy holds singular values apart from 0 at one equilibrium, which is reached at the "
+    "predicted rates. Under weight decay it is stable for N < 5 − 6/d only."
+)
 FULL: dict[str, Any] = {
     "depths": (2.0, 3.0, 10.0, math.inf),
     "betas": tuple(np.geomspace(0.2, 20, 9).tolist()),

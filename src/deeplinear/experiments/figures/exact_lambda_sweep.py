@@ -24,6 +24,12 @@ from ...plots import house_style, new_figure
 from ...progress import ProgressCallback, report
 
 TITLE = "Exact loss and tangent kernel of two layers on leaves, from rich to lazy"
+SOURCE = "Dominé et al. 2024; Kunin et al. 2024"
+DURATION = "15 s"
+CONCLUSION = (
+    "Large |δ| is lazy where the widths of input and output agree; where they do not, for one "
+    "sign of δ only."
+)
 FULL: dict = {
     "shapes": ((4, 4), (2, 6), (6, 2)),
     "deltas": (-5.0, -3.0, -1.0, -0.3, -0.1, 0.0, 0.1, 0.3, 1.0, 3.0, 5.0),

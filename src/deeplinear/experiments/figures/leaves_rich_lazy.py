@@ -26,6 +26,12 @@ from ...progress import ProgressCallback, report
 from ._hyperbola import OBSERVED, cells, draw_plane, log_volume_at, problem, quantiles
 
 TITLE = "From rich to lazy: endpoints and the finite volume on unbalanced leaves"
+SOURCE = "after Dominé et al. 2024; Cohen, Menon, Veraszto 2023, Fig. 4"
+DURATION = "8 min"
+CONCLUSION = (
+    "Where the volume is finite it still prefers low rank, but endpoints do not follow it: what "
+    "decides is the imbalance δ beside ε^{2/N} of the start."
+)
 FULL: dict = {
     "depths": (2, 3),
     "deltas": (0.0, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0),

@@ -29,6 +29,9 @@ from ...plots import house_style, line_style, new_figure
 from ...progress import ProgressCallback, report
 
 TITLE = "Opposing staircases: the loss falls and the learning coefficient rises, rank by rank"
+SOURCE = "after Chen et al. 2023; Aoyagi 2024"
+DURATION = "3 min"
+CONCLUSION = "The loss falls and the learning coefficient rises at the same times, rank after rank."
 FULL: dict[str, Any] = {"depths": (2, 3, 4), "scales": (1e-2, 1e-4), "runs": 40, "times": 1500}
 SMOKE: dict[str, Any] = {"depths": (2, 3), "scales": (1e-2,), "runs": 3, "times": 200}
 

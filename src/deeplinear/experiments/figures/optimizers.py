@@ -30,6 +30,12 @@ from ._hyperbola import OBSERVED, draw_plane
 from ._hyperbola import problem as hyperbola
 
 TITLE = "Endpoints of descent, momentum and Adam beside the flow, and the charge they keep"
+SOURCE = "after Kunin et al. 2021"
+DURATION = "1 min"
+CONCLUSION = (
+    "Descent and momentum keep the charge of the flow to first order in the step; Adam does not "
+    "keep it at any step and follows another flow. Low rank is not lost by either."
+)
 FULL: dict[str, Any] = {
     "methods": (
         *(("descent", 0.04), ("descent", 0.01)),

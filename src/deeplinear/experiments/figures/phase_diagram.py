@@ -28,6 +28,12 @@ from ...progress import ProgressCallback, report
 from ._recovery import RecoveryProblem, degrees_of_freedom, explicit, method_label
 
 TITLE = "Exact recovery: how many entries at which depth"
+SOURCE = "after Candès, Recht 2009; Arora et al. 2019"
+DURATION = "40 min"
+CONCLUSION = (
+    "Depth 3, 4 and ∞ recover with about 1 to 3 entries per degree of freedom, the nuclear norm "
+    "with 2.4 to 10.6; they do not differ from each other here."
+)
 FULL: dict[str, Any] = {
     "size": 100,
     "ranks": (1, 2, 4, 6, 8, 10, 12),

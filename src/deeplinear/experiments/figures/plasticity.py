@@ -38,7 +38,13 @@ from ...progress import ProgressCallback, report
 from ._recovery import RecoveryProblem, unbalanced_flow
 from .sy_coupling import SIDE, TRUTH, draw_median, observe
 
-TITLE = "Loss of plasticity (Kleinman, Achille, Soatto 2024; Shin, Yun 2026)"
+TITLE = "Loss of plasticity: does training on few entries first spoil later training?"
+SOURCE = "Kleinman, Achille, Soatto 2024; Shin, Yun 2026"
+DURATION = "30 min"
+CONCLUSION = (
+    "A long first training spoils the second, and depth does not avoid it: deeper networks lose "
+    "more of what they had. Only N = ∞, at the limit, loses next to nothing."
+)
 FULL: dict[str, Any] = {
     "size": 100,
     "rank": 5,

@@ -26,7 +26,13 @@ from ...plots import house_style, line_style, new_figure
 from ...progress import ProgressCallback, report
 from ._descent import balanced, five_entries, rank_one
 
-TITLE = "The step and the effective rank, on the way and at the end (Chou et al. 2024)"
+TITLE = "The step and the effective rank, on the way and at the end"
+SOURCE = "Chou, Gieshoff, Maly, Rauhut 2024"
+DURATION = "1 min"
+CONCLUSION = (
+    "The effective rank grows in plateaus that depth lengthens: as published. They belong to the "
+    "flow: no bias of larger steps towards low rank is seen."
+)
 FULL: dict[str, Any] = {
     "depths": (2, 3, 4),
     "ratios": (0.02, 0.1, 0.5, 0.95),

@@ -24,6 +24,12 @@ from ...plots import house_style, line_style, new_figure
 from ...progress import ProgressCallback, report
 
 TITLE = "Warm-up: the largest step that trains"
+SOURCE = "Gilmer et al. 2021; Kalra, Barkeshli 2024"
+DURATION = "2 min"
+CONCLUSION = (
+    "Warm-up helps where the start is the sharpest place on the way. Small starts end sharper "
+    "than they begin, and the end alone decides."
+)
 FULL: dict[str, Any] = {
     "depth": 3,
     "scales": (0.3, 1.0, 3.0),
