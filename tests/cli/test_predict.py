@@ -29,7 +29,7 @@ class TestRecommend:
         found = pd.read_csv(io.StringIO(result.stdout))
         assert len(found) == (~keep).sum()
         np.testing.assert_allclose(
-            found.prediction, model.predict(found.row, found.column), rtol=1e-12
+            found.prediction, model.predict(found.user, found.item), rtol=1e-12
         )
 
 
@@ -109,7 +109,7 @@ class TestPredict:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             expected = model.recommend(["eve"], 2)[0][0]
-        assert found[found.row == "eve"].column.tolist() == expected.tolist()
+        assert found[found.iloc[:, 0] == "eve"].iloc[:, 2].tolist() == expected.tolist()
 
     def test_without_entries_there_are_no_intervals(self, saved, tmp_path):
         _, path, (users, items) = saved
@@ -214,3 +214,14 @@ def test_a_model_of_tables_is_refused(tmp_path):
     result = run("recommend", tmp_path / "t.dln")
     assert result.exit_code == 2
     assert "is a model of tables, which have no pairs of ids" in one_line(result.stderr)
+
+
+@pytest.mark.parametrize("command", ["predict", "recommend"])
+def test_a_model_that_is_not_there_is_named_by_its_argument(command, tmp_path):
+    more = ["--at", tmp_path / "p.csv"] if command == "predict" else []
+    (tmp_path / "p.csv").write_text("1,1\n")
+    result = run(command, tmp_path / "none.dln", *more)
+    assert result.exit_code == 2
+    assert "MODEL: '" in one_line(result.stderr)
+    (tmp_path / "none.dln").write_bytes(b"no model")
+    assert "Error: MODEL" in one_line(run(command, tmp_path / "none.dln", *more).stderr)

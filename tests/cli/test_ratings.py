@@ -66,9 +66,9 @@ def test_predictions_and_recommendations(source, frame, tmp_path):
     result = run("recommend", model, "--ids", "u3,u5", "-k", "4")
     assert result.exit_code == 0, result.output
     listed = list(csv.DictReader(result.stdout.splitlines()))
-    assert [row["row"] for row in listed] == ["u3"] * 4 + ["u5"] * 4
+    assert [row["user"] for row in listed] == ["u3"] * 4 + ["u5"] * 4
     best = found[found.user == "u3"].sort_values("prediction", ascending=False)
-    assert [int(row["column"]) for row in listed[:4]] == best.item[:4].tolist()
+    assert [int(row["item"]) for row in listed[:4]] == best.item[:4].tolist()
     whole = run("recommend", model, "-k", "2", "-o", tmp_path / "all.parquet")
     assert whole.exit_code == 0, whole.output
     assert len(pd.read_parquet(tmp_path / "all.parquet")) == 2 * m

@@ -1,4 +1,6 @@
-"""``--min-value`` and ``--max-value``: bounds of imputed cells, for all columns or for one."""
+"""``--min-value`` and ``--max-value``: bounds of imputed cells, for all columns or for one; and
+``--clip``: those of ratings.
+"""
 
 import math
 from collections.abc import Sequence
@@ -14,6 +16,28 @@ if TYPE_CHECKING:
 _HELP = "of imputed cells: a number or none; COLUMN=NUMBER for one column; repeatable."
 Minimum = Annotated[list[str] | None, typer.Option("--min-value", help=f"Lower bound {_HELP}")]
 Maximum = Annotated[list[str] | None, typer.Option("--max-value", help=f"Upper bound {_HELP}")]
+
+
+Clip = Annotated[
+    str | None,
+    typer.Option(help="Cut predictions: range (of the values), or LOW,HIGH such as 1,5."),
+]
+
+
+def parse_clip(text: str | None) -> "str | tuple[float, float] | None":
+    """``clip`` of the estimator of ratings.
+
+    >>> parse_clip("1,5")
+    (1.0, 5.0)
+    """
+    if text in (None, "range"):
+        return text
+    parts = str(text).split(",")
+    ends = [_bound(part, "--clip") for part in parts] if len(parts) == 2 else [None]
+    low, high = (*ends, None)[:2]
+    if low is None or high is None or not low < high:
+        raise InputError(f"--clip: '{text}' is no range; give range, or LOW,HIGH such as 1,5.")
+    return low, high
 
 
 def parse_bounds(

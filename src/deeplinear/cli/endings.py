@@ -60,6 +60,8 @@ class Commands(TyperGroup):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
+        if args is None:  # a shell asks what may follow: answered, and ended, here
+            self._main_shell_completion(extra, "deeplinear", complete_var)
         forget()
         _signals.arrived.clear()
         _signals.code = None

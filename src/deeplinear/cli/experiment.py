@@ -18,6 +18,14 @@ experiment_app = typer.Typer(
     help="The experiments of the literature, each by one command.", no_args_is_help=True
 )
 
+
+def known_names(start: str) -> list[str]:
+    """The experiments whose name begins like this, for the shell."""
+    from ..experiments.registry import experiment_names
+
+    return [name for name in experiment_names() if name.startswith(start)]
+
+
 Out = Annotated[
     Path,
     typer.Option("--out", "-o", help="Folder for the results; each experiment gets its own in it."),
@@ -57,6 +65,7 @@ def run(
         typer.Argument(
             metavar="NAME…",
             help="Experiments, as `experiment list` names them, or files of your own (mine.py).",
+            autocompletion=known_names,
         ),
     ],
     smoke: Smoke = False,
@@ -85,7 +94,12 @@ def run(
 
 @experiment_app.command("copy")
 def copy(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="As `experiment list` names it.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="As `experiment list` names it.", autocompletion=known_names
+        ),
+    ],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Your own, such as mine.py.")],
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
 ) -> None:

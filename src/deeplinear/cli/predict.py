@@ -1,5 +1,6 @@
 """``deeplinear predict`` and ``deeplinear recommend``: lists from a saved model."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -103,13 +104,22 @@ def recommend(
         shown_rows, shown = np.repeat(rows, there.sum(axis=1)), found[there]
         if model.row_ids.positional:  # matrices on file count from 1
             shown_rows, shown = shown_rows + 1, np.array([x + 1 for x in shown])
+        row_name, column_name = _names(estimator)
         columns = {
-            "row": shown_rows,
+            row_name: shown_rows,
             "place": np.broadcast_to(np.arange(1, k + 1), found.shape)[there],
-            "column": shown,
+            column_name: shown,
             "prediction": scores[there],
         }
         write_list(output, columns, escape_formulas=escape_formulas)
+
+
+def _names(estimator: "DeepMatrixCompletion") -> tuple[str, str]:
+    """Headings of the ids: those of the file that was fitted, as `predict` has them."""
+    row, column = map(str, estimator.columns[:2])
+    if estimator.model_.row_ids.positional or len({row, column, "place", "prediction"}) < 4:
+        return "row", "column"
+    return row, column
 
 
 def load_model(path: Path) -> "DeepMatrixCompletion":
@@ -118,12 +128,15 @@ def load_model(path: Path) -> "DeepMatrixCompletion":
     from ..completion.imputer import DeepLinearImputer
     from ..completion.matrix_completion import DeepMatrixCompletion
 
-    if file_format.kind_of(path) == DeepLinearImputer.__name__:
-        raise InputError(
-            f"MODEL: '{path}' is a model of tables, which have no pairs of ids; in Python, "
-            "DeepLinearImputer.load(path).transform(table) completes a table."
-        )
-    return DeepMatrixCompletion.load(path)
+    try:
+        if file_format.kind_of(path) != DeepLinearImputer.__name__:
+            return DeepMatrixCompletion.load(path)
+    except InputError as error:
+        raise InputError(re.sub(r"^path\b", "MODEL", str(error))) from None
+    raise InputError(
+        f"MODEL: '{path}' is a model of tables, which have no pairs of ids; in Python, "
+        "DeepLinearImputer.load(path).transform(table) completes a table."
+    )
 
 
 def _check_output(

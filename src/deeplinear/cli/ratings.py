@@ -11,6 +11,7 @@ from rich.console import Console
 
 from ..errors import InputError
 from ..places import check_apart, check_file, writing
+from .bounds import Clip, parse_clip
 from .console import BarFollower, fitted_lines, gathered_warnings, progress_bar, say, terminal
 from .endings import Interrupted
 from .options import (
@@ -106,6 +107,7 @@ def ratings(
     holdout: HoldOut = "entries",
     seed: Seed = 0,
     average: Average = 0,
+    clip: Clip = None,
     implicit_feedback: Annotated[
         bool,
         typer.Option(
@@ -165,6 +167,7 @@ def ratings(
             validation_fraction=validation_fraction,
             holdout=holdout,
             average=average,
+            clip=parse_clip(clip),
             implicit_feedback=implicit_feedback,
             duplicates=duplicates,
             device=device,
@@ -250,6 +253,7 @@ def _parameters(
     validation_fraction: float,
     holdout: str,
     average: int,
+    clip: "str | tuple[float, float] | None",
     implicit_feedback: bool,
     duplicates: str,
     device: str,
@@ -280,6 +284,7 @@ def _parameters(
         "validation_fraction": validation_fraction,
         "holdout": holdout,
         "n_draws": average,
+        "clip": clip,
         "implicit_feedback": implicit_feedback,
         "duplicates": duplicates,
         "device": device,

@@ -117,6 +117,16 @@ def test_recommendations_are_the_largest_predictions(model):
         )
 
 
+@pytest.mark.filterwarnings("ignore::deeplinear.errors.EmptyLineWarning")
+def test_limits_leave_the_order_of_recommendations(model):
+    labels, scores = recommend(model, np.arange(M), 3)
+    cut = float(np.nanmedian(scores))
+    again, clipped = recommend(replace(model, limits=(-1e9, cut)), np.arange(M), 3)
+    assert again.tolist() == labels.tolist()
+    np.testing.assert_array_equal(clipped, np.minimum(scores, cut))
+    assert (np.isnan(scores) == np.isnan(clipped)).all()
+
+
 def test_where_no_error_is_bounded_intervals_are_infinite(model):
     beyond = Calibration.of(np.full(9, 1e10), np.zeros(9))  # scores of ∞, beside exact fits
     reach = replace(model, calibration=beyond).reach(np.array([0.0, 1.0]), 0.5)

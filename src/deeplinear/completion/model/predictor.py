@@ -277,6 +277,10 @@ class Model:
 
     def block(self, rows: np.ndarray, cols: np.ndarray | slice = slice(-1)) -> np.ndarray:
         """Rows × columns at codes, by default all columns: matrix products, cut to `limits`."""
+        return self.clip(self.uncut(rows, cols))
+
+    def uncut(self, rows: np.ndarray, cols: np.ndarray | slice = slice(-1)) -> np.ndarray:
+        """`block` before it is cut: what lies beyond the limits keeps its order."""
         total = np.zeros((len(rows), len(self.right[0, cols])))
         for left, right, mean in zip(self.left, self.right, self.means, strict=True):
             p, q = left[rows].astype(float), right[cols].astype(float)
@@ -284,7 +288,7 @@ class Model:
         values = self._means(total / self.draws, np.arange(len(self.right[0]))[cols])
         if self.point is not None:
             values = self.share * values + (1 - self.share) * self.point.block(rows, cols)
-        return self.clip(values)
+        return values
 
     def folded(
         self,

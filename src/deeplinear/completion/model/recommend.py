@@ -49,6 +49,7 @@ def recommend(
         scores[empty] = -np.inf
     labels = model.col_ids.labels[places]
     nothing = np.isneginf(scores)
+    scores = model.clip(scores)
     if nothing.any():  # rows that have fewer than k unseen columns
         labels = labels.astype(object)
         labels[nothing], scores[nothing] = None, np.nan
@@ -69,7 +70,7 @@ def _best(
     step = max(1, _BLOCK // n)
     for lo in range(0, len(codes), step):
         part = codes[lo : lo + step]
-        values = model.block(part)
+        values = model.uncut(part)  # what is cut to the limits would all be level
         values[:, model.col_counts == 0] = -np.inf  # nothing is known about them
         if exclude_seen and model.seen is not None:
             lines = model.seen.by_row
