@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 LOCK := requirements.lock
 
-.PHONY: demo explore browser test test-all test-oldest test-newest mutation fuzz lint bench lock clean
+.PHONY: demo explore browser site test test-all test-oldest test-newest mutation fuzz lint bench lock clean
 
 demo: $(VENV)/.base
 	$(BIN)/deeplinear demo --report demo-report --force
@@ -47,6 +47,10 @@ mutation: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet -c $(LOCK) 'cosmic-ray>=8.4'
 	$(BIN)/python -m reliability.mutation $(MODULE)
 
+# The site, into folder `site`: `python -m http.server -d site` shows it; nothing is fetched from anywhere.
+site: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/python -m mkdocs build --quiet --strict
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -74,6 +78,10 @@ $(VENV)/.base: $(VENV)/bin/python pyproject.toml $(LOCK)
 
 $(VENV)/.explorer: $(VENV)/bin/python pyproject.toml $(LOCK)
 	$(BIN)/python -m pip install --quiet -c $(LOCK) -e '.[explorer]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/bin/python pyproject.toml $(LOCK)
+	$(BIN)/python -m pip install --quiet -c $(LOCK) -e '.[docs]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml $(LOCK)

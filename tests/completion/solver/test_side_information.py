@@ -1,5 +1,6 @@
 """Features as prior means, against dense normal equations of the whole problem."""
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -110,6 +111,20 @@ class TestInformed:
         np.testing.assert_allclose(even.matrix(), moved.matrix(), rtol=1e-9)
         scaled = even.left * even.row_scale[:, None]
         np.testing.assert_allclose(scaled.T @ scaled, np.diag(even.spectrum), atol=1e-9)
+
+    def test_balance_drops_directions_that_have_died(self, problem):
+        found, _, _, _, seen, _ = problem
+        r = found.rank
+        dead = replace(
+            found,
+            left=np.column_stack([found.left, np.zeros(len(found.left))]),
+            right=np.column_stack([found.right, np.zeros(len(found.right))]),
+            spectrum=np.append(found.spectrum, 0.0),
+            ridge=np.append(found.ridge, found.ridge[-1]),
+        )
+        even = balanced(dead, seen)
+        assert (even.rank, even.left.shape, even.ridge.shape) == (r, (14, r), (r,))
+        np.testing.assert_allclose(even.matrix(), found.matrix(), rtol=1e-9)
 
 
 class TestRegress:

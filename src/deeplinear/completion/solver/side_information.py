@@ -167,9 +167,7 @@ def balanced(fit: LowRankFit, seen: Observations) -> LowRankFit:
     with open_backend(seen, 1) as backend:
         scales = fit.row_scale, fit.col_scale
         state = balance(FitProblem(seen, *scales, fit.bias_ridge, backend), fit.state())
-    r = state.rank
-    moved = replace(fit, spectrum=state.s, ridge=fit.ridge[:r], mean=state.mean)
-    return _as_fit(moved, state)
+    return _as_fit(fit, state, mean=state.mean)  # of less rank, where directions were not needed
 
 
 def lines_of(fit: LowRankFit) -> np.ndarray:
@@ -183,10 +181,13 @@ def weights_of(fit: LowRankFit, seen: Compressed) -> np.ndarray:
     return np.column_stack([known * np.square(fit.row_scale, dtype=float), known])
 
 
-def _as_fit(fit: LowRankFit, state: State) -> LowRankFit:
-    r = fit.rank
+def _as_fit(fit: LowRankFit, state: State, **more: float) -> LowRankFit:
+    r = state.rank
     return replace(
         fit,
+        **more,
+        spectrum=state.s,
+        ridge=fit.ridge[:r],
         left=state.Z[:, :r].copy(),
         right=state.Y[:, :r].copy(),
         row_bias=state.Z[:, r].copy(),
