@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     )
     from .dynamics.flow import factor_flow, gradient_flow
     from .dynamics.gibbs import GibbsResult, sample_gibbs
-    from .dynamics.langevin import DiffusionResult, brownian, langevin
+    from .dynamics.langevin import brownian, langevin
     from .dynamics.langevin_upstairs import factor_langevin, fibre_curvature
-    from .dynamics.solve import FlowResult
+    from .dynamics.results import DiffusionResult, FlowResult
     from .energies import Completion, Regression, Sensing
     from .geometry import curvature, geodesic
     from .geometry.adapters import Metric
@@ -79,7 +79,7 @@ _HOME = {
     "doctor": "diagnosis",
     "Diagnosis": "diagnosis",
     "Finding": "diagnosis",
-    "FlowResult": "dynamics.solve",
+    "FlowResult": "dynamics.results",
     "Status": "status",
     "LogSVD": "geometry.point",
     "balanced_factors": "dynamics.factors",
@@ -120,7 +120,7 @@ _HOME = {
     "langevin": "dynamics.langevin",
     "factor_langevin": "dynamics.langevin_upstairs",
     "fibre_curvature": "dynamics.langevin_upstairs",
-    "DiffusionResult": "dynamics.langevin",
+    "DiffusionResult": "dynamics.results",
     "DiffusionStatus": "status",
     "sample_gibbs": "dynamics.gibbs",
     "GibbsResult": "dynamics.gibbs",

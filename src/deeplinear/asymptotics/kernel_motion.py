@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 from numpy.typing import NDArray
 
-from ..dynamics.solve import FlowResult
+from ..dynamics.results import FlowResult
 from ..energies import Completion, Sensing
 from ..errors import InputError
 from ..exact.riccati import TwoLayer

@@ -6,7 +6,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import ArrayLike
 
-from ..dynamics.solve import FlowResult
+from ..dynamics.results import FlowResult
 from ..errors import InputError
 from ..status import Status
 from ..transforms import needs_values

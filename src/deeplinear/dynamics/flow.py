@@ -33,7 +33,8 @@ from .coordinates import (
 )
 from .factors import check_factors
 from .flow_options import FlowOptions, make_options
-from .solve import FlowResult, estimated
+from .results import FlowResult
+from .solve import estimated
 from .stops import Stops, gauge
 
 
@@ -171,7 +172,9 @@ def gradient_flow(
             smallest_dense=smallest_dense(options.asked),
         )
         charts = [(first, separating), (then, stops)]
-    return estimated(charts, problem, y0, options, traced)
+    found = estimated(charts, problem, y0, options, traced)
+    N = metric.c.size if isinstance(metric, Leaf) else depth
+    return dataclasses.replace(found, depth=N)
 
 
 def factor_flow(
@@ -271,7 +274,8 @@ def factor_flow(
     problem = dataclasses.replace(problem, imbalance=as_array(gap, dtype))
     chart = FactorCoordinates(len(y0))
     stops, traced = _stops(chart, problem, y0, stop_energy, stop_gradient, options)
-    return estimated([(chart, stops)], problem, y0, options, traced)
+    found = estimated([(chart, stops)], problem, y0, options, traced)
+    return dataclasses.replace(found, depth=len(y0))
 
 
 def _problem(
