@@ -104,7 +104,7 @@ TREE = {
         ["backends"],
         ["solver"],
         ["posterior", "field"],
-        ["model", "several"],
+        ["model", "several", "displays"],
         ["_saving", "_losses"],
         ["_parameters"],
         ["_averages"],
@@ -160,7 +160,7 @@ TREE = {
     "completion/posterior": [
         ["implicit_feedback", "laplace", "conformal", "labels", "rubin"],
         ["gibbs", "averaging"],
-        ["draws", "burn_in"],
+        ["draws", "burn_in", "coverage"],
     ],
     "completion/field": [
         ["graph", "covariance"],
@@ -170,6 +170,7 @@ TREE = {
         ["refinement"],
         ["refined_rows"],
     ],
+    "completion/displays": [["base"], ["choice", "held_out"], ["pictures"]],
     "completion/model": [["predictor"], ["recommend", "serialize", "cold_lines"]],
     "files": [
         [

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from .asymptotics import effective_rank, learning_coefficient, stable_rank
     from .compilation import cache_compilations
     from .completion.data.features import CodedTable, Feature, FeatureKind
+    from .completion.displays import (
+        CalibrationDisplay,
+        ErrorsDisplay,
+        SpectrumDisplay,
+        ValidationDisplay,
+    )
     from .completion.imputer import DeepLinearImputer, complete
     from .completion.matrix_completion import DeepMatrixCompletion
     from .completion.posterior.rubin import Pooled, pool
@@ -101,6 +107,10 @@ _HOME = {
     "Feature": "completion.data.features",
     "FeatureKind": "completion.data.features",
     "DeepMatrixCompletion": "completion.matrix_completion",
+    "SpectrumDisplay": "completion.displays",
+    "ValidationDisplay": "completion.displays",
+    "CalibrationDisplay": "completion.displays",
+    "ErrorsDisplay": "completion.displays",
     "Metric": "geometry.adapters",
     "inner": "geometry.metric",
     "norm": "geometry.metric",
@@ -211,6 +221,10 @@ __all__ = [
     "Feature",
     "FeatureKind",
     "DeepMatrixCompletion",
+    "SpectrumDisplay",
+    "ValidationDisplay",
+    "CalibrationDisplay",
+    "ErrorsDisplay",
     "cache_compilations",
     "doctor",
     "Diagnosis",

@@ -12,6 +12,7 @@ import matplotlib as mpl
 import matplotlib.colors
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
@@ -157,22 +158,22 @@ def draw_spectra(axis: Axes, values: Mapping[str, np.ndarray], units: str = "") 
     """Singular values against their index, on a logarithmic scale, one line per name; those that
     are 0 are counted in the legend.
     """
-    for index, (name, sigma) in enumerate(values.items()):
+    for index, (name, sigma) in enumerate(values.items(), start=len(axis.lines)):
         sigma = np.asarray(sigma, float)
         zero = int(np.sum(sigma == 0))
         name += f" ({zero} of {len(sigma)} are 0)" if zero else ""
         shown = np.where(sigma == 0, np.nan, sigma)  # a logarithmic axis has no zero
         _line(axis, index, name, np.arange(1, len(sigma) + 1), shown)
     axis.set_yscale("log")
-    whole_ticks(axis)
+    whole_ticks(axis.xaxis)
     axis.set_xlabel("index of the singular value")
     axis.set_ylabel(f"singular value{units}")
     axis.legend()
 
 
-def whole_ticks(axis: Axes) -> None:
-    """Ticks of the horizontal axis at whole numbers alone."""
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+def whole_ticks(side: Axis) -> None:
+    """Ticks of ``axes.xaxis`` or ``axes.yaxis`` at whole numbers alone."""
+    side.set_major_locator(MaxNLocator(integer=True))
 
 
 def curves(

@@ -304,7 +304,7 @@ def _spectra(axis: "Axes", s: np.ndarray, noun: str) -> None:
         noun,
     )
     axis.collections[-1].set_color(COLOURS[0])
-    whole_ticks(axis)
+    whole_ticks(axis.xaxis)
 
 
 def draw_endpoints(
@@ -334,8 +334,8 @@ def draw_endpoints(
     axis.set_xlabel(entry_name(plane[0]))
     axis.set_ylabel(entry_name(plane[1]))
     if not (ok & there).all() or len(x) > 1:
-        place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
-        axis.legend(fontsize="small", **place)  # above: points lie everywhere
+        # above the picture: points lie everywhere
+        axis.legend(fontsize="small", loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
 
 
 def draw_ranks(
@@ -352,12 +352,12 @@ def draw_ranks(
     if (there & ~ok).any():
         shown.append(rank[there & ~ok])
         labels.append(f"{(there & ~ok).sum():,} not ended as asked ({counted(status[~ok])})")
-    axis.hist(shown, bins, stacked=True, color=COLOURS[: len(shown)], label=labels)
+    axis.hist(shown, bins.tolist(), stacked=True, color=COLOURS[: len(shown)], label=labels)
     if not there.all():
         axis.plot([], [], " ", label=f"{(~there).sum():,} {noun} without a finite end")
     if high - low > 2:
-        whole_ticks(axis)
+        whole_ticks(axis.xaxis)
     axis.set_xlabel("effective rank of W at the end")
     axis.set_ylabel(f"number of {noun}")
-    axis.yaxis.get_major_locator().set_params(integer=True)
+    whole_ticks(axis.yaxis)
     axis.legend(fontsize="small")

@@ -51,7 +51,7 @@ def draw_chains(
         bins = (np.geomspace if logarithmic else np.linspace)(low, high, 81)
         for i, colour in enumerate(line_colours(k)):
             name = rf"$\sigma_{{{i + 1}}}$" if k <= LEGEND or i in (0, k - 1) else None
-            axis.hist(s[:, i], bins, histtype="step", lw=1.6, color=colour, label=name)
+            axis.hist(s[:, i], bins.tolist(), histtype="step", lw=1.6, color=colour, label=name)
         if logarithmic:
             axis.set_xscale("log")
         axis.set_xlabel("singular value of W")
