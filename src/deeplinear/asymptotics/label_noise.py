@@ -46,8 +46,8 @@ def label_noise_limit(energy: Completion, *, max_steps: int = 100_000) -> LabelN
     width: at least the rank of the limit. **Raises** `InputError`. **Source**: Blanc et al. 2020,
     Damian, Ma, Lee 2021, Li, Wang, Arora 2022 for the drift; Varre et al. 2024 for rank.
 
-    >>> import deeplinear as dl
-    >>> energy = dl.Completion([0, 0, 1], [0, 1, 0], [0.3, 1.0, 1.2], (2, 2))
+    >>> import deeplinear as dl, numpy as np
+    >>> energy = dl.Completion.from_dense(np.array([[0.3, 1.0], [1.2, np.nan]]))
     >>> dl.asymptotics.label_noise_limit(energy).W.round(4).tolist()  # the nuclear norm: 0.3
     [[0.3, 1.0], [1.2, 0.6]]
     """

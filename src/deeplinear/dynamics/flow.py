@@ -115,7 +115,7 @@ def gradient_flow(
     2019 and Arora et al. 2019, Thm 3.
 
     >>> import deeplinear as dl, jax.numpy as jnp
-    >>> energy = dl.Completion([0, 0, 1], [0, 1, 0], [2.0, 1.0, 1.0], (2, 2))  # w22 is missing
+    >>> energy = dl.Completion.from_dense(jnp.array([[2.0, 1.0], [1.0, jnp.nan]]))
     >>> W0 = jnp.array([[0.012, 0.003], [-0.004, 0.011]])
     >>> flow = dl.gradient_flow(energy, W0, depth=3, stop_energy=1e-10, rtol=1e-4)
     >>> dl.Status[flow.status]
@@ -215,7 +215,7 @@ def factor_flow(
     **Source**: Arora, Cohen, Hazan 2018.
 
     >>> import deeplinear as dl, jax, jax.numpy as jnp
-    >>> energy = dl.Completion([0, 0, 1], [0, 1, 0], [2.0, 1.0, 1.0], (2, 2))
+    >>> energy = dl.Completion.from_dense(jnp.array([[2.0, 1.0], [1.0, jnp.nan]]))
     >>> W0 = jnp.array([[0.012, 0.003], [-0.004, 0.011]])
     >>> factors = dl.balanced_factors(W0, 3, jax.random.key(0))
     >>> flow = dl.factor_flow(energy, factors, stop_energy=1e-10, rtol=1e-4)

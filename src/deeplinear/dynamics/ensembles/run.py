@@ -220,8 +220,8 @@ def ensemble(
 
     **Source**: Cohen, Menon, Veraszto 2023, §5 (the ensembles); the jump and the steps are our own.
 
-    >>> import deeplinear as dl
-    >>> energy = dl.Completion([0, 1], [0, 1], [0.9, 0.9], (2, 2))
+    >>> import deeplinear as dl, numpy as np
+    >>> energy = dl.Completion.from_dense(np.array([[0.9, np.nan], [np.nan, 0.9]]))
     >>> found = dl.ensemble(energy, dl.normal_start((2, 2), 1e-2), depth=3, runs=20, accuracy=1e-3)
     >>> found.counts
     {'limit': 20}
