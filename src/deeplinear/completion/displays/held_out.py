@@ -116,7 +116,7 @@ class CalibrationDisplay(Display):
             axis.set_xlim(0, 1)
             axis.set_ylim(0, 1)
             axis.set_aspect("equal")
-            axis.legend(loc="upper left")
+            axis.legend(loc="upper left", fontsize="small")
         self._drawn(axis)
         return self
 
