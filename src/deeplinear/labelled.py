@@ -4,6 +4,7 @@ A result says once what its arrays are (`Variable`: dimensions, unit, meaning); 
 here turns that into an `xarray.Dataset` and into a tidy frame, bit for bit.
 """
 
+import dataclasses
 import json
 import platform
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .checks import is_traced
 from .extras import needed_by
 from .labels import depth_number
 from .status import Status, counted
@@ -112,6 +114,58 @@ class Labelled:
     def __repr__(self) -> str:
         head, *more = self._lines()
         return "\n".join([f"{type(self).__name__}({head}", *(f"  {line}" for line in more)]) + ")"
+
+
+class Numbers(Labelled):
+    """Results that are a few numbers: every field is a variable, text and `Status` are attributes.
+
+    ``_axis`` names the leading axis of arrays, ``_matrices`` the fields that are m×n at the end.
+    Also for named tuples, which take these methods over one by one.
+    """
+
+    _axis = "place"
+    _matrices: tuple[str, ...] = ("W",)
+
+    def _items(self) -> dict[str, Any]:
+        names = getattr(self, "_fields", None)
+        if names is None:
+            names = [field.name for field in dataclasses.fields(self)]  # type: ignore[arg-type]
+        return {name: getattr(self, name) for name in names}
+
+    def _variables(self) -> dict[str, Variable]:
+        found: dict[str, Variable] = {}
+        for name, value in self._items().items():
+            if name == "factors":
+                found |= factor_variables((), value)
+            elif name != "status" and not isinstance(value, str | dict | None):
+                array = np.asarray(value)
+                inner = ("row", "column")[: 2 * (name in self._matrices)]
+                outer = [f"{self._axis}_{i + 1}" if i else self._axis for i in range(array.ndim)]
+                found[name] = Variable((*outer[: array.ndim - len(inner)], *inner), array)
+        return found
+
+    def _attributes(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in self._items().items():
+            if name == "status":
+                found[name] = ending(value)
+            elif isinstance(value, str):
+                found[name] = value
+            elif isinstance(value, dict):
+                found |= {f"{name}_{key}": number for key, number in value.items()}
+        return found
+
+    def _lines(self) -> list[str]:
+        items = {k: v for k, v in self._items().items() if k not in ("status", "factors")}
+        if is_traced(self):
+            return ["traced: its numbers are known outside jit, vmap and grad"]
+        words = [
+            f"{name} {value if isinstance(value, str) else number_range(value, '.4g')}"
+            for name, value in items.items()
+            if not isinstance(value, dict | None)
+        ]
+        status = self._items().get("status")
+        return [", ".join(words), *([] if status is None else [ending(status)])]
 
 
 def _array(variable: Variable) -> tuple[tuple[str, ...], np.ndarray, dict[str, Any]]:

@@ -7,12 +7,13 @@ import numpy as np
 from ..checks import check_integer
 from ..energies import Completion
 from ..errors import InputError
+from ..labelled import Numbers
 from ..status import Status
 from ..transforms import needs_values
 
 
-@dataclasses.dataclass(frozen=True)
-class LabelNoiseLimit:
+@dataclasses.dataclass(frozen=True, repr=False)
+class LabelNoiseLimit(Numbers):
     """The result of `label_noise_limit`.
 
     ``W``: the limit. ``trace``: the trace of the Hessian there, at the flattest factors.
