@@ -1,6 +1,7 @@
 """What the documents say about other files is true: links lead somewhere, named tests are there."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,20 @@ def test_tests_that_are_named_exist(page):
     whole = "\n".join(path.read_text(encoding="utf-8") for path in files.values())
     for name in re.findall(r"`[^`]*?(?:::|`)?\b(Test[A-Z]\w+|test_\w+)(?!\w*\.py)`", text):
         assert re.search(rf"(class|def) {name}\b", whole), name
+
+
+@pytest.mark.slow
+def test_the_page_on_plots_draws_its_own_pictures(capsys):
+    import matplotlib as mpl
+    from matplotlib import pyplot
+
+    mpl.use("Agg")
+    page = runpy.run_path(str(ROOT / "docs" / "figures" / "plots.py"))
+    try:
+        drawn = page["run"]()
+        assert sorted(drawn) == sorted(name for _, name in page["blocks"]() if name)
+        assert all((ROOT / "docs" / "figures" / f"{name}.png").exists() for name in drawn)
+        assert all(figure.axes and figure.axes[0].has_data() for figure in drawn.values())
+    finally:
+        pyplot.close("all")
+    assert "FlowResult(3×3, depth 3" in capsys.readouterr().out

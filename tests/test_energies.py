@@ -38,6 +38,30 @@ def test_from_dense_reads_nan_as_missing(rng):
     )
 
 
+@pytest.mark.parametrize("kind", ["masked", "float frame", "nullable frame", "integers"])
+def test_from_dense_of_masked_arrays_and_frames(kind):
+    import pandas
+
+    X = np.array([[1.0, np.nan, 3.0], [4.0, 5.0, np.nan]])
+    hidden = np.isnan(X)
+    given = {
+        "masked": np.ma.masked_array(np.where(hidden, -9.0, X), hidden),
+        "integers": np.ma.masked_array(np.where(hidden, -9, X).astype(int), hidden),
+        "float frame": pandas.DataFrame(X),
+        "nullable frame": pandas.DataFrame(X).astype("Float64").mask(hidden, pandas.NA),
+    }[kind]
+    found, expected = dl.Completion.from_dense(given), dl.Completion.from_dense(X)
+    np.testing.assert_array_equal(found.observed, ~hidden)
+    np.testing.assert_array_equal(found.target, expected.target)
+
+
+def test_from_dense_refuses_frames_of_text():
+    import pandas
+
+    with pytest.raises(dl.InputError, match="X must hold real numbers"):
+        dl.Completion.from_dense(pandas.DataFrame({"a": ["x", "y"], "b": ["u", "v"]}))
+
+
 def test_sensing(rng):
     A, y, w = rng.normal(size=(6, 3, 2)), rng.normal(size=6), rng.uniform(0.5, 2, 6)
     W = rng.normal(size=(3, 2))

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from .asymptotics import effective_rank, learning_coefficient, stable_rank
     from .compilation import cache_compilations
     from .completion.data.features import CodedTable, Feature, FeatureKind
+    from .completion.displays import (
+        CalibrationDisplay,
+        ErrorsDisplay,
+        SpectrumDisplay,
+        ValidationDisplay,
+    )
     from .completion.imputer import DeepLinearImputer, complete
     from .completion.matrix_completion import DeepMatrixCompletion
     from .completion.posterior.rubin import Pooled, pool
@@ -42,9 +48,9 @@ if TYPE_CHECKING:
     )
     from .dynamics.flow import factor_flow, gradient_flow
     from .dynamics.gibbs import GibbsResult, sample_gibbs
-    from .dynamics.langevin import DiffusionResult, brownian, langevin
+    from .dynamics.langevin import brownian, langevin
     from .dynamics.langevin_upstairs import factor_langevin, fibre_curvature
-    from .dynamics.solve import FlowResult
+    from .dynamics.results import DiffusionResult, FlowResult
     from .energies import Completion, Regression, Sensing
     from .geometry import curvature, geodesic
     from .geometry.adapters import Metric
@@ -79,7 +85,7 @@ _HOME = {
     "doctor": "diagnosis",
     "Diagnosis": "diagnosis",
     "Finding": "diagnosis",
-    "FlowResult": "dynamics.solve",
+    "FlowResult": "dynamics.results",
     "Status": "status",
     "LogSVD": "geometry.point",
     "balanced_factors": "dynamics.factors",
@@ -101,6 +107,10 @@ _HOME = {
     "Feature": "completion.data.features",
     "FeatureKind": "completion.data.features",
     "DeepMatrixCompletion": "completion.matrix_completion",
+    "SpectrumDisplay": "completion.displays",
+    "ValidationDisplay": "completion.displays",
+    "CalibrationDisplay": "completion.displays",
+    "ErrorsDisplay": "completion.displays",
     "Metric": "geometry.adapters",
     "inner": "geometry.metric",
     "norm": "geometry.metric",
@@ -120,7 +130,7 @@ _HOME = {
     "langevin": "dynamics.langevin",
     "factor_langevin": "dynamics.langevin_upstairs",
     "fibre_curvature": "dynamics.langevin_upstairs",
-    "DiffusionResult": "dynamics.langevin",
+    "DiffusionResult": "dynamics.results",
     "DiffusionStatus": "status",
     "sample_gibbs": "dynamics.gibbs",
     "GibbsResult": "dynamics.gibbs",
@@ -211,6 +221,10 @@ __all__ = [
     "Feature",
     "FeatureKind",
     "DeepMatrixCompletion",
+    "SpectrumDisplay",
+    "ValidationDisplay",
+    "CalibrationDisplay",
+    "ErrorsDisplay",
     "cache_compilations",
     "doctor",
     "Diagnosis",

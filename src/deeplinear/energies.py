@@ -188,11 +188,15 @@ class Completion(AbstractEnergy):
     def from_dense(cls, X: ArrayLike, weights: ArrayLike | None = None) -> "Completion":
         """The completion of a dense matrix X with NaN for missing entries; ``weights`` like X.
 
+        Entries that a masked array hides are missing too, and so is ``pandas.NA`` in a frame.
+
         >>> import numpy as np
         >>> Completion.from_dense(np.array([[1.0, np.nan], [np.nan, 2.0]])).observed.tolist()
         [[True, False], [False, True]]
+        >>> Completion.from_dense(np.ma.masked_equal([[1, -9], [3, 2]], -9)).observed.tolist()
+        [[True, False], [True, True]]
         """
-        X = np.asarray(X)
+        X = _with_nan(X)
         if X.ndim != 2:
             raise InputError(f"X must be a matrix, got shape {X.shape}.")
         if X.dtype.kind not in "fiub":
@@ -223,6 +227,18 @@ class Completion(AbstractEnergy):
     def __call__(self, W: Float[Array | np.ndarray, "m n"]) -> Float[Array, ""]:
         residual = _checked(W, self.shape) - self.target
         return 0.5 * jnp.sum(self.weights * residual**2)
+
+
+def _with_nan(X: ArrayLike) -> np.ndarray:
+    """``X`` with NaN where a masked array hides an entry, or a frame of pandas has none."""
+    if isinstance(X, np.ma.MaskedArray) and X.dtype.kind in "fiub":
+        dtype = X.dtype if X.dtype.kind == "f" else float
+        return np.ma.filled(X.astype(dtype), np.nan)
+    if type(X).__module__.partition(".")[0] == "pandas":
+        nullable = any(str(kind)[:1] in "IUFb" for kind in X.dtypes)  # type: ignore[union-attr]
+        if nullable:
+            return X.to_numpy(dtype=float, na_value=np.nan)  # type: ignore[union-attr]
+    return np.asarray(X)
 
 
 class Sensing(AbstractEnergy):

@@ -1,8 +1,10 @@
-"""Arrays to matplotlib figures. Nothing is computed here, so every picture shows exactly what it
-was given.
+"""Arrays to matplotlib figures: the look of every picture, and those that several parts draw.
+Nothing is computed here, so every picture shows exactly what it was given.
+
+Loads matplotlib: whoever draws imports this when it draws.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -10,9 +12,12 @@ import matplotlib as mpl
 import matplotlib.colors
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
+
+from .errors import InputError
 
 #: Okabe and Ito's colours, distinct for every kind of colour vision; each has its own marker.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -33,10 +38,53 @@ _STYLE: dict[Any, Any] = {  # Any: the keys of matplotlib are one long Literal
 
 def new_figure(width: float, height: float) -> Figure:
     """A figure of its own (no pyplot, no global state), laid out so that nothing overlaps."""
-    return Figure(
-        figsize=(width, height),
-        layout=ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.05, wspace=0.02, hspace=0.02),
-    )
+    return Figure(figsize=(width, height), layout=_layout())
+
+
+def _layout() -> ConstrainedLayoutEngine:
+    return ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.05, wspace=0.02, hspace=0.02)
+
+
+def draw_panels(
+    names: Sequence[str],
+    ax: Axes | Sequence[Axes] | np.ndarray | None,
+    drawers: Mapping[str, Callable[[Axes], None]],
+    default: Sequence[str],
+) -> Any:
+    """Draw the pictures ``names`` (by default ``default``; on one given Axes the first of these),
+    each on its Axes: those given, or new ones side by side in a figure of pyplot.
+
+    **Returns** the Axes, of several pictures an array of them. **Raises** `InputError` for a name
+    that ``drawers`` does not have, and for a number of axes that does not match.
+    """
+    given = None if ax is None else np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
+    chosen = list(names or (default if given is None else default[: len(given)]))
+    for name in chosen:
+        if name not in drawers:
+            raise InputError(
+                f"there is no picture {name!r} of this result: take one of {', '.join(drawers)}."
+            )
+    if given is not None and len(given) != len(chosen):
+        raise InputError(
+            f"ax must hold one Axes for each of the {len(chosen)} pictures, got {len(given)}."
+        )
+    with house_style():
+        axes = _new_axes(len(chosen)) if given is None else given
+        for name, axis in zip(chosen, axes, strict=True):
+            drawers[name](axis)
+    return axes[0] if len(chosen) == 1 else axes
+
+
+def one_axes(ax: Axes | None, width: float = 6.4, height: float = 4.6) -> Axes:
+    """``ax``, or that of a new figure of pyplot, which notebooks and ``plt.show()`` show."""
+    return _new_axes(1, width, height)[0] if ax is None else ax
+
+
+def _new_axes(count: int, width: float = 5.6, height: float = 4.2) -> np.ndarray:
+    from matplotlib import pyplot  # where there is no screen it draws into memory
+
+    figure = pyplot.figure(figsize=(width * count, height), layout=_layout())
+    return np.atleast_1d(figure.subplots(1, count))
 
 
 def house_style() -> AbstractContextManager[None]:
@@ -71,7 +119,7 @@ def pictures(
     first = next(iter(images.values()))
     rows = -(-len(images) // columns)
     aspect = min(max(first.shape[0] / first.shape[1], 0.3), 1.6)
-    with mpl.rc_context(_STYLE):
+    with house_style():
         figure = new_figure(width, rows * (width / columns * aspect + 0.35))
         axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
         missing = MISSING_COLOURS.get(cmap, "white")
@@ -100,17 +148,32 @@ def pictures(
 
 def spectra(values: Mapping[str, np.ndarray]) -> Figure:
     """Singular values against their index, on a logarithmic scale, one line per name."""
-    with mpl.rc_context(_STYLE):
+    with house_style():
         figure = new_figure(8.5, 4.6)
-        axis = figure.subplots()
-        for index, (name, sigma) in enumerate(values.items()):
-            _line(axis, index, name, np.arange(1, len(sigma) + 1), sigma)
-        axis.set_yscale("log")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.set_xlabel("index of the singular value")
-        axis.set_ylabel("singular value")
-        axis.legend()
+        draw_spectra(figure.subplots(), values)
     return figure
+
+
+def draw_spectra(axis: Axes, values: Mapping[str, np.ndarray], units: str = "") -> None:
+    """Singular values against their index, on a logarithmic scale, one line per name; those that
+    are 0 are counted in the legend.
+    """
+    for index, (name, sigma) in enumerate(values.items(), start=len(axis.lines)):
+        sigma = np.asarray(sigma, float)
+        zero = int(np.sum(sigma == 0))
+        name += f" ({zero} of {len(sigma)} are 0)" if zero else ""
+        shown = np.where(sigma == 0, np.nan, sigma)  # a logarithmic axis has no zero
+        _line(axis, index, name, np.arange(1, len(sigma) + 1), shown)
+    axis.set_yscale("log")
+    whole_ticks(axis.xaxis)
+    axis.set_xlabel("index of the singular value")
+    axis.set_ylabel(f"singular value{units}")
+    axis.legend()
+
+
+def whole_ticks(side: Axis) -> None:
+    """Ticks of ``axes.xaxis`` or ``axes.yaxis`` at whole numbers alone."""
+    side.set_major_locator(MaxNLocator(integer=True))
 
 
 def curves(
@@ -123,7 +186,7 @@ def curves(
     height: float = 4.6,
 ) -> Figure:
     """Named lines in one frame; ``diagonal`` adds the line of what is left unchanged."""
-    with mpl.rc_context(_STYLE):
+    with house_style():
         figure = new_figure(width, height)
         axis = figure.subplots()
         if diagonal:

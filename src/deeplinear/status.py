@@ -5,6 +5,8 @@ Needs neither JAX nor NumPy. Inside compiled code a status is an int32 array of 
 """
 
 import enum
+import re
+from collections import Counter
 from typing import TYPE_CHECKING, SupportsInt, overload
 
 if TYPE_CHECKING:
@@ -203,6 +205,37 @@ class Status(enum.IntEnum, metaclass=_Sentences):
     def succeeded(status: "int | np.ndarray | Array") -> "bool | np.ndarray | Array":
         """Whether it ended as asked; elementwise for arrays of codes (NumPy or JAX)."""
         return (status > Status.running) & (status < Status.callback)
+
+
+def headline(status: SupportsInt) -> str:
+    """The sentence of a status as far as its first clause, without the remedy: for titles.
+
+    >>> headline(Status.max_steps)
+    'The largest number of steps was reached first.'
+    """
+    sentence = Status(int(status)).sentence
+    return re.split(r"[:(]|, (?:and|so|or|which) |\. ", sentence)[0].strip(" .") + "."
+
+
+def counts(status: "np.ndarray") -> dict[str, int]:
+    """How many runs ended for which reason, by the names of `Status`.
+
+    >>> import numpy as np
+    >>> counts(np.array([1, 8, 1]))
+    {'converged': 2, 'max_steps': 1}
+    """
+    found = Counter(int(code) for code in status.ravel())
+    return {Status(code).name: number for code, number in sorted(found.items())}
+
+
+def counted(status: "np.ndarray") -> str:
+    """`counts` as text.
+
+    >>> import numpy as np
+    >>> counted(np.array([1, 8, 1]))
+    'converged: 2, max_steps: 1'
+    """
+    return ", ".join(f"{name}: {number:,}" for name, number in counts(status).items())
 
 
 #: `Status`, under the name that ensembles used first.

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from deeplinear.completion.displays import CalibrationDisplay
 from deeplinear.completion.posterior.conformal import Calibration
-from deeplinear.report.coverage import coverage_figure, coverage_sentence, cross_fitted
+from deeplinear.completion.posterior.coverage import cross_fitted
+from deeplinear.report.coverage import coverage_sentence
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
@@ -16,9 +18,8 @@ def test_split_intervals_cover_whatever_the_scale_of_the_deviations(rng, scale):
     np.testing.assert_allclose(reached.mean, levels, atol=0.01)
     assert (reached.spread < 0.03).all()
     calibration = Calibration(scores)
-    axis = coverage_figure(cross_fitted(calibration), calibration).axes[0]
-    normal = next(line for line in axis.lines if line.get_label() == "normal law")
-    covered = np.interp(0.5, *normal.get_data())
+    display = CalibrationDisplay._of(calibration).plot()
+    covered = np.interp(0.5, *display.normal_line_.get_data())
     assert (covered > 0.55) == (scale < 1)
     assert (covered < 0.45) == (scale > 1)
 
@@ -42,7 +43,7 @@ def test_columns_are_measured_one_by_one(rng):
     np.testing.assert_allclose(reached.columns[:, 0, :5], 0.5, atol=3.5 * error)
     np.testing.assert_allclose(reached.columns[:, 1, :5], 0.9, atol=3.5 * error * 0.6)
     assert np.isnan(reached.columns[..., 5:]).all()
-    legend = coverage_figure(reached, calibration).axes[0].get_legend()
+    legend = CalibrationDisplay(reached, reached.mean).plot().ax_.get_legend()
     assert "nine in ten of 5 columns" in [text.get_text() for text in legend.get_texts()]
     sentence = coverage_sentence(reached, calibration)
     assert "half of the 2,020 held-out cells" in sentence

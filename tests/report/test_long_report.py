@@ -4,32 +4,13 @@ import numpy as np
 import pytest
 
 import deeplinear as dl
-from deeplinear.report.long_report import (
-    calibration_figure,
-    validation_figure,
-    write_long_report,
-)
+from deeplinear.report.long_report import calibration_figure, write_long_report
 
 
 @pytest.fixture(scope="module")
 def fitted():
     ratings = dl.datasets.make_ratings(60, 40, 900, seed=5)
     return dl.DeepMatrixCompletion(depth=(2, 3), max_rank=4, random_state=0).fit(ratings.triples)
-
-
-def test_the_validation_curve_is_that_of_the_trials(fitted):
-    axis = validation_figure(fitted.trials_, False).axes[0]
-    depths = {trial.depth for trial in fitted.trials_}
-    lines = {line.get_label(): line for line in axis.lines}
-    assert set(lines) == {f"depth {depth:g}" for depth in depths} | {"best"}
-    shown = [
-        (x, y)
-        for label, line in lines.items()
-        if label != "best"
-        for x, y in zip(*line.get_data(), strict=True)
-    ]
-    assert sorted(shown) == sorted((t.strength, t.validation_rmse) for t in fitted.trials_)
-    assert lines["best"].get_ydata() == [fitted.validation_score_]
 
 
 def test_calibration_is_the_distribution_of_the_scores(rng):

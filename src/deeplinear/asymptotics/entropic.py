@@ -15,13 +15,21 @@ from ..checks import as_array, check_depth, check_integer, check_positive
 from ..compilation import program
 from ..errors import DepthError, InputError
 from ..geometry.kernel import log_kernel
+from ..labelled import Numbers
 from ..status import Status
 from ..transforms import needs_values
 
 _FLAT = 1e-9  # curvatures below this part of the largest are taken for zero
 
 
-class EntropicEquilibrium(NamedTuple):
+class _EntropicEquilibrium(NamedTuple):
+    singular_values: Float[np.ndarray, " d"]
+    free_energy: float
+    rates: Float[np.ndarray, " d"]
+    status: Status
+
+
+class EntropicEquilibrium(Numbers, _EntropicEquilibrium):
     """What `entropic_equilibrium` returns.
 
     - ``singular_values``: descending, (d,). The equilibrium is the set of all W that have them.
@@ -34,10 +42,7 @@ class EntropicEquilibrium(NamedTuple):
       `Status.not_converged` where the search went on, to rank loss or to infinity.
     """
 
-    singular_values: Float[np.ndarray, " d"]
-    free_energy: float
-    rates: Float[np.ndarray, " d"]
-    status: Status
+    _axis = "k"
 
     @property
     def converged(self) -> bool:

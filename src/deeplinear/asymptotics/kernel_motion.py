@@ -6,26 +6,31 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 from numpy.typing import NDArray
 
-from ..dynamics.solve import FlowResult
+from ..dynamics.results import FlowResult
 from ..energies import Completion, Sensing
 from ..errors import InputError
 from ..exact.riccati import TwoLayer
 from ..geometry.kernel import kernel
 from ..geometry.leaf import DepthLike, Imbalance, on_leaf
+from ..labelled import Numbers
 from ..transforms import needs_values
 
 Floats = NDArray[np.float64]
 
 
-class KernelMotion(NamedTuple):
+class _KernelMotion(NamedTuple):
+    distance: Float[np.ndarray, " t"]
+    growth: Float[np.ndarray, " t"]
+
+
+class KernelMotion(Numbers, _KernelMotion):
     """The tangent kernel K at the times of a run, beside the first of them.
 
     ``distance``: 1 − ⟨K(t), K(0)⟩/(‖K(t)‖ ‖K(0)‖), in [0, 1]: how far it turned. ``growth``:
     ‖K(t)‖/‖K(0)‖, in the Frobenius norm of operators.
     """
 
-    distance: Float[np.ndarray, " t"]
-    growth: Float[np.ndarray, " t"]
+    _axis = "step"
 
 
 @needs_values

@@ -7,12 +7,13 @@ import numpy as np
 from ..checks import check_integer
 from ..energies import Completion
 from ..errors import InputError
+from ..labelled import Numbers
 from ..status import Status
 from ..transforms import needs_values
 
 
-@dataclasses.dataclass(frozen=True)
-class LabelNoiseLimit:
+@dataclasses.dataclass(frozen=True, repr=False)
+class LabelNoiseLimit(Numbers):
     """The result of `label_noise_limit`.
 
     ``W``: the limit. ``trace``: the trace of the Hessian there, at the flattest factors.
@@ -46,8 +47,8 @@ def label_noise_limit(energy: Completion, *, max_steps: int = 100_000) -> LabelN
     width: at least the rank of the limit. **Raises** `InputError`. **Source**: Blanc et al. 2020,
     Damian, Ma, Lee 2021, Li, Wang, Arora 2022 for the drift; Varre et al. 2024 for rank.
 
-    >>> import deeplinear as dl
-    >>> energy = dl.Completion([0, 0, 1], [0, 1, 0], [0.3, 1.0, 1.2], (2, 2))
+    >>> import deeplinear as dl, numpy as np
+    >>> energy = dl.Completion.from_dense(np.array([[0.3, 1.0], [1.2, np.nan]]))
     >>> dl.asymptotics.label_noise_limit(energy).W.round(4).tolist()  # the nuclear norm: 0.3
     [[0.3, 1.0], [1.2, 0.6]]
     """

@@ -15,6 +15,7 @@ from ..checks import check_depth, is_traced
 from ..compilation import program
 from ..errors import InputError
 from ..geometry.kernel import inverse_depth
+from ..labelled import Numbers
 from ..status import Status
 from ..transforms import needs_values
 
@@ -168,7 +169,7 @@ def _escape(eps: Array, target: Array, push: Array, q: Array) -> Array:
     return log_ratio / push * (from_eps + from_target)
 
 
-class DecayFit(eqx.Module):
+class DecayFit(Numbers, eqx.Module):
     """What `fit_decay` found: d log σ/dt = −``push`` · σ^``power``.
 
     - ``exponent``: of t in the decay t^{−p}, p = 1/power (infinite unless the law is algebraic);

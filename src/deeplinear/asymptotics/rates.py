@@ -18,6 +18,7 @@ from ..geometry.kernel import inverse_depth, log_kernel
 from ..geometry.leaf import DepthLike, Imbalance, on_leaf
 from ..geometry.operator import Operator
 from ..geometry.point import LogSVD, log_singular_values
+from ..labelled import Numbers
 from ..status import Status
 
 # Up to this size K is formed: its eigenvalues then cost less than the compilation of the rest.
@@ -267,7 +268,7 @@ def tangent_kernel(
     )
 
 
-class PredictedRate(eqx.Module):
+class PredictedRate(Numbers, eqx.Module):
     """What `predicted_rate` found: the residual decays like e^{−λt}, the energy like e^{−2λt}.
 
     Time is as in [CMV].
@@ -285,6 +286,8 @@ class PredictedRate(eqx.Module):
     frozen: Array
     status: Array
     method: str = eqx.field(static=True)
+
+    _axis = "residual_place"
 
 
 def predicted_rate(

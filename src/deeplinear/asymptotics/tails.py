@@ -6,13 +6,14 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import ArrayLike
 
-from ..dynamics.solve import FlowResult
+from ..dynamics.results import FlowResult
 from ..errors import InputError
+from ..labelled import Numbers
 from ..status import Status
 from ..transforms import needs_values
 
 
-class MeasuredRate(eqx.Module):
+class MeasuredRate(Numbers, eqx.Module):
     """What `measured_rate` found: E falls like e^{−2λt} at the end of a trajectory.
 
     ``value``: λ = −½ d log E/dt; ``error``: its standard error and drift;
@@ -25,6 +26,8 @@ class MeasuredRate(eqx.Module):
     window: tuple[float, float]
     status: Status
     method: str = "line"
+
+    _axis = "end"
 
 
 @needs_values

@@ -286,8 +286,8 @@ def prepare_jax() -> None:
 
 def fitted_lines(estimator: "DeepMatrixCompletion", seconds: float) -> list[str]:
     """Of ratings: the best trial of each depth, the fit, and what predictions are made of."""
-    from ..completion.solver.trial import best_trial
-    from ..report.text import error_name, features_sentence, used_sentence
+    from ..completion.solver.trial import best_trial, error_name
+    from ..report.text import features_sentence, used_sentence
 
     lines, measure = [], error_name(estimator.loss)
     for depth in dict.fromkeys(trial.depth for trial in estimator.trials_):

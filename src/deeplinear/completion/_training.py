@@ -23,6 +23,7 @@ from ._averages import Averages
 from .data.holdout import Structure, held_out_blocks, held_out_mask, held_out_rows
 from .data.ids import Ids
 from .data.observations import Observations
+from .displays import Pictures
 from .model.predictor import Model
 from .posterior.averaging import Averaging
 from .posterior.burn_in import BurnIn
@@ -56,7 +57,7 @@ def whole_or_not_at_all(estimator: "CompletionEstimator") -> Iterator[None]:
         raise
 
 
-class CompletionEstimator(Averages):
+class CompletionEstimator(Averages, Pictures):
     """The part of the estimators that turns entries into a `Model`.
 
     A subclass says what entries look like before and after the fit: `_standardize`, `_units`,

@@ -2,7 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from ..extras import needed_by
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class Finding:
         return f"{mark} {self.name}: {self.summary}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Diagnosis:
     """All findings: true where nothing failed; a line for each as text.
 
@@ -61,6 +66,16 @@ class Diagnosis:
 
     def __getitem__(self, name: str) -> Finding:
         return {finding.name: finding for finding in self.findings}[name]
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A frame of pandas, a line for each finding. **Raises** `InputError` without pandas."""
+        with needed_by("frames"):
+            import pandas
+        names = ("section", "name", "passed", "summary")
+        return pandas.DataFrame({name: [getattr(x, name) for x in self] for name in names})
+
+    def __repr__(self) -> str:
+        return f"Diagnosis({self.conclusion})"
 
     def __str__(self) -> str:
         lines = []

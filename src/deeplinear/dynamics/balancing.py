@@ -12,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from ..checks import as_array, check_integer, check_positive
 from ..compilation import program
+from ..labelled import Numbers
 from ..status import Status
 from ..transforms import needs_values
 from .factors import check_factors, conserved, product
@@ -22,7 +23,16 @@ Factors = tuple[Array, ...]
 _DRIFT = {"float64": 1e-9, "float32": 1e-3}
 
 
-class Balancing(NamedTuple):
+class _Balancing(NamedTuple):
+    factors: Factors
+    t: Array
+    imbalance: Array
+    drift: Array
+    rate: Array
+    status: Array
+
+
+class Balancing(Numbers, _Balancing):
     """The end of a balancing flow.
 
     - ``factors``: (W_1, …, W_N), whose product is that of the start. ``t``: the time they are at.
@@ -32,12 +42,7 @@ class Balancing(NamedTuple):
     - ``status``: a code of `Status`; ``converged``.
     """
 
-    factors: Factors
-    t: Array
-    imbalance: Array
-    drift: Array
-    rate: Array
-    status: Array
+    _axis = "place"
 
     @property
     def converged(self) -> Array:

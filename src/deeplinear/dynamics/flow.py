@@ -33,7 +33,8 @@ from .coordinates import (
 )
 from .factors import check_factors
 from .flow_options import FlowOptions, make_options
-from .solve import FlowResult, estimated
+from .results import FlowResult
+from .solve import estimated
 from .stops import Stops, gauge
 
 
@@ -114,7 +115,7 @@ def gradient_flow(
     2019 and Arora et al. 2019, Thm 3.
 
     >>> import deeplinear as dl, jax.numpy as jnp
-    >>> energy = dl.Completion([0, 0, 1], [0, 1, 0], [2.0, 1.0, 1.0], (2, 2))  # w22 is missing
+    >>> energy = dl.Completion.from_dense(jnp.array([[2.0, 1.0], [1.0, jnp.nan]]))
     >>> W0 = jnp.array([[0.012, 0.003], [-0.004, 0.011]])
     >>> flow = dl.gradient_flow(energy, W0, depth=3, stop_energy=1e-10, rtol=1e-4)
     >>> dl.Status[flow.status]
@@ -171,7 +172,9 @@ def gradient_flow(
             smallest_dense=smallest_dense(options.asked),
         )
         charts = [(first, separating), (then, stops)]
-    return estimated(charts, problem, y0, options, traced)
+    found = estimated(charts, problem, y0, options, traced)
+    N = metric.c.size if isinstance(metric, Leaf) else depth
+    return dataclasses.replace(found, depth=N)
 
 
 def factor_flow(
@@ -212,7 +215,7 @@ def factor_flow(
     **Source**: Arora, Cohen, Hazan 2018.
 
     >>> import deeplinear as dl, jax, jax.numpy as jnp
-    >>> energy = dl.Completion([0, 0, 1], [0, 1, 0], [2.0, 1.0, 1.0], (2, 2))
+    >>> energy = dl.Completion.from_dense(jnp.array([[2.0, 1.0], [1.0, jnp.nan]]))
     >>> W0 = jnp.array([[0.012, 0.003], [-0.004, 0.011]])
     >>> factors = dl.balanced_factors(W0, 3, jax.random.key(0))
     >>> flow = dl.factor_flow(energy, factors, stop_energy=1e-10, rtol=1e-4)
@@ -271,7 +274,8 @@ def factor_flow(
     problem = dataclasses.replace(problem, imbalance=as_array(gap, dtype))
     chart = FactorCoordinates(len(y0))
     stops, traced = _stops(chart, problem, y0, stop_energy, stop_gradient, options)
-    return estimated([(chart, stops)], problem, y0, options, traced)
+    found = estimated([(chart, stops)], problem, y0, options, traced)
+    return dataclasses.replace(found, depth=len(y0))
 
 
 def _problem(

@@ -1,7 +1,9 @@
 """Samples of the Gibbs law e^{−βE} dvol without steps of time: beside `langevin`, and exact."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -20,7 +22,10 @@ from ..checks import (
 )
 from ..energies import Energy, check_energy
 from ..errors import DepthError, InputError
+from ..labelled import Labelled, Variable, about_depth, depth_of, number_range, spectrum_line
 from ..recorded import recorded
+from ..run_plots import Entry
+from ..sample_plots import draw_chains
 from ..status import Status
 from ..transforms import needs_values
 from .mixing import effective_samples, split_r_hat
@@ -39,7 +44,7 @@ _R_HAT, _ENOUGH = 1.01, 400
 _STAGES = 4  # of the warm-up, each with the t law that the one before it suggests
 
 
-class GibbsResult(eqx.Module):
+class GibbsResult(Labelled, eqx.Module):
     """What `sample_gibbs` returns.
 
     - ``W`` (chains × samples × m × n), ``energy`` (chains × samples; E alone, without the decay),
@@ -49,7 +54,7 @@ class GibbsResult(eqx.Module):
       and tails; Vehtari et al. 2021).
     - ``evaluations``: how often a step evaluated the energy, the mean over all chains.
     - ``status``: `Status.converged` where ``r_hat`` ≤ 1.01 and ``effective_samples`` ≥ 400, else
-      `Status.not_mixed`.
+      `Status.not_mixed`. ``depth``: N.
     """
 
     W: Float[Array, "chains samples m n"]
@@ -59,6 +64,7 @@ class GibbsResult(eqx.Module):
     effective_samples: float
     evaluations: float
     status: Status
+    depth: float | None = None
 
     @property
     def converged(self) -> bool:
@@ -68,6 +74,48 @@ class GibbsResult(eqx.Module):
     @property
     def singular_values(self) -> Array:
         return jnp.exp(self.log_singular_values)
+
+    def plot(self, *names: str, ax: Any = None, plane: tuple[Entry, Entry] | None = None) -> Any:
+        """Draw the samples: by default the histogram of each singular value, and the energy draw by
+        draw, a line for each chain.
+
+        **Arguments**: ``names``: of "singular_values", "energy", "effective_rank" (a histogram) and
+        "endpoints" (all samples in a plane). ``ax``, ``plane``, the result and errors: as for
+        `FlowResult.plot`. Chains that have not mixed are said in the title.
+
+        >>> import deeplinear as dl, numpy as np
+        >>> energy = dl.Completion.from_dense(np.eye(2))
+        >>> found = dl.sample_gibbs(energy, 2, 4.0, key=0, chains=4, samples=50, warmup=50)
+        >>> found.plot("energy").get_xlabel()
+        'draw'
+        """
+        log_s, energy, W = map(np.asarray, (self.log_singular_values, self.energy, self.W))
+        return draw_chains(log_s, energy, W, self.status, names, ax, plane)
+
+    def _variables(self) -> dict[str, Variable]:
+        dims, log_s = ("chain", "draw"), np.asarray(self.log_singular_values)
+        return {
+            "W": Variable((*dims, "row", "column"), self.W, "the end-to-end matrix"),
+            "energy": Variable(dims, self.energy, "E(W), without weight decay"),
+            "singular_values": Variable((*dims, "k"), np.exp(log_s), "of W, descending"),
+            "log_singular_values": Variable((*dims, "k"), log_s, "of W, descending"),
+        }
+
+    def _attributes(self) -> dict[str, Any]:
+        names = ("r_hat", "effective_samples", "evaluations")
+        numbers = {name: getattr(self, name) for name in names}
+        return {"depth": depth_of(self.depth), "status": self.status.sentence, **numbers}
+
+    def _lines(self) -> list[str]:
+        chains, samples, m, n = self.W.shape
+        what = f"{m}×{n}{about_depth(self.depth)}: {chains:,} chains of {samples:,} samples"
+        ranks = spectrum_line(self.log_singular_values, (m, n))
+        mixing = f"R̂ {self.r_hat:.3f}, {self.effective_samples:,.0f} independent draws"
+        return [
+            what,
+            self.status.sentence,
+            f"energy {number_range(self.energy)}, {ranks}, {mixing}",
+        ]
 
 
 @needs_values
@@ -143,7 +191,8 @@ def sample_gibbs(
         proposal = _fitted(np.asarray(states[:, stage // 2 :]), proposal, dtype)
     data = jax.random.key_data(jax.random.fold_in(key, _STAGES))
     states, count = run_chains(law, proposal, z, data, kind, samples, thin)
-    return _result(law, states, float(np.mean(count)))
+    result = _result(law, states, float(np.mean(count)))
+    return dataclasses.replace(result, depth=float(depth))
 
 
 def _checked_counts(chains: int, samples: int, warmup: int, thin: int) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 Of W (*downstairs*, as Menon calls it) and of the factors (*upstairs*).
 """
 
+import dataclasses
 import functools
 import math
 
@@ -29,7 +30,8 @@ from ..recorded import recorded
 from .langevin_leaf import LeafProcess
 from .langevin_rectangular import RectangularRootProcess
 from .langevin_root import AbstractRootProcess, RootProcess, root_exponent
-from .langevin_solve import DiffusionPlan, DiffusionResult, finish, sample
+from .langevin_solve import DiffusionPlan, finish, sample
+from .results import DiffusionResult
 
 __all__ = [
     "DiffusionResult",
@@ -240,7 +242,9 @@ def _langevin(
             may_be_infinite=is_traced(depth) or math.isinf(depth),  # type: ignore[arg-type]
             turning=turning,
         )
-    return finish(sample(process, start, key, plan.settled(dtype, energy)), single, plan)
+    found = finish(sample(process, start, key, plan.settled(dtype, energy)), single, plan)
+    N = metric.c.size if isinstance(metric, Leaf) else depth
+    return dataclasses.replace(found, depth=N)
 
 
 def _check_square(square: bool) -> None:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 
 from ..checks import as_array, check_integer, is_traced
 from ..compilation import program
@@ -25,38 +25,10 @@ from ..status import Status
 from ..transforms import forward_only, reverse_only
 from .flow_options import saved_times
 from .langevin_process import AbstractProcess, EulerThen, Path, State
+from .results import DiffusionResult
 from .solve import FORWARD, REVERSE
 
 Leaf = TypeVar("Leaf")
-
-
-class DiffusionResult(eqx.Module):
-    """The result of `brownian`, `langevin` and `factor_langevin`.
-
-    - ``ts``, ``W``, ``energy`` (None for Brownian motion), ``log_singular_values`` (descending),
-      ``det_sign`` (±1; 1 where W is not square): one per saved time; the last point alone, without
-      that axis, where no ``saveat`` was given. Several chains are one leading axis of everything.
-      What a chain did not reach is infinite, its ``ts`` too. Time as in [CMV].
-    - ``status``: a code of `Status` for each chain; ``converged`` says whether it reached t1.
-    - ``factors``: the last factors (upstairs only).
-    """
-
-    ts: Float[Array, "*t"]
-    W: Float[Array, "*t m n"]
-    energy: Float[Array, "*t"] | None
-    log_singular_values: Float[Array, "*t k"]
-    det_sign: Float[Array, "*t"]
-    status: Array
-    factors: tuple[Array, ...] | None = None
-
-    @property
-    def singular_values(self) -> Array:
-        return jnp.exp(self.log_singular_values)
-
-    @property
-    def converged(self) -> Array:
-        """Whether the chain reached t1."""
-        return Status.succeeded(self.status)
 
 
 class Grid(dfx.StepTo):

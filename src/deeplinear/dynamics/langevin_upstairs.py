@@ -1,5 +1,6 @@
 """Langevin dynamics of balanced factors: *upstairs*, as Menon calls it."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import diffrax as dfx
@@ -16,7 +17,8 @@ from ..recorded import recorded
 from .factors import check_factors, imbalance, product
 from .langevin import check_number
 from .langevin_factors import BalancedProcess
-from .langevin_solve import DiffusionPlan, DiffusionResult, finish, sample
+from .langevin_solve import DiffusionPlan, finish, sample
+from .results import DiffusionResult
 
 
 def factor_langevin(
@@ -89,9 +91,8 @@ def factor_langevin(
     process = BalancedProcess(energy, check_number("beta", beta, dtype), a, b, directed=not same)
     copies = 1 if chains is None else check_integer(chains, "chains")
     start = jax.tree.map(lambda x: jnp.broadcast_to(x, (copies, *x.shape)), y0)
-    return finish(
-        sample(process, start, key, plan.settled(y0[0].dtype, energy)), chains is None, plan
-    )
+    paths = sample(process, start, key, plan.settled(y0[0].dtype, energy))
+    return dataclasses.replace(finish(paths, chains is None, plan), depth=len(y0))
 
 
 def fibre_curvature(factors: Sequence[Array | np.ndarray]) -> tuple[Array, ...]:

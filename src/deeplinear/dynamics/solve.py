@@ -9,16 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike
 
 from ..checks import is_traced
 from ..compilation import program
-from ..geometry.point import LogSVD
 from ..status import Status
 from ..transforms import forward_only, reverse_only
 from .charts import trimmed
 from .coordinates import AbstractCoordinates, FlowProblem, State
 from .flow_options import FlowOptions, saved_times
+from .results import FlowResult
 from .stops import Stops
 
 FORWARD = "forward mode needs adjoint=diffrax.ForwardMode() here, or take jax.grad or jax.jacrev."
@@ -26,48 +26,6 @@ REVERSE = (
     "reverse mode needs adjoint=diffrax.RecursiveCheckpointAdjoint() here, or take jax.jvp or "
     "jax.jacfwd."
 )
-
-
-class FlowResult(eqx.Module):
-    """The result of a flow.
-
-    - ``ts``, ``W``, ``energy``, ``singular_values``, ``log_singular_values``: one per saved time
-      along the leading axis; the last point alone, without that axis, where no ``saveat`` was
-      given. Saved times that were not reached are left out (under jit: infinite). Time as in [CMV];
-      the energy is E, without weight decay; singular values descend, and those that a start of low
-      rank does not have are 0.
-    - ``end``: the last point as a `LogSVD`, and ``t_end`` its time:
-      ``gradient_flow(energy, result.end, …)`` goes on from there.
-    - ``factors``: the last factors (upstairs only).
-    - ``status``: a code of `Status`; ``converged``: whether the flow ended as asked, at t1 or at a
-      stop.
-    - ``error``: an estimate of ‖δW‖_F/‖W‖_F at each saved time: the difference from the same flow
-      with ten times the tolerance (so rather too large), at least ``rtol``. NaN where there is
-      none: inside ``jit``, ``vmap`` and ``grad``, with a step size controller of one's own, and for
-      saved steps. How far the end is from the limit t → ∞ is another question, which the stop
-      answers.
-    - ``stats``: the numbers of steps, in all and in each chart.
-    """
-
-    ts: Float[Array, "*t"]
-    W: Float[Array, "*t m n"]
-    energy: Float[Array, "*t"]
-    log_singular_values: Float[Array, "*t k"]
-    end: LogSVD
-    t_end: Float[Array, ""]
-    status: Array
-    stats: dict[str, Array | int]
-    factors: tuple[Array, ...] | None = None
-    error: Float[Array, "*t"] | None = None
-
-    @property
-    def singular_values(self) -> Float[Array, "*t k"]:
-        return jnp.exp(self.log_singular_values)
-
-    @property
-    def converged(self) -> Array:
-        """Whether the flow ended as asked: at t1 or at a stop."""
-        return Status.succeeded(self.status)
 
 
 @program

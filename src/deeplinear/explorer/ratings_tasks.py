@@ -186,7 +186,7 @@ def _head(data: Triples) -> str:
 
 
 def _coverage(estimator: DeepMatrixCompletion) -> tuple[np.ndarray, np.ndarray] | None:
-    from ..report.coverage import ENOUGH, cross_fitted
+    from ..completion.posterior.coverage import ENOUGH, cross_fitted
 
     if len(estimator.model_.calibration.scores) < ENOUGH:
         return None

@@ -242,7 +242,7 @@ def _curve(candidate: Candidate) -> tuple[np.ndarray, np.ndarray]:
 
 def _coverage(verdict: Verdict) -> tuple[np.ndarray, np.ndarray] | None:
     """(coverage that is asked for, coverage that is reached), on cells that made no interval."""
-    from ..report.coverage import ENOUGH, cross_fitted
+    from ..completion.posterior.coverage import ENOUGH, cross_fitted
 
     imputer = verdict.network.imputer
     assert imputer is not None

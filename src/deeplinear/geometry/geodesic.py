@@ -24,6 +24,7 @@ from ..status import Status
 from ..transforms import forward_only
 from .derivatives import guard, operator_power
 from .geodesic_closed_form import aligned_distance, aligned_path, spd_distance, spd_path
+from .geodesic_result import Geodesic, Logarithm
 from .hamiltonian_flow import follow
 from .kernel import degree
 from .leaf import (
@@ -51,48 +52,6 @@ __all__ = [
     "spd_distance",
     "spd_path",
 ]
-
-
-class Geodesic(eqx.Module):
-    """Points of a geodesic.
-
-    - ``W``, ``velocity``: m×n each, with the leading axis of ``t`` where several times were asked
-      for.
-    - ``length``: the g^N-length from t = 0 to each t (times that were not reached: infinite, as W).
-      ``error``: by how much the speed ‖Ẇ‖_g, which a geodesic keeps, has drifted there, relatively.
-    - ``status``: a code of `Status`; ``converged``: whether it is as asked.
-    """
-
-    t: Float[Array, "*t"]
-    W: Float[Array, "*t m n"]
-    velocity: Float[Array, "*t m n"]
-    length: Float[Array, "*t"]
-    status: Array
-    error: Float[Array, "*t"]
-
-    @property
-    def converged(self) -> Array:
-        return Status.succeeded(self.status)
-
-
-class Logarithm(eqx.Module):
-    """The initial velocity of a geodesic from W_0 to W_1 in unit time.
-
-    - ``Z``: the velocity at W_0, m×n. ``distance``: its length ‖Z‖_g. ``momenta``: A^{−1}(Ẇ) at
-      both ends; the derivative of the distance along a motion of the end points is (⟨P_1, δW_1⟩ −
-      ⟨P_0, δW_0⟩)/distance.
-    - ``error``: by how much exp(Z) misses W_1, as a g^N-length at W_1. ``status``, ``converged``.
-    """
-
-    Z: Float[Array, "m n"]
-    distance: Float[Array, ""]
-    momenta: tuple[Float[Array, "m n"], Float[Array, "m n"]]
-    error: Float[Array, ""]
-    status: Array
-
-    @property
-    def converged(self) -> Array:
-        return Status.succeeded(self.status)
 
 
 def exp(

@@ -83,7 +83,7 @@ def gradient(
     Veraszto 2023.
 
     >>> import deeplinear as dl, numpy as np
-    >>> energy = dl.Completion([0], [1], [3.0], (2, 2))
+    >>> energy = dl.Completion.from_dense(np.array([[np.nan, 3.0], [np.nan, np.nan]]))
     >>> dl.gradient(energy, np.diag([4.0, 1.0]), 2).tolist()  # λ_2(4, 1) = (4 + 1)/2
     [[0.0, -7.5], [0.0, 0.0]]
     """

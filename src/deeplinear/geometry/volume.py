@@ -207,7 +207,7 @@ def free_energy(
     **Raises** `InputError` for β ≤ 0. **Source**: Menon, Yu (2509.09088), §1.
 
     >>> import deeplinear as dl, numpy as np
-    >>> energy = dl.Completion([0], [0], [1.0], (2, 2))
+    >>> energy = dl.Completion.from_dense(np.array([[1.0, np.nan], [np.nan, np.nan]]))
     >>> W = np.array([[2.0, 1.0], [0.0, 1.0]])
     >>> bool(np.isclose(dl.free_energy(energy, W, 3, 10.0), energy(W) - dl.entropy(W, 3) / 10))
     True

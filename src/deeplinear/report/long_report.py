@@ -1,25 +1,23 @@
 """The report for long data: how depth and strength were chosen, the spectrum, and how far off."""
 
 import html
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from .. import plots
-from ..completion.solver.trial import Trial, best_trial
+from ..completion.displays import CalibrationDisplay, SpectrumDisplay, ValidationDisplay
+from ..completion.posterior.coverage import ENOUGH, SPLITS
+from ..completion.solver.trial import best_trial, error_name
 from ..labels import depth_label, printable
-from .coverage import ENOUGH, SPLITS, coverage_figure, cross_fitted
 from .folder import figure_tag, png, write_pages
 from .report import html_page
-from .text import error_name, features_sentence, methods, used_sentence
+from .text import features_sentence, methods, used_sentence
 
 if TYPE_CHECKING:
     from ..completion.matrix_completion import DeepMatrixCompletion
-
-_TICKS = 8  # strengths that are written along the axis
 
 Picture = tuple[str, Figure, str]  # name, figure, caption
 
@@ -53,18 +51,14 @@ def _pictures(estimator: "DeepMatrixCompletion") -> list[Picture]:
     found: list[Picture] = []
     if estimator.trials_:
         implicit = estimator.regularization == "implicit"
-        measure = error_name(estimator.loss)
         caption = "Root-mean-square error on the held-out entries of everything that was tried" + (
             "." if implicit else ": a line per depth, from strong to weak regularization."
         )
-        found.append(
-            ("validation", validation_figure(estimator.trials_, implicit, measure), caption)
-        )
+        found.append(("validation", _figure(ValidationDisplay, estimator), caption))
     sigma = np.asarray(estimator.singular_values_)
     if len(sigma):
         caption = "Singular values of the learned matrix (logarithmic scale), without the biases."
-        spectrum = plots.spectra({depth_label(estimator.depth_): sigma})
-        found.append(("spectrum", spectrum, caption))
+        found.append(("spectrum", _figure(SpectrumDisplay, estimator), caption))
     calibration = estimator.model_.calibration
     scores = calibration.scores
     if len(scores) >= ENOUGH:
@@ -80,7 +74,7 @@ def _pictures(estimator: "DeepMatrixCompletion") -> list[Picture]:
         found.append(
             (
                 "coverage",
-                coverage_figure(cross_fitted(calibration), calibration),
+                _figure(CalibrationDisplay, estimator, 6.4, 5.4),
                 "How often intervals covered held-out entries that had no part in making them: "
                 "calibrated on a random half of the held-out entries and measured on the other "
                 f"half, the mean of {SPLITS} splits; and intervals of the normal law, from the "
@@ -90,32 +84,13 @@ def _pictures(estimator: "DeepMatrixCompletion") -> list[Picture]:
     return found
 
 
-def validation_figure(trials: Sequence[Trial], implicit: bool, measure: str = "RMSE") -> Figure:
-    """Held-out error against strength, a line per depth; the best is ringed."""
-    best = best_trial(trials)
+def _figure(
+    display: Any, estimator: "DeepMatrixCompletion", width: float = 8.5, height: float = 4.6
+) -> Figure:
+    """A display of the estimator, in a figure of its own."""
     with plots.house_style():
-        figure = plots.new_figure(8.5, 4.6)
-        axis = figure.subplots()
-        for index, depth in enumerate(dict.fromkeys(trial.depth for trial in trials)):
-            own = sorted(
-                (trial for trial in trials if trial.depth == depth), key=lambda t: -t.strength
-            )
-            x, y = [t.strength for t in own], [t.validation_rmse for t in own]
-            axis.plot(x, y, label=depth_label(depth), **plots.line_style(index))
-        place = [best.strength], [best.validation_rmse]
-        ring = {"mfc": "none", "mec": "black", "mew": 1.5, "ls": "none"}
-        axis.plot(*place, "o", ms=14, label="best", **ring)  # type: ignore[arg-type]
-        tried = sorted({trial.strength for trial in trials})
-        if tried[0] > 0:
-            axis.set_xscale("log")
-        if len(tried) <= _TICKS:  # more would overlap
-            axis.set_xticks(tried, [f"{strength:.2g}" for strength in tried])
-            axis.minorticks_off()
-        axis.invert_xaxis()  # as they were tried, from strong to weak
-        where = "part of the initial energy that is left (flow: left to right)"
-        axis.set_xlabel(where if implicit else "strength (in units of the noise)")
-        axis.set_ylabel(f"held-out {measure}" + " (units of the data)" * (measure == "RMSE"))
-        axis.legend()
+        figure = plots.new_figure(width, height)
+        display.from_estimator(estimator, ax=figure.subplots())
     return figure
 
 

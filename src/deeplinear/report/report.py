@@ -13,10 +13,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from .. import plots
+from ..completion.displays import CalibrationDisplay
+from ..completion.posterior.coverage import ENOUGH
 from ..files import Table
 from ..labels import depth_label, printable
 from .compare import Candidate, Verdict, best, worst_columns
-from .coverage import ENOUGH, coverage_figure, coverage_sentence, cross_fitted
+from .coverage import coverage_sentence
 from .folder import figure_tag, png, write_pages
 from .text import explain, headline, methods
 
@@ -238,8 +240,10 @@ def _calibration(study: Study) -> tuple[Figure, str] | None:
     calibration = None if imputer is None else imputer.model_.calibration
     if calibration is None or len(calibration.scores) < ENOUGH:
         return None
-    reached = cross_fitted(calibration)
-    return coverage_figure(reached, calibration), coverage_sentence(reached, calibration)
+    figure = plots.new_figure(6.4, 5.4)
+    with plots.house_style():
+        display = CalibrationDisplay.from_estimator(imputer, ax=figure.subplots())
+    return figure, coverage_sentence(display.reached, calibration)
 
 
 def _error_maps(study: Study, truth: np.ndarray) -> tuple[Figure, str]:

@@ -45,11 +45,6 @@ def headline(candidates: Sequence[Candidate], verdict: Verdict, unit: str) -> st
     return text
 
 
-def error_name(loss: str) -> str:
-    """What held-out entries judge fits by, as `Trial.validation_rmse` has it."""
-    return "RMSE" if loss == "squared" else "root deviance"
-
-
 def features_sentence(found: SideInformation | None) -> str:
     """What features of rows and columns gave; nothing without any."""
     if found is None:

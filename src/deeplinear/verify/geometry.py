@@ -241,7 +241,8 @@ def flatness(
 
     >>> import numpy as np, deeplinear as dl
     >>> W = np.array([[2.0, 1.0], [0.0, 1.0]])
-    >>> bool(dl.verify.flatness(W, 3, dl.Completion([0, 1], [0, 1], [2.0, 1.0], (2, 2))))
+    >>> energy = dl.Completion.from_dense(np.array([[2.0, np.nan], [np.nan, 1.0]]))
+    >>> bool(dl.verify.flatness(W, 3, energy))
     True
     """
     W = check_matrix(W)

@@ -3,10 +3,15 @@
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, SupportsFloat
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
+
+from ..extras import needed_by
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Check:
         return f"{'passed' if self.passed else 'FAILED'}  {self.name}: {self.summary}"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Checks:
     """Several checks: true where all passed; a table as text.
 
@@ -57,6 +62,18 @@ class Checks:
 
     def __getitem__(self, name: str) -> Check:
         return {check.name: check for check in self.results}[name]
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A frame of pandas, a line for each check. **Raises** `InputError` without pandas."""
+        with needed_by("frames"):
+            import pandas
+        names = ("name", "passed", "summary")
+        return pandas.DataFrame({name: [getattr(x, name) for x in self] for name in names})
+
+    def __repr__(self) -> str:
+        failed = [check.name for check in self.results if not check]
+        count = f"{len(self) - len(failed)} of {len(self)} passed"
+        return f"Checks({count}{'; failed: ' * bool(failed)}{', '.join(failed)})"
 
     def __str__(self) -> str:
         count = sum(map(bool, self.results))

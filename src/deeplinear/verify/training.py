@@ -66,7 +66,7 @@ def upstairs_downstairs(
     2018, Theorem 1.
 
     >>> import numpy as np, deeplinear as dl
-    >>> energy = dl.Completion([0, 1], [0, 0], [2.0, 1.0], (2, 2))
+    >>> energy = dl.Completion.from_dense(np.array([[2.0, np.nan], [1.0, np.nan]]))
     >>> W0 = np.array([[0.5, 0.1], [0.2, 0.3]])
     >>> bool(dl.verify.upstairs_downstairs(energy, W0, depth=2, t1=1.0))
     True
@@ -127,7 +127,7 @@ def conservation(
     Menon, Veraszto 2023; Bah et al. 2019.
 
     >>> import numpy as np, deeplinear as dl
-    >>> energy = dl.Completion([0, 1], [0, 0], [2.0, 1.0], (2, 2))
+    >>> energy = dl.Completion.from_dense(np.array([[2.0, np.nan], [1.0, np.nan]]))
     >>> check = dl.verify.conservation(energy, np.array([[0.5, 0.1], [0.2, 0.3]]), 3, t1=1.0)
     >>> bool(check), sorted(set(check.figures) & {"energy", "sign", "imbalance"})
     (True, ['energy', 'imbalance', 'sign'])
@@ -237,7 +237,7 @@ def all_checks(
     them for what they mean.
 
     >>> import numpy as np, deeplinear as dl
-    >>> energy = dl.Completion([0, 1], [0, 1], [1.0, 2.0], (2, 2))
+    >>> energy = dl.Completion.from_dense(np.array([[1.0, np.nan], [np.nan, 2.0]]))
     >>> checks = dl.verify.all_checks(energy, np.array([[0.5, 0.1], [0.2, 0.3]]), math.inf)
     >>> print(str(checks).splitlines()[-1])
     4 of 4 checks passed.

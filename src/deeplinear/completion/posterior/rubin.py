@@ -1,14 +1,19 @@
 """Rubin's rules: one answer from the analyses of several completed tables."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ...errors import InputError
+from ...extras import needed_by
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Pooled:
     """What m completed tables say together about a quantity, or about several (arrays).
 
@@ -29,6 +34,25 @@ class Pooled:
     def standard_error(self) -> np.ndarray:
         """√T."""
         return np.sqrt(self.variance)
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A frame of pandas, a line for each quantity. **Raises** `InputError` without pandas."""
+        with needed_by("frames"):
+            import pandas
+        names = [field.name for field in fields(self)]
+        columns = {name: np.ravel(getattr(self, name)) for name in [*names, "standard_error"]}
+        return pandas.DataFrame(columns)
+
+    def __repr__(self) -> str:
+        if np.ndim(self.estimate):
+            count, worst = np.size(self.estimate), float(np.max(self.missing_information))
+            return f"Pooled({count:,} quantities; missing information up to {worst:.0%})"
+        low, high = self.interval()
+        error, lost = float(self.standard_error), float(self.missing_information)
+        return (
+            f"Pooled({float(self.estimate):.6g} ± {error:.2g}, 95% from {low:.6g} to {high:.6g}; "
+            f"missing information {lost:.0%})"
+        )
 
     def interval(self, coverage: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """(low, high) = Q̄ ∓ t_ν √T, with the quantile t_ν of Student's law.

@@ -76,3 +76,8 @@ def best_trial(trials: Sequence[Trial]) -> Trial:
 def held_out_error(fit: LowRankFit) -> float:
     """The held-out error of the iterate that ``fit`` is: of the best one, or of the last."""
     return min(fit.validation) if fit.flowed else fit.validation[fit.sweep - 1]
+
+
+def error_name(loss: str) -> str:
+    """What held-out entries judge fits by, as `Trial.validation_rmse` has it."""
+    return "RMSE" if loss == "squared" else "root deviance"

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import cast
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -17,8 +17,18 @@ from ...energies import Energy
 from ...errors import InputError
 from ...geometry.kernel import inverse_depth
 from ...geometry.leaf import DepthLike, Imbalance, Leaf, on_leaf
+from ...labelled import (
+    Labelled,
+    Variable,
+    ending,
+    number_range,
+    spectrum_line,
+    status_variable,
+    times,
+)
 from ...recorded import recorded
-from ...status import Status
+from ...run_plots import Entry, Runs
+from ...status import Status, counts
 from ...transforms import needs_values
 from .agreement import BatchPlan
 from .dense_rosenbrock import DenseRosenbrockStepper
@@ -43,8 +53,8 @@ DENSE = 144
 METHODS = ("auto", "explicit", "rosenbrock", "implicit", "factors")
 
 
-@dataclasses.dataclass(frozen=True)
-class EnsembleResult:
+@dataclasses.dataclass(frozen=True, repr=False)
+class EnsembleResult(Labelled):
     """The result of an ensemble of flows; NumPy arrays, the run first.
 
     - ``W`` (runs, m, n): where each run ended: the limit t → ∞, or the point at the last time.
@@ -82,15 +92,71 @@ class EnsembleResult:
     @property
     def counts(self) -> dict[str, int]:
         """How many runs ended for which reason."""
-        codes, numbers = np.unique(self.ending, return_counts=True)
-        return {Status(code).name: int(number) for code, number in zip(codes, numbers, strict=True)}
+        return counts(self.ending)
 
-    def __repr__(self) -> str:
+    def plot(self, *names: str, ax: Any = None, plane: tuple[Entry, Entry] | None = None) -> Any:
+        """Draw the runs: by default where they ended, in a plane, and their effective ranks there.
+
+        **Arguments**: ``names``: of "endpoints", "effective_rank", and where ``times`` were given
+        "paths" and "singular_values". ``ax``, ``plane``, the result and errors: as for
+        `FlowResult.plot`. Runs that did not end as asked are crosses, and counted in the legend.
+
+        >>> import deeplinear as dl, numpy as np
+        >>> energy = dl.Completion.from_dense(np.array([[0.9, np.nan], [np.nan, 0.9]]))
+        >>> found = dl.ensemble(energy, dl.normal_start((2, 2), 0.1), 3, runs=20, seed=1)
+        >>> ends, ranks = found.plot()
+        >>> ends.get_xlabel(), ranks.get_xlabel()
+        ('$w_{12}$', 'effective rank of W at the end')
+        """
+        return self._runs().plot(names, ax, ("endpoints", "effective_rank"), plane)
+
+    def _runs(self) -> Runs:
+        saved = self.path.shape[1] > 0
+        W = self.path if saved else self.W[:, None]
+        finite = np.isfinite(W).all((-2, -1), keepdims=True)
+        with np.errstate(divide="ignore"):
+            log_s = np.log(np.linalg.svd(np.where(finite, W, 0.0), compute_uv=False))
+        ts = self.ts if saved else self.time[:, None]
+        return Runs(
+            np.broadcast_to(ts, W.shape[:2]),
+            np.where(finite[..., 0], log_s, np.nan),
+            W,
+            None,
+            self.ending,
+            saved,
+            how="give times=, the times to keep",
+        )
+
+    def _variables(self) -> dict[str, Variable]:
+        found = {
+            "W": Variable(("run", "row", "column"), self.W, "where each run ended"),
+            "start": Variable(("run", "row", "column"), self.start, "where it began"),
+            "energy": Variable(("run",), self.energy, "E(W)"),
+            "error": Variable(("run",), self.error, "estimated distance in the Frobenius norm"),
+            "t_end": Variable(("run",), self.time, "the time at which the steps ended"),
+            "steps": Variable(("run",), self.steps, "steps tried, at all tolerances"),
+            "ending": status_variable(("run",), self.ending),
+        }
+        if len(self.ts):
+            dims = ("run", "time", "row", "column")
+            found |= times(self.ts, ("time",))
+            found["path"] = Variable(dims, self.path, "W at the times asked for")
+        return found
+
+    def _attributes(self) -> dict[str, Any]:
+        leaf = self.imbalance if self.imbalance.size else None
+        return {"depth": self.depth, "imbalance": leaf, "status": ending(self.ending)}
+
+    def _lines(self) -> list[str]:
         runs, m, n = self.W.shape
-        counts = ", ".join(f"{name}: {number}" for name, number in self.counts.items())
         leaf = f" on the leaf ({', '.join(f'{c:g}' for c in self.imbalance)})"
         where = f"depth {self.depth:g}{leaf if self.imbalance.size else ''}"
-        return f"EnsembleResult({runs} runs, {m}×{n}, {where}; {counts})"
+        ends = dataclasses.replace(self, path=self.path[:, :0])._runs().log_s[:, 0]
+        numbers = [f"energy {number_range(self.energy)}", spectrum_line(ends, (m, n))]
+        numbers.append(f"distance from the exact end {number_range(self.error, '.1g')}")
+        if len(self.ts):
+            numbers.append(f"{len(self.ts)} saved times")
+        return [f"{runs:,} runs, {m}×{n}, {where}; {ending(self.ending)}", ", ".join(numbers)]
 
 
 @needs_values
@@ -154,8 +220,8 @@ def ensemble(
 
     **Source**: Cohen, Menon, Veraszto 2023, §5 (the ensembles); the jump and the steps are our own.
 
-    >>> import deeplinear as dl
-    >>> energy = dl.Completion([0, 1], [0, 1], [0.9, 0.9], (2, 2))
+    >>> import deeplinear as dl, numpy as np
+    >>> energy = dl.Completion.from_dense(np.array([[0.9, np.nan], [np.nan, 0.9]]))
     >>> found = dl.ensemble(energy, dl.normal_start((2, 2), 1e-2), depth=3, runs=20, accuracy=1e-3)
     >>> found.counts
     {'limit': 20}

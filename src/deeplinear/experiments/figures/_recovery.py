@@ -12,7 +12,7 @@ from ...completion.data.observations import Observations
 from ...completion.solver.fit import LowRankFit, fit
 from ...dynamics.factors import balanced_factors
 from ...dynamics.flow import factor_flow
-from ...dynamics.solve import FlowResult
+from ...dynamics.results import FlowResult
 from ...energies import Completion
 from ...errors import ImbalanceWarning
 from ...labels import short_depth_label

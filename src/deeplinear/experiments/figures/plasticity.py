@@ -31,7 +31,7 @@ from matplotlib.figure import Figure
 from ...asymptotics import effective_rank
 from ...dynamics.ensembles import ensemble
 from ...dynamics.factors import normal_factors
-from ...dynamics.solve import FlowResult
+from ...dynamics.results import FlowResult
 from ...labels import short_depth_label
 from ...plots import house_style, line_style, new_figure
 from ...progress import ProgressCallback, report

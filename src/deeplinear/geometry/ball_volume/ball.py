@@ -1,7 +1,7 @@
 """The volume of a ball inside a solution set: the function, its result, and how far to trust it."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...checks import RandomKey, check_depth, check_integer, check_key, check_matrix
 from ...energies import Completion, Sensing
 from ...errors import InputError
+from ...labelled import Labelled, Variable
 from ...status import Status
 from ...transforms import needs_values
 from .chords import log_ball, sample_chords
@@ -29,7 +30,7 @@ class Trace(NamedTuple):
     standard_error: Floats
 
 
-class BallVolume(eqx.Module):
+class BallVolume(Labelled, eqx.Module):
     """What `ball_volume` returns.
 
     - ``log_volume``: the estimate, and ``standard_error``: of the log, which is relative to the
@@ -59,6 +60,36 @@ class BallVolume(eqx.Module):
     def volume(self) -> float:
         """exp(log_volume); 0 or infinite where that leaves the range of floating-point numbers."""
         return float(np.exp(self.log_volume))
+
+    def plot(self, *, ax: Any = None) -> Any:
+        """Draw the running estimate of log volume, with a band of one standard error, against the
+        number of samples; returns the Axes. **Raises** `InputError` where nothing was sampled.
+
+        >>> import deeplinear as dl, numpy as np
+        >>> found = dl.ball_volume(np.diag([2.0, 1.0]), 3, 0.5, key=0, samples=400)
+        >>> found.plot().get_xlabel()
+        'number of samples'
+        """
+        if len(self.trace.samples) < 2:
+            raise InputError("this volume is no estimate from samples: it has no trace to draw.")
+        from ...sample_plots import draw_estimate
+
+        return draw_estimate(*self.trace, self.status, ax)
+
+    def _variables(self) -> dict[str, Variable]:
+        about = {"log_volume": "running estimate", "standard_error": "of log_volume"}
+        found = {"sample": Variable(("sample",), self.trace.samples, "number of samples")}
+        for name, text in about.items():
+            found[name] = Variable(("sample",), getattr(self.trace, name), text)
+        return found
+
+    def _attributes(self) -> dict[str, Any]:
+        names = ("log_volume", "standard_error", "samples", "tail")
+        return {"status": self.status.sentence} | {name: getattr(self, name) for name in names}
+
+    def _lines(self) -> list[str]:
+        head = f"log volume {self.log_volume:.6g} ± {self.standard_error:.1g}"
+        return [f"{head}, {self.samples:,} samples", self.status.sentence]
 
 
 @needs_values
