@@ -66,6 +66,8 @@ class Controls:
             )
         }
         for name, widget in self.fields.items():
+            # the toolkit waits 50 ms for more changes; here the latest one is computed in any case
+            getattr(widget, "_slider", widget)._priority_changes = ["value"]
             widget.param.watch(lambda event, name=name: self._tell(**{name: event.new}), "value")
         small = {"stylesheets": [css], "margin": (2, 6)}
         self.seen = {

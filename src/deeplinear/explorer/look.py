@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from ..plots import COLOURS
+from ..colours import COLOURS
 
 
 @dataclasses.dataclass(frozen=True)

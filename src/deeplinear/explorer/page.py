@@ -1,10 +1,12 @@
 """The page: one of its own for each visitor, with three tabs that are made when first seen."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import panel as pn
 from bokeh.models import CustomJS
+from tornado.ioloop import IOLoop
 
 from .addresses import joined
 from .controls import text
@@ -39,7 +41,15 @@ class Page:
         self._look = LOOKS[state.theme]
         document = pn.state.curdoc
         document.js_on_event("document_ready", CustomJS(code=NAMES))
-        self._later = document.add_next_tick_callback
+        loop = IOLoop.current()
+
+        def later(call: Callable[[], None]) -> None:
+            # documents are not safe to touch from other threads, and one may be gone by then
+            loop.add_callback(
+                lambda: document.session_context and document.add_next_tick_callback(call)
+            )
+
+        self._later = later
         self._made: dict[str, Any] = {}
         # where the laboratory is not seen, it computes nothing
         self.laboratory = Laboratory(

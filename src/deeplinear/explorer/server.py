@@ -15,6 +15,7 @@ from ..errors import InputError
 from .addresses import MOST_PARTS
 from .controls import text
 from .folders import server_folder
+from .laboratory import warm_up
 from .look import LOOKS, page_css
 from .page import Page
 from .state import State
@@ -66,6 +67,7 @@ def serve(
                 "port, or 0 for any free one."
             ) from None
         address = f"http://{names(host)[0]}:{port}/" + (f"?token={token}" if token else "")
+        warm_up()
         on_start(address)
         if open_browser:
             server.io_loop.add_callback(server.show, f"/?token={token}" if token else "/")
