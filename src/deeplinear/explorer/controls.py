@@ -15,7 +15,6 @@ from .state import (
     DELTAS,
     DEPTHS,
     ENTRIES,
-    LARGEST,
     REACHES,
     RUNS,
     SCALES,
@@ -77,9 +76,8 @@ class Controls:
             for name in ENTRIES
         }
         self.values = {
-            name: pn.widgets.FloatInput(
-                value=value, start=-LARGEST, end=LARGEST, step=0.1, width=90, **small
-            )
+            # without bounds: of what is out of them the toolkit says nothing, and shows it on
+            name: pn.widgets.FloatInput(value=value, step=0.1, width=90, **small)
             for name, value in zip(ENTRIES, state.values, strict=True)
         }
         for widget in (*self.seen.values(), *self.values.values()):

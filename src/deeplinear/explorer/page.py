@@ -1,6 +1,8 @@
 """The page: one of its own for each visitor, with three tabs that are made when first seen."""
 
+import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,30 +115,25 @@ class Page:
             self._made[name] = self.laboratory
             self.laboratory.refresh()
             return
-        tab: Any
-        if name == "matrix":
-            from .matrix_tab import MatrixTab
+        self._made[name] = None
+        self._places[name].objects = [text("<p>Loading …</p>", self._look)]
 
-            tab = MatrixTab(
-                self._parts[name],
-                self._tab_faults[name],
-                self._look,
-                self._folder,
-                self._later,
-                lambda new: self._remember("matrix", new),
-            )
-        else:
-            from .experiments_tab import ExperimentsTab
+        def load() -> None:
+            # a second and more the first time: not in the thread that serves all visitors
+            kind: Any
+            if name == "matrix":
+                from .matrix_tab import MatrixTab as kind
+            else:
+                from .experiments_tab import ExperimentsTab as kind
+            self._later(lambda: self._make(name, kind))
 
-            tab = ExperimentsTab(
-                self._parts[name],
-                self._tab_faults[name],
-                self._look,
-                self._folder,
-                self._results,
-                self._later,
-                lambda new: self._remember("experiments", new),
-            )
+        threading.Thread(target=load, daemon=True).start()
+
+    def _make(self, name: str, kind: Any) -> None:
+        given = [self._parts[name], self._tab_faults[name], self._look, self._folder]
+        if name == "experiments":
+            given.append(self._results)
+        tab = kind(*given, self._later, partial(self._remember, name))
         self._made[name] = tab
         self._places[name].objects = [tab.view]
         tab.begin()

@@ -2,6 +2,7 @@
 
 import hmac
 import ipaddress
+import logging
 import secrets
 import socket
 import warnings
@@ -10,6 +11,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
 
 import panel as pn
+from tornado.websocket import WebSocketClosedError
 
 from ..errors import InputError
 from .addresses import MOST_PARTS
@@ -44,6 +46,8 @@ def serve(
     """
     # of Panel, about parts of pages that come again; it means nothing to who serves them
     warnings.filterwarnings("ignore", message="reference already known")
+    logging.getLogger("asyncio").addFilter(_still_there)
+    logging.getLogger("bokeh.server.views.ws").setLevel(logging.ERROR)  # the same
     token = "" if is_loopback(host) else secrets.token_urlsafe(18)
     port = port or _free_port(host)
     with server_folder() as folder:
@@ -72,6 +76,11 @@ def serve(
         if open_browser:
             server.io_loop.add_callback(server.show, f"/?token={token}" if token else "/")
         server.run_until_shutdown()  # which Ctrl-C and SIGTERM end, and stops it
+
+
+def _still_there(record: logging.LogRecord) -> bool:
+    """Not what Tornado says of a visitor who has left while something was sent."""
+    return not (record.exc_info and isinstance(record.exc_info[1], WebSocketClosedError))
 
 
 def is_loopback(host: str) -> bool:
