@@ -1,5 +1,6 @@
 """The page: one of its own for each visitor, with three tabs that are made when first seen."""
 
+import html
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -116,15 +117,21 @@ class Page:
             self.laboratory.refresh()
             return
         self._made[name] = None
-        self._places[name].objects = [text("<p>Loading …</p>", self._look)]
+        place = self._places[name]
+        place.objects = [text("<p>Loading …</p>", self._look)]
 
         def load() -> None:
             # a second and more the first time: not in the thread that serves all visitors
             kind: Any
-            if name == "matrix":
-                from .matrix_tab import MatrixTab as kind
-            else:
-                from .experiments_tab import ExperimentsTab as kind
+            try:
+                if name == "matrix":
+                    from .matrix_tab import MatrixTab as kind
+                else:
+                    from .experiments_tab import ExperimentsTab as kind
+            except ImportError as error:  # of an installation that is broken
+                sentence = f"<p>⚠ This part cannot be loaded: {html.escape(str(error))}.</p>"
+                self._later(lambda: setattr(place, "objects", [text(sentence, self._look)]))
+                return
             self._later(lambda: self._make(name, kind))
 
         threading.Thread(target=load, daemon=True).start()
