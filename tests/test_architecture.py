@@ -22,6 +22,7 @@ TREE = {
             "errors",
             "compilation",
             "atomic",
+            "colours",
             "labels",
             "scores",
             "progress",

@@ -22,8 +22,15 @@ REFERENCE = {
     "flows": (
         "Flows, ensembles, descent",
         "Training in continuous time and in steps.",
-        ("dynamics.flow", "dynamics.solve", "dynamics.factors", "dynamics.descent")
-        + ("dynamics.ensembles", "dynamics.balancing", "status"),
+        (
+            "dynamics.flow",
+            "dynamics.results",
+            "dynamics.factors",
+            "dynamics.descent",
+            "dynamics.ensembles",
+            "dynamics.balancing",
+            "status",
+        ),
     ),
     "geometry": ("Geometry", "The metric g^N, its volumes and what they mean.", ("geometry",)),
     "sampling": ("Langevin and sampling", "Diffusions and exact samplers.", ("dynamics",)),

@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
+from .colours import COLOURS
 from .errors import InputError
 
-#: Okabe and Ito's colours, distinct for every kind of colour vision; each has its own marker.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+#: One for each of `COLOURS`.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MISSING_COLOURS = {"gray": "#8fc1e3"}  # a hue that grey pictures do not have; white elsewhere
 

@@ -64,7 +64,7 @@ def test_every_control_of_the_laboratory_goes_to_the_address(visit):
 
     handles = page.locator(".noUi-handle:visible")
     for place, part in enumerate(("depth=4", "scale=0.003", "delta=0.001", "beta=1000",
-                                  "decay=0.001", "reach=3")):  # fmt: skip
+                                  "decay=0.001", "step=0.01", "reach=3")):  # fmt: skip
         handles.nth(place).focus()
         page.keyboard.press("ArrowRight")
         expect(part)
@@ -88,6 +88,100 @@ def test_every_control_of_the_laboratory_goes_to_the_address(visit):
     expect("frame=0")
     page.get_by_label("play", exact=True).click()
     expect("frame=1")
+
+
+def test_the_step_slider_turns_descent_off_and_on(visit):
+    page = visit("?runs=100&step=0.9", wait=False)
+    page.get_by_text("past the edge of stability (crosses)").wait_for(timeout=WAIT)
+    slider = page.get_by_role("slider", name="Step η (descent)")
+    slider.focus()
+    slider.press("Home")
+    page.wait_for_function("!location.search.includes('step')", timeout=WAIT)
+    page.get_by_text("100 at their limit t → ∞").wait_for(timeout=WAIT)
+
+
+def test_the_imbalance_and_the_step_do_not_go_together(visit):
+    page = visit("?runs=100&depth=2&step=0.1&delta=0.1", wait=False)
+    page.get_by_text("without noise and imbalance: η counts as 0").wait_for(timeout=WAIT)
+
+
+def test_odd_values_are_told_and_leave_the_picture_as_it_was(visit):
+    page = visit("?runs=100")
+    field = page.get_by_label("value of w11")
+    for typed in ("1e9", "-3e5"):
+        field.fill(typed)
+        field.press("Enter")
+        page.get_by_text("values must be 4 numbers of at most 100").wait_for(timeout=WAIT)
+        page.wait_for_timeout(500)
+        assert "values" not in page.url
+        assert field.input_value() == "0.92"
+    field.fill("abc")
+    field.press("Enter")
+    page.wait_for_timeout(500)
+    assert field.input_value() == "0.92"
+    # one observed entry is not enough: it says so, and the box is as it was
+    box = page.get_by_label("w11 observed")
+    box.click()
+    page.get_by_text("observed must be two or three").wait_for(timeout=WAIT)
+    page.wait_for_timeout(500)
+    assert box.is_checked()
+    assert "observed" not in page.url
+    page.get_by_text("Other random starts").click()
+    page.get_by_text("observed must be").wait_for(state="detached", timeout=WAIT)
+    page.wait_for_function("location.search.includes('seed=1')", timeout=WAIT)
+
+
+def test_odd_seeds_are_told(visit):
+    page = visit("?tab=experiments", wait=False)
+    seed = page.get_by_label("Seed").locator("visible=true")
+    seed.fill("-5")
+    seed.press("Enter")
+    page.get_by_text("seed must be").wait_for(timeout=WAIT)
+    page.wait_for_timeout(500)
+    assert seed.input_value() == "0"
+
+
+def test_back_leaves_the_page_and_forward_finds_it_as_it_was(visit):
+    page = visit("?runs=100")
+    page.locator(".noUi-handle").first.focus()
+    for depth in (4, 5, 6):
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function(f"location.search.includes('depth={depth}')", timeout=WAIT)
+    page.go_back()
+    assert page.url == "about:blank"
+    page.go_forward()
+    page.wait_for_function(SHOWN, arg=90, timeout=WAIT)
+    page.get_by_text("runs at depth 6").wait_for(timeout=WAIT)
+
+
+def test_a_reload_amid_the_keys_and_a_second_tab_keep_their_own(visit):
+    page, other = visit("?runs=100"), visit("?runs=100&depth=20&seed=5")
+    page.locator(".noUi-handle").first.focus()
+    for _ in range(10):
+        page.keyboard.press("ArrowRight")  # faster than any picture
+    page.wait_for_function("location.search.includes('depth=')", timeout=WAIT)
+    page.reload()
+    page.wait_for_function(SHOWN, arg=90, timeout=WAIT)
+    depth = int(re.search(r"depth=(\d+)", page.url).group(1))
+    assert 4 <= depth <= 13
+    page.get_by_text(f"runs at depth {depth}").wait_for(timeout=WAIT)
+    assert other.get_by_text("runs at depth 20").count() == 1
+    assert page.evaluate(READ, "endpoints") != other.evaluate(READ, "endpoints")
+
+
+def test_time_is_played_paused_and_moved(visit):
+    page = visit("?runs=100&frame=10")
+    page.get_by_label("play", exact=True).click()
+    page.wait_for_function("/frame=[2-9]/.test(location.search)", timeout=WAIT)
+    page.get_by_label("pause", exact=True).click()
+    page.wait_for_timeout(600)
+    at = page.url
+    page.wait_for_timeout(600)
+    assert page.url == at
+    page.get_by_label("a step on").click()
+    page.wait_for_function("(old) => location.href !== old", arg=at, timeout=WAIT)
+    page.get_by_label("to the end").click()
+    page.wait_for_function("!location.search.includes('frame')", timeout=WAIT)
 
 
 def test_every_control_of_the_matrix_goes_to_the_address(visit):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections import Counter
 from functools import lru_cache
 
 import jax
@@ -158,8 +157,12 @@ def endpoints(state: State) -> Endpoints:
     # of all, so that one program fits
     rank = np.asarray(dl.effective_rank(np.where(there[:, None, None], W, np.eye(2))))
     rank = np.where(there, rank, np.nan)
-    counts = Counter(Status(int(code)).name for code in status)
-    return Endpoints(W, W0, ok, dict(counts), rank, np.asarray(time))
+    codes, counts = np.unique(status, return_counts=True)
+    named = {
+        Status(code).name: count
+        for code, count in zip(codes.tolist(), counts.tolist(), strict=True)
+    }
+    return Endpoints(W, W0, ok, named, rank, np.asarray(time))
 
 
 def paths(state: State, found: Endpoints) -> Paths:

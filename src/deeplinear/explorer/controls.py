@@ -15,7 +15,6 @@ from .state import (
     DELTAS,
     DEPTHS,
     ENTRIES,
-    LARGEST,
     REACHES,
     RUNS,
     SCALES,
@@ -66,6 +65,8 @@ class Controls:
             )
         }
         for name, widget in self.fields.items():
+            # the toolkit waits 50 ms for more changes; here the latest one is computed in any case
+            getattr(widget, "_slider", widget)._priority_changes = ["value"]
             widget.param.watch(lambda event, name=name: self._tell(**{name: event.new}), "value")
         small = {"stylesheets": [css], "margin": (2, 6)}
         self.seen = {
@@ -75,9 +76,8 @@ class Controls:
             for name in ENTRIES
         }
         self.values = {
-            name: pn.widgets.FloatInput(
-                value=value, start=-LARGEST, end=LARGEST, step=0.1, width=90, **small
-            )
+            # without bounds: of what is out of them the toolkit says nothing, and shows it on
+            name: pn.widgets.FloatInput(value=value, step=0.1, width=90, **small)
             for name, value in zip(ENTRIES, state.values, strict=True)
         }
         for widget in (*self.seen.values(), *self.values.values()):

@@ -46,9 +46,7 @@ class ExperimentsTab:
         chosen = state.experiment if state.experiment in names.values() else "cmv_fig4"
         self.fields: dict[str, Any] = {
             "experiment": pn.widgets.Select(name="Experiment", options=names, value=chosen, **css),
-            "runseed": pn.widgets.IntInput(
-                name="Seed", start=0, end=2**31 - 1, value=state.runseed, **css
-            ),
+            "runseed": pn.widgets.IntInput(name="Seed", value=state.runseed, **css),
             "first": pn.widgets.Select(name="Show the run", options=[""], **css),
             "second": pn.widgets.Select(name="and beside it", options=[""], **css),
         }
@@ -143,6 +141,9 @@ class ExperimentsTab:
             self._set(**{name: value})
         except InputError as error:
             self._fault.object = f"<p>⚠ {html.escape(str(error))}</p>"
+            self._following = True
+            self.fields[name].value = getattr(self.state, name)
+            self._following = False
             return
         self._fault.object = ""
         if name in self._shown:

@@ -4,8 +4,8 @@ import io
 
 import numpy as np
 
+from ..colours import COLOURS
 from ..labels import short_depth_label
-from ..plots import COLOURS, house_style, new_figure
 from .compute import Endpoints, Paths, in_force, map_of, rank_one_curve
 from .pictures import MAP_NAMES, in_plane
 from .state import State
@@ -13,6 +13,9 @@ from .state import State
 
 def as_picture(state: State, found: Endpoints | None, paths: Paths | None, kind: str) -> io.BytesIO:
     """The plane as ``kind``, "png" or "svg": map, curve of rank one, endpoints and paths."""
+    # not before it is asked for: matplotlib takes a quarter of a second
+    from ..plots import house_style, new_figure
+
     state, _ = in_force(state)
     out = io.BytesIO()
     with house_style():

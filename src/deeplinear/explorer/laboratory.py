@@ -4,6 +4,7 @@ import dataclasses
 import html
 import math
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -23,6 +24,8 @@ from .state import THEMES, State
 
 # One for all visitors: two computations at once would only slow each other down.
 _pool = ThreadPoolExecutor(1, "explorer")
+#: Seconds in which the server's thread sends a picture.
+_SENDING = 0.015
 #: What decides the endpoints, and what decides the paths beside that.
 _RUNS = ("observed", "values", "depth", "delta", "scale", "runs", "seed", "beta", "decay", "step")
 _PATHS = (*_RUNS, "click")
@@ -35,6 +38,18 @@ def phase_portrait(state: State | None = None, *, theme: str = "light") -> pn.vi
     pn.extension()
     state = dataclasses.replace(state or State(), theme=theme)
     return Laboratory(state).view
+
+
+def warm_up() -> None:
+    """Compute a picture for nobody, in the thread of computations: what is loaded then is there
+    when the first visitor's page is.
+    """
+
+    def first() -> None:
+        compute.endpoints(State())
+        compute.map_of(State())
+
+    _pool.submit(first)
 
 
 class Laboratory:
@@ -120,12 +135,22 @@ class Laboratory:
             if place and state is not self.state:
                 break  # a newer one waits
             try:
-                self._later(step())
+                show, shown = step(), threading.Event()
+                self._later(partial(self._show, show, shown))
+                # the next step would keep this from being sent; the visitor may have left
+                shown.wait(0.3)
+                time.sleep(_SENDING)
             except Exception as error:  # any: what a thread raises would be lost
                 sentence = str(error) if isinstance(error, InputError) else _surprise(error)
                 self._later(partial(self._failed, sentence))
                 break
         self._later(lambda: self._done(state))
+
+    def _show(self, show: Callable[[], None], shown: threading.Event) -> None:
+        """What a step found goes to the browser as one message, not as a dozen."""
+        with pn.io.hold():
+            show()
+        shown.set()
 
     def _done(self, state: State) -> None:
         self._busy = False

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from ..plots import COLOURS
+from ..colours import COLOURS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +55,7 @@ select.bk-input, input.bk-input {{ background-color: {look.card}; color: {look.t
   border: 1px solid {look.faint}; }}
 .bk-btn, .bk-btn-default {{ background: {look.card} !important; color: {look.text} !important;
   border: 1px solid {look.faint} !important; }}
+.bk-spin-btn {{ --color: {look.text}; }}
 .noUi-connect {{ background: {look.accent}; }}
 .noUi-target {{ background: {look.grid}; border-color: {look.faint}; box-shadow: none; }}
 .noUi-handle {{ border: 1px solid {look.text}; background: {look.card}; }}

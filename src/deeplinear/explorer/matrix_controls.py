@@ -43,7 +43,7 @@ class MatrixControls:
             "method": pn.widgets.Select(
                 name="Training", options={v: k for k, v in METHODS.items()}, **css
             ),
-            "fitseed": pn.widgets.IntInput(name="Seed", start=0, end=2**31 - 1, **css),
+            "fitseed": pn.widgets.IntInput(name="Seed", **css),
             "fade": pn.widgets.Select(
                 name="What was observed is", options={v: k for k, v in FADES.items()}, **css
             ),

@@ -14,7 +14,7 @@ from bokeh.models import (
 from bokeh.palettes import Cividis256, Greys256
 from bokeh.plotting import figure
 
-from ..plots import COLOURS
+from ..colours import COLOURS
 from .look import Look
 from .pictures import dressed
 from .sheets import Frame, Sheet

@@ -1,7 +1,11 @@
-"""Names of controls for screen readers, where the toolkit gives none: said in the browser."""
+"""What is done in the browser: names of controls for screen readers, where the toolkit gives none;
+an address without a history of its own.
+"""
 
 #: Looks through the page, shadow roots included, again and again, for parts come and go.
 NAMES = """
+// the address follows the picture in place: no move of a slider is a page to go back through
+history.pushState = history.replaceState.bind(history);
 const words = (el) => el ? el.textContent.trim() : "";
 const named = (el, name) => {
   if (name && el.getAttribute("aria-label") !== name) el.setAttribute("aria-label", name);

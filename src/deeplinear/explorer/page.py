@@ -1,10 +1,15 @@
 """The page: one of its own for each visitor, with three tabs that are made when first seen."""
 
+import html
+import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import panel as pn
 from bokeh.models import CustomJS
+from tornado.ioloop import IOLoop
 
 from .addresses import joined
 from .controls import text
@@ -39,7 +44,15 @@ class Page:
         self._look = LOOKS[state.theme]
         document = pn.state.curdoc
         document.js_on_event("document_ready", CustomJS(code=NAMES))
-        self._later = document.add_next_tick_callback
+        loop = IOLoop.current()
+
+        def later(call: Callable[[], None]) -> None:
+            # documents are not safe to touch from other threads, and one may be gone by then
+            loop.add_callback(
+                lambda: document.session_context and document.add_next_tick_callback(call)
+            )
+
+        self._later = later
         self._made: dict[str, Any] = {}
         # where the laboratory is not seen, it computes nothing
         self.laboratory = Laboratory(
@@ -103,30 +116,31 @@ class Page:
             self._made[name] = self.laboratory
             self.laboratory.refresh()
             return
-        tab: Any
-        if name == "matrix":
-            from .matrix_tab import MatrixTab
+        self._made[name] = None
+        place = self._places[name]
+        place.objects = [text("<p>Loading …</p>", self._look)]
 
-            tab = MatrixTab(
-                self._parts[name],
-                self._tab_faults[name],
-                self._look,
-                self._folder,
-                self._later,
-                lambda new: self._remember("matrix", new),
-            )
-        else:
-            from .experiments_tab import ExperimentsTab
+        def load() -> None:
+            # a second and more the first time: not in the thread that serves all visitors
+            kind: Any
+            try:
+                if name == "matrix":
+                    from .matrix_tab import MatrixTab as kind
+                else:
+                    from .experiments_tab import ExperimentsTab as kind
+            except ImportError as error:  # of an installation that is broken
+                sentence = f"<p>⚠ This part cannot be loaded: {html.escape(str(error))}.</p>"
+                self._later(lambda: setattr(place, "objects", [text(sentence, self._look)]))
+                return
+            self._later(lambda: self._make(name, kind))
 
-            tab = ExperimentsTab(
-                self._parts[name],
-                self._tab_faults[name],
-                self._look,
-                self._folder,
-                self._results,
-                self._later,
-                lambda new: self._remember("experiments", new),
-            )
+        threading.Thread(target=load, daemon=True).start()
+
+    def _make(self, name: str, kind: Any) -> None:
+        given = [self._parts[name], self._tab_faults[name], self._look, self._folder]
+        if name == "experiments":
+            given.append(self._results)
+        tab = kind(*given, self._later, partial(self._remember, name))
         self._made[name] = tab
         self._places[name].objects = [tab.view]
         tab.begin()

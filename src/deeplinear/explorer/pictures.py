@@ -23,6 +23,8 @@ MAP_NAMES = {
     "energy": "loss (+ weight decay)",
     "free": "free energy E − S/β",
 }
+#: Below it the loss on a path is that of the path's errors.
+_LEAST_LOSS = 1e-3
 _BINS = np.linspace(1, 2, 41)
 
 
@@ -126,7 +128,7 @@ class Times:
         energy.line("t", "energy", source=self.source, color=look.lines[0], line_width=2)
         det.line("t", "det", source=self.source, color=look.lines[0], line_width=2)
         singular.title.text = "followed run: singular values (smaller one dashed)"
-        energy.title.text, det.title.text = "its loss (drawn down to 1e−4)", "its log |det W|"
+        energy.title.text, det.title.text = "its loss (drawn down to 1e−3)", "its log |det W|"
         det.xaxis.axis_label = "time"
         self.plots = [singular, energy, det]
 
@@ -151,8 +153,7 @@ class Times:
             "t": found.ts,
             "s1": np.maximum(found.singular[:, 0], floor),
             "s2": np.maximum(found.singular[:, 1], floor),
-            # below the accuracy of the paths there are only their errors
-            "energy": np.maximum(found.energy, 1e-4),
+            "energy": np.maximum(found.energy, _LEAST_LOSS),
             "det": found.log_det,
         }
         self.show_now(found, frame)
@@ -189,8 +190,12 @@ class Ranks:
         plot.toolbar_location, plot.y_range.start = None, 0
         bars = {"left": "left", "right": "right", "source": self.source, "line_color": None}
         plot.quad(top="top", bottom=0, fill_color=look.bars, **bars)
-        plot.quad(top="all", bottom="top", fill_color="#CC79A7", **bars)
-        plot.title.text, plot.xaxis.axis_label = "effective rank of the endpoints", None
+        plot.quad(
+            top="all", bottom="top", fill_color="#CC79A7", hatch_pattern="/", hatch_color=look.card,
+            **bars,
+        )  # fmt: skip
+        plot.title.text = "effective rank of the endpoints (hatched: crosses)"
+        plot.xaxis.axis_label = None
         plot.yaxis.axis_label = "runs"
         self.plot = plot
 

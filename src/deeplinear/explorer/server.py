@@ -2,6 +2,7 @@
 
 import hmac
 import ipaddress
+import logging
 import secrets
 import socket
 import warnings
@@ -10,11 +11,13 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
 
 import panel as pn
+from tornado.websocket import WebSocketClosedError
 
 from ..errors import InputError
 from .addresses import MOST_PARTS
 from .controls import text
 from .folders import server_folder
+from .laboratory import warm_up
 from .look import LOOKS, page_css
 from .page import Page
 from .state import State
@@ -43,6 +46,8 @@ def serve(
     """
     # of Panel, about parts of pages that come again; it means nothing to who serves them
     warnings.filterwarnings("ignore", message="reference already known")
+    logging.getLogger("asyncio").addFilter(_still_there)
+    logging.getLogger("bokeh.server.views.ws").setLevel(logging.ERROR)  # the same
     token = "" if is_loopback(host) else secrets.token_urlsafe(18)
     port = port or _free_port(host)
     with server_folder() as folder:
@@ -66,10 +71,16 @@ def serve(
                 "port, or 0 for any free one."
             ) from None
         address = f"http://{names(host)[0]}:{port}/" + (f"?token={token}" if token else "")
+        warm_up()
         on_start(address)
         if open_browser:
             server.io_loop.add_callback(server.show, f"/?token={token}" if token else "/")
         server.run_until_shutdown()  # which Ctrl-C and SIGTERM end, and stops it
+
+
+def _still_there(record: logging.LogRecord) -> bool:
+    """Not what Tornado says of a visitor who has left while something was sent."""
+    return not (record.exc_info and isinstance(record.exc_info[1], WebSocketClosedError))
 
 
 def is_loopback(host: str) -> bool:

@@ -167,7 +167,7 @@ def balanced(fit: LowRankFit, seen: Observations) -> LowRankFit:
     with open_backend(seen, 1) as backend:
         scales = fit.row_scale, fit.col_scale
         state = balance(FitProblem(seen, *scales, fit.bias_ridge, backend), fit.state())
-    return _as_fit(fit, state, mean=state.mean)  # of less rank, where directions were not needed
+    return _as_fit(fit, state)  # of less rank, where directions were not needed
 
 
 def lines_of(fit: LowRankFit) -> np.ndarray:
@@ -181,11 +181,11 @@ def weights_of(fit: LowRankFit, seen: Compressed) -> np.ndarray:
     return np.column_stack([known * np.square(fit.row_scale, dtype=float), known])
 
 
-def _as_fit(fit: LowRankFit, state: State, **more: float) -> LowRankFit:
+def _as_fit(fit: LowRankFit, state: State) -> LowRankFit:
     r = state.rank
     return replace(
         fit,
-        **more,
+        mean=state.mean,
         spectrum=state.s,
         ridge=fit.ridge[:r],
         left=state.Z[:, :r].copy(),
