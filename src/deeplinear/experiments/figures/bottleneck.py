@@ -33,7 +33,7 @@ Floats = NDArray[np.float64]
 
 TITLE = "Where networks with a bottleneck end"
 SOURCE = "Baldi, Hornik 1989; Kawaguchi 2016"
-DURATION = "8 min"
+DURATION = "4 min"
 CONCLUSION = (
     "With all entries observed every flow that ended is at the best matrix of its rank. With "
     "entries missing a bottleneck of the right width needs neither depth nor a small start; "

@@ -38,7 +38,7 @@ from ._minimizers import FixedRankProblem, Floats, predictors, project, random_m
 
 TITLE = "Volume of the favoured rank-2 minimizer against other minimizers"
 SOURCE = "Cohen, Menon, Veraszto 2023, Fig. 8"
-DURATION = "4 min"
+DURATION = "1 min"
 CONCLUSION = (
     "Most endpoints cluster at one minimizer of rank 2, and the volume around it is larger than "
     "around most others: as published. How much larger depends on the radius."

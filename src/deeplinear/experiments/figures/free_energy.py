@@ -50,7 +50,7 @@ from ...progress import ProgressCallback, report
 
 TITLE = "Free energy of the diagonal problem"
 SOURCE = "Menon, Yu 2025"
-DURATION = "4 min"
+DURATION = "1 min"
 CONCLUSION = (
     "For diagonal observations the free energy has no minimizer. With weight decay it has one, of"
     " rank 1 at every β tried for N > 2; at N = 2 all ratios of singular values are equally good."

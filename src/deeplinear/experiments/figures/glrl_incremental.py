@@ -33,7 +33,7 @@ from ...progress import ProgressCallback, report
 
 TITLE = "Incremental learning: rank after rank, as the start shrinks"
 SOURCE = "Li, Luo, Lyu 2020"
-DURATION = "1 min"
+DURATION = "3 min"
 CONCLUSION = (
     "Ranks are learned one after the other at the predicted times, and the flow passes the greedy"
     " points ever nearer as the start shrinks: as published."

@@ -37,7 +37,7 @@ from ._law_minimizers import among_minimizers
 
 TITLE = "Does the density of endpoints follow Riemannian volume?"
 SOURCE = "after Cohen, Menon, Veraszto 2023"
-DURATION = "30 min"
+DURATION = "11 min"
 CONCLUSION = (
     "As a density the volume is refuted, by orders of magnitude. As a preference among minimizers"
     " of one rank it stands at depth 3 and 5; at small starts and at N = ∞ low effective rank "
