@@ -1,6 +1,9 @@
 """Arguments at the door: integers, random keys and precisions, the same in every function."""
 
 import math
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -194,3 +197,21 @@ def test_an_energy_may_be_a_constant_or_one_entry():
     for energy in (lambda W: 0.0, lambda W: W[:1, :1]):
         assert check_energy(energy, (2, 2), np.float64) == np.float64
         assert dl.gradient_flow(energy, W, 2, t1=1.0).converged
+
+
+def test_rounding_to_32_bits_is_told_once():
+    """In a process of its own, whose JAX is as a newcomer has it."""
+    code = (
+        "import warnings, numpy as np, deeplinear as dl\n"
+        "W = np.array([[0.3, -0.5], [0.9, 0.2]])\n"
+        "with warnings.catch_warnings(record=True) as told:\n"
+        "    warnings.simplefilter('always')\n"
+        "    dl.log_volume(W.astype(np.float32), 3)\n"
+        "    assert not told\n"
+        "    dl.log_volume(W, 3), dl.entropy(W, 3)\n"
+        "[warning] = told\n"
+        "assert warning.category is dl.PrecisionWarning\n"
+        "assert 'jax_enable_x64' in str(warning.message)\n"
+    )
+    plain = {name: value for name, value in os.environ.items() if name != "JAX_ENABLE_X64"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=plain)

@@ -13,6 +13,7 @@ from .errors import (
     InputError,
     NotConvergedWarning,
     PrecisionError,
+    PrecisionWarning,
     SingularOperatorError,
     SweepError,
 )
@@ -238,6 +239,7 @@ __all__ = [
     "InputError",
     "NotConvergedWarning",
     "PrecisionError",
+    "PrecisionWarning",
     "SingularOperatorError",
     "SweepError",
 ]

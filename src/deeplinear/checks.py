@@ -1,5 +1,7 @@
 """Checks of arguments: a typed error where values are known, equinox's runtime error under jit."""
 
+import functools
+import warnings
 from collections.abc import Sequence
 from typing import TypeAlias, TypeVar
 
@@ -11,7 +13,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 
 from .depths import check_depth as check_depth  # beside the other checks
-from .errors import DepthError, InputError, PrecisionError
+from .errors import DepthError, InputError, PrecisionError, PrecisionWarning
 
 T = TypeVar("T")
 
@@ -43,6 +45,17 @@ def raise_if(value: T, condition: ArrayLike, error: Exception) -> T:
     return value
 
 
+@functools.cache
+def _tell_of_rounding() -> None:
+    """At the first such call of a process; those who mean it pass float32."""
+    warnings.warn(
+        "JAX computes in 32 bits here, and 64-bit data are rounded: call "
+        "jax.config.update('jax_enable_x64', True) first, or pass float32 if that is meant.",
+        PrecisionWarning,
+        stacklevel=4,
+    )
+
+
 def check_matrix(W: ArrayLike, name: str = "W", *, batch: bool = False) -> Array:
     """``W`` as a floating JAX array with two axes and finite entries; `InputError` otherwise.
 
@@ -59,7 +72,10 @@ def check_matrix(W: ArrayLike, name: str = "W", *, batch: bool = False) -> Array
             f"{name} must hold real numbers of 32 or 64 bits, got dtype {W.dtype}: convert it to "
             "float64."
         )
-    W = as_array(W, jax.dtypes.canonicalize_dtype(W.dtype if W.dtype.kind == "f" else float))
+    dtype = jax.dtypes.canonicalize_dtype(W.dtype if W.dtype.kind == "f" else float)
+    if W.dtype.itemsize > dtype.itemsize:
+        _tell_of_rounding()
+    W = as_array(W, dtype)
     # NumPy where values can be seen: small eager JAX operations would each be compiled first.
     bad = ~(jnp if is_traced(W) else np).isfinite(W)
     return raise_if(

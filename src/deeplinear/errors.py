@@ -34,6 +34,10 @@ class SingularOperatorError(InputError):
     """The inverse of an operator was asked for where it has a kernel."""
 
 
+class PrecisionWarning(UserWarning):
+    """Data of 64 bits were rounded to 32, for JAX is not set to compute in 64."""
+
+
 class ImbalanceWarning(UserWarning):
     """The factors are not balanced, so that their product does not follow the flow of W exactly."""
 

@@ -38,8 +38,8 @@ TITLE = "Volume, flatness and induced volume as predictors of endpoints on leave
 SOURCE = "after Cohen, Menon, Veraszto 2023"
 DURATION = "10 min"
 CONCLUSION = (
-    "Whether the finite volume of a leaf, its flatness, the volume along the completions, or a norm "
-    "foretells endpoints best depends on the imbalance beside the start: the numbers say which."
+    "Whether the finite volume of a leaf, its flatness, the volume along the completions, or a "
+    "norm foretells endpoints best depends on the imbalance beside the start."
 )
 FULL: dict = {
     "size": 3,
