@@ -14,7 +14,7 @@ from cases import slow
 
 ROOT = Path(__file__).parent.parent
 _BLOCK = re.compile(r"(<!-- not run: [^\n]*-->\n+)?^```python[^\n]*\n(.*?)^```", re.M | re.S)
-_SLOW = {"overview.md", "training.md"}
+_SLOW = {"coming_from.md", "overview.md", "plots.md", "training.md"}
 
 
 def blocks(page):
