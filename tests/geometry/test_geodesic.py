@@ -14,7 +14,7 @@ import oracles
 import pytest
 import scipy.linalg
 import scipy.optimize
-from cases import DEPTHS, slow
+from cases import DEPTHS, orthogonal, slow
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import matrices
@@ -360,3 +360,36 @@ def test_determinants_of_opposite_sign_on_a_leaf_that_is_smooth_at_rank_loss():
         dl.geodesic.log(A, B, 2, imbalance=0.5)
     with pytest.raises(dl.InputError, match="no path of full rank joins them"):
         dl.geodesic.log(A, B, 2)
+
+
+@pytest.mark.parametrize(("depth", "delta"), [(2, 0.5), slow(3, 0.3), slow(4, 2.0)])
+def test_geodesics_from_zero_on_a_leaf_that_is_smooth_there(depth, delta):
+    """From W = 0 the frames of Z stay; each ∫ ds/√λ^c(s, s) along σ_i grows evenly."""
+    rng = np.random.default_rng(depth)
+    z = np.array([1.3, -0.4, 0.7])
+    U, V = orthogonal(rng, 3), orthogonal(rng, 3)
+    t = 0.9
+
+    def slowness(s):
+        return np.asarray(dl.kernel(np.abs(s), np.abs(s), depth, imbalance=delta)) ** -0.5
+
+    def end(velocity):
+        wanted = t * velocity * slowness(0.0)
+        nodes, weights = np.polynomial.legendre.leggauss(100)
+
+        def missing(s):
+            return s / 2 * weights @ slowness(s / 2 * (nodes + 1)) - wanted
+
+        return scipy.optimize.brentq(missing, -20, 20, xtol=1e-12)
+
+    found = dl.geodesic.exp(np.zeros((3, 3)), U @ np.diag(z) @ V.T, depth, t, imbalance=delta)
+    expected = U @ np.diag([end(v) for v in z]) @ V.T
+    np.testing.assert_allclose(found.W, expected, atol=1e-9)
+    assert found.status == dl.Status.converged
+    still = dl.geodesic.exp(np.zeros((3, 3)), np.zeros((3, 3)), depth, t, imbalance=delta)
+    np.testing.assert_array_equal(still.W, np.zeros((3, 3)))
+
+
+def test_no_geodesic_leaves_zero_where_the_metric_is_singular():
+    with pytest.raises(dl.SingularOperatorError, match="full rank"):
+        dl.geodesic.exp(np.zeros((2, 2)), np.eye(2), 3)

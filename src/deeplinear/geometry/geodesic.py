@@ -76,11 +76,12 @@ def exp(
 
     At finite depth the matrices of full rank are incomplete: a geodesic may reach det W = 0 in
     finite time, where it ends and the status says so (on a leaf with one least c_p, as at N = 1,
-    the metric is smooth there: the geodesic goes on). **Normalization**: the metric of [CMV];
-    multiples of it have the same geodesics.
+    the metric is smooth there: the geodesic goes on, and may begin at any W, also at W = 0).
 
-    **Returns** a `Geodesic`. **Raises** `SingularOperatorError` for a W without full rank,
-    `InputError`, `DepthError`.
+    **Normalization**: the metric of [CMV]; multiples of it have the same geodesics.
+
+    **Returns** a `Geodesic`. **Raises** `SingularOperatorError` for a W without full rank (but on
+    such leaves), `InputError`, `DepthError`.
 
     **Source**: theory: Menon, *The geometry of the deep linear network*; Chen, *Geodesics in the
     deep linear network* (2510.07324).
@@ -277,8 +278,10 @@ def _is_singular(W: Array, N: Depth) -> Array:
 def _exp(
     W: Array, Z: Array, N: Depth, times: Array, rtol: Array, max_steps: int
 ) -> tuple[Geodesic, Array]:
-    scale = jnp.linalg.norm(W)
-    # geodesics of g^N stay geodesics under W → cW; a leaf moves along
+    # geodesics of g^N stay geodesics under W → cW; a leaf moves along. So nothing depends on the
+    # scale, nor does any derivative; from W = 0, a point of leaves that are smooth there, it is Z's
+    size, speed = jnp.linalg.norm(W), jnp.linalg.norm(Z)
+    scale = jax.lax.stop_gradient(jnp.where(size > 0, size, jnp.where(speed > 0, speed, 1.0)))
     W, Z, N = W / scale, Z / scale, rescaled(N, scale)
     P = operator_power(W, Z, N, -1)
     # constant along the geodesic; lengths scale like c^ν
