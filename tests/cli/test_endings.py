@@ -298,6 +298,7 @@ run_as_process(commands)
 """
 
 
+@pytest.mark.slow
 def test_a_signal_in_a_destructor_stops_without_a_traceback():
     done = subprocess.run(
         [sys.executable, "-c", IN_A_DESTRUCTOR], capture_output=True, text=True, timeout=60

@@ -267,6 +267,7 @@ EXACT = {
 class TestInvariance:
     @settings(max_examples=10)
     @given(rng_of(), depths)
+    @pytest.mark.slow
     def test_permuting_rows_and_columns_permutes_the_result(self, rng, depth):
         X, _ = low_rank(20, 12, 2)
         rows, cols = rng.permutation(20), rng.permutation(12)

@@ -60,6 +60,7 @@ def test_the_same_seed_gives_the_same_draws_at_any_pairs_and_threads(fitted, hid
     assert (fitted.draws(3, rows, cols, random_state=5) != one).all()
 
 
+@pytest.mark.slow
 def test_unknown_ids_are_draws_of_the_prior(problem, fitted):
     """One new row of all unknown ids in each draw: N(m, Λ⁻¹) times the columns, and the noise."""
     pairs = np.full(60, 999), np.arange(60)

@@ -498,6 +498,7 @@ def test_the_error_of_a_limit_is_stated(d, entries, N, scale):
         assert found.error[i] <= 1e-6 * np.linalg.norm(found.W[i])
 
 
+@pytest.mark.slow
 def test_the_error_shrinks_with_the_accuracy(rng):
     truth = rng.standard_normal((4, 2)) @ rng.standard_normal((2, 4))
     energy = dl.Completion.from_dense(np.where(rng.random((4, 4)) < 0.7, truth, np.nan))

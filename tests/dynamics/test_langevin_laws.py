@@ -250,6 +250,7 @@ def test_factors_are_balanced_again_where_the_determinant_vanishes(d, N):
 
 
 @pytest.mark.parametrize("N", [slow(1), slow(2), 3])
+@pytest.mark.slow
 def test_upstairs_and_downstairs_have_one_law(N):
     energy = Distance(jnp.array([[1.0, 0.5], [-0.3, 0.4]]), 2.0)
     W0, beta, n = np.array([[1.2, 0.3], [-0.2, 0.6]]), 1.0, 5000

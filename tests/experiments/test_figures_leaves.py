@@ -25,6 +25,7 @@ def test_large_imbalance_is_lazy_where_widths_allow_it():
     assert tall[0] < 0.2 * tall[1] < tall[2]
 
 
+@pytest.mark.slow
 def test_rich_and_lazy_endpoints():
     ds = leaves_rich_lazy.simulate(
         seed=0, depths=(3,), deltas=(0.0, 1e-3, 3.0), runs=60, scale=1e-2, grid=12

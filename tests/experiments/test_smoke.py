@@ -9,13 +9,19 @@ import sys
 
 import numpy as np
 import pytest
+from cases import slow
 from PIL import Image
 
 from deeplinear.experiments import experiment_names, load_dataset, load_experiment
 from deeplinear.experiments.runner import run_experiment
 
+# Their simulations are tested part by part in other files.
+_SLOW = {"bottleneck", "glrl_incremental", "leaves_rich_lazy", "leaves_volume_law"}
 
-@pytest.mark.parametrize("name", experiment_names())
+
+@pytest.mark.parametrize(
+    "name", [slow(name) if name in _SLOW else name for name in experiment_names()]
+)
 def test_smoke(name, tmp_path):
     experiment = load_experiment(name)
     assert experiment.doc.strip(), (
