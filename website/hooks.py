@@ -10,6 +10,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 import deeplinear as dl
+from deeplinear.experiments.page import one_change
 from deeplinear.experiments.registry import experiment_names, load_experiment
 
 ROOT = Path(__file__).parent.parent
@@ -123,10 +124,7 @@ def _gallery() -> str:
 def _gallery_page(name: str) -> str:
     experiment = load_experiment(name)
     lead, _, rest = experiment.doc.partition("\n\n")
-    key, value = next(iter(experiment.smoke.items()))
-    typed = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-    typed = f"'{typed}'" if any(sign in typed for sign in " ()'*") else typed
-    literal = repr(value).replace("inf", 'float("inf")')
+    commands, line = one_change(experiment)
     rows = "\n".join(
         f"| `{key}` | `{_short(value)}` | `{_short(experiment.settings(True)[key])}` |"
         for key, value in experiment.full.items()
@@ -159,13 +157,11 @@ figure = result.plot()
 ## Change one thing
 
 ```sh
-deeplinear experiment run {name} --set {key}={typed}
-deeplinear experiment copy {name} mine.py    # then change anything, and
-deeplinear experiment run mine.py --letters
+{commands}
 ```
 
 ```python
-dl.experiments.run("{name}", {key}={literal}).plot()
+{line}
 ```
 
 | setting | full | small (`--smoke`) |

@@ -74,22 +74,29 @@ def conclusion(experiment: "Experiment", settings: str) -> str:
     )
 
 
-def change_one_thing(experiment: "Experiment") -> str:
-    """How to run the experiment with another value of its first setting, as HTML."""
-    key, value = next(iter(experiment.smoke.items() or experiment.full.items()), ("", None))
-    if not key:
-        return ""
+def one_change(experiment: "Experiment") -> tuple[str, str]:
+    """How to run the experiment with another value of one setting, and how to change anything: the
+    commands, and the line of Python.
+    """
+    name, settings = experiment.name, experiment.smoke or experiment.full
+    key, value = next(iter(settings.items()))
     text = ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
     text = f"'{text}'" if any(c in text for c in " ()[]'*") else text
-    lines = (
-        f"deeplinear experiment run {experiment.name} --set {key}={text}\n"
-        f"deeplinear experiment copy {experiment.name} mine.py   # then change anything\n"
-        "deeplinear experiment run mine.py\n\n"
-        f'dl.experiments.run("{experiment.name}", {key}={value!r}).plot()'.replace(
-            "inf", 'float("inf")'
-        )
+    literal = repr(value).replace("inf", 'float("inf")')
+    commands = (
+        f"deeplinear experiment run {name} --set {key}={text}\n"
+        f"deeplinear experiment copy {name} mine.py    # then change anything, and\n"
+        "deeplinear experiment run mine.py --letters"
     )
-    return f"<h2>Change one thing</h2><pre>{html.escape(lines)}</pre>"
+    return commands, f'dl.experiments.run("{name}", {key}={literal}).plot()'
+
+
+def change_one_thing(experiment: "Experiment") -> str:
+    """`one_change` as HTML; nothing for an experiment without settings."""
+    if not (experiment.smoke or experiment.full):
+        return ""
+    lines = html.escape("\n\n".join(one_change(experiment)))
+    return f"<h2>Change one thing</h2><pre>{lines}</pre>"
 
 
 def index_page(entries: Sequence[tuple[str, str, Path | None]], failures: Mapping[str, str]) -> str:

@@ -126,8 +126,9 @@ def load_experiment(name: str) -> Experiment:
     with the package that is not installed.
     """
     import_xarray()  # before anything is computed that could not be kept
-    module = _of_file(Path(name)) if name.endswith(".py") else _of_house(name)
-    name = name if not name.endswith(".py") else Path(name).stem
+    own = name.endswith(".py")
+    module = _of_file(Path(name)) if own else _of_house(name)
+    name = Path(name).stem if own else name
     for needed in ("TITLE", "FULL", "SMOKE", "simulate", "draw"):
         if not hasattr(module, needed):
             raise InputError(
