@@ -73,7 +73,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.base: $(VENV)/bin/python pyproject.toml $(LOCK)
-	$(BIN)/python -m pip install --quiet -c $(LOCK) -e .
+	$(BIN)/python -m pip install --quiet -c $(LOCK) -e '.[lab,fast]'
 	@touch $@
 
 $(VENV)/.explorer: $(VENV)/bin/python pyproject.toml $(LOCK)
@@ -90,7 +90,7 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml $(LOCK)
 
 lock: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --universal --python-version 3.11 --extra dev --extra fuzz --no-emit-package deeplinear \
+	$(BIN)/uv pip compile --universal --python-version 3.11 --extra dev --extra docs --extra fuzz --no-emit-package deeplinear \
 	  --no-header --no-annotate -o $(LOCK) pyproject.toml
 
 clean:

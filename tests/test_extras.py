@@ -132,3 +132,84 @@ def test_public_functions_raise_an_input_error(folder, call):
     done = run(list(EXTRAS), code, folder)
     assert done.returncode == 0, done.stderr
     assert "; run: pip install 'deeplinear[experiments]'." in done.stdout
+
+
+SPARSE = """
+import warnings
+import numpy as np, deeplinear as dl
+warnings.simplefilter("ignore")
+rng = np.random.default_rng(3)
+m, n, count = 700, 900, 220_000  # many for NumPy's sort
+P, Q = rng.normal(size=(m, 3)), rng.normal(size=(n, 3))
+where = rng.choice(m * n, count, replace=False)
+i, j = np.divmod(where[:60_000] if few else where, n)
+x = np.einsum("tk,tk->t", P[i], Q[j]) + 0.1 * rng.normal(size=len(i))
+model = dl.DeepMatrixCompletion(depth=2, strength=1.0, random_state=0)
+model.fit((i, j, x))
+at = rng.integers(m, size=500), rng.integers(n, size=500)
+np.save("found.npy", model.predict(at))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("few", [True, False])
+def test_without_a_compiler_sparse_data_give_the_same(folder, few):
+    found = []
+    for missing in (["numba", "llvmlite", "jax"], []):
+        done = run(missing, f"few = {few}\n{SPARSE}", folder)
+        assert done.returncode == 0, done.stderr
+        found.append(np.load(folder / "found.npy"))
+    np.testing.assert_allclose(found[0], found[1], atol=2e-3)
+
+
+def test_without_a_compiler_huge_sparse_data_are_refused_in_a_sentence(folder):
+    code = (
+        "import deeplinear as dl\n"
+        "lines = list(range(10_000))\n"
+        "triples = (lines, lines[::-1], [float(i % 7) for i in lines])\n"
+        "try:\n"
+        "    dl.DeepMatrixCompletion(depth=2, strength=1.0).fit(triples)\n"
+        "except dl.MissingPackageError as e:\n"
+        "    print(e)"
+    )
+    done = run(["numba", "llvmlite"], code, folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == (
+        "sparse data of more than 67,108,864 cells need numba; run: pip install 'deeplinear[fast]'."
+    )
+
+
+def test_without_jax_the_laboratory_says_what_to_install(folder):
+    code = (
+        "import deeplinear as dl\n"
+        "for name in ('gradient_flow', 'curvature', 'Completion'):\n"
+        "    try:\n"
+        "        getattr(dl, name)\n"
+        "    except ImportError as e:\n"
+        "        print(isinstance(e, dl.InputError), e)\n"
+    )
+    done = run([name for name, extra in EXTRAS.items() if extra == "lab"], code, folder)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3
+    for line, name in zip(lines, ("gradient_flow", "curvature", "Completion"), strict=True):
+        assert line.startswith(f"True {name} and the rest of the laboratory need ")
+        assert line.endswith("; run: pip install 'deeplinear[lab]'.")
+
+
+def test_the_doctor_passes_without_the_laboratory(folder):
+    lab = [name for name, extra in EXTRAS.items() if extra in ("lab", "fast")]
+    code = (
+        "import deeplinear as dl\n"
+        "found = dl.doctor()\n"
+        "for name in ('kernel', 'flow', 'compiled loops', 'compiled programs'):\n"
+        "    print(found[name].passed, found[name].summary)\n"
+        "print(found['fit of a table'].passed)"
+    )
+    done = run(lab, code, folder)
+    assert done.returncode == 0, done.stderr
+    *lines, table = done.stdout.splitlines()
+    assert table == "True"
+    for line in lines:
+        assert line.startswith("None ")
+        assert "is not installed; pip install 'deeplinear[" in line

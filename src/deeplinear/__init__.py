@@ -11,6 +11,7 @@ from .errors import (
     IdColumnWarning,
     ImbalanceWarning,
     InputError,
+    MissingPackageError,
     NotConvergedWarning,
     PrecisionError,
     PrecisionWarning,
@@ -237,6 +238,7 @@ __all__ = [
     "IdColumnWarning",
     "ImbalanceWarning",
     "InputError",
+    "MissingPackageError",
     "NotConvergedWarning",
     "PrecisionError",
     "PrecisionWarning",
@@ -246,11 +248,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _SUBJECTS:
-        return import_module(f".{_SUBJECTS[name]}", __name__)
-    if name not in _HOME:
+    if name not in _HOME and name not in _SUBJECTS:
         raise AttributeError(f"module 'deeplinear' has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    from .extras import needed_by
+
+    with needed_by(f"{name} and the rest of the laboratory"):
+        if name in _SUBJECTS:
+            return import_module(f".{_SUBJECTS[name]}", __name__)
+        value = getattr(import_module(f".{_HOME[name]}", __name__), name)
     globals()[name] = value
     return value
 

@@ -18,6 +18,10 @@ def _visible(character: str) -> str:
     return character if character.isprintable() else ascii(character)[1:-1]
 
 
+class MissingPackageError(InputError, ImportError):
+    """An optional package is not installed; the message says which extra brings it."""
+
+
 class DepthError(InputError):
     """The depth is not a real number ≥ 1 (``math.inf`` included)."""
 

@@ -270,6 +270,10 @@ def prepare_jax() -> None:
     """64 bits, and JAX's own cache beside ours: a command's process is its own, and experiments
     compile functions that are no programs of the library.
     """
+    from ..extras import installed
+
+    if not installed("jax"):  # what needs it says so itself
+        return
     import jax
 
     from ..compilation import cache_folder, setting

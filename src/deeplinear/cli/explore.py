@@ -30,8 +30,8 @@ def explore(
     from ..extras import needed_by
 
     with needed_by("explorer pages"):
-        import panel  # noqa: F401
-    import jax
+        import panel  # noqa: F401, I001  # first: its extra brings JAX too
+        import jax
 
     # without JAX's own cache: programs that come from there cannot be kept in ours
     jax.config.update("jax_enable_x64", True)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..extras import needed_by
+from ..extras import EXTRAS, needed_by
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,10 +91,22 @@ class Diagnosis:
 
 
 def look(section: str, name: str, fix: str, look_at: Callable[[], Finding]) -> Finding:
-    """The finding of ``look_at``; where that raises, a failed one with the reason and ``fix``."""
+    """The finding of ``look_at``; where that raises, a failed one with the reason and ``fix``, or
+    one without a judgement where an optional package is not installed.
+    """
     try:
         return look_at()
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in EXTRAS:
+            how = f"pip install 'deeplinear[{EXTRAS[package]}]'"
+            return Finding(section, name, None, f"{package} is not installed; {how} for it.")
+        return _failed(section, name, fix, error)
     except Exception as error:  # of any kind: this is what the doctor is for
-        reason = " ".join(str(error).split())[:200]
-        text = f"it failed ({type(error).__name__}: {reason}); {fix}."
-        return Finding(section, name, False, text)
+        return _failed(section, name, fix, error)
+
+
+def _failed(section: str, name: str, fix: str, error: Exception) -> Finding:
+    reason = " ".join(str(error).split())[:200]
+    text = f"it failed ({type(error).__name__}: {reason}); {fix}."
+    return Finding(section, name, False, text)

@@ -13,6 +13,8 @@ from .finding import Finding, look
 SECTION = "installation"
 _PACKAGE = "deeplinear"
 _USES = {
+    "lab": "the laboratory: flows, geometry, sampling, training",
+    "fast": "completion of large sparse data",
     "frames": "pandas, polars, Parquet, Feather",
     "excel": "Excel workbooks",
     "hdf5": "HDF5, AnnData, MATLAB 7.3",
@@ -55,7 +57,7 @@ def _needed() -> Finding:
     if faults:
         text = f"{'; '.join(faults[:4])}{'; …' * (len(faults) > 4)}: pip install the right ones."
         return Finding(SECTION, "needed packages", False, text, figures)
-    main = ", ".join(f"{name} {versions[name]}" for name in ("jax", "numpy", "numba", "scipy"))
+    main = ", ".join(f"{name} {versions[name]}" for name in ("numpy", "scipy", "scikit-learn"))
     text = f"all {len(versions)} are there, in versions that fit ({main})."
     return Finding(SECTION, "needed packages", True, text, figures)
 

@@ -8,6 +8,7 @@ from threading import Lock
 from threadpoolctl import threadpool_limits
 
 from ...errors import InputError
+from ...extras import installed, needed_by
 from ...processors import processor_count
 from ..data.observations import Observations
 from .base import AbstractBackend
@@ -33,8 +34,12 @@ def check_threads(threads: int | None) -> int:
 
 
 def is_dense(observations: Observations) -> bool:
-    """Whether products of dense matrices beat loops over the entries, compiling included."""
+    """Whether products of dense matrices beat loops over the entries, compiling included, or are
+    all that there is, where numba is not installed.
+    """
     cells = observations.shape[0] * observations.shape[1]
+    if not installed("numba"):
+        return cells <= DENSE_CELLS
     return cells <= min(max(DENSE_RATIO * observations.nnz, SMALL_CELLS), DENSE_CELLS)
 
 
@@ -109,11 +114,14 @@ def _backend(
 
         cpu = Dense(pool)
     else:
+        with needed_by(f"sparse data of more than {DENSE_CELLS:,} cells"):
+            import numba  # noqa: F401  # by the first of the loops otherwise
         from .threads import Loops
 
         cpu = Loops(pool)
     if device == "cpu":
         return cpu
-    from .devices import Devices
+    with needed_by("devices"):
+        from .devices import Devices
 
     return Devices(device, cpu)

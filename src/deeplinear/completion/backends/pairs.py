@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ...extras import installed
+
 # Multiplications from which on it pays to load the compiler.
 COMPILED_FROM = 4_000_000
 _CHUNK = 1 << 16
@@ -11,6 +13,10 @@ _CELLS = 1 << 24
 
 def _is_table(rows: np.ndarray, m: int, n: int) -> bool:
     return m * n <= min(_CELLS, 10 * len(rows))
+
+
+def _is_compiled(multiplications: int) -> bool:
+    return multiplications >= COMPILED_FROM and installed("numba")
 
 
 def check_inside(index: np.ndarray, size: int) -> None:
@@ -26,7 +32,7 @@ def at(rows: np.ndarray, cols: np.ndarray, Z: np.ndarray, Y: np.ndarray, mean: f
     mean = Z.dtype.type(mean)
     if _is_table(rows, len(Z), len(Y)):
         return (Z @ Y.T)[rows, cols] + mean
-    if len(rows) * Z.shape[1] >= COMPILED_FROM:
+    if _is_compiled(len(rows) * Z.shape[1]):
         from . import loops
 
         check_inside(rows, len(Z))
@@ -53,7 +59,7 @@ def average(
             p, q = P.astype(float), Q.astype(float)
             out += (p[:, :-1] @ q[:, :-1].T + p[:, -1:] + q[:, -1])[rows, cols] + mean
         return out / len(means)
-    if len(rows) * left.shape[0] * left.shape[2] >= COMPILED_FROM:
+    if _is_compiled(len(rows) * left.shape[0] * left.shape[2]):
         from . import loops
 
         check_inside(rows, left.shape[1])

@@ -6,6 +6,8 @@ result, but their first call loads a compiler, which takes longer than NumPy's s
 
 import numpy as np
 
+from ...extras import installed
+
 #: (indptr, indices, values, weights) as in `observations.Compressed`.
 Lines = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 #: (rows, columns, values, weights); no weights: an empty array.
@@ -21,14 +23,18 @@ def by_rows(
 
     Repetitions are merged as ``duplicates`` says ("mean" or "last"), and left in for "error".
     """
-    few = len(triples[2]) < FEW
-    return (_sorted if few else _bucketed)(triples, shape, duplicates)
+    return (_sorted if _is_few(triples[2]) else _bucketed)(triples, shape, duplicates)
+
+
+def _is_few(values: np.ndarray) -> bool:
+    """Whether NumPy sorts: also where there is no compiler."""
+    return len(values) < FEW or not installed("numba")
 
 
 def transposed(lines: Lines, columns: int) -> Lines:
     """The same entries line by line along the other axis."""
     indptr, indices, values, weights = lines
-    if len(values) < FEW:
+    if _is_few(values):
         order = np.argsort(indices, kind="stable")  # stable: each new line comes out sorted
         rows = np.repeat(np.arange(len(indptr) - 1, dtype=np.uint32), np.diff(indptr))
         return (
