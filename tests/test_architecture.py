@@ -192,7 +192,7 @@ TREE = {
     ],
     "datasets": [["ratings", "cache"], ["movielens", "synthetic"], ["jester"]],
     "report": [
-        ["expand", "folder", "coverage", "lists"],
+        ["expand", "folder", "coverage", "lists", "page"],
         ["compare"],
         ["text", "table_fits"],
         ["report"],

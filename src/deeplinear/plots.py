@@ -22,6 +22,7 @@ from .errors import InputError
 
 #: One for each of `COLOURS`.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_MOST_NAMES, _LONGEST = 40, 24  # names below an image, and characters of one
 MISSING_COLOURS = {"gray": "#8fc1e3"}  # a hue that grey pictures do not have; white elsewhere
 
 _STYLE: dict[Any, Any] = {  # Any: the keys of matplotlib are one long Literal
@@ -112,13 +113,14 @@ def pictures(
     cmap: str = "gray",
     bar_label: str = "",
     width: float = 12.0,
+    names: Sequence[str] = (),
 ) -> Figure:
     """A grid of titled images (h × w, or h × w × 3) on one colour scale; NaN shows in the colour of
-    :data:`MISSING_COLOURS`.
+    :data:`MISSING_COLOURS`. ``names`` of the images' columns stand below the lowest of each.
     """
     first = next(iter(images.values()))
     rows = -(-len(images) // columns)
-    aspect = min(max(first.shape[0] / first.shape[1], 0.3), 1.6)
+    aspect = min(max(first.shape[0] / first.shape[1], 0.3), 1.2)
     with house_style():
         figure = new_figure(width, rows * (width / columns * aspect + 0.35))
         axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
@@ -139,11 +141,27 @@ def pictures(
                 aspect=shape,
             )
             axis.set_title(title)
-        for axis in axes:
-            axis.set_axis_off()
+        for place, axis in enumerate(axes):
+            lowest = len(images) - columns <= place < len(images)
+            if len(names) == first.shape[1] and lowest:
+                _name_columns(axis, names)
+            else:
+                axis.set_axis_off()
         if bar_label and shown is not None:
             figure.colorbar(shown, ax=list(axes), label=bar_label, shrink=0.6, pad=0.01)
     return figure
+
+
+def _name_columns(axis: Axes, names: Sequence[str]) -> None:
+    """Names below the columns of an image, every other one or fewer where there are many."""
+    shown = range(0, len(names), -(-len(names) // _MOST_NAMES))
+    short = [name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…" for name in names]
+    axis.set_xticks(shown, [short[j] for j in shown], rotation=90, fontsize=8, parse_math=False)
+    axis.tick_params(length=0)
+    axis.set_yticks([])
+    axis.grid(False)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
 
 
 def spectra(values: Mapping[str, np.ndarray]) -> Figure:

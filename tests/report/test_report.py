@@ -14,6 +14,7 @@ from PIL import Image
 
 from deeplinear import plots
 from deeplinear.completion.data.features import CodedTable, Feature, FeatureKind
+from deeplinear.completion.imputer import DeepLinearImputer
 from deeplinear.report.compare import (
     Candidate,
     Comparison,
@@ -23,7 +24,7 @@ from deeplinear.report.compare import (
     interpolation,
     nearest_neighbours,
 )
-from deeplinear.report.report import Study, shrinkage_figure, write_report
+from deeplinear.report.report import Study, results_table, shrinkage_figure, write_report
 from deeplinear.report.text import explain, headline, methods
 
 
@@ -95,6 +96,16 @@ class TestPage:
         assert [bool(mark) for mark, _ in rows] == [False, True, False]
         assert "0.22" in rows[1][1]
         assert "9, 5" in rows[1][1]
+        assert ["<td>0.5</td>" in row for _, row in rows] == [True, True, False]  # the strength
+
+    def test_the_note_tells_how_many_were_held_out_and_by_which_seed(self, rng, candidates):
+        network = replace(candidates[1], imputer=DeepLinearImputer(random_state=17))
+        study = self.study(rng, [candidates[0], network], None)
+        study = replace(study, verdict=Verdict(network, network, count=3))
+        observed = np.sum(~np.isnan(study.X))
+        assert (
+            f"3 of {observed} observed entries were held out, drawn by the seed 17."
+        ) in results_table(study)
 
 
 def verdict(candidates):
@@ -238,6 +249,18 @@ class TestPlots:
         figure = plots.pictures({"a": np.array([[0.0, np.nan], [0.5, 1.0]])}, columns=1)
         (image,) = figure.axes[0].images
         assert image.get_array().mask.tolist() == [[False, True], [False, False]]
+
+    def test_names_of_columns_stand_below_the_lowest_pictures(self, rng):
+        images = {str(k): rng.random((3, 50)) for k in range(3)}
+        names = [f"$price_{j}" for j in range(49)] + ["a name of more than twenty-four characters"]
+        figure = plots.pictures(images, columns=2, names=names)
+        named = [
+            [t.get_text() for t in a.get_xticklabels()] if a.axison else [] for a in figure.axes
+        ]
+        assert named == [[], names[::2], names[::2], []]  # every other one: 50 are not legible
+        figure.draw_without_rendering()  # nothing in them is read as mathematics
+        (axis,) = plots.pictures({"a": images["0"][:, -2:]}, columns=1, names=names[-2:]).axes
+        assert axis.get_xticklabels()[1].get_text() == "a name of more than twen…"
 
     def test_spectra_are_logarithmic_and_labelled(self):
         axis = plots.spectra({"depth 2": np.array([3.0, 1.0])}).axes[0]

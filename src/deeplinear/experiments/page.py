@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..report.report import CSS
+from ..report.page import CSS, scrolled
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -17,19 +17,18 @@ if TYPE_CHECKING:
     from .registry import Experiment
 
 _MORE_CSS = """
-main { overflow-wrap: anywhere; }
 h2 { margin-top: 34px; padding-top: 18px; }
 table.pairs, table.data { width: auto; } table.data th, table.data td { text-align: left; }
 table.data td:last-child { white-space: normal; }
 table.pairs td { white-space: normal; vertical-align: top; text-align: left; }
-table.pairs td:first-child { color: #5a6875; white-space: nowrap; }
+table.pairs td:first-child { color: var(--quiet); white-space: nowrap; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 26px;
   margin-top: 28px; }
 .card img { width: 100%; height: 210px; object-fit: contain; background: #fff;
-  border: 1px solid #e3e8ec; }
+  border: 1px solid var(--line); }
 .card a { color: inherit; text-decoration: none; } .card b { display: block; margin-top: 8px; }
-.failed { background: #fdf0e7; border-left: 4px solid #d55e00; padding: 10px 16px; }
-pre { background: #f0f2f4; padding: 10px 14px; overflow-x: auto; font-size: 13.5px; }
+.failed { background: var(--failed); border-left: 4px solid #d55e00; padding: 10px 16px; }
+pre { background: var(--code); padding: 10px 14px; overflow-x: auto; font-size: 13.5px; }
 """
 
 
@@ -165,7 +164,7 @@ def pairs(values: Mapping[str, Any]) -> str:
     rows = "".join(
         f"<tr><td>{html.escape(str(k))}</td><td>{_value(v)}</td></tr>" for k, v in values.items()
     )
-    return f'<table class="pairs">{rows}</table>'
+    return scrolled(f'<table class="pairs">{rows}</table>', "numbers")
 
 
 def _value(value: object) -> str:
@@ -180,9 +179,7 @@ def _value(value: object) -> str:
 
 def variables(ds: "xr.Dataset") -> str:
     """A table of the variables of a dataset: dimensions, type, units and meaning."""
-    head = "".join(
-        f"<th>{name}</th>" for name in ("variable", "dimensions", "type", "units", "meaning")
-    )
+    head = "".join(f"<th>{x}</th>" for x in ("variable", "dimensions", "type", "units", "meaning"))
     rows = []
     for name, array in ds.data_vars.items():
         shape = " × ".join(f"{dim} {size}" for dim, size in array.sizes.items()) or "a number"
@@ -191,6 +188,7 @@ def variables(ds: "xr.Dataset") -> str:
         rows.append(
             "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells) + "</tr>"
         )
-    return (
-        f'<table class="data"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    return scrolled(
+        f'<table class="data"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>',
+        "variables",
     )

@@ -198,8 +198,7 @@ def _cards(look: Look, key: str, found: Shown) -> list[pn.viewable.Viewable]:
         image = f'<img class="figure" src="{source}" alt="{html.escape(found.title)}">'
     head = f"<h2>{html.escape(found.title)}</h2><p class='quiet'>{html.escape(key)}</p>{image}"
     rest = "".join(
-        f'<details><summary>{title}</summary><div class="wide" tabindex="0">{found.texts[name]}'
-        "</div></details>"
+        f"<details><summary>{title}</summary>{found.texts[name]}</details>"
         for name, title in (
             ("about", "About this experiment"),
             ("settings", "Settings"),
@@ -207,5 +206,11 @@ def _cards(look: Look, key: str, found: Shown) -> list[pn.viewable.Viewable]:
         )
         if found.texts[name]
     )
-    numbers = f'<div class="wide" tabindex="0">{found.texts["numbers"]}</div>'
-    return [card(look, text(head, look), text(numbers + rest, look), downloads(look, found.files))]
+    return [
+        card(
+            look,
+            text(head, look),
+            text(found.texts["numbers"] + rest, look),
+            downloads(look, found.files),
+        )
+    ]

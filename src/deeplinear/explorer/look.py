@@ -65,7 +65,7 @@ a {{ color: {look.accent}; }}
 p {{ margin: 4px 0; line-height: 1.45; }} h1 {{ font-size: 20px; margin: 4px 0; }}
 h2 {{ font-size: 15px; margin: 6px 0 2px; }}
 summary {{ cursor: pointer; }}
-.wide {{ overflow-x: auto; }}
+.scroll {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }}
 th, td {{ padding: 3px 8px; text-align: right; border-bottom: 1px solid {look.grid};
   white-space: nowrap; }}

@@ -54,7 +54,7 @@ def completed(
             downloads(look, found.files),
         ),
         card(look, _curves(curves)),
-        card(look, text(_wide(told["results"]) + _wide(told["columns"]), look)),
+        card(look, text(told["results"] + told["columns"], look)),
         card(look, text(f"<h2>What depth did here</h2>{told['explained']}", look)),
         _again(look, found.command, found.python),
     ]
@@ -70,7 +70,7 @@ def rated(look: Look, found: Rated, implicit: bool, best: Any) -> list[pn.viewab
         card(
             look,
             text(f"<p>{told['headline']}</p>", look),
-            text(_wide(told["results"]), look),
+            text(told["results"], look),
             downloads(look, found.files),
         ),
         card(look, text("<h2>The best for one of them</h2>", look), best),
@@ -109,10 +109,6 @@ def _grid(children: list[Any], columns: str, medium: str) -> pn.Column:
         stylesheets=[grid_css(columns, medium)],
         margin=0,
     )
-
-
-def _wide(table: str) -> str:
-    return f'<div class="wide" tabindex="0">{table}</div>' if table else ""
 
 
 def _again(look: Look, command: str, python: str) -> pn.Column:

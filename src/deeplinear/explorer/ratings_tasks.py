@@ -22,6 +22,7 @@ from ..labels import depth_label
 from ..progress import Progress
 from ..report.lists import all_missing, prediction_columns
 from ..report.long_report import lead, trials_table, write_long_report
+from ..report.page import scrolled
 from .jobs import Report
 from .table_tasks import Request
 
@@ -179,9 +180,8 @@ def _head(data: Triples) -> str:
         "<tr>" + "".join(f"<td>{html.escape(str(x)[:40])}</td>" for x in (i, j, f"{value:.5g}"))
         for i, j, value in zip(rows, cols, data.values[:6], strict=True)
     )
-    return (
-        '<div class="wide" tabindex="0"><table><thead><tr>'
-        f"{names}</tr></thead><tbody>{body}</tbody></table></div>"
+    return scrolled(
+        f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>", "first entries"
     )
 
 

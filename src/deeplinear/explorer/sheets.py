@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..files import Table
+from ..report.page import scrolled
 from ..report.report import Study
 
 #: What is drawn of a table, and the longer side of a picture.
@@ -85,9 +86,8 @@ def head(table: Table) -> str:
             for cell in cells
         )
         rows += "</tr>"
-    return (
-        '<div class="wide" tabindex="0"><table><thead><tr>'
-        f"{names}</tr></thead><tbody>{rows}</tbody></table></div>"
+    return scrolled(
+        f"<table><thead><tr>{names}</tr></thead><tbody>{rows}</tbody></table>", "first rows"
     )
 
 

@@ -13,7 +13,7 @@ from ..completion.posterior.coverage import ENOUGH, SPLITS
 from ..completion.solver.trial import best_trial, error_name
 from ..labels import depth_label, printable
 from .folder import figure_tag, png, write_pages
-from .report import html_page
+from .page import html_page, table
 from .text import features_sentence, methods, used_sentence
 
 if TYPE_CHECKING:
@@ -155,11 +155,9 @@ def trials_table(estimator: "DeepMatrixCompletion") -> str:
             f"{best.sweeps}",
             f"{len(own)}",
         ]
-        mark = ' class="best"' if best is winner else ""
-        rows.append(f"<tr{mark}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    header = "".join(f"<th>{cell}</th>" for cell in head)
+        rows.append((cells, best is winner))
     note = '<p class="quiet">★ best on the held-out entries; of each depth its best strength.</p>'
-    return f"<table><thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table>{note}"
+    return table(head, rows, "depths") + note
 
 
 def _theory(estimator: "DeepMatrixCompletion") -> str:

@@ -20,30 +20,8 @@ from ..labels import depth_label, printable
 from .compare import Candidate, Verdict, best, worst_columns
 from .coverage import coverage_sentence
 from .folder import figure_tag, png, write_pages
+from .page import html_page, table
 from .text import explain, headline, methods
-
-CSS = """
-:root { color-scheme: light; }
-body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif;
-  color: #1d2733; background: #f4f6f8; margin: 0; }
-main { max-width: 1080px; margin: 0 auto; padding: 32px 40px 64px; background: #fff; }
-h1 { font-size: 30px; margin: 0 0 4px; }
-h2 { font-size: 23px; margin: 48px 0 8px; border-top: 1px solid #d9e0e6; padding-top: 28px; }
-h3 { font-size: 17px; margin: 28px 0 6px; }
-p, li { max-width: 78ch; } .quiet { color: #5a6875; }
-.lead { background: #eef5fb; border-left: 4px solid #0072b2; padding: 10px 16px; max-width: none; }
-table { border-collapse: collapse; margin: 14px 0; font-variant-numeric: tabular-nums;
-  width: 100%; }
-th { text-align: right; font-weight: 600; border-bottom: 2px solid #1d2733; padding: 5px 10px;
-  vertical-align: bottom; }
-td { text-align: right; border-bottom: 1px solid #e3e8ec; padding: 5px 10px; }
-th:first-child, td:first-child { text-align: left; }
-td { white-space: nowrap; }
-tr.best td { background: #eef5fb; font-weight: 600; }
-figure { margin: 18px 0 26px; } figure img { max-width: 100%; height: auto; display: block; }
-figcaption { color: #44525f; font-size: 14.5px; max-width: 110ch; margin-top: 6px; }
-code { background: #f0f2f4; padding: 1px 5px; border-radius: 3px; font-size: 14.5px; }
-"""
 
 _WORST = 30  # columns whose scores are listed
 _ROWS, _COLUMNS = 150, 100  # how much of a table is drawn: more would not be legible
@@ -68,6 +46,7 @@ class Study:
     columns: int = 3
     truth: np.ndarray | None = None
     is_image: bool = False
+    names: Sequence[str] = ()  # of the picture's columns
     verdict: Verdict | None = None
 
     @property
@@ -137,6 +116,8 @@ def study_of_file(
         limits=(-2.5, 2.5),
         cmap="cividis",
         bar_label="distance from the column's mean, in its mean deviations",
+        columns=3 if len(candidates) < 6 else 4,
+        names=[feature.name for feature in table.features[:_COLUMNS]],
     )
 
 
@@ -213,6 +194,7 @@ def study_figures(study: Study) -> list[tuple[str, Figure, str]]:
         cmap=study.cmap,
         bar_label=study.bar_label,
         columns=study.columns,
+        names=study.names,
     )
     figures = [("completed", completed, f"{study.caption} Numbers: {which}.")]
     if study.truth is not None:
@@ -259,6 +241,7 @@ def _error_maps(study: Study, truth: np.ndarray) -> tuple[Figure, str]:
         limits=(0, float(np.quantile(np.stack(list(errors.values())), 0.99))),
         cmap="cividis",
         bar_label=f"absolute error ({study.unit})",
+        names=study.names,
     )
     return figure, "Where each method errs: dark is right, observed entries are exact."
 
@@ -277,6 +260,7 @@ def _disagreement(study: Study) -> tuple[Figure, str]:
         bar_label="largest minus smallest"
         + (", in mean deviations of the column" if study.bar_label else ""),
         width=7.0,
+        names=study.names,
     )
     return figure, "Where the depths disagree: trust the bright entries least."
 
@@ -314,7 +298,7 @@ def results_table(study: Study) -> str:
     with_train = any(c.train_rmse is not None for c in study.candidates)
     head = ["", *["train RMSE"] * with_train, "held-out error", *["right labels"] * with_labels]
     head += ["RMSE of all missing"] * with_truth
-    head += ["effective rank", "rank", "leading singular values", "time"]
+    head += ["strength", "effective rank", "rank", "leading singular values", "time"]
     rows, said = [], study.said
     for c in study.candidates:
         mark = " ★" if c is said.used else " ≈" * any(c is tie for tie in said.ties)
@@ -323,18 +307,25 @@ def results_table(study: Study) -> str:
         cells += [_number(c.accuracy, ".1%")] * with_labels + [_number(c.truth_rmse)] * with_truth
         sigma = () if c.singular_values is None else c.singular_values[:3]
         cells += [
+            _number(c.strength, ".3g"),
             _number(c.effective_rank, ".1f"),
             _number(c.rank, "d"),
             ", ".join(f"{s:.3g}" for s in sigma) or "–",
         ]
         cells.append(f"{c.seconds:.1f} s")
-        style = ' class="best"' if c is said.used else ""
-        rows.append(f"<tr{style}>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    header = "".join(f"<th>{cell}</th>" for cell in head)
-    note = f"★ used{f'; {said.count:,} held-out entries' * bool(said.count)}"
+        rows.append((cells, c is said.used))
+    note = "★ used"
+    if said.count:
+        seen = int(np.sum(~np.isnan(study.X)))
+        note += f"; {said.count:,} of {seen:,} observed entries were held out{_seed(said)}"
     note += "; ≈ level with it within the standard error of the difference" * bool(said.ties)
-    note = f'<p class="quiet">{note}.</p>'
-    return f"<table><thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody></table>{note}"
+    return table(head, rows, "methods") + f'<p class="quiet">{note}.</p>'
+
+
+def _seed(said: Verdict) -> str:
+    """By which seed entries were drawn, where there is one."""
+    seed = getattr(said.network.imputer, "random_state", None)
+    return f", drawn by the seed {seed}" if isinstance(seed, int | np.integer) else ""
 
 
 def columns_table(study: Study) -> str:
@@ -344,39 +335,19 @@ def columns_table(study: Study) -> str:
     count = sum(c.count > 0 for c in used.columns)
     if study.is_image or count < 2:
         return ""
-    head = "".join(
-        f"<th>{name}</th>" for name in ("column", "held-out cells", "RMSE", "R²", "right labels")
-    )
+    head = ["column", "held-out cells", "RMSE", "R²", "right labels"]
     rows = []
     for c in worst:
         cells = [html.escape(c.name), f"{c.count:,}", _number(c.rmse), _number(c.r2, ".3f")]
         cells.append(_number(c.accuracy, ".1%"))
-        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+        rows.append((cells, False))
     more = f", the worst {len(worst)} of {count}" if count > len(worst) else ""
     return (
         f"<h3>Column by column</h3><p>What {html.escape(used.name)} predicts{more}: RMSE in the "
         "units of the column. Do not trust what is filled into columns with R² near 0.</p>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        + table(head, rows, "columns")
     )
 
 
 def _number(value: float | None, spec: str = ".4g") -> str:
     return "–" if value is None or math.isnan(value) else format(value, spec)
-
-
-def html_page(title: str, command: str, sections: Sequence[str], theory: str) -> str:
-    from .. import __version__
-
-    command = html.escape(printable(command))
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{html.escape(printable(title))}</title><style>{CSS}</style></head>
-<body><main>
-<h1>{html.escape(printable(title))}</h1>
-<p class="quiet">deeplinear {__version__} · made by <code>{command}</code></p>
-{"".join(sections)}
-<h2>How to read this</h2>
-{theory}
-</main></body></html>
-"""
