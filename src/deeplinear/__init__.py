@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from .geometry.volume import entropy, free_energy, log_stratum_volume, log_volume
     from .status import DiffusionStatus, Ending, Status
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Where a public name lives. Resolved on first use: the command line answers at once, without JAX or
 # scikit-learn.
