@@ -1,6 +1,8 @@
 """What the package says of itself outside its code: extras, licences, recipe, version."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -58,3 +60,18 @@ def test_the_recipe_needs_what_the_package_needs():
     # conda's matplotlib brings Qt, and what is only imported needs the base alone
     wanted = [(n.replace("matplotlib", "matplotlib-base"), v) for n, v in wanted]
     assert sorted(needed) == sorted([*wanted, ("python", ">=3.11")])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [[], ["-m", "pyright"]], ids=["runs", "pyright"])
+def test_a_program_of_somebody_else(how):
+    if how:
+        pytest.importorskip("pyright")
+        how = [*how, "--pythonpath", sys.executable]
+    done = subprocess.run(
+        [sys.executable, *how, str(ROOT / "tests" / "typed_consumer.py")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 class _Sentences(enum.EnumMeta):
     """``Status[code]`` is a sentence, ``Status["name"]`` the member, as for every enum."""
 
-    def __getitem__(cls, key: str | SupportsInt) -> "Status | str":  # type: ignore[override]
+    @overload  # type: ignore[override]
+    def __getitem__(cls, key: str) -> "Status": ...
+    @overload
+    def __getitem__(cls, key: SupportsInt) -> str: ...
+    def __getitem__(cls, key: str | SupportsInt) -> "Status | str":
         if isinstance(key, str):
             return super().__getitem__(key)
         shape = getattr(key, "shape", ())

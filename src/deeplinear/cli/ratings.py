@@ -258,7 +258,7 @@ def _parameters(
     duplicates: str,
     device: str,
     seed: int,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """The options as parameters of the estimator: the only place that knows their names there."""
     check_fit(
         regularization=regularization,
@@ -292,7 +292,7 @@ def _parameters(
     }
 
 
-def _run(job: Job, parameters: dict[str, object], out: Console, errors: Console) -> None:
+def _run(job: Job, parameters: dict[str, Any], out: Console, errors: Console) -> None:
     """Read, choose depth and strength, fit, and write model, predictions and report."""
     from ..files.long import read_long
     from ..report.lists import prediction_columns
@@ -352,7 +352,7 @@ def _wanted(job: Job, data: "Triples") -> "Pairs | None":
 def _fit(
     job: Job,
     data: "Triples",
-    parameters: dict[str, object],
+    parameters: dict[str, Any],
     features: dict[str, Any],
     bar: "Progress",
 ) -> "DeepMatrixCompletion":

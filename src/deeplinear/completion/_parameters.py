@@ -6,8 +6,9 @@ from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
+import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..depths import check_depth
@@ -18,6 +19,10 @@ from .backends.base import AbstractBackend
 from .backends.open import DEVICES
 from .data.holdout import STRUCTURES
 from .solver.flow import NO_ENERGY
+
+#: A number, "auto", or several to choose from.
+Choice: TypeAlias = float | str | Sequence[float] | np.ndarray
+RandomState: TypeAlias = int | np.random.RandomState | None
 
 AUTO_DEPTHS = (2.0, 3.0, 4.0, math.inf)
 _EXAMPLES = {"depth": "(2, 3)", "strength": "(0.1, 0.3)"}

@@ -1,14 +1,18 @@
 """The scikit-learn transformer for tables with missing entries."""
 
+import os
 from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.utils._param_validation import MissingValues, StrOptions
 
+from ..progress import ProgressCallback
+from ._parameters import Choice, RandomState
 from ._table_io import TableLike
 from ._table_training import TableTraining
 from ._training import CompletionEstimator
+from .backends.open import Device
 from .data.ids import is_missing
 
 
@@ -235,41 +239,41 @@ class DeepLinearImputer(TableTraining):
 
     def __init__(
         self,
-        depth=3.0,
+        depth: Choice = 3.0,
         *,
-        loss="squared",
-        regularization="explicit",
-        strength="auto",
-        max_rank=None,
-        center=True,
-        scale=True,
-        weighted_trace_norm=0.0,
-        early_stopping=True,
-        n_draws=0,
-        burn_in="auto",
-        sample_posterior=False,
-        validation_fraction=0.1,
-        holdout="entries",
-        start_scale=1e-3,
-        max_iter=None,
-        tol=1e-5,
-        threads=None,
-        device="cpu",
-        random_state=None,
-        missing_values=np.nan,
-        columns=None,
-        categorical=None,
-        integers="auto",
-        min_value="auto",
-        max_value="auto",
-        refine="auto",
-        row_order=None,
-        add_indicator=False,
-        keep_empty_features=True,
-        checkpoint=None,
-        verbose=False,
-        callback=None,
-    ):
+        loss: Any = "squared",
+        regularization: str = "explicit",
+        strength: Choice = "auto",
+        max_rank: int | None = None,
+        center: bool = True,
+        scale: bool = True,
+        weighted_trace_norm: float = 0.0,
+        early_stopping: bool = True,
+        n_draws: int = 0,
+        burn_in: int | str = "auto",
+        sample_posterior: bool = False,
+        validation_fraction: float = 0.1,
+        holdout: str = "entries",
+        start_scale: float = 1e-3,
+        max_iter: int | None = None,
+        tol: float = 1e-5,
+        threads: int | None = None,
+        device: Device = "cpu",
+        random_state: RandomState = None,
+        missing_values: Any = np.nan,
+        columns: Any = None,
+        categorical: Any = None,
+        integers: str = "auto",
+        min_value: Any = "auto",
+        max_value: Any = "auto",
+        refine: str = "auto",
+        row_order: Any = None,
+        add_indicator: bool = False,
+        keep_empty_features: bool = True,
+        checkpoint: str | os.PathLike[str] | None = None,
+        verbose: bool = False,
+        callback: ProgressCallback | None = None,
+    ) -> None:
         self.depth = depth
         self.loss = loss
         self.regularization = regularization

@@ -1,7 +1,8 @@
 """Matrix completion for ratings, assays and other long data."""
 
+import os
 from collections.abc import Hashable, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -9,9 +10,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
 from ..errors import InputError
+from ..progress import ProgressCallback
 from ._losses import limits_of
 from ._pair_predictions import PairPredictions
+from ._parameters import Choice, RandomState
 from ._training import CompletionEstimator, whole_or_not_at_all
+from .backends.open import Device
 from .data.entries import (
     Data,
     Entries,
@@ -197,34 +201,34 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
 
     def __init__(
         self,
-        depth=3.0,
+        depth: Choice = 3.0,
         *,
-        loss="squared",
-        regularization="explicit",
-        strength="auto",
-        max_rank=None,
-        biases=True,
-        weighted_trace_norm=0.5,
-        early_stopping=True,
-        start_scale=1e-3,
-        n_draws=0,
-        burn_in="auto",
-        implicit_feedback=False,
-        clip=None,
-        unseen="marginals",
-        columns=("user", "item", "rating"),
-        duplicates="error",
-        validation_fraction=0.1,
-        holdout="entries",
-        max_iter=None,
-        tol=1e-5,
-        threads=None,
-        device="cpu",
-        random_state=None,
-        checkpoint=None,
-        verbose=False,
-        callback=None,
-    ):
+        loss: Any = "squared",
+        regularization: str = "explicit",
+        strength: Choice = "auto",
+        max_rank: int | None = None,
+        biases: bool = True,
+        weighted_trace_norm: float = 0.5,
+        early_stopping: bool = True,
+        start_scale: float = 1e-3,
+        n_draws: int = 0,
+        burn_in: int | str = "auto",
+        implicit_feedback: bool = False,
+        clip: Any = None,
+        unseen: str = "marginals",
+        columns: Any = ("user", "item", "rating"),
+        duplicates: Literal["error", "mean", "last"] = "error",
+        validation_fraction: float = 0.1,
+        holdout: str = "entries",
+        max_iter: int | None = None,
+        tol: float = 1e-5,
+        threads: int | None = None,
+        device: Device = "cpu",
+        random_state: RandomState = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        verbose: bool = False,
+        callback: ProgressCallback | None = None,
+    ) -> None:
         self.depth = depth
         self.loss = loss
         self.regularization = regularization
@@ -316,7 +320,7 @@ class DeepMatrixCompletion(PairPredictions, CompletionEstimator):
             self._check_levels(new.values)
             seen = self._observe(*joined(old, new))
             ids = (new.row_ids, new.col_ids)
-            where = {"threads": self.threads, "device": self.device}
+            where: dict[str, Any] = {"threads": self.threads, "device": self.device}
             if self._is_implicit:
                 self._owed += len(new) / seen.nnz
                 if self._owed > _RENEWED:

@@ -43,7 +43,7 @@ def table(head: Sequence[str], rows: Sequence[tuple[Sequence[str], bool]], name:
 
     ``head`` and cells are HTML; ``name`` says what it is to those who do not see it.
 
-    >>> table(["", "error"], [(["depth 3", "0.1"], True)], "errors")[-67:]
+    >>> table(["", "error"], [(["depth 3", "0.1"], True)], "errors")[-72:]
     '<tr class="best"><td>depth 3</td><td>0.1</td></tr></tbody></table></div>'
     """
     header = "".join(f"<th>{cell}</th>" for cell in head)
