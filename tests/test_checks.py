@@ -137,7 +137,7 @@ KEPT = {
 }
 
 
-SLOW = ("log", "path", "ricci", "scalar", "predicted_rate")
+SLOW = ("log", "path", "ricci", "scalar", "predicted_rate", "ensemble", "distance")
 
 
 @pytest.mark.parametrize("name", [slow(name) if name in SLOW else name for name in KEPT])

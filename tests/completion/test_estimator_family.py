@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
+from cases import slow
 from completion_tables import noisy_table
 from scipy.optimize import minimize
 
@@ -40,10 +41,10 @@ class TestAgree:
             {"depth": (2, 3, math.inf)},
             {"depth": 1.5, "strength": 0.3},
             {"depth": 3, "early_stopping": False, "max_iter": 30},
-            {"regularization": "implicit", "strength": "auto", "max_rank": 5},
             {"depth": 3, "weighted_trace_norm": 0.5},
+            slow({"regularization": "implicit", "strength": "auto", "max_rank": 5}),
         ],
-        ids=["depths", "convex", "to the end", "implicit", "weighted"],
+        ids=["depths", "convex", "to the end", "weighted", "implicit"],
     )
     def test_on_the_same_numbers(self, table, options):
         """Without biases, and with one unit for the matrix, both fit the same numbers.

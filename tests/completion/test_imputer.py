@@ -290,6 +290,7 @@ class TestInvariance:
 
     @settings(max_examples=20)
     @given(st.floats(-30, 30), st.floats(-3, 3), depths, st.booleans())
+    @pytest.mark.slow
     def test_units_do_not_matter(self, exponent, shift, depth, scale):
         X, _ = low_rank(20, 12, 2)
         c = 10.0**exponent

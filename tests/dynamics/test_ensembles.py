@@ -182,6 +182,7 @@ def test_limits_of_larger_and_rectangular_problems(shape, N, rng):
         assert np.linalg.norm(W - exact) < 3e-5
 
 
+@pytest.mark.slow
 def test_paths_pass_through_the_flow_at_every_time(rng):
     starts, times = 0.1 * rng.standard_normal((5, 2, 2)), [0.5, 3.0, 10.0, math.inf]
     found = dl.ensemble(DIAGONAL, starts, 3, times=times)
@@ -197,6 +198,7 @@ def test_paths_pass_through_the_flow_at_every_time(rng):
     np.testing.assert_array_equal(ended.time, 10.0)
 
 
+@pytest.mark.slow
 def test_the_methods_agree(rng):
     d = 8
     truth = rng.standard_normal((d, 1)) @ rng.standard_normal((1, d))
@@ -356,6 +358,7 @@ def test_a_bad_sampler():
         dl.normal_start((2, 0), 1.0)
 
 
+@pytest.mark.slow
 def test_compiled_programs_serve_a_second_process(tmp_path):
     import subprocess
     import sys
@@ -523,7 +526,7 @@ def test_a_flow_that_diverges_on_a_lost_rank_has_no_limit(N):
     assert s[1] < 1e-13 * s[0]
 
 
-@pytest.mark.parametrize("N", [1, 1.5, slow(2), 3, math.inf])
+@pytest.mark.parametrize("N", [1, slow(1.5), slow(2), 3, slow(math.inf)])
 @pytest.mark.parametrize(
     "energy", [lambda W: jnp.exp(-W[0, 0]), lambda W: jnp.exp(-jnp.sum(W**2))], ids=["exp", "bell"]
 )

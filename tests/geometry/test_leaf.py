@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import mpmath
 import numpy as np
 import pytest
+from cases import slow
 
 import deeplinear as dl
 from deeplinear.geometry.derivatives import operator_power
@@ -225,6 +226,7 @@ def test_infinite_depth_forgets_imbalances_of_order_1_over_n():
         assert coarse / fine == pytest.approx(2, rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_kernel_against_60_digits():
     for c in LEAVES[1:]:
         if max(c) == 0:
@@ -268,8 +270,14 @@ def test_the_logarithm_of_the_kernel_far_below_the_floating_point_range():
         assert np.isfinite(slopes).all()
 
 
-@pytest.mark.parametrize("q", [1, -1, 0.5])
-@pytest.mark.parametrize("singular", [False, True])
+@pytest.mark.parametrize(
+    ("singular", "q"),
+    [
+        (False, 0.5),
+        (True, 1),
+        *(slow(*v) for v in ((False, 1), (False, -1), (True, -1), (True, 0.5))),
+    ],
+)
 def test_derivatives_of_the_operator(rng, q, singular):
     """In W, twice, by finite differences; at rank loss too, where one c_p is the least."""
     leaf = Leaf(np.array([0.0, 0.7, 0.3]))
