@@ -50,3 +50,12 @@ def test_the_page_on_plots_draws_its_own_pictures(capsys):
     finally:
         pyplot.close("all")
     assert "FlowResult(3×3, depth 3" in capsys.readouterr().out
+
+
+def test_every_error_and_warning_has_its_section():
+    import deeplinear as dl
+
+    page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"^## (\w+)$", page, re.MULTILINE))
+    public = {name for name in dl.__all__ if name.endswith(("Error", "Warning"))}
+    assert told == public
