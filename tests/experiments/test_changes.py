@@ -16,6 +16,7 @@ from deeplinear.cli import app
 from deeplinear.experiments.registry import experiment_card, experiment_names, load_experiment
 from deeplinear.experiments.settings import change, parse_changes
 from deeplinear.plots import letter_panels, new_figure
+from deeplinear.results import manifest
 
 MINE = '''"""Mine."""
 from dataclasses import dataclass
@@ -127,8 +128,23 @@ def test_a_file_of_ones_own_runs_as_the_others_do(mine, tmp_path):
         "full, with changes"
     )
     assert (tmp_path / "mine" / "mine.pdf").read_bytes().startswith(b"%PDF")
+    page = (tmp_path / "mine" / "index.html").read_text()
+    assert f"deeplinear experiment run {mine} --set points=3" in page
+    assert "experiment copy" not in page  # it is a file already
     done, told = invoke("draw", mine, "--out", tmp_path, "--letters")
     assert done.exit_code == 0, told
+
+
+def test_a_manifest_tells_the_command_as_it_was_typed(monkeypatch):
+    for typed, told in (
+        (["/x/bin/deeplinear", "sweep", "a b.toml"], "deeplinear sweep 'a b.toml'"),
+        (
+            ["/x/deeplinear/__main__.py", "experiment", "list"],
+            "python -m deeplinear experiment list",
+        ),
+    ):
+        monkeypatch.setattr("sys.argv", typed)
+        assert manifest.command() == told
 
 
 @pytest.mark.parametrize(

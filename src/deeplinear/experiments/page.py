@@ -4,6 +4,7 @@ import base64
 import html
 import json
 import re
+import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -77,16 +78,19 @@ def one_change(experiment: "Experiment") -> tuple[str, str]:
     """How to run the experiment with another value of one setting, and how to change anything: the
     commands, and the line of Python.
     """
-    name, settings = experiment.name, experiment.smoke or experiment.full
+    name, settings = experiment.called, experiment.smoke or experiment.full
+    shown = shlex.quote(name)
     key, value = next(iter(settings.items()))
     text = ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
     text = f"'{text}'" if any(c in text for c in " ()[]'*") else text
     literal = repr(value).replace("inf", 'float("inf")')
     commands = (
-        f"deeplinear experiment run {name} --set {key}={text}\n"
+        f"deeplinear experiment run {shown} --set {key}={text}\n"
         f"deeplinear experiment copy {name} mine.py    # then change anything, and\n"
         "deeplinear experiment run mine.py --letters"
     )
+    if name != experiment.name:  # a file of one's own is changed where it is
+        commands = f"deeplinear experiment run {shown} --set {key}={text}"
     return commands, f'dl.experiments.run("{name}", {key}={literal}).plot()'
 
 

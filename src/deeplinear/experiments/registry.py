@@ -46,6 +46,7 @@ class Experiment:
     simulate: "Callable[..., xr.Dataset]"
     draw: "Callable[[xr.Dataset], Figure]"
     summary: "Callable[[xr.Dataset], dict[str, str | float]]"
+    called: str  # what commands call it by: its name, or the path of a file of one's own
 
     def settings(self, smoke: bool, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The keyword arguments of `simulate`: FULL, or FULL updated by SMOKE, with ``changes``.
@@ -126,7 +127,7 @@ def load_experiment(name: str) -> Experiment:
     with the package that is not installed.
     """
     import_xarray()  # before anything is computed that could not be kept
-    own = name.endswith(".py")
+    called, own = name, name.endswith(".py")
     module = _of_file(Path(name)) if own else _of_house(name)
     name = Path(name).stem if own else name
     for needed in ("TITLE", "FULL", "SMOKE", "simulate", "draw"):
@@ -154,6 +155,7 @@ def load_experiment(name: str) -> Experiment:
         module.simulate,
         module.draw,
         getattr(module, "summary", lambda ds: {}),
+        called,
     )
 
 

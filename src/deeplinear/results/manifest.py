@@ -49,8 +49,10 @@ def now() -> str:
 
 def command() -> str:
     """The command line of this process, as one would type it; what is not text is escaped."""
-    program = Path(sys.argv[0]).name
-    return printable(shlex.join([program, *sys.argv[1:]]))
+    program = [Path(sys.argv[0]).name]
+    if program == ["__main__.py"]:  # python -m package
+        program = ["python", "-m", Path(sys.argv[0]).parent.name]
+    return printable(shlex.join([*program, *sys.argv[1:]]))
 
 
 def machine() -> str:
