@@ -24,17 +24,27 @@ def test_the_style_of_a_picture_changes_nothing_else():
         assert mpl.rcParams["interactive"]
 
 
-@pytest.mark.slow
-def test_pictures_after_the_first_are_shown():
+def pictures(*cells):
+    """How many pictures each cell shows."""
     reason = "a notebook's kernel is not installed: pip install nbclient ipykernel"
     nbformat = pytest.importorskip("nbformat", reason=reason)
     nbclient = pytest.importorskip("nbclient", reason=reason)
     pytest.importorskip("ipykernel", reason=reason)
-    cells = [FLOW, "axes = flow.plot()", "figure, axes = plt.subplots()\n_ = axes.plot([1, 2])"]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
     nbclient.NotebookClient(notebook, timeout=300).execute()
-    shown = [
+    return [
         sum("image/png" in output.get("data", {}) for output in cell.outputs)
         for cell in notebook.cells
     ]
-    assert shown == [0, 1, 1]
+
+
+@pytest.mark.slow
+def test_pictures_after_the_first_are_shown():
+    later = "figure, axes = plt.subplots()\n_ = axes.plot([1, 2])"
+    assert pictures(FLOW, "axes = flow.plot()", later) == [0, 1, 1]
+
+
+@pytest.mark.slow
+def test_the_figure_of_an_experiment_is_shown():
+    run = 'import deeplinear as dl\nresult = dl.experiments.run("cmv_fig4", depths=(3,), runs=10)'
+    assert pictures(run, "result.plot()") == [0, 1]

@@ -79,14 +79,19 @@ def executed(name: str) -> Any:
         )
         client.execute()
     for cell in made.cells:
-        if any("image/png" in output.get("data", {}) for output in cell.get("outputs", ())):
+        outputs = cell.get("outputs", [])
+        if any(_picture(output) for output in outputs):
             # beside a picture, the value of the last line is but the name of a part of it
-            cell.outputs = [o for o in cell.outputs if o.output_type != "execute_result"]
+            cell.outputs = [o for o in outputs if _picture(o) or o.output_type == "stream"]
     CACHE.mkdir(exist_ok=True)
     for old in CACHE.glob(f"{name}-*.ipynb"):
         old.unlink()
     nbformat.write(made, kept)
     return made
+
+
+def _picture(output: Any) -> str | None:
+    return output.get("data", {}).get("image/png")
 
 
 def _digest(text: str) -> str:
@@ -112,7 +117,7 @@ def page(name: str, made: Any) -> tuple[str, dict[str, bytes]]:
             continue
         parts.append(f"```python\n{cell.source}\n```")
         for output in ran.outputs:
-            picture = output.get("data", {}).get("image/png")
+            picture = _picture(output)
             if picture is None:
                 parts.append(f"```text {{.result}}\n{_text(output)}\n```")
                 continue
