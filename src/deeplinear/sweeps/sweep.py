@@ -299,6 +299,8 @@ def _work(
                     if _tell(callback, report):
                         break
                 else:
+                    # with what workers of an earlier call, stopped since, have written meanwhile
+                    report.kept = int((read_status(path) != MISSING).sum()) - report.computed
                     ended = "complete" if report.done == report.tasks else "incomplete"
         if ended != "stopped":  # after a stop, workers of a scheduler may still be writing
             remove_leftovers(path)
