@@ -255,7 +255,7 @@ class Imbalances(NamedTuple):
     >>> dl.imbalances(dl.leaf_factors(np.eye(2), (1.0, 0.0, 3.0)))
     Imbalances(2 matrices, the largest of norm 4.24; on the isotropic leaf 1, 0, 3)
     >>> dl.imbalances(dl.normal_factors((2, 2, 2), 1.0, key=0))
-    Imbalances(1 matrix, of norm 4.86; on no isotropic leaf)
+    Imbalances(1 matrix, of norm 2.27; on no isotropic leaf)
     """
 
     matrices: tuple[Array, ...]
