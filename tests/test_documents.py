@@ -5,6 +5,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+
 from deeplinear.experiments.registry import experiment_names
 
 ROOT = Path(__file__).parent.parent

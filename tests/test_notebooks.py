@@ -14,6 +14,7 @@ flow = dl.gradient_flow(energy, 0.5 * np.eye(2), 2, t1=1.0)
 
 def test_the_style_of_a_picture_changes_nothing_else():
     import matplotlib as mpl
+
     from deeplinear.plots import house_style
 
     with mpl.rc_context({"interactive": False, "font.size": 7.0}):

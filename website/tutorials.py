@@ -116,22 +116,31 @@ def page(name: str, made: Any) -> tuple[str, dict[str, bytes]]:
             parts.append(cell.source.replace("```python .noeval", "```python"))
             continue
         parts.append(f"```python\n{cell.source}\n```")
+        said: list[str] = []
         for output in ran.outputs:
-            picture = _picture(output)
-            if picture is None:
-                parts.append(f"```text {{.result}}\n{_text(output)}\n```")
+            if not (picture := _picture(output)):
+                said.append(_text(output))
                 continue
             if not cell.metadata.get("alt"):
-                raise ValueError(f"{name}: a picture has no alt=\"…\" after ```python")
+                raise ValueError(f'{name}: a picture has no alt="…" after ```python')
+            parts += _said(said)
             file = f"{name}_{len(pictures) + 1}.png"
             pictures[file] = base64.b64decode(picture)
             parts.append(f"![{cell.metadata['alt']}]({file})")
+        parts += _said(said)
     title, _, rest = "\n\n".join(parts).partition("\n\n")
     offer = (
         f"[This page as a notebook]({name}.ipynb){{ download }} · "
         f"[all tutorials as notebooks]({ARCHIVE}){{ download }}"
     )
     return f"{title}\n\n{offer}\n\n{rest}\n", pictures
+
+
+def _said(texts: list[str]) -> list[str]:
+    """One block of what was printed; the list is emptied."""
+    together = "\n".join(texts)
+    texts.clear()
+    return [f"```text {{.result}}\n{together}\n```"] if together else []
 
 
 def _text(output: Any) -> str:

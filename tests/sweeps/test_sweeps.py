@@ -382,7 +382,7 @@ def test_a_scheduler_is_asked_from_a_notebook(tmp_path):
     async def cell():
         run_sweep(sweep, tmp_path / "s.zarr", scheduler="nowhere", timeout=0.5)
 
-    with pytest.raises(dl.InputError, match="no answer from 'nowhere' within 0.5 s"):
+    with pytest.raises(dl.InputError, match="no answer from 'nowhere'"):
         asyncio.run(cell())
 
 

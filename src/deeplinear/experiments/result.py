@@ -32,7 +32,7 @@ class ExperimentResult:
         """
         from matplotlib import pyplot
 
-        pyplot.draw_if_interactive()  # loads the backend, by which a notebook learns to show figures
+        pyplot.draw_if_interactive()  # loads what a notebook shows figures by
         figure = self.experiment.draw(self.dataset)
         return letter_panels(figure) if letters else figure
 
