@@ -336,7 +336,7 @@ def _check_call(
 
 
 def _open_or_lay_out(sweep: Sweep, path: Path, *, force: bool) -> tuple[dict[str, str], int]:
-    """Check the store, or make one: the versions it was made with, and how many results are lost."""
+    """Check the store, or make one: versions it was made with, and how many results are lost."""
     if path.exists() and not force:
         made_with = check_same(path, sweep.parameters)
         count, names = len(sweep.table), sweep.resolved.outputs
