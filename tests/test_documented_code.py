@@ -16,7 +16,16 @@ ROOT = Path(__file__).parent.parent
 _BLOCK = re.compile(r"(<!-- not run: [^\n]*-->\n+)?^```python[^\n]*\n(.*?)^```", re.M | re.S)
 _SLOW = {"docs/coming_from.md", "docs/overview.md", "docs/plots.md", "docs/training.md"} | {
     f"docs/tutorials/{name}.md"
-    for name in ("edge", "gpu", "laboratory", "langevin", "leaves", "own_energy", "own_experiment")
+    for name in (
+        "edge",
+        "gpu",
+        "laboratory",
+        "langevin",
+        "leaves",
+        "own_energy",
+        "own_experiment",
+        "sweep",
+    )
 }
 
 
