@@ -47,7 +47,8 @@ mutation: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet -c $(LOCK) 'cosmic-ray>=8.4'
 	$(BIN)/python -m reliability.mutation $(MODULE)
 
-# The site, into folder `site`: `python -m http.server -d site` shows it; nothing is fetched from anywhere.
+# The site, into folder `site`: `python -m http.server -d site` shows it; nothing is fetched from anywhere. Tutorials are
+# run, which takes minutes, and kept in `.tutorials` until they or the library change.
 site: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/python -m mkdocs build --quiet --strict
 
@@ -94,4 +95,4 @@ lock: $(VENV)/.dev
 	  --no-header --no-annotate -o $(LOCK) pyproject.toml
 
 clean:
-	rm -rf $(VENV) demo-report
+	rm -rf $(VENV) demo-report .tutorials

@@ -14,7 +14,19 @@ from cases import slow
 
 ROOT = Path(__file__).parent.parent
 _BLOCK = re.compile(r"(<!-- not run: [^\n]*-->\n+)?^```python[^\n]*\n(.*?)^```", re.M | re.S)
-_SLOW = {"coming_from.md", "overview.md", "plots.md", "training.md"}
+_SLOW = {"docs/coming_from.md", "docs/overview.md", "docs/plots.md", "docs/training.md"} | {
+    f"docs/tutorials/{name}.md"
+    for name in (
+        "edge",
+        "gpu",
+        "laboratory",
+        "langevin",
+        "leaves",
+        "own_energy",
+        "own_experiment",
+        "sweep",
+    )
+}
 
 
 def blocks(page):
@@ -27,14 +39,18 @@ def blocks(page):
     ]
 
 
+def name_of(page):
+    return page.relative_to(ROOT).as_posix()
+
+
 PAGES = [page for page in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))] if blocks(page)]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(
     "page",
-    [slow(page) if page.name in _SLOW else page for page in PAGES],
-    ids=lambda page: getattr(page, "name", str(page)),
+    [slow(page) if name_of(page) in _SLOW else page for page in PAGES],
+    ids=[name_of(page) for page in PAGES],
 )
 def test_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

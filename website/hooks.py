@@ -1,4 +1,6 @@
-"""Pages of the site that are made from the code: the reference and the gallery of experiments."""
+"""Pages of the site that are made from the code: the reference, the gallery of experiments, and the
+tutorials with their results.
+"""
 
 import inspect
 from importlib import import_module
@@ -12,6 +14,7 @@ from mkdocs.structure.files import File, Files
 import deeplinear as dl
 from deeplinear.experiments.page import one_change
 from deeplinear.experiments.registry import experiment_names, load_experiment
+from website.tutorials import site_files
 
 ROOT = Path(__file__).parent.parent
 
@@ -58,6 +61,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     made["changelog.md"] = (ROOT / "CHANGELOG.md").read_text("utf-8").replace("](docs/", "](")
     for path, text in made.items():
         files.append(File.generated(config, path, content=text))
+    pages, others = site_files()
+    for path, text in pages.items():
+        found = files.get_file_from_path(path)
+        assert found is not None
+        found.content_string = text
+    for path, content in others.items():
+        files.append(File.generated(config, path, content=content))
     return files
 
 

@@ -4,8 +4,8 @@ Nothing is computed here, so every picture shows exactly what it was given.
 Loads matplotlib: whoever draws imports this when it draws.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
@@ -88,11 +88,19 @@ def _new_axes(count: int, width: float = 5.6, height: float = 4.2) -> np.ndarray
     return np.atleast_1d(figure.subplots(1, count))
 
 
-def house_style() -> AbstractContextManager[None]:
+@contextmanager
+def house_style() -> Iterator[None]:
     """The look of every figure of the house, for a ``with`` around the making of its axes and
     legends.
     """
-    return mpl.rc_context(_STYLE)
+    # Not rc_context, which puts back all settings: those too that a notebook makes with its first
+    # figure, without which it shows no later one.
+    before = {key: mpl.rcParams[key] for key in _STYLE}
+    mpl.rcParams.update(_STYLE)
+    try:
+        yield
+    finally:
+        mpl.rcParams.update(before)
 
 
 def line_style(index: int) -> dict[str, Any]:

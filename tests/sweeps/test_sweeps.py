@@ -358,6 +358,34 @@ def test_a_scheduler_that_does_not_answer(tmp_path, monkeypatch):
     assert contents(store) == before
 
 
+def test_what_a_worker_of_an_earlier_call_still_wrote_is_counted(tmp_path, monkeypatch):
+    """A call that was stopped leaves workers of a scheduler that finish what they are at."""
+    from deeplinear.sweeps import cluster
+    from deeplinear.sweeps.worker import run_block
+
+    plain = cluster.compute
+
+    def late(specs, **settings):
+        run_block(specs[0])
+        yield from plain(specs, **settings)
+
+    monkeypatch.setattr(cluster, "compute", late)
+    report = run(Sweep(cheap, grid={"x": [1, 2, 3]}, chunk=1), tmp_path / "s.zarr")
+    assert (report.done, report.kept, report.computed) == (3, 1, 2)
+    assert report.stage == "3 of 3 tasks"
+
+
+def test_a_scheduler_is_asked_from_a_notebook(tmp_path):
+    """There an event loop is running already, and a second one is refused."""
+    sweep = Sweep(cheap, grid={"x": [1, 2]})
+
+    async def cell():
+        run_sweep(sweep, tmp_path / "s.zarr", scheduler="nowhere", timeout=0.5)
+
+    with pytest.raises(dl.InputError, match="no answer from 'nowhere'"):
+        asyncio.run(cell())
+
+
 @pytest.mark.parametrize(
     "options", [{"workers": -1}, {"workers": 1.5}, {"retries": -1}, {"timeout": 0}]
 )

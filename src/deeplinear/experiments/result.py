@@ -27,7 +27,12 @@ class ExperimentResult:
         self.experiment, self.dataset, self.record = experiment, dataset, record
 
     def plot(self, *, letters: bool = False) -> "Figure":
-        """The figure of the experiment; ``letters`` marks its panels a, b, c."""
+        """The figure of the experiment; ``letters`` marks its panels a, b, c. A notebook shows it
+        where it is a cell's last line.
+        """
+        from matplotlib import pyplot
+
+        pyplot.draw_if_interactive()  # loads what a notebook shows figures by
         figure = self.experiment.draw(self.dataset)
         return letter_panels(figure) if letters else figure
 

@@ -5,6 +5,7 @@ import logging
 import queue
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
@@ -178,7 +179,8 @@ def check_scheduler(scheduler: str, timeout: float) -> None:
         comm.abort()
 
     try:
-        asyncio.run(probe())
+        with ThreadPoolExecutor(1) as aside:  # in a notebook this thread runs a loop already
+            aside.submit(lambda: asyncio.run(probe())).result()
     except (OSError, TimeoutError, ValueError) as error:
         what = f" ({error})" if isinstance(error, ValueError) else ""
         raise InputError(

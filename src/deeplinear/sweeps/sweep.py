@@ -299,6 +299,8 @@ def _work(
                     if _tell(callback, report):
                         break
                 else:
+                    # with what workers of an earlier call, stopped since, have written meanwhile
+                    report.kept = int((read_status(path) != MISSING).sum()) - report.computed
                     ended = "complete" if report.done == report.tasks else "incomplete"
         if ended != "stopped":  # after a stop, workers of a scheduler may still be writing
             remove_leftovers(path)
@@ -334,9 +336,7 @@ def _check_call(
 
 
 def _open_or_lay_out(sweep: Sweep, path: Path, *, force: bool) -> tuple[dict[str, str], int]:
-    """Check the store that is there, or make a new one; returns the versions it was made with, and
-    how many tasks lost their results by damage.
-    """
+    """Check the store, or make one: versions it was made with, and how many results are lost."""
     if path.exists() and not force:
         made_with = check_same(path, sweep.parameters)
         count, names = len(sweep.table), sweep.resolved.outputs
