@@ -25,6 +25,7 @@ _SLOW = {"docs/coming_from.md", "docs/overview.md", "docs/plots.md", "docs/train
         "own_energy",
         "own_experiment",
         "sweep",
+        "theory",
     )
 }
 
