@@ -571,7 +571,7 @@ def test_a_limit_that_rounding_decides_is_undetermined():
     truth = (rng.standard_normal((4, 2)) @ rng.standard_normal((2, 4))).astype(np.float32)
     rows, cols = np.divmod(rng.permutation(16)[:9], 4)
     energy = dl.Completion(rows, cols, truth[rows, cols], (4, 4))
-    starts = (1e-5 * rng.standard_normal((8, 4, 4))).astype(np.float32)
+    starts = (1e-5 * rng.standard_normal((24, 4, 4))).astype(np.float32)
     found = dl.ensemble(energy, starts, math.inf, max_steps=1000)
     wide = dl.ensemble(
         dl.Completion(rows, cols, truth[rows, cols].astype(float), (4, 4)),

@@ -32,7 +32,7 @@ class BatchPlan:
 
     ``stages``: steppers; all but the last with the number of steps that is enough for an ordinary
     run at a tolerance of 1e−2. A run that is not at its end then is given to the next stepper, from
-    its start, and begins with that one at finer tolerances.
+    its start, and begins with that one at finer tolerances; so do all below the stepper's finest.
     """
 
     energy: Energy
@@ -90,7 +90,10 @@ class BatchPlan:
     def _pass(self, W0: np.ndarray, tol: float, stage: np.ndarray) -> Fields:
         """Each run at one tolerance; ``stage`` says with which it begins, then which ended it."""
         out: Fields = {}
-        for number in range(len(self.stages)):
+        last = len(self.stages) - 1
+        for number, (stepper, _) in enumerate(self.stages):
+            if number < last and tol < stepper.finest:
+                stage[stage == number] += 1
             due = np.flatnonzero(stage == number)
             if not due.size:
                 continue

@@ -39,6 +39,7 @@ class Flows(eqx.Module):
     rate: PyTree[Array]
     t: Array
     h: Array
+    fitting: Array  # the size that would have met the tolerance in the last step kept; 0: none yet
     steps: Array
     saved: Array  # how many of the times this lane has passed
     path: Float[Array, "m n T L"]
@@ -84,7 +85,8 @@ class Lanes(eqx.Module):
         unknown = jnp.full((m, n, self.ts.size, self.lanes), jnp.nan, starts.W.dtype)
         path = jnp.where(stays, join(W)[:, :, None], unknown)
         rate = self.stepper.rate(self.problem, state)
-        return Flows(run, state, rate, jnp.zeros_like(h), h, whole, whole, path)
+        zero = jnp.zeros_like(h)
+        return Flows(run, state, rate, zero, h, zero, whole, whole, path)
 
     def advance(self, c: Flows) -> Flows:
         """One step tried in every lane that has somewhere to go."""
@@ -97,7 +99,13 @@ class Lanes(eqx.Module):
         fits = jnp.isfinite(trial.error)
         error = jnp.where(fits, trial.error, jnp.inf)
         keep = busy & (error <= 1)
-        factor = jnp.clip(0.9 * jnp.maximum(error, 1e-10) ** (-1 / self.stepper.order), 0.2, 5.0)
+        fit = jnp.maximum(error, 1e-10) ** (-1 / self.stepper.order)
+        # Where the flow speeds up, the size that fits shrinks from step to step, and the next one
+        # is chosen for what it will be then (Gustafsson 1994): else every other step is refused.
+        fitting = h * fit
+        ahead = keep & (fitting < c.fitting)
+        trend = jnp.where(ahead, fitting / jnp.where(ahead, c.fitting, 1.0), 1.0)
+        factor = jnp.clip(0.9 * fit * trend, 0.2, 5.0)
         # A step that was cut short to meet a time says nothing against the step planned.
         grown = jnp.where(keep & (h < c.h), jnp.maximum(h * factor, c.h), h * factor)
         t = jnp.where(keep, jnp.where(h < c.h, target, c.t + h), c.t)
@@ -112,7 +120,8 @@ class Lanes(eqx.Module):
             )
             saved = saved + hit
         h = jnp.where(busy, grown, c.h)
-        return Flows(c.run, state, rate, t, h, c.steps + busy, saved, path)
+        fitting = jnp.where(keep, fitting, c.fitting)
+        return Flows(c.run, state, rate, t, h, fitting, c.steps + busy, saved, path)
 
     def judge(self, c: Flows) -> Verdict:
         """Why each lane has ended (or 0), where it ends, the error estimate."""

@@ -45,7 +45,7 @@ from .steppers import (
 
 # Where explicit steps at 2×2, and implicit ones with a frozen kernel, go on for longer (at a
 # tolerance of 1e−2), the run is stiff, or so curved that the frozen kernel is of no use.
-PLANAR_STEPS, FROZEN_STEPS = 160, 256
+PLANAR_STEPS, FROZEN_STEPS = 160, 160
 # The same for explicit steps on two factors, which cost two products each.
 FACTOR_STEPS = 256
 # Up to this many entries a dense Jacobian is worth its cost where the frozen kernel is not enough.

@@ -102,6 +102,8 @@ class AbstractStepper(eqx.Module, Generic[State]):
     lanes: ClassVar[int] = 128
     # Whether a step holds the derivative of the flow, (mn)² numbers in each lane.
     jacobian: ClassVar[bool] = False
+    # Below this tolerance a stage that is not the last is left out: the next takes less time.
+    finest: ClassVar[float] = 0.0
 
     @abstractmethod
     def start(self, problem: EnsembleProblem, W: Matrix) -> State:
