@@ -44,10 +44,11 @@ Floats = NDArray[np.float64]
 
 TITLE = "Volume, flatness and induced volume as predictors of endpoints on leaves"
 SOURCE = "after Cohen, Menon, Veraszto 2023"
-DURATION = "10 min"
+DURATION = "5 min"
 CONCLUSION = (
-    "Whether the finite volume of a leaf, its flatness, the volume along the completions, or a "
-    "norm foretells endpoints best depends on the imbalance beside the start."
+    "As a preference high volume survives where it is finite: endpoints have more of it than 88 to "
+    "99 % of equally long completions. Neither factor alone does better, the nuclear norm about as "
+    "well; and the preference weakens as the leaf gets lazy, though the volume is as finite."
 )
 FULL: dict = {
     "size": 3,
