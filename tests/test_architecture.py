@@ -58,7 +58,7 @@ TREE = {
         ["derivatives"],
         ["metric", "volume", "hamiltonian_flow"],
         ["shooting"],
-        ["curvature", "geodesic_closed_form", "geodesic_result", "ball_volume"],
+        ["curvature", "geodesic_closed_form", "geodesic_result", "conjugate", "ball_volume"],
         ["geodesic"],
         ["adapters"],
     ],

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.integrate
 
 import deeplinear as dl
 import deeplinear.dynamics.coordinates as dl_coordinates
@@ -98,6 +99,39 @@ def test_an_ensemble_ends_where_each_flow_does(rng, shape, c):
     for k in range(3):
         flow = dl.gradient_flow(energy, found.start[k], len(c), imbalance=c, rtol=1e-10)
         assert abs(np.asarray(flow.W) - found.W[k]).max() < 3 * found.error[k] + 1e-7
+
+
+def by_radau(mask, M, W0, c):
+    """The limit of the flow of the factors, by SciPy's implicit Runge–Kutta method."""
+    N, d = len(c), len(M)
+
+    def rates(t, flat):
+        Ws = flat.reshape(N, d, d)
+        below, above = [np.eye(d)], [np.eye(d)]
+        for p in range(N):
+            below.append(Ws[p] @ below[-1])
+            above.append(above[-1] @ Ws[N - 1 - p])
+        G = np.where(mask, below[-1] - M, 0.0)
+        return -np.stack([above[N - 1 - p].T @ G @ below[p].T for p in range(N)]).ravel()
+
+    start = np.stack(dl.leaf_factors(W0, c, key=0)).ravel()
+    found = scipy.integrate.solve_ivp(rates, (0, 1e9), start, "Radau", rtol=1e-9, atol=1e-10)
+    assert found.success
+    return np.linalg.multi_dot(found.y[:, -1].reshape(N, d, d)[::-1])
+
+
+def test_a_limit_of_low_rank_is_stiff_and_is_reached():
+    """λ^c(0, 0) = c_2 c_3/3 = 7e−5 beside 1: explicit steps alone do not end within 5,000."""
+    rng = np.random.default_rng(3)
+    M, c = rng.normal(size=(3, 1)) * rng.normal(size=3), (0.0, 0.01, 0.02)
+    mask = np.array([[1, 1, 0], [0, 1, 1], [1, 0, 1]], bool)
+    starts = 1e-2 * rng.normal(size=(3, 3, 3))
+    found = dl.ensemble(
+        dl.Completion.from_dense(np.where(mask, M, np.nan)), starts, 3, imbalance=c, max_steps=1000
+    )
+    assert found.counts == {"limit": 3}
+    exact = np.stack([by_radau(mask, M, W0, c) for W0 in starts])
+    assert np.linalg.norm(found.W - exact, axis=(1, 2)).max() < 3e-6 * np.linalg.norm(M)
 
 
 def test_the_sign_of_det_changes_where_one_c_is_the_least():

@@ -22,6 +22,7 @@ from ..compilation import Effort, program
 from ..errors import InputError, NotConvergedWarning
 from ..status import Status
 from ..transforms import forward_only
+from .conjugate import ConjugatePoint, conjugate_time
 from .derivatives import guard, operator_power
 from .geodesic_closed_form import aligned_distance, aligned_path, spd_distance, spd_path
 from .geodesic_result import Geodesic, Logarithm
@@ -40,11 +41,13 @@ from .operator import Operator, singular_error
 from .shooting import shoot
 
 __all__ = [
+    "ConjugatePoint",
     "Geodesic",
     "Logarithm",
     "Status",
     "aligned_distance",
     "aligned_path",
+    "conjugate_time",
     "distance",
     "exp",
     "log",
@@ -124,8 +127,9 @@ def log(
     """The initial velocity Z of a geodesic of g^N with exp_{W_0}(Z) = W_1, by shooting.
 
     Newton's method on the end point, led there along a path of full rank in as many stages as it
-    needs. The result is a geodesic, and locally the shortest; that no shorter one exists is certain
-    only for near points. One that is longer than that path is reported as ``not_shortest``.
+    needs. The result is a geodesic; that no shorter one exists is certain only for near points
+    (`conjugate_time` says whether it is the shortest among near paths). One that is longer than
+    that path is reported as ``not_shortest``.
 
     **Arguments**: ``W0``, ``W1`` m×n of full rank, with determinants of one sign if square;
     ``imbalance``, ``rtol`` as in `exp`; ``max_steps`` of each trial geodesic. Works inside ``jit``

@@ -27,7 +27,8 @@ class DenseRosenbrockStepper(AbstractStepper[Matrix]):
     The error of a step is the change of each log σ between the orders 5 and 4, and of the entries
     in the singular frame, relative to the larger of their two singular values. A step that changes
     the sign of det W is refused (at N ≥ 2). Singular values below rounding, max(m, n) ε σ_1, do
-    not count.
+    not count. Where singular values do cross zero (N < 2, leaves that are smooth there) errors are
+    relative to σ_1, the start may be 0, and det W may change its sign.
     """
 
     order: int = 5
@@ -74,13 +75,15 @@ class DenseRosenbrockStepper(AbstractStepper[Matrix]):
         both = jnp.stack([_first(end), _first(coarse)])
         sigma = jnp.linalg.svd(both, compute_uv=False)
         noise = max(shape) * jnp.finfo(s.dtype).eps * s[:, :1]
+        crossing = at_zero(problem.nu) > 0.5  # singular values do reach zero and pass it
+        noise = jnp.where(crossing, jnp.maximum(noise, sigma[0][:, :1]), noise)
         log_s = jnp.log(jnp.maximum(sigma, noise))
         entries = U.mT @ _first(change) @ Vt.mT
         entries = entries / jnp.maximum(jnp.maximum(a[:, :, None], b[:, None]), noise[:, None])
         error = jnp.sqrt(jnp.sum((log_s[0] - log_s[1]) ** 2, 1) + jnp.sum(entries**2, (1, 2)))
         end, _ = jax.lax.optimization_barrier((end, sigma))
         crossed = sign_of_determinant(end) * sign_of_determinant(state) < 0
-        crossed &= (jnp.minimum(s, sigma[0])[:, -1] > noise[:, 0]) & (at_zero(problem.nu) <= 0.5)
+        crossed &= (jnp.minimum(s, sigma[0])[:, -1] > noise[:, 0]) & ~crossing
         return StepTrial(end, (), jnp.where(crossed, jnp.inf, error) / problem.tol)
 
 

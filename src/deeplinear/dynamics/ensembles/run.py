@@ -199,7 +199,8 @@ def ensemble(
       exact Jacobian, of size mn: for stiff problems up to about 10×10), "implicit" (order 3,
       linearly implicit with conjugate gradients on the frozen kernel: for larger ones), "factors"
       (explicit on W_1 … W_N, N = 2, 3, 4), or "auto": explicit at 2×2 and at N < 2 (there on W
-      itself: singular values do reach zero), rosenbrock up to 6×6, implicit for larger W, after
+      itself: singular values do reach zero; on leaves that are smooth there, rosenbrock on W up
+      to 12×12), rosenbrock up to 6×6, implicit for larger W, after
       factors at N = 2. Others are instances of `AbstractStepper`.
     - ``max_steps``: tried per run and tolerance. ``batch_size``: starts handed over at a time,
       which bounds the memory. ``workers``: threads.
@@ -334,6 +335,11 @@ def _stages(
     explicit: AbstractStepper = PlanarStepper() if planar and not leaf else ExplicitStepper()
     if depth < 2:
         explicit = DenseStepper()
+    small = shape[0] * shape[1] <= DENSE
+    if method == "auto" and leaf and depth < 2 and small:
+        # near a limit of low rank the kernel is small where it vanished: stiff
+        dense: tuple[AbstractStepper, int] = DenseRosenbrockStepper(), max_steps
+        return ((explicit, PLANAR_STEPS), dense) if planar else (dense,)
     if method == "explicit" or (method == "auto" and depth < 2):
         return ((explicit, max_steps),)
     if method == "factors":
@@ -344,7 +350,7 @@ def _stages(
     stages: tuple[tuple[AbstractStepper, int], ...] = ((ImplicitStepper(), max_steps),)
     if (method == "auto" and max(shape) <= SMALL) or method == "rosenbrock":
         return (last,)
-    if method == "auto" and shape[0] * shape[1] <= DENSE:
+    if method == "auto" and small:
         stages = (ImplicitStepper(), FROZEN_STEPS), (DenseRosenbrockStepper(), max_steps)
     if method == "auto" and depth == 2 and not leaf:
         stages = (FactorStepper(depth=2), FACTOR_STEPS), *stages
