@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import scipy.integrate
+from cases import slow
 
 import deeplinear as dl
 from deeplinear.geometry.conjugate import _candidates
@@ -48,7 +49,7 @@ def on_the_surface(u, slope, turning, t1=40.0):
 
 
 @pytest.mark.parametrize(
-    ("u", "slope", "turning"), [(1.5, -1.0, 0.2), (1.0, -1.0, 0.4), (2.0, -1.0, 0.05)]
+    ("u", "slope", "turning"), [slow(1.5, -1.0, 0.2), (1.0, -1.0, 0.4), slow(2.0, -1.0, 0.05)]
 )
 def test_positive_definite_matrices_at_infinite_depth(u, slope, turning):
     R, s = rotation(0.4), np.exp([0.3 + u, 0.3 - u])
@@ -62,6 +63,7 @@ def test_positive_definite_matrices_at_infinite_depth(u, slope, turning):
     np.testing.assert_allclose(found.W, at, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_flat_space_has_none(rng):
     found = dl.geodesic.conjugate_time(rng.normal(size=(2, 2)), rng.normal(size=(2, 2)), 1, 30.0)
     assert (found.status, found.t) == (dl.Status.reached_t1, math.inf)

@@ -105,9 +105,10 @@ def conjugate_time(
         raise InputError(f"samples must be ≥ 4 and t1 > 0, got {samples} and {t1!r}.")
     N = in_precision(on_leaf(depth, imbalance, shape=W.shape, scalar=True), W.dtype)
     scale = float(np.linalg.norm(np.asarray(W)))
-    if not scale > 0 or bool(Operator.unchecked(W / scale, rescaled(N, scale)).is_singular):
+    shrunk = rescaled(N, as_array(scale or 1.0, W.dtype))
+    if not scale > 0 or bool(Operator.unchecked(W / scale, shrunk).is_singular):
         raise SingularOperatorError("W must have full rank, and has not: move it off rank loss.")
-    unit = W / scale, Z / scale, rescaled(N, scale)
+    unit = W / scale, Z / scale, shrunk
 
     def look(first: float, last: float) -> tuple[np.ndarray, ...]:
         times = np.linspace(first, last, samples)
@@ -126,8 +127,8 @@ def conjugate_time(
             found = look(a, b)
             if len(found[0]) < samples:  # the end of the geodesic, not a conjugate point
                 break
-            inside = _candidates(*found[:2], found[2][:, -1]) or [_least(found[0], found[2][:, -1])]
-            (a, b), at = inside[0], found
+            times, signs, least = found[0], found[1], found[2][:, -1]
+            (a, b), at = (_candidates(times, signs, least) or [_least(times, least)])[0], found
         else:
             k = int(np.argmin(at[2][:, -1]))
             if at[2][k, -1] < _RANK_LOSS:
