@@ -225,3 +225,19 @@ def test_a_model_that_is_not_there_is_named_by_its_argument(command, tmp_path):
     assert "MODEL: '" in one_line(result.stderr)
     (tmp_path / "none.dln").write_bytes(b"no model")
     assert "Error: MODEL" in one_line(run(command, tmp_path / "none.dln", *more).stderr)
+
+
+def test_names_with_blanks_are_ids_and_where_none_is_known_the_first_is_shown(tmp_path):
+    pairs = [(f"u{i}", f"film {j}") for i in range(6) for j in range(5) if (i + j) % 3]
+    values = [float(np.sin(k)) for k in range(len(pairs))]
+    users, films = zip(*pairs, strict=True)
+    model = dl.DeepMatrixCompletion(**FIXED).fit((list(users), list(films), values))
+    model.save(tmp_path / "m.dln")
+    (tmp_path / "at.csv").write_text("user,item\n" + "\n".join(",".join(p) for p in pairs) + "\n")
+    result = run("predict", tmp_path / "m.dln", "--at", tmp_path / "at.csv")
+    assert result.exit_code == 0, result.output
+    found = pd.read_csv(io.StringIO(result.stdout))
+    np.testing.assert_allclose(found.prediction, model.predict(users, films), rtol=1e-12)
+    (tmp_path / "at.csv").write_text("nobody,film nowhere\nnobody else,film nowhere\n")
+    result = run("predict", tmp_path / "m.dln", "--at", tmp_path / "at.csv")
+    assert "the first is 'nobody', 'film nowhere'." in one_line(result.stderr)

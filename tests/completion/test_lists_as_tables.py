@@ -103,3 +103,18 @@ class TestConstant:
             warnings.simplefilter("ignore", dl.errors.NotConvergedWarning)
             dl.DeepMatrixCompletion(**FIXED).fit((users, items, np.r_[np.ones(299), 0.0]))
             dl.DeepMatrixCompletion(**FIXED).fit(([1], [1], [1.0]))
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        ("table.csv", r"^X must be a table, got the path 'table\.csv': read it first"),
+        ([1.0, 2.0], r"^X must have two axes, rows and columns, got a 1D array\. .* one row\.$"),
+        (np.ones((2, 2, 2)), "got a 3D array"),
+    ],
+)
+def test_what_is_no_table_is_refused_in_one_line(X, message):
+    with pytest.raises(dl.InputError, match=message) as error:
+        dl.DeepLinearImputer(2, strength=1.0).fit(X)
+    assert "\n" not in str(error.value)
+    assert r"\n" not in str(error.value)

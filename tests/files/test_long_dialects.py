@@ -15,6 +15,7 @@ from long_files import ITEMS, TRUTH, USERS, VALUES, entries, triples
 
 from deeplinear.errors import InputError
 from deeplinear.files import columns
+from deeplinear.files.dialect import BLANK, guess_separator
 from deeplinear.files.long import read_long
 from deeplinear.files.text_options import TextOptions
 
@@ -374,3 +375,28 @@ def test_pieces_and_quotes_change_nothing(tmp_path, monkeypatch, chunk):
     plain = "\n".join(f"{u},{i},{x}" for u, i, x in rows)
     quoted = "\n".join(f'"{u}",{i},"{x}"' for u, i, x in rows)
     assert read(tmp_path, plain) == read(tmp_path, quoted) == TRUTH
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["user,item name", "u13,film 29", "u1,film 3"],
+        ["user,item", "u13,film 29", "u1,film 3"],
+        ["u13,film 29,4.5", "u1,film 3,2", "u7,film 11,3"],
+        ["13,film 29", "1,film 3"],
+    ],
+)
+def test_a_blank_in_a_name_separates_nothing(lines):
+    assert guess_separator(lines) == ","
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["1,5 2,5", "3,25 4,5", "7 8,125"],  # decimal commas
+        ['"Smith, John" 3', '"Doe, Ann" 4'],
+        ["a,b 1 2 3", "c,d 4 5 6"],
+    ],
+)
+def test_blanks_that_do_separate(lines):
+    assert guess_separator(lines) == BLANK

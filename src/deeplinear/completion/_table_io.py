@@ -1,5 +1,6 @@
 """How `DeepLinearImputer` reads tables of every kind, and hands them back completed."""
 
+import os
 import warnings
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
@@ -127,6 +128,16 @@ class TableReader(CompletionEstimator):
         how: dict[str, Any] = {"dtype": dtype, "ensure_all_finite": False, "copy": False}
         if is_frame(X):
             check_names(X)
+        elif isinstance(X, str | bytes | os.PathLike):
+            raise InputError(
+                f"X must be a table, got the path {str(X)!r}: read it first, by pandas.read_csv for"
+                " one, or complete the file by the command deeplinear complete."
+            )
+        elif (axes := getattr(X, "ndim", None) or np.asarray(X, object).ndim) != 2:
+            raise InputError(
+                f"X must have two axes, rows and columns, got a {axes}D array. Reshape your data: "
+                "X.reshape(-1, 1) makes one column of it, X.reshape(1, -1) one row."
+            )
         if dtype is None and is_frame(X):
             how = {"skip_check_array": True}
             if not min(X.shape):

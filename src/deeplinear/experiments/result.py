@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..extras import needed_by
 from ..labels import printable
 from ..plots import letter_panels
 from ..progress import ProgressCallback
@@ -82,7 +83,8 @@ def run(
     >>> result.dataset.sizes["run"], len(result.plot().axes)
     (20, 2)
     """
-    import jax
+    with needed_by("experiments"):
+        import jax
 
     experiment = load_experiment(name)
     with jax.enable_x64(True):

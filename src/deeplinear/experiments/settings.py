@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any
 
+from ..depths import check_depth
 from ..errors import InputError
 from ..results.suggest import nearest
 
@@ -44,6 +45,9 @@ def change(defaults: Mapping[str, Any], changes: Mapping[str, Any], name: str) -
                 f"{key} is no setting of the experiment '{name}': {nearest(key, defaults)}."
             )
         settings[key] = _like(defaults[key], value, key)
+        if key in ("depth", "depths"):
+            for depth in settings[key] if _is_list(settings[key]) else (settings[key],):
+                check_depth(depth)
     return settings
 
 

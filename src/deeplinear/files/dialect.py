@@ -165,6 +165,8 @@ def _score(lines: Sequence[str], mark: str, least: int) -> tuple[float, float]:
     cells = [plain(cell) for row in split if len(row) == width for cell in row[:_CELLS]]
     others = [other for other in SEPARATORS if other not in (mark, ",", BLANK)]
     mixed = sum(any(other in cell for other in others) for cell in cells)
+    if mark == BLANK:  # a comma in a word, "u13,film 29", is rather a separator than the blank is
+        mixed += sum("," in cell and not _is_clean(cell) for cell in cells)
     clean = (sum(map(_is_clean, cells)) - mixed) / len(cells)
     # not all of a table are numbers: text says little against a separator
     return round((0.2 + 0.8 * clean) * number / len(lines), 6), number / len(lines)

@@ -194,7 +194,8 @@ class Model:
             warn_of_empty_lines(
                 f"{int(bad.sum())} of {len(bad)} entries have ids without any entry in the fit "
                 f"({int((row_codes < 0).sum())} rows, {int((col_codes < 0).sum())} columns): these "
-                "are predicted from the marginals."
+                "are predicted from the marginals"
+                + (f"; the first is {_first(rows)}, {_first(cols)}." if bad.all() else ".")
             )
         return row_codes, col_codes
 
@@ -352,6 +353,10 @@ def spread_of(fit: LowRankFit, seen: Observations) -> float:
 def warn_of_empty_lines(sentence: str) -> None:
     """The one warning of a call about ids without any entry, which ``sentence`` counts."""
     warnings.warn(sentence, EmptyLineWarning, stacklevel=4)
+
+
+def _first(ids: IdVector) -> str:
+    return repr(str(np.ravel(np.asarray(ids, object))[0])[:40])
 
 
 def _known(codes: np.ndarray, counts: np.ndarray) -> np.ndarray:
