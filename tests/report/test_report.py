@@ -107,6 +107,22 @@ class TestPage:
             f"3 of {observed} observed entries were held out, drawn by the seed 17."
         ) in results_table(study)
 
+    def test_too_few_held_out_cells_are_said_where_the_picture_is_missing(
+        self, tmp_path, rng, candidates
+    ):
+        X = np.where(rng.random((12, 5)) < 0.2, np.nan, rng.normal(size=(12, 5)))
+        imputer = DeepLinearImputer(2, strength=1.0, random_state=0).fit(X)
+        network = replace(candidates[1], imputer=imputer)
+        study = self.study(rng, [candidates[0], network], None)
+        page, pictures = write_report(tmp_path, [study], title="Test", command="deeplinear …")
+        count = len(imputer.model_.calibration.scores)
+        assert count < 40
+        assert (
+            f"How often intervals hold is not shown: {count} held-out cells are too few to tell "
+            "(40 are needed)."
+        ) in page.read_text(encoding="utf-8")
+        assert not any("calibration" in path.name for path in pictures)
+
 
 def verdict(candidates):
     network = best([c for c in candidates if c.depth is not None])

@@ -228,6 +228,18 @@ def _calibration(study: Study) -> tuple[Figure, str] | None:
     return figure, coverage_sentence(display.reached, calibration)
 
 
+def _why_no_calibration(study: Study) -> str:
+    """That too few cells were held out for the picture of calibration, where it is so, as HTML."""
+    imputer = study.said.network.imputer
+    calibration = None if imputer is None else imputer.model_.calibration
+    if calibration is None or len(calibration.scores) >= ENOUGH:
+        return ""
+    return (
+        f"<p>How often intervals hold is not shown: {len(calibration.scores)} held-out cells are "
+        f"too few to tell ({ENOUGH} are needed).</p>"
+    )
+
+
 def _error_maps(study: Study, truth: np.ndarray) -> tuple[Figure, str]:
     """Where each candidate errs, on one scale, and the caption."""
     shown = study.picture(truth)
@@ -286,6 +298,7 @@ def _section(study: Study, figures: Sequence[str]) -> str:
             figures[0],
             "<h3>What depth did here</h3>",
             explain(study.networks, study.regularization),
+            _why_no_calibration(study),
             *figures[:0:-1],  # the spectra belong to the explanation; maps follow
         ]
     )

@@ -360,7 +360,7 @@ def _stages(
 def _runs(starts: np.ndarray | None, runs: int | None) -> int:
     if starts is None:
         if runs is None:
-            raise InputError("runs must be given where start is a sampler.")
+            raise InputError("runs must be given where start is a sampler, such as runs=1000.")
         _positive(runs=runs)
         return int(runs)
     if runs is not None and runs != len(starts):
