@@ -8,11 +8,14 @@ measures all of that at once, and a wrong jump with it.
 import dataclasses
 
 import numpy as np
+from jaxtyping import Array
 
 from ...checks import as_array
+from ...compilation import program
 from ...energies import Energy
 from ...geometry.leaf import Depth, at_zero
 from ...status import Status
+from .frames import join, split
 from .lanes import Lanes, Outcome, Starts, integrate, width
 from .steppers import AbstractStepper, EnsembleProblem
 
@@ -69,7 +72,34 @@ class BatchPlan:
             open_ = self._unsure(out)
         reached = Status.succeeded(out["ending"][open_])
         out["ending"][open_[reached]] = Status.undetermined
+        out["ending"][self._at_saddles(W0, out)] = Status.undetermined
         return out
+
+    def _at_saddles(self, W0: np.ndarray, out: Fields) -> np.ndarray:
+        """The runs whose limit may be a saddle: singular values that the start had are so small
+        beside the largest that W has none of their digits, and the gradient still moves them.
+        """
+        noise = max(W0.shape[1:]) * np.finfo(W0.dtype).eps
+        runs = np.flatnonzero(out["ending"] == Status.limit)
+        had, have = (_rank(X[runs], noise) for X in (W0, out["W"]))
+        runs, had, have = (x[have < had] for x in (runs, had, have))
+        if not runs.size:
+            return runs
+        W = out["W"][runs]
+        problem = EnsembleProblem(self.energy, self.nu, as_array(1.0, W0.dtype), cg=1)
+        G, scale = (np.moveaxis(np.asarray(x), -1, 0) for x in _slopes(problem, _lanes(W)))
+        U, _, Vt = np.linalg.svd(W)
+        M = np.swapaxes(U, 1, 2) @ G @ np.swapaxes(Vt, 1, 2)
+        lost = np.arange(M.shape[1])[:, None] >= have[:, None, None]
+        lost = lost & (np.arange(M.shape[2]) >= have[:, None, None])
+        left = np.linalg.norm(np.where(lost, M, 0), axis=(1, 2))
+        moved = left > 10 * self.accuracy * np.linalg.norm(scale, axis=(1, 2))
+        if W0.shape[1] == W0.shape[2]:  # the sign of det W tells where a single one goes: to 0
+            sign = (
+                np.linalg.slogdet(W0[runs])[0] * np.linalg.slogdet(U)[0] * np.linalg.slogdet(Vt)[0]
+            )
+            moved &= ~((had - have == 1) & (had == W0.shape[1]) & (sign * M[:, -1, -1] > 0))
+        return runs[moved]
 
     def _unsure(self, out: Fields) -> np.ndarray:
         """The runs that ended as asked, or may at a finer tolerance, but not to the accuracy."""
@@ -142,6 +172,22 @@ class BatchPlan:
             field.name: np.moveaxis(np.asarray(getattr(out, field.name)), -1, 0)[: len(W0)].copy()
             for field in dataclasses.fields(out)
         } | {"path": np.moveaxis(np.asarray(out.path), (2, 3), (1, 0))[: len(W0)].copy()}
+
+
+def _rank(W: np.ndarray, noise: float) -> np.ndarray:
+    s = np.linalg.svd(W, compute_uv=False)
+    return (s > noise * s[:, :1]).sum(axis=1)
+
+
+def _lanes(W: np.ndarray) -> Array:
+    return as_array(np.moveaxis(W, 0, -1), W.dtype)
+
+
+@program
+def _slopes(problem: EnsembleProblem, W: Array) -> tuple[Array, Array]:
+    """E′(W), and E″(W)W, which says what is large."""
+    at = split(W)
+    return join(problem.gradient(at)), join(problem.hessian(at)(at))
 
 
 def _crossed(out: Fields) -> np.ndarray:
