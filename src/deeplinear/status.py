@@ -187,7 +187,7 @@ class Status(enum.IntEnum, metaclass=_Sentences):
     undetermined = (
         30,
         "The limit still depends on the tolerance of the steps, at the finest that the arithmetic "
-        "allows: saddles on the way amplify rounding errors (see error).",
+        "allows: saddles on the way amplify rounding errors, or are not told from it (see error).",
     )
 
     def __str__(self) -> str:

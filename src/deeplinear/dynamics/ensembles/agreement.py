@@ -72,7 +72,8 @@ class BatchPlan:
             open_ = self._unsure(out)
         reached = Status.succeeded(out["ending"][open_])
         out["ending"][open_[reached]] = Status.undetermined
-        out["ending"][self._at_saddles(W0, out)] = Status.undetermined
+        saddles = self._at_saddles(W0, out)
+        out["ending"][saddles], out["error"][saddles] = Status.undetermined, np.inf
         return out
 
     def _at_saddles(self, W0: np.ndarray, out: Fields) -> np.ndarray:
