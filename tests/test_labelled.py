@@ -19,6 +19,12 @@ def few():
         "predicted": dl.asymptotics.predicted_rate(ENERGY, W, 2),
         "decay": dl.asymptotics.fit_decay(t, dl.asymptotics.predict_decay(t, 0.1, 2.0, 4)),
         "noise": dl.asymptotics.label_noise_limit(ENERGY),
+        "two_layer": dl.exact.two_layer(0.1 * np.eye(2), 0.1 * np.eye(2), W, [0.0, 1.0, 4.0]),
+        "diffusion": dl.exact.mode_diffusion([0.5, 0.7], 1.0, 2, 0.01, label_noise=1.0),
+        "coefficient": dl.learning_coefficient((2, 2, 2), rank=1),
+        "staircase": dl.asymptotics.learning_staircase(
+            np.array([[0.1, 0.0], [2.0, 0.1], [2.0, 1.0]]), (2, 2, 2)
+        ),
         "motion": dl.asymptotics.kernel_motion(np.stack([W + np.eye(2), W + 2 * np.eye(2)]), 2),
     }
 
@@ -71,3 +77,16 @@ def test_checks_and_pooled_estimates():
     many = dl.pool([[1.0, 2.0], [2.0, 4.0]], [[0.5, 0.5], [0.5, 0.5]])
     assert repr(many).startswith("Pooled(2 quantities; missing information up to ")
     np.testing.assert_array_equal(many.to_frame()["standard_error"], many.standard_error)
+
+
+def test_what_the_flow_conserves_has_a_matrix_for_each_pair_of_layers():
+    factors = dl.normal_factors((2, 3, 4, 2), 0.5, key=0)
+    found = dl.imbalances(factors)
+    data, frame = found.to_xarray(), found.to_frame()
+    for p in (1, 2):
+        one, two = np.asarray(factors[p - 1]), np.asarray(factors[p])
+        np.testing.assert_allclose(data[f"imbalance_{p}"], two.T @ two - one @ one.T, atol=1e-14)
+        assert frame.norm[p - 1] == pytest.approx(np.linalg.norm(data[f"imbalance_{p}"]))
+    assert data.attrs["isotropic"] == "false"
+    leaf = dl.imbalances(dl.leaf_factors(np.eye(2), (1.0, 0.0, 3.0))).to_xarray()
+    np.testing.assert_allclose(leaf.leaf, [1.0, 0.0, 3.0], atol=1e-9)

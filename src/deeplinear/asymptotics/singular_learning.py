@@ -8,14 +8,17 @@ from jaxtyping import ArrayLike, Float, Int
 
 from ..checks import check_integer, check_tolerance, check_widths
 from ..errors import InputError
+from ..labelled import Numbers
 from ..transforms import needs_values
 
 
-class LearningCoefficient(NamedTuple):
-    """``value``: λ. ``multiplicity``: m ≥ 1."""
-
+class _LearningCoefficient(NamedTuple):
     value: float
     multiplicity: int
+
+
+class LearningCoefficient(Numbers, _LearningCoefficient):
+    """``value``: λ. ``multiplicity``: m ≥ 1."""
 
 
 def learning_coefficient(widths: Sequence[int], rank: int) -> LearningCoefficient:
@@ -40,7 +43,7 @@ def learning_coefficient(widths: Sequence[int], rank: int) -> LearningCoefficien
 
     >>> import deeplinear as dl
     >>> dl.learning_coefficient((5, 5, 5), rank=1)
-    LearningCoefficient(value=10.5, multiplicity=1)
+    LearningCoefficient(value 10.5, multiplicity 1)
     >>> [dl.learning_coefficient((5, 5, 5, 5), rank=r).value for r in (0, 1, 5)]
     [8.5, 10.0, 12.5]
     """
@@ -63,16 +66,20 @@ def learning_coefficient(widths: Sequence[int], rank: int) -> LearningCoefficien
     return LearningCoefficient(numerator / (4 * pieces), a * (pieces - a) + 1)
 
 
-class Staircase(NamedTuple):
+class _Staircase(NamedTuple):
+    rank: Int[np.ndarray, "*b t"]
+    coefficient: Float[np.ndarray, "*b t"]
+    multiplicity: Int[np.ndarray, "*b t"]
+
+
+class Staircase(Numbers, _Staircase):
     """Along a run, one value for each time (other axes first).
 
     ``rank``: the rank reached; ``coefficient``: λ at a true matrix of that rank, and
     ``multiplicity`` its m.
     """
 
-    rank: Int[np.ndarray, "*b t"]
-    coefficient: Float[np.ndarray, "*b t"]
-    multiplicity: Int[np.ndarray, "*b t"]
+    _axis = "step"
 
 
 @needs_values

@@ -29,6 +29,7 @@ from ..checks import (
 )
 from ..errors import InputError
 from ..geometry.leaf import check_imbalance, log_root
+from ..labelled import Labelled, Variable
 from ..transforms import needs_values
 
 
@@ -243,7 +244,13 @@ def _layer_scale(widths: Sequence[int], scale: float) -> float:
 OFF_LEAF = {"float64": 1e-8, "float32": 1e-4}
 
 
-class Imbalances(NamedTuple):
+class _Imbalances(NamedTuple):
+    matrices: tuple[Array, ...]
+    isotropic: bool
+    leaf: np.ndarray | None
+
+
+class Imbalances(Labelled, _Imbalances):
     """What the flow without weight decay conserves.
 
     ``matrices``: D_p = W_{p+1}ᵀ W_{p+1} − W_p W_pᵀ for p = 1 … N − 1, each d_p×d_p. ``isotropic``:
@@ -258,18 +265,28 @@ class Imbalances(NamedTuple):
     Imbalances(1 matrix, of norm 2.27; on no isotropic leaf)
     """
 
-    matrices: tuple[Array, ...]
-    isotropic: bool
-    leaf: np.ndarray | None
+    def _variables(self) -> dict[str, Variable]:
+        found = {
+            f"imbalance_{p}": Variable((f"width_{p}", f"width_{p}_2"), D, f"D_{p}", framed=False)
+            for p, D in enumerate(self.matrices, start=1)
+        }
+        norms = np.array([float(np.linalg.norm(D)) for D in self.matrices])
+        found["norm"] = Variable(("step",), norms, "‖D_p‖, p = 1 …")
+        if self.leaf is not None:
+            found["leaf"] = Variable(("layer",), self.leaf, "c_p", framed=False)
+        return found
 
-    def __repr__(self) -> str:
+    def _attributes(self) -> dict[str, str]:
+        return {"isotropic": str(self.isotropic).lower()}
+
+    def _lines(self) -> list[str]:
         norms = [float(np.linalg.norm(D)) for D in self.matrices]
         count = "1 matrix, of" if len(norms) == 1 else f"{len(norms)} matrices, the largest of"
         where = "no isotropic leaf"
         if self.leaf is not None:
             places = self.leaf.round(6) + 0.0
             where = "the isotropic leaf " + ", ".join(f"{c:g}" for c in places)
-        return f"Imbalances({count} norm {max(norms, default=0.0):.3g}; on {where})"
+        return [f"{count} norm {max(norms, default=0.0):.3g}; on {where}"]
 
 
 @needs_values

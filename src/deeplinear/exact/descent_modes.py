@@ -9,13 +9,16 @@ from scipy.special import gammaln
 
 from ..checks import check_positive
 from ..errors import DepthError, InputError
+from ..labelled import Numbers
 
 
-class ModeDiffusion(NamedTuple):
-    """dσ = ``drift`` dt + √``variance`` dB, time as in [CMV]."""
-
+class _ModeDiffusion(NamedTuple):
     drift: np.ndarray
     variance: np.ndarray
+
+
+class ModeDiffusion(Numbers, _ModeDiffusion):
+    """dσ = ``drift`` dt + √``variance`` dB, time as in [CMV]."""
 
 
 def mode_diffusion(

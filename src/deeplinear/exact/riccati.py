@@ -8,6 +8,7 @@ from jaxtyping import ArrayLike, Float
 from ..checks import check_matrix
 from ..dynamics.factors import OFF_LEAF
 from ..errors import InputError
+from ..labelled import Labelled, Variable, number_range
 from ..transforms import needs_values
 
 # One step of the formula spans growth by e^{2·_REACH} at most: it inverts a matrix whose condition
@@ -15,7 +16,13 @@ from ..transforms import needs_values
 _REACH, _MOST = 3.0, 1e6
 
 
-class TwoLayer(NamedTuple):
+class _TwoLayer(NamedTuple):
+    W: Float[np.ndarray, "*t m n"]
+    gram1: Float[np.ndarray, "*t n n"]
+    gram2: Float[np.ndarray, "*t m m"]
+
+
+class TwoLayer(Labelled, _TwoLayer):
     """Two layers along their flow, one leading axis of times (none for a single time).
 
     ``W`` = W_2 W_1, m×n; ``gram1`` = W_1ᵀW_1, n×n, and ``gram2`` = W_2 W_2ᵀ, m×m, which make the
@@ -23,9 +30,18 @@ class TwoLayer(NamedTuple):
     hidden units.
     """
 
-    W: Float[np.ndarray, "*t m n"]
-    gram1: Float[np.ndarray, "*t n n"]
-    gram2: Float[np.ndarray, "*t m m"]
+    def _variables(self) -> dict[str, Variable]:
+        times = ("step",)[: self.W.ndim - 2]
+        return {
+            "W": Variable((*times, "row", "column"), self.W, "W_2 W_1"),
+            "gram1": Variable((*times, "column", "column2"), self.gram1, "W_1ᵀW_1", framed=False),
+            "gram2": Variable((*times, "row", "row2"), self.gram2, "W_2 W_2ᵀ", framed=False),
+        }
+
+    def _lines(self) -> list[str]:
+        m, n = self.W.shape[-2:]
+        norm = number_range(np.linalg.norm(self.W, axis=(-2, -1)), ".4g")
+        return [f"{m}×{n}, {int(np.prod(self.W.shape[:-2]))} time(s), norm of W {norm}"]
 
 
 @needs_values
