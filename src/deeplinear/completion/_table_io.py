@@ -128,16 +128,8 @@ class TableReader(CompletionEstimator):
         how: dict[str, Any] = {"dtype": dtype, "ensure_all_finite": False, "copy": False}
         if is_frame(X):
             check_names(X)
-        elif isinstance(X, str | bytes | os.PathLike):
-            raise InputError(
-                f"X must be a table, got the path {str(X)!r}: read it first, by pandas.read_csv for"
-                " one, or complete the file by the command deeplinear complete."
-            )
-        elif (axes := getattr(X, "ndim", None) or np.asarray(X, object).ndim) != 2:
-            raise InputError(
-                f"X must have two axes, rows and columns, got a {axes}D array. Reshape your data: "
-                "X.reshape(-1, 1) makes one column of it, X.reshape(1, -1) one row."
-            )
+        else:
+            _check_axes(X)
         if dtype is None and is_frame(X):
             how = {"skip_check_array": True}
             if not min(X.shape):
@@ -367,6 +359,28 @@ def _array(X: Any) -> np.ndarray:
     """A list as an array that keeps its text and its numbers apart."""
     array = as_array(X)
     return np.asarray(X, dtype=object) if array.dtype.kind == "U" else array
+
+
+def _check_axes(X: Any) -> None:
+    """`InputError` for what is no table: a path, lists of different lengths, one axis or three."""
+    if isinstance(X, str | bytes | os.PathLike):
+        raise InputError(
+            f"X must be a table, got the path {str(X)!r}: read it first, by pandas.read_csv for"
+            " one, or complete the file by the command deeplinear complete."
+        )
+    axes = getattr(X, "ndim", None)
+    axes = np.asarray(X, object).ndim if axes is None else axes
+    lengths = {len(row) for row in X if isinstance(row, list | tuple)} if axes == 1 else ()
+    if len(lengths) > 1:
+        raise InputError(
+            f"X must have rows of one length, got rows of {min(lengths)} to {max(lengths)} cells: "
+            "fill the short ones up with NaN."
+        )
+    if axes != 2:
+        raise InputError(
+            f"X must have two axes, rows and columns, got a {axes}D array. Reshape your data: "
+            "X.reshape(-1, 1) makes one column of it, X.reshape(1, -1) one row."
+        )
 
 
 def _integers(X: Any, width: int) -> list[bool]:
