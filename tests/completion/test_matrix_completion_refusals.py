@@ -190,7 +190,7 @@ class TestRefusals:
             ),
             "row_features",
         ),
-        (lambda: dl.DeepLinearImputer().fit([[1], [2, 3]]), "rows of one length"),
+        (lambda: dl.DeepLinearImputer().fit([[1], [2, 3]]), "X must have rows of one length"),
         (
             lambda: dl.DeepLinearImputer().fit([[1, 2], [3, math.nan]], sample_weight=[1, [2]]),
             "sample_weight",
