@@ -64,6 +64,14 @@ def write_dataset(ds: "xr.Dataset", place: Path, *, compress: bool = True, **opt
 def load_dataset(path: str | Path) -> "xr.Dataset":
     """Read a store into memory; `InputError` if it is none, of another version of the schema,
     breaks the schema, or is not as it was written: an array, a chunk or a byte is lost or changed.
+
+    >>> import tempfile
+    >>> import deeplinear as dl
+    >>> data = dl.experiments.run("cmv_fig4", depths=3, runs=10).dataset
+    >>> path = tempfile.mkdtemp() + "/data.zarr"
+    >>> dl.experiments.save_dataset(data, path)
+    >>> dl.experiments.load_dataset(path).equals(data)
+    True
     """
     ds, path = open_dataset(path), Path(path)
     partial = ds.attrs.get("kind") == "sweep"  # of which tasks may be missing
