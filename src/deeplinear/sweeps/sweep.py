@@ -144,13 +144,6 @@ class Sweep:
 def read_sweep(path: str | Path) -> Sweep:
     """A sweep from a TOML file with ``task``, and ``[grid]``, ``[[zip]]``, ``[[tasks]]``,
     ``[fixed]`` and ``chunk`` as in `Sweep`. **Raises** `InputError` for what is none.
-
-    >>> import pathlib, tempfile
-    >>> file = pathlib.Path(tempfile.mkdtemp(), "grid.toml")
-    >>> lines = 'task = "completion"', "[fixed]", "size = 6", "observed = 20", "[grid]", "depth = [2]"
-    >>> _ = file.write_text("\\n".join(lines))
-    >>> read_sweep(file).grid
-    {'depth': [2]}
     """
     path = Path(path)
     try:
@@ -251,18 +244,6 @@ def run_sweep(
     or whose parameters or metadata are damaged, and for a scheduler that does not answer;
     `SweepError`, with what was computed kept, if the scheduler is lost or the store cannot be
     written (names store and chunk).
-
-    >>> import tempfile
-    >>> import deeplinear as dl
-    >>> @dl.experiments.task(square=dl.experiments.Output())
-    ... def squares(x):
-    ...     return {"square": x**2}
-    >>> store = tempfile.mkdtemp() + "/squares.zarr"
-    >>> sweep = dl.experiments.Sweep(squares, grid={"x": [1.0, 2.0]})
-    >>> dl.experiments.run_sweep(sweep, store, workers=0).computed
-    2
-    >>> dl.experiments.open_sweep(store).square.values.tolist()
-    [1.0, 4.0]
     """
     from ..results.store import import_xarray
     from .cluster import import_distributed

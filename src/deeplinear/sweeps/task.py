@@ -108,6 +108,16 @@ def task(
     ...     return {"square": side**2}
     >>> area(side=3)
     {'square': 9}
+
+    In a sweep, here in this process:
+
+    >>> import tempfile
+    >>> store = tempfile.mkdtemp() + "/areas.zarr"
+    >>> sweep = dl.experiments.Sweep(area, grid={"side": [1.0, 2.0]})
+    >>> dl.experiments.run_sweep(sweep, store, workers=0).computed
+    2
+    >>> dl.experiments.open_sweep(store).square.values.tolist()
+    [1.0, 4.0]
     """
     if not outputs:
         raise InputError("outputs: a task must return something; declare task(name=Output(...)).")
