@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..report.page import CSS, scrolled
+from ..report.page import document, scrolled
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -59,7 +59,7 @@ def experiment_page(
     subtitle += f" · {html.escape(experiment.source)}" if experiment.source else ""
     if str(manifest.get("settings")).startswith("smoke"):
         subtitle += " · small settings, for a quick look only"
-    return document(experiment.title, subtitle, sections)
+    return _document(experiment.title, subtitle, sections)
 
 
 def conclusion(experiment: "Experiment", settings: str) -> str:
@@ -114,25 +114,15 @@ def index_page(entries: Sequence[tuple[str, str, Path | None]], failures: Mappin
         for name, why in failures.items()
     ]
     subtitle = f"{len(entries)} experiments" + (f", {len(failures)} failed" if failures else "")
-    return document(
+    return _document(
         "Experiments", subtitle, [*failed, f'<div class="cards">{"".join(cards)}</div>']
     )
 
 
-def document(title: str, subtitle: str, sections: Sequence[str]) -> str:
-    """A whole HTML page in the style of the reports; ``subtitle`` and ``sections`` are HTML."""
+def _document(title: str, subtitle: str, sections: Sequence[str]) -> str:
     from .. import __version__
 
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{html.escape(title)}</title><style>{CSS}{_MORE_CSS}</style></head>
-<body><main>
-<h1>{html.escape(title)}</h1>
-<p class="quiet">{subtitle} · deeplinear {__version__}</p>
-{"".join(sections)}
-</main></body></html>
-"""
+    return document(title, f"{subtitle} · deeplinear {__version__}", sections, _MORE_CSS)
 
 
 def prose(doc: str) -> list[str]:

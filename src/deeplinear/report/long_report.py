@@ -13,7 +13,7 @@ from ..completion.posterior.coverage import ENOUGH, SPLITS
 from ..completion.solver.trial import best_trial, error_name
 from ..labels import depth_label, printable
 from .folder import figure_tag, png, write_pages
-from .page import html_page, table
+from .page import report_page, table
 from .text import features_sentence, methods, used_sentence
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def write_long_report(
             *tags,
         ]
     )
-    text = html_page(f"Prediction of {name}", command, [section], _theory(estimator))
+    text = report_page(f"Prediction of {name}", command, [section], _theory(estimator))
     return write_pages(folder, text, pictures)
 
 

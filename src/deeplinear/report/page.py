@@ -61,19 +61,24 @@ def scrolled(what: str, name: str) -> str:
     return f'<div class="scroll" role="region" aria-label="{name}" tabindex="0">{what}</div>'
 
 
-def html_page(title: str, command: str, sections: Sequence[str], theory: str) -> str:
-    from .. import __version__
-
-    command = html.escape(printable(command))
+def document(title: str, subtitle: str, sections: Sequence[str], more_css: str = "") -> str:
+    """A whole page of HTML; ``subtitle`` and ``sections`` are HTML, ``title`` is text."""
+    title = html.escape(printable(title))
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{html.escape(printable(title))}</title><style>{CSS}</style></head>
+<title>{title}</title><style>{CSS}{more_css}</style></head>
 <body><main>
-<h1>{html.escape(printable(title))}</h1>
-<p class="quiet">deeplinear {__version__} · made by <code>{command}</code></p>
+<h1>{title}</h1>
+<p class="quiet">{subtitle}</p>
 {"".join(sections)}
-<h2>How to read this</h2>
-{theory}
 </main></body></html>
 """
+
+
+def report_page(title: str, command: str, sections: Sequence[str], theory: str) -> str:
+    """The page of a report: what ``command`` made, and how to read it."""
+    from .. import __version__
+
+    subtitle = f"deeplinear {__version__} · made by <code>{html.escape(printable(command))}</code>"
+    return document(title, subtitle, [*sections, "\n<h2>How to read this</h2>\n", theory])

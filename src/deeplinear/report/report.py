@@ -20,7 +20,7 @@ from ..labels import depth_label, printable
 from .compare import Candidate, Verdict, best, worst_columns
 from .coverage import coverage_sentence
 from .folder import figure_tag, png, write_pages
-from .page import html_page, table
+from .page import report_page, table
 from .text import explain, headline, methods
 
 _WORST = 30  # columns whose scores are listed
@@ -154,7 +154,7 @@ def write_report(
             "scaled so that values below 1 are removed; the dashed line would leave them as they "
             "are.",
         )
-    text = html_page(title, command, sections, methods(studies[0].regularization) + theory)
+    text = report_page(title, command, sections, methods(studies[0].regularization) + theory)
     return write_pages(folder, text, pictures)
 
 

@@ -80,9 +80,11 @@ class BatchPlan:
         """The runs whose limit may be a saddle: singular values that the start had are so small
         beside the largest that W has none of their digits, and the gradient still moves them.
         """
-        noise = max(W0.shape[1:]) * np.finfo(W0.dtype).eps
         runs = np.flatnonzero(out["ending"] == Status.limit)
-        had, have = (_rank(X[runs], noise) for X in (W0, out["W"]))
+        have = np.linalg.matrix_rank(out["W"][runs])
+        short = have < min(W0.shape[1:])
+        runs, have = runs[short], have[short]
+        had = np.linalg.matrix_rank(W0[runs])
         runs, had, have = (x[have < had] for x in (runs, had, have))
         if not runs.size:
             return runs
@@ -173,11 +175,6 @@ class BatchPlan:
             field.name: np.moveaxis(np.asarray(getattr(out, field.name)), -1, 0)[: len(W0)].copy()
             for field in dataclasses.fields(out)
         } | {"path": np.moveaxis(np.asarray(out.path), (2, 3), (1, 0))[: len(W0)].copy()}
-
-
-def _rank(W: np.ndarray, noise: float) -> np.ndarray:
-    s = np.linalg.svd(W, compute_uv=False)
-    return (s > noise * s[:, :1]).sum(axis=1)
 
 
 def _lanes(W: np.ndarray) -> Array:
