@@ -14,7 +14,9 @@ from cases import slow
 
 ROOT = Path(__file__).parent.parent
 _BLOCK = re.compile(r"(<!-- not run: [^\n]*-->\n+)?^```python[^\n]*\n(.*?)^```", re.M | re.S)
-_SLOW = {"docs/coming_from.md", "docs/overview.md", "docs/plots.md", "docs/training.md"} | {
+_SLOW = {
+    f"docs/{name}.md" for name in ("coming_from", "exact_laws", "overview", "plots", "training")
+} | {
     f"docs/tutorials/{name}.md"
     for name in (
         "edge",

@@ -202,6 +202,7 @@ class TestDraws:
         inside = np.mean(((low <= complete) & (complete <= high))[hole])
         assert abs(inside - 0.9) < 4 * np.sqrt(0.9 * 0.1 / hole.sum())
 
+    @pytest.mark.slow
     def test_of_new_rows(self, small):
         X, _, imputer = small
         new, whole = noisy_table(seed=2)  # the same columns, and rows the fit has seen …

@@ -377,7 +377,7 @@ class TestMixedTables:
         assert len(set(shares[1:4])) == 1
 
 
-@pytest.mark.parametrize("make", [slow(sequence), clusters])
+@pytest.mark.parametrize("make", [slow(sequence), slow(clusters)])
 def test_the_number_of_threads_changes_nothing(make):
     X, _ = make(m=9000, n=9)  # several blocks
     one, two = (imputer(row_order=True, threads=threads).fit(X) for threads in (1, 3))

@@ -75,6 +75,7 @@ def test_small_products_are_written_out(accelerator, rng):
     assert "dot_general" in str(jax.make_jaxpr(product)(large, large))
 
 
+@pytest.mark.slow
 def test_chains_and_geodesics_are_the_same_by_them(accelerator, monkeypatch, rng):
     """The same noise and the same end points, by LAPACK and in closed form."""
     run = {"t1": 0.3, "dt": 0.01, "key": 3, "chains": 20}

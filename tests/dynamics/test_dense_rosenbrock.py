@@ -41,6 +41,7 @@ def nearly_divergent(d=3, entries=6):
     return dl.Completion(rows, cols, M[rows, cols], (d, d))
 
 
+@pytest.mark.slow
 def test_a_norm_that_nearly_diverges_comes_to_its_limit():
     key = jax.random.fold_in(jax.random.key(0), 86)
     start = np.asarray(dl.normal_start((3, 3), 1e-3)(key))[None]

@@ -65,7 +65,7 @@ class TestSteps:
             lambda: optax.adam(1e-2),
             lambda: optax.rmsprop(3e-3),
             slow(lambda: optax.contrib.muon(1e-2)),
-            lambda: optax.adamw(1e-2, weight_decay=0.1),
+            slow(lambda: optax.adamw(1e-2, weight_decay=0.1)),
             lambda: optax.chain(
                 optax.clip_by_global_norm(0.3),
                 optax.sgd(optax.warmup_cosine_decay_schedule(0.0, 0.1, 20, 100)),
@@ -99,6 +99,7 @@ class TestSteps:
         assert found.status == dl.Status.converged
         assert np.allclose(found.W, M)
 
+    @pytest.mark.slow
     def test_float32_stays(self):
         energy = dl.Completion.from_dense(np.diag([2.0, 1.0]).astype(np.float32))
         factors = [np.asarray(W, np.float32) for W in dl.normal_factors((2, 2, 2), 0.3, key=0)]

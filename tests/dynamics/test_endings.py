@@ -37,7 +37,7 @@ def test_trial_steps_that_overflow_are_rejected(N):
             assert np.isfinite(flow.W).all()
 
 
-@pytest.mark.parametrize("N", [slow(2), 3, math.inf])
+@pytest.mark.parametrize("N", [slow(2), slow(3), math.inf])
 def test_huge_starts_arrive(N):
     for W0 in (1e2 * np.eye(2), 1e8 * np.array([[0.3, -0.5], [0.9, 0.2]])):
         flow = dl.gradient_flow(FULL, W0, N)
@@ -85,7 +85,7 @@ def test_strong_decay_ends_at_zero(N, rng):
     assert flow.singular_values[0] < 1e-3 * np.linalg.norm(W0)
 
 
-@pytest.mark.parametrize("N", [2, 3, math.inf])
+@pytest.mark.parametrize("N", [2, slow(3), math.inf])
 def test_a_plateau_is_no_limit(N, rng):
     """From 1e−6 the singular values 3, 1, 0.3 are learned one after the other, after long waits."""
     energy = dl.Completion.from_dense(np.diag([3.0, 1.0, 0.3]))
@@ -157,7 +157,7 @@ def test_an_energy_below_the_limit_is_not_waited_for(stop):
     assert flow.stats["steps"] < 3000
 
 
-@pytest.mark.parametrize("stop", [1e-8, 1e-20, 1e-29, 1e-40, 1e-300])
+@pytest.mark.parametrize("stop", [1e-8, slow(1e-20), 1e-29, slow(1e-40), 1e-300])
 def test_a_stop_is_claimed_only_where_it_is_met(stop):
     flow = dl.gradient_flow(PART, START, 3, stop_energy=stop)
     if flow.status == Status.energy:
@@ -167,6 +167,7 @@ def test_a_stop_is_claimed_only_where_it_is_met(stop):
         assert flow.status == Status.at_rest
 
 
+@pytest.mark.slow
 def test_a_gradient_below_rounding_is_not_claimed():
     flow = dl.gradient_flow(PART, START, 3, stop_gradient=1e-40)
     assert flow.status == Status.at_rest

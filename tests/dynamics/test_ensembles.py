@@ -565,6 +565,7 @@ def test_tied_starts_follow_their_neighbours(rng):
             np.testing.assert_allclose(found.W[0], found.W[1], atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1e-5, 1e-6])
 def test_a_limit_that_rounding_decides_is_undetermined(size):
     """In single precision and from a small start the saddles amplify rounding beyond 1e−4; and a

@@ -31,7 +31,7 @@ def numpy_gradient(energy):
     return lambda W: weights * (W - target)
 
 
-@pytest.mark.parametrize("shape", [(4, 3), slow((5, 5)), (3, 5)])
+@pytest.mark.parametrize("shape", [(4, 3), slow((5, 5)), slow((3, 5))])
 @pytest.mark.parametrize("depth", [slow(2), 3, slow(5)])
 def test_upstairs_and_downstairs_agree(rng, shape, depth):
     energy, W0 = completion(rng, shape), 0.4 * rng.normal(size=shape)
@@ -68,7 +68,7 @@ def test_upstairs_against_an_independent_integrator(rng, decay):
         np.testing.assert_allclose(ours.W, W, atol=1e-8)
 
 
-@pytest.mark.parametrize("depth", [1, 1.5, 2, 2.7, 4, math.inf])
+@pytest.mark.parametrize("depth", [1, slow(1.5), slow(2), 2.7, slow(4), math.inf])
 def test_energy_falls_at_the_rate_of_the_squared_gradient_norm(rng, depth):
     energy, W0 = completion(rng, (4, 4)), 0.5 * rng.normal(size=(4, 4))
     h, times = 1e-4, np.array([0.1, 0.7, 1.9])
@@ -83,7 +83,7 @@ def test_energy_falls_at_the_rate_of_the_squared_gradient_norm(rng, depth):
     np.testing.assert_allclose(slopes, -np.array(norms), rtol=1e-5)
 
 
-@pytest.mark.parametrize("depth", [2, 3.5, math.inf])
+@pytest.mark.parametrize("depth", [slow(2), 3.5, math.inf])
 def test_the_thin_chart_follows_the_same_flow_at_low_rank(rng, depth):
     energy, W0 = completion(rng, (7, 5)), rng.normal(size=(7, 2)) @ rng.normal(size=(2, 5))
     ends = [
@@ -134,7 +134,7 @@ def test_symmetry_is_conserved(rng, depth):
     np.testing.assert_allclose(flow.W, flow.W.T, atol=1e-7)
 
 
-@pytest.mark.parametrize("depth", [2, slow(3), slow(10), math.inf])
+@pytest.mark.parametrize("depth", [2, slow(3), slow(10), slow(math.inf)])
 def test_the_sign_of_the_determinant_never_flips(rng, depth):
     energy = completion(rng, (3, 3), 0.8)
     for _ in range(6):
@@ -147,7 +147,7 @@ def test_the_sign_of_the_determinant_never_flips(rng, depth):
         assert np.sign(frames) == np.sign(np.linalg.det(W0))
 
 
-@pytest.mark.parametrize("depth", [slow(2), slow(3), 4, math.inf])
+@pytest.mark.parametrize("depth", [slow(2), slow(3), slow(4), math.inf])
 def test_norms_diverge_in_the_example_of_razin_and_cohen(rng, depth):
     energy = dl.Completion([0, 1, 1], [1, 0, 1], [1.0, 1.0, 0.0], (2, 2))
     W0 = 1e-3 * rng.normal(size=(2, 2))
@@ -165,7 +165,7 @@ def test_norms_diverge_in_the_example_of_razin_and_cohen(rng, depth):
         assert -2600 < float(flow.log_singular_values[1]) < -2450
 
 
-@pytest.mark.parametrize("depth", [2, 3, math.inf])
+@pytest.mark.parametrize("depth", [slow(2), 3, math.inf])
 def test_a_start_at_a_tie_changes_chart_and_agrees_with_the_dense_flow(rng, depth):
     energy = completion(rng, (4, 4))
     flow = dl.gradient_flow(energy, 1e-2 * np.eye(4), depth, t1=30.0, rtol=1e-7)
@@ -199,6 +199,7 @@ def test_small_singular_values_follow_their_law_far_below_machine_precision():
     assert float(flow.log_singular_values[1]) < -1000
 
 
+@pytest.mark.slow
 def test_with_weight_decay_the_end_is_the_minimizer_of_the_penalized_energy(rng):
     # Everything observed: the singular vectors of X, and on each singular value σ − x + λ σ^{2/N−1}
     # = 0.
@@ -243,6 +244,7 @@ def test_saved_times_and_restart(rng):
     np.testing.assert_allclose(rest.W, whole.W[-1], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_saved_times_beyond_a_stop_are_left_out_and_steps_can_be_saved(rng):
     energy, W0 = completion(rng, (3, 3)), 0.3 * rng.normal(size=(3, 3))
     stop = float(energy(W0)) / 2
@@ -295,6 +297,7 @@ def test_a_user_function_and_sensing_as_energies(rng):
     np.testing.assert_allclose(huber.W, X, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_vmap_over_starts_and_depths(rng):
     energy, W0s = completion(rng, (3, 3)), 0.3 * rng.normal(size=(3, 3, 3))
 
@@ -374,7 +377,7 @@ STOPS = {
 }
 
 
-@pytest.mark.parametrize("stop", STOPS)
+@pytest.mark.parametrize("stop", [slow("energy"), slow("gradient"), "rest", "dense"])
 @pytest.mark.parametrize("depth", [2, slow(math.inf), slow("factors")])
 def test_a_start_and_an_energy_in_float32_meet_their_stop(rng, depth, stop):
     """And end where the flow in float64 does, up to the tolerance of both."""

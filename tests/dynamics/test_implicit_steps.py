@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import slow
 import scipy.integrate
 
 import deeplinear as dl
@@ -20,7 +21,7 @@ def completion(rng, d, rank, observed):
     return dl.Completion.from_dense(truth)
 
 
-@pytest.mark.parametrize("depth", [2.5, np.inf])
+@pytest.mark.parametrize("depth", [slow(2.5), np.inf])
 def test_the_error_falls_with_the_fifth_power_of_the_step(rng, depth):
     energy, W0 = completion(rng, 4, 2, 0.7), rng.normal(size=(4, 4))
     exact = dl.gradient_flow(energy, W0, depth, t1=0.5, chart="svd", rtol=1e-12).W
@@ -42,7 +43,7 @@ def test_the_error_falls_with_the_fifth_power_of_the_step(rng, depth):
     assert many < 1e-3
 
 
-@pytest.mark.parametrize("depth", [3, np.inf])
+@pytest.mark.parametrize("depth", [slow(3), np.inf])
 def test_saved_times_against_an_independent_integrator(rng, depth):
     """Between the steps too; times before and after the implicit steps take over."""
     energy = completion(rng, 4, 2, 0.7)

@@ -162,7 +162,7 @@ def test_without_noise_it_is_the_gradient_flow_of_the_free_energy(rng, depth):
     assert 1.6 < errors[0] / errors[1] < 2.5  # our own steps, of order one
 
 
-@pytest.mark.parametrize("depth", [slow(1), 2.5, slow(math.inf)])
+@pytest.mark.parametrize("depth", [slow(1), slow(2.5), slow(math.inf)])
 def test_a_chain_is_the_same_alone_and_in_a_batch(rng, depth):
     energy, W0 = Distance(jnp.asarray(rng.normal(size=(2, 2)))), np.eye(2)  # ties at the start
     plan = {"t1": 0.3, "dt": 0.03, "key": KEY, "saveat": [0.1, 0.3]}

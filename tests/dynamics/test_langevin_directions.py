@@ -75,7 +75,7 @@ def test_the_projection_to_the_fibre(rng, N, d):
     np.testing.assert_allclose(slope, 0, atol=1e-9)
 
 
-CASES = [(3, 1.6, 0.6), slow(2, 0.0, 1.0), slow(3, 0.0, 1.2), slow(2, 1.8, 0.7)]
+CASES = [slow(3, 1.6, 0.6), slow(2, 0.0, 1.0), slow(3, 0.0, 1.2), slow(2, 1.8, 0.7)]
 
 
 @pytest.mark.parametrize(("N", "along", "across"), CASES)

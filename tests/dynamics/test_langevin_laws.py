@@ -31,8 +31,8 @@ def gaussian_orthogonal(rng, d, beta, size=200_000):
     return np.linalg.eigvalsh((H + H.transpose(0, 2, 1)) / 2)[:, ::-1] if d > 1 else H[:, 0]
 
 
-ENSEMBLES = [(2, 1, 0.25), (3, 4, 1)]
-SLOW_ENSEMBLES = [(2, 1, 1), (2, 4, 1), (3, 1, 1), (4, 1, 1), (4, 4, 1)]
+ENSEMBLES = [(2, 1, 0.25)]
+SLOW_ENSEMBLES = [(3, 4, 1), (2, 1, 1), (2, 4, 1), (3, 1, 1), (4, 1, 1), (4, 4, 1)]
 
 
 @pytest.mark.parametrize(("d", "beta", "kappa"), [*ENSEMBLES, *(slow(*x) for x in SLOW_ENSEMBLES)])
@@ -62,7 +62,7 @@ def test_log_singular_values_are_those_of_the_gaussian_orthogonal_ensemble(rng, 
 SLOW_CASES = [slow("cross", 2), slow("reflect", 3), slow("reflect", 2)]
 
 
-@pytest.mark.parametrize(("at_zero", "N"), [("cross", 3), *SLOW_CASES])
+@pytest.mark.parametrize(("at_zero", "N"), [slow("cross", 3), *SLOW_CASES])
 def test_stationary_law_at_finite_depth(N, at_zero):
     """Density ∝ (x_1² − x_2²) e^{−β|x|²/2}: |x|² is a Gamma variable, and sin 2θ uniform for tan θ
     = x_2/x_1.
@@ -115,7 +115,7 @@ def weighted_law(values, weights):
     return lambda x: np.interp(x, values[order], np.cumsum(weights[order]) / weights.sum())
 
 
-@pytest.mark.parametrize("at_zero", ["reflect", slow("cross")])
+@pytest.mark.parametrize("at_zero", [slow("reflect"), slow("cross")])
 def test_stationary_law_for_an_energy_without_symmetry(rng, at_zero):
     """N = 2, E = ½‖W − M‖²: Gaussian samples, weighted with the volume √det g = ∏ λ_ij^{−1/2}, are
     the oracle (95,000 in effect). Reflected chains have the law of the component of their start,

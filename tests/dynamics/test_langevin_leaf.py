@@ -109,7 +109,7 @@ def test_a_nearly_balanced_leaf_is_the_balanced_process(rng):
     )
 
 
-@pytest.mark.parametrize("c", [(0.0, 0.8), cases.slow((0.0, 0.0, 0.6))])
+@pytest.mark.parametrize("c", [cases.slow((0.0, 0.8)), cases.slow((0.0, 0.0, 0.6))])
 def test_the_stationary_law_in_one_dimension(c):
     """e^{−βE} √g dW, by quadrature; 4,000 independent chains, significance 1e−3."""
     beta, N = 3.0, len(c)

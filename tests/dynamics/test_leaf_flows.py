@@ -39,7 +39,9 @@ def test_the_flow_of_the_product_is_that_of_unbalanced_factors(rng, c):
         np.testing.assert_allclose(down.W, up.W, atol=1e-9)
 
 
-@pytest.mark.parametrize(("shape", "c"), [((2, 4), (0.0, 0.7, 0.3)), ((4, 2), (0.5, 0.2, 0.0))])
+@pytest.mark.parametrize(
+    ("shape", "c"), [((2, 4), (0.0, 0.7, 0.3)), cases.slow((4, 2), (0.5, 0.2, 0.0))]
+)
 @pytest.mark.filterwarnings("ignore::deeplinear.ImbalanceWarning")
 def test_other_shapes(rng, shape, c):
     energy, W0 = seen(rng.normal(size=shape)), 0.3 * rng.normal(size=shape)
@@ -84,7 +86,7 @@ def test_zero_is_no_critical_point_where_one_c_is_the_least(rng):
 @pytest.mark.parametrize(
     ("shape", "c"),
     [
-        ((2, 2), (0.0, 0.5)),
+        cases.slow((2, 2), (0.0, 0.5)),
         cases.slow((2, 2), (0.0, 0.0, 0.5)),
         cases.slow((3, 3), (0.3, 0.0)),
         cases.slow((3, 3), (0.0, 0.0, 1.0)),

@@ -67,6 +67,7 @@ def test_alternatives_are_as_long(rng):
     np.testing.assert_allclose(lengths, np.linalg.norm(W[:, ~mask], axis=-1)[:, None] + 0 * lengths)
 
 
+@pytest.mark.slow
 def test_both_staircases_step_together():
     ds = opposing_staircases.simulate(
         **{**opposing_staircases.FULL, "depths": (3,), "scales": (1e-3,), "runs": 3, "times": 600}

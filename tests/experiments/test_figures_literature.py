@@ -49,6 +49,7 @@ def test_smallest_entry_is_what_a_constrained_search_finds():
         assert (np.abs(w12 * w21 / w22) > found.fun * (1 - 1e-9)).all()
 
 
+@pytest.mark.slow
 def test_norms_diverge_as_published():
     ds = rc_norms.simulate(
         seed=1, **settings(rc_norms, depths=(2.0, 3.0, 4.0), runs=1, last_loss=1e-4, levels=5)
@@ -336,6 +337,7 @@ def test_boundary_interpolates_to_one_half():
 # Arora, Cohen, Hu, Luo
 
 
+@pytest.mark.slow
 def test_depth_recovers_and_separates():
     ds = achl_depth.simulate(
         **settings(

@@ -29,6 +29,7 @@ def plain_descent(energy_gradient, factors, eta, steps):
 # The edge of stability
 
 
+@pytest.mark.slow
 def test_cycles_at_two_layers_against_their_closed_form_and_a_loop():
     ds = edge_of_stability.simulate(
         seed=1,
@@ -77,6 +78,7 @@ def adam_by_hand(energy_gradient, factors, eta, steps):
     return F
 
 
+@pytest.mark.slow
 def test_descent_keeps_the_charge_to_order_one_and_adam_does_not():
     settings = dict(depth=3, runs=12, scale=0.3, steps=20_000)
     methods = (("descent", 0.04), ("descent", 0.01), ("Adam", 0.01))

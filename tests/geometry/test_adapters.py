@@ -12,6 +12,7 @@ import deeplinear as dl
 N = 3
 
 
+@pytest.mark.slow
 def test_methods_are_the_functions(rng):
     W, X, Y = rng.normal(size=(3, 2, 2))
     g = dl.Metric(N)

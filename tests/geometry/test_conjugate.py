@@ -49,7 +49,7 @@ def on_the_surface(u, slope, turning, t1=40.0):
 
 
 @pytest.mark.parametrize(
-    ("u", "slope", "turning"), [slow(1.5, -1.0, 0.2), (1.0, -1.0, 0.4), slow(2.0, -1.0, 0.05)]
+    ("u", "slope", "turning"), [slow(1.5, -1.0, 0.2), slow(1.0, -1.0, 0.4), slow(2.0, -1.0, 0.05)]
 )
 def test_positive_definite_matrices_at_infinite_depth(u, slope, turning):
     R, s = rotation(0.4), np.exp([0.3 + u, 0.3 - u])

@@ -140,7 +140,8 @@ def test_the_operator_against_the_factors(rng, c):
 
 
 @pytest.mark.parametrize(
-    ("shape", "c"), [((2, 4), (0.0, 0.7, 0.3)), ((4, 2), (0.5, 0.2, 0.0)), ((2, 3), (0.0, 1.0))]
+    ("shape", "c"),
+    [slow((2, 4), (0.0, 0.7, 0.3)), slow((4, 2), (0.5, 0.2, 0.0)), ((2, 3), (0.0, 1.0))],
 )
 def test_other_shapes_against_the_factors(rng, shape, c):
     W, G = rng.normal(size=(2, *shape))
@@ -273,9 +274,8 @@ def test_the_logarithm_of_the_kernel_far_below_the_floating_point_range():
 @pytest.mark.parametrize(
     ("singular", "q"),
     [
-        (False, 0.5),
         (True, 1),
-        *(slow(*v) for v in ((False, 1), (False, -1), (True, -1), (True, 0.5))),
+        *(slow(*v) for v in ((False, 0.5), (False, 1), (False, -1), (True, -1), (True, 0.5))),
     ],
 )
 def test_derivatives_of_the_operator(rng, q, singular):

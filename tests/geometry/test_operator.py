@@ -97,6 +97,7 @@ def test_the_inverse_of_a_singular_operator_is_an_error(W, N):
         eqx.filter_jit(lambda W: dl.Operator(W, N).inverse(jnp.ones(W.shape)))(jnp.asarray(W))
 
 
+@pytest.mark.slow
 def test_lineax_solves_with_it(rng):
     op, Z = dl.Operator(rng.normal(size=(4, 3)), 2.5), rng.normal(size=(4, 3))
     for solver in (lx.CG(1e-13, 1e-13), lx.Cholesky(), lx.AutoLinearSolver(well_posed=True)):

@@ -76,6 +76,7 @@ def kill_everything_once(
     )
 
 
+@pytest.mark.slow
 def test_killed_client_worker_and_scheduler(tmp_path, monkeypatch, rng):
     kill_everything_once(tmp_path, monkeypatch, seeds=100, work=20, chunk=2, rng=rng)
 

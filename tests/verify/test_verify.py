@@ -263,6 +263,7 @@ def test_a_wrong_volume_fails(rng, density):
 # Training
 
 
+@pytest.mark.slow
 def test_upstairs_is_downstairs_from_balanced_factors_alone(rng):
     energy, W0 = completion(rng, (3, 4)), 0.5 * rng.normal(size=(3, 4))
     check = verify.upstairs_downstairs(energy, W0, 3, 2.0, key=jax.random.key(1), tol=1e-7)
@@ -283,7 +284,7 @@ def test_upstairs_is_downstairs_from_balanced_factors_alone(rng):
 REST_OF_DEPTHS = [slow(depth) for depth in (1, 2, 3, 2.5)]
 
 
-@pytest.mark.parametrize("depth", [math.inf, *REST_OF_DEPTHS])
+@pytest.mark.parametrize("depth", [slow(math.inf), *REST_OF_DEPTHS])
 def test_flows_conserve_what_they_must(rng, depth):
     energy = completion(rng, (3, 3))
     check = verify.conservation(energy, rng.normal(size=(3, 3)), depth, 2.0)
