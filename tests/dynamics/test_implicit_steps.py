@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import slow
 import scipy.integrate
+from cases import slow
 
 import deeplinear as dl
 from deeplinear.dynamics.coordinates import SvdCoordinates
