@@ -214,11 +214,21 @@ TREE = {
         ["result"],
     ],
     "cli": [
-        ["streams"],
+        ["streams", "topics"],
         ["console", "options", "bounds"],
         ["endings", "uncertainty", "pairs"],
         ["fits"],
-        ["complete", "ratings", "predict", "demo", "doctor", "experiment", "explore", "sweep"],
+        [
+            "complete",
+            "ratings",
+            "predict",
+            "demo",
+            "doctor",
+            "experiment",
+            "explain",
+            "explore",
+            "sweep",
+        ],
     ],
     "explorer": [
         ["addresses", "look", "folders", "jobs", "bundled", "sheets", "names"],

@@ -31,6 +31,18 @@ def source(frame, tmp_path):
     return path
 
 
+def test_no_depth_has_a_star_where_the_biases_alone_are_used(tmp_path):
+    """Noise: no depth betters them."""
+    rng = np.random.default_rng(1)
+    path = tmp_path / "noise.csv"
+    rows = [f"u{u},i{i},{rng.normal():.3f}" for u in range(30) for i in range(20)]
+    path.write_text("\n".join(["user,item,rating", *rows]))
+    result = run("ratings", path, *COLUMNS, "-o", tmp_path / "out.csv", "--depth", "2,3")
+    assert result.exit_code == 0, result.output
+    assert "biases" in result.stdout
+    assert "★" not in result.stdout
+
+
 def test_predictions_and_recommendations(source, frame, tmp_path):
     output, model = tmp_path / "out.csv", tmp_path / "model.dln"
     result = run(

@@ -18,7 +18,7 @@ class _LearningCoefficient(NamedTuple):
 
 
 class LearningCoefficient(Numbers, _LearningCoefficient):
-    """``value``: λ. ``multiplicity``: m ≥ 1."""
+    """What `learning_coefficient` returns: ``value`` λ and ``multiplicity`` m ≥ 1."""
 
 
 def learning_coefficient(widths: Sequence[int], rank: int) -> LearningCoefficient:
@@ -73,7 +73,7 @@ class _Staircase(NamedTuple):
 
 
 class Staircase(Numbers, _Staircase):
-    """Along a run, one value for each time (other axes first).
+    """What `learning_staircase` returns: along a run, one value for each time (other axes first).
 
     ``rank``: the rank reached; ``coefficient``: λ at a true matrix of that rank, and
     ``multiplicity`` its m.

@@ -9,6 +9,7 @@ from .demo import demo
 from .doctor import doctor
 from .endings import Commands, run_as_process
 from .experiment import experiment_app
+from .explain import explain
 from .explore import explore
 from .predict import predict, recommend
 from .ratings import ratings
@@ -21,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",  # so that lines of a docstring flow together
 )
 # as the help lists them
-for command in (complete, ratings, predict, recommend, demo, explore, sweep, doctor):
+for command in (complete, ratings, predict, recommend, demo, explore, sweep, doctor, explain):
     app.command()(command)
 app.add_typer(experiment_app, name="experiment")
 

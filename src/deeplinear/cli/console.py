@@ -16,6 +16,7 @@ from rich.text import Text
 from ..labels import depth_label, printable
 from ..progress import Progress
 from ..status import Status
+from .topics import topic_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,15 +72,25 @@ def gathered_warnings(errors: Console) -> Iterator[None]:
         try:
             yield
         finally:
-            for message in dict.fromkeys(
-                str(w.message) for w in caught if issubclass(w.category, UserWarning)
-            ):
+            kinds = {
+                str(w.message): w.category for w in caught if issubclass(w.category, UserWarning)
+            }
+            for message in kinds:
                 warn(errors, in_options(message))
+            for kind in dict.fromkeys(kinds.values()):
+                point_to(errors, kind)
 
 
 def warn(errors: Console, message: str) -> None:
     """A warning, in one line."""
     say(errors, message, label="Warning:", style="yellow")
+
+
+def point_to(errors: Console, kind: type[BaseException]) -> None:
+    """In a terminal, where more is said about this kind of error or warning."""
+    topic = topic_of(kind) if errors.is_terminal and not errors.quiet else None
+    if topic is not None:
+        errors.print(f"What to do: deeplinear explain {topic}", style="dim", soft_wrap=True)
 
 
 class BarFollower:
@@ -297,7 +308,8 @@ def fitted_lines(estimator: "DeepMatrixCompletion", seconds: float) -> list[str]
     for depth in dict.fromkeys(trial.depth for trial in estimator.trials_):
         trials = [trial for trial in estimator.trials_ if trial.depth == depth]
         best = best_trial(trials)
-        star = " ★" if depth == estimator.depth_ else ""
+        chosen = depth == estimator.depth_ and estimator.used_ != "biases"
+        star = " ★" if chosen else ""
         lines.append(
             f"  {depth_label(depth)}: held-out {measure} {best.validation_rmse:.4f} (strength "
             f"{best.strength:.3g}, rank {best.rank}){star}"

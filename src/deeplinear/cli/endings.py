@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from ..errors import InputError
 from ..interrupts import STOPPING, forget, written
-from .console import in_options, say, terminal
+from .console import in_options, point_to, say, terminal
 from .streams import ClosedPipe, OutputLost, open_streams
 
 #: Something failed: a check of `doctor`, an experiment, a sweep, or deeplinear itself.
@@ -65,7 +65,7 @@ class Commands(TyperGroup):
         forget()
         _signals.arrived.clear()
         _signals.code = None
-        text = ""
+        text, kind = "", None
         try:
             given = list(sys.argv[1:] if args is None else args)
             with self.make_context("deeplinear", given, **extra) as context:
@@ -76,12 +76,16 @@ class Commands(TyperGroup):
             code = ended.exit_code
         except (Exception, KeyboardInterrupt) as error:
             code, text = sentence(error)
+            kind = type(error)
             if code == FAILED and os.environ.get(TRACEBACK):
                 traceback.print_exception(error)
         _signals.code = code
         if text:
             label = "Error:" if code < _SIGNALLED else ""
-            say(terminal(stderr=True), text, label=label, style="bold red")
+            errors = terminal(stderr=True)
+            say(errors, text, label=label, style="bold red")
+            if kind is not None:
+                point_to(errors, kind)
         raise SystemExit(code)
 
 

@@ -38,6 +38,9 @@ def fetch_jester(
 
     Source: Goldberg, Roeder, Gupta, Perkins, Eigentaste, Information Retrieval 4(2), 2001. Free for
     research with this citation; nothing of the data is part of this package.
+
+    >>> ratings = fetch_jester()  # doctest: +SKIP
+    >>> model = dl.DeepMatrixCompletion().fit(ratings.triples)  # doctest: +SKIP
     """
     archive = fetch_archive(url, cache_folder(folder) / "jester_dataset_2.zip", checksum)
     return Ratings("Jester 2", *read_member(archive, "jester_ratings.dat", "\t"))

@@ -75,6 +75,9 @@ def fetch_movielens(
     Source: Harper, Konstan, The MovieLens Datasets, ACM TiiS 5(4), 2015, doi:10.1145/2827872. Their
     licence asks users to acknowledge the data and not to redistribute them: nothing of them is part
     of this package.
+
+    >>> train, test = fetch_movielens("100k").split(0.1)  # doctest: +SKIP
+    >>> model = dl.DeepMatrixCompletion().fit(train.triples)  # doctest: +SKIP
     """
     if size not in RELEASES:
         raise InputError(f"size must be one of {', '.join(RELEASES)}, got {size!r}.")

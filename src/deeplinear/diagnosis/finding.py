@@ -34,7 +34,7 @@ class Finding:
 
 @dataclass(frozen=True, repr=False)
 class Diagnosis:
-    """All findings: true where nothing failed; a line for each as text.
+    """All findings of `doctor`: true where nothing failed; a line for each as text.
 
     Iteration gives the `Finding` objects, and an index by name one of them.
     """

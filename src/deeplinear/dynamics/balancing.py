@@ -33,7 +33,7 @@ class _Balancing(NamedTuple):
 
 
 class Balancing(Numbers, _Balancing):
-    """The end of a balancing flow.
+    """The end of a balancing flow: what `balancing_flow` returns.
 
     - ``factors``: (W_1, …, W_N), whose product is that of the start. ``t``: the time they are at.
     - ``imbalance``: max_p ‖D_p‖_F there. ``drift``: ‖W − W_start‖_F/‖W_start‖_F.

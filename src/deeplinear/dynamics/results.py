@@ -158,7 +158,7 @@ class Trajectories(Labelled):
 
 
 class FlowResult(Trajectories, eqx.Module):
-    """The result of a flow.
+    """The result of `gradient_flow` and `factor_flow`, which have examples.
 
     - ``ts``, ``W``, ``energy``, ``singular_values``, ``log_singular_values``: one per saved time
       along the leading axis; the last point alone, without that axis, where no ``saveat`` was
@@ -221,7 +221,7 @@ class FlowResult(Trajectories, eqx.Module):
 
 
 class DiffusionResult(Trajectories, eqx.Module):
-    """The result of `brownian`, `langevin` and `factor_langevin`.
+    """The result of `brownian`, `langevin` and `factor_langevin`, which have examples.
 
     - ``ts``, ``W``, ``energy`` (None for Brownian motion), ``log_singular_values`` (descending),
       ``det_sign`` (±1; 1 where W is not square): one per saved time; the last point alone, without

@@ -18,7 +18,7 @@ class _ModeDiffusion(NamedTuple):
 
 
 class ModeDiffusion(Numbers, _ModeDiffusion):
-    """dσ = ``drift`` dt + √``variance`` dB, time as in [CMV]."""
+    """What `mode_diffusion` returns: dσ = ``drift`` dt + √``variance`` dB, time as in [CMV]."""
 
 
 def mode_diffusion(

@@ -23,7 +23,7 @@ class _TwoLayer(NamedTuple):
 
 
 class TwoLayer(Labelled, _TwoLayer):
-    """Two layers along their flow, one leading axis of times (none for a single time).
+    """What `two_layer` returns: the layers along their flow, one leading axis of times, or none.
 
     ``W`` = W_2 W_1, m×n; ``gram1`` = W_1ᵀW_1, n×n, and ``gram2`` = W_2 W_2ᵀ, m×m, which make the
     network's tangent kernel gram2 ⊗ I + I ⊗ gram1. The factors are these up to a rotation of the

@@ -26,7 +26,7 @@ _WIDTH, _RANK_LOSS = 1e-9, 1e-6
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class ConjugatePoint(Labelled):
-    """The first conjugate point of a geodesic.
+    """The first conjugate point of a geodesic: what `conjugate_time` returns.
 
     - ``t``: its time, ∞ where none was found. ``W`` (m, n): the point, NaN where none was found.
     - ``multiplicity``: how many directions of the start velocity do not move it.

@@ -14,7 +14,7 @@ from ..transforms import needs_values
 
 
 class Geodesic(Labelled, eqx.Module):
-    """Points of a geodesic.
+    """Points of a geodesic: what `exp` and `path` of `geodesic` return.
 
     - ``W``, ``velocity``: m×n each, with the leading axis of ``t`` where several times were asked
       for.
@@ -87,7 +87,7 @@ class Geodesic(Labelled, eqx.Module):
 
 
 class Logarithm(Labelled, eqx.Module):
-    """The initial velocity of a geodesic from W_0 to W_1 in unit time.
+    """The initial velocity of a geodesic from W_0 to W_1 in unit time: what `geodesic.log` returns.
 
     - ``Z``: the velocity at W_0, m×n. ``distance``: its length ‖Z‖_g. ``momenta``: A^{−1}(Ẇ) at
       both ends; the derivative of the distance along a motion of the end points is (⟨P_1, δW_1⟩ −

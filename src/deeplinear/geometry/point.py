@@ -14,6 +14,10 @@ class LogSVD(eqx.Module):
     it resumes a flow exactly where ``result.end`` left it.
 
     **Shapes**: U m×k, log_s k, Vt k×n with any k ≤ min(m, n); leading axes for several saved times.
+
+    >>> point = LogSVD.of(jnp.array([[0.0, 0.5], [3.0, 0.0]]))
+    >>> jnp.exp(point.log_s).round(6).tolist()
+    [3.0, 0.5]
     """
 
     U: Float[Array, "*t m k"]

@@ -12,7 +12,11 @@ _DISTINCT, _FEW, _RARE, _MANY = 2 / 3, 20, 1 / 20, 200
 
 
 class FeatureKind(StrEnum):
-    """What the entries of a column are, and so what its missing entries may become."""
+    """What the entries of a column are, and so what its missing entries may become.
+
+    >>> [str(kind) for kind in FeatureKind]
+    ['number', 'integer', 'category']
+    """
 
     number = "number"
     integer = "integer"  # whole numbers: imputed values are rounded
@@ -24,6 +28,9 @@ class Feature:
     """A column that takes part in a fit.
 
     ``categories`` are the labels of the codes 0, 1, …; empty unless the kind is category.
+
+    >>> Feature("colour", FeatureKind.category, ("blue", "red")).categories[1]
+    'red'
     """
 
     name: str
@@ -37,6 +44,14 @@ class CodedTable:
 
     ``values`` is float64, rows × features, NaN where an entry is missing; a category's entry is its
     code, the position of its label in ``Feature.categories``.
+
+    >>> colour = Feature("colour", FeatureKind.category, ("blue", "red"))
+    >>> values = np.array([[1.0, 0], [2, 1], [np.nan, 0], [2, 1], [1, np.nan]])
+    >>> table = CodedTable(values, (Feature("size"), colour))
+    >>> import deeplinear as dl
+    >>> filled = dl.complete(table, depth=2, random_state=0)
+    >>> sorted(set(filled.values[:, 1].tolist()))  # codes, never .4 of a colour
+    [0.0, 1.0]
     """
 
     values: np.ndarray

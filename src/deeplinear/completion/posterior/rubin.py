@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Pooled:
-    """What m completed tables say together about a quantity, or about several (arrays).
+    """What m completed tables say together about a quantity, or about several (arrays): of `pool`.
 
     ``estimate`` Q̄, the mean of the estimates; ``variance`` T = Ū + (1 + 1/m) B, with the mean
     ``within`` Ū of their variances and the variance ``between`` B of the estimates; ``dof`` ν,

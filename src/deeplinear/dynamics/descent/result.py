@@ -23,7 +23,7 @@ from .lanes import Run
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class DescentResult(Labelled):
-    """The result of `descend`; NumPy arrays, the run first where there are several.
+    """What `descend` returns; NumPy arrays, the run first where there are several.
 
     - ``factors``: (W_1, …, W_N) after the last step; ``W``: their product.
     - ``energy``: E(W), without weight decay; ``loss``: L = E + (λ/2) Σ ‖W_p‖²; ``gradient``:

@@ -55,7 +55,7 @@ METHODS = ("auto", "explicit", "rosenbrock", "implicit", "factors")
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class EnsembleResult(Labelled):
-    """The result of an ensemble of flows; NumPy arrays, the run first.
+    """The result of `ensemble`, which has an example; NumPy arrays, the run first.
 
     - ``W`` (runs, m, n): where each run ended: the limit t → ∞, or the point at the last time.
     - ``start`` (runs, m, n), ``depth``, ``imbalance`` (c_1, …, c_N), empty where balanced.
