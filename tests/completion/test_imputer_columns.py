@@ -213,6 +213,21 @@ class TestIntegers:
         polar = dl.complete(pl.from_pandas(frame), random_state=0)
         assert polar["n"].to_list()[2::3] == [big + 2] * 10
 
+    @pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
+    def test_cells_of_text_that_stay_missing_are_told(self, make):
+        x = np.sin(np.arange(30.0))
+        notes = [None if k == 4 else f"note {k}" for k in range(30)]
+        given = make({"x": x, "y": np.where(np.arange(30) == 7, np.nan, x**2), "note": notes})
+        with pytest.warns(UserWarning, match=r"1 column\(s\).*first is 'note'.*1 missing cell"):
+            out = dl.complete(given, random_state=0)
+        assert out["note"].to_list()[4] is None or out["note"].isna().sum() == 1
+        assert np.isfinite(out["y"].to_numpy()).all()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            dl.complete(given, columns=["x", "y"], random_state=0)  # left out on purpose
+            whole = make({"x": x, "y": x**2, "note": [f"note {k}" for k in range(30)]})
+            dl.complete(whole, random_state=0)
+
     def test_integer_arrays_with_a_marker_stay_integer(self):
         X = np.random.default_rng(0).poisson(5, size=(40, 5))
         X[::3, 2] = -1

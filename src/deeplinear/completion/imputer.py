@@ -1,6 +1,7 @@
 """The scikit-learn transformer for tables with missing entries."""
 
 import os
+import warnings
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from ._table_io import TableLike
 from ._table_training import TableTraining
 from ._training import CompletionEstimator
 from .backends.open import Device
+from .data.columns import is_frame, read_column
 from .data.ids import is_missing
 
 
@@ -320,11 +322,35 @@ def complete(X: TableLike, depth: Any = 3.0, **options: Any) -> Any:
     """X with its missing entries filled in by a `DeepLinearImputer`: the same kind of object.
 
     A data frame becomes one of the same library with the same types of columns, an array one of the
-    same type, a `CodedTable` a `CodedTable`. ``depth`` and ``options`` are those of the estimator.
+    same type, a `CodedTable` a `CodedTable`. Columns of a frame that are neither numbers nor
+    categories (distinct texts, dates) are carried through as they are: if their cells are missing a
+    warning counts them. ``depth`` and ``options`` are those of the estimator.
 
     >>> import numpy as np
     >>> X = np.outer([1.0, 2, 3, 4, 5], [1.0, 2, 3, 4]); X[1, 2] = np.nan
     >>> complete(X, depth=2, random_state=0).shape
     (5, 4)
     """
-    return DeepLinearImputer(depth, **options).fit(X).completed_like(X)
+    imputer = DeepLinearImputer(depth, **options).fit(X)
+    if imputer.columns is None:  # else what is left out is meant
+        _tell_what_stays(imputer, X)
+    return imputer.completed_like(X)
+
+
+def _tell_what_stays(imputer: DeepLinearImputer, X: Any) -> None:
+    """A warning where columns that are not fitted have missing cells, which stay so."""
+    if not is_frame(X):
+        return
+    counts = {}
+    for j in imputer._layout.carried:
+        missing = read_column(X, j, imputer.missing_values).missing
+        if missing.any() and not missing.all():  # an empty one was told of
+            counts[X.columns[j]] = int(missing.sum())
+    if not counts:
+        return
+    warnings.warn(
+        f"{len(counts)} column(s) of X that are neither numbers nor categories (the first is "
+        f"{next(iter(counts))!r}) keep their {sum(counts.values())} missing cell(s): name it in "
+        "categorical if its labels come again, or name in columns what is to be completed.",
+        stacklevel=3,
+    )
