@@ -109,7 +109,9 @@ def _path(value: Any, name: str, home: str) -> str:
 
 
 def _page(title: str, about: str, paths: list[str]) -> str:
-    return f"# {title}\n\n{about}\n\n" + "\n\n".join(f"::: {path}" for path in paths) + "\n"
+    # once each: several names may be one thing (`Ending` is `Status`)
+    shown = "\n\n".join(f"::: {path}" for path in dict.fromkeys(paths))
+    return f"# {title}\n\n{about}\n\n{shown}\n"
 
 
 def _gallery() -> str:
