@@ -64,8 +64,7 @@ READERS ?= csv long market mat sweep store
 FILES ?= 1500
 SECONDS ?= 20
 
-fuzz: $(VENV)/.dev
-	-$(BIN)/python -m pip install --quiet -c $(LOCK) -e '.[fuzz]'
+fuzz: $(VENV)/.fuzz
 	$(BIN)/python -m reliability.fuzz $(READERS) --files $(FILES) --seconds $(SECONDS)
 
 # Stamps: install again only when the requirements change. The package is editable, so edits need no install.
@@ -88,6 +87,11 @@ $(VENV)/.docs: $(VENV)/bin/python pyproject.toml $(LOCK)
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml $(LOCK)
 	$(BIN)/python -m pip install --quiet -c $(LOCK) -e '.[dev]'
 	@touch $@ $(VENV)/.base
+
+# Where atheris cannot be had (it is made for Linux), nothing is fuzzed.
+$(VENV)/.fuzz: $(VENV)/.dev
+	-$(BIN)/python -m pip install --quiet -c $(LOCK) -e '.[fuzz]'
+	@touch $@
 
 lock: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet uv
