@@ -15,7 +15,16 @@ from cases import slow
 ROOT = Path(__file__).parent.parent
 _BLOCK = re.compile(r"(<!-- not run: [^\n]*-->\n+)?^```python[^\n]*\n(.*?)^```", re.M | re.S)
 _SLOW = {
-    f"docs/{name}.md" for name in ("coming_from", "exact_laws", "overview", "plots", "training")
+    f"docs/{name}.md"
+    for name in (
+        "coming_from",
+        "exact_laws",
+        "extending",
+        "overview",
+        "plots",
+        "refinement",
+        "training",
+    )
 } | {
     f"docs/tutorials/{name}.md"
     for name in (

@@ -377,7 +377,7 @@ STOPS = {
 }
 
 
-@pytest.mark.parametrize("stop", [slow("energy"), slow("gradient"), "rest", "dense"])
+@pytest.mark.parametrize("stop", [slow("energy"), slow("gradient"), slow("rest"), "dense"])
 @pytest.mark.parametrize("depth", [2, slow(math.inf), slow("factors")])
 def test_a_start_and_an_energy_in_float32_meet_their_stop(rng, depth, stop):
     """And end where the flow in float64 does, up to the tolerance of both."""

@@ -17,7 +17,7 @@ from deeplinear.experiments.runner import run_experiment
 
 # Their simulations are tested part by part in other files.
 # The others stand for them: one of each kind of simulation (an ensemble, flows, chains, a sampler).
-_QUICK = {"cmv_fig4", "cmv_fig5", "cmv_fig8", "dyson", "exact_lambda_sweep", "volume_law"}
+_QUICK = {"cmv_fig4", "cmv_fig5", "dyson", "exact_lambda_sweep"}
 
 
 @pytest.mark.parametrize(
