@@ -147,7 +147,7 @@ TREE = {
         ["options", "checkpoint", "column_noise"],
         ["problem"],
         ["balance", "fit_state", "flow_field"],
-        ["sweep", "convex"],
+        ["sweep", "convex", "flow_steps"],
         ["schedule", "start", "certificate"],
         ["result"],
         ["growth", "resumed", "trial"],
