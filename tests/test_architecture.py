@@ -148,7 +148,7 @@ TREE = {
         ["problem"],
         ["balance", "fit_state", "flow_field"],
         ["sweep", "convex", "flow_steps"],
-        ["schedule", "start", "certificate"],
+        ["schedule", "start", "certificate", "flow_course"],
         ["result"],
         ["growth", "resumed", "trial"],
         ["descent"],

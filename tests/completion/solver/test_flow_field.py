@@ -104,18 +104,16 @@ def test_settled_factors_are_those_of_the_same_matrix(opened, rng, depth):
     """At balance up to rounding of the second order, also from factors that are far from it."""
     make, X, _, _ = opened
     field, m = make(depth), 12
-    for size, far in ((1e-4, 1e-6), (0.3, 1e-12)):
+    for size, far in ((1e-4, 1e-6), (0.3, 1e-12)):  # to first order, and exactly
         G = np.eye(5) + size * rng.normal(size=(5, 5))
         Y = np.vstack([X[:m] @ G, X[m:] @ np.linalg.inv(G).T])
-        new, slope, s = field.settled(Y, field.velocity(Y))
-        np.testing.assert_allclose(new[:m] @ new[m:].T, X[:m] @ X[m:].T, atol=10 * far)
+        new, slope, s, uneven = field.settled(Y, field.velocity(Y))
+        np.testing.assert_allclose(new[:m] @ new[m:].T, X[:m] @ X[m:].T, atol=1e-12)
         for side in (new[:m], new[m:]):
             np.testing.assert_allclose(side.T @ side, np.diag(s), atol=20 * far)
         exact = field.velocity(new)
-        # of a small change the velocity is that before it, else that of the new factors
-        assert (
-            np.abs(slope - exact).max() <= (3 * size if size < 1e-3 else 0) * np.abs(X).max() * 10
-        )
+        assert (uneven < 1e-3) == (size < 1e-3)
+        assert uneven > 1e-3 or np.abs(slope - exact).max() < 30 * size * np.abs(X).max()
 
 
 def test_the_size_of_a_change_and_the_cubic_through_a_step(opened, rng):
@@ -124,11 +122,10 @@ def test_the_size_of_a_change_and_the_cubic_through_a_step(opened, rng):
     change = rng.normal(size=X.shape)
     W = change[:m] @ X[m:].T + X[:m] @ change[m:].T
     assert field.size(X, change) == pytest.approx(np.linalg.norm(W), rel=1e-10)
-    X, slope, s = field.settled(X, field.velocity(X))
-    stepper = Stepper(field, 1e-4)
-    whole = stepper.step(Point(X, s, m, 0.0, 0.0), 0.02, slope)
-    half = stepper.step(Point(X, s, m, 0.0, 0.0), whole.h / 2, slope)
+    X, slope, s, _ = field.settled(X, field.velocity(X))
+    stepper = Stepper(3, 1e-4)
+    whole = stepper.step(field, Point(X, s, m, 0.0, 0.0), 0.02, slope)
+    half = stepper.step(field, Point(X, s, m, 0.0, 0.0), whole.h / 2, slope)
     assert whole.error < 1
-    new, along = between(X, slope, whole, 0.5)
+    new = between(X, slope, whole, 0.5)
     np.testing.assert_allclose(new, half.X, atol=1e-3 * np.abs(half.X - X).max())
-    np.testing.assert_allclose(along, half.slope, atol=0.01 * np.abs(half.slope).max())

@@ -16,8 +16,8 @@ from ..schema import REAL, Field, check_arrays
 from .descent import Callback
 from .fit import held_out_entries, make_problem, update
 from .fit_state import Validation, ValidationSplit
+from .flow_course import Course
 from .flow_field import FlowField, Point
-from .flow_steps import Step, Stepper, between
 from .options import FitOptions
 from .problem import (
     FitProblem,
@@ -34,11 +34,13 @@ SPREAD = math.e
 # Less than this part of the energy of the biases alone is nothing.
 NO_ENERGY = 1e-5
 MAX_STEPS = 5000
+PATIENCE = 5
 # The held-out error has turned if meanwhile the energy fell to this part, for at a saddle, before
 # the next singular value is learned, both stand still; or else after this many times more steps (at
 # depth ∞, where saddles take longest), for the energy may have no further to fall.
-# Or if it is worse than the best by this many times the standard error of the difference.
-_TURN, _CLEAR = 0.5, 3.0
+_TURN = 0.5
+# Or, if it is worse than the best by so many times the standard error of the difference, to this.
+_CLEAR, _CLEAR_FALL = 3.0, 0.8
 _REST, _REST_INFINITE = 50, 150
 # A step ends no further below the energy where the flow stops than this part of it.
 _BEYOND = 0.97
@@ -96,7 +98,7 @@ def low_rank_flow(
     has random frames and singular values of about ``start_scale`` times the largest of the residual
     R over the density (or is ``start`` = (U, s, V)). It ends at E ≤ ``stop`` · E(W = 0), at time
     ``t1``, at rest (a minimum of E at this rank), after ``max_steps`` that were tried, or, with
-    ``validation``, after ``patience`` steps without a better held-out error since E has halved, or
+    ``validation``, after ``patience`` steps on which the held-out error rose since E has halved, or
     after 50 (depth ∞: 150) times as many (then the best is returned; at great depth the saddles
     between singular values may outlast that: give more ``patience``, or a larger start).
     ``max_rank``: at most min(m, n), by default 50 or that. ``callback`` gets the iterate after
@@ -129,7 +131,7 @@ def low_rank_flow(
     >>> result.converged, bool(abs(result.predict(rows, cols) - truth[rows, cols]).max() < 0.1)
     (True, True)
     """
-    given = {"patience": 5} | options
+    given = {"patience": PATIENCE} | options
     fixed = {
         "strength": 0.0,
         "decay": 0.0,
@@ -234,34 +236,32 @@ class _Run:
         flow, law = self.flow, self.law
         nothing = rounding(flow.problem)
         target = max(law.stop * flow.empty, nothing)
-        at = self._point(np.vstack([U, V]) * np.sqrt(s), s, 0.0)
+        X = np.vstack([U, V]) * np.sqrt(s)
+        at = Point(X, s, flow.rows, 0.0, flow.energy(X))
         self._note(at)
         if flow.empty <= nothing or at.energy <= target:
             return self._result(at, Status.converged)
-        best, best_try, turned = at, 0, 0
-        slope, stepper = flow.velocity(at.X), Stepper(flow, law.rtol)
-        h = 0.1 * float(np.linalg.norm(s)) / max(flow.size(at.X, slope), 1e-300)
-        h, status = min(law.t1, h), Status.running
+        best, best_try, turned, status = at, 0, 0, Status.running
+        course = Course(flow, law.rtol, law.t1, at)
         for tried in range(1, law.max_steps + 1):
-            step = stepper.step(at, h, slope)
-            new = self._point(step.X, at.s, at.t + step.h) if step.error < 1 else at
-            if not (step.error < 1 and new.energy <= at.energy):
-                h = min(step.next, step.h / 2) if step.error < 1 else step.next
-                if h == 0 or at.t + h == at.t:  # if not a NaN, E is at its minimum up to rounding
+            step = course.attempt()
+            value = course.energy(step)
+            if not value <= at.energy:
+                if not course.shorten(step):  # if not a NaN, E is at its minimum up to rounding
                     status = Status.converged if step.error < 1 else Status.diverged
                     break
                 continue
-            if new.energy < _BEYOND * target and new.energy > nothing:
-                new, slope = self._crossing(at, slope, step, target)
+            if nothing < value < _BEYOND * target:
+                course.stop_at(step, target, _BEYOND)
             else:
-                X, slope, s = flow.settled(step.X, step.slope)
-                new = replace(new, X=X, s=s)
-            at = new
+                course.take(step, value)
+            at = course.at
             self._note(at)
             if self.held_out is not None and self.scores[-1] == min(self.scores):
                 best, best_try, turned = at, tried, 0
-            turned += at.energy <= _TURN * best.energy or self.clearly_worse
-            if at.energy <= target or at.t >= law.t1 or self._at_rest():
+            fallen = at.energy <= (_CLEAR_FALL if self.clearly_worse else _TURN) * best.energy
+            turned += fallen and self.scores[-1:] >= self.scores[-2:-1]
+            if at.energy <= target or at.t >= law.t1 or (course.whole and self._at_rest()):
                 status = Status.converged
             elif self._past_best(turned, tried - best_try):
                 status = Status.stopped_early
@@ -269,29 +269,10 @@ class _Run:
                 status = Status.callback
             if status != Status.running:
                 break
-            h = min(step.next, law.t1 - at.t)
         if status == Status.running:  # out of steps, perhaps long after the best
             late = self.held_out is not None and tried - best_try >= _REST * self.options.patience
             status = Status.stopped_early if late else Status.max_steps
         return self._result(at if self.held_out is None else best, status)
-
-    def _point(self, X: np.ndarray, s: np.ndarray, t: float) -> Point:
-        flow = self.flow
-        return Point(X, s, flow.rows, t, energy(flow.problem, flow.state(X, s)))
-
-    def _crossing(
-        self, at: Point, slope: np.ndarray, step: Step, target: float
-    ) -> tuple[Point, np.ndarray]:
-        """Where, on the cubic through both ends of a step, E comes down to ``target``."""
-        low, high = 0.0, 1.0
-        while True:
-            part = (low + high) / 2
-            X, along = between(at.X, slope, step, part)
-            found = self._point(X, at.s, at.t + part * step.h)
-            if _BEYOND * target <= found.energy <= target or high - low < 1e-6:
-                X, along, s = self.flow.settled(X, along)
-                return replace(found, X=X, s=s), along
-            low, high = (part, high) if found.energy > target else (low, part)
 
     def _past_best(self, turned: int, since: int) -> bool:
         """Whether the held-out error has turned: for long, or while E fell by half."""
@@ -310,8 +291,8 @@ class _Run:
             if not self.scores or score < min(self.scores):
                 self.best_errors = errors
             gap = self.held_out.standard_error(errors, self.best_errors)
-            self.clearly_worse = score - min(self.scores, default=score) > _CLEAR * gap
             self.scores.append(score)
+            self.clearly_worse = score - min(self.scores) > _CLEAR * gap
 
     def _at_rest(self) -> bool:
         if len(self.times) <= _FIRST:
@@ -324,6 +305,8 @@ class _Run:
     def _result(self, at: Point, status: Status) -> LowRankFit:
         flow, depth = self.flow, self.options.depth
         held = self.held_out is not None and flow.empty > 0
+        X, _, s, _ = flow.settled(at.X, np.zeros_like(at.X))
+        at = replace(at, X=X, s=s)
         decay = _implied_decay(flow, at)
         return LowRankFit.of(
             flow.problem,

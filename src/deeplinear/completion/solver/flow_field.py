@@ -22,6 +22,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import exprel
 
 from ..linalg import thin_svd
 from .problem import FitProblem, State, assemble, energy, residual_matmul, residual_t_matmul
@@ -30,7 +31,7 @@ from .problem import FitProblem, State, assemble, energy, residual_matmul, resid
 MARGIN = 1.3
 # Where PᵀP and QᵀQ differ by more than this part, they are balanced by a singular value
 # decomposition, and else to first order.
-_UNEVEN, _NEARLY = 0.05, 1e-3
+UNEVEN, NEARLY = 0.05, 1e-3
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,14 @@ class Point:
         return self.Q / np.sqrt(self.s)
 
 
-def _kernel(log_a: np.ndarray, log_b: np.ndarray, depth: float) -> np.ndarray:
-    """λ(a, b), in NumPy: nothing is compiled for a few small matrices."""
-    from ...geometry.kernel import log_kernel_of
+def kernel(log_a: np.ndarray, log_b: np.ndarray, depth: float) -> np.ndarray:
+    """λ(a, b) = max(a, b)^{2−2ν} φ(z)/φ(νz) for a ≥ 0, b > 0, φ(z) = (1 − e^{−z})/z, ν = 1/N.
 
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.exp(log_kernel_of(log_a, log_b, 0.0 if math.isinf(depth) else 1 / depth, np))
+    The formula of `geometry.kernel`, in SciPy: nothing is compiled for a few small matrices.
+    """
+    nu = 0.0 if math.isinf(depth) else 1 / depth
+    z = np.minimum(2 * np.abs(log_a - log_b), 1e15)
+    return np.exp((2 - 2 * nu) * np.maximum(log_a, log_b)) * exprel(-z) / exprel(-nu * z)
 
 
 class FlowField:
@@ -94,16 +97,29 @@ class FlowField:
         Y = X @ T
         pulls = self._pulls(Y)
         log_s = np.log(s)
-        with np.errstate(divide="ignore"):
-            log_bulk = np.full(r, np.log(self.bulk))
-        edge = _kernel(log_s, log_bulk, self.depth) / s
-        inner = _kernel(log_s[:, None], log_s, self.depth) / (s[:, None] + s)
-        inner = (inner - edge) / s[:, None]
+        table = kernel(np.concatenate([log_s, self.log_rest])[:, None], log_s, self.depth)
+        edge = table[-1] / s
+        inner = (table[:r] / (s[:, None] + s) - edge) / s[:, None]
         C = Y[:m].T @ pulls[:m]
         out = pulls * edge
         out[:m] += Y[:m] @ (inner * C)
         out[m:] += Y[m:] @ (inner * C.T)
+        if len(table) > r + 1:
+            self._beside(out, pulls, table[r:-1] / s - edge)
         return out @ T.T
+
+    @functools.cached_property
+    def log_rest(self) -> np.ndarray:
+        """log of the singular values that are not of X; the last is what edges see."""
+        with np.errstate(divide="ignore"):
+            return np.log(np.array([self.bulk]))
+
+    def _beside(self, out: np.ndarray, pulls: np.ndarray, across: np.ndarray) -> None:
+        """Add to ``out`` what columns that are not of X change: here there are none."""
+
+    def energy(self, X: np.ndarray) -> float:
+        """E at the factors X."""
+        return energy(self.problem, self.state(X, np.ones(X.shape[1])))
 
     def _pulls(self, X: np.ndarray) -> np.ndarray:
         """(R Q, Rᵀ P), one above the other."""
@@ -122,54 +138,45 @@ class FlowField:
 
     def settled(
         self, X: np.ndarray, slope: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """X and the velocity there with O = 1 and PᵀP = QᵀQ = diag(s); and s.
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+        """The same W by factors with O = 1 and PᵀP = QᵀQ = diag(s); the velocity with it; s.
 
-        What is below rounding goes.
+        What is below rounding goes. And how uneven PᵀP and QᵀQ were: beyond `NEARLY` the velocity
+        is not that of the field any more, beyond `UNEVEN` not even in the same frame.
         """
         s, T = self._spectrum(X)
         keep = s > np.finfo(float).eps * s[0]
         s, T = s[keep], T[:, keep]
-        X, slope = X @ T, slope @ T
-        P, Q = X[: self.rows], X[self.rows :]
+        m, X, slope = self.rows, X @ T, slope @ T
+        P, Q = X[:m], X[m:]
         G = (Q.T @ Q - P.T @ P) / (2 * (s[:, None] + s))
         uneven = float(np.abs(G).max())
-        if uneven > _UNEVEN:
+        if uneven > UNEVEN:
             U, s, Vt = thin_svd(P, Q)
-            U, s, V = U[:, : len(keep)], s[: len(keep)], Vt[: len(keep)].T
-            X = np.vstack([U, V]) * np.sqrt(s)
-        else:
-            X = np.vstack([P + P @ G, Q - Q @ G])
-        if uneven > _NEARLY:
-            return X, self.velocity(X), s
-        return (
-            X,
-            np.vstack(
-                [
-                    slope[: self.rows] + slope[: self.rows] @ G,
-                    slope[self.rows :] - slope[self.rows :] @ G,
-                ]
-            ),
-            s,
-        )
+            count = min(len(s), len(T.T))
+            X = np.vstack([U[:, :count], Vt[:count].T]) * np.sqrt(s[:count])
+            return X, slope[:, :count], s[:count], uneven
+        turn = np.eye(len(s)) + G
+        back = np.linalg.inv(turn)
+        X, slope = (np.vstack([x[:m] @ turn, x[m:] @ back]) for x in (X, slope))
+        return X, slope, s, uneven
 
     def stiffness(self, at: Point) -> float:
         """About the rate ρ of the fastest direction: u_1 v_1ᵀ, or at one line z v_1ᵀ, u_1 zᵀ."""
         u, v = (x[:, 0] / math.sqrt(at.s[0]) for x in (at.P, at.Q))
         rows, cols = (
             np.bincount(lines, weights * vector[indices] ** 2, minlength=count)
-            for (lines, indices, weights, count), vector in zip(self._entries, (v, u), strict=True)
+            for (lines, indices, weights, count), vector in zip(self.entries, (v, u), strict=True)
         )
         own = float(rows @ u**2)
-        log_s = np.log(at.s[:1])
         with np.errstate(divide="ignore"):
-            edge = _kernel(log_s, np.log(np.full(1, self.bulk)), self.depth)
-        inner = _kernel(log_s, log_s, self.depth)
+            logs = np.log([at.s[0], self.bulk])
+        inner, edge = kernel(logs, np.log(at.s[:1]), self.depth)
         line = max(float(rows.max()), float(cols.max()))
-        return MARGIN * max(float(inner[0]) * own, float(edge[0]) * line)
+        return MARGIN * max(float(inner) * own, float(edge) * line)
 
     @functools.cached_property
-    def _entries(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
+    def entries(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
         """For rows, then columns: line, place in the line and weight of each entry; lines."""
         found = []
         seen = self.problem.observations

@@ -66,25 +66,25 @@ def _stabilized(field: FlowField, X: np.ndarray, h: float, first: np.ndarray, co
 class Stepper:
     """Steps along a flow whose errors, relative to ‖W‖, are to stay below ``rtol``."""
 
-    def __init__(self, field: FlowField, rtol: float) -> None:
-        self.field, self.rtol = field, rtol
+    def __init__(self, depth: float, rtol: float) -> None:
+        self.rtol = rtol
         self.stabilized = False
-        part = max(1 - 2 / field.depth, 0.0)
+        part = max(1 - 2 / depth, 0.0)
         self._most = (1 - part) * GROWTH[0] + part * GROWTH[1]
 
-    def step(self, at: Point, h: float, first: np.ndarray) -> Step:
+    def step(self, field: FlowField, at: Point, h: float, first: np.ndarray) -> Step:
         """A step from ``at``, where the velocity is ``first``, of size h or as far as is stable."""
-        rate = self.field.stiffness(at)
+        rate = field.stiffness(at)
         reach = ((MOST_STAGES - 1) ** 2 - 1) / 1.54 if self.stabilized else REACH
         growth = (at.X * first).sum(axis=0) / at.s
         h = min(h, reach / rate, self._most / max(float(growth.max()), 1e-300))
         if self.stabilized:
-            found = _stabilized(self.field, at.X, h, first, _stages_for(h * rate))
+            found = _stabilized(field, at.X, h, first, _stages_for(h * rate))
         else:
-            found = _of_order_5(self.field, at.X, h, first)
+            found = _of_order_5(field, at.X, h, first)
         X, slope, gap = found
         with np.errstate(invalid="ignore", over="ignore"):
-            error = self.field.size(at.X, gap) / float(np.linalg.norm(at.s)) / self.rtol
+            error = field.size(at.X, gap) / float(np.linalg.norm(at.s)) / self.rtol
         if not error < 1:
             factor = 0.9 * error ** (-1 / 3 if self.stabilized else -1 / 5)
             return Step(X, slope, h, error, h * (max(factor, 0.2) if factor > 0 else 0.2))
@@ -95,14 +95,13 @@ class Stepper:
         return Step(X, slope, h, error, longer)
 
 
-def between(X: np.ndarray, slope: np.ndarray, step: Step, part: float):
-    """X and the velocity at a ``part`` of a step from X, on the cubic through both ends."""
-    p, h = part, step.h
+def between(X: np.ndarray, slope: np.ndarray, step: Step, part: float) -> np.ndarray:
+    """X at a ``part`` of a step from X, where the velocity is ``slope``: on the cubic through both
+    ends.
+    """
+    p = part
     new = X + p * p * (3 - 2 * p) * (step.X - X)
-    new += h * p * (1 - p) * ((1 - p) * slope - p * step.slope)
-    along = 6 * p * (1 - p) / h * (step.X - X)
-    along += (1 - p) * (1 - 3 * p) * slope - p * (2 - 3 * p) * step.slope
-    return new, along
+    return new + step.h * p * (1 - p) * ((1 - p) * slope - p * step.slope)
 
 
 def _stages_for(reach: float) -> int:
