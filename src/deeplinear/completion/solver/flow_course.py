@@ -24,7 +24,7 @@ from .flow_steps import Step, Stepper, between
 # what part of themselves they may move before they take their step, and per rtol its error.
 SMALL, _MOVE, _ERROR = (5.0, 0.05), 1.5, 3.0
 # They stand still if the large ones take at least so many steps meanwhile, and there are so many.
-_STEPS, _FEWEST = 2, 4
+_STEPS, _FEWEST = 3, 4
 # After the step of the small ones the next one is no longer than this part of it.
 _AFTER = 0.25
 # The cosine of the largest angle by which the large frames turn before the small ones follow.
