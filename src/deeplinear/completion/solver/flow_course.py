@@ -41,13 +41,14 @@ class LargeField(FlowField):
         small = X[:, k:]
         P, Q = small[: self.rows], small[self.rows :]
         seen, backend = whole.problem.observations, whole.problem.backend
-        rest = [
+        by_row, by_col = (
             replace(lines, values=lines.values - self._at(backend, entries[0], lines, *sides))
-            for lines, entries, sides in zip(
-                (seen.by_row, seen.by_col), self.entries, ((P, Q), (Q, P)), strict=True
+            for lines, entries, sides in (
+                (seen.by_row, self.entries[0], (P, Q)),
+                (seen.by_col, self.entries[1], (Q, P)),
             )
-        ]
-        self.problem = replace(whole.problem, observations=Observations(*rest, seen.shape))
+        )
+        self.problem = replace(whole.problem, observations=Observations(by_row, by_col, seen.shape))
         self.log_rest = np.append(np.log(s[k:]), whole.log_rest)
         frames = small / np.sqrt(s[k:])
         self._frames = frames[: self.rows], frames[self.rows :]
@@ -63,8 +64,8 @@ class LargeField(FlowField):
         """What the small columns predict for each entry, in the type of the entries."""
         if isinstance(backend, Dense):
             return (mine @ others.T)[line, lines.indices].astype(lines.values.dtype)
-        sides = (np.ascontiguousarray(side, lines.values.dtype) for side in (mine, others))
-        return backend.predict(line, lines.indices, *sides, 0.0)
+        Z, Y = (np.ascontiguousarray(side, lines.values.dtype) for side in (mine, others))
+        return backend.predict(line, lines.indices, Z, Y, 0.0)
 
     def _beside(self, out: np.ndarray, pulls: np.ndarray, across: np.ndarray) -> None:
         """λ(σ_i, σ_k) instead of λ(σ_k, 0) along the frames of the small columns i."""
@@ -74,6 +75,7 @@ class LargeField(FlowField):
             out[part] += frame @ (across * (frame.T @ pulls[part]))
 
     def close(self) -> None:
+        """Let the backend forget the entries of this field."""
         for lines in (self.problem.observations.by_row, self.problem.observations.by_col):
             self.problem.backend.forget(lines)
 
@@ -241,6 +243,12 @@ class Course:
         allowed = _ERROR * self.rtol
         self._move *= min(max(0.9 * math.sqrt(allowed / max(error, 1e-300)), 0.5), 1.5)
         self._move = min(self._move, 2 * _MOVE * math.sqrt(self.rtol))
-        self.at = replace(self.at, X=X, s=s, energy=self.field.energy(X))
+        energy = self.field.energy(X)
+        if not energy <= self.at.energy:  # they stay where they were
+            X = self.at.X
+            X, _, s, _ = self.field.settled(X, X)
+            self.slope, energy = self.field.velocity(X), self.at.energy
+            self._move /= 2
+        self.at = replace(self.at, X=X, s=s, energy=energy)
         self.h = min(self.h, _AFTER * length)  # the large ones follow
         self._rest()
