@@ -24,7 +24,7 @@ from .flow_steps import Step, Stepper, between
 # what part of themselves they may move before they take their step, and per rtol its error.
 SMALL, _MOVE, _ERROR = (5.0, 0.05), 1.5, 3.0
 # They stand still if the large ones take at least so many steps meanwhile, and there are so many.
-_STEPS, _FEWEST = 3, 4
+_STEPS, _FEWEST = 2, 4
 # After the step of the small ones the next one is no longer than this part of it.
 _AFTER = 0.25
 # The cosine of the largest angle by which the large frames turn before the small ones follow.
@@ -67,12 +67,14 @@ class LargeField(FlowField):
         Z, Y = (np.ascontiguousarray(side, lines.values.dtype) for side in (mine, others))
         return backend.predict(line, lines.indices, Z, Y, 0.0)
 
-    def _beside(self, out: np.ndarray, pulls: np.ndarray, across: np.ndarray) -> None:
+    def _beside(
+        self, out: np.ndarray, pulls: np.ndarray, across: np.ndarray, T: np.ndarray
+    ) -> None:
         """λ(σ_i, σ_k) instead of λ(σ_k, 0) along the frames of the small columns i."""
         for part, frame in zip(
             (slice(self.rows), slice(self.rows, None)), self._frames, strict=True
         ):
-            out[part] += frame @ (across * (frame.T @ pulls[part]))
+            out[part] += frame @ ((across * (frame.T @ pulls[part] @ T)) @ T.T)
 
     def close(self) -> None:
         """Let the backend forget the entries of this field."""

@@ -93,20 +93,19 @@ class FlowField:
         m, r = self.rows, X.shape[1]
         if self.depth == 2:
             return self._pulls(X) / 2
+        pulls = self._pulls(X)
         s, T = self._spectrum(X)
-        Y = X @ T
-        pulls = self._pulls(Y)
         log_s = np.log(s)
         table = kernel(np.concatenate([log_s, self.log_rest])[:, None], log_s, self.depth)
         edge = table[-1] / s
         inner = (table[:r] / (s[:, None] + s) - edge) / s[:, None]
-        C = Y[:m].T @ pulls[:m]
-        out = pulls * edge
-        out[:m] += Y[:m] @ (inner * C)
-        out[m:] += Y[m:] @ (inner * C.T)
+        C = T.T @ (X[:m].T @ pulls[:m]) @ T
+        out = pulls @ ((T * edge) @ T.T)
+        out[:m] += X[:m] @ (T @ (inner * C) @ T.T)
+        out[m:] += X[m:] @ (T @ (inner * C.T) @ T.T)
         if len(table) > r + 1:
-            self._beside(out, pulls, table[r:-1] / s - edge)
-        return out @ T.T
+            self._beside(out, pulls, table[r:-1] / s - edge, T)
+        return out
 
     @functools.cached_property
     def log_rest(self) -> np.ndarray:
@@ -114,7 +113,9 @@ class FlowField:
         with np.errstate(divide="ignore"):
             return np.log(np.array([self.bulk]))
 
-    def _beside(self, out: np.ndarray, pulls: np.ndarray, across: np.ndarray) -> None:
+    def _beside(
+        self, out: np.ndarray, pulls: np.ndarray, across: np.ndarray, T: np.ndarray
+    ) -> None:
         """Add to ``out`` what columns that are not of X change: here there are none."""
 
     def energy(self, X: np.ndarray) -> float:
