@@ -34,6 +34,7 @@ SPREAD = math.e
 # Less than this part of the energy of the biases alone is nothing.
 NO_ENERGY = 1e-5
 MAX_STEPS = 5000
+# Steps on which the held-out error rose, after E has halved, that end a flow.
 PATIENCE = 5
 # The held-out error has turned if meanwhile the energy fell to this part, for at a saddle, before
 # the next singular value is learned, both stand still; or else after this many times more steps (at
@@ -98,9 +99,10 @@ def low_rank_flow(
     has random frames and singular values of about ``start_scale`` times the largest of the residual
     R over the density (or is ``start`` = (U, s, V)). It ends at E ≤ ``stop`` · E(W = 0), at time
     ``t1``, at rest (a minimum of E at this rank), after ``max_steps`` that were tried, or, with
-    ``validation``, after ``patience`` steps on which the held-out error rose since E has halved, or
-    after 50 (depth ∞: 150) times as many (then the best is returned; at great depth the saddles
-    between singular values may outlast that: give more ``patience``, or a larger start).
+    ``validation``, after ``patience`` steps on which the held-out error rose since E has halved (or
+    has fallen by a fifth, where it is worse than the best by three standard errors), or after 50
+    (depth ∞: 150) times as many (then the best is returned; at great depth the saddles between
+    singular values may outlast that: give more ``patience``, or a larger start).
     ``max_rank``: at most min(m, n), by default 50 or that. ``callback`` gets the iterate after
     every step but the last, and ends the flow by returning True.
 

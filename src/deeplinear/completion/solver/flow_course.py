@@ -19,6 +19,7 @@ from ..backends.dense import Dense
 from ..data.observations import Compressed, Observations
 from .flow_field import NEARLY, UNEVEN, FlowField, Point
 from .flow_steps import Step, Stepper, between
+from .problem import rounding
 
 # Per rtol, at most so much: columns are small below this part of the largest. In sqrt(rtol), by
 # what part of themselves they may move before they take their step, and per rtol its error.
@@ -119,6 +120,7 @@ class Course:
         self.h = 0.1 * float(np.linalg.norm(start.s)) / size
         self._still: _Still | None = None
         self._move = _MOVE * math.sqrt(rtol)
+        self._rounding = rounding(field.problem)
 
     @property
     def _now(self) -> FlowField:
@@ -134,14 +136,20 @@ class Course:
         end = self.t1 if self._still is None else self._still.end
         k = self.slope.shape[1]
         large = replace(self.at, X=self.at.X[:, :k], s=self.at.s[:k])
-        step = self._stepper.step(self._now, large, min(self.h, end - self.at.t), self.slope)
+        with np.errstate(over="ignore", invalid="ignore"):  # the error of the step says it
+            step = self._stepper.step(self._now, large, min(self.h, end - self.at.t), self.slope)
         if step.error < 1 and self.h > step.h >= end - self.at.t:  # cut short
             step = step._replace(next=max(step.next, self.h))
         return step
 
     def energy(self, step: Step) -> float:
-        """E after it."""
-        return self._now.energy(step.X) if step.error < 1 else math.inf
+        """E after it; no higher than here if it rose by no more than rounding."""
+        return self._unless_risen(self._now.energy(step.X)) if step.error < 1 else math.inf
+
+    def _unless_risen(self, energy: float) -> float:
+        """``energy``, or that here if it is the same up to the rounding of the entries."""
+        here = self.at.energy
+        return here if here < energy <= here + math.sqrt(here * self._rounding) else energy
 
     def shorten(self, step: Step) -> bool:
         """Try a shorter one next, after one that failed or raised E; whether there is any."""
@@ -245,7 +253,7 @@ class Course:
         allowed = _ERROR * self.rtol
         self._move *= min(max(0.9 * math.sqrt(allowed / max(error, 1e-300)), 0.5), 1.5)
         self._move = min(self._move, 2 * _MOVE * math.sqrt(self.rtol))
-        energy = self.field.energy(X)
+        energy = self._unless_risen(self.field.energy(X))
         if not energy <= self.at.energy:  # they stay where they were
             X = self.at.X
             X, _, s, _ = self.field.settled(X, X)

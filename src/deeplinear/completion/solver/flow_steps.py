@@ -83,8 +83,7 @@ class Stepper:
         else:
             found = _of_order_5(field, at.X, h, first)
         X, slope, gap = found
-        with np.errstate(invalid="ignore", over="ignore"):
-            error = field.size(at.X, gap) / float(np.linalg.norm(at.s)) / self.rtol
+        error = field.size(at.X, gap) / float(np.linalg.norm(at.s)) / self.rtol
         if not error < 1:
             factor = 0.9 * error ** (-1 / 3 if self.stabilized else -1 / 5)
             return Step(X, slope, h, error, h * (max(factor, 0.2) if factor > 0 else 0.2))
