@@ -129,3 +129,14 @@ def test_the_size_of_a_change_and_the_cubic_through_a_step(opened, rng):
     assert whole.error < 1
     new = between(X, slope, whole, 0.5)
     np.testing.assert_allclose(new, half.X, atol=1e-3 * np.abs(half.X - X).max())
+
+
+@pytest.mark.parametrize("size", [1e200, math.inf, math.nan])
+def test_a_step_that_went_too_far_is_no_error(opened, size):
+    make, X, _, s = opened
+    field = make(3)
+    with np.errstate(over="ignore", invalid="ignore"):
+        assert np.isnan(field.velocity(X * size)).all()
+        X, slope, s, _ = field.settled(X, field.velocity(X))
+        step = Stepper(3, 1e-4).step(field, Point(X, s, 12, 0.0, 0.0), 1.0, slope * size)
+    assert not step.error < 1

@@ -89,8 +89,12 @@ class FlowField:
         return assemble(P, Q, s, b.row_bias, b.col_bias, b.mean, b.Z.dtype)
 
     def velocity(self, X: np.ndarray) -> np.ndarray:
-        """(Ṗ, Q̇), one above the other, at X = (P, Q)."""
+        """(Ṗ, Q̇), one above the other, at X = (P, Q); NaN where they are so large that PᵀP is not
+        finite, as in a step that went too far.
+        """
         m, r = self.rows, X.shape[1]
+        if not np.isfinite(np.vdot(X, X)):
+            return np.full_like(X, math.nan)
         if self.depth == 2:
             return self._pulls(X) / 2
         pulls = self._pulls(X)
