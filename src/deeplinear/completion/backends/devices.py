@@ -217,6 +217,9 @@ class Devices(AbstractBackend):
             self._shards[id(lines)] = lines, shards, put
         return self._shards[id(lines)][1:]
 
+    def forget(self, lines: Compressed) -> None:
+        self._shards.pop(id(lines), None)
+
     def _call(
         self, function: Callable, split: int, whole: int, outputs: Specs, **static: int
     ) -> Callable:

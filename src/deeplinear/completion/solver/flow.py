@@ -16,7 +16,8 @@ from ..schema import REAL, Field, check_arrays
 from .descent import Callback
 from .fit import held_out_entries, make_problem, update
 from .fit_state import Validation, ValidationSplit
-from .flow_field import FlowField, Point, low_rank_norm
+from .flow_course import Course
+from .flow_field import FlowField, Point
 from .options import FitOptions
 from .problem import (
     FitProblem,
@@ -33,17 +34,21 @@ SPREAD = math.e
 # Less than this part of the energy of the biases alone is nothing.
 NO_ENERGY = 1e-5
 MAX_STEPS = 5000
+# Steps on which the held-out error rose, after E has halved, that end a flow.
+PATIENCE = 5
 # The held-out error has turned if meanwhile the energy fell to this part, for at a saddle, before
 # the next singular value is learned, both stand still; or else after this many times more steps (at
 # depth ∞, where saddles take longest), for the energy may have no further to fall.
 _TURN = 0.5
+# Or, if it is worse than the best by so many times the standard error of the difference, to this.
+_CLEAR, _CLEAR_FALL = 3.0, 0.8
 _REST, _REST_INFINITE = 50, 150
 # A step ends no further below the energy where the flow stops than this part of it.
-_BEYOND = 0.9
+_BEYOND = 0.97
 # At rest: over the second half of the time the energy fell by less, and no singular value grew by
 # more, than these parts (one that would leave a saddle within ten times the time so far has grown
 # by more); not before this many steps, for at first all is slow.
-_FALLEN, _GROWN, _FIRST = 1e-3, 0.05, 200
+_FALLEN, _GROWN, _FIRST = 1e-3, 0.05, 40
 # The weight decay that an end at E = 0 is taken for: this many times that of a fit shrunk by 1.
 _LEAST_DECAY = 1e-6
 
@@ -65,7 +70,7 @@ class FlowLaw:
     start_scale: float = 1e-3
     stop: float = NO_ENERGY
     t1: float = math.inf
-    rtol: float = 1e-3
+    rtol: float = 1e-2
     max_steps: int = MAX_STEPS
     start: Start | None = None
 
@@ -88,15 +93,16 @@ def low_rank_flow(
     """Train the network: Ẇ = −A_{N,W}(E′(W)) from a small start of rank ``max_rank``.
 
     It moves on the residual of the biases alone. ``options`` are depth, max_rank, bias_ridge,
-    patience (default 20) and seed of `FitOptions`; ``law`` says how it starts and ends.
+    patience (default 5) and seed of `FitOptions`; ``law`` says how it starts and ends.
 
     E = ½ Σ w_ij (W_ij + μ + a_i + b_j − x_ij)² with μ, a, b fixed at the additive fit. The start
     has random frames and singular values of about ``start_scale`` times the largest of the residual
     R over the density (or is ``start`` = (U, s, V)). It ends at E ≤ ``stop`` · E(W = 0), at time
     ``t1``, at rest (a minimum of E at this rank), after ``max_steps`` that were tried, or, with
-    ``validation``, after ``patience`` steps without a better held-out error since E has halved, or
-    after 50 (depth ∞: 150) times as many (then the best is returned; at great depth the saddles
-    between singular values may outlast that: give more ``patience``, or a larger start).
+    ``validation``, after ``patience`` steps on which the held-out error rose since E has halved (or
+    has fallen by a fifth, where it is worse than the best by three standard errors), or after 50
+    (depth ∞: 150) times as many (then the best is returned; at great depth the saddles between
+    singular values may outlast that: give more ``patience``, or a larger start).
     ``max_rank``: at most min(m, n), by default 50 or that. ``callback`` gets the iterate after
     every step but the last, and ends the flow by returning True.
 
@@ -127,7 +133,7 @@ def low_rank_flow(
     >>> result.converged, bool(abs(result.predict(rows, cols) - truth[rows, cols]).max() < 0.1)
     (True, True)
     """
-    given = {"patience": 20} | options
+    given = {"patience": PATIENCE} | options
     fixed = {
         "strength": 0.0,
         "decay": 0.0,
@@ -225,35 +231,39 @@ class _Run:
     scores: list[float] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     spectra: list[np.ndarray] = field(default_factory=list)
+    best_errors: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    clearly_worse: bool = False
 
     def integrate(self, U: np.ndarray, s: np.ndarray, V: np.ndarray) -> LowRankFit:
         flow, law = self.flow, self.law
         nothing = rounding(flow.problem)
         target = max(law.stop * flow.empty, nothing)
-        at = Point(U, s, V, 0.0, energy(flow.problem, flow.state(U, s, V)))
+        X = np.vstack([U, V]) * np.sqrt(s)
+        at = Point(X, s, flow.rows, 0.0, flow.energy(X))
         self._note(at)
         if flow.empty <= nothing or at.energy <= target:
             return self._result(at, Status.converged)
-        best, best_try, turned = at, 0, 0
-        first = flow.velocity(U, s, V)
-        h = math.sqrt(law.rtol) * float(np.linalg.norm(s)) / max(low_rank_norm(*first), 1e-300)
-        h, status = min(law.t1, h), Status.running
+        best, best_try, turned, status = at, 0, 0, Status.running
+        course = Course(flow, law.rtol, law.t1, at)
         for tried in range(1, law.max_steps + 1):
-            (U, s, V), last, error = flow.step(at, h, first)
-            value = energy(flow.problem, flow.state(U, s, V)) if error < law.rtol else math.inf
-            far = value < _BEYOND * target and value > nothing  # long steps would miss the stop
-            if far or not (error < law.rtol and value <= at.energy):
-                h *= _shrinkage(error, law.rtol)
-                if h == 0 or at.t + h == at.t:  # if not a NaN, E is at its minimum up to rounding
-                    status = Status.converged if error < law.rtol else Status.diverged
+            step = course.attempt()
+            value = course.energy(step)
+            if not value <= at.energy:
+                if not course.shorten(step):  # if not a NaN, E is at its minimum up to rounding
+                    status = Status.converged if step.error < 1 else Status.diverged
                     break
                 continue
-            at = Point(U, s, V, at.t + h, value)
+            if nothing < value < _BEYOND * target:
+                course.stop_at(step, target, _BEYOND)
+            else:
+                course.take(step, value)
+            at = course.at
             self._note(at)
             if self.held_out is not None and self.scores[-1] == min(self.scores):
                 best, best_try, turned = at, tried, 0
-            turned += value <= _TURN * best.energy
-            if value <= target or at.t >= law.t1 or self._at_rest():
+            fallen = at.energy <= (_CLEAR_FALL if self.clearly_worse else _TURN) * best.energy
+            turned += fallen and self.scores[-1:] >= self.scores[-2:-1]
+            if at.energy <= target or at.t >= law.t1 or (course.whole and self._at_rest()):
                 status = Status.converged
             elif self._past_best(turned, tried - best_try):
                 status = Status.stopped_early
@@ -261,8 +271,6 @@ class _Run:
                 status = Status.callback
             if status != Status.running:
                 break
-            h = min(h * min(3.0, 0.9 * math.sqrt(law.rtol / max(error, 1e-300))), law.t1 - at.t)
-            h, first = min(h, flow.longest(at)), last
         if status == Status.running:  # out of steps, perhaps long after the best
             late = self.held_out is not None and tried - best_try >= _REST * self.options.patience
             status = Status.stopped_early if late else Status.max_steps
@@ -280,9 +288,13 @@ class _Run:
         self.times.append(at.t)
         self.spectra.append(at.s)
         if self.held_out is not None:
-            self.scores.append(
-                self.held_out.error(self.flow.problem, self.flow.state(at.U, at.s, at.V))
-            )
+            errors = self.held_out.errors(self.flow.problem, self.flow.state(at.X, at.s))
+            score = self.held_out.size(errors)
+            if not self.scores or score < min(self.scores):
+                self.best_errors = errors
+            gap = self.held_out.standard_error(errors, self.best_errors)
+            self.scores.append(score)
+            self.clearly_worse = score - min(self.scores) > _CLEAR * gap
 
     def _at_rest(self) -> bool:
         if len(self.times) <= _FIRST:
@@ -295,10 +307,12 @@ class _Run:
     def _result(self, at: Point, status: Status) -> LowRankFit:
         flow, depth = self.flow, self.options.depth
         held = self.held_out is not None and flow.empty > 0
+        X, _, s, _ = flow.settled(at.X, np.zeros_like(at.X))
+        at = replace(at, X=X, s=s)
         decay = _implied_decay(flow, at)
         return LowRankFit.of(
             flow.problem,
-            flow.state(at.U, at.s, at.V),
+            flow.state(at.X, at.s),
             Penalty(depth, decay, flow.least).slope(at.s),
             depth=depth,
             strength=at.energy / flow.empty if held else self.law.stop,
@@ -314,16 +328,9 @@ class _Run:
         )
 
 
-def _shrinkage(error: float, rtol: float) -> float:
-    """The factor of the next step after one with this error, or (error < rtol) that raised E."""
-    if error < rtol:
-        return 0.5
-    return max(0.2, 0.9 * math.sqrt(rtol / error)) if error > 0 else 0.2
-
-
 def _implied_decay(flow: FlowField, at: Point) -> float:
     """λ with ⟨R, W⟩ = λ Σ σ^{2/N}: the decay under which W is stationary as to its length."""
-    RV = residual_matmul(flow.problem, flow.state(at.U, at.s, at.V), at.V).astype(float)
+    RV = residual_matmul(flow.problem, flow.state(at.X, at.s), at.V).astype(float)
     pull = float(np.sum(at.U * RV * at.s))
     least = _LEAST_DECAY * flow.problem.density * float(at.s @ at.s)
     return max(pull, least) / float(np.sum(at.s ** (2 / flow.depth)))

@@ -1,17 +1,20 @@
-"""The vector field of the network on W of fixed rank, and a step along it.
+"""The vector field of the network on balanced factors of W, of fixed rank.
 
 For N < ∞ the rank of W is invariant, so that Ẇ = −A_{N,W}(E′(W)) lives on W = U diag(s) Vᵀ of fixed
 rank r and needs of the residual R = −E′ only R V and Rᵀ U:
 
     Ẇ = U (λ(s_i, s_j) ∘ UᵀRV) Vᵀ + (1 − UUᵀ) R V diag(λ(s, 0)) Vᵀ + U diag(λ(s, 0)) Uᵀ R (1 − VVᵀ).
 
-It is integrated by the Runge–Kutta–Chebyshev method of order 2, every stage truncated to rank r (a
-projected Runge–Kutta method, Kieri and Vandereycken 2019): small singular values do no harm, and
-ties need no care. Observed entries of large singular values relax at the rate ρ ~ λ(σ_1, σ_1) while
-small ones grow slowly: q stages are stable up to h = .65 q²/ρ, two of Heun's up to h = 2/ρ. Cost
-per stage: two passes over the entries and O((m + n) r²).
+It is followed on the factors P = U√s O, Q = V√s O of W = P Qᵀ (what the upper and the lower half of
+the layers make together), O orthogonal, as plain arrays without constraints. With
+μ(a, b) = λ(a, b)/(a + b) = (a − b)/(N (a^{2/N} − b^{2/N})), in the frame where O = 1,
 
-**Source**: Sommeijer, Shampine, Verwer, J. Comput. Appl. Math. 88 (1998), for stages and error.
+    Ṗ = [U (μ ∘ UᵀRV) + (1 − UUᵀ) R V diag(μ(s, 0))] √s,     Q̇ the same with Rᵀ, V, U.
+
+Then Ẇ = ṖQᵀ + PQ̇ᵀ, and PᵀP = QᵀQ stays so, as both sides move by √s(μ ∘ UᵀRV)√s and its
+transpose. The field is smooth where singular values meet, small ones do no harm, and it costs an
+r×r eigenproblem of PᵀP (none at N = 2, where Ṗ = RQ/2), two passes over the entries and
+O((m + n) r²).
 """
 
 import functools
@@ -19,42 +22,57 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.polynomial import Chebyshev
+from scipy.special import exprel
 
 from ..linalg import thin_svd
 from .problem import FitProblem, State, assemble, energy, residual_matmul, residual_t_matmul
 
-# The most stages of a step, and how far a step goes beyond the stiffest direction that is known.
-MOST_STAGES, MARGIN = 60, 1.3
-
-Frames = tuple[np.ndarray, np.ndarray, np.ndarray]  # (U, s, V)
-Slope = tuple[np.ndarray, np.ndarray]  # (A, B) with Ẇ = A Bᵀ, the first r columns of A being U
+# How far a step goes beyond the stiffest direction that is known.
+MARGIN = 1.3
+# Where PᵀP and QᵀQ differ by more than this part, they are balanced by a singular value
+# decomposition, and else to first order.
+UNEVEN, NEARLY = 0.05, 1e-3
 
 
 @dataclass(frozen=True)
 class Point:
-    """W = U diag(s) Vᵀ at time t with energy E."""
+    """W = P Qᵀ = U diag(s) Vᵀ at time t with energy E; X = (P, Q), one above the other."""
 
-    U: np.ndarray
+    X: np.ndarray
     s: np.ndarray
-    V: np.ndarray
+    rows: int
     t: float
     energy: float
 
+    @property
+    def P(self) -> np.ndarray:
+        return self.X[: self.rows]
 
-def _kernels(s: np.ndarray, bulk: float, depth: float) -> tuple[np.ndarray, np.ndarray]:
-    """λ(s_i, s_j) and λ(s_i, bulk), in NumPy: nothing is compiled for a few small matrices."""
-    from ...geometry.kernel import log_kernel_of
+    @property
+    def Q(self) -> np.ndarray:
+        return self.X[self.rows :]
 
+    @property
+    def U(self) -> np.ndarray:
+        return self.P / np.sqrt(self.s)
+
+    @property
+    def V(self) -> np.ndarray:
+        return self.Q / np.sqrt(self.s)
+
+
+def kernel(log_a: np.ndarray, log_b: np.ndarray, depth: float) -> np.ndarray:
+    """λ(a, b) = max(a, b)^{2−2ν} φ(z)/φ(νz) for a ≥ 0, b > 0, φ(z) = (1 − e^{−z})/z, ν = 1/N.
+
+    The formula of `geometry.kernel`, in SciPy: nothing is compiled for a few small matrices.
+    """
     nu = 0.0 if math.isinf(depth) else 1 / depth
-    with np.errstate(divide="ignore", invalid="ignore"):
-        log_s, log_bulk = np.log(s), np.log(np.full_like(s, bulk))
-        inner = log_kernel_of(log_s[:, None], log_s, nu, np)
-        return np.exp(inner), np.exp(log_kernel_of(log_s, log_bulk, nu, np))
+    z = np.minimum(2 * np.abs(log_a - log_b), 1e15)
+    return np.exp((2 - 2 * nu) * np.maximum(log_a, log_b)) * exprel(-z) / exprel(-nu * z)
 
 
 class FlowField:
-    """The vector field on one data set, and the step.
+    """The vector field on one data set.
 
     ``least`` is the smallest singular value of the start.
     """
@@ -63,42 +81,107 @@ class FlowField:
         self.problem, self.depth, self.bias_only, self.least = problem, depth, bias_only, least
         self.bulk = least if math.isinf(depth) else 0.0
         self.empty = energy(problem, bias_only)
+        self.rows = problem.observations.shape[0]
 
-    def state(self, U: np.ndarray, s: np.ndarray, V: np.ndarray) -> State:
-        root, b = np.sqrt(s), self.bias_only
-        return assemble(U * root, V * root, s, b.row_bias, b.col_bias, b.mean, b.Z.dtype)
+    def state(self, X: np.ndarray, s: np.ndarray) -> State:
+        b = self.bias_only
+        P, Q = X[: self.rows], X[self.rows :]
+        return assemble(P, Q, s, b.row_bias, b.col_bias, b.mean, b.Z.dtype)
 
-    def velocity(self, U: np.ndarray, s: np.ndarray, V: np.ndarray) -> Slope:
-        """(A, B) with Ẇ = A Bᵀ, 2r columns each."""
-        state = self.state(U, s, V)
-        RV, RU = (
-            x.astype(float)
-            for x in (
-                residual_matmul(self.problem, state, V),
-                residual_t_matmul(self.problem, state, U),
-            )
-        )
-        inner, edge = _kernels(s, self.bulk, self.depth)
-        C = U.T @ RV
-        return np.hstack([U, (RV - U @ C) * edge]), np.hstack(
-            [V @ (inner * C).T + (RU - V @ C.T) * edge, V]
-        )
+    def velocity(self, X: np.ndarray) -> np.ndarray:
+        """(Ṗ, Q̇), one above the other, at X = (P, Q); NaN where they are so large that PᵀP is not
+        finite, as in a step that went too far.
+        """
+        m, r = self.rows, X.shape[1]
+        if not np.isfinite(np.vdot(X, X)):
+            return np.full_like(X, math.nan)
+        if self.depth == 2:
+            return self._pulls(X) / 2
+        pulls = self._pulls(X)
+        s, T = self._spectrum(X)
+        log_s = np.log(s)
+        table = kernel(np.concatenate([log_s, self.log_rest])[:, None], log_s, self.depth)
+        edge = table[-1] / s
+        inner = (table[:r] / (s[:, None] + s) - edge) / s[:, None]
+        C = T.T @ (X[:m].T @ pulls[:m]) @ T
+        out = pulls @ ((T * edge) @ T.T)
+        out[:m] += X[:m] @ (T @ (inner * C) @ T.T)
+        out[m:] += X[m:] @ (T @ (inner * C.T) @ T.T)
+        if len(table) > r + 1:
+            self._beside(out, pulls, table[r:-1] / s - edge, T)
+        return out
+
+    @functools.cached_property
+    def log_rest(self) -> np.ndarray:
+        """log of the singular values that are not of X; the last is what edges see."""
+        with np.errstate(divide="ignore"):
+            return np.log(np.array([self.bulk]))
+
+    def _beside(
+        self, out: np.ndarray, pulls: np.ndarray, across: np.ndarray, T: np.ndarray
+    ) -> None:
+        """Add to ``out`` what columns that are not of X change: here there are none."""
+
+    def energy(self, X: np.ndarray) -> float:
+        """E at the factors X."""
+        return energy(self.problem, self.state(X, np.ones(X.shape[1])))
+
+    def _pulls(self, X: np.ndarray) -> np.ndarray:
+        """(R Q, Rᵀ P), one above the other."""
+        state = self.state(X, np.ones(X.shape[1]))
+        P, Q = X[: self.rows], X[self.rows :]
+        out = np.empty_like(X)
+        out[: self.rows] = residual_matmul(self.problem, state, Q)
+        out[self.rows :] = residual_t_matmul(self.problem, state, P)
+        return out
+
+    def _spectrum(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """s, decreasing, and the frame T in which PᵀP and QᵀQ are about diagonal."""
+        s, T = np.linalg.eigh(X.T @ X)
+        s, T = s[::-1] / 2, T[:, ::-1]
+        return np.maximum(s, np.finfo(float).tiny ** 0.5), T
+
+    def settled(
+        self, X: np.ndarray, slope: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+        """The same W by factors with O = 1 and PᵀP = QᵀQ = diag(s); the velocity with it; s.
+
+        What is below rounding goes. And how uneven PᵀP and QᵀQ were: beyond `NEARLY` the velocity
+        is not that of the field any more, beyond `UNEVEN` not even in the same frame.
+        """
+        s, T = self._spectrum(X)
+        keep = s > np.finfo(float).eps * s[0]
+        s, T = s[keep], T[:, keep]
+        m, X, slope = self.rows, X @ T, slope @ T
+        P, Q = X[:m], X[m:]
+        G = (Q.T @ Q - P.T @ P) / (2 * (s[:, None] + s))
+        uneven = float(np.abs(G).max())
+        if uneven > UNEVEN:
+            U, s, Vt = thin_svd(P, Q)
+            count = min(len(s), len(T.T))
+            X = np.vstack([U[:, :count], Vt[:count].T]) * np.sqrt(s[:count])
+            return X, slope[:, :count], s[:count], uneven
+        turn = np.eye(len(s)) + G
+        back = np.linalg.inv(turn)
+        X, slope = (np.vstack([x[:m] @ turn, x[m:] @ back]) for x in (X, slope))
+        return X, slope, s, uneven
 
     def stiffness(self, at: Point) -> float:
         """About the rate ρ of the fastest direction: u_1 v_1ᵀ, or at one line z v_1ᵀ, u_1 zᵀ."""
+        u, v = (x[:, 0] / math.sqrt(at.s[0]) for x in (at.P, at.Q))
         rows, cols = (
             np.bincount(lines, weights * vector[indices] ** 2, minlength=count)
-            for (lines, indices, weights, count), vector in zip(
-                self._entries, (at.V[:, 0], at.U[:, 0]), strict=True
-            )
+            for (lines, indices, weights, count), vector in zip(self.entries, (v, u), strict=True)
         )
-        own = float(rows @ at.U[:, 0] ** 2)
-        inner, edge = _kernels(at.s[:1], self.bulk, self.depth)
+        own = float(rows @ u**2)
+        with np.errstate(divide="ignore"):
+            logs = np.log([at.s[0], self.bulk])
+        inner, edge = kernel(logs, np.log(at.s[:1]), self.depth)
         line = max(float(rows.max()), float(cols.max()))
-        return MARGIN * max(float(inner[0, 0]) * own, float(edge[0]) * line)
+        return MARGIN * max(float(inner) * own, float(edge) * line)
 
     @functools.cached_property
-    def _entries(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
+    def entries(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
         """For rows, then columns: line, place in the line and weight of each entry; lines."""
         found = []
         seen = self.problem.observations
@@ -110,84 +193,10 @@ class FlowField:
             found.append((lines, side.indices, weights, len(own)))
         return found
 
-    def step(self, at: Point, h: float, first: Slope) -> tuple[Frames, Slope, float]:
-        """A step of size h from ``at``: (U, s, V), the velocity there, and the error.
-
-        ``first`` is the velocity at ``at``. The error is that of ‖W‖, relative, as a quantity of
-        second order in h.
-        """
-        start = at.U, at.s, at.V
-        rho = self.stiffness(at)
-        count = 1 + math.floor(math.sqrt(1 + 1.54 * h * rho))
-        before, here, slope = start, start, first
-        for mu, nu, rate, own in _stages(count):
-            terms = [_term(start, first, 1 - mu - nu, own * h)]
-            terms += [_term(here, slope, mu, rate * h)] if mu else []
-            terms += [(before[0], nu * before[2] * before[1])] if nu else []
-            before, here = here, _truncated(terms, here[0])
-            slope = self.velocity(*here)
-        pieces = [_term(start, first, 0.8, 0.4 * h), _term(here, slope, -0.8, 0.4 * h)]
-        error = float(np.linalg.norm(sum(A @ (B.T @ self._probes) for A, B in pieces)))
-        return here, slope, (error / float(np.linalg.norm(here[1]))) ** (2 / 3)
-
-    @functools.cached_property
-    def _probes(self) -> np.ndarray:
-        """ω with E‖Xω‖² = ‖X‖², for norms of X that would cost more than a stage (to a third)."""
-        cols, count = self.problem.observations.shape[1], 16
-        return np.random.default_rng(0).standard_normal((cols, count)) / math.sqrt(count)
-
-    def longest(self, at: Point) -> float:
-        """The step that takes as many stages as a step may."""
-        return ((MOST_STAGES - 1) ** 2 - 1) / (1.54 * self.stiffness(at))
-
-
-@functools.cache
-def _stages(count: int) -> list[tuple[float, float, float, float]]:
-    """(μ_j, ν_j, μ̃_j, γ̃_j) of each stage.
-
-    Stage j is (1 − μ − ν) Y_0 + μ Y_{j−1} + ν Y_{j−2} + h (μ̃ Ẏ_{j−1} + γ̃ Ẏ_0).
-    Of the first stage, Y_0 + h γ̃ Ẏ_0, only γ̃ is not zero.
-    """
-    w0 = 1 + 2 / 13 / count**2
-    T = [Chebyshev.basis(j) for j in range(count + 1)]
-    values, slopes, curvatures = (
-        [float(p(w0)) for p in series]
-        for series in (T, [p.deriv() for p in T], [p.deriv(2) for p in T])
-    )
-    w1 = slopes[-1] / curvatures[-1]
-    b = [c / d**2 if d and c else 0.0 for c, d in zip(curvatures, slopes, strict=True)]
-    b[0], b[1] = b[2], 1 / w0
-    out = [(0.0, 0.0, 0.0, b[1] * w1)]
-    for j in range(2, count + 1):
-        mu, rate = 2 * b[j] * w0 / b[j - 1], 2 * b[j] * w1 / b[j - 1]
-        out.append((mu, -b[j] / b[j - 2], rate, -(1 - b[j - 1] * values[j - 1]) * rate))
-    return out
-
-
-def _term(at: Frames, slope: Slope, value: float, rate: float) -> Slope:
-    """value · W + rate · Ẇ, as a product of two factors."""
-    (_, s, V), (A, B) = at, slope
-    right = rate * B
-    right[:, : len(s)] += value * V * s
-    return A, right
-
-
-def _truncated(terms: list[Slope], U: np.ndarray) -> Frames:
-    """The sum of the terms, of the rank of the frame U.
-
-    Where U is complete, exactly, and else by a step of subspace iteration from U, which is nearly
-    right: what it loses is of second order, and so is what any matrix of this rank would lose.
-    """
-    left, right = (np.hstack(side) for side in zip(*terms, strict=True))
-    if U.shape[1] >= min(len(left), len(right)):
-        U, s, Vt = thin_svd(left, right)
-        return U, s, Vt.T
-    V = np.linalg.qr(right @ (left.T @ U))[0]
-    Q, R = np.linalg.qr(left @ (right.T @ V))
-    P, s, Qt = np.linalg.svd(R)
-    keep = s > np.finfo(float).eps * s[0]
-    return Q @ P[:, keep], s[keep], V @ Qt[keep].T
-
-
-def low_rank_norm(A: np.ndarray, B: np.ndarray) -> float:
-    return math.sqrt(max(float(np.sum((A.T @ A) * (B.T @ B))), 0.0))
+    def size(self, X: np.ndarray, change: np.ndarray) -> float:
+        """‖ΔP Qᵀ + P ΔQᵀ‖ for the ``change`` (ΔP, ΔQ) of X."""
+        m = self.rows
+        P, Q, dP, dQ = X[:m], X[m:], change[:m], change[m:]
+        square = np.sum((dP.T @ dP) * (Q.T @ Q)) + np.sum((P.T @ P) * (dQ.T @ dQ))
+        square += 2 * np.sum((dP.T @ P) * (Q.T @ dQ))
+        return math.sqrt(max(float(square), 0.0))

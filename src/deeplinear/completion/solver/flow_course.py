@@ -1,0 +1,264 @@
+"""The way of a flow, step by step; small singular values take longer steps than large ones.
+
+From depth 2 on small singular values move slowly: at depth ∞ by σ̇ ~ σ². While large ones, a few,
+relax or one more grows, the many small ones (columns of the factors below `SMALL` of the largest)
+stand still, for as long as they hardly would move. The large ones then are a flow of their own, of
+low rank, on entries from which the small ones have been taken, with the frames of the small ones
+beside it for the kernel λ(σ_i, σ_j) across. Then the small ones make up for it in one step of
+Heun's method. What this neglects is of the size of `SMALL` times the angle by which the large
+frames turn meanwhile, and goes to 0 with ``rtol``.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..backends.base import AbstractBackend
+from ..backends.dense import Dense
+from ..data.observations import Compressed, Observations
+from .flow_field import NEARLY, UNEVEN, FlowField, Point
+from .flow_steps import Step, Stepper, between
+from .problem import rounding
+
+# Per rtol, at most so much: columns are small below this part of the largest. In sqrt(rtol), by
+# what part of themselves they may move before they take their step, and per rtol its error.
+SMALL, _MOVE, _ERROR = (5.0, 0.05), 1.5, 3.0
+# They stand still if the large ones take at least so many steps meanwhile, and there are so many.
+_STEPS, _FEWEST = 2, 4
+# After the step of the small ones the next one is no longer than this part of it.
+_AFTER = 0.25
+# The cosine of the largest angle by which the large frames turn before the small ones follow.
+_TURN = 0.9
+
+
+class LargeField(FlowField):
+    """The field of the large columns of X, while the small ones from number k on stand still."""
+
+    def __init__(self, whole: FlowField, X: np.ndarray, s: np.ndarray, k: int) -> None:
+        self.depth, self.bias_only, self.least = whole.depth, whole.bias_only, whole.least
+        self.bulk, self.rows, self.empty = whole.bulk, whole.rows, whole.empty
+        self.entries = whole.entries
+        small = X[:, k:]
+        P, Q = small[: self.rows], small[self.rows :]
+        seen, backend = whole.problem.observations, whole.problem.backend
+        by_row, by_col = (
+            replace(lines, values=lines.values - self._at(backend, entries[0], lines, *sides))
+            for lines, entries, sides in (
+                (seen.by_row, self.entries[0], (P, Q)),
+                (seen.by_col, self.entries[1], (Q, P)),
+            )
+        )
+        self.problem = replace(whole.problem, observations=Observations(by_row, by_col, seen.shape))
+        self.log_rest = np.append(np.log(s[k:]), whole.log_rest)
+        frames = small / np.sqrt(s[k:])
+        self._frames = frames[: self.rows], frames[self.rows :]
+
+    @staticmethod
+    def _at(
+        backend: AbstractBackend,
+        line: np.ndarray,
+        lines: Compressed,
+        mine: np.ndarray,
+        others: np.ndarray,
+    ) -> np.ndarray:
+        """What the small columns predict for each entry, in the type of the entries."""
+        if isinstance(backend, Dense):
+            return (mine @ others.T)[line, lines.indices].astype(lines.values.dtype)
+        Z, Y = (np.ascontiguousarray(side, lines.values.dtype) for side in (mine, others))
+        return backend.predict(line, lines.indices, Z, Y, 0.0)
+
+    def _beside(
+        self, out: np.ndarray, pulls: np.ndarray, across: np.ndarray, T: np.ndarray
+    ) -> None:
+        """λ(σ_i, σ_k) instead of λ(σ_k, 0) along the frames of the small columns i."""
+        for part, frame in zip(
+            (slice(self.rows), slice(self.rows, None)), self._frames, strict=True
+        ):
+            out[part] += frame @ ((across * (frame.T @ pulls[part] @ T)) @ T.T)
+
+    def close(self) -> None:
+        """Let the backend forget the entries of this field."""
+        for lines in (self.problem.observations.by_row, self.problem.observations.by_col):
+            self.problem.backend.forget(lines)
+
+
+@dataclass(frozen=True)
+class _Still:
+    """The small columns X while they stand still, from ``begin`` to ``end``; their velocity.
+
+    ``frames`` are those of the large ones, (U, V), at the beginning.
+    """
+
+    field: LargeField
+    frames: np.ndarray
+    X: np.ndarray
+    s: np.ndarray
+    slope: np.ndarray
+    begin: float
+    end: float
+
+
+def _carried(X: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """X, orthogonal to the frame ``old``, turned as the space of ``old`` is to that of ``new``.
+
+    By the least rotation, 1 − (A + B)(1 + AᵀB)⁻¹(A + B)ᵀ + 2BAᵀ, A = ``old``, B = ``new`` in the
+    gauge where AᵀB is symmetric.
+    """
+    left, cosines, right = np.linalg.svd(old.T @ new)
+    new, old = new @ right.T, old @ left  # where AᵀB = diag(cosines)
+    return X - ((old + new) / (1 + cosines)) @ (new.T @ X)
+
+
+class Course:
+    """Where a flow is (``at``), and its next step of about the size ``h``."""
+
+    def __init__(self, field: FlowField, rtol: float, t1: float, start: Point) -> None:
+        self.field, self.rtol, self.t1, self.at = field, rtol, t1, start
+        self.slope, self._stepper = field.velocity(start.X), Stepper(field.depth, rtol)
+        size = max(field.size(start.X, self.slope), 1e-300)
+        self.h = 0.1 * float(np.linalg.norm(start.s)) / size
+        self._still: _Still | None = None
+        self._move = _MOVE * math.sqrt(rtol)
+        self._rounding = rounding(field.problem)
+
+    @property
+    def _now(self) -> FlowField:
+        return self.field if self._still is None else self._still.field
+
+    @property
+    def whole(self) -> bool:
+        """Whether no column is standing still."""
+        return self._still is None
+
+    def attempt(self) -> Step:
+        """A step from here, not taken yet."""
+        end = self.t1 if self._still is None else self._still.end
+        k = self.slope.shape[1]
+        large = replace(self.at, X=self.at.X[:, :k], s=self.at.s[:k])
+        with np.errstate(over="ignore", invalid="ignore"):  # the error of the step says it
+            step = self._stepper.step(self._now, large, min(self.h, end - self.at.t), self.slope)
+        if step.error < 1 and self.h > step.h >= end - self.at.t:  # cut short
+            step = step._replace(next=max(step.next, self.h))
+        return step
+
+    def energy(self, step: Step) -> float:
+        """E after it; no higher than here if it rose by no more than rounding."""
+        return self._unless_risen(self._now.energy(step.X)) if step.error < 1 else math.inf
+
+    def _unless_risen(self, energy: float) -> float:
+        """``energy``, or that here if it is the same up to the rounding of the entries."""
+        here = self.at.energy
+        return here if here < energy <= here + math.sqrt(here * self._rounding) else energy
+
+    def shorten(self, step: Step) -> bool:
+        """Try a shorter one next, after one that failed or raised E; whether there is any."""
+        self.h = min(step.next, step.h / 2) if step.error < 1 else step.next
+        return self.h > 0 and self.at.t + self.h > self.at.t
+
+    def take(self, step: Step, energy: float) -> None:
+        """Go there."""
+        self.h, t = step.next, self.at.t + step.h
+        X, slope, s, uneven = self._now.settled(step.X, step.slope)
+        still = self._still
+        if still is None:
+            self.at = replace(self.at, X=X, s=s, t=t, energy=energy)
+            self.slope = slope if uneven <= NEARLY else self.field.velocity(X)
+            self._rest()
+            return
+        self.slope = slope if uneven <= NEARLY else still.field.velocity(X)
+        X, s = np.hstack([X, still.X]), np.concatenate([s, still.s])
+        self.at = replace(self.at, X=X, s=s, t=t, energy=energy)
+        if t >= still.end * (1 - 1e-12) or self._turned(still):
+            self._move_small(still)
+
+    def stop_at(self, step: Step, target: float, least: float) -> None:
+        """Go as far as E is about ``target``, from ``least`` of it up: not as far as the step."""
+        k, low, high = self.slope.shape[1], 0.0, 1.0
+        while True:
+            part = (low + high) / 2
+            X = between(self.at.X[:, :k], self.slope, step, part)
+            energy = self._now.energy(X)
+            if least * target <= energy <= target or high - low < 1e-6:
+                break
+            low, high = (part, high) if energy > target else (low, part)
+        X = np.hstack([X, self.at.X[:, k:]])
+        self.at = replace(self.at, X=X, t=self.at.t + part * step.h, energy=energy)
+
+    def _rest(self) -> None:
+        """Let small columns stand still, if that saves steps."""
+        s, depth = self.at.s, self.field.depth
+        k = int(np.sum(s > min(SMALL[0] * self.rtol, SMALL[1]) * s[0]))
+        if depth <= 2 or 3 * k > len(s) or len(s) - k < _FEWEST:
+            return
+        slope = self._own(self.slope[:, k:], self.at.X[:, :k], s[:k])
+        rate = float(np.sqrt((slope**2).sum(axis=0) / s[k:]).max())
+        length = min(self._move / max(rate, 1e-300), self.t1 - self.at.t)
+        if not length > _STEPS * self.h:
+            return
+        field = LargeField(self.field, self.at.X, s, k)
+        self._still = _Still(
+            field,
+            self.at.X[:, :k] / np.sqrt(s[:k]),
+            self.at.X[:, k:],
+            s[k:],
+            slope,
+            self.at.t,
+            self.at.t + length,
+        )
+        self.slope = field.velocity(self.at.X[:, :k])
+
+    def _turned(self, still: _Still) -> bool:
+        """Whether the large frames have turned too far from those of the small ones."""
+        k, m = still.frames.shape[1], self.field.rows
+        now = self.at.X[:, :k] / np.sqrt(self.at.s[:k])
+        return any(
+            float(np.linalg.norm(still.frames[part].T @ now[part], -2)) < _TURN
+            for part in (slice(m), slice(m, None))
+        )
+
+    def _own(self, slope: np.ndarray, large: np.ndarray, s: np.ndarray) -> np.ndarray:
+        """The velocity of small columns without their turning along with the large ones."""
+        m = self.field.rows
+        return np.vstack(
+            [
+                own - frame @ ((frame.T @ own) / s[:, None])
+                for own, frame in ((slope[:m], large[:m]), (slope[m:], large[m:]))
+            ]
+        )
+
+    def _move_small(self, still: _Still) -> None:
+        """The step of the small columns over the time that they stood still."""
+        still.field.close()
+        self._still, length = None, self.at.t - still.begin
+        k, m = self.slope.shape[1], self.field.rows
+        small = np.hstack([still.X, still.slope])  # frames of W turn together
+        frames = self.at.X[:, :k] / np.sqrt(self.at.s[:k])
+        small = np.vstack(
+            [
+                _carried(small[part], still.frames[part], frames[part])
+                for part in (slice(m), slice(m, None))
+            ]
+        )
+        small, slope = np.hsplit(small, 2)
+        X = np.hstack([self.at.X[:, :k], small + length * slope])
+        before = np.hstack([np.zeros_like(self.slope), slope])
+        X, before, s, uneven = self.field.settled(X, before)
+        self.slope = self.field.velocity(X)
+        k = min(k, len(s))
+        after = self._own(self.slope[:, k:], X[:, :k], s[:k])
+        change = length / 2 * (after - before[:, k:]) * (uneven <= UNEVEN)
+        X[:, k:] += change
+        error = float(np.sqrt((change**2).sum(axis=0) / s[k:]).max(initial=0))
+        allowed = _ERROR * self.rtol
+        self._move *= min(max(0.9 * math.sqrt(allowed / max(error, 1e-300)), 0.5), 1.5)
+        self._move = min(self._move, 2 * _MOVE * math.sqrt(self.rtol))
+        energy = self._unless_risen(self.field.energy(X))
+        if not energy <= self.at.energy:  # they stay where they were
+            X = self.at.X
+            X, _, s, _ = self.field.settled(X, X)
+            self.slope, energy = self.field.velocity(X), self.at.energy
+            self._move /= 2
+        self.at = replace(self.at, X=X, s=s, energy=energy)
+        self.h = min(self.h, _AFTER * length)  # the large ones follow
+        self._rest()

@@ -1,0 +1,131 @@
+"""Explicit steps of the flow on factors: of order 5, and stabilized ones where those are too short.
+
+Accuracy sets the length of most steps: singular values grow by many powers of ten, one after the
+other. There steps of order 5 (Dormand–Prince) pass the entries less than four times for each power
+of e. On plateaus and at the end observed entries of large singular values relax at the rate
+ρ ~ λ(σ_1, σ_1) while small ones grow slowly; there the Runge–Kutta–Chebyshev method of order 2
+takes over: q stages are stable up to h = .65 q²/ρ.
+
+**Source**: Hairer, Nørsett, Wanner, Solving ODEs I, II.5, as in `scipy.integrate.RK45`; Sommeijer,
+Shampine, Verwer, J. Comput. Appl. Math. 88 (1998), for stages and error.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.polynomial import Chebyshev
+from scipy.integrate import RK45
+
+from .flow_field import FlowField, Point
+
+# The most stages of a step.
+MOST_STAGES = 60
+# Steps of order 5 are stable up to this h ρ; a stabilized step of so few stages is no longer one.
+REACH, FEW_STAGES = 3.2, 5
+# By how much log σ may grow in a step at depth 2, and at depth ∞, where it grows faster and faster.
+GROWTH = 1.5, 0.5
+
+
+class Step(NamedTuple):
+    """A step of size h to X, where the velocity is ``slope``.
+
+    ``error`` is relative to what it may be (it counts below 1), ``next`` the size of the next one.
+    """
+
+    X: np.ndarray
+    slope: np.ndarray
+    h: float
+    error: float
+    next: float
+
+
+def _of_order_5(field: FlowField, X: np.ndarray, h: float, first: np.ndarray):
+    """(X, the velocity there, the error as a quantity of fifth order in h)."""
+    slopes = np.empty((7, *X.shape))
+    slopes[0] = first
+    flat = slopes.reshape(7, -1)
+    for j in range(1, 7):
+        row = RK45.A[j, :j] if j < 6 else RK45.B
+        new = X + h * (row @ flat[:j]).reshape(X.shape)
+        slopes[j] = field.velocity(new)
+    return new, slopes[6], h * (RK45.E @ flat).reshape(X.shape)
+
+
+def _stabilized(field: FlowField, X: np.ndarray, h: float, first: np.ndarray, count: int):
+    """(X, the velocity there, the error, a quantity of third order in h), of ``count`` stages."""
+    before, here, slope = X, X, first
+    for mu, nu, rate, own in _stages(count):
+        new = (1 - mu - nu) * X + mu * here + nu * before + h * (rate * slope + own * first)
+        before, here = here, new
+        slope = field.velocity(here)
+    return here, slope, 0.8 * (X - here) + 0.4 * h * (first + slope)
+
+
+class Stepper:
+    """Steps along a flow whose errors, relative to ‖W‖, are to stay below ``rtol``."""
+
+    def __init__(self, depth: float, rtol: float) -> None:
+        self.rtol = rtol
+        self.stabilized = False
+        part = max(1 - 2 / depth, 0.0)
+        self._most = (1 - part) * GROWTH[0] + part * GROWTH[1]
+
+    def step(self, field: FlowField, at: Point, h: float, first: np.ndarray) -> Step:
+        """A step from ``at``, where the velocity is ``first``, of size h or as far as is stable."""
+        rate = field.stiffness(at)
+        reach = ((MOST_STAGES - 1) ** 2 - 1) / 1.54 if self.stabilized else REACH
+        growth = (at.X * first).sum(axis=0) / at.s
+        h = min(h, reach / rate, self._most / max(float(growth.max()), 1e-300))
+        if self.stabilized:
+            found = _stabilized(field, at.X, h, first, _stages_for(h * rate))
+        else:
+            found = _of_order_5(field, at.X, h, first)
+        X, slope, gap = found
+        error = field.size(at.X, gap) / float(np.linalg.norm(at.s)) / self.rtol
+        if not error < 1:
+            factor = 0.9 * error ** (-1 / 3 if self.stabilized else -1 / 5)
+            return Step(X, slope, h, error, h * (max(factor, 0.2) if factor > 0 else 0.2))
+        factor = 0.9 * max(error, 1e-10) ** (-1 / 3 if self.stabilized else -1 / 5)
+        longer = h * min(factor, 3.0)
+        few = _stages_for(longer * rate) <= FEW_STAGES
+        self.stabilized = not few if self.stabilized else longer * rate > 2 * REACH
+        return Step(X, slope, h, error, longer)
+
+
+def between(X: np.ndarray, slope: np.ndarray, step: Step, part: float) -> np.ndarray:
+    """X at a ``part`` of a step from X, where the velocity is ``slope``: on the cubic through both
+    ends.
+    """
+    p = part
+    new = X + p * p * (3 - 2 * p) * (step.X - X)
+    return new + step.h * p * (1 - p) * ((1 - p) * slope - p * step.slope)
+
+
+def _stages_for(reach: float) -> int:
+    """How many stages are stable up to h ρ = ``reach``."""
+    return max(1 + math.floor(math.sqrt(1 + 1.54 * reach)), 2)
+
+
+@functools.cache
+def _stages(count: int) -> list[tuple[float, float, float, float]]:
+    """(μ_j, ν_j, μ̃_j, γ̃_j) of each stage.
+
+    Stage j is (1 − μ − ν) Y_0 + μ Y_{j−1} + ν Y_{j−2} + h (μ̃ Ẏ_{j−1} + γ̃ Ẏ_0).
+    Of the first stage, Y_0 + h γ̃ Ẏ_0, only γ̃ is not zero.
+    """
+    w0 = 1 + 2 / 13 / count**2
+    T = [Chebyshev.basis(j) for j in range(count + 1)]
+    values, slopes, curvatures = (
+        [float(p(w0)) for p in series]
+        for series in (T, [p.deriv() for p in T], [p.deriv(2) for p in T])
+    )
+    w1 = slopes[-1] / curvatures[-1]
+    b = [c / d**2 if d and c else 0.0 for c, d in zip(curvatures, slopes, strict=True)]
+    b[0], b[1] = b[2], 1 / w0
+    out = [(0.0, 0.0, 0.0, b[1] * w1)]
+    for j in range(2, count + 1):
+        mu, rate = 2 * b[j] * w0 / b[j - 1], 2 * b[j] * w1 / b[j - 1]
+        out.append((mu, -b[j] / b[j - 2], rate, -(1 - b[j - 1] * values[j - 1]) * rate))
+    return out
