@@ -59,6 +59,8 @@ TREE = {
         ["metric", "volume", "hamiltonian_flow"],
         ["shooting"],
         ["curvature", "geodesic_closed_form", "geodesic_result", "conjugate", "ball_volume"],
+        ["geodesic_programs"],
+        ["cut"],
         ["geodesic"],
         ["adapters"],
     ],
