@@ -156,6 +156,25 @@ def test_a_half_turn_is_the_cut(rng, N):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("N", [2, math.inf])
+def test_half_turns_beside_a_third_direction_are_cuts(rng, N):
+    """3×3: at N = 2 singular values may pass each other; at N = ∞ that ends the proof."""
+    A, B = orthogonal(rng, 3), orthogonal(rng, 3)
+    W, D = A @ np.diag([2.0, 2.0, 1.0]) @ B, np.zeros((3, 3))
+    D[:2, :2] = -0.3 * np.eye(2) + TURN  # relative rate (−0.3 + i)/2
+    D[2, 2] = 0.1 if N == 2 else -0.5
+    found = geodesic.cut_time(W, A @ D @ B, N, 16.0)
+    assert found.status == dl.Status.converged
+    assert found.t == pytest.approx(2 * np.pi if math.isinf(N) else 4 / 0.3, rel=1e-7)
+    D[2, 2] = 0.1
+    if math.isinf(N):  # log σ: log 2 − 0.15 t and 0.1 t meet at t = 2.77, before the half turn
+        found = geodesic.cut_time(W, A @ D @ B, N, 16.0)
+        assert found.status == dl.Status.between_bounds
+        assert found.shortest_to == pytest.approx(math.log(2) / 0.25, rel=1e-6)
+        assert found.shorter_from == pytest.approx(2 * np.pi, rel=1e-5)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("N", [3, math.inf])
 def test_cuts_against_the_shortest_discretized_paths(rng, N):
     frame, Z = rotation(0.4), rotation(0.4) @ (-0.2 * np.eye(2) + TURN)
