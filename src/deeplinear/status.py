@@ -117,6 +117,12 @@ class Status(enum.IntEnum, metaclass=_Sentences):
     )
     not_shortest = 18, "A geodesic was found, but another path between the points is shorter."
 
+    between_bounds = (
+        34,
+        "Where the geodesic ceases to be a shortest path is known between two times only "
+        "(shortest_to, shorter_from).",
+    )
+
     # Rates.
     singular_kernel = (
         19,

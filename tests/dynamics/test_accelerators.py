@@ -16,7 +16,7 @@ from deeplinear.dynamics.ensembles.dense_rosenbrock import DenseRosenbrockSteppe
 from deeplinear.dynamics.ensembles.rosenbrock import RosenbrockStepper
 from deeplinear.dynamics.ensembles.run import _queue
 from deeplinear.dynamics.ensembles.steppers import PlanarStepper
-from deeplinear.geometry import geodesic
+from deeplinear.geometry import geodesic_programs
 from deeplinear.geometry.small import planar_svd, product
 
 DIAGONAL = dl.Completion([0, 1], [0, 1], [0.92, 0.92], (2, 2))
@@ -91,7 +91,7 @@ def test_chains_and_geodesics_are_the_same_by_them(accelerator, monkeypatch, rng
         return np.asarray(chains.W), float(found.distance)
 
     langevin_solve_sample = langevin_solve._sample._function
-    geodesic_log = geodesic._log._function
+    geodesic_log = geodesic_programs.logarithm._function
     closed = both()
     monkeypatch.setattr(programs, "_platform", lambda: "cpu")
     usual = both()

@@ -154,3 +154,37 @@ def test_what_is_no_number_is_refused(call):
     with pytest.raises((dl.InputError, dl.DepthError, TypeError)) as caught:
         call()
     assert "TypeCheckError" in type(caught.value).__name__ or str(caught.value)[0].islower()
+
+
+@pytest.mark.parametrize(("depth", "widths"), [(2, (4, 2, 3)), (3, (4, 2, 5, 3))])
+def test_narrow_layers_follow_the_flow_of_their_rank(rng, depth, widths):
+    """Upstairs with a bottleneck, downstairs from W of that rank: W is the same, and of rank 2."""
+    M, seen = rng.normal(size=(3, 4)), np.arange(12).reshape(3, 4) % 4 != 0
+    energy = dl.Completion.from_dense(np.where(seen, M, np.nan))
+    W0 = 0.3 * rng.normal(size=(3, 2)) @ rng.normal(size=(2, 4))
+    steps = {"t1": 2.0, "rtol": 1e-11, "atol": 1e-12}
+    up = dl.factor_flow(energy, dl.balanced_factors(W0, depth, 1, widths=widths), **steps)
+    for chart in ("thin", "auto"):
+        down = dl.gradient_flow(energy, W0, depth, chart=chart, **steps)
+        np.testing.assert_allclose(down.W, up.W, atol=1e-9)
+    assert np.linalg.svd(up.W, compute_uv=False)[2] < 1e-12
+    assert np.linalg.norm(np.asarray(up.W) - W0) > 0.1
+
+
+@pytest.mark.slow
+def test_starts_that_papers_use_are_starts_of_ensembles(rng):
+    """Orthogonal and identity factors are balanced: runs from their product are theirs."""
+    M, seen = rng.normal(size=(3, 3)), np.arange(9).reshape(3, 3) % 4 != 1
+    M = M @ M.T + np.eye(3)  # det > 0, as of the starts
+    energy = dl.Completion.from_dense(np.where(seen, M, np.nan))
+    key = next(
+        k
+        for k in range(9)
+        if np.linalg.det(dl.product(dl.orthogonal_factors((3, 3, 3), 0.1, k))) > 0
+    )
+    starts = [dl.orthogonal_factors((3, 3, 3), 0.1, key), dl.identity_factors((3, 3, 3), 0.1)]
+    found = dl.ensemble(energy, np.stack([dl.product(factors) for factors in starts]), 2)
+    assert found.ok.all()
+    for factors, W in zip(starts, found.W, strict=True):
+        flow = dl.factor_flow(energy, factors, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(flow.W, W, atol=1e-4)

@@ -3,6 +3,7 @@ laws (Kolmogorov–Smirnov at 1e−3 after Bonferroni) against exact samples.
 """
 
 import dataclasses
+import functools
 import math
 
 import equinox as eqx
@@ -16,7 +17,11 @@ from scipy import stats
 
 import deeplinear as dl
 from deeplinear.dynamics.langevin import brownian_drift
-from deeplinear.dynamics.langevin_rectangular import RectangularRootProcess
+from deeplinear.dynamics.langevin_rectangular import (
+    RectangularLeafProcess,
+    RectangularRootProcess,
+)
+from deeplinear.geometry.leaf import Leaf
 
 
 def assert_law(*tests):
@@ -215,3 +220,122 @@ def test_without_noise_it_is_the_gradient_flow():
 def test_sentences(W0, depth, error, sentence):
     with pytest.raises(error, match=sentence):
         dl.brownian(W0, depth, t1=0.1, dt=0.1, key=jax.random.key(0))
+
+
+# --- leaves ---
+
+# the least c at the last layer of tall matrices, at the first of wide ones
+LEAVES = [((4, 2), (0.7, 0.0)), ((2, 3), (0.0, 0.3, 1.1)), ((3, 1), (0.0, 0.5, 0.0))]
+
+
+def on_a_leaf(energy, c, shape, turning=False, beta=1.7, kappa=0.6, entropic=False):
+    number = lambda x: jnp.asarray(x, float)  # noqa: E731
+    return RectangularLeafProcess(
+        energy,
+        Leaf(np.array(c)),
+        number(len(c)),
+        number(beta),
+        number(kappa),
+        turning=turning,
+        entropic=entropic,
+        wide=shape[0] < shape[1],
+    )
+
+
+@functools.cache
+def leaf_operator(c):
+    return jax.jit(lambda X: dl.Operator(X, len(c), imbalance=c).as_matrix())
+
+
+def leaf_matrix(W, c):
+    return np.asarray(leaf_operator(c)(W))
+
+
+@pytest.mark.parametrize(("shape", "c"), LEAVES)
+def test_brownian_drift_on_a_leaf_by_its_definition(rng, shape, c):
+    W = rng.normal(size=shape)
+    log_volume = lambda X: -0.5 * np.linalg.slogdet(leaf_matrix(X, c))[1]  # noqa: E731
+    drift = np.zeros(W.size)
+    for j, E in enumerate(units(shape)):
+        drift += derivative(lambda h, E=E, j=j: leaf_matrix(W + h * E, c)[:, j], 1e-3)
+        drift += derivative(lambda h, E=E: log_volume(W + h * E), 1e-3) * leaf_matrix(W, c)[:, j]
+    found = brownian_drift(W, len(c), imbalance=c)
+    np.testing.assert_allclose(np.ravel(found), drift / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize(("shape", "c"), LEAVES)
+@pytest.mark.parametrize("entropic", [False, True])
+def test_the_equation_of_the_root_on_a_leaf_is_that_of_W(rng, shape, c, entropic):
+    beta, kappa, N = 1.7, 0.6, len(c)
+    W, energy = rng.normal(size=shape), Distance(jnp.asarray(rng.normal(size=shape)))
+    ours = on_a_leaf(energy, c, shape, entropic=entropic)
+    root, A = eqx.filter_jit(ours.start), leaf_matrix(W, c)
+    values, frame = np.linalg.eigh(A)
+    force = np.ravel(W - np.asarray(energy.M))
+    if entropic:
+        entropy = lambda X: dl.entropy(X, N, imbalance=c, constant=False)  # noqa: E731
+        force = force - np.ravel(jax.grad(entropy)(jnp.asarray(W))) / beta
+    drift = -A @ force + 2 * kappa / beta * np.ravel(brownian_drift(W, N, imbalance=c))
+    noise = math.sqrt(2 * kappa / beta) * (frame * np.sqrt(values)) @ frame.T
+    along = lambda v: lambda h: np.ravel(root(W + h * v.reshape(shape)))  # noqa: E731
+    expected = derivative(along(drift), 1e-4)
+    expected += 0.5 * sum(second_derivative(along(v), 2e-3) for v in noise.T)
+    R = root(W)
+    np.testing.assert_allclose(np.ravel(ours.drift(0.0, R, None)), expected, atol=3e-6)
+    columns = np.array([derivative(along(v), 1e-4) for v in noise.T])
+    found = np.stack(
+        [np.ravel(ours.noise(0.0, R, None).mv(E)) for E in jnp.asarray(units(R.shape))], 1
+    )
+    np.testing.assert_allclose(found @ found.T, columns.T @ columns, atol=1e-7)
+
+
+@pytest.mark.parametrize(("shape", "c"), LEAVES)
+def test_exact_turns_on_a_leaf_bring_the_rest_of_the_drift_along(rng, shape, c):
+    turning = on_a_leaf(None, c, shape, turning=True)
+    flat = dataclasses.replace(turning, turning=False)
+    R = flat.start(jnp.asarray(rng.normal(size=shape)))
+    then, noise = eqx.filter_jit(turning.then), turning.noise(0.0, R, None)
+    moved = [noise.mv(E) for E in jnp.asarray(units(R.shape))]
+    extra = 0.5 * sum(
+        second_derivative(lambda h, m=m: np.asarray(then(R, R + h * m)), 1e-3) for m in moved
+    )
+    difference = flat.drift(0.0, R, None) - turning.drift(0.0, R, None)
+    np.testing.assert_allclose(extra, difference, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "c"), [((2, 1), (0.8, 0.0)), slow((1, 3), (0.0, 0.4, 0.0)), slow((3, 1), (0.3, 0.0))]
+)
+def test_the_stationary_law_of_vectors_on_a_leaf(shape, c):
+    """|W| has the density r^{m−1} √det g e^{−βE}, by quadrature; 2,000 independent chains."""
+    beta, N, m = 3.0, len(c), max(shape)
+    r = np.linspace(0, 4, 2001)[1:] - 0.001
+    W = np.zeros((r.size, *shape))
+    W[:, 0, 0] = r
+    volume = np.asarray(dl.log_volume(W, N, imbalance=c))
+    law = np.cumsum(r ** (m - 1) * np.exp(volume - beta * (r - 0.5) ** 2 / 2))
+    energy = lambda W: 0.5 * (jnp.sqrt(jnp.sum(W**2) + 1e-12) - 0.5) ** 2  # noqa: E731
+    run = dl.langevin(energy, W[400], N, beta, imbalance=c, t1=8.0, dt=0.02, key=5, chains=2000)
+    assert run.converged.all()
+    found = np.linalg.norm(np.asarray(run.W), axis=(1, 2))
+    cdf = lambda x: np.interp(x, r + 0.001, law / law[-1])  # noqa: E731
+    assert_law(stats.ks_1samp(found, cdf))
+    # the law of another leaf is told apart
+    other = np.asarray(dl.log_volume(W, N))
+    wrong = np.cumsum(r ** (m - 1) * np.exp(other - beta * (r - 0.5) ** 2 / 2))
+    assert stats.ks_1samp(found, lambda x: np.interp(x, r + 0.001, wrong / wrong[-1])).pvalue < 1e-6
+
+
+@pytest.mark.slow
+def test_brownian_motion_of_a_matrix_on_a_leaf(rng):
+    """W_0ᵀ has the transposed motion's law, and without noise Langevin is the gradient flow."""
+    W0, c = STARTS[3, 2], (0.5, 0.0)
+    energy = Distance(jnp.asarray(rng.normal(size=(3, 2))))
+    still = dl.langevin(energy, W0, 2, 1.0, imbalance=c, kappa=0.0, t1=1.0, dt=1e-3, key=0)
+    flow = dl.gradient_flow(energy, W0, 2, imbalance=c, t1=1.0)
+    np.testing.assert_allclose(still.W, flow.W, atol=2e-3)
+    walks = [
+        dl.brownian(W, 2, t1=0.5, dt=0.005, key=k, chains=2000, imbalance=e).log_singular_values
+        for W, k, e in ((W0, 1, c), (W0.T, 2, c[::-1]))
+    ]
+    assert_law(*(stats.ks_2samp(*(np.asarray(w)[:, i] for w in walks)) for i in range(2)))

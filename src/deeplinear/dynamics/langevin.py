@@ -25,10 +25,10 @@ from ..checks import (
 from ..energies import Energy, check_energy
 from ..errors import DepthError, InputError
 from ..geometry.kernel import inverse_depth
-from ..geometry.leaf import Imbalance, Leaf, leaf_kernel, on_leaf, root_of
+from ..geometry.leaf import Imbalance, Leaf, check_leaf_shape, leaf_kernel, on_leaf, root_of
 from ..recorded import recorded
 from .langevin_leaf import LeafProcess
-from .langevin_rectangular import RectangularRootProcess
+from .langevin_rectangular import RectangularLeafProcess, RectangularRootProcess
 from .langevin_root import AbstractRootProcess, RootProcess, root_exponent
 from .langevin_solve import DiffusionPlan, finish, sample
 from .results import DiffusionResult
@@ -49,7 +49,7 @@ def brownian_drift(
         ½ (1/√g) ∂_j (√g g^{ij}) = ½ (1 − 1/N) U Σ^{1−2/N} Vᵀ     (N = ∞: ½ W),
 
     in which the interactions between singular values cancel, and of W that is not square those with
-    the edge too; on the leaf of an ``imbalance``, for square W,
+    the edge too; on the leaf of an ``imbalance``
 
         U diag(½ σ P″(x)/(N P′(x))) Vᵀ,   P(x) = ∏_p (x + c_p) = σ².
 
@@ -64,7 +64,6 @@ def brownian_drift(
     nu = inverse_depth(on_leaf(depth, imbalance, shape=W.shape, scalar=True), W.dtype)
     U, s, Vt = jnp.linalg.svd(W, full_matrices=False)
     if isinstance(nu, Leaf):
-        _check_square(W.shape[0] == W.shape[1])
         x, c = root_of(s, nu.c), nu.c
         # P″/P′ = d log P′/dx, and P′ = N λ(σ, σ)
         slope = jax.grad(lambda x: jnp.sum(jnp.log(leaf_kernel(x, x, c))))(x)
@@ -145,10 +144,11 @@ def langevin(
     **Arguments**
 
     - ``energy``: any differentiable function W ↦ scalar. ``W0``: the start, m×n of full rank (at
-      depth 1 any; at N = ∞ and on leaves square); with a leading axis, one for each chain.
+      depth 1 any; at N = ∞ square); with a leading axis, one for each chain.
       ``chains``: that many chains from one W0. Chain i is the same however many there are.
     - ``depth``: real N ≥ 1 or ``math.inf``. ``imbalance``: the isotropic leaf of networks of that
-      depth, as in `gradient_flow`; the last term is then that of `brownian_drift`, and R = U √x Vᵀ.
+      depth, as in `gradient_flow` (W that is not square needs its least c_p at the first layer or
+      the last); the last term is then that of `brownian_drift`, and R = U √x Vᵀ.
     - ``beta``: β > 0. ``kappa``: κ ≥ 0, the strength of the noise.
     - ``t1``, ``dt``: the end, and the longest step; between the saved times steps are equal. Weak
       order 1.
@@ -224,13 +224,16 @@ def _langevin(
     dtype = start.dtype
     turning = plan.solver is None and not flat  # flat: Euler's step of Brownian motion is exact
     number = check_number("beta", beta, dtype), check_number("kappa", kappa, dtype, or_zero=True)
+    wide = start.shape[1] < start.shape[2]
     process: AbstractRootProcess
     if isinstance(metric, Leaf):
-        _check_square(square)
+        check_leaf_shape(metric, start.shape[1:])
         leaf, q = metric.astype(dtype), as_array(metric.c.size, dtype)
-        process = LeafProcess(energy, leaf, q, *number, entropic, reflect, turning)
+        leafy = functools.partial(RectangularLeafProcess, wide=wide)
+        process = (LeafProcess if square else leafy)(
+            energy, leaf, q, *number, entropic=entropic, reflect=reflect, turning=turning
+        )
     else:
-        wide = start.shape[1] < start.shape[2]
         kind = RootProcess if square else functools.partial(RectangularRootProcess, wide=wide)
         process = kind(
             energy,
@@ -245,11 +248,6 @@ def _langevin(
     found = finish(sample(process, start, key, plan.settled(dtype, energy)), single, plan)
     N = metric.c.size if isinstance(metric, Leaf) else depth
     return dataclasses.replace(found, depth=N)
-
-
-def _check_square(square: bool) -> None:
-    if not square:
-        raise InputError("W must be square beside an imbalance, for diffusions on leaves.")
 
 
 def _checked_start(W0: ArrayLike, chains: int | None, flat: bool) -> tuple[Array, bool]:

@@ -4,34 +4,49 @@ W = U diag(y^N) Vᵀ. Tall matrices, m > n = k; wide ones are stepped as their t
 frame of R the k×k block obeys the equation of square matrices (see `langevin_root`, with q = N
 and L = 1). Below it is the edge, the part of an increment outside the columns of U, with
 
-- noise: √(2κ/(βN)) at any y, for λ_N(σ, 0) = σ^{2−2/N}/N;
-- energy: −(y_j^{N−1}/N) (U_⊥ᵀ E′(W) V)_j;
-- Itô: (κ/β)(m − k)(1/N² − 1/N)/y_i on the diagonal (in W nothing: there the edge cancels).
+- noise: √(2κ/(βN)) at any y, for λ_N(σ, 0) = σ²/(N y²);
+- energy: −(σ_j/(N y_j)) (U_⊥ᵀ E′(W) V)_j;
+- Itô: (κ/β)(m − k)(1/(N s_i) − 1/N)/y_i on the diagonal, s = d log σ/d log y (in W nothing: there
+  the edge cancels).
 
-The edge turns U by E_j/y_j, with a variance N times that which fits its push on y, (m − k)/(N² y)
-κ/β: near y = 0 the manifold is a cone. A step therefore turns U exactly, and pushes y by the
-singular values of the block with the edge over √N below it, which repels y from 0 without a
+On the balanced leaf s = N. On others (see `langevin_leaf`) all this holds with the root y = √x of
+that leaf, s = Σ_p x/(x + c_p), wherever λ^c(σ, 0) is the kernel of the edge.
+
+The edge turns U by E_j/y_j, with a variance s times that which fits its push on y, (m − k)/(N s y)
+κ/β: for s > 1 near y = 0 the manifold is a cone. A step therefore turns U exactly, and pushes y by
+the singular values of the block with the edge over √s below it, which repels y from 0 without a
 singularity.
 """
+
+from abc import abstractmethod
 
 import equinox as eqx
 import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, ArrayLike
 
+from .langevin_leaf import LeafPairs, LeafProcess
 from .langevin_process import Observation
-from .langevin_root import Pairs, RootProcess
+from .langevin_root import AbstractRootProcess, Pairs, PairsT, RootProcess
 
 
-class RectangularRootProcess(RootProcess):
+class AbstractTallProcess(AbstractRootProcess[PairsT]):
     """The equation of the root of a tall W; of the transpose of a wide one (``wide``)."""
 
-    wide: bool = eqx.field(static=True, default=False)
+    wide: eqx.AbstractVar[bool]
+
+    @abstractmethod
+    def slopes(self, y: Array) -> Array:
+        """s = d log σ/d log y."""
+
+    @abstractmethod
+    def stretch(self, y: Array) -> Array:
+        """σ/y, with its limit at 0."""
 
     def start(self, W: Array) -> Array:
         """R of W, tall."""
         U, s, Vt = jnp.linalg.svd(W.T if self.wide else W, full_matrices=False)
-        return (U * s ** (1 / self.q)) @ Vt
+        return (U * self.roots(s)) @ Vt
 
     def gradient(self, W: Array) -> Array:
         """E′ of the tall matrix W."""
@@ -39,25 +54,25 @@ class RectangularRootProcess(RootProcess):
 
     def drift(self, t: ArrayLike, R: Array, args: None) -> Array:
         U, y, Vt = jnp.linalg.svd(R, full_matrices=False)
-        pairs = Pairs(y, self.q, self.depth)
+        pairs = self.pairs(y)
         diagonal = self.kappa / self.beta * self.ito(y, pairs)
         if not self.turning:
-            extra = (R.shape[0] - y.size) * (1 / self.q**2 - 1 / self.q)
+            extra = (R.shape[0] - y.size) / self.q * (1 / self.slopes(y) - 1)
             pull = jnp.where(extra == 0, 0.0, extra / jnp.where(extra == 0, 1.0, y))
             diagonal = diagonal + self.kappa / self.beta * pull
         if self.entropic:
             diagonal = diagonal + self.entropic_force(y, pairs) / self.beta
         out = U @ jnp.diag(diagonal) @ Vt
         if self.energy is not None:
-            G = self.gradient((U * y**self.q) @ Vt)
+            G = self.gradient((U * self.sigma(y)) @ Vt)
             edge = (G - U @ (U.T @ G)) @ Vt.T
             out = out + U @ self.pushed(U.T @ G @ Vt.T, y, pairs) @ Vt
-            out = out - (edge * y ** (self.q - 1) / self.q) @ Vt
+            out = out - (edge * self.stretch(y) / self.q) @ Vt
         return out
 
     def noise(self, t: ArrayLike, R: Array, args: None) -> lx.AbstractLinearOperator:
         U, y, Vt = jnp.linalg.svd(R, full_matrices=False)
-        pairs = Pairs(y, self.q, self.depth)
+        pairs = self.pairs(y)  # L = 1
         size = jnp.sqrt(2 * self.kappa / self.beta)
         even, odd = size / (self.q * jnp.sqrt(pairs.a)), size * jnp.sqrt(pairs.a)
 
@@ -70,10 +85,10 @@ class RectangularRootProcess(RootProcess):
 
     def observe(self, t: ArrayLike, R: Array, args: None) -> Observation:
         U, y, Vt = jnp.linalg.svd(R, full_matrices=False)
-        W = (U * y**self.q) @ Vt
+        W = (U * self.sigma(y)) @ Vt
         W = W.T if self.wide else W
         energy = None if self.energy is None else jnp.reshape(self.energy(W), ())
-        return W, energy, self.q * jnp.log(y), self.det_sign(R)
+        return W, energy, self.log_sigma(y), self.det_sign(R)
 
     def det_sign(self, R: Array) -> Array:
         """1: there is no determinant."""
@@ -100,10 +115,36 @@ class RectangularRootProcess(RootProcess):
         Q = jnp.linalg.solve(small - half, small + half)
         block = jnp.diag(y) + (inside + inside.T) / 2 + 0 * Q[0, 0]
         _, s, Ot = jnp.linalg.svd(
-            jnp.concatenate([block, edge / jnp.sqrt(self.q)]), full_matrices=False
+            jnp.concatenate([block, edge / jnp.sqrt(self.slopes(y))]), full_matrices=False
         )
         return turned @ (Ot.T * s) @ Ot @ Q @ Vt
 
     def has_crossed(self, R: Array, sign: Array) -> Array:
         """Never: the smallest singular value does not reach 0."""
         return jnp.array(False)
+
+
+class RectangularRootProcess(AbstractTallProcess[Pairs], RootProcess):
+    """On the balanced leaf, N < ∞."""
+
+    wide: bool = eqx.field(static=True, default=False)
+
+    def slopes(self, y: Array) -> Array:
+        return jnp.full_like(y, self.q)
+
+    def stretch(self, y: Array) -> Array:
+        return y ** (self.q - 1)
+
+
+class RectangularLeafProcess(AbstractTallProcess[LeafPairs], LeafProcess):
+    """On another leaf."""
+
+    wide: bool = eqx.field(static=True, default=False)
+
+    def slopes(self, y: Array) -> Array:
+        return self.pairs(y).slope
+
+    def stretch(self, y: Array) -> Array:
+        one = jnp.arange(self.depth.c.size) == self.depth.least.index(True)
+        wide = jnp.sqrt(y[..., None] ** 2 + self.depth.c)
+        return jnp.prod(jnp.where(one, 1.0, wide), -1)

@@ -117,7 +117,9 @@ def conjugate_time(
         known = np.isfinite(J).all((1, 2)) & np.isfinite(ends).all((1, 2))
         here = J[known] / times[known, None, None]
         s = np.linalg.svd(here, compute_uv=False)
-        return times[known], np.linalg.slogdet(here)[0], s / s[:, :1], scale * ends[known]
+        fine = (s[:, 0] > 0) & (s[:, 0] < np.inf)  # beside rank loss J may leave the range
+        times, here, s = times[known][fine], here[fine], s[fine]
+        return times, np.linalg.slogdet(here)[0], s / s[:, :1], scale * ends[known][fine]
 
     times, signs, s, _ = look(t1 / samples, t1)
     searched = float(times[-1]) if times.size else 0.0

@@ -23,35 +23,41 @@ from ..errors import InputError, NotConvergedWarning
 from ..status import Status
 from ..transforms import forward_only
 from .conjugate import ConjugatePoint, conjugate_time
-from .derivatives import guard, operator_power
-from .geodesic_closed_form import aligned_distance, aligned_path, spd_distance, spd_path
+from .cut import CutPoint, cut_time
+from .derivatives import guard
+from .geodesic_closed_form import (
+    aligned_distance,
+    aligned_path,
+    planar_distance,
+    spd_distance,
+    spd_path,
+)
+from .geodesic_programs import exponential, logarithm
 from .geodesic_result import Geodesic, Logarithm
-from .hamiltonian_flow import follow
-from .kernel import degree
 from .leaf import (
-    Depth,
     DepthLike,
     Imbalance,
     in_precision,
     is_smooth_leaf,
     on_leaf,
-    rescaled,
 )
-from .operator import Operator, singular_error
-from .shooting import shoot
+from .operator import singular_error
 
 __all__ = [
     "ConjugatePoint",
+    "CutPoint",
     "Geodesic",
     "Logarithm",
     "Status",
     "aligned_distance",
     "aligned_path",
     "conjugate_time",
+    "cut_time",
     "distance",
     "exp",
     "log",
     "path",
+    "planar_distance",
     "spd_distance",
     "spd_path",
 ]
@@ -105,7 +111,7 @@ def exp(
     ):
         raise InputError(f"t must hold finite, increasing times ≥ 0, got {t!r}: for t < 0 take −Z.")
     args = W, Z, in_precision(metric, W.dtype), jnp.atleast_1d(times), as_array(rtol, W.dtype)
-    result, singular = _exp(*args, check_integer(max_steps, "max_steps"))
+    result, singular = exponential(*args, check_integer(max_steps, "max_steps"))
     result = forward_only(raise_if(result, singular, singular_error()), _FORWARD_ONLY)
     if times.ndim == 0:
         end, velocity, length, error = (
@@ -128,13 +134,14 @@ def log(
 
     Newton's method on the end point, led there along a path of full rank in as many stages as it
     needs. The result is a geodesic; that no shorter one exists is certain only for near points
-    (`conjugate_time` says whether it is the shortest among near paths). One that is longer than
-    that path is reported as ``not_shortest``.
+    (`conjugate_time` says whether it is the shortest among near paths, `cut_time` whether among
+    all). One that is longer than that path is reported as ``not_shortest``. Where a half turn
+    separates the end points (W_0ᵀW_1 with orthogonal factor of eigenvalue −1) several geodesics
+    are as short: it is one of them.
 
     **Arguments**: ``W0``, ``W1`` m×n of full rank, with determinants of one sign if square;
     ``imbalance``, ``rtol`` as in `exp`; ``max_steps`` of each trial geodesic. Works inside ``jit``
-    and ``vmap`` (where determinants of opposite sign are ``not_converged``). End points that a half
-    turn separates (W_0ᵀW_1 with orthogonal factor of eigenvalue −1) are not found.
+    and ``vmap`` (where determinants of opposite sign are ``not_converged``).
 
     **Returns** a `Logarithm`, always with a ``status``: look at it. **Normalization**: distances as
     in `distance`.
@@ -166,7 +173,7 @@ def log(
     if is_traced(W0, W1):
         W0, W1 = W0 + guard(W0, untracked), W1 + guard(W1, untracked)
     max_steps = check_integer(max_steps, "max_steps")
-    result, singular = _log(W0, W1, N, as_array(rtol, W0.dtype), max_steps)
+    result, singular = logarithm(W0, W1, N, as_array(rtol, W0.dtype), max_steps)
     return raise_if(result, singular, singular_error())
 
 
@@ -272,52 +279,3 @@ def _tolerance(rtol: float | None, dtype: DTypeLike) -> float:
     if rtol is None:
         return 1e-11 if dtype == jnp.float64 else 1e-5
     return check_tolerance(rtol, dtype, "rtol")
-
-
-def _is_singular(W: Array, N: Depth) -> Array:
-    return jnp.isnan(operator_power(W, jnp.ones_like(W), N, -1)).any()
-
-
-@program
-def _exp(
-    W: Array, Z: Array, N: Depth, times: Array, rtol: Array, max_steps: int
-) -> tuple[Geodesic, Array]:
-    # geodesics of g^N stay geodesics under W → cW; a leaf moves along. So nothing depends on the
-    # scale, nor does any derivative; from W = 0, a point of leaves that are smooth there, it is Z's
-    size, speed = jnp.linalg.norm(W), jnp.linalg.norm(Z)
-    scale = jax.lax.stop_gradient(jnp.where(size > 0, size, jnp.where(speed > 0, speed, 1.0)))
-    W, Z, N = W / scale, Z / scale, rescaled(N, scale)
-    P = operator_power(W, Z, N, -1)
-    # constant along the geodesic; lengths scale like c^ν
-    speed = jnp.linalg.norm(operator_power(W, Z, N, -0.5)) * scale ** degree(N, W.dtype)
-    ends, momenta, ok = follow(W[None], P[None], N, times, rtol, max_steps)
-    ends, momenta = ends[:, 0], momenta[:, 0]
-    velocity = jax.vmap(lambda W, P: operator_power(W, P, N, 1))(ends, momenta)
-    status = jnp.where(ok, Status.converged, jnp.asarray(Status.left_full_rank, jnp.int32))
-    reached = jnp.isfinite(ends).all((1, 2))
-    length = jnp.where(reached, speed * times, jnp.inf)
-    speeds = jax.vmap(lambda W, P: jnp.linalg.norm(operator_power(W, P, N, 0.5)))(ends, momenta)
-    speeds = speeds * scale ** degree(N, W.dtype)
-    drift = jnp.abs(speeds - speed) / jnp.where(speed > 0, speed, 1.0)
-    error = jnp.where(reached, drift, jnp.inf)
-    result = Geodesic(times, scale * ends, scale * velocity, length, status, error)
-    return result, _is_singular(W, N)
-
-
-@program
-def _log(W0: Array, W1: Array, N: Depth, rtol: Array, max_steps: int) -> tuple[Logarithm, Array]:
-    nu = degree(N, W0.dtype)
-    scale = jnp.linalg.norm(W0)
-    W0, W1, N = W0 / scale, W1 / scale, rescaled(N, scale)
-    x, error, P1, size, bound, enough = shoot(W0, W1, N, nu, rtol, max_steps)
-    start, end = Operator.unchecked(W0, N), Operator.unchecked(W1, N)
-    Z, P0 = start.power(size * x, 0.5), start.power(size * x, -0.5)
-    unit = scale**nu  # of lengths, in W's own scale
-    length = size * jnp.linalg.norm(x)
-    # longer than the leading path (by more than the quadrature of its length): not a shortest one
-    status = jnp.asarray(Status.not_shortest, jnp.int32)
-    status = jnp.where(length <= bound * 1.001 + enough, Status.converged, status)
-    status = jnp.where(error <= enough, status, Status.not_converged)
-    momenta = (unit**2 / scale * P0, unit**2 / scale * P1)
-    result = Logarithm(scale * Z, unit * length, momenta, unit * size * error, status)
-    return result, start.is_singular | end.is_singular

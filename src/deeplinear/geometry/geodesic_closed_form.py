@@ -1,7 +1,10 @@
 """Geodesics in closed form.
 
-Between matrices of common singular vectors at any depth, and positive definite ones at depth 2.
+Between matrices of common singular vectors at any depth, and at depth 2 between positive definite
+ones and between all 2×2 ones.
 """
+
+import math
 
 import jax.numpy as jnp
 import numpy as np
@@ -98,6 +101,52 @@ def spd_path(S0: ArrayLike, S1: ArrayLike, t: ArrayLike) -> Float[Array, "*t d d
     t = jnp.asarray(t, X0.dtype)[..., None, None]
     X = (1 - t) * X0 + t * X1
     return X @ jnp.swapaxes(X, -1, -2)
+
+
+@needs_values
+def planar_distance(W0: ArrayLike, W1: ArrayLike) -> float:
+    """The distance at depth 2 of 2×2 matrices with determinants of one sign,
+
+        (r_0² + r_1² − 2 r_0 r_1 cos D)^{1/2},   r² = 4 (σ_1 + σ_2),   D = ½ (θ² + q²)^{1/2},
+
+    q the angle of the rotation between their orthogonal polar factors, in [0, π], and θ that on the
+    unit sphere between the points of height 2 √|det W|/(σ_1 + σ_2) whose longitude is α + β in
+    W = ±R(α) Σ R(−β). For at depth 2 the 2×2 matrices are a cone over (a half of the sphere of
+    radius ½) × (a circle of length π): complete but for the rank that is lost, flat where θ stays.
+    For q = π there are two geodesics of this length, else one.
+
+    **Normalization**: [CMV]. **Raises** `InputError` for other shapes, W without full rank, and
+    determinants of opposite sign. **Source**: derived here; the positive definite case, q = 0, is
+    `spd_distance`.
+
+    >>> import deeplinear as dl, numpy as np
+    >>> round(dl.geodesic.planar_distance(np.eye(2), -np.eye(2)), 6)  # half a turn: (8 + 8)^{1/2}
+    4.0
+    """
+    polar = []
+    for W, name in ((W0, "W0"), (W1, "W1")):
+        A = np.asarray(check_matrix(W, name), float)
+        if A.shape != (2, 2):
+            raise InputError(f"{name} must be 2×2, got shape {A.shape}: use geodesic.distance.")
+        # the parts that commute with rotations, of modulus (σ_1 ± σ_2)/2, and that do not
+        z = complex(A[0, 0] + A[1, 1], A[1, 0] - A[0, 1]) / 2
+        w = complex(A[0, 0] - A[1, 1], A[1, 0] + A[0, 1]) / 2
+        s = np.linalg.svd(A, compute_uv=False)
+        if not s[1] > 2 * float(jnp.finfo(np.result_type(A)).eps) * s[0]:
+            raise InputError(f"{name} must have full rank, and has not to working precision.")
+        sign = abs(z) > abs(w)
+        large, small = (z, w) if sign else (w, z)
+        height = 2 * math.sqrt(s[0] * s[1]) / (s[0] + s[1])
+        polar.append((sign, large, small / abs(large), height))
+    (sign0, z0, p0, h0), (sign1, z1, p1, h1) = polar
+    if sign0 != sign1:
+        raise InputError("W0 and W1 must have determinants of one sign, got opposite ones.")
+    q = abs(np.angle(z1 / z0))
+    apart = math.hypot(abs(p1 - p0), h1 - h0)
+    together = math.hypot(abs(p1 + p0), h1 + h0)
+    link = math.hypot(2 * math.atan2(apart, together), q) / 2
+    r0, r1 = (math.sqrt(8 * abs(z)) for z in (z0, z1))
+    return math.hypot(r0 - r1, 2 * math.sqrt(r0 * r1) * math.sin(link / 2))
 
 
 def _nu(depth: float) -> float:

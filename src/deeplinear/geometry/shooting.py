@@ -21,6 +21,7 @@ _SMALLEST_STAGE = 1 / 128
 _COARSE = 1e-5  # rtol of the stages before the last
 _COARSE_MISS = 1e-3  # a stage that misses its target by more is tried again, with a shorter step
 _SHOTS = 10  # of Newton's method in a stage
+_TILT = 0.4  # a half turn of the leading path is turned aside by this power of ε
 
 
 class Shot(NamedTuple):
@@ -200,7 +201,14 @@ def _angles(R: Array) -> tuple[Array, Array]:
     The square root of a rotation is the orthogonal polar factor of I + R; of one that is close to
     I, after a few roots, the logarithm is 2 artanh((r − I)/(r + I)).
     """
-    eye = jnp.eye(R.shape[0], dtype=R.dtype)
+    d = R.shape[0]
+    eye = jnp.eye(d, dtype=R.dtype)
+    # Beside a half turn, where there are two ways round, the root below is any orthogonal matrix: a
+    # small rotation with no symmetry chooses one. det(I + R) is the product of 1 + e^{iθ}.
+    mixed = jnp.sin(1.0 + jnp.arange(d)[:, None] * 2**0.5 + jnp.arange(d) * 3**0.5)
+    tilt = jnp.finfo(R.dtype).eps ** _TILT
+    half = jnp.abs(jnp.linalg.det((eye + R) / 2)) < tilt**2
+    R = R @ (eye + jnp.where(half, tilt, 0.0) * (mixed - mixed.T).astype(R.dtype))
 
     def root(_: Array, R: Array) -> Array:
         A, _, Bt = jnp.linalg.svd(eye + R)

@@ -5,6 +5,7 @@ The completions of rank r are S ∩ M_r: S all matrices with the observed entrie
 r. Arrays here are batches (…, d, d), NumPy throughout: problems have at most a few dozen entries.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -27,7 +28,11 @@ PREDICTORS = (
     "-Frobenius norm",
     "-Schatten 2/N",
     "-effective rank",
+    "flatness",
+    "induced volume",
 )
+#: Stands for N = ∞ in `log_flatness`, whose infinite constant grows like log N.
+_DEEP = 1e8
 
 
 class FixedRankProblem(NamedTuple):
@@ -152,9 +157,10 @@ def predictors(W: Floats, depth: float, problem: FixedRankProblem) -> dict[str, 
     "stratum volume": log vol_r, as `log_stratum_volume`, whose constants, infinite at N = ∞, are
     left out. "volume": log(vol_r/J), J the Jacobian of W ↦ observed entries on M_r: the Riemannian
     volume of M_r conditioned on the data, and also what a tube of fixed small σ_{r+1} around S ∩
-    M_r has of √det g dW; a density with respect to area on S ∩ M_r. "entropy": of the orbit of
-    balanced factorizations, in its own dimension. The last four: less of it is said to be likelier;
-    at N = ∞ Schatten 2/N is Σ log σ_i.
+    M_r has of √det g dW; a density with respect to area on S ∩ M_r. "flatness" (`log_flatness`)
+    and "induced volume", of the metric along S ∩ M_r, are its two factors. "entropy": of the orbit
+    of balanced factorizations, in its own dimension. The four with a minus: less of it is said to
+    be likelier; at N = ∞ Schatten 2/N is Σ log σ_i.
     """
     r, d = problem.rank, len(problem.mask)
     s = np.linalg.svd(W, compute_uv=False)[..., :r]
@@ -167,15 +173,33 @@ def predictors(W: Floats, depth: float, problem: FixedRankProblem) -> dict[str, 
     own = (2 - 2 * nu) * log_s.sum(-1)  # Σ log λ(σ_i, σ_i), and Σ log λ(σ_i, 0) up to a constant
     stratum = -0.5 * own - pairs - (d - r) * own
     share = s / s.sum(-1, keepdims=True)
+    volume, flatness = stratum - log_jacobian(W, problem), log_flatness(W, depth, problem)
     return {
-        "volume": stratum - log_jacobian(W, problem),
+        "volume": volume,
         "stratum volume": stratum,
         "entropy": 0.5 * (pairs + (d - r) * own),
         "-nuclear norm": -s.sum(-1),
         "-Frobenius norm": -np.sqrt((s**2).sum(-1)),
         "-Schatten 2/N": -(np.exp(2 * nu * log_s).sum(-1) if nu else log_s.sum(-1)),
         "-effective rank": -np.exp(-(share * np.log(share)).sum(-1)),
+        "flatness": flatness,
+        "induced volume": volume - flatness,
     }
+
+
+def log_flatness(W: Floats, depth: float, problem: FixedRankProblem) -> Floats:
+    """−½ log det P_Ω A P_Ω at completions W of rank r, A of the depth: how much room of low loss
+    lies across S ∩ M_r. At N = ∞ the limit of the differences between two W is meant.
+    """
+    r, d = problem.rank, len(problem.mask)
+    with np.errstate(divide="ignore"):
+        log_s = np.log(np.linalg.svd(W, compute_uv=False))
+    log_s[..., r:] = -math.inf
+    i, j = np.nonzero((np.arange(d)[:, None] < r) | (np.arange(d) < r))
+    nu = 1 / min(depth, _DEEP)
+    weight = np.exp(np.asarray(_log_kernel(log_s[..., i], log_s[..., j], nu)) / 2)
+    B = tangent(W, r)[..., problem.mask] * weight[..., None]
+    return -np.log(np.linalg.svd(B, compute_uv=False)).sum(-1)
 
 
 def tangent(W: Floats, rank: int) -> Floats:

@@ -78,6 +78,8 @@ SMOKE: dict = {
 }
 _SHOWN = (
     "volume",
+    "flatness",
+    "induced volume",
     "stratum volume",
     "entropy",
     "-nuclear norm",
@@ -267,8 +269,9 @@ def _draw_cases(
         style: dict[str, Any] = {
             "color": COLOURS[k % len(COLOURS)],
             "marker": MARKERS[k % len(MARKERS)],
+            "mfc": COLOURS[k] if k < len(COLOURS) else "white",
         }
-        place = y + 0.3 - 0.1 * k
+        place = y + 0.36 - 0.09 * k
         axis.errorbar(
             mid,
             place,
