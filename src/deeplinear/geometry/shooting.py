@@ -18,7 +18,7 @@ from .operator import Operator
 # Shooting is led to the end point in stages, coarsely; each is at least _SMALLEST_STAGE of the way,
 # or it gives up.
 _SMALLEST_STAGE = 1 / 128
-_COARSE = 1e-5  # rtol of the stages before the last
+_COARSE = 1e-5  # rtol of the stages before the last, where they are the whole way; finer, shorter
 _COARSE_MISS = 1e-3  # a stage that misses its target by more is tried again, with a shorter step
 _SHOTS = 10  # of Newton's method in a stage
 _TILT = 0.4  # a half turn of the leading path is turned aside by this power of ε
@@ -100,7 +100,9 @@ def shoot(W0: Array, W1: Array, N: Depth, nu: Array, rtol: Array, max_steps: int
         target = jnp.where(to == 1.0, W1, leading(to)[0])
         # a geodesic to a part of the way has about that part of the velocity
         x = jnp.where(y.shots == 0, to * y.v, y.x)
-        found = gun.shot(x, target, jnp.where(coarse, jnp.maximum(_COARSE, rtol), rtol))
+        # a stage that failed may have failed by its own error, which grows on the way
+        loose = jnp.maximum(_COARSE * jnp.minimum(y.ds, 1.0) ** 2, rtol)
+        found = gun.shot(x, target, jnp.where(coarse, loose, rtol))
         hit = found[0] <= jnp.where(coarse, _COARSE_MISS, 0.03 * rtol + 0.01 * rounding)
         return _after(y, to, x, found, hit, jnp.where(coarse, hit, found[0] <= enough))
 
