@@ -70,6 +70,20 @@ def test_brownian_drift_is_that_of_half_the_laplacian(rng, shape, depth):
     np.testing.assert_allclose(np.ravel(brownian_drift(W, depth)), drift / 2, atol=1e-6)
 
 
+def by_ito(ours, root, W, drift, noise):
+    """The noise of R(W): ours, column by column, and that of W along each of its directions. The
+    drift of R by Itô's formula from that of W is checked here.
+    """
+    along = lambda v: lambda h: np.ravel(root(W + h * v.reshape(W.shape)))  # noqa: E731
+    expected = derivative(along(drift), 1e-4)
+    expected += 0.5 * sum(second_derivative(along(v), 2e-3) for v in noise.T)
+    R = root(W)
+    np.testing.assert_allclose(np.ravel(ours.drift(0.0, R, None)), expected, atol=3e-6)
+    columns = np.array([derivative(along(v), 1e-4) for v in noise.T])
+    units_of_R = jnp.asarray(units(R.shape))
+    return np.stack([np.ravel(ours.noise(0.0, R, None).mv(E)) for E in units_of_R], 1), columns
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("depth", [1, 2, 5])
 def test_the_equation_of_the_root_is_that_of_W(rng, shape, depth):
@@ -83,15 +97,7 @@ def test_the_equation_of_the_root_is_that_of_W(rng, shape, depth):
     drift = -A @ np.ravel(W - np.asarray(energy.M))
     drift += kappa / beta * (1 - 1 / depth) * np.ravel((U * s ** (1 - 2 / depth)) @ Vt)
     noise = math.sqrt(2 * kappa / beta) * (frame * np.sqrt(values)) @ frame.T
-    along = lambda v: lambda h: np.ravel(root(W + h * v.reshape(shape)))  # noqa: E731
-    expected = derivative(along(drift), 1e-4)
-    expected += 0.5 * sum(second_derivative(along(v), 2e-3) for v in noise.T)
-    R = root(W)
-    np.testing.assert_allclose(np.ravel(ours.drift(0.0, R, None)), expected, atol=3e-6)
-    columns = np.array([derivative(along(v), 1e-4) for v in noise.T])
-    found = np.stack(
-        [np.ravel(ours.noise(0.0, R, None).mv(E)) for E in jnp.asarray(units(R.shape))], 1
-    )
+    found, columns = by_ito(ours, root, W, drift, noise)
     np.testing.assert_allclose(found, found.T, atol=1e-14)
     np.testing.assert_allclose(found @ found.T, columns.T @ columns, atol=1e-7)
 
@@ -277,15 +283,7 @@ def test_the_equation_of_the_root_on_a_leaf_is_that_of_W(rng, shape, c, entropic
         force = force - np.ravel(jax.grad(entropy)(jnp.asarray(W))) / beta
     drift = -A @ force + 2 * kappa / beta * np.ravel(brownian_drift(W, N, imbalance=c))
     noise = math.sqrt(2 * kappa / beta) * (frame * np.sqrt(values)) @ frame.T
-    along = lambda v: lambda h: np.ravel(root(W + h * v.reshape(shape)))  # noqa: E731
-    expected = derivative(along(drift), 1e-4)
-    expected += 0.5 * sum(second_derivative(along(v), 2e-3) for v in noise.T)
-    R = root(W)
-    np.testing.assert_allclose(np.ravel(ours.drift(0.0, R, None)), expected, atol=3e-6)
-    columns = np.array([derivative(along(v), 1e-4) for v in noise.T])
-    found = np.stack(
-        [np.ravel(ours.noise(0.0, R, None).mv(E)) for E in jnp.asarray(units(R.shape))], 1
-    )
+    found, columns = by_ito(ours, root, W, drift, noise)
     np.testing.assert_allclose(found @ found.T, columns.T @ columns, atol=1e-7)
 
 

@@ -59,6 +59,21 @@ class ConjugatePoint(Labelled):
         return [what if np.isfinite(self.t) else none, ending(np.asarray(self.status))]
 
 
+def check_way(
+    W: ArrayLike, Z: ArrayLike, depth: DepthLike, imbalance: Imbalance, samples: int, t1: float
+) -> tuple[Array, Array, Depth]:
+    """W, Z and the metric of a search along exp_W(tZ), t ≤ t_1; what it cannot do is an error."""
+    W, Z = one_precision((check_matrix(W, "W"), check_matrix(Z, "Z")))
+    if W.shape != Z.shape or W.dtype != np.float64:
+        raise InputError(
+            f"W and Z must be float64 and of one shape, got {W.shape} and {Z.shape} in {W.dtype}: "
+            'set jax.config.update("jax_enable_x64", True).'
+        )
+    if check_integer(samples, "samples") < 4 or not 0 < t1 < np.inf:
+        raise InputError(f"samples must be ≥ 4 and t1 > 0, got {samples} and {t1!r}.")
+    return W, Z, in_precision(on_leaf(depth, imbalance, shape=W.shape, scalar=True), W.dtype)
+
+
 @needs_values
 def conjugate_time(
     W: ArrayLike,
@@ -94,16 +109,7 @@ def conjugate_time(
     ConjugatePoint(no conjugate point found up to t = 1
       The last of the times asked for was reached.)
     """
-    W, Z = one_precision((check_matrix(W, "W"), check_matrix(Z, "Z")))
-    samples = check_integer(samples, "samples")
-    if W.shape != Z.shape or W.dtype != np.float64:
-        raise InputError(
-            f"W and Z must be float64 and of one shape, got {W.shape} and {Z.shape} in {W.dtype}: "
-            'set jax.config.update("jax_enable_x64", True).'
-        )
-    if samples < 4 or not 0 < t1 < np.inf:
-        raise InputError(f"samples must be ≥ 4 and t1 > 0, got {samples} and {t1!r}.")
-    N = in_precision(on_leaf(depth, imbalance, shape=W.shape, scalar=True), W.dtype)
+    W, Z, N = check_way(W, Z, depth, imbalance, samples, t1)
     scale = float(np.linalg.norm(np.asarray(W)))
     shrunk = rescaled(N, as_array(scale or 1.0, W.dtype))
     if not scale > 0 or bool(Operator.unchecked(W / scale, shrunk).is_singular):

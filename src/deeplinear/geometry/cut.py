@@ -9,16 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike
 
-from ..checks import as_array, check_integer, check_matrix, one_precision
-from ..errors import InputError
+from ..checks import as_array
 from ..labelled import Labelled, Variable, ending, number_range, status_variable
 from ..status import Status
 from ..transforms import needs_values
-from .conjugate import conjugate_time
+from .conjugate import check_way, conjugate_time
 from .derivatives import operator_power
 from .geodesic_closed_form import planar_distance
 from .geodesic_programs import exponential, logarithm
-from .leaf import Depth, DepthLike, Imbalance, Leaf, in_precision, on_leaf
+from .leaf import Depth, DepthLike, Imbalance, Leaf
 from .operator import singular_error
 
 # a length within this part of a bound is the bound; a path shorter by this part is shorter
@@ -118,16 +117,7 @@ def cut_time(
     >>> round(found.t, 6), np.round(found.other, 4).tolist()  # and the other way round
     (3.141593, [[0.0, 1.0], [-1.0, 0.0]])
     """
-    W, Z = one_precision((check_matrix(W, "W"), check_matrix(Z, "Z")))
-    samples = check_integer(samples, "samples")
-    if W.shape != Z.shape or W.dtype != np.float64:
-        raise InputError(
-            f"W and Z must be float64 and of one shape, got {W.shape} and {Z.shape} in {W.dtype}: "
-            'set jax.config.update("jax_enable_x64", True).'
-        )
-    if samples < 4 or not 0 < t1 < np.inf:
-        raise InputError(f"samples must be ≥ 4 and t1 > 0, got {samples} and {t1!r}.")
-    N = in_precision(on_leaf(depth, imbalance, shape=W.shape, scalar=True), W.dtype)
+    W, Z, N = check_way(W, Z, depth, imbalance, samples, t1)
     way = _Way(W, Z, N, as_array(rtol, W.dtype), max_steps)
     times = np.linspace(t1 / samples, t1, samples)
     ends = way.at(times)
