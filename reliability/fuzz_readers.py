@@ -143,16 +143,31 @@ def _tried_in_a_fork(path: Path) -> None:
     """
     from deeplinear.files import hdf5
 
-    check = hdf5.check_survival
-    hdf5.check_survival = _survives
+    own = hdf5.check_survival, hdf5.rewritten
+    hdf5.check_survival, hdf5.rewritten = _survives, _rewritten
     try:
         _table(path)
     finally:
-        hdf5.check_survival = check
+        hdf5.check_survival, hdf5.rewritten = own
 
 
 def _survives(path: Path) -> None:
     """What `check_survival` does, with the limits of the processor alone."""
+    from deeplinear.files import hdf5_trial
+
+    hdf5_trial.judge(_in_a_fork(lambda: hdf5_trial.attempt(str(path))))
+
+
+def _rewritten(content: bytes, name: str, array: np.ndarray) -> bytes:
+    """What `rewritten` does, but for what is written."""
+    from deeplinear.files import hdf5_trial
+
+    code = _in_a_fork(lambda: int(not hdf5_trial.rewrite(content, name, array)))
+    return hdf5_trial.accept(code, b"", name)
+
+
+def _in_a_fork(work: Callable[[], int]) -> int:
+    """The exit code of a copy of this process that does the work; 1 if it raised."""
     import h5py  # noqa: F401 - before the fork
 
     from deeplinear.files import hdf5_trial
@@ -163,12 +178,11 @@ def _survives(path: Path) -> None:
         try:
             for number in _CRASHES:  # libFuzzer would call it a finding
                 signal.signal(number, signal.SIG_DFL)
-            hdf5_trial.limit_work(1)  # nothing has to be loaded
-            hdf5_trial.attempt(str(path))
-            code = 0
+            hdf5_trial.limit(1)  # nothing has to be loaded
+            code = work()
         finally:
             os._exit(code)
-    hdf5_trial.judge(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def _long(*columns: str, **options: object) -> Way:

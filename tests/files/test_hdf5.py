@@ -1,6 +1,7 @@
 """HDF5 and AnnData: one dataset is completed in a copy of the file."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ from damaged_files import MATRIX, anndata
 from table_files import file, write_back
 
 from deeplinear.errors import InputError
-from deeplinear.files import hdf5, read_table
+from deeplinear.files import hdf5, hdf5_trial, read_table
 
 h5py = pytest.importorskip("h5py")
 FILLED = np.where(np.isnan(MATRIX), 0.25, MATRIX)
+SPOILED = Path(__file__).parents[2] / "reliability/corpus/hdf5/spoiled-when-written"
 
 
 def items(path):
@@ -113,6 +115,30 @@ class TestHdf5:
                 patch.setattr("sys.executable", str(starter))
                 with pytest.raises(InputError, match=f"cannot be read as HDF5 .*{words}"):
                     hdf5.read_hdf5(path)
+
+    def test_a_copy_that_cannot_be_written_is_told_and_spoils_nothing(self, tmp_path):
+        """Packed chunks of other lengths, in an index that is damaged: the library fails, and this
+        process would die at the next file.
+        """
+        path = file(tmp_path, "a.h5", SPOILED.read_bytes())
+        for _ in range(3):
+            table = read_table(path)
+            with pytest.raises(InputError, match=r"cannot write into 'group/X'.*h5repack"):
+                table.encode(np.zeros(table.values.shape), ".h5")
+        again = write_back(table, tmp_path / "b.h5")  # what it can write it writes
+        assert items(again)["group/X"][0] == FILLED.tolist()
+
+    def test_an_index_that_no_write_survives_is_refused_before_the_work(
+        self, tmp_path, monkeypatch
+    ):
+        def spoilt(*given):
+            raise RuntimeError("can't insert duplicate key")
+
+        monkeypatch.setattr(hdf5_trial, "_fill", spoilt)
+        path = file(tmp_path, "a.h5", SPOILED.read_bytes())
+        code = hdf5_trial.attempt(str(path))
+        with pytest.raises(ValueError, match="cannot change it"):
+            hdf5_trial.judge(code)
 
 
 class TestAnndata:

@@ -16,7 +16,7 @@ from ..completion.data.features import Feature
 from ..completion.data.sparse import check_compressed
 from ..errors import InputError
 from .arrays import completed
-from .hdf5_trial import check_size, check_survival
+from .hdf5_trial import check_size, check_survival, rewritten
 from .limits import check_entries
 from .refusals import reading, require, shown
 from .table import Table
@@ -50,15 +50,9 @@ class Hdf5Table(Table):
         missing = np.isnan(self.values)
         if self.transposed:
             missing, filled = missing.T, filled.T
-        buffer = io.BytesIO(self.content)
-        with _open(buffer, "r+") as file:
-            dataset = file[self.name]
-            array = completed(dataset[()], missing, filled)
-            if array.dtype == dataset.dtype:
-                dataset[...] = array
-            else:
-                _replace(file, self.name, array)
-        return buffer.getvalue()
+        with _open(io.BytesIO(self.content)) as file:
+            array = completed(file[self.name][()], missing, filled)
+        return rewritten(self.content, self.name, array)
 
     def place(self, row: int, column: int) -> str:
         if self.row_names:
@@ -83,13 +77,11 @@ class SparseTable(Hdf5Table):
         super().hide(mask)
 
     def encode(self, filled: np.ndarray, suffix: str) -> bytes:
-        buffer = io.BytesIO(self.content)
-        with _open(buffer, "r+") as file:
-            group = file[self.name]
-            rows, columns, data = _stored(group)
-            missing = np.isnan(self.values[rows, columns])
-            group["data"][...] = completed(data, missing, filled[rows, columns])
-        return buffer.getvalue()
+        with _open(io.BytesIO(self.content)) as file:
+            rows, columns, data = _stored(file[self.name])
+        missing = np.isnan(self.values[rows, columns])
+        array = completed(data, missing, filled[rows, columns])
+        return rewritten(self.content, f"{self.name}/data", array)
 
 
 def read_hdf5(path: Path, *, variable: str | None = None) -> Hdf5Table:
@@ -141,10 +133,10 @@ def matrices(
     return found
 
 
-def _open(buffer: io.BytesIO, mode: str = "r") -> AbstractContextManager["h5py.File"]:
+def _open(buffer: io.BytesIO) -> AbstractContextManager["h5py.File"]:
     import h5py
 
-    return h5py.File(buffer, mode)
+    return h5py.File(buffer)
 
 
 def _is_matlab(dataset: "h5py.Dataset") -> bool:
@@ -171,19 +163,6 @@ def _values(path: Path, name: str, dataset: "h5py.Dataset") -> np.ndarray:
         if attribute in dataset.attrs:
             values[np.isin(array, dataset.attrs[attribute])] = np.nan
     return values
-
-
-def _replace(file: "h5py.File", name: str, array: np.ndarray) -> None:
-    """Put a dataset of another type in the place of one, with its storage and attributes."""
-    old = file[name]
-    attributes = dict(old.attrs)
-    storage = {"chunks": old.chunks, "compression": old.compression, "maxshape": old.maxshape}
-    if old.chunks is None:
-        storage = {}
-    del file[name]
-    new = file.create_dataset(name, data=array, **storage)
-    for key, value in attributes.items():
-        new.attrs[key] = np.bytes_("double") if key == "MATLAB_class" else value
 
 
 def _read_anndata(path: Path, file: "h5py.File", content: bytes, variable: str | None) -> Hdf5Table:
