@@ -45,6 +45,7 @@ def test_own_modules_are_recorded_and_the_librarys_are_not():
     assert recorded(energy, (2, 2), float) is energy
 
 
+@pytest.mark.slow
 def test_a_tracer_inside_is_left_where_it_is():
     def end(scale):
         flow = dl.gradient_flow(lambda W: scale * jnp.sum(W**2), W0, 2, t1=0.1, chart="dense")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles
 import pytest
-from cases import orthogonal
+from cases import orthogonal, slow
 from scipy.optimize import minimize
 
 import deeplinear as dl
@@ -60,7 +60,7 @@ def test_a_search_without_derivatives_finds_nothing_lower(energy, depth, rng):
     assert at.free_energy == pytest.approx(found, abs=1e-10)
 
 
-@pytest.mark.parametrize("depth", [2, 3.5, math.inf])
+@pytest.mark.parametrize("depth", [slow(2), 3.5, slow(math.inf)])
 def test_the_flow_of_W_relaxes_at_these_rates(depth, rng):
     """From W near the equilibrium in generic frames, its traces and what is traceless apart."""
     beta, d = 1.3, 3

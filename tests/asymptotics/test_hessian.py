@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
+from cases import slow
 from jax.flatten_util import ravel_pytree
 
 import deeplinear as dl
@@ -26,8 +27,8 @@ def solved(rng, shape, share):
     return W, dl.Completion.from_dense(np.where(mask, W, np.nan))
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3, 5])
-@pytest.mark.parametrize(("shape", "share"), [((3, 3), 0.6), ((2, 4), 0.5), ((3, 2), 1.0)])
+@pytest.mark.parametrize("depth", [slow(1), 2, slow(3), 5])
+@pytest.mark.parametrize(("shape", "share"), [((3, 3), 0.6), ((2, 4), 0.5), slow((3, 2), 1.0)])
 def test_the_hessian_of_the_factors_is_n_times_the_kernel(rng, depth, shape, share):
     W, energy = solved(rng, shape, share)
     factors = dl.balanced_factors(W, depth, 3)

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from cases import slow
 
 import deeplinear as dl
 from deeplinear.asymptotics import kernel_motion
@@ -19,11 +20,11 @@ def cosines(kernels):
 @pytest.mark.parametrize(
     ("depth", "imbalance", "shape"),
     [
-        (1, 0.0, (3, 2)),
+        slow(1, 0.0, (3, 2)),
         (2.5, 0.0, (3, 3)),
-        (4, 0.0, (2, 4)),
-        (np.inf, 0.0, (3, 3)),
-        (3, 0.2, (3, 3)),
+        slow(4, 0.0, (2, 4)),
+        slow(np.inf, 0.0, (3, 3)),
+        slow(3, 0.2, (3, 3)),
         (2, (0.0, 0.7), (2, 3)),
     ],
 )

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from cases import slow
 from completion_tables import noisy_table
 from joblib import Parallel, delayed
 from sklearn.base import clone
@@ -206,7 +207,9 @@ class TestProcesses:
         np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize("options", [{}, {"depth": (2, 3), "center": False}, {"n_draws": 5}])
+@pytest.mark.parametrize(
+    "options", [slow({}), {"depth": (2, 3), "center": False}, slow({"n_draws": 5})]
+)
 def test_devices_of_jax_agree_with_numpy(table, options):
     here, there = (
         dl.DeepLinearImputer(random_state=0, device=device, **options).fit(table)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from cases import slow
 
 import deeplinear as dl
 from deeplinear.completion.data.observations import Observations
@@ -24,7 +25,7 @@ LOSS = {j: "logistic" for j in (3, 4, 5)} | {j: "ordinal" for j in (6, 7, 8)}
 LOSS |= {0: "huber", **{j: "poisson" for j in (9, 10, 11)}}
 
 
-@pytest.mark.parametrize("refine", ["off", "auto"])
+@pytest.mark.parametrize("refine", [slow("off"), "auto"])
 def test_columns_of_several_laws(refine):
     X, seen = mixed()
     missing = np.isnan(seen)

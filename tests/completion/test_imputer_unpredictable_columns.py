@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from cases import slow
 
 import deeplinear as dl
 from deeplinear.completion.data.features import CodedTable, Feature
@@ -59,7 +60,7 @@ def alone():
     return get
 
 
-@pytest.mark.parametrize("depth", [2, 3, math.inf])
+@pytest.mark.parametrize("depth", [slow(2), 3, slow(math.inf)])
 @pytest.mark.parametrize("name", ["little noise", "noise"])
 @pytest.mark.parametrize(
     "kind",

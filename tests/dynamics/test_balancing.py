@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import slow
 
 import deeplinear as dl
 
 
-@pytest.mark.parametrize("widths", [(3, 3, 3), (3, 3, 3, 3), (4, 2, 2, 2, 3)])
+@pytest.mark.parametrize("widths", [slow((3, 3, 3)), slow((3, 3, 3, 3)), (4, 2, 2, 2, 3)])
 def test_it_ends_at_the_shortest_factors_of_the_same_w(widths):
     factors = dl.normal_factors(widths, 1.0, key=jax.random.key(3))
     W = np.asarray(dl.product(factors))

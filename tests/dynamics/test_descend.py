@@ -128,7 +128,7 @@ def targets():
 
 
 class TestEdge:
-    @pytest.mark.parametrize("depth", [2, 3, 4])
+    @pytest.mark.parametrize("depth", [slow(2), 3, slow(4)])
     @pytest.mark.parametrize("name", ["diagonal", "generic", "rectangular"])
     def test_the_critical_step_parts_convergence_from_a_cycle_of_two(self, depth, name):
         M = targets()[name]
@@ -325,7 +325,7 @@ class TestBatches:
             assert np.allclose(one.records["loss"][shown], wide.records["loss"][i][shown])
         assert repr(wide).startswith("DescentResult(11 runs, 3×4, depth 3; ")
 
-    @pytest.mark.parametrize("optimizer", ["plain", "adam"])
+    @pytest.mark.parametrize("optimizer", [slow("plain"), "adam"])
     @pytest.mark.parametrize("random", [{}, {"batch": 3}, {"label_noise": 0.1}])
     def test_two_halves_are_one_run_bit_for_bit(self, optimizer, random):
         energy = completion((3, 4))

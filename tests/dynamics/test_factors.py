@@ -5,6 +5,7 @@ from itertools import pairwise
 import jax
 import numpy as np
 import pytest
+from cases import slow
 
 import deeplinear as dl
 
@@ -156,7 +157,7 @@ def test_what_is_no_number_is_refused(call):
     assert "TypeCheckError" in type(caught.value).__name__ or str(caught.value)[0].islower()
 
 
-@pytest.mark.parametrize(("depth", "widths"), [(2, (4, 2, 3)), (3, (4, 2, 5, 3))])
+@pytest.mark.parametrize(("depth", "widths"), [slow(2, (4, 2, 3)), (3, (4, 2, 5, 3))])
 def test_narrow_layers_follow_the_flow_of_their_rank(rng, depth, widths):
     """Upstairs with a bottleneck, downstairs from W of that rank: W is the same, and of rank 2."""
     M, seen = rng.normal(size=(3, 4)), np.arange(12).reshape(3, 4) % 4 != 0

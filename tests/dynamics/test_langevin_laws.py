@@ -239,6 +239,7 @@ def test_stationary_law_of_balanced_factors(rng, N, t1, dt):
     assert_same_matrices(np.asarray(run.W), exact, weights, plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("d", "N"), [(3, 2), slow(2, 3), slow(3, 3)])
 def test_factors_are_balanced_again_where_the_determinant_vanishes(d, N):
     """Of 500 chains 9 to 24 were lost there with 8 steps of Newton's method."""

@@ -85,7 +85,7 @@ def by_ito(ours, root, W, drift, noise):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("depth", [1, 2, 5])
+@pytest.mark.parametrize("depth", [slow(1), 2, slow(5)])
 def test_the_equation_of_the_root_is_that_of_W(rng, shape, depth):
     beta, kappa = 1.7, 0.6
     W, energy = rng.normal(size=shape), Distance(jnp.asarray(rng.normal(size=shape)))
@@ -270,7 +270,7 @@ def test_brownian_drift_on_a_leaf_by_its_definition(rng, shape, c):
 
 
 @pytest.mark.parametrize(("shape", "c"), LEAVES)
-@pytest.mark.parametrize("entropic", [False, True])
+@pytest.mark.parametrize("entropic", [slow(False), True])
 def test_the_equation_of_the_root_on_a_leaf_is_that_of_W(rng, shape, c, entropic):
     beta, kappa, N = 1.7, 0.6, len(c)
     W, energy = rng.normal(size=shape), Distance(jnp.asarray(rng.normal(size=shape)))

@@ -27,7 +27,7 @@ def seen(M):
     return lambda W: 0.5 * jnp.sum(jnp.where(mask, W - M, 0.0) ** 2)
 
 
-@pytest.mark.parametrize("c", [*SMOOTH, *KEPT, *(cases.slow(c) for c in LONGER)])
+@pytest.mark.parametrize("c", [SMOOTH[0], *(cases.slow(c) for c in (SMOOTH[1], *KEPT, *LONGER))])
 def test_the_flow_of_the_product_is_that_of_unbalanced_factors(rng, c):
     energy, W0 = seen(rng.normal(size=(3, 3))), 0.3 * rng.normal(size=(3, 3))
     steps = {"t1": 2.0, "rtol": 1e-11, "atol": 1e-12}

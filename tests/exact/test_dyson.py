@@ -51,7 +51,7 @@ def test_samples_solve_the_equations_of_the_singular_values(rng, depth, shape):
 
 
 @pytest.mark.parametrize(
-    ("depth", "d"), [(2.5, 2), (math.inf, 2), slow(3, 3), slow(2.5, 4), slow(math.inf, 4)]
+    ("depth", "d"), [slow(2.5, 2), (math.inf, 2), slow(3, 3), slow(2.5, 4), slow(math.inf, 4)]
 )
 def test_brownian_motion_of_W_is_dysons(rng, depth, d):
     """All singular values, the mean and the spread of their roots (N = ∞: logarithms)."""
@@ -72,7 +72,7 @@ def test_brownian_motion_of_W_is_dysons(rng, depth, d):
     assert min(p.pvalue for p in tests(1.3 * t)) < SIGNIFICANCE / len(ours)
 
 
-@pytest.mark.parametrize("depth", [2.5, math.inf])
+@pytest.mark.parametrize("depth", [2.5, slow(math.inf)])
 def test_second_moments_of_brownian_motion(depth):
     """E Σ y² = Σ y_0² + d² t/N², and at N = ∞ E Σ ℓ² = Σ ℓ_0² + d(d + 1)t/2: 4 standard errors."""
     d, t, n = 5, 0.5, 400

@@ -12,6 +12,7 @@ def settings(module, **changes):
     return {**module.FULL, **module.SMOKE, **changes}
 
 
+@pytest.mark.slow
 def test_the_spread_of_dysons_motion_is_the_exact_one():
     """E Σ y² = d START²/N² + d² t/N² in units of the edge 2√(dt)/N: ¼ d and a little; at N = ∞
     (d + 1)/4. Within five standard errors of the few chains.

@@ -358,6 +358,7 @@ def test_depth_recovers_and_separates():
     assert 0 < gaps[0] < gaps[1]
 
 
+@pytest.mark.slow
 def test_training_ends_at_its_error_and_its_path_is_the_same_flow():
     seen = achl_depth.problem(0, 16, 2, 140)
     end, path = _recovery.train(seen, 3, 1e-3, error=1e-3, seed=0, moments=120)

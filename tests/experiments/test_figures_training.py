@@ -103,6 +103,7 @@ def test_descent_keeps_the_charge_to_order_one_and_adam_does_not():
 # The bias of the step
 
 
+@pytest.mark.slow
 def test_effective_ranks_over_time_against_the_mode_by_mode_recursion():
     ds = step_size_bias.simulate(
         seed=3, depths=(2,), ratios=(0.5,), times=30, runs=4, scale=0.3, steps=2000, grid=(0.1, 0.5)

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import oracles
 import pytest
+from cases import slow
 
 import deeplinear as dl
 
@@ -41,6 +42,7 @@ def test_methods_are_the_functions(rng):
         dl.Metric(0.5)
 
 
+@pytest.mark.slow
 def test_under_pymanopt_names_steepest_descent_follows_the_flow(rng):
     manifold = dl.Metric(N).pymanopt(3, seed=0)
     target, W = rng.normal(size=(3, 3)), manifold.random_point()
@@ -106,7 +108,7 @@ class Quartic:
         return self.apply(Z) + 12 * (W - self.M) ** 2 * Z
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3.5, math.inf])
+@pytest.mark.parametrize("depth", [slow(1), slow(2), 3.5, slow(math.inf)])
 def test_the_hessian_is_the_second_derivative_along_geodesics(rng, depth):
     """Central differences with h = 1e−3: relative error about h²."""
     cost, manifold = Quartic(rng), dl.Metric(depth).pymanopt(2)

@@ -116,6 +116,7 @@ def test_jacobi_fields_at_depth_two_are_those_of_the_factors(rng):
     np.testing.assert_allclose(J.reshape(2, 9, 9), jacobi_fields(W, Z, times), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_planar_matrices_at_depth_two_have_none(rng):
     """A cone over (a half of a sphere) × (a circle): no conjugate points before the rim, rank 1."""
     W, Z = rotation(0.3) @ np.diag([1.2, 0.7]), TURN - 0.4 * np.eye(2)

@@ -204,7 +204,7 @@ def test_generic_planar_cuts_at_depth_two(rng):
         assert np.linalg.norm(found.other - Z) > 0.5
 
 
-@pytest.mark.parametrize(("N", "shape"), [(1.5, (3, 1)), (3, (4, 1)), (2, (1, 2))])
+@pytest.mark.parametrize(("N", "shape"), [slow(1.5, (3, 1)), slow(3, (4, 1)), (2, (1, 2))])
 def test_single_rows_and_columns_are_cut_at_their_antipodes(rng, N, shape):
     w = rng.normal(size=shape)
     w, z = w / np.linalg.norm(w), rng.normal(size=shape)
@@ -220,6 +220,7 @@ def test_single_rows_and_columns_are_cut_at_their_antipodes(rng, N, shape):
     assert np.vdot(found.W, w) == pytest.approx(-np.linalg.norm(found.W), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_what_is_shortest_all_along(rng):
     U, V = orthogonal(rng, 3), orthogonal(rng, 3)
     S, H = (X + X.T for X in rng.normal(size=(2, 3, 3)))

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import slow
 
 import deeplinear as dl
 from deeplinear.verify import descent as module
@@ -13,7 +14,7 @@ X[0, 0] = 1.0
 ENERGY = dl.Completion.from_dense(X)
 
 
-@pytest.mark.parametrize("widths", [(4, 3), (4, 2, 3), (4, 5, 3, 3)])
+@pytest.mark.parametrize("widths", [slow((4, 3)), (4, 2, 3), slow((4, 5, 3, 3))])
 @pytest.mark.parametrize("decay", [0.0, 0.2])
 def test_the_orders_are_one_and_two(widths, decay):
     factors = dl.normal_factors(widths, 0.8, key=1)

@@ -7,7 +7,7 @@ import math
 import mpmath as mp
 import numpy as np
 import pytest
-from cases import with_singular_values
+from cases import slow, with_singular_values
 from geometry.ball_volume.test_ball import radial_oracle
 
 import deeplinear as dl
@@ -60,7 +60,7 @@ def test_against_plain_monte_carlo(shape, s, observed):
     assert ours[1] < 0.03
 
 
-@pytest.mark.parametrize("depth", [3, 8])
+@pytest.mark.parametrize("depth", [3, slow(8)])
 @pytest.mark.parametrize(("shape", "s"), [((2, 3), (1.0,)), ((3, 3), (1.0,))])
 def test_against_indicators_in_the_root(shape, s, depth):
     """N^e times the Lebesgue measure of {R : |W(R) − W| ≤ radius}: 4 standard errors, 4 cases."""
