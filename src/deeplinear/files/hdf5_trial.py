@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # the libraries take one to load; and bytes per second beyond that, far below what any disk reads.
 _PATIENCE, _WORK = 20.0, 4
 _PACE = 5e6
+_LONGER = 10  # the output may take so many times as long: a fit would be lost with it
 _SPOILED = 3  # the exit code of a process that could read everything, but not write
 _PART = 1000  # rows and columns of an array that are written into to try it
 _ENDLESS = "the HDF5 library does not come to an end with it"
@@ -42,7 +43,7 @@ def check_survival(path: Path) -> None:
 def rewritten(content: bytes, name: str, array: np.ndarray) -> bytes:
     """The HDF5 file ``content`` with this array as its dataset ``name``."""
     given = pickle.dumps((content, name, array), protocol=5)
-    code, out = _elsewhere([], len(content) + array.nbytes, given)
+    code, out = _elsewhere([], _LONGER * (len(content) + array.nbytes), given, _LONGER)
     return accept(code, out, name)
 
 
@@ -58,12 +59,14 @@ def accept(code: int, out: bytes, name: str) -> bytes:
     )
 
 
-def _elsewhere(arguments: list[str], size: int, given: bytes = b"") -> tuple[int, bytes]:
+def _elsewhere(
+    arguments: list[str], size: int, given: bytes = b"", patience: int = 1
+) -> tuple[int, bytes]:
     """The exit code and the output of this module in a process of its own."""
-    more = size / _PACE
-    command = [sys.executable, "-P", "-m", __name__, str(_WORK + int(more)), *arguments]
+    work, time = (patience * most + size / _PACE for most in (_WORK, _PATIENCE))
+    command = [sys.executable, "-P", "-m", __name__, str(int(work)), *arguments]
     try:
-        done = subprocess.run(command, input=given, capture_output=True, timeout=_PATIENCE + more)
+        done = subprocess.run(command, input=given, capture_output=True, timeout=time)
     except subprocess.TimeoutExpired:
         return -getattr(signal, "SIGXCPU", 24), b""
     return done.returncode, done.stdout
