@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _PATIENCE, _WORK = 20.0, 4
 _PACE = 5e6
 _LONGER = 10  # the output may take so many times as long: a fit would be lost with it
+_OVERTIME = -getattr(signal, "SIGXCPU", 24)  # the exit code where time was up
 _SPOILED = 3  # the exit code of a process that could read everything, but not write
 _PART = 1000  # rows and columns of an array that are written into to try it
 _ENDLESS = "the HDF5 library does not come to an end with it"
@@ -37,7 +38,8 @@ _ENDLESS = "the HDF5 library does not come to an end with it"
 
 def check_survival(path: Path) -> None:
     """ValueError if reading and changing the file ends a process of Python, or never ends."""
-    judge(*_elsewhere([str(path)], path.stat().st_size))
+    code, _ = _elsewhere([str(path)], path.stat().st_size)
+    judge(code)
 
 
 def rewritten(content: bytes, name: str, array: np.ndarray) -> bytes:
@@ -68,13 +70,13 @@ def _elsewhere(
     try:
         done = subprocess.run(command, input=given, capture_output=True, timeout=time)
     except subprocess.TimeoutExpired:
-        return -getattr(signal, "SIGXCPU", 24), b""
+        return _OVERTIME, b""
     return done.returncode, done.stdout
 
 
-def judge(code: int, _out: bytes = b"") -> None:
+def judge(code: int) -> None:
     """ValueError if a process that has tried a file ended with this code."""
-    if code == -getattr(signal, "SIGXCPU", 24):
+    if code == _OVERTIME:
         raise ValueError(_ENDLESS)
     if code == _SPOILED:
         raise ValueError("the HDF5 library cannot change it; h5repack may mend it")

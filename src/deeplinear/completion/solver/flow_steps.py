@@ -84,11 +84,11 @@ class Stepper:
             found = _of_order_5(field, at.X, h, first)
         X, slope, gap = found
         error = field.size(at.X, gap) / float(np.linalg.norm(at.s)) / self.rtol
+        power = -1 / 3 if self.stabilized else -1 / 5
         if not error < 1:
-            factor = 0.9 * error ** (-1 / 3 if self.stabilized else -1 / 5)
+            factor = 0.9 * error**power
             return Step(X, slope, h, error, h * (max(factor, 0.2) if factor > 0 else 0.2))
-        factor = 0.9 * max(error, 1e-10) ** (-1 / 3 if self.stabilized else -1 / 5)
-        longer = h * min(factor, 3.0)
+        longer = h * min(0.9 * max(error, 1e-10) ** power, 3.0)
         few = _stages_for(longer * rate) <= FEW_STAGES
         self.stabilized = not few if self.stabilized else longer * rate > 2 * REACH
         return Step(X, slope, h, error, longer)
