@@ -144,14 +144,13 @@ def jacobian_solver(
     derivatives along them. So x = b + c K ξ where (1 − c P K) ξ = P b.
     """
     spread, coordinates = _coordinates(point)
-    count, L = point.U.shape[0] * point.V.shape[0], point.log_s.shape[-1]
+    count = point.U.shape[0] * point.V.shape[0]
 
-    def along(direction: Array) -> SingularPoint:
-        tangent = spread(jnp.broadcast_to(direction[:, None], (count, L)))
-        return jax.jvp(rate, (point,), (tangent,))[1]
+    def along(direction: SingularPoint) -> SingularPoint:
+        return jax.jvp(rate, (point,), (spread(direction),))[1]
 
     eye = jnp.eye(count, dtype=point.log_s.dtype)
-    K = jax.vmap(along)(eye)
+    K = jax.vmap(along)(_directions(point))
     system = eye - c[:, None, None] * jnp.transpose(jax.vmap(coordinates)(K), (2, 1, 0))
     factors = jax.scipy.linalg.lu_factor(system)
 
@@ -167,35 +166,40 @@ def _along(xi: Array, like: Array) -> Array:
     return xi.reshape(xi.shape[0], *[1] * (like.ndim - 2), xi.shape[-1])
 
 
+def _pairs(size: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which pairs of columns a rotation turns: no rotation of two zeros moves W."""
+    i, j = np.triu_indices(size, 1)
+    return i[i < k], j[i < k]
+
+
+def _directions(point: SingularPoint) -> SingularPoint:
+    """One of each of the mn coordinates, along a leading axis: UᵀdU, d log σ, VᵀdV."""
+    m, k, n = point.U.shape[0], point.log_s.shape[0], point.V.shape[0]
+    U, log_s, V = (np.zeros((m * n, *shape)) for shape in ((m, m), (k,), (n, n)))
+    (i, j), (a, b) = _pairs(m, k), _pairs(n, k)
+    left, right = np.arange(len(i)), len(i) + k + np.arange(len(a))
+    U[left, i, j], U[left, j, i] = 1, -1
+    V[right, a, b], V[right, b, a] = 1, -1
+    log_s[len(i) + np.arange(k), np.arange(k)] = 1
+    return SingularPoint(*(jnp.asarray(x[..., None], point.log_s.dtype) for x in (U, log_s, V)))
+
+
 def _coordinates(
     point: SingularPoint,
-) -> tuple[Callable[[Array], SingularPoint], Callable[[SingularPoint], Array]]:
-    """The tangent vector of given coordinates, and the coordinates of a tangent vector.
+) -> tuple[Callable[[SingularPoint], SingularPoint], Callable[[SingularPoint], Array]]:
+    """The tangent vector of a direction, and the coordinates of a tangent vector.
 
-    The mn coordinates are the rotations of U and V (pairs of two zeros do not count: no rotation of
-    them moves W) and the changes of log σ.
+    The mn coordinates are the rotations of U and V and the changes of log σ.
     """
     k = point.log_s.shape[0]
 
-    def pairs(size: int) -> tuple[np.ndarray, np.ndarray]:
-        i, j = np.triu_indices(size, 1)
-        return i[i < k], j[i < k]
-
-    def skew(entries: Array, size: int) -> Array:
-        i, j = pairs(size)
-        X = jnp.zeros((size, size, entries.shape[-1]), entries.dtype)
-        return X.at[i, j].set(entries).at[j, i].set(-entries)
-
-    m, n = point.U.shape[0], point.V.shape[0]
-    p = len(pairs(m)[0])
-
-    def spread(xi: Array) -> SingularPoint:
-        U, V = product(point.U, skew(xi[:p], m)), product(point.V, skew(xi[p + k :], n))
-        return SingularPoint(U, xi[p : p + k], V)
+    def spread(direction: SingularPoint) -> SingularPoint:
+        log_s = jnp.broadcast_to(direction.log_s, point.log_s.shape)
+        return SingularPoint(product(point.U, direction.U), log_s, product(point.V, direction.V))
 
     def rotation(Q: Array, change: Array) -> Array:
         X = product(transpose(Q), change)
-        return ((X - transpose(X)) / 2)[pairs(Q.shape[0])]
+        return ((X - transpose(X)) / 2)[_pairs(Q.shape[0], k)]
 
     def coordinates(tangent: SingularPoint) -> Array:
         left, right = rotation(point.U, tangent.U), rotation(point.V, tangent.V)

@@ -209,7 +209,8 @@ class DenseStepper(AbstractTsit5[Matrix]):
         return state
 
     def rate(self, problem: EnsembleProblem, state: Matrix) -> Matrix:
-        return jax.tree.map(jnp.negative, problem.frame(state).power(problem.gradient(state), 1))
+        at = frame(state, problem.nu, often=True)
+        return jax.tree.map(jnp.negative, at.power(problem.gradient(state), 1))
 
     def size(self, problem: EnsembleProblem, state: Matrix, error: Matrix) -> Array:
         return norm(error) / norm(state) / problem.tol
@@ -310,20 +311,24 @@ def jump(problem: EnsembleProblem, W: Matrix) -> tuple[Matrix, Float[Array, " L"
     go beyond a singular matrix, for the flow cannot.
     """
 
-    def newton(at: Frame, base: Matrix, displacement: Matrix) -> tuple[Matrix, Array]:
+    radius = norm(W)  # no jump is longer
+
+    def newton(jumped: Matrix, _: None) -> tuple[Matrix, tuple[Matrix, Array, Frame]]:
+        """The next answer, with A halfway to the last one, and E″ at its end."""
+        # One batched decomposition after the other: two at once can lock up jaxlib's threads.
+        at = problem.frame(jax.lax.optimization_barrier(axpy(0.5, jumped, W)))
+        base = axpy(1.0, jumped, W)
         H = problem.hessian(base)
-        b = at.power(axpy(-1.0, problem.gradient(base), H(displacement)), 1)
+        b = at.power(axpy(-1.0, problem.gradient(base), H(jumped)), 1)
         one = jnp.ones_like(dot(b, b))
         rtol, most = 0.1 * problem.tol, 5 * problem.cg
-        return solve(at, H, one, b, shift=0, rtol=rtol, max_steps=most, radius=radius)
+        answer, ok = solve(at, H, one, b, shift=0, rtol=rtol, max_steps=most, radius=radius)
+        return answer, (answer, ok, at)
 
     # First answer with A at W, second with A halfway there; their distance is the error.
-    radius = norm(W)  # no jump is longer
-    here = problem.frame(W)
-    first, ok_1 = newton(here, W, jax.tree.map(jnp.zeros_like, W))
-    # One batched decomposition after the other: two at once can lock up jaxlib's threads.
-    middle = jax.lax.optimization_barrier(axpy(0.5, first, W))
-    second, ok_2 = newton(problem.frame(middle), axpy(1.0, first, W), first)
+    nowhere = jax.tree.map(jnp.zeros_like, W)
+    second, (answers, solved, frames) = jax.lax.scan(newton, nowhere, None, length=2)
+    first, here = jax.tree.map(lambda x: x[0], (answers, frames))
     end, difference = axpy(1.0, second, W), axpy(-1.0, first, second)
     error = norm(difference)
     accuracy = problem.tol
@@ -340,5 +345,5 @@ def jump(problem: EnsembleProblem, W: Matrix) -> tuple[Matrix, Float[Array, " L"
     noise = 100 * jnp.finfo(error.dtype).eps * jnp.abs(dot(curved, end))
     lower = problem.value(end) <= problem.value(W) + noise
     return end, jnp.where(
-        ok_1 & ok_2 & still & inside & lower & jnp.isfinite(error), error, jnp.inf
+        jnp.all(solved, 0) & still & inside & lower & jnp.isfinite(error), error, jnp.inf
     )
