@@ -216,6 +216,21 @@ def test_the_error_is_estimated(rng, N):
     assert (flow.error < 1e-3).all()
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("stop", ["stop_energy", "stop_gradient", None])
+def test_the_error_is_estimated_at_a_stop(stop, dtype, rng):
+    """Where E(W0), and all that is compared with a stop, is below 1 too."""
+    W0 = with_singular_values(rng, [0.3, 0.05]).astype(dtype)
+    energy = dl.Completion.from_dense(np.array([[0.2, 0.4], [np.nan, 0.1]], dtype))
+    stops = {} if stop is None else {stop: 1e-3}
+    flow = dl.gradient_flow(energy, W0, 3, **stops)
+    exact = dl.gradient_flow(energy, W0.astype(float), 3, **stops, rtol=1e-11)
+    assert Status.succeeded(flow.status)
+    true = np.linalg.norm(flow.W - exact.W) / np.linalg.norm(exact.W)
+    assert float(flow.error) < 1e-2
+    assert true < 10 * float(flow.error)
+
+
 def test_the_error_shows_where_a_flow_is_sensitive():
     """Half-way through a rise at N = ∞ after a wait of 1e4: the time of the rise is uncertain."""
     W0 = 1e-4 * np.array([[0.3, -0.5], [0.9, 0.2]])

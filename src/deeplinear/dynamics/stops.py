@@ -99,8 +99,11 @@ class Stops(eqx.Module):
         return self.stationary or asked or self.leave_dense > 0
 
     def never(self) -> "Stops":
-        """The same stops, where no flow meets them."""
-        tiny = jnp.finfo(self.slope.dtype).tiny
+        """The same stops, where no flow meets them.
+
+        Their products with an energy or a gradient are numbers still: XLA takes smaller ones for 0.
+        """
+        tiny = float(jnp.finfo(self.slope.dtype).tiny) ** 0.5
         out = lambda x: None if x is None else jnp.full_like(x, tiny)  # noqa: E731
         never = jnp.full_like(self.rtol, tiny)
         return dataclasses.replace(
