@@ -1,5 +1,7 @@
 """`deeplinear ratings`: few entries, options that do not apply, entries that come again."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -35,13 +37,13 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            (["--knn"], "No such option: --knn"),
-            (["--mask", "x.csv"], "No such option: --mask"),
+            (["--knn"], r"No such option:? '?--knn"),
+            (["--mask", "x.csv"], r"No such option:? '?--mask"),
             (["--decimal", ";"], "--decimal: ';' is no decimal mark"),
             (["--separator", "ab"], "--separator: 'ab' is no separator"),
             (["--encoding", "klingon"], "--encoding: 'klingon' is no known encoding"),
             (["--no-header"], "has no headings, and 'user' was asked for"),
-            (["--labels"], "No such option: --labels"),
+            (["--labels"], r"No such option:? '?--labels"),
             (["--average", "-1"], "--average: -1 is too small; give 0 or more"),
             (["--report", "ratings.csv"], "--report: 'ratings.csv' is a file"),
             (["--checkpoint", "ratings.csv"], "--checkpoint: 'ratings.csv' is INPUT itself"),
@@ -56,7 +58,7 @@ class TestOptions:
         monkeypatch.chdir(tmp_path)
         result = run("ratings", source, *COLUMNS, "--model", tmp_path / "m.dln", *QUICK, *options)
         assert result.exit_code == 2, result.output
-        assert message in one_line(result.stderr)
+        assert re.search(message, one_line(result.stderr))
         assert [path.name for path in tmp_path.iterdir()] == ["ratings.csv"]
 
     def test_one_depth_and_strength_need_no_held_out_entries(self, source, ratings, tmp_path):

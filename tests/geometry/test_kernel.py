@@ -17,7 +17,16 @@ from strategies import finite_depths, sizes
 
 import deeplinear as dl
 from deeplinear.checks import check_depth
-from deeplinear.geometry.kernel import log_kernel
+from deeplinear.geometry.kernel import (
+    beside,
+    degree,
+    depth_of,
+    inverse_depth,
+    log_growth,
+    log_kernel,
+    log_slope,
+)
+from deeplinear.geometry.leaf import Leaf
 
 GAPS = [0, 1e-16, 1e-15, 1e-12, 1e-8, 1e-4, 1e-2, 0.1, 0.5, 0.9, 1.0]
 
@@ -57,6 +66,15 @@ def test_float32_keeps_its_digits_and_its_dtype(rng, N):
         [float(oracles.kernel(float(x), float(y), N)) for x, y in zip(a, b, strict=True)]
     )
     np.testing.assert_allclose(values, exact, rtol=2e-6)
+
+
+@pytest.mark.parametrize("N", [3, 3.5, 7, 20])
+def test_float32_keeps_its_digits_far_from_one(rng, N):
+    """The rounding of 1/N times log a: 1e−6 of the value, were it not repaired."""
+    a = (10 ** rng.uniform(-17, 17, 400)).astype(np.float32)
+    b = (a * rng.choice([1, 0.5, 1e-3], 400)).astype(np.float32)
+    exact = [float(oracles.kernel(float(x), float(y), N)) for x, y in zip(a, b, strict=True)]
+    np.testing.assert_allclose(dl.kernel(a, b, N), exact, rtol=1e-6)
 
 
 def test_at_zero():
@@ -204,6 +222,48 @@ def test_logarithmic_derivatives_to_the_last_digits(z, nu):
         for k, expected in zip(order, exact, strict=True):
             if k < 2 or 0 < nu < 1:
                 assert float(found[k]) == pytest.approx(expected, rel=1e-13, abs=1e-14)
+
+
+@pytest.mark.parametrize("z", [0, 1e-3, 0.3, 0.99, 1.0, 1.01, 2.5, 30.0, 300.0])
+@pytest.mark.parametrize("nu", [0.0, 0.3, 0.8, 1.0])
+def test_the_slope_in_the_smaller_logarithm_and_its_own(z, nu):
+    """S(z) = 2 (B(νz) − B(z))/z with B(z) = z/(e^z − 1), and dS/dz, by differences of 60 digits."""
+    with mp.workdps(60):
+        B = lambda y: y / mp.expm1(y) if y else mp.mpf(1)  # noqa: E731
+        S = lambda z: 2 * (B(nu * z) - B(z)) / z if z else 1 - mp.mpf(nu)  # noqa: E731
+        # (an odd function less its value at 0)
+        change = mp.diff(S, mp.mpf(z)) if z else (mp.mpf(nu) ** 2 - 1) / 6
+        exact = float(S(mp.mpf(z))), float(change)
+    found = log_slope(jnp.asarray(float(z)), jnp.asarray(nu))
+    np.testing.assert_allclose(np.array(found), exact, rtol=1e-12, atol=1e-14)
+
+
+def test_the_slope_beside_a_zero_singular_value_is_zero():
+    for nu in (0.0, 0.3, 1.0):
+        assert [float(x) for x in log_slope(jnp.asarray(math.inf), jnp.asarray(nu))] == [0, 0]
+
+
+def test_depths_and_their_inverses():
+    leaf = Leaf(jnp.array([0.0, 0.5, 2.0]))
+    assert float(degree(4.0, float)) == 0.25
+    assert float(degree(leaf, float)) == pytest.approx(1 / 3)
+    assert inverse_depth(leaf, np.float32).c.dtype == np.float32
+    assert float(depth_of(jnp.asarray(0.25))) == 4
+    assert float(depth_of(jnp.asarray(0.0))) == math.inf
+    assert depth_of(leaf) is leaf
+    assert beside(leaf, 2) is leaf
+    many = beside(jnp.array([0.5, 0.2]), 2)
+    assert many.shape == (2, 1, 1)
+    assert many.ravel().tolist() == [0.5, 0.2]
+
+
+def test_the_growth_of_a_singular_value():
+    """λ(σ, σ)/σ: σ^{1 − 2/N}, on a leaf by the kernel itself."""
+    for N in (1.0, 2.0, 4.0, math.inf):
+        found = log_growth(jnp.log(jnp.asarray(0.3)), inverse_depth(N, float))
+        assert float(found) == pytest.approx((1 - 2 / N) * math.log(0.3), rel=1e-14, abs=1e-15)
+    found = log_growth(jnp.log(jnp.asarray(0.3)), Leaf(jnp.array([0.0, 0.5])))
+    assert float(found) == pytest.approx(math.log(dl.kernel(0.3, 0.3, 2, imbalance=0.5) / 0.3))
 
 
 def test_derivatives_where_an_argument_is_one_or_both_are_zero():

@@ -97,11 +97,9 @@ def log_kernel_of(log_a: ArrayT, log_b: ArrayT, nu: ArrayT | float, xp: ModuleTy
 
 
 def _bernoulli(z: Array) -> Array:
-    """z / (e^z − 1) for z ≥ 0, without overflow; 1 at 0."""
+    """z / (e^z − 1) for finite z ≥ 0, without overflow; 1 at 0."""
     safe = jnp.where(z == 0, 1.0, z)
-    finite = jnp.where(jnp.isinf(safe), 1.0, safe)
-    value = finite * jnp.exp(-finite) / -jnp.expm1(-finite)
-    return jnp.where(z == 0, 1.0, jnp.where(jnp.isinf(z), 0.0, value))
+    return jnp.where(z == 0, 1.0, safe * jnp.exp(-safe) / -jnp.expm1(-safe))
 
 
 # B_{2k}/(2k)!, k = 1 …: z/(e^z − 1) = 1 − z/2 + Σ_k c_k z^{2k}, used for z ≤ 1 (the radius of
@@ -133,10 +131,9 @@ def _log_slopes(a_is_larger: Array, z: Array, nu: Array) -> tuple[Array, Array]:
         series = series + c * (power_nu - power)
         power_nu, power = power_nu * (nu * x) ** 2, power * x**2
     far = jnp.where(near, 2.0, z)
-    # at z = ∞ also νz is, but at ν = 0 it is 0; never 0 · ∞
-    finite = jnp.where(jnp.isinf(far), 1.0, far)
-    scaled = jnp.where(jnp.isinf(far) & (nu > 0), jnp.inf, nu * finite)
-    smaller = 2 * jnp.where(near, series, (_bernoulli(scaled) - _bernoulli(far)) / far)
+    # at z = ∞ it is 0, by the division
+    finite = jnp.where(jnp.isinf(far), 2.0, far)
+    smaller = 2 * jnp.where(near, series, (_bernoulli(nu * finite) - _bernoulli(finite)) / far)
     larger = 2 * (1 - nu) - smaller
     return jnp.where(a_is_larger, larger, smaller), jnp.where(a_is_larger, smaller, larger)
 
