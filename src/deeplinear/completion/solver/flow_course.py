@@ -24,8 +24,12 @@ from .problem import rounding
 # Per rtol, at most so much: columns are small below this part of the largest. In sqrt(rtol), by
 # what part of themselves they may move before they take their step, and per rtol its error.
 SMALL, _MOVE, _ERROR = (5.0, 0.05), 1.5, 3.0
-# They stand still if the large ones take at least so many steps meanwhile, and there are so many.
-_STEPS, _FEWEST = 2, 4
+# They may move by so many times as much at most if the error allows, and 1/σ^{1−2/N} may fall to
+# this part of itself.
+_FURTHEST, _LEFT = 3, 0.3
+# They stand still where that costs less, if there are so many. What it costs, in velocities of the
+# whole: to let them follow; and for the large ones, a velocity of k of r columns (k + w)/(r + w).
+_FEWEST, _FOLLOW, _WIDTH = 4, 3.0, 8
 # After the step of the small ones the next one is no longer than this part of it.
 _AFTER = 0.25
 # The cosine of the largest angle by which the large frames turn before the small ones follow.
@@ -110,14 +114,29 @@ def _carried(X: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
     return X - ((old + new) / (1 + cosines)) @ (new.T @ X)
 
 
+def _grown(
+    X: np.ndarray, slope: np.ndarray, length: float, depth: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Columns X after the time ``length``, and their velocity then, if nothing else moves.
+
+    A column of size √σ grows by its own law, σ̇ ∝ σ^{2−2/N}, as long as the pull on it stays.
+    """
+    rate = (X * slope).sum(axis=0) / (X**2).sum(axis=0)  # of √σ
+    power = 2 - 4 / depth
+    left = np.maximum(1 - power * rate * length, _LEFT)  # (√σ)^{−power}, relative
+    growth = left ** (-1 / power) if power > 0 else np.exp(rate * length)
+    turned = X + length * (slope - rate * X)
+    return growth * turned, growth * (rate / left * turned + slope - rate * X)
+
+
 class Course:
-    """Where a flow is (``at``), and its next step of about the size ``h``."""
+    """Where a flow is (``at``), and its next step."""
 
     def __init__(self, field: FlowField, rtol: float, t1: float, start: Point) -> None:
         self.field, self.rtol, self.t1, self.at = field, rtol, t1, start
-        self.slope, self._stepper = field.velocity(start.X), Stepper(field.depth, rtol)
+        self.slope = field.velocity(start.X)
         size = max(field.size(start.X, self.slope), 1e-300)
-        self.h = 0.1 * float(np.linalg.norm(start.s)) / size
+        self._stepper = Stepper(field.depth, rtol, 0.1 * float(np.linalg.norm(start.s)) / size)
         self._still: _Still | None = None
         self._move = _MOVE * math.sqrt(rtol)
         self._rounding = rounding(field.problem)
@@ -137,10 +156,8 @@ class Course:
         k = self.slope.shape[1]
         large = replace(self.at, X=self.at.X[:, :k], s=self.at.s[:k])
         with np.errstate(over="ignore", invalid="ignore"):  # the error of the step says it
-            step = self._stepper.step(self._now, large, min(self.h, end - self.at.t), self.slope)
-        if step.error < 1 and self.h > step.h >= end - self.at.t:  # cut short
-            step = step._replace(next=max(step.next, self.h))
-        return step
+            plan = self._stepper.plan(self._now, large, end - self.at.t, self.slope)
+            return self._stepper.step(self._now, large, plan, self.slope)
 
     def energy(self, step: Step) -> float:
         """E after it; no higher than here if it rose by no more than rounding."""
@@ -153,12 +170,13 @@ class Course:
 
     def shorten(self, step: Step) -> bool:
         """Try a shorter one next, after one that failed or raised E; whether there is any."""
-        self.h = min(step.next, step.h / 2) if step.error < 1 else step.next
-        return self.h > 0 and self.at.t + self.h > self.at.t
+        if step.error < 1:
+            self._stepper.limit(step.h / 2)
+        return self._stepper.h > 0 and self.at.t + self._stepper.h > self.at.t
 
     def take(self, step: Step, energy: float) -> None:
         """Go there."""
-        self.h, t = step.next, self.at.t + step.h
+        t = self.at.t + step.h
         X, slope, s, uneven = self._now.settled(step.X, step.slope)
         still = self._still
         if still is None:
@@ -194,7 +212,10 @@ class Course:
         slope = self._own(self.slope[:, k:], self.at.X[:, :k], s[:k])
         rate = float(np.sqrt((slope**2).sum(axis=0) / s[k:]).max())
         length = min(self._move / max(rate, 1e-300), self.t1 - self.at.t)
-        if not length > _STEPS * self.h:
+        plan = self._stepper.plan(self.field, self.at, self.t1 - self.at.t, self.slope)
+        part = length / plan.h
+        share = (k + _WIDTH) / (len(s) + _WIDTH)
+        if _FOLLOW + share * plan.cost(min(part, 1)) * max(part, 1) > plan.cost(1) * part:
             return
         field = LargeField(self.field, self.at.X, s, k)
         self._still = _Still(
@@ -240,8 +261,8 @@ class Course:
                 for part in (slice(m), slice(m, None))
             ]
         )
-        small, slope = np.hsplit(small, 2)
-        X = np.hstack([self.at.X[:, :k], small + length * slope])
+        small, slope = _grown(*np.hsplit(small, 2), length, self.field.depth)
+        X = np.hstack([self.at.X[:, :k], small])
         before = np.hstack([np.zeros_like(self.slope), slope])
         X, before, s, uneven = self.field.settled(X, before)
         self.slope = self.field.velocity(X)
@@ -252,7 +273,7 @@ class Course:
         error = float(np.sqrt((change**2).sum(axis=0) / s[k:]).max(initial=0))
         allowed = _ERROR * self.rtol
         self._move *= min(max(0.9 * math.sqrt(allowed / max(error, 1e-300)), 0.5), 1.5)
-        self._move = min(self._move, 2 * _MOVE * math.sqrt(self.rtol))
+        self._move = min(self._move, _FURTHEST * _MOVE * math.sqrt(self.rtol))
         energy = self._unless_risen(self.field.energy(X))
         if not energy <= self.at.energy:  # they stay where they were
             X = self.at.X
@@ -260,5 +281,5 @@ class Course:
             self.slope, energy = self.field.velocity(X), self.at.energy
             self._move /= 2
         self.at = replace(self.at, X=X, s=s, energy=energy)
-        self.h = min(self.h, _AFTER * length)  # the large ones follow
+        self._stepper.limit(_AFTER * length)  # the large ones follow
         self._rest()
