@@ -30,8 +30,6 @@ _FURTHEST, _LEFT = 3, 0.3
 # They stand still where that costs less, if there are so many. What it costs, in velocities of the
 # whole: to let them follow; and for the large ones, a velocity of k of r columns (k + w)/(r + w).
 _FEWEST, _FOLLOW, _WIDTH = 4, 3.0, 8
-# After the step of the small ones the next one is no longer than this part of it.
-_AFTER = 0.25
 # The cosine of the largest angle by which the large frames turn before the small ones follow.
 _TURN = 0.9
 
@@ -263,10 +261,11 @@ class Course:
         )
         small, slope = _grown(*np.hsplit(small, 2), length, self.field.depth)
         X = np.hstack([self.at.X[:, :k], small])
-        before = np.hstack([np.zeros_like(self.slope), slope])
+        before = np.hstack([self.slope, slope])
         X, before, s, uneven = self.field.settled(X, before)
         self.slope = self.field.velocity(X)
         k = min(k, len(s))
+        kick = self.slope[:, :k] - before[:, :k]
         after = self._own(self.slope[:, k:], X[:, :k], s[:k])
         change = length / 2 * (after - before[:, k:]) * (uneven <= UNEVEN)
         X[:, k:] += change
@@ -281,5 +280,5 @@ class Course:
             self.slope, energy = self.field.velocity(X), self.at.energy
             self._move /= 2
         self.at = replace(self.at, X=X, s=s, energy=energy)
-        self._stepper.limit(_AFTER * length)  # the large ones follow
+        self._stepper.damp(self.field, self.at, kick)
         self._rest()

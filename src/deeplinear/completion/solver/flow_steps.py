@@ -30,6 +30,7 @@ BESIDE = 1.5
 # By how much log σ may grow in a step at depth 2, and at depth ∞, where it grows faster and faster.
 GROWTH = 1.5, 0.5
 _HOPE = 1.2
+_DAMPED = 10
 _ORDER_5, _STABILIZED = "of order 5", "stabilized"
 
 
@@ -106,6 +107,14 @@ class Stepper:
     def limit(self, h: float) -> None:
         """No step is longer than ``h`` for now."""
         self._sizes = {method: min(size, h) for method, size in self._sizes.items()}
+
+    def damp(self, field: FlowField, at: Point, kick: np.ndarray) -> None:
+        """Let the next step be a short one, as W jumped and the velocity by ``kick``.
+
+        Of that, h ‖kick‖ would count as error, until a first step damps it.
+        """
+        jump = field.size(at.X[:, : kick.shape[1]], kick) / float(np.linalg.norm(at.s)) / self.rtol
+        self.limit(max(1 / max(jump, 1e-300), _DAMPED / field.stiffness(at)))
 
     def plan(self, field: FlowField, at: Point, most: float, first: np.ndarray) -> Plan:
         """The next step from ``at``, where the velocity is ``first``, no longer than ``most``."""
