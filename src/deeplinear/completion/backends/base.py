@@ -88,8 +88,8 @@ class AbstractBackend(ABC):
 
     A new backend derives from this class and implements `solve`, `residual_matmul`, `draw` and
     `leverage` so that they agree with `deeplinear.completion.backends.dense`, which is the
-    formulas in NumPy, and may have better ways for `solve_biases` and `products`. It may keep
-    copies of the entries between calls (``lines`` are never changed) and must return the same
+    formulas in NumPy, and may have better ways for `solve_biases`, `products` and `pulls`. It may
+    keep copies of the entries between calls (``lines`` are never changed) and must return the same
     numbers whatever the number of threads. `open_backend` chooses.
     """
 
@@ -158,6 +158,18 @@ class AbstractBackend(ABC):
         A backend may keep the residuals for it: one number per entry, as long as it lives.
         """
         return lambda X: self.residual_matmul(lines, Z, Y, X, mean, seed)
+
+    def pulls(
+        self, rows: Compressed, cols: Compressed, Z: np.ndarray, Y: np.ndarray, mean: np.floating
+    ) -> tuple[np.ndarray, np.ndarray, float]:
+        """(R Y, Rᵀ Z, ½ Σ w e²), of the entries row by row and column by column.
+
+        In one pass where a backend can: each residual is needed for both sides.
+        """
+        none, one = np.zeros(Z.shape[1], Z.dtype), np.ones(len(Z), Z.dtype)
+        energy = self.solve(rows, Z, Y, mean, none, none, one, none, 0).energy
+        left = self.residual_matmul(rows, Z, Y, Y, mean, 0)
+        return left, self.residual_matmul(cols, Y, Z, Z, mean, 0), energy
 
     @abstractmethod
     def draw(

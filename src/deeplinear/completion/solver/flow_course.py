@@ -24,12 +24,12 @@ from .problem import rounding
 # Per rtol, at most so much: columns are small below this part of the largest. In sqrt(rtol), by
 # what part of themselves they may move before they take their step, and per rtol its error.
 SMALL, _MOVE, _ERROR = (5.0, 0.05), 1.5, 3.0
-# They may move by so many times as much at most if the error allows, and 1/σ^{1−2/N} may fall to
-# this part of itself.
-_FURTHEST, _LEFT = 3, 0.3
+# They may move by so many times as much at most if the error allows, and √σ grow by this factor.
+_FURTHEST, _GROWTH = 3, 2.0
 # They stand still where that costs less, if there are so many. What it costs, in velocities of the
-# whole: to let them follow; and for the large ones, a velocity of k of r columns (k + w)/(r + w).
-_FEWEST, _FOLLOW, _WIDTH = 4, 3.0, 8
+# whole: to let them follow; and for the large ones, a velocity of k of r columns (k + w)/(r + w),
+# where w is the second number, and the third over the number of entries.
+_FEWEST, _FOLLOW, _WIDTH, _CALLS = 4, 3.0, 8, 16_000
 # The cosine of the largest angle by which the large frames turn before the small ones follow.
 _TURN = 0.9
 
@@ -40,7 +40,7 @@ class LargeField(FlowField):
     def __init__(self, whole: FlowField, X: np.ndarray, s: np.ndarray, k: int) -> None:
         self.depth, self.bias_only, self.least = whole.depth, whole.bias_only, whole.least
         self.bulk, self.rows, self.empty = whole.bulk, whole.rows, whole.empty
-        self.entries = whole.entries
+        self.entries, self.curvature = whole.entries, whole.curvature
         small = X[:, k:]
         P, Q = small[: self.rows], small[self.rows :]
         seen, backend = whole.problem.observations, whole.problem.backend
@@ -121,8 +121,11 @@ def _grown(
     """
     rate = (X * slope).sum(axis=0) / (X**2).sum(axis=0)  # of √σ
     power = 2 - 4 / depth
-    left = np.maximum(1 - power * rate * length, _LEFT)  # (√σ)^{−power}, relative
-    growth = left ** (-1 / power) if power > 0 else np.exp(rate * length)
+    left = np.maximum(1 - power * rate * length, _GROWTH**-power)  # (√σ)^{−power}, relative
+    if power > 0:
+        growth = left ** (-1 / power)
+    else:
+        growth = np.exp(np.minimum(rate * length, math.log(_GROWTH)))
     turned = X + length * (slope - rate * X)
     return growth * turned, growth * (rate / left * turned + slope - rate * X)
 
@@ -159,7 +162,7 @@ class Course:
 
     def energy(self, step: Step) -> float:
         """E after it; no higher than here if it rose by no more than rounding."""
-        return self._unless_risen(self._now.energy(step.X)) if step.error < 1 else math.inf
+        return self._unless_risen(step.energy) if step.error < 1 else math.inf
 
     def _unless_risen(self, energy: float) -> float:
         """``energy``, or that here if it is the same up to the rounding of the entries."""
@@ -212,7 +215,8 @@ class Course:
         length = min(self._move / max(rate, 1e-300), self.t1 - self.at.t)
         plan = self._stepper.plan(self.field, self.at, self.t1 - self.at.t, self.slope)
         part = length / plan.h
-        share = (k + _WIDTH) / (len(s) + _WIDTH)
+        width = _WIDTH + _CALLS / self.field.problem.observations.nnz
+        share = (k + width) / (len(s) + width)
         if _FOLLOW + share * plan.cost(min(part, 1)) * max(part, 1) > plan.cost(1) * part:
             return
         field = LargeField(self.field, self.at.X, s, k)

@@ -25,10 +25,12 @@ import numpy as np
 from scipy.special import exprel
 
 from ..linalg import thin_svd
-from .problem import FitProblem, State, assemble, energy, residual_matmul, residual_t_matmul
+from .problem import FitProblem, State, assemble, energy, pulls
 
 # How far a step goes beyond the stiffest direction that is known.
 MARGIN = 1.3
+# By so much singular vectors may turn before the curvature along them is found anew.
+TURNED = 0.02
 # Where PᵀP and QᵀQ differ by more than this part, they are balanced by a singular value
 # decomposition, and else to first order.
 UNEVEN, NEARLY = 0.05, 1e-3
@@ -71,6 +73,33 @@ def kernel(log_a: np.ndarray, log_b: np.ndarray, depth: float) -> np.ndarray:
     return np.exp((2 - 2 * nu) * np.maximum(log_a, log_b)) * exprel(-z) / exprel(-nu * z)
 
 
+Entries = list[tuple[np.ndarray, np.ndarray, np.ndarray, int]]
+
+
+class Curvature:
+    """The curvature of E along u vᵀ, and the largest one along z vᵀ or u zᵀ, z a line.
+
+    Found anew where u and v have turned by more than `TURNED` since the last time.
+    """
+
+    def __init__(self, entries: Entries) -> None:
+        self._entries = entries
+        self._known: tuple[np.ndarray, np.ndarray, float, float] | None = None
+
+    def along(self, u: np.ndarray, v: np.ndarray) -> tuple[float, float]:
+        if self._known is not None:
+            old, other, own, line = self._known
+            if min(abs(float(old @ u)), abs(float(other @ v))) > 1 - TURNED**2 / 2:
+                return own, line
+        rows, cols = (
+            np.bincount(lines, weights * vector[indices] ** 2, minlength=count)
+            for (lines, indices, weights, count), vector in zip(self._entries, (v, u), strict=True)
+        )
+        own, line = float(rows @ u**2), max(float(rows.max()), float(cols.max()))
+        self._known = u, v, own, line
+        return own, line
+
+
 class FlowField:
     """The vector field on one data set.
 
@@ -89,15 +118,20 @@ class FlowField:
         return assemble(P, Q, s, b.row_bias, b.col_bias, b.mean, b.Z.dtype)
 
     def velocity(self, X: np.ndarray) -> np.ndarray:
-        """(Ṗ, Q̇), one above the other, at X = (P, Q); NaN where they are so large that PᵀP is not
-        finite, as in a step that went too far.
+        """(Ṗ, Q̇), one above the other, at X = (P, Q)."""
+        return self.look(X)[0]
+
+    def look(self, X: np.ndarray) -> tuple[np.ndarray, float]:
+        """The velocity at X, and E.
+
+        NaN where the factors are so large that PᵀP is not finite, as in a step that went too far.
         """
         m, r = self.rows, X.shape[1]
         if not np.isfinite(np.vdot(X, X)):
-            return np.full_like(X, math.nan)
+            return np.full_like(X, math.nan), math.nan
+        pulls, energy = self._pulls(X)
         if self.depth == 2:
-            return self._pulls(X) / 2
-        pulls = self._pulls(X)
+            return pulls / 2, energy
         s, T = self._spectrum(X)
         log_s = np.log(s)
         table = kernel(np.concatenate([log_s, self.log_rest])[:, None], log_s, self.depth)
@@ -109,7 +143,7 @@ class FlowField:
         out[m:] += X[m:] @ (T @ (inner * C.T) @ T.T)
         if len(table) > r + 1:
             self._beside(out, pulls, table[r:-1] / s - edge, T)
-        return out
+        return out, energy
 
     @functools.cached_property
     def log_rest(self) -> np.ndarray:
@@ -126,14 +160,10 @@ class FlowField:
         """E at the factors X."""
         return energy(self.problem, self.state(X, np.ones(X.shape[1])))
 
-    def _pulls(self, X: np.ndarray) -> np.ndarray:
-        """(R Q, Rᵀ P), one above the other."""
-        state = self.state(X, np.ones(X.shape[1]))
-        P, Q = X[: self.rows], X[self.rows :]
-        out = np.empty_like(X)
-        out[: self.rows] = residual_matmul(self.problem, state, Q)
-        out[self.rows :] = residual_t_matmul(self.problem, state, P)
-        return out
+    def _pulls(self, X: np.ndarray) -> tuple[np.ndarray, float]:
+        """(R Q, Rᵀ P), one above the other, and E."""
+        left, right, energy = pulls(self.problem, self.state(X, np.ones(X.shape[1])))
+        return np.concatenate([left, right], dtype=X.dtype), energy
 
     def _spectrum(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """s, decreasing, and the frame T in which PᵀP and QᵀQ are about diagonal."""
@@ -169,19 +199,18 @@ class FlowField:
     def stiffness(self, at: Point) -> float:
         """About the rate ρ of the fastest direction: u_1 v_1ᵀ, or at one line z v_1ᵀ, u_1 zᵀ."""
         u, v = (x[:, 0] / math.sqrt(at.s[0]) for x in (at.P, at.Q))
-        rows, cols = (
-            np.bincount(lines, weights * vector[indices] ** 2, minlength=count)
-            for (lines, indices, weights, count), vector in zip(self.entries, (v, u), strict=True)
-        )
-        own = float(rows @ u**2)
+        own, line = self.curvature.along(u, v)
         with np.errstate(divide="ignore"):
             logs = np.log([at.s[0], self.bulk])
         inner, edge = kernel(logs, np.log(at.s[:1]), self.depth)
-        line = max(float(rows.max()), float(cols.max()))
         return MARGIN * max(float(inner) * own, float(edge) * line)
 
     @functools.cached_property
-    def entries(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
+    def curvature(self) -> "Curvature":
+        return Curvature(self.entries)
+
+    @functools.cached_property
+    def entries(self) -> Entries:
         """For rows, then columns: line, place in the line and weight of each entry; lines."""
         found = []
         seen = self.problem.observations

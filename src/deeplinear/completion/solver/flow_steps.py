@@ -31,11 +31,11 @@ BESIDE = 1.5
 GROWTH = 1.5, 0.5
 _HOPE = 1.2
 _DAMPED = 10
-_ORDER_5, _STABILIZED = "of order 5", "stabilized"
+ORDER_5, STABILIZED = "of order 5", "stabilized"
 
 
 class Step(NamedTuple):
-    """A step of size h to X, where the velocity is ``slope``.
+    """A step of size h to X, where the velocity is ``slope`` and the energy ``energy``.
 
     ``error`` is relative to what it may be (it counts below 1).
     """
@@ -44,6 +44,7 @@ class Step(NamedTuple):
     slope: np.ndarray
     h: float
     error: float
+    energy: float
 
 
 class Plan(NamedTuple):
@@ -59,30 +60,30 @@ class Plan(NamedTuple):
 
     def cost(self, part: float) -> float:
         """What it costs, in velocities, for a part of the time only."""
-        fewer = self.count if self.method == _ORDER_5 else max(self.count * math.sqrt(part), 2)
+        fewer = self.count if self.method == ORDER_5 else max(self.count * math.sqrt(part), 2)
         return fewer + BESIDE
 
 
 def _of_order_5(field: FlowField, X: np.ndarray, h: float, first: np.ndarray):
-    """(X, the velocity there, the error as a quantity of fifth order in h)."""
+    """(X, the velocity there, E, the error as a quantity of fifth order in h)."""
     slopes = np.empty((7, *X.shape))
     slopes[0] = first
     flat = slopes.reshape(7, -1)
     for j in range(1, 7):
         row = RK45.A[j, :j] if j < 6 else RK45.B
         new = X + h * (row @ flat[:j]).reshape(X.shape)
-        slopes[j] = field.velocity(new)
-    return new, slopes[6], h * (RK45.E @ flat).reshape(X.shape)
+        slopes[j], energy = field.look(new)
+    return new, slopes[6], energy, h * (RK45.E @ flat).reshape(X.shape)
 
 
 def _stabilized(field: FlowField, X: np.ndarray, h: float, first: np.ndarray, count: int):
-    """(X, the velocity there, the error, a quantity of third order in h), of ``count`` stages."""
+    """(X, the velocity there, E, the error, a quantity of third order in h), of ``count`` stages."""
     before, here, slope = X, X, first
     for mu, nu, rate, own in _stages(count):
         new = (1 - mu - nu) * X + mu * here + nu * before + h * (rate * slope + own * first)
         before, here = here, new
-        slope = field.velocity(here)
-    return here, slope, 0.8 * (X - here) + 0.4 * h * (first + slope)
+        slope, energy = field.look(here)
+    return here, slope, energy, 0.8 * (X - here) + 0.4 * h * (first + slope)
 
 
 class Stepper:
@@ -97,7 +98,7 @@ class Stepper:
         self.rtol = rtol
         part = max(1 - 2 / depth, 0.0)
         self._most = (1 - part) * GROWTH[0] + part * GROWTH[1]
-        self._sizes = {_ORDER_5: h, _STABILIZED: h}
+        self._sizes = {ORDER_5: h, STABILIZED: h}
 
     @property
     def h(self) -> float:
@@ -121,21 +122,21 @@ class Stepper:
         rate = field.stiffness(at)
         growth = (at.X * first).sum(axis=0) / at.s
         most = min(most, self._most / max(float(growth.max()), 1e-300))
-        h = min(self._sizes[_ORDER_5], most)
-        plain = Plan(_ORDER_5, min(h, REACH / rate), STAGES)
+        h = min(self._sizes[ORDER_5], most)
+        plain = Plan(ORDER_5, min(h, REACH / rate), STAGES)
         if h * rate < STIFF:
             return plain
-        h = min(self._sizes[_STABILIZED], most, ((MOST_STAGES - 1) ** 2 - 1) / 1.54 / rate)
-        return max(Plan(_STABILIZED, h, _stages_for(h * rate)), plain, key=Plan.gain)
+        h = min(self._sizes[STABILIZED], most, ((MOST_STAGES - 1) ** 2 - 1) / 1.54 / rate)
+        return max(Plan(STABILIZED, h, _stages_for(h * rate)), plain, key=Plan.gain)
 
     def step(self, field: FlowField, at: Point, plan: Plan, first: np.ndarray) -> Step:
         """The step that was planned."""
-        h, stabilized = plan.h, plan.method == _STABILIZED
+        h, stabilized = plan.h, plan.method == STABILIZED
         if stabilized:
             found = _stabilized(field, at.X, h, first, plan.count)
         else:
             found = _of_order_5(field, at.X, h, first)
-        X, slope, gap = found
+        X, slope, energy, gap = found
         error = field.size(at.X, gap) / float(np.linalg.norm(at.s)) / self.rtol
         factor = 0.9 * max(error, 1e-10) ** (-1 / 3 if stabilized else -1 / 5)
         if error < 1:
@@ -144,7 +145,7 @@ class Stepper:
             self._sizes[plan.method] = min(factor * h, longest)
         else:  # or a NaN
             self._sizes[plan.method] = h * (max(factor, 0.2) if factor > 0 else 0.2)
-        return Step(X, slope, h, error)
+        return Step(X, slope, h, error, energy)
 
 
 def between(X: np.ndarray, slope: np.ndarray, step: Step, part: float) -> np.ndarray:
