@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deeplinear.completion.backends import threads
-from deeplinear.completion.backends.base import total, width
+from deeplinear.completion.backends.base import NARROW, total, width
 from deeplinear.completion.backends.dense import Dense, random_signs
 from deeplinear.completion.backends.threads import Loops
 from deeplinear.completion.data import observations as observations_module
@@ -76,13 +76,15 @@ class TestFormulas:
 
     def test_both_products_of_the_residual_at_once(self, rng, kind, dtype, weighted):
         seen, X, weights, Z, Y = problem(rng, dtype, weighted)
-        gap = X - 0.3 - Z @ Y.T
-        call = seen.by_row, seen.by_col, Z, Y, dtype(0.3)
-        left, right, energy = open_kind(kind).pulls(*call)
-        assert left.dtype == right.dtype == dtype
-        close(left, (weights * gap) @ Y, TOLERANCE[dtype])
-        close(right, (weights * gap).T @ Z, TOLERANCE[dtype])
-        assert energy == pytest.approx(0.5 * (weights * gap**2).sum(), rel=TOLERANCE[dtype])
+        for columns in (8, NARROW, 1):
+            z, y = Z[:, :columns].copy(), Y[:, :columns].copy()
+            gap = X - 0.3 - z @ y.T
+            call = seen.by_row, seen.by_col, z, y, dtype(0.3)
+            left, right, energy = open_kind(kind).pulls(*call)
+            assert left.dtype == right.dtype == dtype
+            close(left, (weights * gap) @ y, TOLERANCE[dtype])
+            close(right, (weights * gap).T @ z, TOLERANCE[dtype])
+            assert energy == pytest.approx(0.5 * (weights * gap**2).sum(), rel=TOLERANCE[dtype])
 
     def test_random_signs_are_the_same_from_both_sides(self, rng, kind, dtype, weighted):
         seen, X, weights, Z, Y = problem(rng, dtype, weighted)

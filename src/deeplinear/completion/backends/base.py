@@ -13,6 +13,8 @@ from .pairs import at
 
 # The width of the sides is a multiple of this many numbers: compiled inner loops have no remainder.
 LANES = 8
+# So few columns without biases are worked off in registers.
+NARROW = 4
 # Bytes that memory hands out at a time.
 CACHE_LINE = 64
 # Cells of a dense table in a block; and where lines are long, so many lines that reading the other

@@ -270,6 +270,33 @@ def pulls(lo, hi, entries, mean, Z, Y, left, right):
 
 
 @compiled
+def narrow_pulls(lo, hi, entries, mean, Z, Y, left, right):
+    """`pulls` of sides of `NARROW` columns."""
+    indptr, indices, values, weights = entries
+    weighted, zero, energy = weights.size > 0, Z.dtype.type(0), 0.0
+    for i in range(lo, hi):
+        a, b, c, d = Z[i, 0], Z[i, 1], Z[i, 2], Z[i, 3]
+        p = q = r = s = part = zero
+        for t in range(indptr[i], indptr[i + 1]):
+            j = indices[t]
+            w, x, y, z = Y[j, 0], Y[j, 1], Y[j, 2], Y[j, 3]
+            e = values[t] - mean - (a * w + b * x + c * y + d * z)
+            f = e * weights[t] if weighted else e
+            part += e * f
+            p += f * w
+            q += f * x
+            r += f * y
+            s += f * z
+            right[j, 0] += f * a
+            right[j, 1] += f * b
+            right[j, 2] += f * c
+            right[j, 3] += f * d
+        left[i, 0], left[i, 1], left[i, 2], left[i, 3] = p, q, r, s
+        energy += part
+    return energy / 2
+
+
+@compiled
 def random_sign(i, j, seed):
     """±1, a hash of (i, j) that is symmetric (rows may be columns), as splitmix64 mixes bits."""
     a, b = np.uint64(max(i, j)), np.uint64(min(i, j))

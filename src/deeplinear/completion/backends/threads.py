@@ -6,7 +6,7 @@ The blocks depend on the data alone, so that sums come out the same whatever the
 import numpy as np
 
 from ..data.observations import Compressed
-from .base import CACHE_LINE, LANES, AbstractBackend, Pass, Product, side, total
+from .base import CACHE_LINE, LANES, NARROW, AbstractBackend, Pass, Product, side, total
 from .pairs import check_inside
 
 # Bytes of a matrix that stay in the caches nearest to one processor.
@@ -108,12 +108,13 @@ class Loops(AbstractBackend):
 
         _check(rows, Z, Y)
 
+        plain = loops.narrow_pulls if Z.shape[1] == NARROW else loops.pulls
         left, each = np.empty_like(Z), -(-len(rows.blocks) // _PARTS)
         parts = [rows.blocks[k : k + each] for k in range(0, len(rows.blocks), each)]
 
         def part(lo: int, hi: int) -> tuple[np.ndarray, float]:
             right = side(*Y.shape, Y.dtype)
-            return right, loops.pulls(lo, hi, rows.arrays, mean, Z, Y, left, right)
+            return right, plain(lo, hi, rows.arrays, mean, Z, Y, left, right)
 
         found = self.run([(some[0][0], some[-1][1]) for some in parts], part)
         right = found[0][0]

@@ -40,8 +40,8 @@ PATIENCE = 5
 # the next singular value is learned, both stand still; or else after this many times more steps (at
 # depth ∞, where saddles take longest), for the energy may have no further to fall.
 _TURN = 0.5
-# Or, if it is worse than the best by so many times the standard error of the difference, to this.
-_CLEAR, _CLEAR_FALL = 3.0, 0.8
+# Or, if it is worse than the best by more than so many standard errors of the difference, to this.
+_CLEAR = (3.0, 0.9), (5.0, 0.95)
 _REST, _REST_INFINITE = 50, 150
 # A step ends no further below the energy where the flow stops than this part of it.
 _BEYOND = 0.97
@@ -150,8 +150,11 @@ def low_rank_flow(
         U, s, V = _given(law.start, observations) or _small(
             problem, record, bias_only, law.start_scale
         )
-        course = FlowField(problem, record.depth, bias_only, float(s[-1]))
-        return _Run(course, record, held_out, law, callback).integrate(U, s, V)
+        field = FlowField(problem, record.depth, bias_only, float(s[-1]))
+        try:
+            return _Run(field, record, held_out, law, callback).integrate(U, s, V)
+        finally:
+            field.close()
 
 
 def fold_in_new_lines(
@@ -232,7 +235,7 @@ class _Run:
     times: list[float] = field(default_factory=list)
     spectra: list[np.ndarray] = field(default_factory=list)
     best_errors: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    clearly_worse: bool = False
+    turn: float = _TURN
 
     def integrate(self, U: np.ndarray, s: np.ndarray, V: np.ndarray) -> LowRankFit:
         flow, law = self.flow, self.law
@@ -261,8 +264,7 @@ class _Run:
             self._note(at)
             if self.held_out is not None and self.scores[-1] == min(self.scores):
                 best, best_try, turned = at, tried, 0
-            fallen = at.energy <= (_CLEAR_FALL if self.clearly_worse else _TURN) * best.energy
-            turned += fallen and self.scores[-1:] >= self.scores[-2:-1]
+            turned += at.energy <= self.turn * best.energy and self.scores[-1:] >= self.scores[-2:-1]
             if at.energy <= target or at.t >= law.t1 or (course.whole and self._at_rest()):
                 status = Status.converged
             elif self._past_best(turned, tried - best_try):
@@ -294,7 +296,8 @@ class _Run:
                 self.best_errors = errors
             gap = self.held_out.standard_error(errors, self.best_errors)
             self.scores.append(score)
-            self.clearly_worse = score - min(self.scores) > _CLEAR * gap
+            worse = score - min(self.scores)
+            self.turn = max([_TURN, *(part for times, part in _CLEAR if worse > times * gap)])
 
     def _at_rest(self) -> bool:
         if len(self.times) <= _FIRST:

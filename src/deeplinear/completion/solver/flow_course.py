@@ -14,9 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..backends.base import AbstractBackend
 from ..backends.dense import Dense
-from ..data.observations import Compressed, Observations
 from .flow_field import NEARLY, UNEVEN, FlowField, Point
 from .flow_steps import Step, Stepper, between
 from .problem import rounding
@@ -41,34 +39,21 @@ class LargeField(FlowField):
         self.depth, self.bias_only, self.least = whole.depth, whole.bias_only, whole.least
         self.bulk, self.rows, self.empty = whole.bulk, whole.rows, whole.empty
         self.entries, self.curvature = whole.entries, whole.curvature
+        self.problem, self.by_col = whole.problem, whole.by_col
         small = X[:, k:]
-        P, Q = small[: self.rows], small[self.rows :]
-        seen, backend = whole.problem.observations, whole.problem.backend
-        by_row, by_col = (
-            replace(lines, values=lines.values - self._at(backend, entries[0], lines, *sides))
-            for lines, entries, sides in (
-                (seen.by_row, self.entries[0], (P, Q)),
-                (seen.by_col, self.entries[1], (Q, P)),
-            )
-        )
-        self.problem = replace(whole.problem, observations=Observations(by_row, by_col, seen.shape))
+        self.seen = self.less(whole.seen, self._at(small[: self.rows], small[self.rows :]))
         self.log_rest = np.append(np.log(s[k:]), whole.log_rest)
         frames = small / np.sqrt(s[k:])
         self._frames = frames[: self.rows], frames[self.rows :]
 
-    @staticmethod
-    def _at(
-        backend: AbstractBackend,
-        line: np.ndarray,
-        lines: Compressed,
-        mine: np.ndarray,
-        others: np.ndarray,
-    ) -> np.ndarray:
-        """What the small columns predict for each entry, in the type of the entries."""
+    def _at(self, P: np.ndarray, Q: np.ndarray) -> np.ndarray:
+        """What the small columns predict for each entry, row by row."""
+        rows, cols = self.entries[0][:2]
+        backend, dtype = self.problem.backend, self.problem.observations.dtype
         if isinstance(backend, Dense):
-            return (mine @ others.T)[line, lines.indices].astype(lines.values.dtype)
-        Z, Y = (np.ascontiguousarray(side, lines.values.dtype) for side in (mine, others))
-        return backend.predict(line, lines.indices, Z, Y, 0.0)
+            return (P @ Q.T)[rows, cols]
+        Z, Y = (np.ascontiguousarray(side, dtype) for side in (P, Q))
+        return backend.predict(rows, cols, Z, Y, 0.0)
 
     def _beside(
         self, out: np.ndarray, pulls: np.ndarray, across: np.ndarray, T: np.ndarray
@@ -78,11 +63,6 @@ class LargeField(FlowField):
             (slice(self.rows), slice(self.rows, None)), self._frames, strict=True
         ):
             out[part] += frame @ ((across * (frame.T @ pulls[part] @ T)) @ T.T)
-
-    def close(self) -> None:
-        """Let the backend forget the entries of this field."""
-        for lines in (self.problem.observations.by_row, self.problem.observations.by_col):
-            self.problem.backend.forget(lines)
 
 
 @dataclass(frozen=True)

@@ -19,18 +19,20 @@ O((m + n) r²).
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import exprel
 
+from ..backends.base import LANES, NARROW, side
+from ..data.observations import Observations
 from ..linalg import thin_svd
-from .problem import FitProblem, State, assemble, energy, pulls
+from .problem import FitProblem, State, assemble, energy
 
 # How far a step goes beyond the stiffest direction that is known.
 MARGIN = 1.3
 # By so much singular vectors may turn before the curvature along them is found anew.
-TURNED = 0.02
+TURNED = 0.04
 # Where PᵀP and QᵀQ differ by more than this part, they are balanced by a singular value
 # decomposition, and else to first order.
 UNEVEN, NEARLY = 0.05, 1e-3
@@ -111,11 +113,34 @@ class FlowField:
         self.bulk = least if math.isinf(depth) else 0.0
         self.empty = energy(problem, bias_only)
         self.rows = problem.observations.shape[0]
+        seen, (a, b) = problem.observations, (bias_only.row_bias, bias_only.col_bias)
+        biases = bias_only.mean + a[self.entries[0][0]] + b[seen.by_row.indices]
+        self.seen = self.less(seen, biases)
 
     def state(self, X: np.ndarray, s: np.ndarray) -> State:
         b = self.bias_only
         P, Q = X[: self.rows], X[self.rows :]
         return assemble(P, Q, s, b.row_bias, b.col_bias, b.mean, b.Z.dtype)
+
+    def less(self, seen: Observations, known: np.ndarray) -> Observations:
+        """The entries of ``seen`` less what is ``known`` of each, row by row."""
+        lines = seen.by_row, seen.by_col
+        left = (lines[0].values - known).astype(lines[0].values.dtype)
+        by_row, by_col = (
+            replace(side, values=values)
+            for side, values in zip(lines, (left, left[self.by_col]), strict=True)
+        )
+        return Observations(by_row, by_col, seen.shape)
+
+    @functools.cached_property
+    def by_col(self) -> np.ndarray:
+        """The places, row by row, of the entries column by column."""
+        return np.argsort(self.problem.observations.by_row.indices, kind="stable")
+
+    def close(self) -> None:
+        """Let the backend forget the entries of this field."""
+        for lines in (self.seen.by_row, self.seen.by_col):
+            self.problem.backend.forget(lines)
 
     def velocity(self, X: np.ndarray) -> np.ndarray:
         """(Ṗ, Q̇), one above the other, at X = (P, Q)."""
@@ -158,12 +183,17 @@ class FlowField:
 
     def energy(self, X: np.ndarray) -> float:
         """E at the factors X."""
-        return energy(self.problem, self.state(X, np.ones(X.shape[1])))
+        return self._pulls(X)[1]
 
     def _pulls(self, X: np.ndarray) -> tuple[np.ndarray, float]:
-        """(R Q, Rᵀ P), one above the other, and E."""
-        left, right, energy = pulls(self.problem, self.state(X, np.ones(X.shape[1])))
-        return np.concatenate([left, right], dtype=X.dtype), energy
+        """(R Q, Rᵀ P), one above the other, and E; all lines have the scale 1."""
+        (m, n), r, dtype = self.seen.shape, X.shape[1], self.seen.dtype
+        columns = NARROW if r <= NARROW else -(-r // LANES) * LANES
+        Z, Y = side(m, columns, dtype), side(n, columns, dtype)
+        Z[:, :r], Y[:, :r] = X[:m], X[m:]
+        call = self.seen.by_row, self.seen.by_col, Z, Y, dtype.type(0)
+        left, right, energy = self.problem.backend.pulls(*call)
+        return np.concatenate([left[:, :r], right[:, :r]], dtype=X.dtype), energy
 
     def _spectrum(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """s, decreasing, and the frame T in which PᵀP and QᵀQ are about diagonal."""

@@ -203,13 +203,6 @@ def residual_t_matmul(
     return out / problem.col_scale[:, None]
 
 
-def pulls(problem: FitProblem, state: State) -> tuple[np.ndarray, np.ndarray, float]:
-    """(R Q, Rᵀ P, E) at factors P, Q, where all lines have the scale 1."""
-    seen, r, mean = problem.observations, state.rank, state.Z.dtype.type(state.mean)
-    left, right, energy = problem.backend.pulls(seen.by_row, seen.by_col, state.Z, state.Y, mean)
-    return left[:, :r], right[:, :r], energy
-
-
 def restrict(state: State, alive: np.ndarray) -> State:
     """Only the components ``alive`` (r,)."""
     keep = np.flatnonzero(alive)
