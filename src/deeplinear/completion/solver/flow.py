@@ -2,6 +2,7 @@
 
 import bisect
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -43,8 +44,6 @@ _TURN = 0.5
 # Or, if it is worse than the best by more than so many standard errors of the difference, to this.
 _CLEAR = (3.0, 0.9), (5.0, 0.95)
 _REST, _REST_INFINITE = 50, 150
-# A step ends no further below the energy where the flow stops than this part of it.
-_BEYOND = 0.97
 # At rest: over the second half of the time the energy fell by less, and no singular value grew by
 # more, than these parts (one that would leave a saddle within ten times the time so far has grown
 # by more); not before this many steps, for at first all is slow.
@@ -243,11 +242,11 @@ class _Run:
         target = max(law.stop * flow.empty, nothing)
         X = np.vstack([U, V]) * np.sqrt(s)
         at = Point(X, s, flow.rows, 0.0, flow.energy(X))
-        self._note(at)
+        self._note(at, lambda *places: flow.at(X, *places))
         if flow.empty <= nothing or at.energy <= target:
             return self._result(at, Status.converged)
         best, best_try, turned, status = at, 0, 0, Status.running
-        course = Course(flow, law.rtol, law.t1, at)
+        course = Course(flow, law.rtol, at, law.t1, target)
         for tried in range(1, law.max_steps + 1):
             step = course.attempt()
             value = course.energy(step)
@@ -256,12 +255,9 @@ class _Run:
                     status = Status.converged if step.error < 1 else Status.diverged
                     break
                 continue
-            if nothing < value < _BEYOND * target:
-                course.stop_at(step, target, _BEYOND)
-            else:
-                course.take(step, value)
+            course.take(step, value)
             at = course.at
-            self._note(at)
+            self._note(at, course.predict)
             if self.held_out is not None and self.scores[-1] == min(self.scores):
                 best, best_try, turned = at, tried, 0
             turned += at.energy <= self.turn * best.energy and self.scores[-1:] >= self.scores[-2:-1]
@@ -285,12 +281,13 @@ class _Run:
         rest = _REST_INFINITE if math.isinf(self.flow.depth) else _REST
         return turned >= self.options.patience or since >= rest * self.options.patience
 
-    def _note(self, at: Point) -> None:
+    def _note(self, at: Point, predict: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
         self.trace.append(at.energy)
         self.times.append(at.t)
         self.spectra.append(at.s)
         if self.held_out is not None:
-            errors = self.held_out.errors(self.flow.problem, self.flow.state(at.X, at.s))
+            rows, cols, values = self.held_out.triples
+            errors = predict(rows, cols) - (values - self.flow.biases(rows, cols))
             score = self.held_out.size(errors)
             if not self.scores or score < min(self.scores):
                 self.best_errors = errors

@@ -10,6 +10,7 @@ frames turn meanwhile, and goes to 0 with ``rtol``.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,7 +28,9 @@ _FURTHEST, _GROWTH = 3, 2.0
 # They stand still where that costs less, if there are so many. What it costs, in velocities of the
 # whole: to let them follow; and for the large ones, a velocity of k of r columns (k + w)/(r + w),
 # where w is the second number, and the third over the number of entries.
-_FEWEST, _FOLLOW, _WIDTH, _CALLS = 4, 3.0, 8, 16_000
+_FEWEST, _FOLLOW, _WIDTH, _CALLS = 4, 3.0, 8, 60_000
+# A flow ends no further below the energy where it is to stop than this part of it.
+_BEYOND = 0.97
 # The cosine of the largest angle by which the large frames turn before the small ones follow.
 _TURN = 0.9
 
@@ -111,14 +114,17 @@ def _grown(
 
 
 class Course:
-    """Where a flow is (``at``), and its next step."""
+    """Where a flow is (``at``), and its next step, up to the time ``t1`` or the energy ``target``."""
 
-    def __init__(self, field: FlowField, rtol: float, t1: float, start: Point) -> None:
-        self.field, self.rtol, self.t1, self.at = field, rtol, t1, start
+    def __init__(
+        self, field: FlowField, rtol: float, start: Point, t1: float, target: float
+    ) -> None:
+        self.field, self.rtol, self.at, self.t1, self.target = field, rtol, start, t1, target
         self.slope = field.velocity(start.X)
         size = max(field.size(start.X, self.slope), 1e-300)
         self._stepper = Stepper(field.depth, rtol, 0.1 * float(np.linalg.norm(start.s)) / size)
         self._still: _Still | None = None
+        self._predicted: tuple[_Still | None, np.ndarray] = None, np.zeros(0)
         self._move = _MOVE * math.sqrt(rtol)
         self._rounding = rounding(field.problem)
 
@@ -130,6 +136,15 @@ class Course:
     def whole(self) -> bool:
         """Whether no column is standing still."""
         return self._still is None
+
+    def predict(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+        """W at these places, always the same ones."""
+        k = self.slope.shape[1]
+        if k == self.at.X.shape[1]:
+            return self.field.at(self.at.X, rows, cols)
+        if self._still is not self._predicted[0]:
+            self._predicted = self._still, self.field.at(self.at.X[:, k:], rows, cols)
+        return self._predicted[1] + self.field.at(self.at.X[:, :k], rows, cols)
 
     def attempt(self) -> Step:
         """A step from here, not taken yet."""
@@ -156,7 +171,10 @@ class Course:
         return self._stepper.h > 0 and self.at.t + self._stepper.h > self.at.t
 
     def take(self, step: Step, energy: float) -> None:
-        """Go there."""
+        """Go there, or only as far as E is about the target."""
+        if self._is_beyond(energy):
+            self._stop(step)
+            return
         t = self.at.t + step.h
         X, slope, s, uneven = self._now.settled(step.X, step.slope)
         still = self._still
@@ -171,18 +189,30 @@ class Course:
         if t >= still.end * (1 - 1e-12) or self._turned(still):
             self._move_small(still)
 
-    def stop_at(self, step: Step, target: float, least: float) -> None:
-        """Go as far as E is about ``target``, from ``least`` of it up: not as far as the step."""
-        k, low, high = self.slope.shape[1], 0.0, 1.0
-        while True:
-            part = (low + high) / 2
-            X = between(self.at.X[:, :k], self.slope, step, part)
-            energy = self._now.energy(X)
-            if least * target <= energy <= target or high - low < 1e-6:
-                break
-            low, high = (part, high) if energy > target else (low, part)
+    def _is_beyond(self, energy: float) -> bool:
+        return self._rounding < energy < _BEYOND * self.target
+
+    def _stop(self, step: Step) -> None:
+        """Go as far as E is about the target: not as far as the step."""
+        k, now = self.slope.shape[1], self._now
+        X, part, energy = self._until(
+            lambda part: between(self.at.X[:, :k], self.slope, step, part), now.energy
+        )
         X = np.hstack([X, self.at.X[:, k:]])
         self.at = replace(self.at, X=X, t=self.at.t + part * step.h, energy=energy)
+
+    def _until(
+        self, way: Callable[[float], np.ndarray], energy_of: Callable[[np.ndarray], float]
+    ) -> tuple[np.ndarray, float, float]:
+        """(X, part, E) at the part of the ``way`` where E is about the target."""
+        low, high = 0.0, 1.0
+        while True:
+            part = (low + high) / 2
+            X = way(part)
+            energy = energy_of(X)
+            if _BEYOND * self.target <= energy <= self.target or high - low < 1e-6:
+                return X, part, energy
+            low, high = (part, high) if energy > self.target else (low, part)
 
     def _rest(self) -> None:
         """Let small columns stand still, if that saves steps."""
@@ -243,8 +273,12 @@ class Course:
                 for part in (slice(m), slice(m, None))
             ]
         )
-        small, slope = _grown(*np.hsplit(small, 2), length, self.field.depth)
-        X = np.hstack([self.at.X[:, :k], small])
+        large, small, slope = self.at.X[:, :k], *np.hsplit(small, 2)
+
+        def grown(part: float) -> np.ndarray:
+            return np.hstack([large, _grown(small, slope, part * length, self.field.depth)[0]])
+
+        X, slope = grown(1.0), _grown(small, slope, length, self.field.depth)[1]
         before = np.hstack([self.slope, slope])
         X, before, s, uneven = self.field.settled(X, before)
         self.slope = self.field.velocity(X)
@@ -258,6 +292,9 @@ class Course:
         self._move *= min(max(0.9 * math.sqrt(allowed / max(error, 1e-300)), 0.5), 1.5)
         self._move = min(self._move, _FURTHEST * _MOVE * math.sqrt(self.rtol))
         energy = self._unless_risen(self.field.energy(X))
+        if self._is_beyond(energy):
+            X, _, energy = self._until(grown, self.field.energy)
+            X, _, s, _ = self.field.settled(X, X)
         if not energy <= self.at.energy:  # they stay where they were
             X = self.at.X
             X, _, s, _ = self.field.settled(X, X)

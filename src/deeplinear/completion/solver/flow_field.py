@@ -113,9 +113,8 @@ class FlowField:
         self.bulk = least if math.isinf(depth) else 0.0
         self.empty = energy(problem, bias_only)
         self.rows = problem.observations.shape[0]
-        seen, (a, b) = problem.observations, (bias_only.row_bias, bias_only.col_bias)
-        biases = bias_only.mean + a[self.entries[0][0]] + b[seen.by_row.indices]
-        self.seen = self.less(seen, biases)
+        seen = problem.observations
+        self.seen = self.less(seen, self.biases(self.entries[0][0], seen.by_row.indices))
 
     def state(self, X: np.ndarray, s: np.ndarray) -> State:
         b = self.bias_only
@@ -180,6 +179,15 @@ class FlowField:
         self, out: np.ndarray, pulls: np.ndarray, across: np.ndarray, T: np.ndarray
     ) -> None:
         """Add to ``out`` what columns that are not of X change: here there are none."""
+
+    def biases(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+        """What is predicted at these places where W = 0."""
+        b = self.bias_only
+        return b.mean + b.row_bias[rows] + b.col_bias[cols]
+
+    def at(self, X: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+        """W at these places."""
+        return np.einsum("tk,tk->t", X[rows], X[self.rows + cols])
 
     def energy(self, X: np.ndarray) -> float:
         """E at the factors X."""

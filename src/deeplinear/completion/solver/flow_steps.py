@@ -29,6 +29,8 @@ STAGES, REACH, STIFF = 6, 3.2, 1.0
 BESIDE = 1.5
 # By how much log σ may grow in a step at depth 2, and at depth ∞, where it grows faster and faster.
 GROWTH = 1.5, 0.5
+# A stabilized step errs by no more than this many times what it moved.
+STAYS = 2.0
 _HOPE = 1.2
 _DAMPED = 10
 ORDER_5, STABILIZED = "of order 5", "stabilized"
@@ -137,7 +139,10 @@ class Stepper:
         else:
             found = _of_order_5(field, at.X, h, first)
         X, slope, energy, gap = found
-        error = field.size(at.X, gap) / float(np.linalg.norm(at.s)) / self.rtol
+        error = field.size(at.X, gap)
+        if stabilized:  # what is left of stiff directions would count for h ρ times its size
+            error = min(error, STAYS * field.size(at.X, X - at.X))
+        error /= float(np.linalg.norm(at.s)) * self.rtol
         factor = 0.9 * max(error, 1e-10) ** (-1 / 3 if stabilized else -1 / 5)
         if error < 1:
             longest = max(3 * h, self._sizes[plan.method])  # for a step that something cut short
