@@ -234,6 +234,7 @@ class _Run:
     times: list[float] = field(default_factory=list)
     spectra: list[np.ndarray] = field(default_factory=list)
     best_errors: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    best_energy: float = math.inf
     turn: float = _TURN
 
     def integrate(self, U: np.ndarray, s: np.ndarray, V: np.ndarray) -> LowRankFit:
@@ -289,12 +290,14 @@ class _Run:
             rows, cols, values = self.held_out.triples
             errors = predict(rows, cols) - (values - self.flow.biases(rows, cols))
             score = self.held_out.size(errors)
-            if not self.scores or score < min(self.scores):
-                self.best_errors = errors
-            gap = self.held_out.standard_error(errors, self.best_errors)
+            if not self.scores or score <= min(self.scores):
+                self.best_errors, self.best_energy = errors, at.energy
             self.scores.append(score)
-            worse = score - min(self.scores)
-            self.turn = max([_TURN, *(part for times, part in _CLEAR if worse > times * gap)])
+            self.turn = _TURN
+            if at.energy <= _CLEAR[-1][1] * self.best_energy:
+                gap = self.held_out.standard_error(errors, self.best_errors)
+                worse = score - min(self.scores)
+                self.turn = max([_TURN, *(part for times, part in _CLEAR if worse > times * gap)])
 
     def _at_rest(self) -> bool:
         if len(self.times) <= _FIRST:

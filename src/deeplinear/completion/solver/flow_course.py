@@ -31,6 +31,8 @@ _FURTHEST, _GROWTH = 3, 2.0
 _FEWEST, _FOLLOW, _WIDTH, _CALLS = 4, 3.0, 8, 60_000
 # A flow ends no further below the energy where it is to stop than this part of it.
 _BEYOND = 0.97
+# Where there are more large columns than this, most of which became small, they are chosen anew.
+_MANY = 12
 # The cosine of the largest angle by which the large frames turn before the small ones follow.
 _TURN = 0.9
 
@@ -186,7 +188,7 @@ class Course:
         self.slope = slope if uneven <= NEARLY else still.field.velocity(X)
         X, s = np.hstack([X, still.X]), np.concatenate([s, still.s])
         self.at = replace(self.at, X=X, s=s, t=t, energy=energy)
-        if t >= still.end * (1 - 1e-12) or self._turned(still):
+        if t >= still.end * (1 - 1e-12) or self._turned(still) or self._fewer():
             self._move_small(still)
 
     def _is_beyond(self, energy: float) -> bool:
@@ -216,8 +218,7 @@ class Course:
 
     def _rest(self) -> None:
         """Let small columns stand still, if that saves steps."""
-        s, depth = self.at.s, self.field.depth
-        k = int(np.sum(s > min(SMALL[0] * self.rtol, SMALL[1]) * s[0]))
+        s, depth, k = self.at.s, self.field.depth, self._large()
         if depth <= 2 or 3 * k > len(s) or len(s) - k < _FEWEST:
             return
         slope = self._own(self.slope[:, k:], self.at.X[:, :k], s[:k])
@@ -241,14 +242,26 @@ class Course:
         )
         self.slope = field.velocity(self.at.X[:, :k])
 
+    def _fewer(self) -> bool:
+        """Whether so few of the large columns are large any more that it pays to choose anew."""
+        k = self.slope.shape[1]
+        return k > _MANY and 4 * self._large() <= k
+
+    def _large(self) -> int:
+        """How many columns are large."""
+        s = self.at.s
+        return int(np.sum(s > min(SMALL[0] * self.rtol, SMALL[1]) * s[0]))
+
     def _turned(self, still: _Still) -> bool:
         """Whether the large frames have turned too far from those of the small ones."""
         k, m = still.frames.shape[1], self.field.rows
         now = self.at.X[:, :k] / np.sqrt(self.at.s[:k])
-        return any(
-            float(np.linalg.norm(still.frames[part].T @ now[part], -2)) < _TURN
-            for part in (slice(m), slice(m, None))
-        )
+        for part in (slice(m), slice(m, None)):
+            cosines = still.frames[part].T @ now[part]
+            away = float(np.linalg.norm(cosines.T @ cosines - np.eye(k)))  # Σ (cos² − 1)², root
+            if away > 1 - _TURN**2 and float(np.linalg.norm(cosines, -2)) < _TURN:
+                return True
+        return False
 
     def _own(self, slope: np.ndarray, large: np.ndarray, s: np.ndarray) -> np.ndarray:
         """The velocity of small columns without their turning along with the large ones."""
@@ -281,7 +294,7 @@ class Course:
         X, slope = grown(1.0), _grown(small, slope, length, self.field.depth)[1]
         before = np.hstack([self.slope, slope])
         X, before, s, uneven = self.field.settled(X, before)
-        self.slope = self.field.velocity(X)
+        self.slope = self.field.velocity(X, s if uneven <= NEARLY else None)
         k = min(k, len(s))
         kick = self.slope[:, :k] - before[:, :k]
         after = self._own(self.slope[:, k:], X[:, :k], s[:k])

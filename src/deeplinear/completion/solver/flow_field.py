@@ -36,6 +36,8 @@ TURNED = 0.04
 # Where PᵀP and QᵀQ differ by more than this part, they are balanced by a singular value
 # decomposition, and else to first order.
 UNEVEN, NEARLY = 0.05, 1e-3
+# Below this, r times its third power is rounding.
+_TINY = 1e-6
 
 
 @dataclass(frozen=True)
@@ -141,12 +143,12 @@ class FlowField:
         for lines in (self.seen.by_row, self.seen.by_col):
             self.problem.backend.forget(lines)
 
-    def velocity(self, X: np.ndarray) -> np.ndarray:
+    def velocity(self, X: np.ndarray, s: np.ndarray | None = None) -> np.ndarray:
         """(Ṗ, Q̇), one above the other, at X = (P, Q)."""
-        return self.look(X)[0]
+        return self.look(X, s)[0]
 
-    def look(self, X: np.ndarray) -> tuple[np.ndarray, float]:
-        """The velocity at X, and E.
+    def look(self, X: np.ndarray, s: np.ndarray | None = None) -> tuple[np.ndarray, float]:
+        """The velocity at X, and E; ``s``, where PᵀP = QᵀQ = diag(s) is known.
 
         NaN where the factors are so large that PᵀP is not finite, as in a step that went too far.
         """
@@ -156,7 +158,7 @@ class FlowField:
         pulls, energy = self._pulls(X)
         if self.depth == 2:
             return pulls / 2, energy
-        s, T = self._spectrum(X)
+        s, T = self._spectrum(X) if s is None else (s, np.eye(r))
         log_s = np.log(s)
         table = kernel(np.concatenate([log_s, self.log_rest])[:, None], log_s, self.depth)
         edge = table[-1] / s
@@ -229,8 +231,9 @@ class FlowField:
             count = min(len(s), len(T.T))
             X = np.vstack([U[:, :count], Vt[:count].T]) * np.sqrt(s[:count])
             return X, slope[:, :count], s[:count], uneven
-        turn = np.eye(len(s)) + G
-        back = np.linalg.inv(turn)
+        turn, back = np.eye(len(s)) + G, np.eye(len(s)) - G + G @ G
+        if uneven > _TINY:
+            back = np.linalg.inv(turn)
         X, slope = (np.vstack([x[:m] @ turn, x[m:] @ back]) for x in (X, slope))
         return X, slope, s, uneven
 
