@@ -36,14 +36,14 @@ SPREAD = math.e
 NO_ENERGY = 1e-5
 MAX_STEPS = 5000
 # Steps on which the held-out error rose, after E has halved, that end a flow.
-PATIENCE = 5
+PATIENCE = 4
 # The held-out error has turned if meanwhile the energy fell to this part, for at a saddle, before
 # the next singular value is learned, both stand still; or else after this many times more steps (at
 # depth ∞, where saddles take longest), for the energy may have no further to fall.
 _TURN = 0.5
 # Or, if it is worse than the best by more than so many standard errors of the difference, to this.
 _CLEAR = (3.0, 0.9), (5.0, 0.95)
-_REST, _REST_INFINITE = 50, 150
+_REST, _REST_INFINITE = 60, 190
 # At rest: over the second half of the time the energy fell by less, and no singular value grew by
 # more, than these parts (one that would leave a saddle within ten times the time so far has grown
 # by more); not before this many steps, for at first all is slow.

@@ -189,7 +189,8 @@ class FlowField:
 
     def at(self, X: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
         """W at these places."""
-        return np.einsum("tk,tk->t", X[rows], X[self.rows + cols])
+        P, Q = (np.ascontiguousarray(part) for part in (X[: self.rows], X[self.rows :]))
+        return self.problem.backend.predict(rows, cols, P, Q, 0.0)
 
     def energy(self, X: np.ndarray) -> float:
         """E at the factors X."""
