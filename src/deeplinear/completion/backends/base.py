@@ -13,8 +13,6 @@ from .pairs import at
 
 # The width of the sides is a multiple of this many numbers: compiled inner loops have no remainder.
 LANES = 8
-# So few columns without biases are worked off in registers.
-NARROW = 4
 # Bytes that memory hands out at a time.
 CACHE_LINE = 64
 # Cells of a dense table in a block; and where lines are long, so many lines that reading the other
@@ -24,6 +22,11 @@ _LINES, _BLOCKS = 64, 8
 Blocks = list[tuple[int, int]]
 Product = Callable[[np.ndarray], np.ndarray]
 T = TypeVar("T")
+
+
+def padded(rank: int) -> int:
+    """The number of columns of sides of ``rank`` components alone: as fast as fewer would be."""
+    return rank if rank <= 2 else 4 if rank <= 4 else -(-rank // LANES) * LANES
 
 
 def width(rank: int) -> int:

@@ -89,8 +89,10 @@ class Dense(AbstractBackend):
         table, left = self._table(rows, len(Y)), np.empty_like(Z)
 
         def block(lo: int, hi: int) -> tuple[np.ndarray, float]:
-            e = table.x[lo:hi] - mean
-            e -= Z[lo:hi] @ Y.T
+            e = Z[lo:hi] @ Y.T
+            np.subtract(table.x[lo:hi], e, out=e)
+            if mean:
+                e -= mean
             we = table.w[lo:hi] * e
             np.matmul(we, Y, out=left[lo:hi])
             return we.T @ Z[lo:hi], float(np.vdot(we, e)) / 2

@@ -270,8 +270,52 @@ def pulls(lo, hi, entries, mean, Z, Y, left, right):
 
 
 @compiled
-def narrow_pulls(lo, hi, entries, mean, Z, Y, left, right):
-    """`pulls` of sides of `NARROW` columns."""
+def pulls_1(lo, hi, entries, mean, Z, Y, left, right):
+    """`pulls` of sides of one column."""
+    indptr, indices, values, weights = entries
+    weighted, zero, energy = weights.size > 0, Z.dtype.type(0), 0.0
+    for i in range(lo, hi):
+        a = Z[i, 0]
+        p = part = zero
+        for t in range(indptr[i], indptr[i + 1]):
+            j = indices[t]
+            w = Y[j, 0]
+            e = values[t] - mean - a * w
+            f = e * weights[t] if weighted else e
+            part += e * f
+            p += f * w
+            right[j, 0] += f * a
+        left[i, 0] = p
+        energy += part
+    return energy / 2
+
+
+@compiled
+def pulls_2(lo, hi, entries, mean, Z, Y, left, right):
+    """`pulls` of sides of two columns."""
+    indptr, indices, values, weights = entries
+    weighted, zero, energy = weights.size > 0, Z.dtype.type(0), 0.0
+    for i in range(lo, hi):
+        a, b = Z[i, 0], Z[i, 1]
+        p = q = part = zero
+        for t in range(indptr[i], indptr[i + 1]):
+            j = indices[t]
+            w, x = Y[j, 0], Y[j, 1]
+            e = values[t] - mean - (a * w + b * x)
+            f = e * weights[t] if weighted else e
+            part += e * f
+            p += f * w
+            q += f * x
+            right[j, 0] += f * a
+            right[j, 1] += f * b
+        left[i, 0], left[i, 1] = p, q
+        energy += part
+    return energy / 2
+
+
+@compiled
+def pulls_4(lo, hi, entries, mean, Z, Y, left, right):
+    """`pulls` of sides of four columns."""
     indptr, indices, values, weights = entries
     weighted, zero, energy = weights.size > 0, Z.dtype.type(0), 0.0
     for i in range(lo, hi):

@@ -6,7 +6,7 @@ The blocks depend on the data alone, so that sums come out the same whatever the
 import numpy as np
 
 from ..data.observations import Compressed
-from .base import CACHE_LINE, LANES, NARROW, AbstractBackend, Pass, Product, side, total
+from .base import CACHE_LINE, LANES, AbstractBackend, Pass, Product, side, total
 from .pairs import check_inside
 
 # Bytes of a matrix that stay in the caches nearest to one processor.
@@ -108,7 +108,8 @@ class Loops(AbstractBackend):
 
         _check(rows, Z, Y)
 
-        plain = loops.narrow_pulls if Z.shape[1] == NARROW else loops.pulls
+        narrow = {1: loops.pulls_1, 2: loops.pulls_2, 4: loops.pulls_4}
+        plain = narrow.get(Z.shape[1], loops.pulls)
         left, each = np.empty_like(Z), -(-len(rows.blocks) // _PARTS)
         parts = [rows.blocks[k : k + each] for k in range(0, len(rows.blocks), each)]
 

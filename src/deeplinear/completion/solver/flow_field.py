@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import exprel
 
-from ..backends.base import LANES, NARROW, side
+from ..backends.base import padded, side
 from ..data.observations import Observations
 from ..linalg import thin_svd
 from .problem import FitProblem, State, assemble, energy
@@ -199,8 +199,7 @@ class FlowField:
     def _pulls(self, X: np.ndarray) -> tuple[np.ndarray, float]:
         """(R Q, Rᵀ P), one above the other, and E; all lines have the scale 1."""
         (m, n), r, dtype = self.seen.shape, X.shape[1], self.seen.dtype
-        columns = NARROW if r <= NARROW else -(-r // LANES) * LANES
-        Z, Y = side(m, columns, dtype), side(n, columns, dtype)
+        Z, Y = (side(lines, padded(r), dtype) for lines in (m, n))
         Z[:, :r], Y[:, :r] = X[:m], X[m:]
         call = self.seen.by_row, self.seen.by_col, Z, Y, dtype.type(0)
         left, right, energy = self.problem.backend.pulls(*call)
