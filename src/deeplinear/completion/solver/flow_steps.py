@@ -28,7 +28,7 @@ STAGES, REACH, STIFF = 6, 3.2, 1.0
 # What goes on beside the velocities of a step, in velocities.
 BESIDE = 1.5
 # By how much log σ may grow in a step at depth 2, and at depth ∞, where it grows faster and faster.
-GROWTH = 1.5, 0.5
+GROWTH = 1.5, 0.6
 # A stabilized step errs by no more than this many times what it moved.
 STAYS = 2.0
 _HOPE = 1.2
