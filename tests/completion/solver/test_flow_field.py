@@ -10,7 +10,14 @@ from deeplinear.completion.backends.open import open_backend
 from deeplinear.completion.data.observations import Observations
 from deeplinear.completion.solver.fit import make_problem
 from deeplinear.completion.solver.flow_field import MARGIN, TURNED, Curvature, FlowField, Point
-from deeplinear.completion.solver.flow_steps import REACH, STABILIZED, STAGES, Stepper, _stages, between
+from deeplinear.completion.solver.flow_steps import (
+    REACH,
+    STABILIZED,
+    STAGES,
+    Stepper,
+    _stages,
+    between,
+)
 from deeplinear.completion.solver.options import FitOptions
 from deeplinear.completion.solver.start import additive
 
@@ -141,7 +148,7 @@ def test_steps_are_stable_and_by_the_method_that_goes_further(opened):
     at = Point(X, s, 12, 0.0, field.energy(X))
     rate = field.stiffness(at)
     plan = Stepper(3, 1e6, 1e3 / rate).plan(field, at, math.inf, 0 * slope)
-    assert plan.h * rate <= 0.65 * plan.count**2
+    assert plan.h * rate <= 0.65 * plan.velocities**2
     assert plan.h * rate > 900
     strict = Stepper(3, 1e-12, 10 / rate)
     for _ in range(3):
@@ -153,7 +160,7 @@ def test_steps_are_stable_and_by_the_method_that_goes_further(opened):
             break
         assert again.h < erred.h
     assert again.h * rate <= REACH
-    assert again.count == STAGES
+    assert again.velocities == STAGES
     strict.limit(again.h / 3)
     assert strict.plan(field, at, math.inf, slope).h == strict.h == again.h / 3
 

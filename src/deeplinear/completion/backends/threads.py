@@ -114,7 +114,7 @@ class Loops(AbstractBackend):
         parts = [rows.blocks[k : k + each] for k in range(0, len(rows.blocks), each)]
 
         def part(lo: int, hi: int) -> tuple[np.ndarray, float]:
-            right = side(*Y.shape, Y.dtype)
+            right = side(len(Y), Y.shape[1], Y.dtype)
             return right, plain(lo, hi, rows.arrays, mean, Z, Y, left, right)
 
         found = self.run([(some[0][0], some[-1][1]) for some in parts], part)

@@ -92,16 +92,17 @@ def low_rank_flow(
     """Train the network: Ẇ = −A_{N,W}(E′(W)) from a small start of rank ``max_rank``.
 
     It moves on the residual of the biases alone. ``options`` are depth, max_rank, bias_ridge,
-    patience (default 5) and seed of `FitOptions`; ``law`` says how it starts and ends.
+    patience (default 4) and seed of `FitOptions`; ``law`` says how it starts and ends.
 
     E = ½ Σ w_ij (W_ij + μ + a_i + b_j − x_ij)² with μ, a, b fixed at the additive fit. The start
     has random frames and singular values of about ``start_scale`` times the largest of the residual
     R over the density (or is ``start`` = (U, s, V)). It ends at E ≤ ``stop`` · E(W = 0), at time
     ``t1``, at rest (a minimum of E at this rank), after ``max_steps`` that were tried, or, with
-    ``validation``, after ``patience`` steps on which the held-out error rose since E has halved (or
-    has fallen by a fifth, where it is worse than the best by three standard errors), or after 50
-    (depth ∞: 150) times as many (then the best is returned; at great depth the saddles between
-    singular values may outlast that: give more ``patience``, or a larger start).
+    ``validation``, after ``patience`` steps on which the held-out error rose since E has halved
+    (where it is worse than the best by more than three or five standard errors, since E has fallen
+    by a tenth or a twentieth), or after 60 (depth ∞: 190) times as many. Then the best of all
+    iterates up to there is returned: what would have come later is not seen, and at great depth the
+    saddles between singular values may outlast that: give more ``patience``, or a larger start.
     ``max_rank``: at most min(m, n), by default 50 or that. ``callback`` gets the iterate after
     every step but the last, and ends the flow by returning True.
 
@@ -142,6 +143,8 @@ def low_rank_flow(
     }
     record = FitOptions(**given | fixed | {"tol": 0.0, "max_sweeps": law.max_steps})
     record = record.for_data(observations, flow=True)
+    if record.losses is not None:
+        raise InputError("losses must be None for a flow, that of squared errors: leave them out.")
     with open_backend(observations, threads, device) as backend:
         problem = make_problem(observations, record, backend)
         held_out = held_out_entries(validation, observations, record)
@@ -261,7 +264,8 @@ class _Run:
             self._note(at, course.predict)
             if self.held_out is not None and self.scores[-1] == min(self.scores):
                 best, best_try, turned = at, tried, 0
-            turned += at.energy <= self.turn * best.energy and self.scores[-1:] >= self.scores[-2:-1]
+            fallen = at.energy <= self.turn * best.energy
+            turned += fallen and self.scores[-1:] >= self.scores[-2:-1]
             if at.energy <= target or at.t >= law.t1 or (course.whole and self._at_rest()):
                 status = Status.converged
             elif self._past_best(turned, tried - best_try):

@@ -5,8 +5,9 @@ relax or one more grows, the many small ones (columns of the factors below `SMAL
 stand still, for as long as they hardly would move. The large ones then are a flow of their own, of
 low rank, on entries from which the small ones have been taken, with the frames of the small ones
 beside it for the kernel λ(σ_i, σ_j) across. Then the small ones make up for it in one step of
-Heun's method. What this neglects is of the size of `SMALL` times the angle by which the large
-frames turn meanwhile, and goes to 0 with ``rtol``.
+Heun's method, from where their own law σ̇ ∝ σ^{2−2/N} takes them. They stand still where that is
+cheaper than to move with the others. What this neglects is of the size of `SMALL` times the angle
+by which the large frames turn meanwhile, and goes to 0 with ``rtol``.
 """
 
 import math
@@ -116,7 +117,7 @@ def _grown(
 
 
 class Course:
-    """Where a flow is (``at``), and its next step, up to the time ``t1`` or the energy ``target``."""
+    """Where a flow is (``at``), and its next step, up to the time ``t1`` or energy ``target``."""
 
     def __init__(
         self, field: FlowField, rtol: float, start: Point, t1: float, target: float

@@ -256,11 +256,11 @@ class FlowField:
         found = []
         seen = self.problem.observations
         sides = (seen.by_row, self.problem.row_scale), (seen.by_col, self.problem.col_scale)
-        for (side, own), (_, other) in zip(sides, sides[::-1], strict=True):
-            lines = np.repeat(np.arange(len(own)), side.counts)
-            weights = 1 / np.square(own[lines] * other[side.indices], dtype=float)
-            weights = weights * side.weights if side.weights.size else weights
-            found.append((lines, side.indices, weights, len(own)))
+        for (mine, own), (_, other) in zip(sides, sides[::-1], strict=True):
+            lines = np.repeat(np.arange(len(own)), mine.counts)
+            weights = 1 / np.square(own[lines] * other[mine.indices], dtype=float)
+            weights = weights * mine.weights if mine.weights.size else weights
+            found.append((lines, mine.indices, weights, len(own)))
         return found
 
     def size(self, X: np.ndarray, change: np.ndarray) -> float:

@@ -4,7 +4,8 @@ Accuracy sets the length of most steps: singular values grow by many powers of t
 other. There steps of order 5 (Dormand–Prince) pass the entries less than four times for each power
 of e. On plateaus and at the end observed entries of large singular values relax at the rate
 ρ ~ λ(σ_1, σ_1) while small ones grow slowly; there the Runge–Kutta–Chebyshev method of order 2
-takes over: q stages are stable up to h = .65 q²/ρ.
+takes over: q stages are stable up to h = .65 q²/ρ. Each step is by the method that goes further for
+its velocities.
 
 **Source**: Hairer, Nørsett, Wanner, Solving ODEs I, II.5, as in `scipy.integrate.RK45`; Sommeijer,
 Shampine, Verwer, J. Comput. Appl. Math. 88 (1998), for stages and error.
@@ -22,8 +23,8 @@ from .flow_field import FlowField, Point
 
 # The most stages of a step.
 MOST_STAGES = 60
-# Steps of order 5, of so many velocities, are stable up to this h ρ; from `STIFF` on stabilized ones
-# may be cheaper.
+# Steps of order 5, of so many velocities, are stable up to this h ρ; from `STIFF` on stabilized
+# ones may be cheaper.
 STAGES, REACH, STIFF = 6, 3.2, 1.0
 # What goes on beside the velocities of a step, in velocities.
 BESIDE = 1.5
@@ -31,8 +32,8 @@ BESIDE = 1.5
 GROWTH = 1.5, 0.6
 # A stabilized step errs by no more than this many times what it moved.
 STAYS = 2.0
-_HOPE = 1.2
-_DAMPED = 10
+# By how much the method that was not used is taken to go further; and h ρ of a step that damps.
+_HOPE, _DAMPED = 1.2, 10
 ORDER_5, STABILIZED = "of order 5", "stabilized"
 
 
@@ -50,11 +51,11 @@ class Step(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A step of size h by a method that takes ``count`` velocities for it."""
+    """A step of size h by a method that takes so many ``velocities`` for it."""
 
     method: str
     h: float
-    count: int
+    velocities: int
 
     def gain(self) -> float:
         """Time per cost."""
@@ -62,7 +63,9 @@ class Plan(NamedTuple):
 
     def cost(self, part: float) -> float:
         """What it costs, in velocities, for a part of the time only."""
-        fewer = self.count if self.method == ORDER_5 else max(self.count * math.sqrt(part), 2)
+        fewer = (
+            self.velocities if self.method == ORDER_5 else max(self.velocities * math.sqrt(part), 2)
+        )
         return fewer + BESIDE
 
 
@@ -79,7 +82,7 @@ def _of_order_5(field: FlowField, X: np.ndarray, h: float, first: np.ndarray):
 
 
 def _stabilized(field: FlowField, X: np.ndarray, h: float, first: np.ndarray, count: int):
-    """(X, the velocity there, E, the error, a quantity of third order in h), of ``count`` stages."""
+    """(X, the velocity there, E, the error as a quantity of third order in h), of ``count`` stages."""
     before, here, slope = X, X, first
     for mu, nu, rate, own in _stages(count):
         new = (1 - mu - nu) * X + mu * here + nu * before + h * (rate * slope + own * first)
@@ -135,7 +138,7 @@ class Stepper:
         """The step that was planned."""
         h, stabilized = plan.h, plan.method == STABILIZED
         if stabilized:
-            found = _stabilized(field, at.X, h, first, plan.count)
+            found = _stabilized(field, at.X, h, first, plan.velocities)
         else:
             found = _of_order_5(field, at.X, h, first)
         X, slope, energy, gap = found
