@@ -25,6 +25,7 @@ import numpy as np
 from scipy.special import exprel
 
 from ..backends.base import padded, side
+from ..backends.dense import Dense
 from ..data.observations import Observations
 from ..linalg import thin_svd
 from .problem import FitProblem, State, assemble, energy
@@ -74,7 +75,8 @@ def kernel(log_a: np.ndarray, log_b: np.ndarray, depth: float) -> np.ndarray:
     """
     nu = 0.0 if math.isinf(depth) else 1 / depth
     z = np.minimum(2 * np.abs(log_a - log_b), 1e15)
-    return np.exp((2 - 2 * nu) * np.maximum(log_a, log_b)) * exprel(-z) / exprel(-nu * z)
+    upper = np.exp((2 - 2 * nu) * np.maximum(log_a, log_b)) * exprel(-z)
+    return upper / exprel(-nu * z) if nu else upper
 
 
 Entries = list[tuple[np.ndarray, np.ndarray, np.ndarray, int]]
@@ -199,8 +201,11 @@ class FlowField:
     def _pulls(self, X: np.ndarray) -> tuple[np.ndarray, float]:
         """(R Q, Rᵀ P), one above the other, and E; all lines have the scale 1."""
         (m, n), r, dtype = self.seen.shape, X.shape[1], self.seen.dtype
-        Z, Y = (side(lines, padded(r), dtype) for lines in (m, n))
-        Z[:, :r], Y[:, :r] = X[:m], X[m:]
+        if isinstance(self.problem.backend, Dense) or padded(r) == r:
+            Z, Y = (np.ascontiguousarray(part, dtype) for part in (X[:m], X[m:]))
+        else:
+            Z, Y = (side(lines, padded(r), dtype) for lines in (m, n))
+            Z[:, :r], Y[:, :r] = X[:m], X[m:]
         call = self.seen.by_row, self.seen.by_col, Z, Y, dtype.type(0)
         left, right, energy = self.problem.backend.pulls(*call)
         return np.concatenate([left[:, :r], right[:, :r]], dtype=X.dtype), energy

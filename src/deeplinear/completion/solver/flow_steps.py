@@ -82,7 +82,7 @@ def _of_order_5(field: FlowField, X: np.ndarray, h: float, first: np.ndarray):
 
 
 def _stabilized(field: FlowField, X: np.ndarray, h: float, first: np.ndarray, count: int):
-    """(X, the velocity there, E, the error as a quantity of third order in h), of ``count`` stages."""
+    """(X, the velocity there, E, the error, of third order in h), of ``count`` stages."""
     before, here, slope = X, X, first
     for mu, nu, rate, own in _stages(count):
         new = (1 - mu - nu) * X + mu * here + nu * before + h * (rate * slope + own * first)
