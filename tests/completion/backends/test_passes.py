@@ -85,6 +85,9 @@ class TestFormulas:
             close(left, (weights * gap) @ y, TOLERANCE[dtype])
             close(right, (weights * gap).T @ z, TOLERANCE[dtype])
             assert energy == pytest.approx(0.5 * (weights * gap**2).sum(), rel=TOLERANCE[dtype])
+            again = open_kind(kind).pulls(*call, energy=False)
+            np.testing.assert_array_equal(again[0], left)
+            np.testing.assert_array_equal(again[1], right)
 
     def test_random_signs_are_the_same_from_both_sides(self, rng, kind, dtype, weighted):
         seen, X, weights, Z, Y = problem(rng, dtype, weighted)

@@ -1,5 +1,6 @@
 """What a completion backend is: the few passes over the observed entries that a fit consists of."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -165,16 +166,26 @@ class AbstractBackend(ABC):
         return lambda X: self.residual_matmul(lines, Z, Y, X, mean, seed)
 
     def pulls(
-        self, rows: Compressed, cols: Compressed, Z: np.ndarray, Y: np.ndarray, mean: np.floating
+        self,
+        rows: Compressed,
+        cols: Compressed,
+        Z: np.ndarray,
+        Y: np.ndarray,
+        mean: np.floating,
+        *,
+        energy: bool = True,
     ) -> tuple[np.ndarray, np.ndarray, float]:
         """(R Y, Rᵀ Z, ½ Σ w e²), of the entries row by row and column by column.
 
-        In one pass where a backend can: each residual is needed for both sides.
+        In one pass where a backend can: each residual is needed for both sides. Unless the
+        ``energy`` is asked for, it may be NaN.
         """
-        none, one = np.zeros(Z.shape[1], Z.dtype), np.ones(len(Z), Z.dtype)
-        energy = self.solve(rows, Z, Y, mean, none, none, one, none, 0).energy
         left = self.residual_matmul(rows, Z, Y, Y, mean, 0)
-        return left, self.residual_matmul(cols, Y, Z, Z, mean, 0), energy
+        right = self.residual_matmul(cols, Y, Z, Z, mean, 0)
+        if not energy:
+            return left, right, math.nan
+        none, one = np.zeros(Z.shape[1], Z.dtype), np.ones(len(Z), Z.dtype)
+        return left, right, self.solve(rows, Z, Y, mean, none, none, one, none, 0).energy
 
     @abstractmethod
     def draw(

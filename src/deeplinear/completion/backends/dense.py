@@ -85,7 +85,7 @@ class Dense(AbstractBackend):
         self.run(table.blocks, block)
         return out
 
-    def pulls(self, rows, cols, Z, Y, mean) -> tuple[np.ndarray, np.ndarray, float]:
+    def pulls(self, rows, cols, Z, Y, mean, *, energy=True) -> tuple[np.ndarray, np.ndarray, float]:
         table, left = self._table(rows, len(Y)), np.empty_like(Z)
 
         def block(lo: int, hi: int) -> tuple[np.ndarray, float]:

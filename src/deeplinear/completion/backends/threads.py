@@ -103,7 +103,7 @@ class Loops(AbstractBackend):
 
         return product
 
-    def pulls(self, rows, cols, Z, Y, mean) -> tuple[np.ndarray, np.ndarray, float]:
+    def pulls(self, rows, cols, Z, Y, mean, *, energy=True) -> tuple[np.ndarray, np.ndarray, float]:
         from . import loops
 
         _check(rows, Z, Y)
@@ -121,7 +121,7 @@ class Loops(AbstractBackend):
         right = found[0][0]
         for own, _ in found[1:]:
             right += own
-        return left, right, sum(energy for _, energy in found)
+        return left, right, sum(own for _, own in found)
 
     def draw(self, lines, other, mean, precision, prior, pull, shift, noise):
         from . import loops_posterior

@@ -147,19 +147,21 @@ class FlowField:
 
     def velocity(self, X: np.ndarray, s: np.ndarray | None = None) -> np.ndarray:
         """(Ṗ, Q̇), one above the other, at X = (P, Q)."""
-        return self.look(X, s)[0]
+        return self.look(X, s, energy=False)[0]
 
-    def look(self, X: np.ndarray, s: np.ndarray | None = None) -> tuple[np.ndarray, float]:
-        """The velocity at X, and E; ``s``, where PᵀP = QᵀQ = diag(s) is known.
+    def look(
+        self, X: np.ndarray, s: np.ndarray | None = None, *, energy: bool = True
+    ) -> tuple[np.ndarray, float]:
+        """The velocity at X, and E if it is asked for; ``s``, where PᵀP = QᵀQ = diag(s) is known.
 
         NaN where the factors are so large that PᵀP is not finite, as in a step that went too far.
         """
         m, r = self.rows, X.shape[1]
         if not np.isfinite(np.vdot(X, X)):
             return np.full_like(X, math.nan), math.nan
-        pulls, energy = self._pulls(X)
+        pulls, value = self._pulls(X, energy=energy)
         if self.depth == 2:
-            return pulls / 2, energy
+            return pulls / 2, value
         s, T = self._spectrum(X) if s is None else (s, np.eye(r))
         log_s = np.log(s)
         table = kernel(np.concatenate([log_s, self.log_rest])[:, None], log_s, self.depth)
@@ -171,7 +173,7 @@ class FlowField:
         out[m:] += X[m:] @ (T @ (inner * C.T) @ T.T)
         if len(table) > r + 1:
             self._beside(out, pulls, table[r:-1] / s - edge, T)
-        return out, energy
+        return out, value
 
     @functools.cached_property
     def log_rest(self) -> np.ndarray:
@@ -198,7 +200,7 @@ class FlowField:
         """E at the factors X."""
         return self._pulls(X)[1]
 
-    def _pulls(self, X: np.ndarray) -> tuple[np.ndarray, float]:
+    def _pulls(self, X: np.ndarray, *, energy: bool = True) -> tuple[np.ndarray, float]:
         """(R Q, Rᵀ P), one above the other, and E; all lines have the scale 1."""
         (m, n), r, dtype = self.seen.shape, X.shape[1], self.seen.dtype
         if isinstance(self.problem.backend, Dense) or padded(r) == r:
@@ -207,8 +209,8 @@ class FlowField:
             Z, Y = (side(lines, padded(r), dtype) for lines in (m, n))
             Z[:, :r], Y[:, :r] = X[:m], X[m:]
         call = self.seen.by_row, self.seen.by_col, Z, Y, dtype.type(0)
-        left, right, energy = self.problem.backend.pulls(*call)
-        return np.concatenate([left[:, :r], right[:, :r]], dtype=X.dtype), energy
+        left, right, value = self.problem.backend.pulls(*call, energy=energy)
+        return np.concatenate([left[:, :r], right[:, :r]], dtype=X.dtype), value
 
     def _spectrum(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """s, decreasing, and the frame T in which PᵀP and QᵀQ are about diagonal."""

@@ -77,17 +77,19 @@ def _of_order_5(field: FlowField, X: np.ndarray, h: float, first: np.ndarray):
     for j in range(1, 7):
         row = RK45.A[j, :j] if j < 6 else RK45.B
         new = X + h * (row @ flat[:j]).reshape(X.shape)
-        slopes[j], energy = field.look(new)
+        slopes[j], energy = field.look(new, energy=j == 6)
     return new, slopes[6], energy, h * (RK45.E @ flat).reshape(X.shape)
 
 
 def _stabilized(field: FlowField, X: np.ndarray, h: float, first: np.ndarray, count: int):
     """(X, the velocity there, E, the error, of third order in h), of ``count`` stages."""
     before, here, slope = X, X, first
-    for mu, nu, rate, own in _stages(count):
+    stages = _stages(count)
+    for stage in stages:
+        mu, nu, rate, own = stage
         new = (1 - mu - nu) * X + mu * here + nu * before + h * (rate * slope + own * first)
         before, here = here, new
-        slope, energy = field.look(here)
+        slope, energy = field.look(here, energy=stage is stages[-1])
     return here, slope, energy, 0.8 * (X - here) + 0.4 * h * (first + slope)
 
 
