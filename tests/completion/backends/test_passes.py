@@ -74,6 +74,21 @@ class TestFormulas:
         energy = energy_at(backend, seen.by_row, Z, Y, 0.3)
         assert energy == pytest.approx(0.5 * (weights * gap**2).sum(), rel=TOLERANCE[dtype])
 
+    def test_both_products_of_the_residual_at_once(self, rng, kind, dtype, weighted):
+        seen, X, weights, Z, Y = problem(rng, dtype, weighted)
+        for columns in (8, 5, 4, 2, 1):
+            z, y = Z[:, :columns].copy(), Y[:, :columns].copy()
+            gap = X - 0.3 - z @ y.T
+            call = seen.by_row, seen.by_col, z, y, dtype(0.3)
+            left, right, energy = open_kind(kind).pulls(*call)
+            assert left.dtype == right.dtype == dtype
+            close(left, (weights * gap) @ y, TOLERANCE[dtype])
+            close(right, (weights * gap).T @ z, TOLERANCE[dtype])
+            assert energy == pytest.approx(0.5 * (weights * gap**2).sum(), rel=TOLERANCE[dtype])
+            again = open_kind(kind).pulls(*call, energy=False)
+            np.testing.assert_array_equal(again[0], left)
+            np.testing.assert_array_equal(again[1], right)
+
     def test_random_signs_are_the_same_from_both_sides(self, rng, kind, dtype, weighted):
         seen, X, weights, Z, Y = problem(rng, dtype, weighted)
         R, backend = weights * (X - Z @ Y.T), open_kind(kind)
@@ -330,6 +345,7 @@ def test_threads_change_nothing(rng, monkeypatch, kind, dtype):
             *passed,
             backend.residual_matmul(seen.by_row, Z, Y, X, dtype(0), 5),
             backend.products(seen.by_row, Z, Y, dtype(0), 5)(X),
+            *backend.pulls(seen.by_row, seen.by_col, Z, Y, dtype(0)),
             *backend.draw(seen.by_row, other, 0.0, 2.0, prior, pull, shift, noise),
             backend.leverage(
                 seen.by_row, mine, theirs, other, np.ones(4), one.astype(float), other

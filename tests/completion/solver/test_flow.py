@@ -12,7 +12,9 @@ from completion_data import matrix, rmse
 
 import deeplinear as dl
 from deeplinear.completion.data.observations import Observations
+from deeplinear.completion.loss import HUBER
 from deeplinear.completion.solver.flow import FlowLaw, fold_in_new_lines, low_rank_flow
+from deeplinear.completion.solver.pilot import learn
 from deeplinear.status import Status
 
 
@@ -107,6 +109,32 @@ def test_early_stopping_and_biases(rng):
     assert abs(found.mean) > 1
 
 
+@pytest.mark.parametrize("depth", [3, math.inf])
+def test_it_ends_soon_where_the_held_out_error_is_clearly_worse(rng, depth):
+    """Noise alone is left after a rank of 1, and 1,400 held-out entries tell."""
+    X = 3 * rng.normal(size=(120, 1)) * rng.normal(size=100) + rng.normal(size=(120, 100))
+    rows, cols = np.nonzero(rng.random(X.shape) < 0.6)
+    held = rng.random(len(rows)) < 0.2
+    seen = Observations.from_triples(rows[~held], cols[~held], X[rows, cols][~held], X.shape)
+    given = rows[held], cols[held], X[rows, cols][held]
+    found = low_rank_flow(seen, depth=depth, validation=given, bias_ridge=None, max_rank=30)
+    assert found.status == Status.stopped_early
+    assert found.validation[found.sweep] == min(found.validation) < 1.1
+    assert 0.6 < found.objective[-1] / found.objective[found.sweep] < 0.95
+
+
+@pytest.mark.parametrize("stop", [0.5, 0.1, 0.03, 0.01, 0.003])
+def test_it_stops_at_the_energy_asked_for(rng, stop):
+    """Not below 0.97 of it, also where the small singular values take their step."""
+    *_, seen = problem(rng, 40, 30)
+    for depth in (3, math.inf):
+        found = low_rank_flow(seen, law=FlowLaw(stop=stop), depth=depth, max_rank=30)
+        assert found.status == Status.converged
+        assert 0.97 * stop <= found.objective[-1] / found.objective[0] <= stop
+        residual = seen.triples()[2] - found.predict(*seen.triples()[:2])
+        assert 0.5 * np.sum(residual**2) == pytest.approx(found.objective[-1], rel=1e-6)
+
+
 def test_new_lines_are_folded_in_and_the_others_stay(rng):
     X, rows, cols, _ = problem(rng, m=30, n=20)
     old = rows < 28
@@ -130,6 +158,8 @@ def test_bad_input(rng):
             FlowLaw(**change)
     with pytest.raises(dl.InputError, match="depth must be ≥ 1"):
         low_rank_flow(seen, depth=0.5)
+    with pytest.raises(dl.InputError, match="losses must be None for a flow"):
+        low_rank_flow(seen, losses=learn([HUBER], seen))
 
 
 def test_out_of_steps_is_reported(rng):

@@ -13,7 +13,7 @@ from deeplinear.completion.data.observations import Observations
 from deeplinear.completion.solver import flow_course
 from deeplinear.completion.solver.fit import make_problem
 from deeplinear.completion.solver.flow import FlowLaw, low_rank_flow
-from deeplinear.completion.solver.flow_course import LargeField, _carried
+from deeplinear.completion.solver.flow_course import LargeField, _carried, _grown
 from deeplinear.completion.solver.flow_field import FlowField
 from deeplinear.completion.solver.options import FitOptions
 from deeplinear.completion.solver.start import additive
@@ -64,6 +64,20 @@ def test_columns_are_carried_by_the_least_rotation(rng):
     # what is orthogonal to both spaces stays
     apart = np.linalg.svd(np.hstack([old, new]).T)[2][6:].T
     np.testing.assert_allclose(_carried(apart, old, new), apart, atol=1e-12)
+
+
+@pytest.mark.parametrize("depth", [2, 2.5, 4, math.inf])
+def test_small_columns_grow_by_their_own_law(rng, depth):
+    """σ^{2/N−1} falls at a constant rate (at N = 2: log σ grows), and the column turns."""
+    X, turn = np.linalg.qr(rng.normal(size=(9, 6)))[0].reshape(9, 2, 3).transpose(1, 0, 2)
+    sizes, rate, length = np.array([0.5, 1.0, 2.0]), np.array([0.3, -0.4, 0.8]), 0.4
+    found, _ = _grown(X * sizes, X * sizes * rate, length, depth)
+    power = 2 - 4 / depth
+    growth = (1 - power * rate * length) ** (-1 / power) if power else np.exp(rate * length)
+    np.testing.assert_allclose(found, X * sizes * growth, rtol=1e-12)
+    later, step = [_grown(X * sizes, X * rate + turn, t, depth) for t in (0.1, 0.1 + 1e-6)]
+    np.testing.assert_allclose((step[0] - later[0]) / 1e-6, later[1], atol=1e-5)
+    assert np.isfinite(_grown(X, 1e3 * X, 1.0, depth)[0]).all()  # not beyond where it blows up
 
 
 @pytest.mark.parametrize("depth", [math.inf, slow(3), slow(6)])

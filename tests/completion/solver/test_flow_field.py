@@ -9,8 +9,15 @@ from oracles import operator_matrix
 from deeplinear.completion.backends.open import open_backend
 from deeplinear.completion.data.observations import Observations
 from deeplinear.completion.solver.fit import make_problem
-from deeplinear.completion.solver.flow_field import MARGIN, FlowField, Point
-from deeplinear.completion.solver.flow_steps import Stepper, _stages, between
+from deeplinear.completion.solver.flow_field import MARGIN, TURNED, Curvature, FlowField, Point
+from deeplinear.completion.solver.flow_steps import (
+    REACH,
+    STABILIZED,
+    STAGES,
+    Stepper,
+    _stages,
+    between,
+)
 from deeplinear.completion.solver.options import FitOptions
 from deeplinear.completion.solver.start import additive
 
@@ -123,12 +130,56 @@ def test_the_size_of_a_change_and_the_cubic_through_a_step(opened, rng):
     W = change[:m] @ X[m:].T + X[:m] @ change[m:].T
     assert field.size(X, change) == pytest.approx(np.linalg.norm(W), rel=1e-10)
     X, slope, s, _ = field.settled(X, field.velocity(X))
-    stepper = Stepper(3, 1e-4)
-    whole = stepper.step(field, Point(X, s, m, 0.0, 0.0), 0.02, slope)
-    half = stepper.step(field, Point(X, s, m, 0.0, 0.0), whole.h / 2, slope)
+    at = Point(X, s, m, 0.0, 0.0)
+    stepper = Stepper(3, 1e-4, 0.02)
+    whole = stepper.step(field, at, stepper.plan(field, at, math.inf, slope), slope)
+    half = stepper.step(field, at, stepper.plan(field, at, whole.h / 2, slope), slope)
     assert whole.error < 1
+    assert whole.energy == pytest.approx(field.energy(whole.X), rel=1e-12)
     new = between(X, slope, whole, 0.5)
     np.testing.assert_allclose(new, half.X, atol=1e-3 * np.abs(half.X - X).max())
+
+
+def test_steps_are_stable_and_by_the_method_that_goes_further(opened):
+    """A long stabilized one where accuracy lets it, one of order 5 where a stabilized one erred."""
+    make, X, _, _ = opened
+    field = make(3)
+    X, slope, s, _ = field.settled(X, field.velocity(X))
+    at = Point(X, s, 12, 0.0, field.energy(X))
+    rate = field.stiffness(at)
+    plan = Stepper(3, 1e6, 1e3 / rate).plan(field, at, math.inf, 0 * slope)
+    assert plan.h * rate <= 0.65 * plan.velocities**2
+    assert plan.h * rate > 900
+    strict = Stepper(3, 1e-12, 10 / rate)
+    for _ in range(3):
+        erred = strict.plan(field, at, math.inf, slope)
+        assert erred.method == STABILIZED
+        assert not strict.step(field, at, erred, slope).error < 1
+        again = strict.plan(field, at, math.inf, slope)
+        if again.method != STABILIZED:
+            break
+        assert again.h < erred.h
+    assert again.h * rate <= REACH
+    assert again.velocities == STAGES
+    strict.limit(again.h / 3)
+    assert strict.plan(field, at, math.inf, slope).h == strict.h == again.h / 3
+
+
+def test_the_curvature_along_singular_vectors_that_turn(opened):
+    """Found anew where they have turned by more than `TURNED`."""
+    make, X, residual, _ = opened
+    entries, m = make(3).entries, 12
+    mask = np.zeros(residual.shape)
+    mask[np.repeat(np.arange(m), np.bincount(entries[0][0], minlength=m)), entries[0][1]] = 1
+    U, V = (np.linalg.qr(side)[0] for side in (X[:m], X[m:]))
+    curvature = Curvature(entries)
+    for turn in (0.0, 0.5 * TURNED, 0.5, 0.51):
+        u, v = (math.cos(turn) * F[:, 0] + math.sin(turn) * F[:, 1] for F in (U, V))
+        rows, cols = mask @ v**2, u**2 @ mask
+        exact = u**2 @ rows, max(rows.max(), cols.max())
+        near = 1e-12 if turn in (0.0, 0.5) else 0.1
+        assert curvature.along(u, v) == pytest.approx(exact, rel=near)
+        assert curvature.along(-u, v) == pytest.approx(exact, rel=near)
 
 
 @pytest.mark.parametrize("size", [1e200, math.inf, math.nan])
@@ -138,5 +189,7 @@ def test_a_step_that_went_too_far_is_no_error(opened, size):
     with np.errstate(over="ignore", invalid="ignore"):
         assert np.isnan(field.velocity(X * size)).all()
         X, slope, s, _ = field.settled(X, field.velocity(X))
-        step = Stepper(3, 1e-4).step(field, Point(X, s, 12, 0.0, 0.0), 1.0, slope * size)
+        at, stepper = Point(X, s, 12, 0.0, 0.0), Stepper(3, 1e-4, 1.0)
+        slope = slope * size
+        step = stepper.step(field, at, stepper.plan(field, at, math.inf, slope), slope)
     assert not step.error < 1

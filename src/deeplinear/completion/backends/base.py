@@ -1,5 +1,6 @@
 """What a completion backend is: the few passes over the observed entries that a fit consists of."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,11 @@ _LINES, _BLOCKS = 64, 8
 Blocks = list[tuple[int, int]]
 Product = Callable[[np.ndarray], np.ndarray]
 T = TypeVar("T")
+
+
+def padded(rank: int) -> int:
+    """The number of columns of sides of ``rank`` components alone: as fast as fewer would be."""
+    return rank if rank <= 2 else 4 if rank <= 4 else -(-rank // LANES) * LANES
 
 
 def width(rank: int) -> int:
@@ -88,8 +94,8 @@ class AbstractBackend(ABC):
 
     A new backend derives from this class and implements `solve`, `residual_matmul`, `draw` and
     `leverage` so that they agree with `deeplinear.completion.backends.dense`, which is the
-    formulas in NumPy, and may have better ways for `solve_biases` and `products`. It may keep
-    copies of the entries between calls (``lines`` are never changed) and must return the same
+    formulas in NumPy, and may have better ways for `solve_biases`, `products` and `pulls`. It may
+    keep copies of the entries between calls (``lines`` are never changed) and must return the same
     numbers whatever the number of threads. `open_backend` chooses.
     """
 
@@ -158,6 +164,28 @@ class AbstractBackend(ABC):
         A backend may keep the residuals for it: one number per entry, as long as it lives.
         """
         return lambda X: self.residual_matmul(lines, Z, Y, X, mean, seed)
+
+    def pulls(
+        self,
+        rows: Compressed,
+        cols: Compressed,
+        Z: np.ndarray,
+        Y: np.ndarray,
+        mean: np.floating,
+        *,
+        energy: bool = True,
+    ) -> tuple[np.ndarray, np.ndarray, float]:
+        """(R Y, Rᵀ Z, ½ Σ w e²), of the entries row by row and column by column.
+
+        In one pass where a backend can: each residual is needed for both sides. Unless the
+        ``energy`` is asked for, it may be NaN.
+        """
+        left = self.residual_matmul(rows, Z, Y, Y, mean, 0)
+        right = self.residual_matmul(cols, Y, Z, Z, mean, 0)
+        if not energy:
+            return left, right, math.nan
+        none, one = np.zeros(Z.shape[1], Z.dtype), np.ones(len(Z), Z.dtype)
+        return left, right, self.solve(rows, Z, Y, mean, none, none, one, none, 0).energy
 
     @abstractmethod
     def draw(

@@ -85,6 +85,21 @@ class Dense(AbstractBackend):
         self.run(table.blocks, block)
         return out
 
+    def pulls(self, rows, cols, Z, Y, mean, *, energy=True) -> tuple[np.ndarray, np.ndarray, float]:
+        table, left = self._table(rows, len(Y)), np.empty_like(Z)
+
+        def block(lo: int, hi: int) -> tuple[np.ndarray, float]:
+            e = Z[lo:hi] @ Y.T
+            np.subtract(table.x[lo:hi], e, out=e)
+            if mean:
+                e -= mean
+            we = table.w[lo:hi] * e
+            np.matmul(we, Y, out=left[lo:hi])
+            return we.T @ Z[lo:hi], float(np.vdot(we, e)) / 2
+
+        parts = self.run(table.blocks, block)
+        return left, sum((part for part, _ in parts[1:]), parts[0][0]), sum(e for _, e in parts)
+
     def draw(self, lines, other, mean, precision, prior, pull, shift, noise):
         table, f = self._table(lines, len(other)), other.shape[1]
         y = np.column_stack([other[:, :-1], np.ones(len(other))])

@@ -225,6 +225,122 @@ def residual_matmul(lo, hi, entries, mean, Z, Y, X, out, seed):
 
 
 @compiled
+def pulls(lo, hi, entries, mean, Z, Y, left, right):
+    """left_i = Σ_j w_ij e_ij y_j, and right_j += Σ_i w_ij e_ij z_i; returns ½ Σ w e²."""
+    indptr, indices, values, weights = entries
+    weighted, one, energy = weights.size > 0, Z.dtype.type(1), 0.0
+    for i in range(lo, hi):
+        z, o, part = Z[i], left[i], Z.dtype.type(0)
+        o[:] = 0
+        t, stop = indptr[i], indptr[i + 1]
+        while t + 4 <= stop:
+            g, h, j, k = indices[t], indices[t + 1], indices[t + 2], indices[t + 3]
+            a, b, c, d = Y[g], Y[h], Y[j], Y[k]
+            p, q, r, s = dots(z, a, b, c, d)
+            p, q, r, s = (
+                values[t] - mean - p,
+                values[t + 1] - mean - q,
+                values[t + 2] - mean - r,
+                values[t + 3] - mean - s,
+            )
+            v = w = x = y = one
+            if weighted:
+                v, w, x, y = weights[t], weights[t + 1], weights[t + 2], weights[t + 3]
+            part += v * p * p + w * q * q + x * r * r + y * s * s
+            p, q, r, s = v * p, w * q, x * r, y * s
+            _add(o, p, a, q, b, r, c, s, d)
+            a, b, c, d = right[g], right[h], right[j], right[k]
+            for n in range(z.size):
+                a[n] += p * z[n]
+                b[n] += q * z[n]
+                c[n] += r * z[n]
+                d[n] += s * z[n]
+            t += 4
+        while t < stop:
+            a, b = Y[indices[t]], right[indices[t]]
+            p = values[t] - mean - dot(z, a)
+            v = weights[t] if weighted else one
+            part += v * p * p
+            for n in range(z.size):
+                o[n] += v * p * a[n]
+                b[n] += v * p * z[n]
+            t += 1
+        energy += part
+    return energy / 2
+
+
+@compiled
+def pulls_1(lo, hi, entries, mean, Z, Y, left, right):
+    """`pulls` of sides of one column."""
+    indptr, indices, values, weights = entries
+    weighted, zero, energy = weights.size > 0, Z.dtype.type(0), 0.0
+    for i in range(lo, hi):
+        a = Z[i, 0]
+        p = part = zero
+        for t in range(indptr[i], indptr[i + 1]):
+            j = indices[t]
+            w = Y[j, 0]
+            e = values[t] - mean - a * w
+            f = e * weights[t] if weighted else e
+            part += e * f
+            p += f * w
+            right[j, 0] += f * a
+        left[i, 0] = p
+        energy += part
+    return energy / 2
+
+
+@compiled
+def pulls_2(lo, hi, entries, mean, Z, Y, left, right):
+    """`pulls` of sides of two columns."""
+    indptr, indices, values, weights = entries
+    weighted, zero, energy = weights.size > 0, Z.dtype.type(0), 0.0
+    for i in range(lo, hi):
+        a, b = Z[i, 0], Z[i, 1]
+        p = q = part = zero
+        for t in range(indptr[i], indptr[i + 1]):
+            j = indices[t]
+            w, x = Y[j, 0], Y[j, 1]
+            e = values[t] - mean - (a * w + b * x)
+            f = e * weights[t] if weighted else e
+            part += e * f
+            p += f * w
+            q += f * x
+            right[j, 0] += f * a
+            right[j, 1] += f * b
+        left[i, 0], left[i, 1] = p, q
+        energy += part
+    return energy / 2
+
+
+@compiled
+def pulls_4(lo, hi, entries, mean, Z, Y, left, right):
+    """`pulls` of sides of four columns."""
+    indptr, indices, values, weights = entries
+    weighted, zero, energy = weights.size > 0, Z.dtype.type(0), 0.0
+    for i in range(lo, hi):
+        a, b, c, d = Z[i, 0], Z[i, 1], Z[i, 2], Z[i, 3]
+        p = q = r = s = part = zero
+        for t in range(indptr[i], indptr[i + 1]):
+            j = indices[t]
+            w, x, y, z = Y[j, 0], Y[j, 1], Y[j, 2], Y[j, 3]
+            e = values[t] - mean - (a * w + b * x + c * y + d * z)
+            f = e * weights[t] if weighted else e
+            part += e * f
+            p += f * w
+            q += f * x
+            r += f * y
+            s += f * z
+            right[j, 0] += f * a
+            right[j, 1] += f * b
+            right[j, 2] += f * c
+            right[j, 3] += f * d
+        left[i, 0], left[i, 1], left[i, 2], left[i, 3] = p, q, r, s
+        energy += part
+    return energy / 2
+
+
+@compiled
 def random_sign(i, j, seed):
     """±1, a hash of (i, j) that is symmetric (rows may be columns), as splitmix64 mixes bits."""
     a, b = np.uint64(max(i, j)), np.uint64(min(i, j))

@@ -11,6 +11,8 @@ from .pairs import check_inside
 
 # Bytes of a matrix that stay in the caches nearest to one processor.
 _NEAR = 1 << 21
+# Parts of the rows that sum over the columns apart, to be added up.
+_PARTS = 8
 
 
 def _check(lines: Compressed, mine: np.ndarray, *others: np.ndarray) -> None:
@@ -100,6 +102,26 @@ class Loops(AbstractBackend):
             return np.hstack([part(X[:, lo : lo + each]) for lo in range(0, k, each)])
 
         return product
+
+    def pulls(self, rows, cols, Z, Y, mean, *, energy=True) -> tuple[np.ndarray, np.ndarray, float]:
+        from . import loops
+
+        _check(rows, Z, Y)
+
+        narrow = {1: loops.pulls_1, 2: loops.pulls_2, 4: loops.pulls_4}
+        plain = narrow.get(Z.shape[1], loops.pulls)
+        left, each = np.empty_like(Z), -(-len(rows.blocks) // _PARTS)
+        parts = [rows.blocks[k : k + each] for k in range(0, len(rows.blocks), each)]
+
+        def part(lo: int, hi: int) -> tuple[np.ndarray, float]:
+            right = side(len(Y), Y.shape[1], Y.dtype)
+            return right, plain(lo, hi, rows.arrays, mean, Z, Y, left, right)
+
+        found = self.run([(some[0][0], some[-1][1]) for some in parts], part)
+        right = found[0][0]
+        for own, _ in found[1:]:
+            right += own
+        return left, right, sum(own for _, own in found)
 
     def draw(self, lines, other, mean, precision, prior, pull, shift, noise):
         from . import loops_posterior

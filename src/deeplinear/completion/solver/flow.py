@@ -2,6 +2,7 @@
 
 import bisect
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -35,16 +36,14 @@ SPREAD = math.e
 NO_ENERGY = 1e-5
 MAX_STEPS = 5000
 # Steps on which the held-out error rose, after E has halved, that end a flow.
-PATIENCE = 5
+PATIENCE = 4
 # The held-out error has turned if meanwhile the energy fell to this part, for at a saddle, before
 # the next singular value is learned, both stand still; or else after this many times more steps (at
 # depth ∞, where saddles take longest), for the energy may have no further to fall.
 _TURN = 0.5
-# Or, if it is worse than the best by so many times the standard error of the difference, to this.
-_CLEAR, _CLEAR_FALL = 3.0, 0.8
-_REST, _REST_INFINITE = 50, 150
-# A step ends no further below the energy where the flow stops than this part of it.
-_BEYOND = 0.97
+# Or, if it is worse than the best by more than so many standard errors of the difference, to this.
+_CLEAR = (3.0, 0.9), (5.0, 0.95)
+_REST, _REST_INFINITE = 60, 190
 # At rest: over the second half of the time the energy fell by less, and no singular value grew by
 # more, than these parts (one that would leave a saddle within ten times the time so far has grown
 # by more); not before this many steps, for at first all is slow.
@@ -93,16 +92,17 @@ def low_rank_flow(
     """Train the network: Ẇ = −A_{N,W}(E′(W)) from a small start of rank ``max_rank``.
 
     It moves on the residual of the biases alone. ``options`` are depth, max_rank, bias_ridge,
-    patience (default 5) and seed of `FitOptions`; ``law`` says how it starts and ends.
+    patience (default 4) and seed of `FitOptions`; ``law`` says how it starts and ends.
 
     E = ½ Σ w_ij (W_ij + μ + a_i + b_j − x_ij)² with μ, a, b fixed at the additive fit. The start
     has random frames and singular values of about ``start_scale`` times the largest of the residual
     R over the density (or is ``start`` = (U, s, V)). It ends at E ≤ ``stop`` · E(W = 0), at time
     ``t1``, at rest (a minimum of E at this rank), after ``max_steps`` that were tried, or, with
-    ``validation``, after ``patience`` steps on which the held-out error rose since E has halved (or
-    has fallen by a fifth, where it is worse than the best by three standard errors), or after 50
-    (depth ∞: 150) times as many (then the best is returned; at great depth the saddles between
-    singular values may outlast that: give more ``patience``, or a larger start).
+    ``validation``, after ``patience`` steps on which the held-out error rose since E has halved
+    (where it is worse than the best by more than three or five standard errors, since E has fallen
+    by a tenth or a twentieth), or after 60 (depth ∞: 190) times as many. Then the best of all
+    iterates up to there is returned: what would have come later is not seen, and at great depth the
+    saddles between singular values may outlast that: give more ``patience``, or a larger start.
     ``max_rank``: at most min(m, n), by default 50 or that. ``callback`` gets the iterate after
     every step but the last, and ends the flow by returning True.
 
@@ -143,6 +143,8 @@ def low_rank_flow(
     }
     record = FitOptions(**given | fixed | {"tol": 0.0, "max_sweeps": law.max_steps})
     record = record.for_data(observations, flow=True)
+    if record.losses is not None:
+        raise InputError("losses must be None for a flow, that of squared errors: leave them out.")
     with open_backend(observations, threads, device) as backend:
         problem = make_problem(observations, record, backend)
         held_out = held_out_entries(validation, observations, record)
@@ -150,8 +152,11 @@ def low_rank_flow(
         U, s, V = _given(law.start, observations) or _small(
             problem, record, bias_only, law.start_scale
         )
-        course = FlowField(problem, record.depth, bias_only, float(s[-1]))
-        return _Run(course, record, held_out, law, callback).integrate(U, s, V)
+        field = FlowField(problem, record.depth, bias_only, float(s[-1]))
+        try:
+            return _Run(field, record, held_out, law, callback).integrate(U, s, V)
+        finally:
+            field.close()
 
 
 def fold_in_new_lines(
@@ -232,7 +237,8 @@ class _Run:
     times: list[float] = field(default_factory=list)
     spectra: list[np.ndarray] = field(default_factory=list)
     best_errors: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    clearly_worse: bool = False
+    best_energy: float = math.inf
+    turn: float = _TURN
 
     def integrate(self, U: np.ndarray, s: np.ndarray, V: np.ndarray) -> LowRankFit:
         flow, law = self.flow, self.law
@@ -240,11 +246,11 @@ class _Run:
         target = max(law.stop * flow.empty, nothing)
         X = np.vstack([U, V]) * np.sqrt(s)
         at = Point(X, s, flow.rows, 0.0, flow.energy(X))
-        self._note(at)
+        self._note(at, lambda *places: flow.at(X, *places))
         if flow.empty <= nothing or at.energy <= target:
             return self._result(at, Status.converged)
         best, best_try, turned, status = at, 0, 0, Status.running
-        course = Course(flow, law.rtol, law.t1, at)
+        course = Course(flow, law.rtol, at, law.t1, target)
         for tried in range(1, law.max_steps + 1):
             step = course.attempt()
             value = course.energy(step)
@@ -253,15 +259,12 @@ class _Run:
                     status = Status.converged if step.error < 1 else Status.diverged
                     break
                 continue
-            if nothing < value < _BEYOND * target:
-                course.stop_at(step, target, _BEYOND)
-            else:
-                course.take(step, value)
+            course.take(step, value)
             at = course.at
-            self._note(at)
+            self._note(at, course.predict)
             if self.held_out is not None and self.scores[-1] == min(self.scores):
                 best, best_try, turned = at, tried, 0
-            fallen = at.energy <= (_CLEAR_FALL if self.clearly_worse else _TURN) * best.energy
+            fallen = at.energy <= self.turn * best.energy
             turned += fallen and self.scores[-1:] >= self.scores[-2:-1]
             if at.energy <= target or at.t >= law.t1 or (course.whole and self._at_rest()):
                 status = Status.converged
@@ -283,18 +286,22 @@ class _Run:
         rest = _REST_INFINITE if math.isinf(self.flow.depth) else _REST
         return turned >= self.options.patience or since >= rest * self.options.patience
 
-    def _note(self, at: Point) -> None:
+    def _note(self, at: Point, predict: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> None:
         self.trace.append(at.energy)
         self.times.append(at.t)
         self.spectra.append(at.s)
         if self.held_out is not None:
-            errors = self.held_out.errors(self.flow.problem, self.flow.state(at.X, at.s))
+            rows, cols, values = self.held_out.triples
+            errors = predict(rows, cols) - (values - self.flow.biases(rows, cols))
             score = self.held_out.size(errors)
-            if not self.scores or score < min(self.scores):
-                self.best_errors = errors
-            gap = self.held_out.standard_error(errors, self.best_errors)
+            if not self.scores or score <= min(self.scores):
+                self.best_errors, self.best_energy = errors, at.energy
             self.scores.append(score)
-            self.clearly_worse = score - min(self.scores) > _CLEAR * gap
+            self.turn = _TURN
+            if at.energy <= _CLEAR[-1][1] * self.best_energy:
+                gap = self.held_out.standard_error(errors, self.best_errors)
+                worse = score - min(self.scores)
+                self.turn = max([_TURN, *(part for times, part in _CLEAR if worse > times * gap)])
 
     def _at_rest(self) -> bool:
         if len(self.times) <= _FIRST:

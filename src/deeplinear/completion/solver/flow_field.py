@@ -19,19 +19,26 @@ O((m + n) r²).
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import exprel
 
+from ..backends.base import padded, side
+from ..backends.dense import Dense
+from ..data.observations import Observations
 from ..linalg import thin_svd
-from .problem import FitProblem, State, assemble, energy, residual_matmul, residual_t_matmul
+from .problem import FitProblem, State, assemble, energy
 
 # How far a step goes beyond the stiffest direction that is known.
 MARGIN = 1.3
+# By so much singular vectors may turn before the curvature along them is found anew.
+TURNED = 0.04
 # Where PᵀP and QᵀQ differ by more than this part, they are balanced by a singular value
 # decomposition, and else to first order.
 UNEVEN, NEARLY = 0.05, 1e-3
+# Below this, r times its third power is rounding.
+_TINY = 1e-6
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,35 @@ def kernel(log_a: np.ndarray, log_b: np.ndarray, depth: float) -> np.ndarray:
     """
     nu = 0.0 if math.isinf(depth) else 1 / depth
     z = np.minimum(2 * np.abs(log_a - log_b), 1e15)
-    return np.exp((2 - 2 * nu) * np.maximum(log_a, log_b)) * exprel(-z) / exprel(-nu * z)
+    upper = np.exp((2 - 2 * nu) * np.maximum(log_a, log_b)) * exprel(-z)
+    return upper / exprel(-nu * z) if nu else upper
+
+
+Entries = list[tuple[np.ndarray, np.ndarray, np.ndarray, int]]
+
+
+class Curvature:
+    """The curvature of E along u vᵀ, and the largest one along z vᵀ or u zᵀ, z a line.
+
+    Found anew where u and v have turned by more than `TURNED` since the last time.
+    """
+
+    def __init__(self, entries: Entries) -> None:
+        self._entries = entries
+        self._known: tuple[np.ndarray, np.ndarray, float, float] | None = None
+
+    def along(self, u: np.ndarray, v: np.ndarray) -> tuple[float, float]:
+        if self._known is not None:
+            old, other, own, line = self._known
+            if min(abs(float(old @ u)), abs(float(other @ v))) > 1 - TURNED**2 / 2:
+                return own, line
+        rows, cols = (
+            np.bincount(lines, weights * vector[indices] ** 2, minlength=count)
+            for (lines, indices, weights, count), vector in zip(self._entries, (v, u), strict=True)
+        )
+        own, line = float(rows @ u**2), max(float(rows.max()), float(cols.max()))
+        self._known = u, v, own, line
+        return own, line
 
 
 class FlowField:
@@ -82,23 +117,52 @@ class FlowField:
         self.bulk = least if math.isinf(depth) else 0.0
         self.empty = energy(problem, bias_only)
         self.rows = problem.observations.shape[0]
+        seen = problem.observations
+        self.seen = self.less(seen, self.biases(self.entries[0][0], seen.by_row.indices))
 
     def state(self, X: np.ndarray, s: np.ndarray) -> State:
         b = self.bias_only
         P, Q = X[: self.rows], X[self.rows :]
         return assemble(P, Q, s, b.row_bias, b.col_bias, b.mean, b.Z.dtype)
 
-    def velocity(self, X: np.ndarray) -> np.ndarray:
-        """(Ṗ, Q̇), one above the other, at X = (P, Q); NaN where they are so large that PᵀP is not
-        finite, as in a step that went too far.
+    def less(self, seen: Observations, known: np.ndarray) -> Observations:
+        """The entries of ``seen`` less what is ``known`` of each, row by row."""
+        lines = seen.by_row, seen.by_col
+        left = (lines[0].values - known).astype(lines[0].values.dtype)
+        by_row, by_col = (
+            replace(side, values=values)
+            for side, values in zip(lines, (left, left[self.by_col]), strict=True)
+        )
+        return Observations(by_row, by_col, seen.shape)
+
+    @functools.cached_property
+    def by_col(self) -> np.ndarray:
+        """The places, row by row, of the entries column by column."""
+        return np.argsort(self.problem.observations.by_row.indices, kind="stable")
+
+    def close(self) -> None:
+        """Let the backend forget the entries of this field."""
+        for lines in (self.seen.by_row, self.seen.by_col):
+            self.problem.backend.forget(lines)
+
+    def velocity(self, X: np.ndarray, s: np.ndarray | None = None) -> np.ndarray:
+        """(Ṗ, Q̇), one above the other, at X = (P, Q)."""
+        return self.look(X, s, energy=False)[0]
+
+    def look(
+        self, X: np.ndarray, s: np.ndarray | None = None, *, energy: bool = True
+    ) -> tuple[np.ndarray, float]:
+        """The velocity at X, and E if it is asked for; ``s``, where PᵀP = QᵀQ = diag(s) is known.
+
+        NaN where the factors are so large that PᵀP is not finite, as in a step that went too far.
         """
         m, r = self.rows, X.shape[1]
         if not np.isfinite(np.vdot(X, X)):
-            return np.full_like(X, math.nan)
+            return np.full_like(X, math.nan), math.nan
+        pulls, value = self._pulls(X, energy=energy)
         if self.depth == 2:
-            return self._pulls(X) / 2
-        pulls = self._pulls(X)
-        s, T = self._spectrum(X)
+            return pulls / 2, value
+        s, T = self._spectrum(X) if s is None else (s, np.eye(r))
         log_s = np.log(s)
         table = kernel(np.concatenate([log_s, self.log_rest])[:, None], log_s, self.depth)
         edge = table[-1] / s
@@ -109,7 +173,7 @@ class FlowField:
         out[m:] += X[m:] @ (T @ (inner * C.T) @ T.T)
         if len(table) > r + 1:
             self._beside(out, pulls, table[r:-1] / s - edge, T)
-        return out
+        return out, value
 
     @functools.cached_property
     def log_rest(self) -> np.ndarray:
@@ -122,18 +186,31 @@ class FlowField:
     ) -> None:
         """Add to ``out`` what columns that are not of X change: here there are none."""
 
+    def biases(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+        """What is predicted at these places where W = 0."""
+        b = self.bias_only
+        return b.mean + b.row_bias[rows] + b.col_bias[cols]
+
+    def at(self, X: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+        """W at these places."""
+        P, Q = (np.ascontiguousarray(part) for part in (X[: self.rows], X[self.rows :]))
+        return self.problem.backend.predict(rows, cols, P, Q, 0.0)
+
     def energy(self, X: np.ndarray) -> float:
         """E at the factors X."""
-        return energy(self.problem, self.state(X, np.ones(X.shape[1])))
+        return self._pulls(X)[1]
 
-    def _pulls(self, X: np.ndarray) -> np.ndarray:
-        """(R Q, Rᵀ P), one above the other."""
-        state = self.state(X, np.ones(X.shape[1]))
-        P, Q = X[: self.rows], X[self.rows :]
-        out = np.empty_like(X)
-        out[: self.rows] = residual_matmul(self.problem, state, Q)
-        out[self.rows :] = residual_t_matmul(self.problem, state, P)
-        return out
+    def _pulls(self, X: np.ndarray, *, energy: bool = True) -> tuple[np.ndarray, float]:
+        """(R Q, Rᵀ P), one above the other, and E; all lines have the scale 1."""
+        (m, n), r, dtype = self.seen.shape, X.shape[1], self.seen.dtype
+        if isinstance(self.problem.backend, Dense) or padded(r) == r:
+            Z, Y = (np.ascontiguousarray(part, dtype) for part in (X[:m], X[m:]))
+        else:
+            Z, Y = (side(lines, padded(r), dtype) for lines in (m, n))
+            Z[:, :r], Y[:, :r] = X[:m], X[m:]
+        call = self.seen.by_row, self.seen.by_col, Z, Y, dtype.type(0)
+        left, right, value = self.problem.backend.pulls(*call, energy=energy)
+        return np.concatenate([left[:, :r], right[:, :r]], dtype=X.dtype), value
 
     def _spectrum(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """s, decreasing, and the frame T in which PᵀP and QᵀQ are about diagonal."""
@@ -161,36 +238,36 @@ class FlowField:
             count = min(len(s), len(T.T))
             X = np.vstack([U[:, :count], Vt[:count].T]) * np.sqrt(s[:count])
             return X, slope[:, :count], s[:count], uneven
-        turn = np.eye(len(s)) + G
-        back = np.linalg.inv(turn)
+        turn, back = np.eye(len(s)) + G, np.eye(len(s)) - G + G @ G
+        if uneven > _TINY:
+            back = np.linalg.inv(turn)
         X, slope = (np.vstack([x[:m] @ turn, x[m:] @ back]) for x in (X, slope))
         return X, slope, s, uneven
 
     def stiffness(self, at: Point) -> float:
         """About the rate ρ of the fastest direction: u_1 v_1ᵀ, or at one line z v_1ᵀ, u_1 zᵀ."""
         u, v = (x[:, 0] / math.sqrt(at.s[0]) for x in (at.P, at.Q))
-        rows, cols = (
-            np.bincount(lines, weights * vector[indices] ** 2, minlength=count)
-            for (lines, indices, weights, count), vector in zip(self.entries, (v, u), strict=True)
-        )
-        own = float(rows @ u**2)
+        own, line = self.curvature.along(u, v)
         with np.errstate(divide="ignore"):
             logs = np.log([at.s[0], self.bulk])
         inner, edge = kernel(logs, np.log(at.s[:1]), self.depth)
-        line = max(float(rows.max()), float(cols.max()))
         return MARGIN * max(float(inner) * own, float(edge) * line)
 
     @functools.cached_property
-    def entries(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, int]]:
+    def curvature(self) -> "Curvature":
+        return Curvature(self.entries)
+
+    @functools.cached_property
+    def entries(self) -> Entries:
         """For rows, then columns: line, place in the line and weight of each entry; lines."""
         found = []
         seen = self.problem.observations
         sides = (seen.by_row, self.problem.row_scale), (seen.by_col, self.problem.col_scale)
-        for (side, own), (_, other) in zip(sides, sides[::-1], strict=True):
-            lines = np.repeat(np.arange(len(own)), side.counts)
-            weights = 1 / np.square(own[lines] * other[side.indices], dtype=float)
-            weights = weights * side.weights if side.weights.size else weights
-            found.append((lines, side.indices, weights, len(own)))
+        for (mine, own), (_, other) in zip(sides, sides[::-1], strict=True):
+            lines = np.repeat(np.arange(len(own)), mine.counts)
+            weights = 1 / np.square(own[lines] * other[mine.indices], dtype=float)
+            weights = weights * mine.weights if mine.weights.size else weights
+            found.append((lines, mine.indices, weights, len(own)))
         return found
 
     def size(self, X: np.ndarray, change: np.ndarray) -> float:
