@@ -107,6 +107,24 @@ class TestFormulas:
                     assert out.dtype == dtype
                     close(out, exact @ other, TOLERANCE[dtype])
 
+    @pytest.mark.parametrize("rank", [4, 10, 30])
+    def test_what_a_look_sees(self, rng, kind, dtype, weighted, rank):
+        """E, Σ_i z_i (R y)_i, R Y, and a function that multiplies by R; from both sides."""
+        seen, X, weights, *_ = problem(rng, dtype, weighted)
+        Z, Y = (rng.normal(size=(side, width(rank))).astype(dtype) for side in X.shape)
+        R, backend = weights * (X - 0.3 - Z @ Y.T), open_kind(kind)
+        energy = 0.5 * (R * (X - 0.3 - Z @ Y.T)).sum(dtype=float)
+        for lines, z, y, exact in ((seen.by_row, Z, Y, R), (seen.by_col, Y, Z, R.T)):
+            sides = lines, z, y, dtype(0.3)
+            kept_look, own, product = backend.keep(*sides)
+            for found in (kept_look, backend.look(*sides)):
+                assert found.energy == pytest.approx(energy, rel=TOLERANCE[dtype])
+                close(found.pull, (z * (exact @ y)).sum(axis=0), TOLERANCE[dtype])
+            close(own, exact @ y, TOLERANCE[dtype])
+            for columns in (1, 5):
+                other = rng.normal(size=(len(y), columns)).astype(dtype)
+                close(product(other), exact @ other, TOLERANCE[dtype])
+
     @pytest.mark.parametrize("steps", [0, 1, 2])
     @pytest.mark.parametrize("ridge", [0.0, 0.7])
     def test_biases_alone_are_ridge_means(self, rng, kind, dtype, weighted, steps, ridge):
@@ -330,6 +348,10 @@ def test_threads_change_nothing(rng, monkeypatch, kind, dtype):
             *passed,
             backend.residual_matmul(seen.by_row, Z, Y, X, dtype(0), 5),
             backend.products(seen.by_row, Z, Y, dtype(0), 5)(X),
+            backend.products(seen.by_row, Z, Y, dtype(0), 5)(X[:, :1]),
+            *backend.keep(seen.by_row, Z, Y, dtype(0))[0],
+            backend.keep(seen.by_row, Z, Y, dtype(0)).own,
+            *backend.look(seen.by_row, Z, Y, dtype(0)),
             *backend.draw(seen.by_row, other, 0.0, 2.0, prior, pull, shift, noise),
             backend.leverage(
                 seen.by_row, mine, theirs, other, np.ones(4), one.astype(float), other

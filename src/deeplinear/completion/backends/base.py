@@ -13,6 +13,8 @@ from .pairs import at
 
 # The width of the sides is a multiple of this many numbers: compiled inner loops have no remainder.
 LANES = 8
+# Entries whose residuals compiled loops take together: four dot products end in one vector.
+FOUR = 4
 # Bytes that memory hands out at a time.
 CACHE_LINE = 64
 # Cells of a dense table in a block; and where lines are long, so many lines that reading the other
@@ -49,6 +51,21 @@ class Pass(NamedTuple):
     energy: float
     pull: np.ndarray
     bend: np.ndarray
+
+
+class Look(NamedTuple):
+    """What a pass over the lines sees that moves nothing: the first two numbers of `Pass`."""
+
+    energy: float
+    pull: np.ndarray
+
+
+class Kept(NamedTuple):
+    """A `Look` with what it kept: R Y (lines, w), and the function X → R X."""
+
+    look: Look
+    own: np.ndarray
+    product: Product
 
 
 def total(parts: list[Pass]) -> Pass:
@@ -88,9 +105,9 @@ class AbstractBackend(ABC):
 
     A new backend derives from this class and implements `solve`, `residual_matmul`, `draw` and
     `leverage` so that they agree with `deeplinear.completion.backends.dense`, which is the
-    formulas in NumPy, and may have better ways for `solve_biases` and `products`. It may keep
-    copies of the entries between calls (``lines`` are never changed) and must return the same
-    numbers whatever the number of threads. `open_backend` chooses.
+    formulas in NumPy, and may have better ways for `solve_biases`, `products`, `look` and `keep`.
+    It may keep copies of the entries between calls (``lines`` are never changed) and must return
+    the same numbers whatever the number of threads. `open_backend` chooses.
     """
 
     def __init__(self, pool: ThreadPoolExecutor | None = None) -> None:
@@ -158,6 +175,16 @@ class AbstractBackend(ABC):
         A backend may keep the residuals for it: one number per entry, as long as it lives.
         """
         return lambda X: self.residual_matmul(lines, Z, Y, X, mean, seed)
+
+    def look(self, lines: Compressed, Z: np.ndarray, Y: np.ndarray, mean: np.floating) -> Look:
+        """E and Σ_i z_i (R y)_i of every column of the sides."""
+        none, one = np.zeros(Z.shape[1], Z.dtype), np.ones(len(Z), Z.dtype)
+        return Look(*self.solve(lines, Z, Y, mean, none, none, one, none, 0)[:2])
+
+    def keep(self, lines: Compressed, Z: np.ndarray, Y: np.ndarray, mean: np.floating) -> Kept:
+        """`look`, R Y, and `products` without random signs: all of one pass, where that can be."""
+        product = self.products(lines, Z, Y, mean, 0)
+        return Kept(self.look(lines, Z, Y, mean), product(Y), product)
 
     @abstractmethod
     def draw(

@@ -3,17 +3,19 @@
 The blocks depend on the data alone, so that sums come out the same whatever the number of threads.
 """
 
+from collections.abc import Sized
+
 import numpy as np
 
 from ..data.observations import Compressed
-from .base import CACHE_LINE, LANES, AbstractBackend, Pass, Product, side, total
+from .base import CACHE_LINE, FOUR, LANES, AbstractBackend, Kept, Look, Pass, Product, side, total
 from .pairs import check_inside
 
 # Bytes of a matrix that stay in the caches nearest to one processor.
 _NEAR = 1 << 21
 
 
-def _check(lines: Compressed, mine: np.ndarray, *others: np.ndarray) -> None:
+def _check(lines: Compressed, mine: Sized, *others: np.ndarray) -> None:
     """IndexError unless there is a row of ``mine`` per line, and one of ``others`` per index."""
     if len(mine) != len(lines.indptr) - 1 or min(map(len, others)) < lines.span:
         raise IndexError("the sides have other lengths than the lines of the entries")
@@ -67,33 +69,70 @@ class Loops(AbstractBackend):
         from . import loops_residual
 
         _check(lines, Z, Y)
-
-        plain = loops_residual.residual
-        if not (Z[:, 2:].any() or Y[:, 2:].any()):
-            Z, Y, plain = Z[:, :2].copy(), Y[:, :2].copy(), loops_residual.bias_residual
         kept = np.empty(len(lines.values), Z.dtype)
+        if Z[:, 2:].any() or Y[:, 2:].any():
+            self._look(lines, Z, Y, mean, (kept, side(len(Z), Z.shape[1], Z.dtype)))
+        else:
+            call = lines.arrays, mean, Z[:, :2].copy(), Y[:, :2].copy(), kept
+            self.run(lines.blocks, lambda lo, hi: loops_residual.bias_residual(lo, hi, *call))
+        if seed:
+            signs = lines.indptr, lines.indices, seed, kept
+            self.run(lines.blocks, lambda lo, hi: loops_residual.randomize(lo, hi, *signs))
+        return self._product(lines, len(Z), kept)
 
-        def keep(lo: int, hi: int) -> None:
-            plain(lo, hi, lines.arrays, mean, Z, Y, kept)
-            if seed:
-                loops_residual.randomize(lo, hi, lines.indptr, lines.indices, seed, kept)
+    def look(self, lines, Z, Y, mean) -> Look:
+        return self._look(lines, Z, Y, mean)
 
-        self.run(lines.blocks, keep)
-        each = CACHE_LINE // Z.dtype.itemsize  # numbers in a cache line
+    def keep(self, lines, Z, Y, mean) -> Kept:
+        kept = np.empty(len(lines.values), Z.dtype)
+        own = side(len(Z), Z.shape[1], Z.dtype)
+        seen = self._look(lines, Z, Y, mean, (kept, own))
+        return Kept(seen, own, self._product(lines, len(Z), kept))
+
+    def _look(self, lines, Z, Y, mean, rooms: tuple[np.ndarray, np.ndarray] | None = None) -> Look:
+        """`look`; the w e of all entries, and R Y, go into ``rooms``."""
+        from . import loops_residual
+
+        _check(lines, Z, Y)
+        w, keep = Z.shape[1], rooms is not None
+
+        def block(lo: int, hi: int) -> tuple[float, np.ndarray]:
+            kept, own = rooms or (np.empty(FOUR, Z.dtype), np.empty((1, w), Z.dtype))
+            pull = np.zeros(w)
+            call = mean, Z, Y, keep, kept, own, pull
+            return loops_residual.look(lo, hi, lines.arrays, *call), pull
+
+        found = self.run(lines.blocks, block)
+        energy, pull = sum(part[0] for part in found), sum((part[1] for part in found), np.zeros(w))
+        return Look(energy, pull)
+
+    def _product(self, lines: Compressed, height: int, kept: np.ndarray) -> Product:
+        """X → R X for the w e of all entries."""
+        from . import loops_residual
+
+        each = CACHE_LINE // kept.itemsize  # numbers in a cache line
 
         def part(X: np.ndarray) -> np.ndarray:
             k = X.shape[1]
             wide = -(-k // LANES) * LANES
             row = LANES if k <= LANES else -(-wide // each) * each
-            padded, out = side(len(X), row, Z.dtype), side(len(Z), wide, Z.dtype)
+            padded, out = side(len(X), row, kept.dtype), side(height, wide, kept.dtype)
             padded[:, :k] = X
             call = lines.indptr, lines.indices, kept, padded, out
             self.run(lines.blocks, lambda lo, hi: loops_residual.matmul(lo, hi, *call))
             return out[:, :k]
 
+        def vector(x: np.ndarray) -> np.ndarray:
+            out = np.empty(height, kept.dtype)
+            call = lines.indptr, lines.indices, kept, np.ascontiguousarray(x), out
+            self.run(lines.blocks, lambda lo, hi: loops_residual.matvec(lo, hi, *call))
+            return out
+
         def product(X: np.ndarray) -> np.ndarray:
-            _check(lines, Z, X)
+            _check(lines, range(height), X)
             k = X.shape[1]
+            if k == 1:
+                return vector(X[:, 0])[:, None]
             if k <= each or X.nbytes <= _NEAR:
                 return part(X)
             # a row of X is far away: one cache line of all rows stays nearer than two
