@@ -169,6 +169,27 @@ class TestFormulas:
             np.testing.assert_allclose(new[i, some], exact, rtol=0, atol=200 * TOLERANCE[dtype])
         np.testing.assert_array_equal(new[:, 2], Z[:, 2])
 
+    @pytest.mark.parametrize("rank", [7, 15, 30])
+    def test_a_step_of_wider_sides(self, rng, kind, dtype, weighted, rank):
+        """One step along the preconditioned gradient to the bottom, line by line, and what was seen
+        before."""
+        seen, X, weights, *_ = problem(rng, dtype, weighted)
+        Z, Y = (rng.normal(size=(side, width(rank))).astype(dtype) for side in X.shape)
+        ridge = rng.uniform(0.2, 1.0, Z.shape[1]).astype(dtype)
+        one, none, new = np.ones_like(ridge), np.zeros_like(ridge), Z.copy()
+        how = dtype(0.3), ridge, none, np.ones(len(Z), dtype), one, 1
+        found = open_kind(kind).solve(seen.by_row, new, Y, *how)
+        gap, z, y = X - 0.3 - Z @ Y.T, Z.astype(float), Y.astype(float)
+        bend = weights @ y**2
+        gradient = (weights * gap) @ y - ridge * z
+        direction = gradient / (bend + ridge)
+        curve = (weights * (direction @ y.T) ** 2).sum(axis=1) + direction**2 @ ridge
+        length = (gradient * direction).sum(axis=1) / curve
+        close(new, z + length[:, None] * direction, 10 * TOLERANCE[dtype])
+        assert found.energy == pytest.approx(0.5 * (weights * gap**2).sum(), rel=TOLERANCE[dtype])
+        close(found.pull, (z * ((weights * gap) @ y)).sum(axis=0), 30 * TOLERANCE[dtype])
+        np.testing.assert_allclose(found.bend, (z**2 * bend).sum(axis=0), rtol=TOLERANCE[dtype])
+
     def test_every_step_lowers_the_ridge_objective_of_every_line(self, rng, kind, dtype, weighted):
         seen, X, weights, Z, Y = problem(rng, dtype, weighted)
         ridge = rng.uniform(0.01, 1.0, Z.shape[1]).astype(dtype)
@@ -320,6 +341,28 @@ class TestAgreeWithDense:
         found = open_kind(kind).predict(rows, cols, Z, Y, 0.7)
         assert found.dtype == dtype
         close(found, 0.7 + (Z[rows] * Y[cols]).sum(axis=1), 10 * TOLERANCE[dtype])
+
+
+def test_residuals_are_kept_apart(rng):
+    """Memory goes from a product that is gone to a new one, never from one that is in use."""
+    seen, X, weights, Z, Y = problem(rng)
+    lines, backend, other = seen.by_row, Loops(), rng.normal(size=(len(Y), 3))
+    products, exact = [], []
+    for k in range(5):
+        mean = np.float64(k)
+        products.append(backend.keep(lines, Z, Y, mean).product)
+        exact.append((weights * (X - mean - Z @ Y.T)) @ other)
+        if k == 2:
+            del products[0], exact[0]
+        for found, right in zip(products, exact, strict=True):
+            close(found(other), right, 1e-12)
+    del products, found
+    assert len(backend._spare) == 2
+    again = [backend.products(lines, Z, Y, np.float64(0.5), seed) for seed in (0, 1, 2)]
+    assert not backend._spare
+    close(again[0](other), (weights * (X - 0.5 - Z @ Y.T)) @ other, 1e-12)
+    single = problem(rng, np.float32)[0].by_row  # of another type
+    assert backend.keep(single, *(x.astype(np.float32) for x in (Z, Y)), np.float32(0)).product
 
 
 @pytest.mark.parametrize("kind", [Dense, Loops])

@@ -9,12 +9,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..data.observations import Compressed
+from .lanes import LANES
 from .pairs import at
 
-# The width of the sides is a multiple of this many numbers: compiled inner loops have no remainder.
-LANES = 8
-# Entries whose residuals compiled loops take together: four dot products end in one vector.
-FOUR = 4
 # Bytes that memory hands out at a time.
 CACHE_LINE = 64
 # Cells of a dense table in a block; and where lines are long, so many lines that reading the other

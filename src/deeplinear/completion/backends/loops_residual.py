@@ -5,9 +5,8 @@ is kept in both orders, a product reads no factors.
 """
 
 from ..compiled import compiled, compiled_in_order
-from .base import FOUR
-from .loops import dot, random_sign
-from .vectors import residuals_of_line, weighted_sum
+from .loops import accumulate_gradient, random_sign
+from .vectors import weighted_sum
 
 
 @compiled
@@ -18,21 +17,13 @@ def look(lo, hi, entries, mean, Z, Y, keep, kept, own, pull):
     four numbers, ``own`` for a line.
     """
     indptr, indices, values, weights = entries
-    weighted, step, energy = weights.size > 0, int(keep), 0.0
+    step, energy = int(keep), 0.0
     for i in range(lo, hi):
         z, line, start, stop = Z[i], own[i * step], indptr[i], indptr[i + 1]
         line[:] = 0
-        rest = stop - (stop - start) % FOUR
-        sides = z, Y, indices, values, weights
-        energy += residuals_of_line(*sides, weighted, mean, start, rest, kept, step, line)  # type: ignore[call-arg]
-        for t in range(rest, stop):
-            y = Y[indices[t]]
-            e = values[t] - mean - dot(z, y)
-            we = weights[t] * e if weighted else e
-            energy += we * e
-            kept[step * t] = we
-            for k in range(z.size):
-                line[k] += we * y[k]
+        energy += accumulate_gradient(
+            start, stop, indices, values, weights, mean, z, Y, kept, step, line, line[:0]
+        )
         for k in range(z.size):
             pull[k] += z[k] * line[k]
     return energy / 2

@@ -3,12 +3,16 @@
 The blocks depend on the data alone, so that sums come out the same whatever the number of threads.
 """
 
+from collections import deque
 from collections.abc import Sized
+from concurrent.futures import ThreadPoolExecutor
+from weakref import finalize
 
 import numpy as np
 
 from ..data.observations import Compressed
-from .base import CACHE_LINE, FOUR, LANES, AbstractBackend, Kept, Look, Pass, Product, side, total
+from .base import CACHE_LINE, AbstractBackend, Kept, Look, Pass, Product, side, total
+from .lanes import FOUR, LANES
 from .pairs import check_inside
 
 # Bytes of a matrix that stay in the caches nearest to one processor.
@@ -22,7 +26,23 @@ def _check(lines: Compressed, mine: Sized, *others: np.ndarray) -> None:
 
 
 class Loops(AbstractBackend):
-    """The passes on the compiled loops of `loops`: linear in the number of entries."""
+    """The passes on the compiled loops of `loops`: linear in the number of entries.
+
+    Memory for residuals is kept until the backend goes: new memory has to be cleared, and where
+    that of a machine is in pieces put together, which can take longer than all products.
+    """
+
+    def __init__(self, pool: ThreadPoolExecutor | None = None) -> None:
+        super().__init__(pool)
+        self._spare: deque[np.ndarray] = deque(maxlen=2)  # one for each order of the entries
+
+    def _room(self, lines: Compressed, dtype: np.dtype) -> np.ndarray:
+        """A number per entry of ``lines``, in memory that no `_product` uses any more."""
+        for k, array in enumerate(self._spare):
+            if (len(array), array.dtype) == (len(lines.values), dtype):
+                del self._spare[k]
+                return array
+        return np.empty(len(lines.values), dtype)
 
     def solve(self, lines, Z, Y, mean, ridge, extra, scale, free, steps) -> Pass:
         from . import loops
@@ -69,7 +89,7 @@ class Loops(AbstractBackend):
         from . import loops_residual
 
         _check(lines, Z, Y)
-        kept = np.empty(len(lines.values), Z.dtype)
+        kept = self._room(lines, Z.dtype)
         if Z[:, 2:].any() or Y[:, 2:].any():
             self._look(lines, Z, Y, mean, (kept, side(len(Z), Z.shape[1], Z.dtype)))
         else:
@@ -84,7 +104,7 @@ class Loops(AbstractBackend):
         return self._look(lines, Z, Y, mean)
 
     def keep(self, lines, Z, Y, mean) -> Kept:
-        kept = np.empty(len(lines.values), Z.dtype)
+        kept = self._room(lines, Z.dtype)
         own = side(len(Z), Z.shape[1], Z.dtype)
         seen = self._look(lines, Z, Y, mean, (kept, own))
         return Kept(seen, own, self._product(lines, len(Z), kept))
@@ -107,7 +127,7 @@ class Loops(AbstractBackend):
         return Look(energy, pull)
 
     def _product(self, lines: Compressed, height: int, kept: np.ndarray) -> Product:
-        """X → R X for the w e of all entries."""
+        """X → R X for the w e of all entries, whose memory is free again when it goes."""
         from . import loops_residual
 
         each = CACHE_LINE // kept.itemsize  # numbers in a cache line
@@ -138,6 +158,7 @@ class Loops(AbstractBackend):
             # a row of X is far away: one cache line of all rows stays nearer than two
             return np.hstack([part(X[:, lo : lo + each]) for lo in range(0, k, each)])
 
+        finalize(product, self._spare.append, kept).atexit = False
         return product
 
     def draw(self, lines, other, mean, precision, prior, pull, shift, noise):

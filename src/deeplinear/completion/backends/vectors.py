@@ -13,9 +13,10 @@ from functools import reduce
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.base import BaseContext
 from numba.extending import intrinsic
 
-from .base import FOUR, LANES
+from .lanes import FOUR, LANES
 
 _INT = ir.IntType(64)
 # So that additions do not wait for each other, even and odd entries are summed apart.
@@ -83,49 +84,113 @@ def weighted_sum(typingctx, weights, indices, X, start, stop, column, out, vecto
 
 @intrinsic
 def residuals_of_line(
-    typingctx, z, Y, indices, values, weights, weighted, mean, start, stop, out, step, total
+    typingctx, z, Y, indices, values, weights, weighted, mean, start, stop, out, step, total, square
 ):
     """Σ w e² with e = x − mean − z·Y[indices[t]] over the entries start ≤ t < ``stop`` of a line.
 
-    ``total`` += Σ w e Y[indices[t]], and out[``step`` · t] = w e; with step 0 the first four
-    numbers of ``out`` are overwritten again and again. Without ``weighted`` every w is 1. stop −
-    start is a multiple of `FOUR`, the width of z, Y and ``total`` one of `LANES`; the arrays are
-    contiguous, of one floating type but for the indices.
+    ``total`` += Σ w e Y[indices[t]], ``square`` += Σ w Y[indices[t]]² unless it is empty, and
+    out[``step`` · t] = w e; with step 0 the first four numbers of ``out`` are overwritten again and
+    again. Without ``weighted`` every w is 1. stop − start is a multiple of `FOUR`, the width of z,
+    Y, ``total`` and ``square`` one of `LANES`; the arrays are contiguous, of one floating type but
+    for the indices.
     """
     place, sides = types.int64, (z, Y, indices, values, weights)
-    signature = types.float64(*sides, types.boolean, values.dtype, place, place, out, place, total)
+    rest = types.boolean, values.dtype, place, place, out, place, total, square
+    signature = types.float64(*sides, *rest)
 
     def codegen(context, builder, signature, arguments):
         arrays = [
             context.make_array(signature.args[k])(context, builder, arguments[k])
-            for k in (0, 1, 2, 3, 4, 9, 11)
+            for k in (0, 1, 2, 3, 4, 9, 11, 12)
         ]
         weighted, mean, start, stop, step = (arguments[k] for k in (5, 6, 7, 8, 10))
-        z, Y, indices, values, weights, out, total = (array.data for array in arrays)
-        width = builder.extract_value(arrays[1].shape, 1)
-        number, double = context.get_value_type(signature.args[6]), ir.DoubleType()
-        lanes, four = ir.VectorType(number, LANES), ir.VectorType(number, FOUR)
-        wide = ir.VectorType(double, FOUR)
-        energy = _kept(builder, wide)
+        z, Y, indices, values, weights, out, total, square = (array.data for array in arrays)
+        width, squares = (builder.extract_value(arrays[k].shape, int(k == 1)) for k in (1, 7))
+        lanes, four = _vectors(context, signature.args[6])
+        curved = builder.icmp_signed(">", squares, _INT(0))
+        energy = _Squares(builder, four)
         with _steps(builder, start, stop, FOUR) as t:
             rows = _rows(builder, Y, width, indices, t)
             e = builder.fsub(_load(builder, values, t, four), _spread(builder, mean, four))
             e = builder.fsub(e, _dots(builder, z, rows, width, lanes))
-            pull = _kept(builder, four, e)
-            with builder.if_then(weighted):
-                builder.store(builder.fmul(_load(builder, weights, t, four), e), pull)
-            we = builder.load(pull)
-            builder.store(
-                we, _vector(builder, out, builder.mul(t, step), four), align=_bytes(number)
-            )
-            square = builder.fmul(we, e)
-            square = square if number == double else builder.fpext(square, wide)
-            builder.store(builder.fadd(builder.load(energy), square), energy)
+            weight = _weights(builder, weighted, weights, t, four)
+            we = builder.fmul(weight, e)
+            place = _vector(builder, out, builder.mul(t, step), four)
+            builder.store(we, place, align=_bytes(four.element))
+            energy.add(we, e)
             _add_rows(builder, total, rows, we, width, lanes)
-        parts = [builder.extract_element(builder.load(energy), _SMALL(j)) for j in range(FOUR)]
-        return reduce(builder.fadd, parts)
+            with builder.if_then(curved):
+                _add_rows(builder, square, rows, weight, width, lanes, squared=True)
+        return energy.total()
 
     return signature, codegen
+
+
+@intrinsic
+def curve_of_line(typingctx, z, Y, indices, weights, weighted, start, stop, total):
+    """Σ w c² with c = z·Y[indices[t]] over the entries; ``total`` += Σ w c Y[indices[t]].
+
+    As `residuals_of_line`; an empty ``total`` stays as it is.
+    """
+    place = types.int64
+    signature = types.float64(z, Y, indices, weights, types.boolean, place, place, total)
+
+    def codegen(context, builder, signature, arguments):
+        arrays = [
+            context.make_array(signature.args[k])(context, builder, arguments[k])
+            for k in (0, 1, 2, 3, 7)
+        ]
+        weighted, start, stop = arguments[4:7]
+        z, Y, indices, weights, total = (array.data for array in arrays)
+        width, length = (builder.extract_value(arrays[k].shape, int(k == 1)) for k in (1, 4))
+        lanes, four = _vectors(context, signature.args[0].dtype)
+        energy = _Squares(builder, four)
+        wanted = builder.icmp_signed(">", length, _INT(0))
+        with _steps(builder, start, stop, FOUR) as t:
+            rows = _rows(builder, Y, width, indices, t)
+            c = _dots(builder, z, rows, width, lanes)
+            wc = builder.fmul(_weights(builder, weighted, weights, t, four), c)
+            energy.add(wc, c)
+            with builder.if_then(wanted):
+                _add_rows(builder, total, rows, wc, width, lanes)
+        return energy.total()
+
+    return signature, codegen
+
+
+class _Squares:
+    """A sum of products, four at a time, in float64."""
+
+    def __init__(self, builder: ir.IRBuilder, four: ir.VectorType) -> None:
+        self.builder, self.wide = builder, ir.VectorType(ir.DoubleType(), FOUR)
+        self.place = _kept(builder, self.wide)
+
+    def add(self, x: ir.Value, y: ir.Value) -> None:
+        product = self.builder.fmul(x, y)
+        if product.type != self.wide:
+            product = self.builder.fpext(product, self.wide)
+        self.builder.store(self.builder.fadd(self.builder.load(self.place), product), self.place)
+
+    def total(self) -> ir.Value:
+        whole = self.builder.load(self.place)
+        parts = [self.builder.extract_element(whole, _SMALL(j)) for j in range(FOUR)]
+        return reduce(self.builder.fadd, parts)
+
+
+def _vectors(context: BaseContext, kind: types.Type) -> tuple[ir.VectorType, ir.VectorType]:
+    """Vectors of `LANES` and of `FOUR` numbers."""
+    number = context.get_value_type(kind)
+    return ir.VectorType(number, LANES), ir.VectorType(number, FOUR)
+
+
+def _weights(
+    builder: ir.IRBuilder, weighted: ir.Value, weights: ir.Value, t: ir.Value, four: ir.VectorType
+) -> ir.Value:
+    """The weights t … t + 3, or ones."""
+    place = _kept(builder, four, ir.Constant(four, [1.0] * FOUR))
+    with builder.if_then(weighted):
+        builder.store(_load(builder, weights, t, four), place)
+    return builder.load(place)
 
 
 def _rows(builder: ir.IRBuilder, Y: ir.Value, width: ir.Value, indices: ir.Value, t: ir.Value):
@@ -169,14 +234,15 @@ def _add_rows(
     weights: ir.Value,
     width: ir.Value,
     lanes: ir.VectorType,
+    squared: bool = False,
 ) -> None:
-    """``total`` += Σ weights_j rows_j."""
+    """``total`` += Σ weights_j rows_j, or the squares of the rows."""
     spread = [_shuffled(builder, weights, weights, [j] * LANES) for j in range(FOUR)]
     with _steps(builder, _INT(0), width, LANES) as k:
-        parts = [
-            builder.fmul(weight, _load(builder, row, k, lanes), flags=_FREELY)
-            for weight, row in zip(spread, rows, strict=True)
-        ]
+        numbers = [_load(builder, row, k, lanes) for row in rows]
+        if squared:
+            numbers = [builder.fmul(x, x) for x in numbers]
+        parts = [builder.fmul(w, x, flags=_FREELY) for w, x in zip(spread, numbers, strict=True)]
         new = reduce(lambda x, y: builder.fadd(x, y, flags=_FREELY), parts)
         place = _vector(builder, total, k, lanes)
         size = _bytes(lanes.element)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..backends.base import LANES
+from ..backends.lanes import LANES
 from ..data.observations import Compressed, Observations
 from ..penalty import Penalty
 from .balance import centred, orthonormal
