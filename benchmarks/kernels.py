@@ -23,7 +23,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from deeplinear.completion.backends import loops
-from deeplinear.completion.backends.base import LANES
+from deeplinear.completion.backends.lanes import LANES
 from deeplinear.completion.data.observations import Observations
 
 FLAGS = ("-O3", "-march=native", "-ffast-math")

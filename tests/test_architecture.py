@@ -132,9 +132,11 @@ TREE = {
         ["weights"],
     ],
     "completion/backends": [
-        ["pairs", "loops", "loops_posterior"],
-        ["base"],
+        ["lanes"],
         ["vectors"],
+        ["loops", "loops_posterior"],
+        ["pairs"],
+        ["base"],
         ["loops_residual"],
         ["dense", "threads", "devices", "reweighted"],
         ["open"],

@@ -122,6 +122,24 @@ class TestFormulas:
                     assert out.dtype == dtype
                     close(out, exact @ other, TOLERANCE[dtype])
 
+    @pytest.mark.parametrize("rank", [4, 10, 30])
+    def test_what_a_look_sees(self, rng, kind, dtype, weighted, rank):
+        """E, Σ_i z_i (R y)_i, R Y, and a function that multiplies by R; from both sides."""
+        seen, X, weights, *_ = problem(rng, dtype, weighted)
+        Z, Y = (rng.normal(size=(side, width(rank))).astype(dtype) for side in X.shape)
+        R, backend = weights * (X - 0.3 - Z @ Y.T), open_kind(kind)
+        energy = 0.5 * (R * (X - 0.3 - Z @ Y.T)).sum(dtype=float)
+        for lines, z, y, exact in ((seen.by_row, Z, Y, R), (seen.by_col, Y, Z, R.T)):
+            sides = lines, z, y, dtype(0.3)
+            kept_look, own, product = backend.keep(*sides)
+            for found in (kept_look, backend.look(*sides)):
+                assert found.energy == pytest.approx(energy, rel=TOLERANCE[dtype])
+                close(found.pull, (z * (exact @ y)).sum(axis=0), TOLERANCE[dtype])
+            close(own, exact @ y, TOLERANCE[dtype])
+            for columns in (1, 5):
+                other = rng.normal(size=(len(y), columns)).astype(dtype)
+                close(product(other), exact @ other, TOLERANCE[dtype])
+
     @pytest.mark.parametrize("steps", [0, 1, 2])
     @pytest.mark.parametrize("ridge", [0.0, 0.7])
     def test_biases_alone_are_ridge_means(self, rng, kind, dtype, weighted, steps, ridge):
@@ -165,6 +183,27 @@ class TestFormulas:
             exact = np.linalg.solve(A, right)
             np.testing.assert_allclose(new[i, some], exact, rtol=0, atol=200 * TOLERANCE[dtype])
         np.testing.assert_array_equal(new[:, 2], Z[:, 2])
+
+    @pytest.mark.parametrize("rank", [7, 15, 30])
+    def test_a_step_of_wider_sides(self, rng, kind, dtype, weighted, rank):
+        """One step along the preconditioned gradient to the bottom, line by line, and what was seen
+        before."""
+        seen, X, weights, *_ = problem(rng, dtype, weighted)
+        Z, Y = (rng.normal(size=(side, width(rank))).astype(dtype) for side in X.shape)
+        ridge = rng.uniform(0.2, 1.0, Z.shape[1]).astype(dtype)
+        one, none, new = np.ones_like(ridge), np.zeros_like(ridge), Z.copy()
+        how = dtype(0.3), ridge, none, np.ones(len(Z), dtype), one, 1
+        found = open_kind(kind).solve(seen.by_row, new, Y, *how)
+        gap, z, y = X - 0.3 - Z @ Y.T, Z.astype(float), Y.astype(float)
+        bend = weights @ y**2
+        gradient = (weights * gap) @ y - ridge * z
+        direction = gradient / (bend + ridge)
+        curve = (weights * (direction @ y.T) ** 2).sum(axis=1) + direction**2 @ ridge
+        length = (gradient * direction).sum(axis=1) / curve
+        close(new, z + length[:, None] * direction, 10 * TOLERANCE[dtype])
+        assert found.energy == pytest.approx(0.5 * (weights * gap**2).sum(), rel=TOLERANCE[dtype])
+        close(found.pull, (z * ((weights * gap) @ y)).sum(axis=0), 30 * TOLERANCE[dtype])
+        np.testing.assert_allclose(found.bend, (z**2 * bend).sum(axis=0), rtol=TOLERANCE[dtype])
 
     def test_every_step_lowers_the_ridge_objective_of_every_line(self, rng, kind, dtype, weighted):
         seen, X, weights, Z, Y = problem(rng, dtype, weighted)
@@ -319,6 +358,28 @@ class TestAgreeWithDense:
         close(found, 0.7 + (Z[rows] * Y[cols]).sum(axis=1), 10 * TOLERANCE[dtype])
 
 
+def test_residuals_are_kept_apart(rng):
+    """Memory goes from a product that is gone to a new one, never from one that is in use."""
+    seen, X, weights, Z, Y = problem(rng)
+    lines, backend, other = seen.by_row, Loops(), rng.normal(size=(len(Y), 3))
+    products, exact = [], []
+    for k in range(5):
+        mean = np.float64(k)
+        products.append(backend.keep(lines, Z, Y, mean).product)
+        exact.append((weights * (X - mean - Z @ Y.T)) @ other)
+        if k == 2:
+            del products[0], exact[0]
+        for found, right in zip(products, exact, strict=True):
+            close(found(other), right, 1e-12)
+    del products, found
+    assert len(backend._spare) == 2
+    again = [backend.products(lines, Z, Y, np.float64(0.5), seed) for seed in (0, 1, 2)]
+    assert not backend._spare
+    close(again[0](other), (weights * (X - 0.5 - Z @ Y.T)) @ other, 1e-12)
+    single = problem(rng, np.float32)[0].by_row  # of another type
+    assert backend.keep(single, *(x.astype(np.float32) for x in (Z, Y)), np.float32(0)).product
+
+
 @pytest.mark.parametrize("kind", [Dense, Loops])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_threads_change_nothing(rng, monkeypatch, kind, dtype):
@@ -346,6 +407,10 @@ def test_threads_change_nothing(rng, monkeypatch, kind, dtype):
             backend.residual_matmul(seen.by_row, Z, Y, X, dtype(0), 5),
             backend.products(seen.by_row, Z, Y, dtype(0), 5)(X),
             *backend.pulls(seen.by_row, seen.by_col, Z, Y, dtype(0)),
+            backend.products(seen.by_row, Z, Y, dtype(0), 5)(X[:, :1]),
+            *backend.keep(seen.by_row, Z, Y, dtype(0))[0],
+            backend.keep(seen.by_row, Z, Y, dtype(0)).own,
+            *backend.look(seen.by_row, Z, Y, dtype(0)),
             *backend.draw(seen.by_row, other, 0.0, 2.0, prior, pull, shift, noise),
             backend.leverage(
                 seen.by_row, mine, theirs, other, np.ones(4), one.astype(float), other

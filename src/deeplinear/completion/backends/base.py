@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..data.observations import Compressed
+from .lanes import LANES
 from .pairs import at
 
-# The width of the sides is a multiple of this many numbers: compiled inner loops have no remainder.
-LANES = 8
 # Bytes that memory hands out at a time.
 CACHE_LINE = 64
 # Cells of a dense table in a block; and where lines are long, so many lines that reading the other
@@ -57,6 +56,21 @@ class Pass(NamedTuple):
     bend: np.ndarray
 
 
+class Look(NamedTuple):
+    """What a pass over the lines sees that moves nothing: the first two numbers of `Pass`."""
+
+    energy: float
+    pull: np.ndarray
+
+
+class Kept(NamedTuple):
+    """A `Look` with what it kept: R Y (lines, w), and the function X → R X."""
+
+    look: Look
+    own: np.ndarray
+    product: Product
+
+
 def total(parts: list[Pass]) -> Pass:
     """What the passes over several blocks saw together, summed in their order."""
     energies, pulls, bends = zip(*parts, strict=True)
@@ -94,9 +108,9 @@ class AbstractBackend(ABC):
 
     A new backend derives from this class and implements `solve`, `residual_matmul`, `draw` and
     `leverage` so that they agree with `deeplinear.completion.backends.dense`, which is the
-    formulas in NumPy, and may have better ways for `solve_biases`, `products` and `pulls`. It may
-    keep copies of the entries between calls (``lines`` are never changed) and must return the same
-    numbers whatever the number of threads. `open_backend` chooses.
+    formulas in NumPy, and may have better ways for `solve_biases`, `products`, `look`, `keep` and
+    `pulls`. It may keep copies of the entries between calls (``lines`` are never changed) and must
+    return the same numbers whatever the number of threads. `open_backend` chooses.
     """
 
     def __init__(self, pool: ThreadPoolExecutor | None = None) -> None:
@@ -182,10 +196,17 @@ class AbstractBackend(ABC):
         """
         left = self.residual_matmul(rows, Z, Y, Y, mean, 0)
         right = self.residual_matmul(cols, Y, Z, Z, mean, 0)
-        if not energy:
-            return left, right, math.nan
+        return left, right, self.look(rows, Z, Y, mean).energy if energy else math.nan
+
+    def look(self, lines: Compressed, Z: np.ndarray, Y: np.ndarray, mean: np.floating) -> Look:
+        """E and Σ_i z_i (R y)_i of every column of the sides."""
         none, one = np.zeros(Z.shape[1], Z.dtype), np.ones(len(Z), Z.dtype)
-        return left, right, self.solve(rows, Z, Y, mean, none, none, one, none, 0).energy
+        return Look(*self.solve(lines, Z, Y, mean, none, none, one, none, 0)[:2])
+
+    def keep(self, lines: Compressed, Z: np.ndarray, Y: np.ndarray, mean: np.floating) -> Kept:
+        """`look`, R Y, and `products` without random signs: all of one pass, where that can be."""
+        product = self.products(lines, Z, Y, mean, 0)
+        return Kept(self.look(lines, Z, Y, mean), product(Y), product)
 
     @abstractmethod
     def draw(

@@ -16,6 +16,8 @@ the result does not depend on the number of threads.
 import numpy as np
 
 from ..compiled import compiled, inlined
+from .lanes import FOUR
+from .vectors import curve_of_line, residuals_of_line
 
 
 @inlined
@@ -49,68 +51,45 @@ def _add(out, p, a, q, b, r, c, s, d):
 
 
 @inlined
-def _add_squares(out, p, a, q, b, r, c, s, d):
-    for k in range(out.size):
-        out[k] += p * a[k] * a[k] + q * b[k] * b[k] + r * c[k] * c[k] + s * d[k] * d[k]
+def accumulate_gradient(
+    start, stop, indices, values, weights, mean, z, Y, kept, step, grad, square
+):
+    """Σ w e² of one line, with grad += Σ w e y, and square += Σ w y² unless it is empty.
 
-
-@inlined
-def _accumulate_gradient(start, stop, indices, values, weights, mean, z, Y, grad, square):
-    """Σ w e² of one line, with grad += Σ w e y and square += Σ w y²."""
-    weighted, one = weights.size > 0, z.dtype.type(1)
-    energy, t = z.dtype.type(0), start
-    while t + 4 <= stop:
-        a, b, c, d = Y[indices[t]], Y[indices[t + 1]], Y[indices[t + 2]], Y[indices[t + 3]]
-        p, q, r, s = dots(z, a, b, c, d)
-        p, q, r, s = (
-            values[t] - mean - p,
-            values[t + 1] - mean - q,
-            values[t + 2] - mean - r,
-            values[t + 3] - mean - s,
-        )
-        if weighted:
-            v, w, x, y = weights[t], weights[t + 1], weights[t + 2], weights[t + 3]
-        else:
-            v = w = x = y = one
-        energy += v * p * p + w * q * q + x * r * r + y * s * s
-        _add(grad, v * p, a, w * q, b, x * r, c, y * s, d)
-        _add_squares(square, v, a, w, b, x, c, y, d)
-        t += 4
-    while t < stop:
-        a = Y[indices[t]]
-        p = values[t] - mean - dot(z, a)
-        v = weights[t] if weighted else one
-        energy += v * p * p
-        for k in range(z.size):
-            grad[k] += v * p * a[k]
-            square[k] += v * a[k] * a[k]
-        t += 1
+    kept[step · t] = w e.
+    """
+    weighted, rest = weights.size > 0, stop - (stop - start) % FOUR
+    sides = z, Y, indices, values, weights
+    energy = residuals_of_line(  # type: ignore[call-arg, var-annotated]
+        *sides, weighted, mean, start, rest, kept, step, grad, square
+    )
+    for t in range(rest, stop):
+        y = Y[indices[t]]
+        e = values[t] - mean - dot(z, y)
+        v = weights[t] if weighted else z.dtype.type(1)
+        energy += v * e * e
+        kept[step * t] = v * e
+        for k in range(grad.size):
+            grad[k] += v * e * y[k]
+        for k in range(square.size):
+            square[k] += v * y[k] * y[k]
     return energy
 
 
 @inlined
 def _hessian_product(start, stop, indices, weights, direction, Y, image):
     """Σ w (direction·y)² of one line; ``image`` += Σ w (direction·y) y unless it is empty."""
-    weighted, one = weights.size > 0, direction.dtype.type(1)
-    total, t = direction.dtype.type(0), start
-    while t + 4 <= stop:
-        a, b, c, d = Y[indices[t]], Y[indices[t + 1]], Y[indices[t + 2]], Y[indices[t + 3]]
-        p, q, r, s = dots(direction, a, b, c, d)
-        if weighted:
-            v, w, x, y = weights[t], weights[t + 1], weights[t + 2], weights[t + 3]
-        else:
-            v = w = x = y = one
-        total += v * p * p + w * q * q + x * r * r + y * s * s
-        _add(image, v * p, a, w * q, b, x * r, c, y * s, d)
-        t += 4
-    while t < stop:
-        a = Y[indices[t]]
-        p = dot(direction, a)
-        v = weights[t] if weighted else one
+    weighted, rest = weights.size > 0, stop - (stop - start) % FOUR
+    total = curve_of_line(  # type: ignore[call-arg, var-annotated]
+        direction, Y, indices, weights, weighted, start, rest, image
+    )
+    for t in range(rest, stop):
+        y = Y[indices[t]]
+        p = dot(direction, y)
+        v = weights[t] if weighted else direction.dtype.type(1)
         total += v * p * p
         for k in range(image.size):
-            image[k] += v * p * a[k]
-        t += 1
+            image[k] += v * p * y[k]
     return total
 
 
@@ -127,7 +106,7 @@ def solve(lo, hi, entries, mean, Z, Y, how, steps, pull, bend):
     indptr, indices, values, weights = entries
     ridge, extra, scale, free = how
     width = Z.shape[1]
-    work = np.empty((5, width), Z.dtype)
+    work = np.empty((6, width), Z.dtype)
     grad, inverse, direction, image, total = work[0], work[1], work[2], work[3], work[4]
     eps = np.finfo(Z.dtype).eps
     energy = 0.0
@@ -135,8 +114,8 @@ def solve(lo, hi, entries, mean, Z, Y, how, steps, pull, bend):
         z, start, stop = Z[i], indptr[i], indptr[i + 1]
         grad[:] = 0
         inverse[:] = 0
-        energy += _accumulate_gradient(
-            start, stop, indices, values, weights, mean, z, Y, grad, inverse
+        energy += accumulate_gradient(
+            start, stop, indices, values, weights, mean, z, Y, work[5], 0, grad, inverse
         )
         norm = 0.0
         for k in range(width):

@@ -1,46 +1,43 @@
-"""Compiled loops over residuals that are kept: products with many matrices, and the biases alone.
+"""Compiled loops over the residuals of one state, kept for many products; and the biases alone.
 
-Power iterations multiply the residual of one state with matrix after matrix. Once it is kept in
-both orders, a product reads no factors.
+Iterations for singular values multiply the residual of one state with matrix after matrix. Once it
+is kept in both orders, a product reads no factors.
 """
 
 from ..compiled import compiled, compiled_in_order
-from .loops import dot, dots, random_sign
+from .loops import accumulate_gradient, random_sign
 from .vectors import weighted_sum
 
 
 @compiled
-def residual(lo, hi, entries, mean, Z, Y, out):
-    """out_t = w e with e = x − mean − z·y at every entry."""
+def look(lo, hi, entries, mean, Z, Y, keep, kept, own, pull):
+    """½ Σ w e² with e = x − mean − z·y; adds Σ_i z_ik (R Y)_ik to ``pull``.
+
+    To ``keep``: kept_t = w e at every entry and own_i = (R Y)_i; otherwise ``kept`` has room for
+    four numbers, ``own`` for a line.
+    """
     indptr, indices, values, weights = entries
-    weighted = weights.size > 0
+    step, energy = int(keep), 0.0
     for i in range(lo, hi):
-        z, t, stop = Z[i], indptr[i], indptr[i + 1]
-        while t + 4 <= stop:
-            a, b, c, d = Y[indices[t]], Y[indices[t + 1]], Y[indices[t + 2]], Y[indices[t + 3]]
-            p, q, r, s = dots(z, a, b, c, d)
-            out[t] = values[t] - mean - p
-            out[t + 1] = values[t + 1] - mean - q
-            out[t + 2] = values[t + 2] - mean - r
-            out[t + 3] = values[t + 3] - mean - s
-            t += 4
-        while t < stop:
-            out[t] = values[t] - mean - dot(z, Y[indices[t]])
-            t += 1
-        if weighted:
-            for t in range(indptr[i], stop):
-                out[t] *= weights[t]
+        z, line, start, stop = Z[i], own[i * step], indptr[i], indptr[i + 1]
+        line[:] = 0
+        energy += accumulate_gradient(
+            start, stop, indices, values, weights, mean, z, Y, kept, step, line, line[:0]
+        )
+        for k in range(z.size):
+            pull[k] += z[k] * line[k]
+    return energy / 2
 
 
 @compiled
-def bias_residual(lo, hi, entries, mean, Z, Y, out):
-    """`residual` of sides of two columns, those of the biases."""
+def bias_residual(lo, hi, entries, mean, Z, Y, kept):
+    """kept_t = w e at every entry, for sides of two columns, those of the biases."""
     indptr, indices, values, weights = entries
     weighted = weights.size > 0
     for i in range(lo, hi):
         # counted from 0, places need no check of their sign, and the loop runs in vectors
         start, stop = indptr[i], indptr[i + 1]
-        x, line, others = values[start:stop], out[start:stop], indices[start:stop]
+        x, line, others = values[start:stop], kept[start:stop], indices[start:stop]
         p, q = Z[i, 0], Z[i, 1]
         for t in range(line.size):
             y = Y[others[t]]
@@ -77,6 +74,17 @@ def matmul(lo, hi, indptr, indices, residuals, X, out):
             weighted_sum(residuals, indices, X, start, stop, column, line, 2)  # type: ignore[call-arg]
         elif column < width:
             weighted_sum(residuals, indices, X, start, stop, column, line, 1)  # type: ignore[call-arg]
+
+
+@compiled
+def matvec(lo, hi, indptr, indices, residuals, x, out):
+    """`matmul` with a vector."""
+    for i in range(lo, hi):
+        line, others = residuals[indptr[i] : indptr[i + 1]], indices[indptr[i] : indptr[i + 1]]
+        total = x.dtype.type(0)
+        for t in range(line.size):
+            total += line[t] * x[others[t]]
+        out[i] = total
 
 
 @compiled_in_order

@@ -3,10 +3,16 @@
 The blocks depend on the data alone, so that sums come out the same whatever the number of threads.
 """
 
+from collections import deque
+from collections.abc import Sized
+from concurrent.futures import ThreadPoolExecutor
+from weakref import finalize
+
 import numpy as np
 
 from ..data.observations import Compressed
-from .base import CACHE_LINE, LANES, AbstractBackend, Pass, Product, side, total
+from .base import CACHE_LINE, AbstractBackend, Kept, Look, Pass, Product, side, total
+from .lanes import FOUR, LANES
 from .pairs import check_inside
 
 # Bytes of a matrix that stay in the caches nearest to one processor.
@@ -15,14 +21,30 @@ _NEAR = 1 << 21
 _PARTS = 8
 
 
-def _check(lines: Compressed, mine: np.ndarray, *others: np.ndarray) -> None:
+def _check(lines: Compressed, mine: Sized, *others: np.ndarray) -> None:
     """IndexError unless there is a row of ``mine`` per line, and one of ``others`` per index."""
     if len(mine) != len(lines.indptr) - 1 or min(map(len, others)) < lines.span:
         raise IndexError("the sides have other lengths than the lines of the entries")
 
 
 class Loops(AbstractBackend):
-    """The passes on the compiled loops of `loops`: linear in the number of entries."""
+    """The passes on the compiled loops of `loops`: linear in the number of entries.
+
+    Memory for residuals is kept until the backend goes: new memory has to be cleared, and where
+    that of a machine is in pieces put together, which can take longer than all products.
+    """
+
+    def __init__(self, pool: ThreadPoolExecutor | None = None) -> None:
+        super().__init__(pool)
+        self._spare: deque[np.ndarray] = deque(maxlen=2)  # one for each order of the entries
+
+    def _room(self, lines: Compressed, dtype: np.dtype) -> np.ndarray:
+        """A number per entry of ``lines``, in memory that no `_product` uses any more."""
+        for k, array in enumerate(self._spare):
+            if (len(array), array.dtype) == (len(lines.values), dtype):
+                del self._spare[k]
+                return array
+        return np.empty(len(lines.values), dtype)
 
     def solve(self, lines, Z, Y, mean, ridge, extra, scale, free, steps) -> Pass:
         from . import loops
@@ -69,38 +91,76 @@ class Loops(AbstractBackend):
         from . import loops_residual
 
         _check(lines, Z, Y)
+        kept = self._room(lines, Z.dtype)
+        if Z[:, 2:].any() or Y[:, 2:].any():
+            self._look(lines, Z, Y, mean, (kept, side(len(Z), Z.shape[1], Z.dtype)))
+        else:
+            call = lines.arrays, mean, Z[:, :2].copy(), Y[:, :2].copy(), kept
+            self.run(lines.blocks, lambda lo, hi: loops_residual.bias_residual(lo, hi, *call))
+        if seed:
+            signs = lines.indptr, lines.indices, seed, kept
+            self.run(lines.blocks, lambda lo, hi: loops_residual.randomize(lo, hi, *signs))
+        return self._product(lines, len(Z), kept)
 
-        plain = loops_residual.residual
-        if not (Z[:, 2:].any() or Y[:, 2:].any()):
-            Z, Y, plain = Z[:, :2].copy(), Y[:, :2].copy(), loops_residual.bias_residual
-        kept = np.empty(len(lines.values), Z.dtype)
+    def look(self, lines, Z, Y, mean) -> Look:
+        return self._look(lines, Z, Y, mean)
 
-        def keep(lo: int, hi: int) -> None:
-            plain(lo, hi, lines.arrays, mean, Z, Y, kept)
-            if seed:
-                loops_residual.randomize(lo, hi, lines.indptr, lines.indices, seed, kept)
+    def keep(self, lines, Z, Y, mean) -> Kept:
+        kept = self._room(lines, Z.dtype)
+        own = side(len(Z), Z.shape[1], Z.dtype)
+        seen = self._look(lines, Z, Y, mean, (kept, own))
+        return Kept(seen, own, self._product(lines, len(Z), kept))
 
-        self.run(lines.blocks, keep)
-        each = CACHE_LINE // Z.dtype.itemsize  # numbers in a cache line
+    def _look(self, lines, Z, Y, mean, rooms: tuple[np.ndarray, np.ndarray] | None = None) -> Look:
+        """`look`; the w e of all entries, and R Y, go into ``rooms``."""
+        from . import loops_residual
+
+        _check(lines, Z, Y)
+        w, keep = Z.shape[1], rooms is not None
+
+        def block(lo: int, hi: int) -> tuple[float, np.ndarray]:
+            kept, own = rooms or (np.empty(FOUR, Z.dtype), np.empty((1, w), Z.dtype))
+            pull = np.zeros(w)
+            call = mean, Z, Y, keep, kept, own, pull
+            return loops_residual.look(lo, hi, lines.arrays, *call), pull
+
+        found = self.run(lines.blocks, block)
+        energy, pull = sum(part[0] for part in found), sum((part[1] for part in found), np.zeros(w))
+        return Look(energy, pull)
+
+    def _product(self, lines: Compressed, height: int, kept: np.ndarray) -> Product:
+        """X → R X for the w e of all entries, whose memory is free again when it goes."""
+        from . import loops_residual
+
+        each = CACHE_LINE // kept.itemsize  # numbers in a cache line
 
         def part(X: np.ndarray) -> np.ndarray:
             k = X.shape[1]
             wide = -(-k // LANES) * LANES
             row = LANES if k <= LANES else -(-wide // each) * each
-            padded, out = side(len(X), row, Z.dtype), side(len(Z), wide, Z.dtype)
+            padded, out = side(len(X), row, kept.dtype), side(height, wide, kept.dtype)
             padded[:, :k] = X
             call = lines.indptr, lines.indices, kept, padded, out
             self.run(lines.blocks, lambda lo, hi: loops_residual.matmul(lo, hi, *call))
             return out[:, :k]
 
+        def vector(x: np.ndarray) -> np.ndarray:
+            out = np.empty(height, kept.dtype)
+            call = lines.indptr, lines.indices, kept, np.ascontiguousarray(x), out
+            self.run(lines.blocks, lambda lo, hi: loops_residual.matvec(lo, hi, *call))
+            return out
+
         def product(X: np.ndarray) -> np.ndarray:
-            _check(lines, Z, X)
+            _check(lines, range(height), X)
             k = X.shape[1]
+            if k == 1:
+                return vector(X[:, 0])[:, None]
             if k <= each or X.nbytes <= _NEAR:
                 return part(X)
             # a row of X is far away: one cache line of all rows stays nearer than two
             return np.hstack([part(X[:, lo : lo + each]) for lo in range(0, k, each)])
 
+        finalize(product, self._spare.append, kept).atexit = False
         return product
 
     def pulls(self, rows, cols, Z, Y, mean, *, energy=True) -> tuple[np.ndarray, np.ndarray, float]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..backends.base import AbstractBackend, Pass, Product
+from ..backends.base import AbstractBackend, Kept, Look, Pass, Product
 from .group import Group
 from .shared import SharedLines
 
@@ -39,6 +39,15 @@ class Processes(AbstractBackend):
         product = self.inner.products(lines, Z, Y, mean, seed)
         return lambda X: self._all(lines, product(X))
 
+    def look(self, lines, Z, Y, mean) -> Look:
+        return self._looked(self.inner.look(lines, Z, Y, mean))
+
+    def keep(self, lines, Z, Y, mean) -> Kept:
+        seen, own, product = self.inner.keep(lines, Z, Y, mean)
+        return Kept(
+            self._looked(seen), self._all(lines, own), lambda X: self._all(lines, product(X))
+        )
+
     def draw(self, lines, other, mean, precision, prior, pull, shift, noise):
         raise NotImplementedError("posterior draws are those of one process")
 
@@ -54,6 +63,10 @@ class Processes(AbstractBackend):
         """The rows of all lines, from the processes that have them."""
         first, end = lines.own
         return self.group.concatenate(array[first:end], lines.lengths)
+
+    def _looked(self, seen: Look) -> Look:
+        sums = self.group.total(np.concatenate([[seen.energy], seen.pull]))
+        return Look(float(sums[0]), sums[1:])
 
     def _summed(self, lines: SharedLines, Z: np.ndarray, seen: Pass, steps: int) -> Pass:
         if steps:

@@ -13,7 +13,7 @@ from .convex import convex_sweep
 from .fit_state import TRIAL, FitState, ValidationSplit
 from .growth import add_significant_components, enlarge, grow
 from .options import FitOptions
-from .problem import FitProblem, State, look, objective, objective_of, rounding
+from .problem import FitProblem, Sight, State, look, objective, objective_of, rounding
 from .result import LowRankFit, implied_ridge
 from .schedule import Stage, schedule
 from .start import additive, noise_scale, spectral_initialization
@@ -168,7 +168,8 @@ def finish(
     If it is to be ``certified``, with its certificate, or its implied ridge measured.
     """
     early = at.best is not None and at.best_sweep < at.sweeps and options.patience < math.inf
-    seen = look(problem, at.state)
+    sight = Sight(problem, at.state) if certified and not early else None
+    seen = look(problem, at.state) if sight is None else sight.seen
     trace = (*at.trace, objective_of(problem, penalty, at.state, seen))
     if early and at.best is not None:
         chosen = replace(at, state=at.best, sweeps=at.best_sweep)
@@ -178,7 +179,7 @@ def finish(
         ridge = implied_ridge(problem, at.state, seen, options.depth)
         result = _result(problem, options, penalty, at, ridge)
         if certified:
-            result = replace(result, certificate=certify(problem, penalty, at.state))
+            result = replace(result, certificate=certify(problem, penalty, at.state, sight))
     return replace(result, objective=trace, status=status)
 
 

@@ -16,10 +16,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..backends.base import AbstractBackend, Pass, side, width
+from ..backends.base import AbstractBackend, Look, Pass, Product, side, width
 from ..data.observations import Compressed, Observations
+from ..linalg import norm_from_below
 from ..loss import Losses
 from ..penalty import Penalty
+
+# The relative error of a product with R̃ in units of the precision, at most.
+_BLUR = 16
 
 
 @dataclass(frozen=True)
@@ -165,11 +169,14 @@ class Residual:
     """
 
     def __init__(self, problem: FitProblem, state: State, seed: int = 0) -> None:
-        self._problem, self._dtype = problem, state.Z.dtype
         seen, mean = problem.observations, state.Z.dtype.type(state.mean)
         products = problem.backend.products
-        self._rows = products(seen.by_row, state.Z, state.Y, mean, seed)
-        self._cols = products(seen.by_col, state.Y, state.Z, mean, seed)
+        rows = products(seen.by_row, state.Z, state.Y, mean, seed)
+        cols = products(seen.by_col, state.Y, state.Z, mean, seed)
+        self._of(problem, state, rows, cols)
+
+    def _of(self, problem: FitProblem, state: State, rows: Product, cols: Product) -> None:
+        self._problem, self._dtype, self._rows, self._cols = problem, state.Z.dtype, rows, cols
 
     def matmul(self, X: np.ndarray) -> np.ndarray:
         """R̃ X (m×k) for X (n×k)."""
@@ -181,8 +188,45 @@ class Residual:
         rows, cols = self._problem.row_scale, self._problem.col_scale
         return self._cols(self._scaled(X, rows)) / cols[:, None]
 
+    def norm(
+        self, seed: int, steps: int, off: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> float:
+        """‖R̃‖₂ by `norm_from_below`, from a random start.
+
+        ``off`` = (U, V), orthonormal: that of (I − UUᵀ) R̃ (I − VVᵀ).
+        """
+        n = len(self._problem.col_scale)
+        none = np.zeros((len(self._problem.row_scale), 0)), np.zeros((n, 0))
+        U, V = none if off is None else off
+        start = project_out(np.random.default_rng(seed).normal(size=n), V)
+        return norm_from_below(
+            lambda x: project_out(self.matmul(x[:, None])[:, 0], U),
+            lambda x: project_out(self.t_matmul(x[:, None])[:, 0], V),
+            start,
+            steps,
+            blur=_BLUR * float(np.finfo(self._dtype).eps),
+        )
+
     def _scaled(self, X: np.ndarray, scale: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(X / scale[:, None], dtype=self._dtype)
+
+
+class Sight(Residual):
+    """`Residual` with what making it saw: E, Σ_i z_i (R y)_i, R Y (m×w) and Rᵀ Z (n×w)."""
+
+    def __init__(self, problem: FitProblem, state: State) -> None:
+        seen, mean = problem.observations, state.Z.dtype.type(state.mean)
+        rows = problem.backend.keep(seen.by_row, state.Z, state.Y, mean)
+        cols = problem.backend.keep(seen.by_col, state.Y, state.Z, mean)
+        self.seen, self.of_rows, self.of_cols = rows.look, rows.own, cols.own
+        self._of(problem, state, rows.product, cols.product)
+
+
+def project_out(x: np.ndarray, F: np.ndarray) -> np.ndarray:
+    """(I − FFᵀ) x for orthonormal columns F, twice, for the digits."""
+    for _ in range(2):
+        x = x - F @ (F.T @ x)
+    return x
 
 
 def residual_matmul(problem: FitProblem, state: State, X: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -227,9 +271,13 @@ def bias_penalty(problem: FitProblem, state: State) -> float:
     )
 
 
-def look(problem: FitProblem, state: State) -> Pass:
+def look(problem: FitProblem, state: State) -> Look:
     """What a pass over the rows sees at ``state``, which does not move."""
-    return rows_pass(problem, state, np.zeros(state.rank), 0)
+    if not state.rank:  # the biases alone have a faster pass
+        seen = rows_pass(problem, state, state.s, 0)
+        return Look(seen.energy, seen.pull)
+    mean, lines = state.Z.dtype.type(state.mean), problem.observations.by_row
+    return problem.backend.look(lines, state.Z, state.Y, mean)
 
 
 def energy(problem: FitProblem, state: State) -> float:
@@ -249,6 +297,6 @@ def objective(problem: FitProblem, penalty: Penalty, state: State) -> float:
     return objective_of(problem, penalty, state, look(problem, state))
 
 
-def objective_of(problem: FitProblem, penalty: Penalty, state: State, seen: Pass) -> float:
+def objective_of(problem: FitProblem, penalty: Penalty, state: State, seen: Look) -> float:
     """F at a balanced state at which a pass has ``seen`` E."""
     return seen.energy + bias_penalty(problem, state) + float(penalty.value(state.s).sum())

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from ...errors import InputError
 from ...status import Status
-from ..backends.base import Pass
+from ..backends.base import Look
 from ..backends.open import Device, open_backend
 from ..backends.pairs import at
 from ..backends.reweighted import with_losses
@@ -270,7 +270,7 @@ class LowRankFit:
         return self._means(self.eta(rows, cols), cols)
 
 
-def implied_ridge(problem: FitProblem, state: State, seen: Pass, depth: float) -> np.ndarray:
+def implied_ridge(problem: FitProblem, state: State, seen: Look, depth: float) -> np.ndarray:
     """The weights d_k = u_kᵀ R̃ v_k under which ``state`` is stationary along each component (r,).
 
     ``seen`` is what a pass over its rows saw. From depth 2 on the slope of the penalty does not

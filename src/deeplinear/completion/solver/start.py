@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..backends.lanes import LANES
 from ..data.observations import Compressed, Observations
 from ..penalty import Penalty
 from .balance import centred, orthonormal
@@ -14,12 +15,16 @@ from .problem import (
     assemble,
     cols_pass,
     energy,
+    look,
     rows_pass,
 )
 
 BIAS_SWEEPS = 5
 POWER_STEPS = 4
-OVERSAMPLING = 8
+# Extra columns, at least: vectors hold a multiple of `LANES`.
+OVERSAMPLING = 4
+# Steps for ‖R̃‖₂: 2 % short at the edge of noise.
+NORM_STEPS = 7
 # Triples that a spectral start asks for at first.
 FIRST_TRIPLES = 64
 # The least part of a direction that a line search goes.
@@ -60,19 +65,17 @@ def leading(
     state: State,
     k: int,
     *,
-    steps: int = POWER_STEPS,
-    signs: int = 0,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The k leading singular triples (U, g, V) of R̃.
 
-    By subspace iteration with a few extra columns.
+    By subspace iteration with `OVERSAMPLING` extra columns or a few more.
     """
     m, n = problem.observations.shape
-    width = min(k + OVERSAMPLING, m, n)
+    width = min(-(-(k + OVERSAMPLING) // LANES) * LANES, m, n)
     V = np.linalg.qr(np.random.default_rng(seed).normal(size=(n, width)))[0]
-    residual = Residual(problem, state, signs)
-    for _ in range(steps):
+    residual = Residual(problem, state)
+    for _ in range(POWER_STEPS):
         U = orthonormal(residual.matmul(V))
         B = residual.t_matmul(U)
         V = orthonormal(B)
@@ -83,10 +86,10 @@ def leading(
 def noise_scale(problem: FitProblem, state: State, seed: int = 0) -> float:
     """τ = ‖signs ∘ R̃‖₂, with random signs: what noise alone would reach.
 
-    By power iteration (it grows from below and is about 2 % short at the end); deterministic for a
-    seed.
+    By Golub–Kahan steps (from below, about 2 % short where it is the edge of many singular values);
+    deterministic for a seed.
     """
-    return float(leading(problem, state, 1, steps=2 * POWER_STEPS, signs=seed + 1, seed=seed)[1][0])
+    return Residual(problem, state, seed + 1).norm(seed, NORM_STEPS)
 
 
 def spectral_initialization(
@@ -118,7 +121,7 @@ def exact_line_search(problem: FitProblem, state: State, new: State) -> State:
     """
     if not new.rank:
         return new
-    seen = rows_pass(problem, new, np.zeros(new.rank), 0)
+    seen = look(problem, new)
     pull = float(
         seen.pull[: new.rank].sum()
     )  # ⟨R, W⟩ at the far end, where E = E(0) − pull − square/2
