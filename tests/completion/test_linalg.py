@@ -78,3 +78,17 @@ def test_products_that_are_rounded_add_nothing(rng):
         blur=16 * eps,
     )
     assert found == pytest.approx(np.linalg.norm(A, 2), rel=8 * eps)
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-165, 1e150])
+def test_the_norm_of_numbers_whose_squares_are_none(rng, size):
+    A, v = rng.normal(size=(8, 6)), rng.normal(size=6)
+    assert norm(size * A, v, 6) == pytest.approx(size * np.linalg.norm(A, 2), rel=1e-10)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_the_norm_of_what_is_not_finite_is_an_error(rng, bad):
+    A = rng.normal(size=(8, 6))
+    A[2, 3] = bad
+    with pytest.raises(np.linalg.LinAlgError, match="not finite"), np.errstate(invalid="ignore"):
+        norm(A, rng.normal(size=6), 6)

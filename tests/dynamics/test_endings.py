@@ -231,6 +231,14 @@ def test_the_error_is_estimated_at_a_stop(stop, dtype, rng):
     assert true < 10 * float(flow.error)
 
 
+def test_the_error_is_estimated_where_numbers_are_tiny():
+    """In float32 an energy of 1e−17, and a stop below what is left of products with it."""
+    energy = dl.Completion.from_dense(np.array([[3e-9, np.nan], [1e-9, 2e-9]], np.float32))
+    flow = dl.gradient_flow(energy, np.eye(2, dtype=np.float32) * 1e-9, 1, stop_energy=1e-21)
+    assert Status.succeeded(flow.status)
+    assert float(flow.error) < 1e-2
+
+
 def test_the_error_shows_where_a_flow_is_sensitive():
     """Half-way through a rise at N = ∞ after a wait of 1e4: the time of the rise is uncertain."""
     W0 = 1e-4 * np.array([[0.3, -0.5], [0.9, 0.2]])

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+import scipy.linalg
 
 from .penalty import Array
 
@@ -42,6 +43,8 @@ def norm_from_below(
     ``blur``: the relative error of the products; where a new direction is no larger, nothing is
     left to find.
 
+    **Raises** `numpy.linalg.LinAlgError` where a product is not finite.
+
     **Shapes**: ``matmul`` (n,) → (m,), ``t_matmul`` (m,) → (n,). **Source**: Golub and Kahan 1965.
 
     >>> A = np.diag([3.0, 2.0, 1.0])
@@ -56,17 +59,25 @@ def norm_from_below(
     B = np.zeros((steps, steps + 1))
     for k in range(steps):
         u = _off(np.asarray(matmul(right[k]), float), left)
-        B[k, k] = np.linalg.norm(u)
+        B[k, k] = _length(u)
         if not B[k, k] > blur * largest:
             break
         left.append(u / B[k, k])
         v = _off(np.asarray(t_matmul(left[k]), float), right)
-        B[k, k + 1] = np.linalg.norm(v)
+        B[k, k + 1] = _length(v)
         largest = float(np.linalg.norm(B[: k + 1, : k + 2], 2))
         if not B[k, k + 1] > blur * largest:
             break
         right.append(v / B[k, k + 1])
     return largest
+
+
+def _length(x: Array) -> float:
+    """‖x‖, of numbers of any size: squares would underflow."""
+    length = float(scipy.linalg.norm(x, check_finite=False))
+    if not np.isfinite(length):
+        raise np.linalg.LinAlgError("a product of the residual is not finite")
+    return length
 
 
 def _off(x: Array, basis: list[Array]) -> Array:

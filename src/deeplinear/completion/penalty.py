@@ -50,7 +50,8 @@ class Certificate:
     """How stationary a fit is.
 
     ``tangent`` is relative (0 is exact); ``normal`` = ‖R_⊥‖₂ is to be held against ``limit`` =
-    f'(0).
+    f'(0). It is an estimate from below, some 2 % at the edge of noise, up to a tenth for one spike
+    just above many others: one that is barely below the limit does not settle it.
 
     tangent = 0 and normal ≤ limit are the first-order conditions; up to depth 2 they mean the
     global minimum.

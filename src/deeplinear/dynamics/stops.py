@@ -101,10 +101,11 @@ class Stops(eqx.Module):
     def never(self) -> "Stops":
         """The same stops, where no flow meets them.
 
-        Their products with an energy or a gradient are numbers still: XLA takes smaller ones for 0.
+        By a factor whose products with what was asked for are numbers still: XLA takes those below
+        the least normal number for 0.
         """
         tiny = float(jnp.finfo(self.slope.dtype).tiny) ** 0.5
-        out = lambda x: None if x is None else jnp.full_like(x, tiny)  # noqa: E731
+        out = lambda x: None if x is None else x * tiny  # noqa: E731
         never = jnp.full_like(self.rtol, tiny)
         return dataclasses.replace(
             self, energy=out(self.energy), gradient=out(self.gradient), rtol=never
@@ -151,8 +152,8 @@ class Stops(eqx.Module):
         W = chart.matrix(y)
         here, energy = sizes(W, problem), problem.value(W)
         moving = chart.motion(y, problem, here.curvature)
-        left = jnp.abs(energy if self.energy is None else energy - self.energy)
-        change = elapsed * moving.slope / jnp.where(left == 0, 1.0, self.rtol * left) - 1
+        left = self.rtol * jnp.abs(energy if self.energy is None else energy - self.energy)
+        change = elapsed * moving.slope / jnp.where(left == 0, 1.0, left) - 1
         return jnp.maximum(moving.gradient / self.still(here) - 1, change)
 
 

@@ -358,6 +358,28 @@ class TestAgreeWithDense:
         close(found, 0.7 + (Z[rows] * Y[cols]).sum(axis=1), 10 * TOLERANCE[dtype])
 
 
+def test_loops_refuse_sides_that_end_between_their_steps(rng):
+    seen, *_, Z, Y = problem(rng)
+    for columns in (1, 2, 4, 9):
+        narrow = [np.ones((len(side), columns)) for side in (Z, Y)]
+        with pytest.raises(IndexError, match=f"width of the sides, {columns}, is no multiple"):
+            Loops().look(seen.by_row, *narrow, np.float64(0))
+
+
+def test_threads_share_memory_for_residuals(rng):
+    """Many take and give back at once; none has what another one uses."""
+    seen, X, weights, Z, Y = problem(rng)
+    lines, backend, other = seen.by_row, Loops(), rng.normal(size=(len(Y), 3))
+
+    def work(k):
+        mean = np.float64(k % 5)
+        found = backend.products(lines, Z, Y, mean, 0)(other)
+        return np.abs(found - (weights * (X - mean - Z @ Y.T)) @ other).max()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert max(pool.map(work, range(2000))) < 1e-10
+
+
 def test_residuals_are_kept_apart(rng):
     """Memory goes from a product that is gone to a new one, never from one that is in use."""
     seen, X, weights, Z, Y = problem(rng)

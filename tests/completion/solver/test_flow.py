@@ -11,6 +11,8 @@ from cases import slow
 from completion_data import matrix, rmse
 
 import deeplinear as dl
+from deeplinear.completion.backends.base import AbstractBackend
+from deeplinear.completion.backends.threads import Loops
 from deeplinear.completion.data.observations import Observations
 from deeplinear.completion.loss import HUBER
 from deeplinear.completion.solver.flow import FlowLaw, fold_in_new_lines, low_rank_flow
@@ -133,6 +135,44 @@ def test_it_stops_at_the_energy_asked_for(rng, stop):
         assert 0.97 * stop <= found.objective[-1] / found.objective[0] <= stop
         residual = seen.triples()[2] - found.predict(*seen.triples()[:2])
         assert 0.5 * np.sum(residual**2) == pytest.approx(found.objective[-1], rel=1e-6)
+
+
+@pytest.mark.parametrize("depth", [3, math.inf])
+@pytest.mark.parametrize("t1", [1.0, 20.0])
+def test_it_ends_at_a_time_while_most_columns_are_small(rng, depth, t1):
+    """Where a step of the large ones ends at t1 itself; the same as with no column at rest."""
+    seen = problem(rng, 30, 20)[-1]
+    ends = []
+    for rtol in (1e-3, 1e-5):  # columns are large sooner at a finer tolerance
+        law = FlowLaw(t1=t1, stop=1e-12, rtol=rtol)
+        fit = low_rank_flow(seen, law=law, depth=depth, max_rank=15, bias_ridge=None)
+        ends.append((fit.left * fit.spectrum) @ fit.right.T)
+    np.testing.assert_allclose(ends[0], ends[1], atol=2e-2 * np.abs(ends[1]).max())
+
+
+class Delegating(AbstractBackend):
+    """A backend of one's own, of the four methods that it must have."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = Loops()
+        for name in ("solve", "residual_matmul", "draw", "leverage"):
+            setattr(self, name, getattr(self.inner, name))
+
+    solve = residual_matmul = draw = leverage = None
+
+
+def test_a_backend_of_the_four_methods_follows_the_same_flow(rng):
+    """Narrow sides are widened for passes that take several numbers at a time."""
+    seen = problem(rng, 30, 20)[-1]
+    ends = [
+        low_rank_flow(seen, law=FlowLaw(t1=5.0), depth=2, max_rank=rank, device=device).objective[
+            -1
+        ]
+        for rank in (1, 2, 4)
+        for device in (Loops(), Delegating())
+    ]
+    np.testing.assert_allclose(ends[::2], ends[1::2], rtol=1e-6)
 
 
 def test_new_lines_are_folded_in_and_the_others_stay(rng):

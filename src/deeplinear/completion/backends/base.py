@@ -45,6 +45,12 @@ def side(lines: int, columns: int, dtype: DTypeLike) -> np.ndarray:
     return raw[begin : begin + lines * columns * kind.itemsize].view(kind).reshape(lines, columns)
 
 
+def _widened(sides: np.ndarray) -> np.ndarray:
+    """The sides with columns of zeros up to the next width that passes take."""
+    missing = -sides.shape[1] % LANES
+    return np.pad(sides, ((0, 0), (0, missing))) if missing else sides
+
+
 class Pass(NamedTuple):
     """What a pass over the lines saw before it moved them.
 
@@ -192,11 +198,14 @@ class AbstractBackend(ABC):
         """(R Y, Rᵀ Z, ½ Σ w e²), of the entries row by row and column by column.
 
         In one pass where a backend can: each residual is needed for both sides. Unless the
-        ``energy`` is asked for, it may be NaN.
+        ``energy`` is asked for, it may be NaN. The sides may be of any width.
         """
+        r = Z.shape[1]
+        Z, Y = (_widened(each) for each in (Z, Y))
         left = self.residual_matmul(rows, Z, Y, Y, mean, 0)
         right = self.residual_matmul(cols, Y, Z, Z, mean, 0)
-        return left, right, self.look(rows, Z, Y, mean).energy if energy else math.nan
+        value = self.look(rows, Z, Y, mean).energy if energy else math.nan
+        return left[:, :r], right[:, :r], value
 
     def look(self, lines: Compressed, Z: np.ndarray, Y: np.ndarray, mean: np.floating) -> Look:
         """E and Σ_i z_i (R y)_i of every column of the sides."""

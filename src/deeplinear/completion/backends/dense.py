@@ -29,7 +29,7 @@ class Table:
         self._signs: tuple[int, np.ndarray] | None = None
 
     def signs(self, seed: int) -> np.ndarray:
-        """±1 for every cell; those of the last seed are kept, for power iterations ask often."""
+        """±1 for every cell; those of the last seed are kept, for products ask often."""
         if self._signs is None or self._signs[0] != seed:
             m, n = self.x.shape
             self._signs = seed, random_signs(m, n, seed).astype(self.x.dtype)

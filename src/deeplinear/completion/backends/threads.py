@@ -27,6 +27,12 @@ def _check(lines: Compressed, mine: Sized, *others: np.ndarray) -> None:
         raise IndexError("the sides have other lengths than the lines of the entries")
 
 
+def _check_width(mine: np.ndarray) -> None:
+    """IndexError unless the loops, which take several numbers at a time, end with the sides."""
+    if mine.shape[1] % LANES:
+        raise IndexError(f"the width of the sides, {mine.shape[1]}, is no multiple of {LANES}")
+
+
 class Loops(AbstractBackend):
     """The passes on the compiled loops of `loops`: linear in the number of entries.
 
@@ -40,16 +46,21 @@ class Loops(AbstractBackend):
 
     def _room(self, lines: Compressed, dtype: np.dtype) -> np.ndarray:
         """A number per entry of ``lines``, in memory that no `_product` uses any more."""
-        for k, array in enumerate(self._spare):
+        for _ in range(len(self._spare)):
+            try:  # whoever has taken it out has it, of several threads too
+                array = self._spare.popleft()
+            except IndexError:
+                break
             if (len(array), array.dtype) == (len(lines.values), dtype):
-                del self._spare[k]
                 return array
+            self._spare.append(array)
         return np.empty(len(lines.values), dtype)
 
     def solve(self, lines, Z, Y, mean, ridge, extra, scale, free, steps) -> Pass:
         from . import loops
 
         _check(lines, Z, Y)
+        _check_width(Z)
 
         how = ridge, extra, scale, free
 
@@ -116,6 +127,7 @@ class Loops(AbstractBackend):
         from . import loops_residual
 
         _check(lines, Z, Y)
+        _check_width(Z)
         w, keep = Z.shape[1], rooms is not None
 
         def block(lo: int, hi: int) -> tuple[float, np.ndarray]:

@@ -103,15 +103,12 @@ def _grown(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Columns X after the time ``length``, and their velocity then, if nothing else moves.
 
-    A column of size √σ grows by its own law, σ̇ ∝ σ^{2−2/N}, as long as the pull on it stays.
+    A column of size √σ grows by its own law, σ̇ ∝ σ^{2−2/N}, as long as the pull on it stays; N > 2.
     """
     rate = (X * slope).sum(axis=0) / (X**2).sum(axis=0)  # of √σ
     power = 2 - 4 / depth
     left = np.maximum(1 - power * rate * length, _GROWTH**-power)  # (√σ)^{−power}, relative
-    if power > 0:
-        growth = left ** (-1 / power)
-    else:
-        growth = np.exp(np.minimum(rate * length, math.log(_GROWTH)))
+    growth = left ** (-1 / power)
     turned = X + length * (slope - rate * X)
     return growth * turned, growth * (rate / left * turned + slope - rate * X)
 
@@ -220,7 +217,7 @@ class Course:
     def _rest(self) -> None:
         """Let small columns stand still, if that saves steps."""
         s, depth, k = self.at.s, self.field.depth, self._large()
-        if depth <= 2 or 3 * k > len(s) or len(s) - k < _FEWEST:
+        if depth <= 2 or 3 * k > len(s) or len(s) - k < _FEWEST or self.at.t >= self.t1:
             return
         slope = self._own(self.slope[:, k:], self.at.X[:, :k], s[:k])
         rate = float(np.sqrt((slope**2).sum(axis=0) / s[k:]).max())
@@ -309,6 +306,7 @@ class Course:
         if self._is_beyond(energy):
             X, _, energy = self._until(grown, self.field.energy)
             X, _, s, _ = self.field.settled(X, X)
+            self.slope = self.field.velocity(X)
         if not energy <= self.at.energy:  # they stay where they were
             X = self.at.X
             X, _, s, _ = self.field.settled(X, X)

@@ -16,7 +16,8 @@ from .sweep import stationary_size, threshold
 # Components that may be added at a time.
 GROWTH = 24
 # A component stands out of the noise when it is this much above what noise would reach: the norm
-# is found 2 % short, and the largest singular value of a small random matrix varies by some 5 %.
+# is found 2 % short (that of one spike just above many others up to a tenth), and the largest
+# singular value of a small random matrix varies by some 5 %.
 CLEAR = 1.15
 
 
