@@ -28,7 +28,7 @@ def process(c, energy=None, entropic=False):
 
 def of_root(R, run):
     """W of R, differentiable at distinct y."""
-    U, y, Vt = jnp.linalg.svd(R)
+    U, y, Vt = jnp.linalg.svd(R, full_matrices=False)
     return (U * run.sigma(y)) @ Vt
 
 
