@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..data.observations import Compressed
-from .lanes import LANES
+from .lanes import filled
 from .pairs import at
 
 # Bytes that memory hands out at a time.
@@ -26,12 +26,12 @@ T = TypeVar("T")
 
 def padded(rank: int) -> int:
     """The number of columns of sides of ``rank`` components alone: as fast as fewer would be."""
-    return rank if rank <= 2 else 4 if rank <= 4 else -(-rank // LANES) * LANES
+    return rank if rank <= 2 else 4 if rank <= 4 else filled(rank)
 
 
 def width(rank: int) -> int:
     """Padded number of columns for ``rank`` components and the two biases."""
-    return -(-(rank + 2) // LANES) * LANES
+    return filled(rank + 2)
 
 
 def side(lines: int, columns: int, dtype: DTypeLike) -> np.ndarray:
@@ -47,7 +47,7 @@ def side(lines: int, columns: int, dtype: DTypeLike) -> np.ndarray:
 
 def _widened(sides: np.ndarray) -> np.ndarray:
     """The sides with columns of zeros up to the next width that passes take."""
-    missing = -sides.shape[1] % LANES
+    missing = filled(sides.shape[1]) - sides.shape[1]
     return np.pad(sides, ((0, 0), (0, missing))) if missing else sides
 
 

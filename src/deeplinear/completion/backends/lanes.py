@@ -4,3 +4,8 @@
 LANES = 8
 # Entries whose residuals compiled loops take together: four dot products end in one vector.
 FOUR = 4
+
+
+def filled(columns: int) -> int:
+    """``columns``, and as many more as fill the last vector."""
+    return -(-columns // LANES) * LANES

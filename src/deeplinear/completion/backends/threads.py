@@ -12,7 +12,7 @@ import numpy as np
 
 from ..data.observations import Compressed
 from .base import CACHE_LINE, AbstractBackend, Kept, Look, Pass, Product, side, total
-from .lanes import FOUR, LANES
+from .lanes import FOUR, LANES, filled
 from .pairs import check_inside
 
 # Bytes of a matrix that stay in the caches nearest to one processor.
@@ -29,7 +29,7 @@ def _check(lines: Compressed, mine: Sized, *others: np.ndarray) -> None:
 
 def _check_width(mine: np.ndarray) -> None:
     """IndexError unless the loops, which take several numbers at a time, end with the sides."""
-    if mine.shape[1] % LANES:
+    if mine.shape[1] != filled(mine.shape[1]):
         raise IndexError(f"the width of the sides, {mine.shape[1]}, is no multiple of {LANES}")
 
 
@@ -148,7 +148,7 @@ class Loops(AbstractBackend):
 
         def part(X: np.ndarray) -> np.ndarray:
             k = X.shape[1]
-            wide = -(-k // LANES) * LANES
+            wide = filled(k)
             row = LANES if k <= LANES else -(-wide // each) * each
             padded, out = side(len(X), row, kept.dtype), side(height, wide, kept.dtype)
             padded[:, :k] = X

@@ -254,7 +254,7 @@ class FlowField:
         return MARGIN * max(float(inner) * own, float(edge) * line)
 
     @functools.cached_property
-    def curvature(self) -> "Curvature":
+    def curvature(self) -> Curvature:
         return Curvature(self.entries)
 
     @functools.cached_property

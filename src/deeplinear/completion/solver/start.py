@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..backends.lanes import LANES
+from ..backends.lanes import filled
 from ..data.observations import Compressed, Observations
 from ..penalty import Penalty
 from .balance import centred, orthonormal
@@ -21,7 +21,7 @@ from .problem import (
 
 BIAS_SWEEPS = 5
 POWER_STEPS = 4
-# Extra columns, at least: vectors hold a multiple of `LANES`.
+# Extra columns, at least: as many more as fill a vector.
 OVERSAMPLING = 4
 # Steps for ‖R̃‖₂: 2 % short at the edge of noise.
 NORM_STEPS = 7
@@ -72,7 +72,7 @@ def leading(
     By subspace iteration with `OVERSAMPLING` extra columns or a few more.
     """
     m, n = problem.observations.shape
-    width = min(-(-(k + OVERSAMPLING) // LANES) * LANES, m, n)
+    width = min(filled(k + OVERSAMPLING), m, n)
     V = np.linalg.qr(np.random.default_rng(seed).normal(size=(n, width)))[0]
     residual = Residual(problem, state)
     for _ in range(POWER_STEPS):
