@@ -1,6 +1,6 @@
 """Datasets on disk: zarr stores, whole or not there, checked when written and when read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -81,10 +81,8 @@ def load_dataset(path: str | Path) -> "xr.Dataset":
         else:
             check_chunks(path, name)
             load_variable(ds, name, path)
-    return validate(
-        _recast(ds, "T", lambda text: np.array(text.tolist(), dtype=str).reshape(text.shape)),
-        str(path),
-    )
+    text = [name for name, v in ds.variables.items() if _is_text_of_any_length(v)]
+    return validate(_recast(ds, text, _fixed_width), str(path))
 
 
 def load_variable(ds: "xr.Dataset", name: str, path: Path, fix: str = "") -> None:
@@ -99,16 +97,24 @@ def portable_text(ds: "xr.Dataset") -> "xr.Dataset":
     """``ds`` with text of variable length, the only text that zarr's format 3 specifies. Reading
     turns it back.
     """
-    return _recast(ds, "U", lambda text: text.astype(np.dtypes.StringDType()))
+    text = [name for name, v in ds.variables.items() if v.dtype.kind == "U"]
+    return _recast(ds, text, lambda values: values.astype(np.dtypes.StringDType()))
+
+
+def _is_text_of_any_length(variable: "xr.Variable") -> bool:
+    """Also where xarray holds it as objects (with pandas before 3), and tells of what was read."""
+    return np.dtype(variable.encoding.get("dtype", variable.dtype)).kind == "T"
+
+
+def _fixed_width(text: np.ndarray) -> np.ndarray:
+    return np.array(text.tolist(), dtype=str).reshape(text.shape)
 
 
 def _recast(
-    ds: "xr.Dataset", kind: str, convert: Callable[[np.ndarray], np.ndarray]
+    ds: "xr.Dataset", names: list[Hashable], convert: Callable[[np.ndarray], np.ndarray]
 ) -> "xr.Dataset":
-    found = {
-        name: variable for name, variable in ds.variables.items() if variable.dtype.kind == kind
-    }
-    new = {name: (v.dims, convert(v.values), v.attrs) for name, v in found.items()}
+    variables = {name: ds.variables[name] for name in names}
+    new = {name: (v.dims, convert(v.values), v.attrs) for name, v in variables.items()}
     return ds.assign_coords({k: v for k, v in new.items() if k in ds.coords}).assign(
         {k: v for k, v in new.items() if k in ds.data_vars}
     )
