@@ -27,11 +27,11 @@ CAPS_OF_AVERAGES = (
 )  # few draws of many components are noisy; and they like the weakest strength
 SWEEPS = 9
 AVERAGES = (
-    {"ensemble": 20, "burn_in": 10},
-    {"ensemble": 5, "burn_in": 2, "features": True},
-    {"ensemble": 5, "burn_in": 5, "features": True},
-    {"ensemble": 10, "burn_in": 10, "features": True},
-    {"ensemble": 20, "burn_in": 10, "features": True},
+    {"n_draws": 20, "burn_in": 10},
+    {"n_draws": 5, "burn_in": 2, "implicit_feedback": True},
+    {"n_draws": 5, "burn_in": 5, "implicit_feedback": True},
+    {"n_draws": 10, "burn_in": 10, "implicit_feedback": True},
+    {"n_draws": 20, "burn_in": 10, "implicit_feedback": True},
 )
 
 
@@ -84,7 +84,7 @@ def main(data_file, threads, result_file):
     for options, cap in itertools.product(AVERAGES, CAPS_OF_AVERAGES):
         settings = {
             "validation_fraction": 0,
-            "max_sweeps": 4,
+            "max_iter": 4,
             "strength": STRENGTHS[0],
             "max_rank": cap,
             **options,
@@ -95,8 +95,8 @@ def main(data_file, threads, result_file):
         begin = time.process_time()
         error = rmse(run(both, part["test"][:2]), part["test"][2], *limits)
         told = (
-            f"average of {options['ensemble']}"
-            + (", features" if "features" in options else "")
+            f"average of {options['n_draws']}"
+            + (", features" if "implicit_feedback" in options else "")
             + f", cap {cap}"
         )
         found.append((told, valid, time.process_time() - begin, error))

@@ -184,17 +184,17 @@ METHODS = {
     "deeplinear, depth 3": (ours, {"depth": [3.0]}),
     "deeplinear, depth 4": (ours, {"depth": [4.0]}),
     "deeplinear, depth chosen": (ours_cv, {}),
-    "deeplinear, depth 3, average of 50": (ours, {"ensemble": [50], "burn_in": [20]}),
+    "deeplinear, depth 3, average of 50": (ours, {"n_draws": [50], "burn_in": [20]}),
     "deeplinear, depth 3, average, features": (
         ours,
-        {"ensemble": [20], "burn_in": [20], "features": [True]},
+        {"n_draws": [20], "burn_in": [20], "implicit_feedback": [True]},
     ),
     # tuned as the others are, outside: the fit alone is timed, without a choice of strength and
     # without calibration
-    "deeplinear, depth 3, tuned outside": (ours, _BARE | {"max_sweeps": [4, 8]}),
+    "deeplinear, depth 3, tuned outside": (ours, _BARE | {"max_iter": [4, 8]}),
     "deeplinear, average of 20, features, tuned outside": (
         ours,
-        _BARE | {"max_sweeps": [4], "ensemble": [20], "burn_in": [10], "features": [True]},
+        _BARE | {"max_iter": [4], "n_draws": [20], "burn_in": [10], "implicit_feedback": [True]},
     ),
     "cmfrec": (cmfrec, {"k": [10, 30], "penalty": [0.03, 0.1]}),
     "cmfrec, implicit features": (cmfrec_implicit, {"k": [10, 30], "penalty": [0.03, 0.1]}),

@@ -74,6 +74,19 @@ class TestFormulas:
         energy = energy_at(backend, seen.by_row, Z, Y, 0.3)
         assert energy == pytest.approx(0.5 * (weights * gap**2).sum(), rel=TOLERANCE[dtype])
 
+    def test_sums_of_rows_over_the_entries_of_a_line(self, rng, kind, dtype, weighted):
+        seen, _, weights, Z, Y = problem(rng, dtype, weighted)
+        backend = open_kind(kind)
+        down, up = (
+            backend.indicator(lines, len(others))
+            for lines, others in ((seen.by_row, Y), (seen.by_col, Z))
+        )
+        for columns in (1, 3, 16):
+            for product, pattern in ((down, weights != 0), (up, weights.T != 0)):
+                X = rng.normal(size=(pattern.shape[1], columns))
+                assert product(X).dtype == dtype
+                close(product(X), pattern @ X, TOLERANCE[dtype])
+
     def test_both_products_of_the_residual_at_once(self, rng, kind, dtype, weighted):
         seen, X, weights, Z, Y = problem(rng, dtype, weighted)
         for columns in (8, 5, 4, 2, 1):

@@ -98,19 +98,24 @@ def test_the_prior_is_drawn_around_the_lines(rng):
     np.testing.assert_allclose(np.mean([m for _, m in draws], axis=0), Z.mean(axis=0), atol=0.01)
 
 
-def test_loadings_solve_their_ridge_problem(rng):
+@pytest.mark.parametrize("backend", [Dense(), Loops()])
+def test_loadings_solve_their_ridge_problem(rng, backend):
     """With a prior so tight that the drawn noise is negligible, β is the ridge solution."""
     seen = entries(rng)
-    pattern = Pattern(seen.by_row, 20, 2)
+    pattern = Pattern(backend, seen.by_row, seen.by_col, 2)
     B = np.zeros((30, 20))
     rows, cols, _ = seen.triples()
     B[rows, cols] = 1
     F = B / np.sqrt(np.maximum(B.sum(axis=1), 1))[:, None]
-    np.testing.assert_allclose(pattern.F.toarray(), F)
+    np.testing.assert_allclose(pattern.product(np.eye(20)), F, rtol=1e-12)
+    np.testing.assert_allclose(pattern.adjoint(np.eye(30)), F.T, rtol=1e-12)
     Z, centre = rng.normal(size=(30, 2)), np.array([0.3, -0.1])
-    pattern.draw(Z, centre, 1e16 * np.eye(2), rng)
-    expected = np.linalg.solve(F.T @ F + 10.0 * np.eye(20), F.T @ (Z - centre))
-    np.testing.assert_allclose(pattern.loadings, expected, atol=2e-2 * abs(expected).max())
+    for precision in (10.0, 3.0):  # the second time from where the first one ended
+        pattern.precision = precision
+        pattern.draw(Z, centre, 1e16 * np.eye(2), rng)
+        expected = np.linalg.solve(F.T @ F + precision * np.eye(20), F.T @ (Z - centre))
+        np.testing.assert_allclose(pattern.loadings, expected, atol=2e-2 * abs(expected).max())
+        np.testing.assert_allclose(pattern.mean, F @ pattern.loadings, rtol=1e-9, atol=1e-12)
 
 
 def test_a_chain_does_not_leave_an_exact_fit():
@@ -126,7 +131,7 @@ def test_a_chain_does_not_leave_an_exact_fit():
         sample = next(chain)
     found = sample.rows[:, :-1] @ sample.cols[:, :-1].T + sample.rows[:, -1:] + sample.cols[:, -1]
     assert np.abs(found - p @ q.T).max() < 0.05
-    assert len(patterns(seen, 3)) == 2
+    assert len(patterns(Dense(), seen, 3)) == 2
     fit = low_rank_fit(seen, depth=3, strength=0.01, max_rank=3)
     assert len(list(draw(fit, seen, 2, 0, implicit_feedback=False, threads=1))) == 2
 

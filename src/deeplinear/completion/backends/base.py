@@ -114,9 +114,10 @@ class AbstractBackend(ABC):
 
     A new backend derives from this class and implements `solve`, `residual_matmul`, `draw` and
     `leverage` so that they agree with `deeplinear.completion.backends.dense`, which is the
-    formulas in NumPy, and may have better ways for `solve_biases`, `products`, `look`, `keep` and
-    `pulls`. It may keep copies of the entries between calls (``lines`` are never changed) and must
-    return the same numbers whatever the number of threads. `open_backend` chooses.
+    formulas in NumPy, and may have better ways for `solve_biases`, `products`, `look`, `keep`,
+    `pulls` and `indicator`. It may keep copies of the entries between calls (``lines`` are never
+    changed) and must return the same numbers whatever the number of threads. `open_backend`
+    chooses.
     """
 
     def __init__(self, pool: ThreadPoolExecutor | None = None) -> None:
@@ -216,6 +217,15 @@ class AbstractBackend(ABC):
         """`look`, R Y, and `products` without random signs: all of one pass, where that can be."""
         product = self.products(lines, Z, Y, mean, 0)
         return Kept(self.look(lines, Z, Y, mean), product(Y), product)
+
+    def indicator(self, lines: Compressed, others: int) -> Product:
+        """The function X → 1_Ω X for X (``others``, k): sums of its rows over a line's entries."""
+        from scipy.sparse import csr_array
+
+        ones = np.ones(len(lines.values), lines.values.dtype)
+        shape = len(lines.indptr) - 1, others
+        matrix = csr_array((ones, lines.indices.astype(np.int32), lines.indptr), shape=shape)
+        return lambda X: matrix @ X.astype(ones.dtype, copy=False)
 
     @abstractmethod
     def draw(

@@ -122,6 +122,10 @@ class Loops(AbstractBackend):
         seen = self._look(lines, Z, Y, mean, (kept, own))
         return Kept(seen, own, self._product(lines, len(Z), kept))
 
+    def indicator(self, lines: Compressed, others: int) -> Product:
+        ones = np.ones(len(lines.values), lines.values.dtype)
+        return self._product(lines, len(lines.indptr) - 1, ones)
+
     def _look(self, lines, Z, Y, mean, rooms: tuple[np.ndarray, np.ndarray] | None = None) -> Look:
         """`look`; the w e of all entries, and R Y, go into ``rooms``."""
         from . import loops_residual

@@ -121,7 +121,7 @@ def draw_prior(
     count, f = Z.shape
     degrees, scatter = f + count, np.eye(f)
     if pattern is not None:
-        Z = Z - pattern.mean()
+        Z = Z - pattern.mean
         degrees += len(pattern.loadings)
         scatter += pattern.precision * pattern.loadings.T @ pattern.loadings
     average = Z.mean(axis=0)
@@ -207,10 +207,10 @@ def gibbs(
     one, or one for each column. The draws do not depend on ``threads``.
     """
     width = start.rows.shape[1]
-    sides = patterns(observations, width) if implicit_feedback else (None, None)
     begun, behind = False, start.col_prior
     rows, cols, precision = start.rows, start.cols, start.precision
     with open_backend(observations, threads) as backend:
+        sides = patterns(backend, observations, width) if implicit_feedback else (None, None)
         sampler = _Sampler(backend, rng, start.mean)
         while True:
             rows, centres, _, prior = sampler.side(
@@ -263,7 +263,7 @@ class _Sampler:
         pull, shift = prior @ centre, np.zeros((0, Z.shape[1]))
         if pattern is not None:
             pattern.draw(Z, centre, prior, self.rng)
-            shift = pattern.mean() @ prior
+            shift = pattern.mean @ prior
         noise = self.rng.normal(size=Z.shape)
         given = other, self.mean, precision, prior, pull
         return *self.backend.draw(lines, *given, shift, noise), (prior, pull)

@@ -11,8 +11,8 @@ SVD++ (KDD 2008).
 """
 
 import numpy as np
-from scipy import sparse
 
+from ..backends.base import AbstractBackend
 from ..data.observations import Compressed, Observations
 
 _ITERATIONS = 30
@@ -24,23 +24,30 @@ _TOLERANCE = (
 class Pattern:
     """The features of one side, with the current loadings β (n×f) and their precision λ.
 
-    Mutable: one per chain and side.
+    Mutable: one per chain and side. Products with F are taken in the precision of the entries,
+    whose errors are far below the sampling noise of β.
     """
 
-    def __init__(self, lines: Compressed, width: int, size: int) -> None:
-        counts = np.maximum(lines.counts, 1)
-        values = np.repeat(1 / np.sqrt(counts), lines.counts)
-        self.F = sparse.csr_array(
-            (values, lines.indices.astype(np.int32), lines.indptr), shape=(len(counts), width)
-        )
-        self.Ft = self.F.T.tocsr()
-        self.diagonal = np.asarray(self.Ft.power(2).sum(axis=1)).ravel()
-        self.loadings = np.zeros((width, size))
+    def __init__(
+        self, backend: AbstractBackend, lines: Compressed, others: Compressed, size: int
+    ) -> None:
+        """Of ``lines``; ``others`` are the same entries line by line of the other side."""
+        height, width = len(lines.counts), len(others.counts)
+        self._there = backend.indicator(lines, width)
+        self._back = backend.indicator(others, height)
+        self._scale = (1 / np.sqrt(np.maximum(lines.counts, 1)))[:, None].astype(lines.values.dtype)
+        self._diagonal = self._back(self._scale**2)  # of FᵀF
+        self.loadings = np.zeros((width, size), lines.values.dtype)
         self.precision = 10.0
+        self.mean = np.zeros((height, size), lines.values.dtype)
 
-    def mean(self) -> np.ndarray:
-        """F β, the part of every line's prior mean that its pattern explains (m×f)."""
-        return self.F @ self.loadings
+    def product(self, X: np.ndarray) -> np.ndarray:
+        """F X."""
+        return self._scale * self._there(X)
+
+    def adjoint(self, X: np.ndarray) -> np.ndarray:
+        """Fᵀ X."""
+        return self._back(self._scale * X)
 
     def draw(
         self, Z: np.ndarray, centre: np.ndarray, prior: np.ndarray, rng: np.random.Generator
@@ -48,9 +55,10 @@ class Pattern:
         """New β and λ given the lines ``Z`` (m×f), m = ``centre`` and Λ = ``prior``."""
         root = np.linalg.cholesky(prior)
         colour = lambda count: np.linalg.solve(root.T, rng.normal(size=(len(prior), count))).T  # noqa: E731
-        right = self.Ft @ (Z - centre + colour(len(Z)))
-        right += np.sqrt(self.precision) * colour(self.loadings.shape[0])
+        right = self.adjoint(Z - centre + colour(len(Z)))
+        right += np.sqrt(self.precision) * colour(len(self.loadings))
         self.loadings = self._solve(right)
+        self.mean = self.product(self.loadings)
         size = self.loadings.size
         energy = float(np.sum((self.loadings @ prior) * self.loadings))
         self.precision = float(rng.gamma(0.5 * (1 + size)) / (0.5 * (1 + energy)))
@@ -60,17 +68,17 @@ class Pattern:
 
         It starts at the loadings before.
         """
-        apply = lambda X: self.Ft @ (self.F @ X) + self.precision * X  # noqa: E731
-        inverse = (1 / (self.diagonal + self.precision))[:, None]
+        precision = right.dtype.type(self.precision)
+        inverse = 1 / (self._diagonal + precision)
         x = self.loadings.copy()
-        residual = right - apply(x)
+        residual = right - self.adjoint(self.mean) - precision * x
         z = inverse * residual
         direction, norm = z, (residual * z).sum(axis=0)
         goal = _TOLERANCE**2 * np.maximum((right * inverse * right).sum(axis=0), 1e-300)
         for _ in range(_ITERATIONS):
             if (norm <= goal).all():
                 break
-            image = apply(direction)
+            image = self.adjoint(self.product(direction)) + precision * direction
             step = norm / np.maximum((direction * image).sum(axis=0), 1e-300)
             x += step * direction
             residual -= step * image
@@ -80,7 +88,9 @@ class Pattern:
         return x
 
 
-def patterns(observations: Observations, size: int) -> tuple[Pattern, Pattern]:
+def patterns(
+    backend: AbstractBackend, observations: Observations, size: int
+) -> tuple[Pattern, Pattern]:
     """The patterns of rows and of columns, for factors with ``size`` numbers per line."""
-    m, n = observations.shape
-    return Pattern(observations.by_row, n, size), Pattern(observations.by_col, m, size)
+    rows, cols = observations.by_row, observations.by_col
+    return Pattern(backend, rows, cols, size), Pattern(backend, cols, rows, size)

@@ -83,7 +83,7 @@ def draw(ds: xr.Dataset) -> Figure:
             shown = axis.imshow(
                 values, origin="lower", extent=extent, vmin=low, vmax=high, cmap="viridis"
             )
-            draw_plane(axis, ds.attrs["observed"], lw=0)  # the map shows it by itself
+            draw_plane(axis, ds.attrs["observed"], ls="")  # the map shows it by itself
             axis.plot(W[:, 0, 1], W[:, 1, 0], ".", ms=5, color=COLOURS[1], mew=0, zorder=5)
             axis.grid(False)
             axis.set_title(short_depth_label(float(ds.depth[i])))
