@@ -92,6 +92,16 @@ class TestForms:
             found = dl.DeepMatrixCompletion(**QUICK).fit(*form)
             np.testing.assert_array_equal(found.predict(rows, cols), expected, err_msg=name)
 
+    def test_empty_rows_and_columns_are_not_in_the_fit(self, problem, fitted):
+        """A sparse matrix of which nearly all is empty gives the model of what is not."""
+        rows, cols, values, _ = problem
+        there = 1000 * rows + 7, 300 * cols + 2
+        found = dl.DeepMatrixCompletion(**QUICK).fit(
+            sp.csr_array((values, there), shape=(100_000, 50_000))
+        )
+        assert found.model_.fit.shape == fitted.model_.fit.shape == (40, 30)
+        np.testing.assert_array_equal(found.predict(*there), fitted.predict(rows, cols))
+
     def test_ids_of_any_kind(self, problem, fitted):
         rows, cols, values, _ = problem
         expected = fitted.predict(rows, cols)
