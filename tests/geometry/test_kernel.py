@@ -3,6 +3,7 @@ derivatives.
 """
 
 import math
+from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from strategies import finite_depths, sizes
 import deeplinear as dl
 from deeplinear.checks import check_depth
 from deeplinear.geometry.kernel import (
+    _rounding_of_inverse,
     beside,
     degree,
     depth_of,
@@ -75,6 +77,31 @@ def test_float32_keeps_its_digits_far_from_one(rng, N):
     b = (a * rng.choice([1, 0.5, 1e-3], 400)).astype(np.float32)
     exact = [float(oracles.kernel(float(x), float(y), N)) for x, y in zip(a, b, strict=True)]
     np.testing.assert_allclose(dl.kernel(a, b, N), exact, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_rounding_of_an_inverse_is_exact(rng, dtype):
+    N = (1 + 10 ** rng.uniform(-3, 2, 300)).astype(dtype)
+    nu = inverse_depth(N, dtype)
+    found = np.asarray(_rounding_of_inverse(jnp.asarray(N), nu), float)
+    exact = np.array(
+        [1 / Fraction(float(x)) - Fraction(float(y)) for x, y in zip(N, nu, strict=True)], float
+    )
+    assert found.any()
+    np.testing.assert_allclose(found, exact, rtol=0, atol=1e-3 * abs(exact).max())
+
+
+@pytest.mark.parametrize("gap", [0.2, 0.45, 1.5, 6.0])
+def test_third_derivatives_at_infinite_depth(gap):
+    a, b = 0.3, 0.3 - gap
+
+    def exact(x, y):
+        return mp.log((mp.exp(2 * x) - mp.exp(2 * y)) / (2 * (x - y)))
+
+    for where in (0, 1):
+        third = jax.grad(jax.grad(jax.grad(log_kernel, where), where), 0)(a, b, 0.0)
+        order = (3, 0) if where == 0 else (1, 2)
+        assert float(third) == pytest.approx(float(mp.diff(exact, (a, b), order)), rel=1e-9)
 
 
 def test_at_zero():
