@@ -140,6 +140,27 @@ def test_datasets_of_experiments(tmp_path, rng):
     assert load_dataset(tmp_path / "d.zarr").identical(ds)
 
 
+def test_text_that_older_packages_hold_as_objects(tmp_path, monkeypatch):
+    """With pandas before 3, xarray reads text of any length as objects, and tells what it was."""
+    import xarray as xr
+
+    ds = xr.Dataset({"name": (("x", "y"), np.array([["κ", "volume"], ["", "a longer one"]]))})
+    ds = label(ds, kind="experiment", name="e", parameters=encode({}), seed=0)
+    save_dataset(ds, tmp_path / "d.zarr")
+    read = xr.open_zarr
+
+    def as_objects(*args, **kwargs):
+        found = read(*args, **kwargs)
+        encoding = found.name.encoding
+        assert encoding["dtype"] == np.dtypes.StringDType()
+        found["name"] = found.name.dims, found.name.values.astype(object), found.name.attrs
+        found.name.encoding = encoding
+        return found
+
+    monkeypatch.setattr(xr, "open_zarr", as_objects)
+    assert load_dataset(tmp_path / "d.zarr").identical(ds)
+
+
 @pytest.mark.parametrize(
     "text", ["[]", "3", '"calls"', '{"calls": 1}', '{"calls": [1]}', "{", "[" * 10**5, "\udcff"]
 )
