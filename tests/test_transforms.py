@@ -91,7 +91,10 @@ def test_what_has_forward_mode_only_is_unchanged_by_the_mark():
         np.testing.assert_array_equal(transform(marked)(x), transform(plain)(x))
         vmapped = jax.vmap(transform(marked))(x2)
         np.testing.assert_array_equal(vmapped, jax.vmap(transform(plain))(x2))
-    for transform in (jax.jacrev, jax.hessian, lambda f: jax.jit(jax.jacrev(f))):
+    reverse = [jax.jacrev, lambda f: jax.jit(jax.jacrev(f))]
+    if jax.__version_info__ >= (0, 10):  # before, JAX fails at this loop in a way of its own
+        reverse.append(jax.hessian)
+    for transform in reverse:
         with pytest.raises(NotImplementedError, match=r"^no"):
             transform(marked)(x)
 

@@ -47,7 +47,7 @@ from .steppers import (
 # tolerance of 1e−2), the run is stiff, or so curved that the frozen kernel is of no use.
 PLANAR_STEPS, FROZEN_STEPS = 160, 160
 # The same for explicit steps on two factors, which cost two products each.
-FACTOR_STEPS = 256
+FACTOR_STEPS = 384
 # Up to this many entries a dense Jacobian is worth its cost where the frozen kernel is not enough.
 DENSE = 144
 METHODS = ("auto", "explicit", "rosenbrock", "implicit", "factors")
