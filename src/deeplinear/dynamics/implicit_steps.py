@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 import diffrax as dfx
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
@@ -11,6 +12,12 @@ from .coordinates import Frames
 from .ensembles.rosenbrock import BENDS_5, GAMMA_5, jacobian_solver, rodas5p
 from .ensembles.singular import SingularPoint
 from .motion import FlowProblem
+
+
+# What counts as the error of a step, in units of the difference between its orders 5 and 4. By this
+# much saved times err no more, and limits by a tenth of what Tsit5 and Kvaerno3 do at the same
+# tolerance (random completions of 2×2 … 5×5 at depths 2, 3, 10 and ∞).
+ERROR = 3.0
 
 
 class RodasInterpolation(dfx.AbstractLocalInterpolation):
@@ -80,20 +87,24 @@ class LinearlyImplicit(dfx.AbstractAdaptiveSolver):
         solver_state: None,
         made_jump: Any,
     ) -> tuple[Frames, Frames, dict[str, PyTree[Array]], None, Any]:
-        h = t1 - t0
+        y1, error, bends = _step(terms, t0, t1 - t0, y0, args)
+        return y1, error, {"y0": y0, "y1": y1, "bends": bends}, None, dfx.RESULTS.successful
 
-        def rate(point: SingularPoint) -> SingularPoint:
-            return _in_one_lane(terms.vf(t0, _alone(point), args))
 
-        start = _in_one_lane(y0)
-        solved = jacobian_solver(rate, start, jnp.reshape(h * GAMMA_5, 1))
-        trial = rodas5p(rate, solved, start, h)
-        y1 = _alone(trial.end)
-        bends = tuple(
-            jnp.tensordot(jnp.asarray(BENDS_5, u.dtype), u, 1)[..., 0] for u in trial.stages
-        )
-        dense = {"y0": y0, "y1": y1, "bends": bends}
-        return y1, _alone(trial.error), dense, None, dfx.RESULTS.successful
+@eqx.filter_jit  # within a program: diffrax asks for four traces of it
+def _step(
+    terms: Any, t: Any, h: Any, y0: Frames, problem: FlowProblem
+) -> tuple[Frames, Frames, Frames]:
+    """The end of a step, its error, and what bends its path."""
+
+    def rate(point: SingularPoint) -> SingularPoint:
+        return _in_one_lane(terms.vf(t, _alone(point), problem))
+
+    start = _in_one_lane(y0)
+    trial = rodas5p(rate, jacobian_solver(rate, start, jnp.reshape(h * GAMMA_5, 1)), start, h)
+    error = jax.tree.map(lambda x: ERROR * x, trial.error)
+    U, log_s, V = (jnp.tensordot(jnp.asarray(BENDS_5, u.dtype), u, 1)[..., 0] for u in trial.stages)
+    return _alone(trial.end), _alone(error), (U, log_s, V)
 
 
 def _in_one_lane(y: Frames) -> SingularPoint:
