@@ -9,9 +9,9 @@ import scipy.integrate
 from cases import slow
 
 import deeplinear as dl
-from deeplinear.dynamics.coordinates import SvdCoordinates
+from deeplinear.dynamics.coordinates import DenseCoordinates, SvdCoordinates
 from deeplinear.dynamics.ensembles.rosenbrock import BENDS_5, GAMMA_5, rodas5p
-from deeplinear.dynamics.flow_options import EXPLICIT
+from deeplinear.dynamics.flow_options import EXPLICIT, make_options
 from deeplinear.dynamics.implicit_steps import LinearlyImplicit, RodasInterpolation
 
 
@@ -102,8 +102,8 @@ def numpy_field(energy, depth):
         a, b = s[:, None], s[None]
         with np.errstate(divide="ignore", invalid="ignore"):
             K = (a**2 - b**2) / (2 * np.log(a / b))
-            if depth == 3:
-                K = (a**2 - b**2) / (3 * (a ** (2 / 3) - b ** (2 / 3)))
+            if depth < np.inf:
+                K = (a**2 - b**2) / (depth * (a ** (2 / depth) - b ** (2 / depth)))
         np.fill_diagonal(K, s ** (2 - 2 / depth))
         G = np.asarray(jax.grad(energy)(jnp.asarray(W)))
         return -(U @ (K * (U.T @ G @ Vt.T)) @ Vt).ravel()
@@ -126,6 +126,46 @@ def test_saved_times_against_an_independent_integrator(rng, depth):
         )
         np.testing.assert_allclose(flow.W, exact, atol=2e-5 * np.abs(exact).max())
         assert float(flow.error.max()) < 1e-4
+
+
+@pytest.mark.parametrize("depth", [slow(2), slow(10), np.inf])
+def test_small_flows_by_them_from_the_start(rng, depth):
+    """Saved times and a stop, stiff ones too, against an independent integrator."""
+    energy, W0 = completion(rng, 3, 2, 0.7), 0.1 * rng.normal(size=(3, 3))
+    ts = np.array([0.3, 2.0, 7.0, 25.0])
+    exact = scipy.integrate.solve_ivp(
+        *(numpy_field(energy, depth), (0, 25.0), W0.ravel(), "DOP853", ts), rtol=1e-12, atol=1e-14
+    ).y.T.reshape(-1, 3, 3)
+    flow = dl.gradient_flow(energy, W0, depth, t1=25.0, saveat=ts, chart="svd")
+    wrong = np.linalg.norm(flow.W - exact, axis=(1, 2)) / np.linalg.norm(exact, axis=(1, 2))
+    assert np.all(wrong < 2e-5)
+    assert np.all(wrong < 2 * flow.error)
+    stopped = dl.gradient_flow(energy, W0, depth, stop_energy=float(energy(exact[2])), chart="svd")
+    assert stopped.status == dl.Status.energy
+    np.testing.assert_allclose(stopped.W, exact[2], atol=2e-6 * np.abs(exact[2]).max())
+    np.testing.assert_allclose(stopped.t_end, 7.0, rtol=1e-4)
+
+
+def test_which_flows_take_them_from_the_start(rng):
+    """Small W of full rank, at the usual tolerances; the README's took 1,183 steps of two kinds."""
+
+    def solvers(shape, rtol, rank=None, chart=None):
+        U, s, Vt = np.linalg.svd(rng.normal(size=shape), full_matrices=False)
+        chart = SvdCoordinates() if chart is None else chart
+        point = dl.LogSVD(*map(jnp.asarray, (U[:, :rank], np.log(s[:rank]), Vt[:rank])))
+        energy = dl.Completion.from_dense(np.eye(*shape))
+        nothing = (None, None, None)
+        options = make_options(
+            *(energy, (), jnp.float64, 0.0, 1.0, None, rtol), *nothing, 5000, None
+        )
+        return [type(solver) for solver, _ in options.solvers(chart, chart.start(point), False)]
+
+    assert solvers((5, 5), None) == [LinearlyImplicit]
+    assert solvers((6, 6), None) == [dfx.Tsit5, LinearlyImplicit]
+    assert solvers((5, 5), 1e-9) == [dfx.Dopri8, LinearlyImplicit]
+    assert solvers((5, 4), None) == [dfx.Tsit5, dfx.Kvaerno3]
+    assert solvers((4, 4), None, rank=3) == [dfx.Tsit5, dfx.Kvaerno3]
+    assert solvers((5, 5), None, chart=DenseCoordinates()) == [dfx.Tsit5]
 
 
 @pytest.mark.slow

@@ -96,8 +96,12 @@ class FlowOptions(eqx.Module):
     adjoint: dfx.AbstractAdjoint
 
     def step_control(
-        self, chart: AbstractCoordinates[State], y0: State
+        self,
+        chart: AbstractCoordinates[State],
+        y0: State,
+        whole: Callable[[PyTree[Array]], State],
     ) -> dfx.AbstractStepSizeController:
+        """The user's, or that of the tolerances; ``whole`` makes a state of what is stepped."""
         if self.controller is not None:
             return self.controller
         if chart.absolute:
@@ -106,7 +110,8 @@ class FlowOptions(eqx.Module):
             return StepControl(rtol=self.rtol / 100, atol=atol)
         if self.atol is not None:
             return StepControl(rtol=self.rtol, atol=self.atol)
-        return StepControl(rtol=self.rtol, atol=self.rtol * chart.scale(y0), size=chart.scale)
+        atol = self.rtol * chart.scale(y0)
+        return StepControl(rtol=self.rtol, atol=atol, size=lambda y: chart.scale(whole(y)))
 
     def solvers(
         self, chart: AbstractCoordinates[State], y0: State, traced: bool, *, last: bool = True

@@ -1,5 +1,6 @@
 """Linearly implicit steps of one flow in the SVD chart, by its exact Jacobian."""
 
+import math
 from typing import Any, ClassVar
 
 import diffrax as dfx
@@ -8,11 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from .coordinates import Frames
 from .ensembles.rosenbrock import BENDS_5, GAMMA_5, jacobian_solver, rodas5p
 from .ensembles.singular import SingularPoint
 from .motion import FlowProblem
-
 
 # What counts as the error of a step, in units of the difference between its orders 5 and 4. By this
 # much saved times err no more, and limits by a tenth of what Tsit5 and Kvaerno3 do at the same
@@ -71,10 +70,10 @@ class LinearlyImplicit(dfx.AbstractAdaptiveSolver):
     def order(self, terms: Any) -> int:
         return 5
 
-    def init(self, terms: Any, t0: Any, t1: Any, y0: Frames, args: FlowProblem) -> None:
+    def init(self, terms: Any, t0: Any, t1: Any, y0: Array, args: FlowProblem) -> None:
         return None
 
-    def func(self, terms: Any, t0: Any, y0: Frames, args: FlowProblem) -> Frames:
+    def func(self, terms: Any, t0: Any, y0: Array, args: FlowProblem) -> Array:
         return terms.vf(t0, y0, args)
 
     def step(
@@ -82,36 +81,39 @@ class LinearlyImplicit(dfx.AbstractAdaptiveSolver):
         terms: Any,
         t0: Any,
         t1: Any,
-        y0: Frames,
+        y0: Array,
         args: FlowProblem,
         solver_state: None,
         made_jump: Any,
-    ) -> tuple[Frames, Frames, dict[str, PyTree[Array]], None, Any]:
+    ) -> tuple[Array, Array, dict[str, Array], None, Any]:
         y1, error, bends = _step(terms, t0, t1 - t0, y0, args)
         return y1, error, {"y0": y0, "y1": y1, "bends": bends}, None, dfx.RESULTS.successful
 
 
 @eqx.filter_jit  # within a program: diffrax asks for four traces of it
 def _step(
-    terms: Any, t: Any, h: Any, y0: Frames, problem: FlowProblem
-) -> tuple[Frames, Frames, Frames]:
+    terms: Any, t: Any, h: Any, y0: Array, problem: FlowProblem
+) -> tuple[Array, Array, Array]:
     """The end of a step, its error, and what bends its path."""
 
+    def flow(y: Array) -> Array:
+        return terms.vf(t, y, problem)
+
     def rate(point: SingularPoint) -> SingularPoint:
-        return _in_one_lane(terms.vf(t, _alone(point), problem))
+        return _in_one_lane(flow(_alone(point)))
 
-    start = _in_one_lane(y0)
-    trial = rodas5p(rate, jacobian_solver(rate, start, jnp.reshape(h * GAMMA_5, 1)), start, h)
-    error = jax.tree.map(lambda x: ERROR * x, trial.error)
-    U, log_s, V = (jnp.tensordot(jnp.asarray(BENDS_5, u.dtype), u, 1)[..., 0] for u in trial.stages)
-    return _alone(trial.end), _alone(error), (U, log_s, V)
-
-
-def _in_one_lane(y: Frames) -> SingularPoint:
-    U, log_s, V = y
-    return SingularPoint(U[..., None], log_s[..., None], V[..., None])
+    solve = jacobian_solver(rate, _in_one_lane(y0), jnp.reshape(h * GAMMA_5, 1))
+    trial = rodas5p(flow, lambda b: _alone(solve(_in_one_lane(b))), y0, h)
+    bends = jnp.asarray(BENDS_5, y0.dtype) @ trial.stages
+    return trial.end, ERROR * trial.error, bends
 
 
-def _alone(point: SingularPoint) -> Frames:
-    U, log_s, V = (x[..., 0] for x in point)
-    return U, log_s, V
+def _in_one_lane(y: Array) -> SingularPoint:
+    """(U, log σ, V) from one vector of 2n² + n numbers."""
+    n = math.isqrt(y.size // 2)
+    U, log_s, V = jnp.split(y, (n * n, n * n + n))
+    return SingularPoint(U.reshape(n, n, 1), log_s[:, None], V.reshape(n, n, 1))
+
+
+def _alone(point: SingularPoint) -> Array:
+    return jnp.concatenate([x.reshape(-1) for x in point])

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, PyTree
 
-from ..checks import is_traced
+from ..checks import as_array, is_traced
 from ..compilation import Effort, program
 from ..geometry.point import LogSVD
 from ..status import Status
@@ -56,10 +57,19 @@ def integrate(
     t1: Array,
 ) -> Went:
     """Follow one chart from y0 to t1, a stop, or the step limit."""
+    flat, whole = _as_vector(y0)
     observe = _observer(chart)
 
-    def distance(t: ArrayLike, y: State, args: FlowProblem, **_: object) -> Array:
-        return _distance(stops, chart, t - options.start, y, args)
+    # jit within jit: the field is traced once, and not for each stage and Jacobian
+    @eqx.filter_jit
+    def field(t: ArrayLike, y: PyTree[Array], args: FlowProblem) -> PyTree[Array]:
+        return _as_vector(chart.field(t, whole(y), args))[0]
+
+    def distance(t: ArrayLike, y: PyTree[Array], args: FlowProblem, **_: object) -> Array:
+        return _distance(stops, chart, jnp.subtract(t, options.start), whole(y), args)
+
+    def seen(t: ArrayLike, y: PyTree[Array], args: FlowProblem) -> tuple[Array, Array, Array]:
+        return observe(t, whole(y), args)
 
     event = None
     if stops.watched:
@@ -67,45 +77,58 @@ def integrate(
         # flip=True: the distance goes from positive to negative.
         event = dfx.Event(distance, optx.Bisection(last_digits, last_digits, flip=True))  # type: ignore[call-arg]
     wanted = saved_times(options.saveat)
-    # the end alone is not worth to be observed in a program of such effort
-    asked = options.saveat is not None and any(
-        x is not None and x is not False for x in wanted.values()
-    )
-    saved = [dfx.SubSaveAt(fn=observe, **wanted)] if asked else []
+    asked = wanted["ts"] is not None or wanted["t0"] or wanted["t1"] or wanted["steps"]
+    # the end alone is left to the program of less effort
+    saved = [dfx.SubSaveAt(fn=seen, **wanted)] if asked and options.saveat is not None else []
     solution = dfx.diffeqsolve(
-        # jit within jit: the field is traced once, and not for each stage and Jacobian
-        dfx.ODETerm(eqx.filter_jit(chart.field)),
+        dfx.ODETerm(field),
         options.solver,
         options.t0,
         t1,
         None,
-        y0,
+        flat,
         problem,
         saveat=dfx.SaveAt(subs=[*saved, dfx.SubSaveAt(t1=True)]),
-        stepsize_controller=options.step_control(chart, y0),
+        stepsize_controller=options.step_control(chart, y0, whole),
         event=event,
         max_steps=options.max_steps,
         adjoint=options.adjoint,
         throw=False,
     )
-    t_end, y_end = solution.ts[-1][0], jax.tree.map(lambda x: x[0], solution.ys[-1])
+    t_end, y_end = solution.ts[-1][0], whole(jax.tree.map(lambda x: x[0], solution.ys[-1]))
     if saved:
         ts, (W, energy, log_s) = solution.ts[0], solution.ys[0]
     else:  # arrays with no row
         nothing = jax.eval_shape(observe, t_end, y_end, problem)
         W, energy, log_s = (jnp.zeros((0, *x.shape), x.dtype) for x in nothing)
         ts = t_end[None][:0]
+    status = jnp.where(jnp.any(jnp.isnan(energy)), Status.not_finite, _word(solution.result))
+    stopped = jnp.asarray(False if solution.event_mask is None else solution.event_mask)
+    steps = jnp.asarray(solution.stats["num_steps"])
+    return Went((ts, W, energy, log_s), t_end, y_end, status, stopped, steps)
+
+
+def _word(result: dfx.RESULTS) -> Array:
+    """How diffrax says that a solve ended, as a `Status`."""
     status = jnp.asarray(Status.failed, jnp.int32)
-    for result, ending in (
+    for theirs, ending in (
         (dfx.RESULTS.max_steps_reached, Status.max_steps),
         (dfx.RESULTS.dt_min_reached, Status.step_too_small),
         (dfx.RESULTS.successful, Status.reached_t1),
     ):
-        status = jnp.where(solution.result == result, ending, status)
-    status = jnp.where(jnp.any(jnp.isnan(energy)), Status.not_finite, status)
-    event_mask = False if solution.event_mask is None else solution.event_mask
-    steps = jnp.asarray(solution.stats["num_steps"])
-    return Went((ts, W, energy, log_s), t_end, y_end, status, jnp.asarray(event_mask), steps)
+        status = jnp.where(result == theirs, ending, status)
+    return status
+
+
+def _as_vector(
+    y: PyTree[Array],
+) -> tuple[PyTree[Array], Callable[[PyTree[Array]], PyTree[Array]]]:
+    """A state of several arrays as one vector, and the way back.
+
+    Each array would be stepped, compared and interpolated by operations of its own, each of which
+    is compiled.
+    """
+    return (y, lambda x: x) if len(jax.tree.leaves(y)) == 1 else ravel_pytree(y)
 
 
 @eqx.filter_jit  # within the program: traced once
@@ -140,8 +163,10 @@ def _observer(
 
 
 class Stand(NamedTuple):
-    """Where a flow stands: (t, W, E, log σ) as one saved time, the point, the factors, the status if
-    it ends here, and whether a stop is met.
+    """Where a flow stands.
+
+    - ``row``: (t, W, E, log σ), as one saved time; ``point``, ``factors``.
+    - ``status``: if it ends here; ``met``: whether a stop is met.
     """
 
     row: tuple[Array, ...]
@@ -199,13 +224,10 @@ def part(
     """
     t1 = options.t1
     if stops.watched:  # the start may meet a stop already
-        xp = jnp if traced else np
-        going = (
-            jax.device_put(xp.asarray(Status.reached_t1, xp.int32)),
-            jax.device_put(xp.asarray(False)),
-        )
-        met = stand(chart, problem, y0, stops, (options.start, options.t0), *going).met
-        t1 = jax.device_put(xp.where(met, options.t0, t1))
+        going, no = as_array(Status.reached_t1, jnp.int32), as_array(False, bool)
+        times = options.start, options.t0
+        met = stand(chart, problem, y0, stops, times, going, no).met
+        t1 = jnp.where(met, options.t0, t1) if traced else (options.t0 if met else t1)
     went = integrate(chart, problem, y0, stops, options, t1)
     end = stand(chart, problem, went.y, stops, (options.start, went.t), went.status, went.event)
     ts, W, energy, log_s = went.saved
