@@ -9,9 +9,10 @@ import scipy.integrate
 from cases import slow
 
 import deeplinear as dl
-from deeplinear.dynamics.coordinates import SvdCoordinates
-from deeplinear.dynamics.flow_options import EXPLICIT
-from deeplinear.dynamics.implicit_steps import LinearlyImplicit
+from deeplinear.dynamics.coordinates import DenseCoordinates, SvdCoordinates
+from deeplinear.dynamics.ensembles.rosenbrock import BENDS_5, GAMMA_5, rodas5p
+from deeplinear.dynamics.flow_options import EXPLICIT, make_options
+from deeplinear.dynamics.implicit_steps import LinearlyImplicit, RodasInterpolation
 
 
 def completion(rng, d, rank, observed):
@@ -43,27 +44,81 @@ def test_the_error_falls_with_the_fifth_power_of_the_step(rng, depth):
     assert many < 1e-3
 
 
+def one_step(field, y0, h):
+    """A step of Rodas5P by the dense Jacobian, and what it interpolates."""
+    matrix = jnp.eye(len(y0)) - h * GAMMA_5 * jax.jacfwd(field)(y0)
+    trial = rodas5p(field, lambda b: jnp.linalg.solve(matrix, b), y0, jnp.asarray(h))
+    bends = jnp.tensordot(BENDS_5, trial.stages, 1)
+    return trial, RodasInterpolation(0.0, jnp.asarray(h), y0, trial.end, bends)
+
+
+def test_what_a_step_interpolates_errs_with_the_fifth_power_of_it(rng):
+    """Of a generic nonlinear field, against an independent integrator at 1e−13."""
+    A, B = jnp.asarray(rng.normal(size=(2, 4, 4)))
+    field = jax.jit(lambda y: A @ jnp.sin(y) + (B @ y) * y - y**3)
+    y0 = jnp.asarray(rng.normal(size=4))
+    thetas = np.array([0.13, 0.37, 0.5, 0.62, 0.91])
+
+    def errors(h):
+        trial, path = one_step(field, y0, h)
+        np.testing.assert_array_equal(path.evaluate(0.0), y0)
+        np.testing.assert_allclose(path.evaluate(h), trial.end, rtol=1e-15)
+        difference = path.evaluate(0.5 * h) - path.evaluate(0.2 * h)
+        np.testing.assert_allclose(path.evaluate(0.2 * h, 0.5 * h), difference, rtol=1e-13)
+        exact = scipy.integrate.solve_ivp(
+            lambda t, y: np.asarray(field(y)),
+            *((0, h), y0, "DOP853", h * thetas),
+            rtol=1e-13,
+            atol=1e-15,
+        ).y.T
+        wrong = jax.vmap(path.evaluate)(h * thetas) - exact
+        wrong_slope = jax.vmap(path.derivative)(h * thetas) - jax.vmap(field)(exact)
+        return np.linalg.norm(wrong, axis=1), np.abs(wrong_slope).max()
+
+    (value, slope), (halved, slope_halved) = errors(0.02), errors(0.01)
+    assert np.all(value < 1e-6)
+    assert np.all(np.log2(value / halved) > 4.7)
+    assert 3.5 < np.log2(slope / slope_halved) < 4.5
+
+
+def test_what_a_stiff_step_interpolates():
+    """y′ = −λ(y − cos t) − sin t with y(0) = 1: cos t at any λ, also where hλ = 10⁵."""
+
+    def field(y):
+        return jnp.stack([-1e6 * (y[0] - jnp.cos(y[1])) - jnp.sin(y[1]), 1.0 + 0 * y[1]])
+
+    _, path = one_step(field, jnp.array([1.0, 0.0]), 0.1)
+    times = np.linspace(0, 0.1, 11)
+    np.testing.assert_allclose(jax.vmap(path.evaluate)(times)[:, 0], np.cos(times), atol=1e-7)
+
+
+def numpy_field(energy, depth):
+    """Ẇ by an SVD in NumPy, as scipy takes it."""
+    d = energy.shape[0]
+
+    def field(t, w):
+        W = w.reshape(d, d)
+        U, s, Vt = np.linalg.svd(W)
+        a, b = s[:, None], s[None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            K = (a**2 - b**2) / (2 * np.log(a / b))
+            if depth < np.inf:
+                K = (a**2 - b**2) / (depth * (a ** (2 / depth) - b ** (2 / depth)))
+        np.fill_diagonal(K, s ** (2 - 2 / depth))
+        G = np.asarray(jax.grad(energy)(jnp.asarray(W)))
+        return -(U @ (K * (U.T @ G @ Vt.T)) @ Vt).ravel()
+
+    return field
+
+
 @pytest.mark.parametrize("depth", [slow(3), np.inf])
 def test_saved_times_against_an_independent_integrator(rng, depth):
     """Between the steps too; times before and after the implicit steps take over."""
     energy = completion(rng, 4, 2, 0.7)
     W0 = rng.normal(size=(4, 4))
-
-    def field(t, w):
-        W = w.reshape(4, 4)
-        U, s, Vt = np.linalg.svd(W)
-        a, b = s[:, None], s[None]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            K = (a**2 - b**2) / (2 * np.log(a / b))
-            if depth == 3:
-                K = (a**2 - b**2) / (3 * (a ** (2 / 3) - b ** (2 / 3)))
-        np.fill_diagonal(K, s ** (2 - 2 / depth))
-        G = np.asarray(jax.grad(energy)(jnp.asarray(W)))
-        return -(U @ (K * (U.T @ G @ Vt.T)) @ Vt).ravel()
-
     ts = np.array([0.05, 0.7, 3.0, 11.0])
     exact = scipy.integrate.solve_ivp(
-        field, (0, 11.0), W0.ravel(), "DOP853", ts, rtol=1e-11, atol=1e-13
+        *(numpy_field(energy, depth), (0, 11.0), W0.ravel(), "DOP853", ts), rtol=1e-11, atol=1e-13
     ).y.T.reshape(-1, 4, 4)
     for saveat in (ts, dfx.SaveAt(ts=ts)):
         flow = dl.gradient_flow(
@@ -71,6 +126,46 @@ def test_saved_times_against_an_independent_integrator(rng, depth):
         )
         np.testing.assert_allclose(flow.W, exact, atol=2e-5 * np.abs(exact).max())
         assert float(flow.error.max()) < 1e-4
+
+
+@pytest.mark.parametrize("depth", [slow(2), slow(10), np.inf])
+def test_small_flows_by_them_from_the_start(rng, depth):
+    """Saved times and a stop, stiff ones too, against an independent integrator."""
+    energy, W0 = completion(rng, 3, 2, 0.7), 0.1 * rng.normal(size=(3, 3))
+    ts = np.array([0.3, 2.0, 7.0, 25.0])
+    exact = scipy.integrate.solve_ivp(
+        *(numpy_field(energy, depth), (0, 25.0), W0.ravel(), "DOP853", ts), rtol=1e-12, atol=1e-14
+    ).y.T.reshape(-1, 3, 3)
+    flow = dl.gradient_flow(energy, W0, depth, t1=25.0, saveat=ts, chart="svd")
+    wrong = np.linalg.norm(flow.W - exact, axis=(1, 2)) / np.linalg.norm(exact, axis=(1, 2))
+    assert np.all(wrong < 2e-5)
+    assert np.all(wrong < 2 * flow.error)
+    stopped = dl.gradient_flow(energy, W0, depth, stop_energy=float(energy(exact[2])), chart="svd")
+    assert stopped.status == dl.Status.energy
+    np.testing.assert_allclose(stopped.W, exact[2], atol=2e-6 * np.abs(exact[2]).max())
+    np.testing.assert_allclose(stopped.t_end, 7.0, rtol=1e-4)
+
+
+def test_which_flows_take_them_from_the_start(rng):
+    """Small W of full rank, at the usual tolerances; the README's took 1,183 steps of two kinds."""
+
+    def solvers(shape, rtol, rank=None, chart=None):
+        U, s, Vt = np.linalg.svd(rng.normal(size=shape), full_matrices=False)
+        chart = SvdCoordinates() if chart is None else chart
+        point = dl.LogSVD(*map(jnp.asarray, (U[:, :rank], np.log(s[:rank]), Vt[:rank])))
+        energy = dl.Completion.from_dense(np.eye(*shape))
+        nothing = (None, None, None)
+        options = make_options(
+            *(energy, (), jnp.float64, 0.0, 1.0, None, rtol), *nothing, 5000, None
+        )
+        return [type(solver) for solver, _ in options.solvers(chart, chart.start(point), False)]
+
+    assert solvers((5, 5), None) == [LinearlyImplicit]
+    assert solvers((6, 6), None) == [dfx.Tsit5, LinearlyImplicit]
+    assert solvers((5, 5), 1e-9) == [dfx.Dopri8, LinearlyImplicit]
+    assert solvers((5, 4), None) == [dfx.Tsit5, dfx.Kvaerno3]
+    assert solvers((4, 4), None, rank=3) == [dfx.Tsit5, dfx.Kvaerno3]
+    assert solvers((5, 5), None, chart=DenseCoordinates()) == [dfx.Tsit5]
 
 
 @pytest.mark.slow

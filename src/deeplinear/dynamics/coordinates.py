@@ -157,7 +157,7 @@ class SvdCoordinates(AbstractCoordinates[Frames]):
         return dU, d_log_s, dV
 
     def matrix(self, y: Frames) -> Array:
-        return self.to_svd(y).dense()
+        return (_orthonormal(y[0]) * jnp.exp(y[1])) @ _orthonormal(y[2]).T
 
     def to_svd(self, y: Frames) -> LogSVD:
         order = jnp.argsort(-y[1])

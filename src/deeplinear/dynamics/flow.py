@@ -98,11 +98,12 @@ def gradient_flow(
       that W0 has (0: they are zero, exactly; else to first order, and a W that is not square counts
       as padded to one that is).
     - ``solver``, ``stepsize_controller``, ``max_steps``, ``adjoint``: diffrax's; by default a PID
-      controller with Tsit5. After 1,000 explicit steps the flow is stiff (completion problems are,
-      near their limits above all), and implicit ones take over in the SVD chart: of a square W of
-      full rank from 6×6 to 40×40 linearly implicit ones with the exact Jacobian (Rodas5P), of
-      others up to 400 numbers in U, σ, V diffrax's. Inside ``jit``, ``vmap`` and ``grad`` of a
-      small W (up to 64) all steps are implicit, by Kvaerno5.
+      controller. In the SVD chart a square W of full rank up to 5×5 takes linearly implicit steps
+      with the exact Jacobian (Rodas5P): completion problems are stiff, near their limits above all.
+      Others start with Tsit5 (``rtol`` < 1e−8: all, with Dopri8); after 1,000 steps implicit ones
+      take over there, of a square W of full rank up to 40×40 the same, of others up to 400 numbers
+      in U, σ, V diffrax's. Inside ``jit``, ``vmap`` and ``grad`` of a small W (up to 64) all steps
+      are implicit, by Kvaerno5.
 
     **Returns** a `FlowResult`, always with a ``status``: a flow that did not reach a stop says so
     and gives its last point.

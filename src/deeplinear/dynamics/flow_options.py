@@ -18,10 +18,11 @@ from ..errors import InputError
 from .coordinates import AbstractCoordinates, State, SvdCoordinates
 from .implicit_steps import LinearlyImplicit
 
-# States of at most SMALL numbers are stepped implicitly in the SVD chart where nobody can look how
-# the explicit steps go; up to MODERATE implicit steps are worth their dense Jacobian where the
-# first EXPLICIT ones have not arrived. (Measured: from starts of the size of the data or smaller
-# explicit steps are fewer by a factor of five and more accurate; from larger ones they never end.)
+# States of at most SMALL numbers are stepped implicitly in the SVD chart from the start: completion
+# problems are stiff near their limits, and a second program costs more than all steps do. Up to
+# MODERATE implicit steps are worth their dense Jacobian where the first EXPLICIT ones have not
+# arrived. (Measured of Newton's method: from starts of the size of the data or smaller explicit
+# steps are fewer by a factor of five and more accurate; from larger ones they never end.)
 SMALL, MODERATE, EXPLICIT = 64, 400, 1000
 # Up to this many entries, an LU factorization of that size in each step is worth its cost. (30×30:
 # limits in 1,100 steps and 50 … 80 CPU seconds which 200,000 explicit ones do not come to.)
@@ -95,8 +96,12 @@ class FlowOptions(eqx.Module):
     adjoint: dfx.AbstractAdjoint
 
     def step_control(
-        self, chart: AbstractCoordinates[State], y0: State
+        self,
+        chart: AbstractCoordinates[State],
+        y0: State,
+        whole: Callable[[PyTree[Array]], State],
     ) -> dfx.AbstractStepSizeController:
+        """The user's, or that of the tolerances; ``whole`` makes a state of what is stepped."""
         if self.controller is not None:
             return self.controller
         if chart.absolute:
@@ -105,7 +110,8 @@ class FlowOptions(eqx.Module):
             return StepControl(rtol=self.rtol / 100, atol=atol)
         if self.atol is not None:
             return StepControl(rtol=self.rtol, atol=self.atol)
-        return StepControl(rtol=self.rtol, atol=self.rtol * chart.scale(y0), size=chart.scale)
+        atol = self.rtol * chart.scale(y0)
+        return StepControl(rtol=self.rtol, atol=atol, size=lambda y: chart.scale(whole(y)))
 
     def solvers(
         self, chart: AbstractCoordinates[State], y0: State, traced: bool, *, last: bool = True
@@ -113,13 +119,17 @@ class FlowOptions(eqx.Module):
         """The solvers in turn, each with its share of the steps: the user's, or explicit ones.
 
         Then implicit ones, where the coordinates say that they are safe and their Jacobian is not
-        too large; or the next chart, where this is not the ``last``.
+        too large; or the next chart, where this is not the ``last``. Of small W of full rank
+        linearly implicit ones at once.
         """
         if self.solver is not None:
             return [(self.solver, self.max_steps)]
         explicit = dfx.Dopri8() if self.asked < 1e-8 else dfx.Tsit5()
-        if chart.implicit and traced and is_small(y0) and self.asked >= 1e-8:
-            return [(dfx.Kvaerno5(), self.max_steps)]
+        if chart.implicit and is_small(y0) and self.asked >= 1e-8:
+            if traced:
+                return [(dfx.Kvaerno5(), self.max_steps)]
+            if _suits(chart, y0):
+                return [(LinearlyImplicit(), self.max_steps)]
         if traced or self.max_steps <= EXPLICIT:
             return [(explicit, self.max_steps)]
         if not last:
@@ -130,8 +140,7 @@ class FlowOptions(eqx.Module):
         return [(explicit, EXPLICIT), (implicit, self.max_steps - EXPLICIT)]
 
     def _implicit(self, chart: AbstractCoordinates[State], y0: State) -> dfx.AbstractSolver | None:
-        large = isinstance(chart, SvdCoordinates) and LinearlyImplicit.suits(y0, LARGE)
-        if large and not is_small(y0):  # small ones are worth Newton's method, which errs less
+        if _suits(chart, y0):
             return LinearlyImplicit()
         if is_small(y0, MODERATE):
             return dfx.Kvaerno3() if self.asked >= 1e-6 else dfx.Kvaerno5()
@@ -156,6 +165,11 @@ class FlowOptions(eqx.Module):
             ts = None if ts is None or not ts.size else ts
             saveat = dfx.SaveAt(t0=False, t1=subs.t1, ts=ts, steps=subs.steps)
         return replace(self, t0=t, saveat=saveat)
+
+
+def _suits(chart: AbstractCoordinates[State], y0: State) -> bool:
+    """Whether linearly implicit steps are made for this state, and worth their factorizations."""
+    return isinstance(chart, SvdCoordinates) and LinearlyImplicit.suits(y0, LARGE)
 
 
 def make_options(

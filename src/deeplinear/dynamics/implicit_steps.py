@@ -1,16 +1,54 @@
 """Linearly implicit steps of one flow in the SVD chart, by its exact Jacobian."""
 
+import math
 from typing import Any, ClassVar
 
 import diffrax as dfx
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from .coordinates import Frames
-from .ensembles.rosenbrock import GAMMA_5, jacobian_solver, rodas5p
+from .ensembles.rosenbrock import BENDS_5, GAMMA_5, jacobian_solver, rodas5p
 from .ensembles.singular import SingularPoint
 from .motion import FlowProblem
+
+# What counts as the error of a step, in units of the difference between its orders 5 and 4. By this
+# much saved times err no more (a third in the median) than by Tsit5 and Kvaerno3 at the same
+# tolerance, limits a tenth in the median (random completions of 2×2 … 5×5, N = 2, 3, 10, ∞).
+ERROR = 3.0
+
+
+class RodasInterpolation(dfx.AbstractLocalInterpolation):
+    """The dense output of Rodas5P, of order 4: with θ from 0 to 1 along a step from y_0 to y_1,
+
+        y(θ) = (1 − θ) y_0 + θ (y_1 + (1 − θ)(b_1 + θ (b_2 + θ b_3))),
+
+    ``bends`` = (b_1, b_2, b_3) along a leading axis, sums of the stages. It needs no evaluation of
+    the field, and no derivative at the ends: where the problem is stiff those say nothing about
+    what lies between.
+
+    **Source**: Steinebach, BIT 63:27, 2023.
+    """
+
+    t0: Any  # type: ignore[misc]
+    t1: Any  # type: ignore[misc]
+    y0: PyTree[Array]
+    y1: PyTree[Array]
+    bends: PyTree[Array]
+
+    def evaluate(self, t0: Any, t1: Any | None = None, left: bool = True) -> PyTree[Array]:
+        """y at t0; with t1, y(t1) − y(t0)."""
+        if t1 is not None:
+            return jax.tree.map(jnp.subtract, self.evaluate(t1), self.evaluate(t0))
+        length = self.t1 - self.t0
+        theta = jnp.where(length == 0, 0.0, (t0 - self.t0) / jnp.where(length == 0, 1.0, length))
+
+        def between(y0: Array, y1: Array, b: Array) -> Array:
+            bent = (1 - theta) * (b[0] + theta * (b[1] + theta * b[2]))
+            return (1 - theta) * y0 + theta * (y1 + bent)
+
+        return jax.tree.map(between, self.y0, self.y1, self.bends)
 
 
 class LinearlyImplicit(dfx.AbstractAdaptiveSolver):
@@ -21,7 +59,7 @@ class LinearlyImplicit(dfx.AbstractAdaptiveSolver):
     """
 
     term_structure: ClassVar = dfx.ODETerm
-    interpolation_cls: ClassVar = dfx.ThirdOrderHermitePolynomialInterpolation
+    interpolation_cls: ClassVar = RodasInterpolation
 
     @staticmethod
     def suits(y: PyTree[Array], most: int) -> bool:
@@ -32,10 +70,10 @@ class LinearlyImplicit(dfx.AbstractAdaptiveSolver):
     def order(self, terms: Any) -> int:
         return 5
 
-    def init(self, terms: Any, t0: Any, t1: Any, y0: Frames, args: FlowProblem) -> None:
+    def init(self, terms: Any, t0: Any, t1: Any, y0: Array, args: FlowProblem) -> None:
         return None
 
-    def func(self, terms: Any, t0: Any, y0: Frames, args: FlowProblem) -> Frames:
+    def func(self, terms: Any, t0: Any, y0: Array, args: FlowProblem) -> Array:
         return terms.vf(t0, y0, args)
 
     def step(
@@ -43,30 +81,39 @@ class LinearlyImplicit(dfx.AbstractAdaptiveSolver):
         terms: Any,
         t0: Any,
         t1: Any,
-        y0: Frames,
+        y0: Array,
         args: FlowProblem,
         solver_state: None,
         made_jump: Any,
-    ) -> tuple[Frames, Frames, dict[str, Frames], None, Any]:
-        h = t1 - t0
-
-        def rate(point: SingularPoint) -> SingularPoint:
-            return _in_one_lane(terms.vf(t0, _alone(point), args))
-
-        start = _in_one_lane(y0)
-        solved = jacobian_solver(rate, start, jnp.reshape(h * GAMMA_5, 1))
-        end, _, error = rodas5p(rate, solved, start, h)
-        y1 = _alone(end)
-        k0, k1 = (jax.tree.map(lambda x: h * x, terms.vf(t0, y, args)) for y in (y0, y1))
-        dense = {"y0": y0, "y1": y1, "k0": k0, "k1": k1}
-        return y1, _alone(error), dense, None, dfx.RESULTS.successful
+    ) -> tuple[Array, Array, dict[str, Array], None, Any]:
+        y1, error, bends = _step(terms, t0, t1 - t0, y0, args)
+        return y1, error, {"y0": y0, "y1": y1, "bends": bends}, None, dfx.RESULTS.successful
 
 
-def _in_one_lane(y: Frames) -> SingularPoint:
-    U, log_s, V = y
-    return SingularPoint(U[..., None], log_s[..., None], V[..., None])
+@eqx.filter_jit  # within a program: diffrax asks for four traces of it
+def _step(
+    terms: Any, t: Any, h: Any, y0: Array, problem: FlowProblem
+) -> tuple[Array, Array, Array]:
+    """The end of a step, its error, and what bends its path."""
+
+    def flow(y: Array) -> Array:
+        return terms.vf(t, y, problem)
+
+    def rate(point: SingularPoint) -> SingularPoint:
+        return _in_one_lane(flow(_alone(point)))
+
+    solve = jacobian_solver(rate, _in_one_lane(y0), jnp.reshape(h * GAMMA_5, 1))
+    trial = rodas5p(flow, lambda b: _alone(solve(_in_one_lane(b))), y0, h)
+    bends = jnp.asarray(BENDS_5, y0.dtype) @ trial.stages
+    return trial.end, ERROR * trial.error, bends
 
 
-def _alone(point: SingularPoint) -> Frames:
-    U, log_s, V = (x[..., 0] for x in point)
-    return U, log_s, V
+def _in_one_lane(y: Array) -> SingularPoint:
+    """(U, log σ, V) from one vector of 2n² + n numbers."""
+    n = math.isqrt(y.size // 2)
+    U, log_s, V = jnp.split(y, (n * n, n * n + n))
+    return SingularPoint(U.reshape(n, n, 1), log_s[:, None], V.reshape(n, n, 1))
+
+
+def _alone(point: SingularPoint) -> Array:
+    return jnp.concatenate([x.reshape(-1) for x in point])

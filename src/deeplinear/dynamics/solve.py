@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import NamedTuple
 
 import diffrax as dfx
 import equinox as eqx
@@ -9,10 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
-from jaxtyping import Array, ArrayLike
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, ArrayLike, PyTree
 
-from ..checks import is_traced
-from ..compilation import program
+from ..checks import as_array, is_traced
+from ..compilation import Effort, program
+from ..geometry.point import LogSVD
 from ..status import Status
 from ..transforms import forward_only, reverse_only
 from .charts import trimmed
@@ -28,6 +31,22 @@ REVERSE = (
 )
 
 
+class Went(NamedTuple):
+    """How far a solve came.
+
+    - ``saved``: (t, W, E, log σ) at saved times.
+    - ``t``, ``y``: where it ended; ``status``: why, by diffrax's word; ``event``: whether a stop
+      was seen; ``steps``.
+    """
+
+    saved: tuple[Array, Array, Array, Array]
+    t: Array
+    y: PyTree[Array]
+    status: Array
+    event: Array
+    steps: Array
+
+
 @program
 def integrate(
     chart: AbstractCoordinates[State],
@@ -35,58 +54,95 @@ def integrate(
     y0: State,
     stops: Stops,
     options: FlowOptions,
-) -> FlowResult:
+    t1: Array,
+) -> Went:
     """Follow one chart from y0 to t1, a stop, or the step limit."""
+    flat, whole = _as_vector(y0)
     observe = _observer(chart)
 
-    def distance(t: ArrayLike, y: State, args: FlowProblem, **_: object) -> Array:
-        # in the default precision, which diffrax has for the events that did not happen
-        return jnp.min(stops.distances(chart, t - options.start, y, args)).astype(float)
+    # jit within jit: the field is traced once, and not for each stage and Jacobian
+    @eqx.filter_jit
+    def field(t: ArrayLike, y: PyTree[Array], args: FlowProblem) -> PyTree[Array]:
+        return _as_vector(chart.field(t, whole(y), args))[0]
 
-    event, t1 = None, options.t1
+    def distance(t: ArrayLike, y: PyTree[Array], args: FlowProblem, **_: object) -> Array:
+        return _distance(stops, chart, jnp.subtract(t, options.start), whole(y), args)
+
+    def seen(t: ArrayLike, y: PyTree[Array], args: FlowProblem) -> tuple[Array, Array, Array]:
+        return observe(t, whole(y), args)
+
+    event = None
     if stops.watched:
         last_digits = 4 * float(jnp.finfo(problem.nu.dtype).eps)
         # flip=True: the distance goes from positive to negative.
         event = dfx.Event(distance, optx.Bisection(last_digits, last_digits, flip=True))  # type: ignore[call-arg]
-        # The start may meet a stop already.
-        t1 = jnp.where(distance(options.t0, y0, problem) <= 0, options.t0, t1)
     wanted = saved_times(options.saveat)
     asked = wanted["ts"] is not None or wanted["t0"] or wanted["t1"] or wanted["steps"]
-    saved = [dfx.SubSaveAt(fn=observe, **wanted)] if asked else []
+    # the end alone is left to the program of less effort
+    saved = [dfx.SubSaveAt(fn=seen, **wanted)] if asked and options.saveat is not None else []
     solution = dfx.diffeqsolve(
-        # jit within jit: the field is traced once, and not for each stage and Jacobian
-        dfx.ODETerm(eqx.filter_jit(chart.field)),
+        dfx.ODETerm(field),
         options.solver,
         options.t0,
         t1,
         None,
-        y0,
+        flat,
         problem,
         saveat=dfx.SaveAt(subs=[*saved, dfx.SubSaveAt(t1=True)]),
-        stepsize_controller=options.step_control(chart, y0),
+        stepsize_controller=options.step_control(chart, y0, whole),
         event=event,
         max_steps=options.max_steps,
         adjoint=options.adjoint,
         throw=False,
     )
-    t_end, y_end = solution.ts[-1][0], jax.tree.map(lambda x: x[0], solution.ys[-1])
+    t_end, y_end = solution.ts[-1][0], whole(jax.tree.map(lambda x: x[0], solution.ys[-1]))
     if saved:
         ts, (W, energy, log_s) = solution.ts[0], solution.ys[0]
     else:  # arrays with no row
-        nothing = jax.tree.map(lambda x: x[None][:0], (t_end, observe(t_end, y_end, problem)))
-        ts, (W, energy, log_s) = nothing
-    steps = solution.stats["num_steps"]
-    return FlowResult(
-        ts=ts,
-        W=W,
-        energy=energy,
-        log_singular_values=log_s,
-        end=chart.to_svd(y_end),
-        t_end=t_end,
-        status=_status(solution, chart, t_end - options.start, y_end, problem, stops, energy),
-        stats={"steps": steps, chart.name: steps},
-        factors=chart.factors(y_end),
-    )
+        nothing = jax.eval_shape(observe, t_end, y_end, problem)
+        W, energy, log_s = (jnp.zeros((0, *x.shape), x.dtype) for x in nothing)
+        ts = t_end[None][:0]
+    status = jnp.where(jnp.any(jnp.isnan(energy)), Status.not_finite, _word(solution.result))
+    stopped = jnp.asarray(False if solution.event_mask is None else solution.event_mask)
+    steps = jnp.asarray(solution.stats["num_steps"])
+    return Went((ts, W, energy, log_s), t_end, y_end, status, stopped, steps)
+
+
+def _word(result: dfx.RESULTS) -> Array:
+    """How diffrax says that a solve ended, as a `Status`."""
+    status = jnp.asarray(Status.failed, jnp.int32)
+    for theirs, ending in (
+        (dfx.RESULTS.max_steps_reached, Status.max_steps),
+        (dfx.RESULTS.dt_min_reached, Status.step_too_small),
+        (dfx.RESULTS.successful, Status.reached_t1),
+    ):
+        status = jnp.where(result == theirs, ending, status)
+    return status
+
+
+def _as_vector(
+    y: PyTree[Array],
+) -> tuple[PyTree[Array], Callable[[PyTree[Array]], PyTree[Array]]]:
+    """A state of several arrays as one vector, and the way back.
+
+    Each array would be stepped, compared and interpolated by operations of its own, each of which
+    is compiled.
+    """
+    return (y, lambda x: x) if len(jax.tree.leaves(y)) == 1 else ravel_pytree(y)
+
+
+@eqx.filter_jit  # within the program: traced once
+def _distance(
+    stops: Stops,
+    chart: AbstractCoordinates[State],
+    elapsed: Array,
+    y: State,
+    problem: FlowProblem,
+) -> Array:
+    """From the nearest stop; in the default precision, which diffrax has for the events that did
+    not happen.
+    """
+    return jnp.min(stops.distances(chart, elapsed, y, problem)).astype(float)
 
 
 def _observer(
@@ -106,26 +162,41 @@ def _observer(
     return observe
 
 
-def _status(
-    solution: dfx.Solution,
+class Stand(NamedTuple):
+    """Where a flow stands.
+
+    - ``row``: (t, W, E, log σ), as one saved time; ``point``, ``factors``.
+    - ``status``: if it ends here; ``met``: whether a stop is met.
+    """
+
+    row: tuple[Array, ...]
+    point: LogSVD
+    factors: tuple[Array, ...] | None
+    status: Array
+    met: Array
+
+
+@program(effort=Effort.LEAST)
+def stand(
     chart: AbstractCoordinates[State],
-    elapsed: Array,
-    y: State,
     problem: FlowProblem,
+    y: State,
     stops: Stops,
-    saved: Array,
-) -> Array:
-    """Why the solve ended at y: by diffrax's word, and by the distances from the stops there."""
-    status = jnp.asarray(Status.failed, jnp.int32)
-    for result, ending in (
-        (dfx.RESULTS.max_steps_reached, Status.max_steps),
-        (dfx.RESULTS.dt_min_reached, Status.step_too_small),
-        (dfx.RESULTS.successful, Status.reached_t1),
-    ):
-        status = jnp.where(solution.result == result, ending, status)
-    if stops.watched and solution.event_mask is not None:
-        distances = stops.distances(chart, elapsed, y, problem)
-        stopped = solution.event_mask | (jnp.min(distances) <= 0)
+    elapsed: tuple[Array, Array],
+    status: Array,
+    event: Array,
+) -> Stand:
+    """Where a flow stands at y, between two times.
+
+    And why it ends there: by diffrax's word and by the distances from the stops.
+    """
+    seen = _observer(chart)(elapsed[1], y, problem)
+    met, known = jnp.asarray(False), status != Status.not_finite
+    if stops.watched:
+        since = elapsed[1] - elapsed[0]
+        distances = stops.distances(chart, since, y, problem)
+        met = jnp.min(distances) <= 0
+        stopped = event | met
         # an event that is not met at its own root: the stop lies below rounding
         status = jnp.where(stopped, Status.at_rest, status)
         for i in reversed(range(distances.size)):
@@ -133,10 +204,46 @@ def _status(
         # NaN is no stop, though a sign change
         status = jnp.where(jnp.any(jnp.isnan(distances)), Status.failed, status)
         if stops.endless:
-            resting = stops.unrest(chart, elapsed, y, problem) <= 0
+            resting = stops.unrest(chart, since, y, problem) <= 0
             status = jnp.where((status == Status.max_steps) & resting, Status.at_rest, status)
-    finite = jnp.isfinite(problem.value(chart.matrix(y))) & ~jnp.any(jnp.isnan(saved))
-    return jnp.where(finite, status, Status.not_finite)
+    status = jnp.where(jnp.isfinite(seen[1]) & known, status, Status.not_finite)
+    row = tuple(x[None] for x in (elapsed[1], *seen))
+    return Stand(row, chart.to_svd(y), chart.factors(y), status, met)
+
+
+def part(
+    chart: AbstractCoordinates[State],
+    problem: FlowProblem,
+    y0: State,
+    stops: Stops,
+    options: FlowOptions,
+    traced: bool,
+) -> FlowResult:
+    """One chart and one solver: the solve in a program that runs fast, all that is done once at its
+    two ends in one that compiles fast.
+    """
+    t1 = options.t1
+    if stops.watched:  # the start may meet a stop already
+        going, no = as_array(Status.reached_t1, jnp.int32), as_array(False, bool)
+        times = options.start, options.t0
+        met = stand(chart, problem, y0, stops, times, going, no).met
+        t1 = jnp.where(met, options.t0, t1) if traced else (options.t0 if met else t1)
+    went = integrate(chart, problem, y0, stops, options, t1)
+    end = stand(chart, problem, went.y, stops, (options.start, went.t), went.status, went.event)
+    ts, W, energy, log_s = went.saved
+    if options.saveat is None:
+        ts, W, energy, log_s = end.row
+    return FlowResult(
+        ts=ts,
+        W=W,
+        energy=energy,
+        log_singular_values=log_s,
+        end=end.point,
+        t_end=went.t,
+        status=end.status,
+        stats={"steps": went.steps, chart.name: went.steps},
+        factors=end.factors,
+    )
 
 
 def follow(
@@ -159,7 +266,7 @@ def follow(
                 whole, options = without_end(whole, options), options.after(whole.t_end)
             own = dataclasses.replace(options, solver=solver, max_steps=steps)
             with reverse_only(FORWARD):
-                leg = integrate(chart, problem, y, stops, own)
+                leg = part(chart, problem, y, stops, own, traced)
             if isinstance(options.adjoint, dfx.ForwardMode):
                 leg = forward_only(leg, REVERSE)
             whole = leg if whole is None else join(whole, leg)
@@ -200,7 +307,7 @@ def estimated(
         difference = np.where(size(W - V) == 0, 0.0, size(W - V) / size(W))
     # both may have taken the same steps
     error = np.maximum(difference, float(options.rtol))
-    return dataclasses.replace(result, error=jnp.asarray(error, W.dtype))
+    return dataclasses.replace(result, error=jax.device_put(error.astype(W.dtype)))
 
 
 def without_end(leg: FlowResult, options: FlowOptions) -> FlowResult:

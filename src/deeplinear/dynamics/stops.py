@@ -36,11 +36,14 @@ def sizes(W: Array, problem: FlowProblem) -> Sizes:
     """The sizes at W."""
     step = float(jnp.finfo(W.dtype).eps) ** 0.5
     signs = np.random.default_rng(0).choice([-1.0, 1.0], W.shape).astype(W.dtype)
-    G, norm = problem.gradient(W), jnp.linalg.norm
+    norm = jnp.linalg.norm
     length = jnp.where(norm(W) > 0, norm(W), 1.0)
     even = step * length * signs / math.sqrt(W.size)
-    change = norm(problem.gradient(W * (1 + step * signs)) - G) / step
-    curvature = norm(problem.gradient(W + even) - G) / norm(even)
+    # a loop: E′ is compiled once (and an energy with decompositions runs one after the other)
+    around = jnp.stack([W, W * (1 + step * signs), W + even])
+    G, other, beside = jax.lax.map(problem.gradient, around)
+    change = norm(other - G) / step
+    curvature = norm(beside - G) / norm(even)
     return Sizes(*jax.lax.stop_gradient((jnp.fmax(norm(G), change), curvature)))
 
 
@@ -105,8 +108,9 @@ class Stops(eqx.Module):
         the least normal number for 0.
         """
         tiny = float(jnp.finfo(self.slope.dtype).tiny) ** 0.5
-        out = lambda x: None if x is None else x * tiny  # noqa: E731
-        never = jnp.full_like(self.rtol, tiny)
+        # in NumPy: eager JAX would compile each of these
+        out = lambda x: None if x is None else jax.device_put(np.asarray(x) * x.dtype.type(tiny))  # noqa: E731
+        never = jax.device_put(np.full_like(self.rtol, tiny))
         return dataclasses.replace(
             self, energy=out(self.energy), gradient=out(self.gradient), rtol=never
         )

@@ -71,7 +71,7 @@ class DenseRosenbrockStepper(AbstractStepper[Matrix]):
         def flow(W: Matrix) -> Matrix:
             return jax.tree.map(jnp.negative, problem.frame(W).power(problem.gradient(W), 1))
 
-        end, coarse, change = rodas5p(flow, solved, state, h)
+        end, coarse, change, _ = rodas5p(flow, solved, state, h)
         both = jnp.stack([_first(end), _first(coarse)])
         sigma = jnp.linalg.svd(both, compute_uv=False)
         noise = max(shape) * jnp.finfo(s.dtype).eps * s[:, :1]

@@ -6,7 +6,7 @@ steps would be as short as the fast ones for as long as the slow ones need.
 
 import functools
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Generic, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -97,15 +97,41 @@ _C_5 = _lower(
         ],
     ]
 )
+# What bends its dense output, of order 4: weights of the u_i in (b_1, b_2, b_3), with which
+# y(θ) = (1 − θ) y_0 + θ (y_1 + (1 − θ)(b_1 + θ (b_2 + θ b_3))).
+BENDS_5 = np.array(
+    [
+        [
+            *[25.948786856663858, -2.5579724845846235, 10.433815404888879, -2.3679251022685204],
+            *[0.524948541321073, 1.1241088310450404, 0.4272876194431874, -0.17202221070155493],
+        ],
+        [
+            *[-9.91568850695171, -0.9689944594115154, 3.0438037242978453, -24.495224566215796],
+            *[20.176138334709044, 15.98066361424651, -6.789040303419874, -6.710236069923372],
+        ],
+        [
+            *[11.419903575922262, 2.8879645146136994, 72.92137995996029, 80.12511834622643],
+            *[-52.072871366152654, -59.78993625266729, -0.15582684282751913, 4.883087185713722],
+        ],
+    ]
+)
+
+
+class RodasStep(NamedTuple, Generic[State]):
+    """A step of Rodas5P: its end, the same with order 4, their difference (the error), and the
+    unknowns u of its 8 stages along a leading axis.
+    """
+
+    end: State
+    coarse: State
+    error: State
+    stages: State
 
 
 def rodas5p(
     flow: Callable[[State], State], solved: Callable[[State], State], state: State, h: Array
-) -> tuple[State, State, State]:
-    """Where a step of size h ends, the same with order 4, and the difference, its error.
-
-    ``solved`` is b ↦ (1 − hγJ)^{-1} b.
-    """
+) -> RodasStep[State]:
+    """A step of size h; ``solved`` is b ↦ (1 − hγJ)^{-1} b."""
 
     def stage(i: Array, carry: tuple[State, ...]) -> tuple[State, ...]:
         stages, _, _ = carry
@@ -114,8 +140,8 @@ def rodas5p(
         last = solved(jax.tree.map(lambda x: GAMMA_5 * x, b))
         return put(stages, i, last), end, last
 
-    _, coarse, last = jax.lax.fori_loop(0, 8, stage, (empty(state, 8), state, state))
-    return axpy(1.0, last, coarse), coarse, last
+    stages, coarse, last = jax.lax.fori_loop(0, 8, stage, (empty(state, 8), state, state))
+    return RodasStep(axpy(1.0, last, coarse), coarse, last, stages)
 
 
 class RosenbrockStepper(AbstractSingularStepper):
@@ -131,8 +157,8 @@ class RosenbrockStepper(AbstractSingularStepper):
     ) -> StepTrial[SingularPoint]:
         flow = functools.partial(singular_rate, problem)
         solved = jacobian_solver(flow, state, h * GAMMA_5)
-        end, _, error = rodas5p(flow, solved, state, h)
-        return StepTrial(orthonormal(end), (), length(error) / problem.tol)
+        trial = rodas5p(flow, solved, state, h)
+        return StepTrial(orthonormal(trial.end), (), length(trial.error) / problem.tol)
 
 
 def jacobian_solver(
