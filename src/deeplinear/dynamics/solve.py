@@ -21,6 +21,7 @@ from ..transforms import forward_only, reverse_only
 from .charts import trimmed
 from .coordinates import AbstractCoordinates, FlowProblem, State
 from .flow_options import FlowOptions, saved_times
+from .implicit_steps import LinearlyImplicit
 from .results import FlowResult
 from .stops import Stops
 
@@ -63,7 +64,13 @@ def integrate(
     # jit within jit: the field is traced once, and not for each stage and Jacobian
     @eqx.filter_jit
     def field(t: ArrayLike, y: PyTree[Array], args: FlowProblem) -> PyTree[Array]:
-        return _as_vector(chart.field(t, whole(y), args))[0]
+        at = whole(y)
+        velocity = _as_vector(chart.field(t, at, args))[0]
+        if not isinstance(options.solver, LinearlyImplicit):
+            return velocity
+        # where E is no number its gradient may be one, and small steps would slide along that edge
+        known = jnp.isfinite(args.value(chart.matrix(at)))
+        return jax.tree.map(lambda x: jnp.where(known, x, jnp.nan), velocity)
 
     def distance(t: ArrayLike, y: PyTree[Array], args: FlowProblem, **_: object) -> Array:
         return _distance(stops, chart, jnp.subtract(t, options.start), whole(y), args)
