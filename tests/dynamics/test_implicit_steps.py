@@ -170,8 +170,9 @@ def test_which_flows_take_them_from_the_start(rng):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("depth", [3, np.inf])
-def test_a_stiff_flow_arrives_by_them(rng, depth):
+def test_a_stiff_flow_arrives_by_them(depth):
     """200,000 explicit ones did not, at N = ∞."""
+    rng = np.random.default_rng(0)  # of some problems the limit hangs on the last digits
     energy = completion(rng, 10, 2, 0.6)
     W0 = 1e-2 * rng.normal(size=(10, 10))
     flow = dl.gradient_flow(energy, W0, depth)
