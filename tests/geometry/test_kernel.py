@@ -252,7 +252,7 @@ def test_logarithmic_derivatives_to_the_last_digits(z, nu):
                 assert float(found[k]) == pytest.approx(expected, rel=1e-13, abs=1e-14)
 
 
-@pytest.mark.parametrize("z", [0, 1e-3, 0.3, 0.99, 1.0, 1.01, 2.5, 30.0, 300.0])
+@pytest.mark.parametrize("z", [0, 1e-3, 0.3, 0.99, 1.0, 1.01, 1.9, 2.5, 30.0, 300.0])
 @pytest.mark.parametrize("nu", [0.0, 0.3, 0.8, 1.0])
 def test_the_slope_in_the_smaller_logarithm_and_its_own(z, nu):
     """S(z) = 2 (B(νz) − B(z))/z with B(z) = z/(e^z − 1), and dS/dz, by differences of 60 digits."""
@@ -266,6 +266,8 @@ def test_the_slope_in_the_smaller_logarithm_and_its_own(z, nu):
     if nu == 1:
         assert [float(x) for x in found] == [0, 0]
     np.testing.assert_allclose(np.array(found), exact, rtol=1e-12, atol=1e-14)
+    own = jax.grad(lambda z: log_slope(z, jnp.asarray(nu))[0])(float(z))
+    assert float(own) == pytest.approx(exact[1], rel=1e-11, abs=1e-14)
 
 
 def test_the_slope_beside_a_zero_singular_value_is_zero():
