@@ -14,6 +14,7 @@ from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 
 from .depths import check_depth as check_depth  # beside the other checks
 from .errors import DepthError, InputError, PrecisionError, PrecisionWarning
+from .reals import as_reals, one_real, shown
 
 T = TypeVar("T")
 
@@ -61,13 +62,15 @@ def check_matrix(W: ArrayLike, name: str = "W", *, batch: bool = False) -> Array
 
     ``batch``: leading axes are accepted.
     """
-    if not hasattr(W, "dtype"):
-        W = np.asarray(W)
+    if is_traced(W):  # possibly a list of traced numbers
+        W = jnp.asarray(W)
+    elif not isinstance(W, Array):
+        W = as_reals(W, name)
     if np.ndim(W) < 2 or (np.ndim(W) > 2 and not batch) or 0 in np.shape(W):
         raise InputError(
             f"{name} must be a matrix with two non-empty axes, got shape {np.shape(W)}."
         )
-    if W.dtype.kind not in "fiub" or W.dtype.itemsize == 2:
+    if W.dtype.kind not in "fiub" or (W.dtype.kind == "f" and W.dtype.itemsize == 2):
         raise InputError(
             f"{name} must hold real numbers of 32 or 64 bits, got dtype {W.dtype}: convert it to "
             "float64."
@@ -92,8 +95,7 @@ def check_tolerance(value: float, dtype: DTypeLike, name: str) -> float:
     """
     if is_traced(value):
         return value
-    if not value > 0:
-        raise InputError(f"{name} must be positive, got {value!r}.")
+    value = check_positive(value, name)
     if value < 10 * jnp.finfo(dtype).eps:
         raise PrecisionError(
             f"{name} = {value:g} is beyond {jnp.dtype(dtype).name}: loosen it, or use float64 "
@@ -119,13 +121,19 @@ def check_known(value: object, name: str) -> None:
 def check_positive(value: object, name: str) -> float:
     """``value`` as a float if it is one positive, finite number; `InputError` otherwise."""
     check_known(value, name)
-    try:
-        number = float(np.asarray(value))
-    except (TypeError, ValueError):
-        number = np.nan
+    number = one_real(value)
     if not (number > 0 and np.isfinite(number)):
-        raise InputError(f"{name} must be one positive number, got {value!r}.")
+        raise InputError(f"{name} must be one positive number, got {shown(value)}.")
     return number
+
+
+def check_not_negative(**values: object) -> list[float]:
+    """The values as floats if each is one finite number ≥ 0; `InputError` otherwise."""
+    numbers = [one_real(value) for value in values.values()]
+    for (name, value), number in zip(values.items(), numbers, strict=True):
+        if not 0 <= number < np.inf:
+            raise InputError(f"{name} must be finite and ≥ 0, got {shown(value)}.")
+    return numbers
 
 
 def check_integer_depth(
@@ -149,6 +157,28 @@ def check_widths(widths: Sequence[int]) -> list[int]:
     if len(d) < 2:
         raise InputError(f"widths must be (d_0, …, d_N) with N ≥ 1, got {widths!r}.")
     return d
+
+
+def check_shape(shape: object, name: str = "shape") -> tuple[int, int]:
+    """(m, n) as integers ≥ 1; `InputError` otherwise."""
+    if (
+        getattr(shape, "ndim", 1) != 1
+        or not isinstance(shape, Sequence | np.ndarray)
+        or len(shape) != 2
+    ):
+        raise InputError(f"{name} must be (m, n) with m, n ≥ 1, got {shape!r}.")
+    m, n = (check_integer(d, name) for d in shape)
+    return m, n
+
+
+def check_numbers(value: ArrayLike, name: str, *, least: float = 0.0) -> np.ndarray:
+    """``value`` as an array of finite float64 numbers ≥ ``least``; `InputError` otherwise."""
+    check_known(value, name)
+    numbers = np.asarray(as_reals(value, name), float)
+    if not (np.isfinite(numbers) & (numbers >= least)).all():
+        bound = f" and ≥ {least:g}" if np.isfinite(least) else ""
+        raise InputError(f"{name} must be finite{bound}, got {shown(value)}.")
+    return numbers
 
 
 def check_key(key: object, name: str = "key") -> PRNGKeyArray:

@@ -45,6 +45,14 @@ def product(factors: Sequence[Array | np.ndarray]) -> Float[Array, "m n"]:
 
 def check_factors(factors: Sequence[Array | np.ndarray]) -> tuple[Array, ...]:
     """``factors`` as a tuple of finite matrices that can be multiplied; `InputError` otherwise."""
+    if (
+        not isinstance(factors, Sequence | np.ndarray | Array)
+        or isinstance(factors, str | bytes)
+        or getattr(factors, "ndim", 3) != 3
+    ):
+        raise InputError(
+            f"factors must be a sequence (W_1, …, W_N) of matrices, got {type(factors).__name__}."
+        )
     if len(factors) == 0:
         raise InputError("factors must hold at least one matrix, got none.")
     checked = tuple(check_matrix(W, f"factors[{p}]") for p, W in enumerate(factors))

@@ -1,5 +1,6 @@
 """Stochastic descent of one singular value: its equation, and where label noise takes it."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -7,7 +8,7 @@ from jaxtyping import ArrayLike
 from scipy.integrate import quad
 from scipy.special import gammaln
 
-from ..checks import check_positive
+from ..checks import check_depth, check_known, check_not_negative, check_numbers, check_positive
 from ..errors import DepthError, InputError
 from ..labelled import Numbers
 
@@ -54,15 +55,15 @@ def mode_diffusion(
     """
     N = _depth(depth)
     eta = check_positive(step, "step")
-    sigma, target = np.broadcast_arrays(np.asarray(sigma, float), np.asarray(target, float))
-    for name, x in (("sigma", sigma), ("target", target)):
-        if not (np.isfinite(x) & (x >= 0)).all():
-            raise InputError(f"{name} must be finite and ≥ 0.")
-    kappa, nu = (
-        check_positive(x, name) if x else 0.0
-        for name, x in (("data_noise", data_noise), ("label_noise", label_noise))
-    )
-    v = kappa * (sigma - target) ** 2 + nu**2
+    x, s = check_numbers(sigma, "sigma"), check_numbers(target, "target")
+    try:
+        sigma, target = np.broadcast_arrays(x, s)
+    except ValueError:
+        raise InputError(
+            f"sigma and target must broadcast, got shapes {x.shape} and {s.shape}."
+        ) from None
+    kappa, nu = check_not_negative(data_noise=data_noise, label_noise=label_noise)
+    v = kappa * (sigma - target) ** 2 + nu * nu
     speed = sigma ** (2 - 2 / N)
     # σ^{3−4/N}: 0 at N = 1, where it has the factor N − 1 = 0, and σ may be 0
     curved = sigma ** (3 - 4 / N) if N > 1 else np.zeros_like(sigma)
@@ -95,9 +96,14 @@ def label_noise_density(
     if N < 2:
         raise DepthError(f"depth must be ≥ 2 here, where σ stays positive, got {depth!r}.")
     s = check_positive(target, "target")
-    noise = check_positive(step, "step") * check_positive(label_noise, "label_noise") ** 2
-    x = np.asarray(sigma, float)
-    if not (np.isfinite(x) & (x > 0)).all():
+    eta, nu = check_positive(step, "step"), check_positive(label_noise, "label_noise")
+    noise = eta * nu * nu
+    if not (0 < 2 / max(noise, 1e-300) < math.inf and 1e-300 < noise < math.inf):
+        raise InputError(
+            f"step and label_noise must have η ν² within the range of floats, got {noise:g}."
+        )
+    x = check_numbers(sigma, "sigma")
+    if not (x > 0).all():
         raise InputError("sigma must be finite and positive.")
     if N == 2:
         shape = s / noise - 0.5
@@ -124,7 +130,8 @@ def label_noise_density(
 
 
 def _depth(depth: float) -> float:
-    N = float(np.asarray(depth))
-    if not 1 <= N < np.inf:
+    check_known(depth, "depth")
+    N = float(np.asarray(check_depth(depth, scalar=True)))
+    if math.inf == N:
         raise DepthError(f"depth must be ≥ 1 and finite here, got {depth!r}.")
     return N
