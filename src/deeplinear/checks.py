@@ -161,13 +161,10 @@ def check_widths(widths: Sequence[int]) -> list[int]:
 
 def check_shape(shape: object, name: str = "shape") -> tuple[int, int]:
     """(m, n) as integers ≥ 1; `InputError` otherwise."""
-    if (
-        getattr(shape, "ndim", 1) != 1
-        or not isinstance(shape, Sequence | np.ndarray)
-        or len(shape) != 2
-    ):
+    listed = isinstance(shape, Sequence) or (isinstance(shape, np.ndarray) and shape.ndim == 1)
+    if not listed or len(shape) != 2:  # type: ignore[arg-type]
         raise InputError(f"{name} must be (m, n) with m, n ≥ 1, got {shape!r}.")
-    m, n = (check_integer(d, name) for d in shape)
+    m, n = (check_integer(d, name) for d in shape)  # type: ignore[attr-defined]
     return m, n
 
 

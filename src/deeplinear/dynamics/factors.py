@@ -45,11 +45,8 @@ def product(factors: Sequence[Array | np.ndarray]) -> Float[Array, "m n"]:
 
 def check_factors(factors: Sequence[Array | np.ndarray]) -> tuple[Array, ...]:
     """``factors`` as a tuple of finite matrices that can be multiplied; `InputError` otherwise."""
-    if (
-        not isinstance(factors, Sequence | np.ndarray | Array)
-        or isinstance(factors, str | bytes)
-        or getattr(factors, "ndim", 3) != 3
-    ):
+    stacked = isinstance(factors, Array | np.ndarray) and factors.ndim == 3
+    if not stacked and (not isinstance(factors, Sequence) or isinstance(factors, str | bytes)):
         raise InputError(
             f"factors must be a sequence (W_1, …, W_N) of matrices, got {type(factors).__name__}."
         )

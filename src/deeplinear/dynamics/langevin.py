@@ -283,8 +283,8 @@ def _checked_start(W0: ArrayLike, chains: int | None, flat: bool) -> tuple[Array
 
 def check_number(name: str, value: ArrayLike, dtype: DTypeLike, or_zero: bool = False) -> Array:
     """``value`` as an array, if it is one finite number, positive (or zero)."""
-    bad = not is_traced(value) and np.ndim(value) != 0
-    if not bad and not is_traced(value):
+    bad = is_traced(value) and np.ndim(value) != 0
+    if not is_traced(value):
         number = one_real(value)
         bad = not (0 < number < math.inf or (or_zero and number == 0))
     if bad:
