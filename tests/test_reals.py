@@ -236,3 +236,45 @@ def test_a_law_beyond_floats():
     # 2π/rate is ∞ where rate < 3.5e−308; its logarithm is not
     found = dl.log_partition_function(1, (1, 1), 1.0, 2.0**-1060)
     assert math.isclose(found, 0.5 * (math.log(2 * math.pi) + 1060 * math.log(2)), rel_tol=1e-14)
+
+
+TABLE = np.array([[1.0, 2.0], [np.nan, 4.0], [3.0, 5.0]])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"depth": fractions.Fraction(5, 2)}, "depth must be"),
+        ({"tol": fractions.Fraction(1, 100)}, "tol must be plain numbers: convert to float"),
+        ({"min_value": np.array(None)}, "min_value must"),
+        ({"max_value": 10**400}, "max_value must"),
+        ({"max_value": np.ma.masked}, "max_value must"),
+        ({"columns": np.array("x0")}, "columns must be a list"),
+    ],
+    ids=repr,
+)
+def test_parameters_of_estimators(options, message):
+    with pytest.raises(dl.InputError, match=message):
+        dl.DeepLinearImputer(max_iter=3, **options).fit(TABLE)
+
+
+def test_a_bound_may_be_an_array_of_no_axes():
+    found = [
+        dl.DeepLinearImputer(max_iter=9, random_state=0, max_value=bound).fit_transform(TABLE)
+        for bound in (2.5, np.array(2.5), jnp.asarray(2.5))
+    ]
+    np.testing.assert_array_equal(found[1], found[0])
+    np.testing.assert_array_equal(found[2], found[0])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: dl.SpectrumDisplay("a"), "singular_values must"),
+        (lambda: dl.ErrorsDisplay(["a"], [1.0, 2.0], [1]), "one for each of the 1 names"),
+        (lambda: dl.experiments.load_experiment(None), "NAME must be the name of an experiment"),
+    ],
+)
+def test_displays_and_names(call, message):
+    with pytest.raises(dl.InputError, match=message):
+        call()

@@ -15,6 +15,9 @@ from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 from .depths import check_depth as check_depth  # beside the other checks
 from .errors import DepthError, InputError, PrecisionError, PrecisionWarning
 from .reals import as_reals, one_real, shown
+from .reals import check_integer as check_integer
+from .reals import check_not_negative as check_not_negative
+from .reals import check_shape as check_shape
 
 T = TypeVar("T")
 
@@ -104,14 +107,6 @@ def check_tolerance(value: float, dtype: DTypeLike, name: str) -> float:
     return value
 
 
-def check_integer(value: object, name: str, least: int = 1) -> int:
-    """``value`` as an int if it is an integer ≥ ``least``, and no boolean."""
-    integral = isinstance(value, int | np.integer) and not isinstance(value, bool | np.bool_)
-    if not integral or value < least:  # type: ignore[operator]
-        raise InputError(f"{name} must be an integer ≥ {least}, got {value!r}.")
-    return int(value)  # type: ignore[call-overload]
-
-
 def check_known(value: object, name: str) -> None:
     """`InputError` where ``value`` is traced, and has no value to look at."""
     if is_traced(value):
@@ -125,15 +120,6 @@ def check_positive(value: object, name: str) -> float:
     if not (number > 0 and np.isfinite(number)):
         raise InputError(f"{name} must be one positive number, got {shown(value)}.")
     return number
-
-
-def check_not_negative(**values: object) -> list[float]:
-    """The values as floats if each is one finite number ≥ 0; `InputError` otherwise."""
-    numbers = [one_real(value) for value in values.values()]
-    for (name, value), number in zip(values.items(), numbers, strict=True):
-        if not 0 <= number < np.inf:
-            raise InputError(f"{name} must be finite and ≥ 0, got {shown(value)}.")
-    return numbers
 
 
 def check_integer_depth(
@@ -157,15 +143,6 @@ def check_widths(widths: Sequence[int]) -> list[int]:
     if len(d) < 2:
         raise InputError(f"widths must be (d_0, …, d_N) with N ≥ 1, got {widths!r}.")
     return d
-
-
-def check_shape(shape: object, name: str = "shape") -> tuple[int, int]:
-    """(m, n) as integers ≥ 1; `InputError` otherwise."""
-    listed = isinstance(shape, Sequence) or (isinstance(shape, np.ndarray) and shape.ndim == 1)
-    if not listed or len(shape) != 2:  # type: ignore[arg-type]
-        raise InputError(f"{name} must be (m, n) with m, n ≥ 1, got {shape!r}.")
-    m, n = (check_integer(d, name) for d in shape)  # type: ignore[attr-defined]
-    return m, n
 
 
 def check_numbers(value: ArrayLike, name: str, *, least: float = 0.0) -> np.ndarray:

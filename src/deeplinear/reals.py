@@ -1,7 +1,7 @@
 """What is passed as real numbers, as a NumPy array of them: without JAX, as `deeplinear.depths`."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,3 +68,29 @@ def one_real(x: Any) -> float:
     except InputError:
         return math.nan
     return float(number) if number.ndim == 0 else math.nan
+
+
+def check_integer(value: object, name: str, least: int = 1) -> int:
+    """``value`` as an int if it is an integer ≥ ``least``, and no boolean."""
+    integral = isinstance(value, int | np.integer) and not isinstance(value, bool | np.bool_)
+    if not integral or value < least:  # type: ignore[operator]
+        raise InputError(f"{name} must be an integer ≥ {least}, got {value!r}.")
+    return int(value)  # type: ignore[call-overload]
+
+
+def check_not_negative(**values: object) -> list[float]:
+    """The values as floats if each is one finite number ≥ 0; `InputError` otherwise."""
+    numbers = [one_real(value) for value in values.values()]
+    for (name, value), number in zip(values.items(), numbers, strict=True):
+        if not 0 <= number < math.inf:
+            raise InputError(f"{name} must be finite and ≥ 0, got {shown(value)}.")
+    return numbers
+
+
+def check_shape(shape: object, name: str = "shape") -> tuple[int, int]:
+    """(m, n) as integers ≥ 1; `InputError` otherwise."""
+    listed = isinstance(shape, Sequence) or (isinstance(shape, np.ndarray) and shape.ndim == 1)
+    if not listed or len(shape) != 2:  # type: ignore[arg-type]
+        raise InputError(f"{name} must be (m, n) with m, n ≥ 1, got {shape!r}.")
+    m, n = (check_integer(d, name) for d in shape)  # type: ignore[attr-defined]
+    return m, n
