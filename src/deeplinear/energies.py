@@ -184,7 +184,7 @@ class Completion(AbstractEnergy):
                 "rows and cols list an entry twice: combine the repeated observations (and their "
                 "weights) first."
             )
-        dtype = values.dtype if values.dtype.kind == "f" else np.dtype(float)
+        dtype = _floating(values)
         given = np.ones(values.shape) if weights is None else as_reals(weights, "weights")
         w = np.asarray(given, dtype)
         if w.shape != values.shape:
@@ -245,6 +245,11 @@ class Completion(AbstractEnergy):
         return 0.5 * jnp.sum(self.weights * residual**2)
 
 
+def _floating(x: np.ndarray) -> np.dtype:
+    """The type to compute with ``x`` in: 32 bits at least, and float64 for integers."""
+    return np.promote_types(x.dtype, np.float32) if x.dtype.kind == "f" else np.dtype(float)
+
+
 def _with_nan(X: ArrayLike) -> np.ndarray:
     """``X`` with NaN where a masked array hides an entry, or a frame of pandas has none."""
     if isinstance(X, np.ma.MaskedArray) and X.dtype.kind in "fiub":
@@ -277,6 +282,7 @@ class Sensing(AbstractEnergy):
     @needs_values
     def __init__(self, A: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None):
         A, y = as_reals(A, "A"), as_reals(y, "y")
+        A, y = A.astype(_floating(A)), y.astype(_floating(y))  # small integers would wrap round
         if A.ndim != 3 or 0 in A.shape:
             raise InputError(f"A must have shape (p, m, n), all positive, got {A.shape}.")
         p = len(A)

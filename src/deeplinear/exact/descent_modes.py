@@ -116,11 +116,12 @@ def label_noise_density(
         """Of log σ = top + h beside its height at the top, the factor σ of dσ included: by
         differences, for the exponents themselves are large where the noise is small.
         """
-        rise = 0.5 * _difference(2 * top / N, 2 / N * np.asarray(h))
+        h = np.asarray(h, float)
+        rise = 0.5 * _difference(2 * top / N, 2 / N * h)
         a = (2 - N) / N  # exact near N = 2
         if N == 2:  # (e^{ah} − 1)/(N − 2) = −(h/N) (e^{ah} − 1)/(ah)
             return (3 / N - 2) * h - (2 / noise) * (rise - s * h / N)
-        lift = s / (N - 2) * _difference(a * top, a * np.asarray(h))
+        lift = s / (N - 2) * _difference(a * top, a * h)
         return (3 / N - 2) * h - (2 / noise) * (rise + lift)
 
     with np.errstate(over="ignore", invalid="ignore"):
