@@ -98,7 +98,9 @@ def check_tolerance(value: float, dtype: DTypeLike, name: str) -> float:
     """
     if is_traced(value):
         return value
-    value = check_positive(value, name)
+    given, value = value, one_real(value)
+    if not 0 < value < np.inf:
+        raise InputError(f"{name} must be positive and finite, got {shown(given)}.")
     if value < 10 * jnp.finfo(dtype).eps:
         raise PrecisionError(
             f"{name} = {value:g} is beyond {jnp.dtype(dtype).name}: loosen it, or use float64 "
