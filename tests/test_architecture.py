@@ -31,6 +31,7 @@ TREE = {
             "status",
             "extras",
             "interrupts",
+            "reals",
         ],
         ["depths", "places", "plots"],
         ["checks", "run_plots"],

@@ -1,6 +1,7 @@
 """Energies against plain sums, their gradients against differences, and their errors."""
 
 import jax
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -171,3 +172,14 @@ def test_regression_on_inputs_of_low_rank():
     assert float(energy(W)) == pytest.approx(np.sum((Y - W @ X) ** 2) / 8, rel=1e-12)
     with pytest.raises(dl.InputError, match=r"^Y must hold real numbers"):
         dl.Regression(X, Y + 1j)
+
+
+def test_data_of_few_bits_are_computed_with_in_more(monkeypatch):
+    """Bytes wrapped round at 256, and weights were rounded to the 11 bits of float16 values."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as users call, W of bytes
+    A, W = np.array([[[200, 100], [127, 1]]], np.uint8), np.array([[1, 0], [0, 3]], np.uint8)
+    energy = dl.Sensing(A, np.array([250], np.uint8))
+    np.testing.assert_allclose(energy(W), 0.5 * (203 - 250) ** 2)
+    ones = np.ones(2, np.float16)
+    energy = dl.Completion([0, 1], [0, 1], ones, (2, 2), weights=[0.1, 1e5])
+    np.testing.assert_allclose(energy(np.zeros((2, 2))), 0.5 * (0.1 + 1e5), rtol=1e-7)

@@ -14,6 +14,10 @@ from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 
 from .depths import check_depth as check_depth  # beside the other checks
 from .errors import DepthError, InputError, PrecisionError, PrecisionWarning
+from .reals import as_reals, one_real, shown
+from .reals import check_integer as check_integer
+from .reals import check_not_negative as check_not_negative
+from .reals import check_shape as check_shape
 
 T = TypeVar("T")
 
@@ -61,13 +65,15 @@ def check_matrix(W: ArrayLike, name: str = "W", *, batch: bool = False) -> Array
 
     ``batch``: leading axes are accepted.
     """
-    if not hasattr(W, "dtype"):
-        W = np.asarray(W)
+    if is_traced(W):  # possibly a list of traced numbers
+        W = jnp.asarray(W)
+    elif not isinstance(W, Array):
+        W = as_reals(W, name)
     if np.ndim(W) < 2 or (np.ndim(W) > 2 and not batch) or 0 in np.shape(W):
         raise InputError(
             f"{name} must be a matrix with two non-empty axes, got shape {np.shape(W)}."
         )
-    if W.dtype.kind not in "fiub" or W.dtype.itemsize == 2:
+    if W.dtype.kind not in "fiub" or (W.dtype.kind == "f" and W.dtype.itemsize == 2):
         raise InputError(
             f"{name} must hold real numbers of 32 or 64 bits, got dtype {W.dtype}: convert it to "
             "float64."
@@ -92,22 +98,15 @@ def check_tolerance(value: float, dtype: DTypeLike, name: str) -> float:
     """
     if is_traced(value):
         return value
-    if not value > 0:
-        raise InputError(f"{name} must be positive, got {value!r}.")
+    given, value = value, one_real(value)
+    if not 0 < value < np.inf:
+        raise InputError(f"{name} must be positive and finite, got {shown(given)}.")
     if value < 10 * jnp.finfo(dtype).eps:
         raise PrecisionError(
             f"{name} = {value:g} is beyond {jnp.dtype(dtype).name}: loosen it, or use float64 "
             "(jax.config.update('jax_enable_x64', True) before the arrays are made)."
         )
     return value
-
-
-def check_integer(value: object, name: str, least: int = 1) -> int:
-    """``value`` as an int if it is an integer ≥ ``least``, and no boolean."""
-    integral = isinstance(value, int | np.integer) and not isinstance(value, bool | np.bool_)
-    if not integral or value < least:  # type: ignore[operator]
-        raise InputError(f"{name} must be an integer ≥ {least}, got {value!r}.")
-    return int(value)  # type: ignore[call-overload]
 
 
 def check_known(value: object, name: str) -> None:
@@ -119,12 +118,9 @@ def check_known(value: object, name: str) -> None:
 def check_positive(value: object, name: str) -> float:
     """``value`` as a float if it is one positive, finite number; `InputError` otherwise."""
     check_known(value, name)
-    try:
-        number = float(np.asarray(value))
-    except (TypeError, ValueError):
-        number = np.nan
+    number = one_real(value)
     if not (number > 0 and np.isfinite(number)):
-        raise InputError(f"{name} must be one positive number, got {value!r}.")
+        raise InputError(f"{name} must be one positive number, got {shown(value)}.")
     return number
 
 
@@ -149,6 +145,16 @@ def check_widths(widths: Sequence[int]) -> list[int]:
     if len(d) < 2:
         raise InputError(f"widths must be (d_0, …, d_N) with N ≥ 1, got {widths!r}.")
     return d
+
+
+def check_numbers(value: ArrayLike, name: str, *, least: float = 0.0) -> np.ndarray:
+    """``value`` as an array of finite float64 numbers ≥ ``least``; `InputError` otherwise."""
+    check_known(value, name)
+    numbers = np.asarray(as_reals(value, name), float)
+    if not (np.isfinite(numbers) & (numbers >= least)).all():
+        bound = f" and ≥ {least:g}" if np.isfinite(least) else ""
+        raise InputError(f"{name} must be finite{bound}, got {shown(value)}.")
+    return numbers
 
 
 def check_key(key: object, name: str = "key") -> PRNGKeyArray:

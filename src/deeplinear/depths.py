@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from .errors import DepthError
+from .errors import DepthError, InputError
+from .reals import as_reals, shown
 
 if TYPE_CHECKING:
     from jaxtyping import ArrayLike
@@ -21,21 +22,20 @@ def check_depth(depth: Depth, name: str = "depth", *, scalar: bool = False) -> D
     A traced depth (inside ``jit``, ``vmap`` or ``grad``) has no value to look at; there
     `inverse_depth` turns a depth out of range into NaN.
     """
-    if scalar and np.ndim(depth) != 0:
-        raise DepthError(
-            f"{name} must be one number here, got shape {np.shape(depth)}: use jax.vmap for "
-            "several."
-        )
     jax = sys.modules.get("jax")  # a traced depth has come from there
-    if jax is not None and isinstance(depth, jax.core.Tracer):
-        return depth
+    traced = jax is not None and isinstance(depth, jax.core.Tracer)
     try:
-        if np.asarray(depth).dtype == bool:
-            raise TypeError
-        values = np.asarray(depth, dtype=float)
-    except (TypeError, ValueError):
-        raise DepthError(f"{name} must be a real number ≥ 1 or math.inf, got {depth!r}.") from None
-    if not np.all(values >= 1):
+        values = None if traced else as_reals(depth, name, booleans=False)
+    except InputError:
+        raise DepthError(
+            f"{name} must be a real number ≥ 1 or math.inf, got {shown(depth)}."
+        ) from None
+    shape = np.shape(depth) if values is None else values.shape
+    if scalar and shape:
+        raise DepthError(
+            f"{name} must be one number here, got shape {shape}: use jax.vmap for several."
+        )
+    if values is not None and not np.all(values >= 1):
         raise DepthError(
             f"{name} must be ≥ 1 (a real number or math.inf), got {depth!r}: use 1 for no depth at "
             "all."

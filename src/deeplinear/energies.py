@@ -5,8 +5,10 @@ Every function of the library that takes an energy takes any differentiable func
 """
 
 import abc
+import inspect
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 import equinox as eqx
@@ -17,7 +19,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
+from .checks import check_shape
 from .errors import InputError, PrecisionError
+from .reals import as_reals
 from .transforms import needs_values
 
 # What functions of the library accept as an energy: an `AbstractEnergy` is one.
@@ -38,11 +42,11 @@ def check_energy(energy: object, shape: tuple[int, ...], dtype: DTypeLike) -> np
         )
     dtype = jnp.dtype(dtype)
     try:
-        value = jax.eval_shape(lambda W: jnp.asarray(energy(W)), jax.ShapeDtypeStruct(shape, dtype))
+        value = jax.eval_shape(partial(_real_value, energy), jax.ShapeDtypeStruct(shape, dtype))
     except jax.errors.JAXTypeError as error:
         raise InputError(
             "energy must be written in JAX operations (jax.numpy, without branches on values of "
-            f"W), and is not: {str(error).splitlines()[0]}"
+            f"W), and is not: {str(error).splitlines()[0].rstrip('.')}."
         ) from error
     if value.size != 1 or not jnp.issubdtype(value.dtype, jnp.floating):
         raise InputError(
@@ -55,6 +59,23 @@ def check_energy(energy: object, shape: tuple[int, ...], dtype: DTypeLike) -> np
             "convert its data and its result, or W."
         )
     return value.dtype
+
+
+def _real_value(energy: Callable[..., object], W: Array) -> Array:
+    """``energy(W)`` as an array; what it raises inside is its own, what it returns is checked."""
+    try:
+        signature = inspect.signature(energy)
+        signature.bind(W)
+    except TypeError as error:
+        raise InputError(f"energy must be a function of W alone: {error}.") from None
+    except ValueError:  # a builtin that does not say what it takes
+        pass
+    value = energy(W)
+    if isinstance(value, Array | np.ndarray | np.generic | int | float | complex):
+        return jnp.asarray(value)
+    raise InputError(
+        f"energy must return one real number, got {type(value).__name__}: return a scalar of JAX."
+    )
 
 
 class AbstractEnergy(eqx.Module):
@@ -138,18 +159,14 @@ class Completion(AbstractEnergy):
         shape: tuple[int, int],
         weights: ArrayLike | None = None,
     ):
-        rows, cols, values = np.asarray(rows), np.asarray(cols), np.asarray(values)
+        rows, cols = as_reals(rows, "rows"), as_reals(cols, "cols")
+        values = as_reals(values, "values")
         if not (rows.shape == cols.shape == values.shape and rows.ndim == 1):
             raise InputError(
                 "rows, cols and values must be one-dimensional and of equal length, got "
                 f"{rows.shape}, {cols.shape}, {values.shape}."
             )
-        if values.dtype.kind not in "fiub":
-            raise InputError(
-                f"values must hold real numbers, got dtype {values.dtype}: convert them to float."
-            )
-        if len(shape) != 2 or min(shape) < 1:
-            raise InputError(f"shape must be (m, n) with m, n ≥ 1, got {shape!r}.")
+        shape = check_shape(shape)
         if rows.size == 0:
             raise InputError("values must hold at least one observed entry, got none.")
         for name, index, bound in (("rows", rows, shape[0]), ("cols", cols, shape[1])):
@@ -167,8 +184,9 @@ class Completion(AbstractEnergy):
                 "rows and cols list an entry twice: combine the repeated observations (and their "
                 "weights) first."
             )
-        dtype = values.dtype if values.dtype.kind == "f" else np.dtype(float)
-        w = np.ones(values.shape, dtype) if weights is None else np.asarray(weights, dtype)
+        dtype = _floating(values)
+        given = np.ones(values.shape) if weights is None else as_reals(weights, "weights")
+        w = np.asarray(given, dtype)
         if w.shape != values.shape:
             raise InputError(
                 f"weights must match values in shape, got {w.shape} for {values.shape}."
@@ -199,8 +217,6 @@ class Completion(AbstractEnergy):
         X = _with_nan(X)
         if X.ndim != 2:
             raise InputError(f"X must be a matrix, got shape {X.shape}.")
-        if X.dtype.kind not in "fiub":
-            raise InputError(f"X must hold real numbers, got dtype {X.dtype}: convert it to float.")
         if weights is not None and np.shape(weights) != X.shape:
             raise InputError(
                 f"weights must have the shape {X.shape} of X, got {np.shape(weights)}."
@@ -211,7 +227,7 @@ class Completion(AbstractEnergy):
             cols,
             X[rows, cols],
             X.shape,
-            None if weights is None else np.asarray(weights)[rows, cols],
+            None if weights is None else as_reals(weights, "weights")[rows, cols],
         )
 
     @property
@@ -229,6 +245,11 @@ class Completion(AbstractEnergy):
         return 0.5 * jnp.sum(self.weights * residual**2)
 
 
+def _floating(x: np.ndarray) -> np.dtype:
+    """The type to compute with ``x`` in: 32 bits at least, and float64 for integers."""
+    return np.promote_types(x.dtype, np.float32) if x.dtype.kind == "f" else np.dtype(float)
+
+
 def _with_nan(X: ArrayLike) -> np.ndarray:
     """``X`` with NaN where a masked array hides an entry, or a frame of pandas has none."""
     if isinstance(X, np.ma.MaskedArray) and X.dtype.kind in "fiub":
@@ -238,7 +259,7 @@ def _with_nan(X: ArrayLike) -> np.ndarray:
         nullable = any(str(kind)[:1] in "IUFb" for kind in X.dtypes)  # type: ignore[union-attr]
         if nullable:
             return X.to_numpy(dtype=float, na_value=np.nan)  # type: ignore[union-attr]
-    return np.asarray(X)
+    return as_reals(X, "X")
 
 
 class Sensing(AbstractEnergy):
@@ -260,11 +281,15 @@ class Sensing(AbstractEnergy):
 
     @needs_values
     def __init__(self, A: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None):
-        if np.ndim(A) != 3 or 0 in np.shape(A):
-            raise InputError(f"A must have shape (p, m, n), all positive, got {np.shape(A)}.")
-        p = np.shape(A)[0]
+        A, y = as_reals(A, "A"), as_reals(y, "y")
+        A, y = A.astype(_floating(A)), y.astype(_floating(y))  # small integers would wrap round
+        if A.ndim != 3 or 0 in A.shape:
+            raise InputError(f"A must have shape (p, m, n), all positive, got {A.shape}.")
+        p = len(A)
         weights = (
-            np.ones(p, np.result_type(np.asarray(y), np.float32)) if weights is None else weights
+            np.ones(p, np.result_type(y, np.float32))
+            if weights is None
+            else as_reals(weights, "weights")
         )
         for name, x in (("y", y), ("weights", weights)):
             if np.shape(x) != (p,):
@@ -275,8 +300,8 @@ class Sensing(AbstractEnergy):
         for name, x in (("A", A), ("y", y), ("weights", weights)):
             if not np.isfinite(x).all():
                 raise InputError(f"{name} must be finite, got NaN or infinite entries.")
-        if (np.asarray(weights) < 0).any():
-            raise InputError("weights must be ≥ 0.")
+        if (weights < 0).any() or not (weights > 0).any():
+            raise InputError("weights must be ≥ 0, with at least one > 0.")
         self.A, self.y, self.weights = jnp.asarray(A), jnp.asarray(y), jnp.asarray(weights)
 
     @property
@@ -316,12 +341,10 @@ class Regression(AbstractEnergy):
 
     @needs_values
     def __init__(self, X: ArrayLike, Y: ArrayLike | None = None, *, keep_samples: bool = False):
-        X, Y = np.asarray(X), np.asarray(X if Y is None else Y)
+        X, Y = as_reals(X, "X"), as_reals(X if Y is None else Y, "Y")
         for name, x in (("X", X), ("Y", Y)):
             if x.ndim != 2 or 0 in x.shape:
                 raise InputError(f"{name} must be a matrix, a sample in a column: {x.shape}.")
-            if x.dtype.kind not in "fiub":
-                raise InputError(f"{name} must hold real numbers, got dtype {x.dtype}.")
             if not np.isfinite(x).all():
                 raise InputError(f"{name} must be finite, got NaN or infinite entries.")
         if X.shape[1] != Y.shape[1]:

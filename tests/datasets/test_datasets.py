@@ -9,6 +9,7 @@ import io
 import socketserver
 import threading
 import zipfile
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -395,7 +396,16 @@ class TestLowRank:
             ({"observed": 1.5}, "observed must ask for 1 to 2400"),
             ({"observed": 0}, "observed must ask"),
             ({"observed": None}, "observed must be"),
-            ({"noise": -1.0}, "noise and decay"),
+            ({"noise": -1.0}, "noise must be finite and ≥ 0"),
+            ({"noise": np.nan}, "noise must be finite and ≥ 0"),
+            ({"decay": None}, "decay must be finite and ≥ 0"),
+            ({"oversampling": "a"}, "oversampling must be finite"),
+            ({"observed": "a"}, "observed must be finite"),
+            ({"observed": np.nan}, "observed must be finite"),
+            ({"rank": "a"}, "rank must be an integer"),
+            ({"seed": -1}, "seed must be an integer ≥ 0"),
+            ({"shape": "ab"}, "shape must be"),
+            ({"shape": (6.7, 4)}, "shape must be an integer"),
             ({"shape": (0, 3)}, "shape must be"),
         ],
     )
@@ -440,8 +450,18 @@ class TestRatings:
     def test_refusals(self):
         with pytest.raises(InputError, match="at most half"):
             dl.datasets.make_ratings(10, 10, 90)
-        with pytest.raises(InputError, match="must be positive"):
+        with pytest.raises(InputError, match="users must be an integer ≥ 1"):
             dl.datasets.make_ratings(0, 10, 5)
+        for name, value in (("count", 10.5), ("signal", "a"), ("noise", -1.0), ("seed", "a")):
+            with pytest.raises(InputError, match=f"^{name} must be"):
+                dl.datasets.make_ratings(**{"users": 20, "items": 20, "count": 50, name: value})
+
+    def test_a_fraction_of_any_floating_type(self):
+        made = [
+            dl.datasets.make_low_rank((20, 10), 2, observed=part)
+            for part in (0.25, np.float32(0.25), Fraction(1, 4))
+        ]
+        assert [len(problem.values) for problem in made] == [50, 50, 50]
 
 
 def test_the_bundled_table_is_complete_and_nearly_of_rank_one_after_the_seasons():

@@ -356,7 +356,7 @@ def test_bad_input(change, error, match):
 
 
 def test_a_bad_sampler():
-    with pytest.raises(InputError, match="scale must be positive"):
+    with pytest.raises(InputError, match="scale must be one positive number"):
         dl.normal_start((2, 2), 0.0)
     with pytest.raises(InputError, match="shape must be"):
         dl.normal_start((2, 0), 1.0)

@@ -1,5 +1,6 @@
 """The equation of one mode under stochastic descent, against that descent itself."""
 
+import mpmath
 import numpy as np
 import pytest
 from cases import SIGNIFICANCE, slow, with_singular_values
@@ -122,3 +123,58 @@ def test_refusals():
             )
     with pytest.raises(dl.InputError, match="falls to 0"):
         dl.exact.label_noise_density(1.0, 0.1, 2, 0.1, 3.0)
+
+
+def density_by_quadrature(x, s, depth, noise):
+    """p(x) of label noise, normalized by mpmath with 40 digits."""
+    with mpmath.workdps(40):
+        x, s, N, noise = map(mpmath.mpf, (x, s, depth, noise))
+        if N == 2:
+            shape = s / noise - mpmath.mpf(1) / 2
+            log_p = (shape - 1) * mpmath.log(x) - x / noise
+            return float(mpmath.exp(log_p - mpmath.loggamma(shape) - shape * mpmath.log(noise)))
+
+        def log_weight(y):
+            hill = mpmath.exp(2 * y / N) / 2 + s * mpmath.exp((2 / N - 1) * y) / (N - 2)
+            return (3 / N - 2) * y - 2 / noise * hill
+
+        top = mpmath.findroot(lambda y: mpmath.diff(log_weight, y), mpmath.log(s) - noise)
+        width = 1 / mpmath.sqrt(-mpmath.diff(log_weight, top, 2))
+        ends = [top + k * width for k in (-40, -10, -3, 0, 3, 10, 40)]
+        total = mpmath.quad(lambda y: mpmath.exp(log_weight(y) - log_weight(top)), ends)
+        return float(mpmath.exp(log_weight(mpmath.log(x)) - log_weight(top)) / total / x)
+
+
+@pytest.mark.parametrize("depth", [2, 2.001, 3, 10])
+@pytest.mark.parametrize(
+    ("noise", "rtol"), [(0.1, 1e-12), (1e-4, 1e-12), (1e-7, 1e-11), (1e-12, 1e-8)]
+)
+def test_the_law_of_label_noise_however_weak_it_is(depth, noise, rtol):
+    """The law is as narrow as √noise: between the points of a grid it was not seen, and p was ∞."""
+    for z in (-1.0, 0.3, 2.0):
+        x = 1.2 + z * noise**0.5
+        found = dl.exact.label_noise_density(x, 1.2, depth, noise, 1.0)
+        np.testing.assert_allclose(found, density_by_quadrature(x, 1.2, depth, noise), rtol=rtol)
+
+
+@pytest.mark.parametrize(("depth", "noise"), [(2.001, 3.0), (3, 1e3), (3, 1e300), (10, 1e6)])
+def test_the_law_of_strong_label_noise_far_down(depth, noise):
+    """Its mass is 1, of log σ, where e^{2y/N} is beyond floats beside the place of the mode."""
+    middle = np.log(noise / 2 * (2 * depth - 3)) / (2 / depth - 1)
+    y = middle + np.linspace(-60, 60, 40001) * max(1.0, 1 / (depth - 2))
+    y = y[(y > -700) & (y < 700)]
+    p = dl.exact.label_noise_density(np.exp(y), 1.0, depth, noise, 1.0)
+    assert np.isfinite(p).all()
+    if middle > -600:
+        np.testing.assert_allclose(np.trapezoid(p * np.exp(y), y), 1.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("arguments", [(1e-200, 1e-100), (1e308, 1e10)])
+def test_a_law_of_label_noise_beyond_floats(arguments):
+    with pytest.raises(dl.InputError, match="range of floats"):
+        dl.exact.label_noise_density(1.0, 1.0, 3, *arguments)
+
+
+def test_shapes_that_do_not_broadcast():
+    with pytest.raises(dl.InputError, match=r"^sigma and target must broadcast"):
+        dl.exact.mode_diffusion([1.0, 2.0], [1.0, 2.0, 3.0], 3, 0.1)

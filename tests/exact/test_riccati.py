@@ -82,7 +82,7 @@ def test_sentences():
         dl.exact.two_layer(W1, 1.01 * W2, np.eye(3), 1.0)
     with pytest.raises(dl.InputError, match=r"^W2 W1 must have the shape"):
         dl.exact.two_layer(W1, W2, np.eye(4), 1.0)
-    with pytest.raises(dl.InputError, match=r"^t must be finite times ≥ 0"):
+    with pytest.raises(dl.InputError, match=r"^t must be finite and ≥ 0"):
         dl.exact.two_layer(W1, W2, np.eye(3), -1.0)
 
 

@@ -9,6 +9,7 @@ from jaxtyping import ArrayLike
 from ..dynamics.results import FlowResult
 from ..errors import InputError
 from ..labelled import Numbers
+from ..reals import as_reals, one_real
 from ..status import Status
 from ..transforms import needs_values
 
@@ -93,8 +94,15 @@ def _log_energy(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Times and log(E − limit), checked, above the floor."""
     pair = (ts.ts, ts.energy) if isinstance(ts, FlowResult) else (ts, energies)
-    t, E = (np.asarray(x, float) for x in pair)
-    E = E - limit
+    t, E = (
+        np.asarray(as_reals(x, name), float)
+        for x, name in zip(pair, ("ts", "energies"), strict=True)
+    )
+    for x, name in ((limit, "limit"), (floor, "floor")):
+        left_out = name == "floor" and x is None
+        if not left_out and not np.isfinite(one_real(x)):
+            raise InputError(f"{name} must be one finite number, got {x!r}.")
+    E = E - one_real(limit)
     if t.ndim != 1 or t.shape != E.shape:
         raise InputError(
             f"ts and energies must be vectors of one length, got {t.shape} and {E.shape}: follow "
@@ -105,7 +113,7 @@ def _log_energy(
     floor = (
         (100 * np.finfo(float).eps) ** 2 * np.max(np.abs(E), initial=0.0)
         if floor is None
-        else floor
+        else one_real(floor)
     )
     kept = np.isfinite(E) & (floor < E) & (np.diff(t, prepend=-math.inf) > 0)
     return t[kept], np.log(E[kept])

@@ -92,6 +92,13 @@ class CompletionParameters(LossParameter, SavedEstimator):
             self._validate_params()
         except ValueError as error:
             raise InputError(str(error)) from None
+        except (TypeError, OverflowError):  # of a number that NumPy does not know, as a fraction
+            odd = [
+                name
+                for name, value in self.get_params(deep=False).items()
+                if isinstance(value, Real) and not isinstance(value, int | float | np.number)
+            ]
+            raise InputError(f"{', '.join(odd)} must be plain numbers: convert to float.") from None
         if any(not 0 <= strength < math.inf for strength in strengths):
             raise InputError(f"strength must hold finite numbers ≥ 0, got {self.strength!r}.")
         if self._is_implicit and not all(0 < strength < 1 for strength in strengths):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
+from ..reals import check_integer, check_not_negative, check_shape
 from .ratings import Ratings
 
 
@@ -86,27 +87,27 @@ def make_low_rank(
     >>> bool(np.allclose(problem.values, problem.matrix()[problem.rows, problem.cols]))
     True
     """
-    m, n = (int(d) for d in shape)
-    if min(m, n) < 1:
-        raise InputError(f"shape must be two positive numbers, got {shape}.")
+    m, n = check_shape(shape)
+    rank = check_integer(rank, "rank")
     if not 1 <= rank <= min(m, n):
         raise InputError(f"rank must lie between 1 and min(shape) = {min(m, n)}, got {rank}.")
-    if noise < 0 or decay < 0:
-        raise InputError(f"noise and decay must not be negative, got {noise} and {decay}.")
+    noise, decay = check_not_negative(noise=noise, decay=decay)
     if oversampling is not None:
-        count = round(oversampling * rank * (m + n - rank))
+        (factor,) = check_not_negative(oversampling=oversampling)
+        count = round(factor * rank * (m + n - rank))
     elif observed is None:
         raise InputError(
             "observed must be a fraction or a number of entries where no oversampling is given, "
             "got None."
         )
     else:
-        count = round(observed * m * n) if isinstance(observed, float) else int(observed)
+        (asked,) = check_not_negative(observed=observed)
+        count = int(asked) if isinstance(observed, int | np.integer) else round(asked * m * n)
     if not 1 <= count <= m * n:
         raise InputError(
             f"observed must ask for 1 to {m * n} entries of a {m} × {n} matrix, got {count}."
         )
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(check_integer(seed, "seed", least=0))
     weight = np.arange(1, rank + 1) ** -float(decay) / math.sqrt(rank)
     left, right = rng.normal(size=(m, rank)) * weight, rng.normal(size=(n, rank))
     rows, cols = np.divmod(_distinct(m * n, count, rng), n)
@@ -173,15 +174,16 @@ def make_ratings(
     >>> len(ratings) > 3500, sorted(set(ratings.values.tolist()))
     (True, [1.0, 2.0, 3.0, 4.0, 5.0])
     """
-    if min(users, items, count, rank) < 1:
-        raise InputError(
-            f"users, items, count and rank must be positive, got {(users, items, count, rank)}."
-        )
+    sizes = {"users": users, "items": items, "count": count, "rank": rank}
+    users, items, count, rank = (check_integer(x, name) for name, x in sizes.items())
+    signal, user_bias, item_bias, noise = check_not_negative(
+        signal=signal, user_bias=user_bias, item_bias=item_bias, noise=noise
+    )
     if count > users * items // 2:
         raise InputError(
             f"count must be at most half of users × items = {users * items}, got {count}."
         )
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(check_integer(seed, "seed", least=0))
     spectrum = 1 / np.arange(1, rank + 1)
     scale = math.sqrt(signal / math.sqrt((spectrum**2).sum()))
     taste = rng.normal(size=(users, rank)) * scale * np.sqrt(spectrum)

@@ -45,6 +45,11 @@ def product(factors: Sequence[Array | np.ndarray]) -> Float[Array, "m n"]:
 
 def check_factors(factors: Sequence[Array | np.ndarray]) -> tuple[Array, ...]:
     """``factors`` as a tuple of finite matrices that can be multiplied; `InputError` otherwise."""
+    stacked = isinstance(factors, Array | np.ndarray) and factors.ndim == 3
+    if not stacked and (not isinstance(factors, Sequence) or isinstance(factors, str | bytes)):
+        raise InputError(
+            f"factors must be a sequence (W_1, …, W_N) of matrices, got {type(factors).__name__}."
+        )
     if len(factors) == 0:
         raise InputError("factors must hold at least one matrix, got none.")
     checked = tuple(check_matrix(W, f"factors[{p}]") for p, W in enumerate(factors))

@@ -21,6 +21,7 @@ from ..errors import CriticalPointError, ImbalanceWarning, InputError
 from ..geometry.kernel import inverse_depth
 from ..geometry.leaf import Depth, Imbalance, Leaf, on_leaf
 from ..geometry.point import LogSVD
+from ..reals import one_real
 from ..recorded import recorded
 from . import factors as layers
 from .charts import checked, choose_charts, factored, separation, smallest_dense, trimmed
@@ -288,7 +289,7 @@ def _problem(
     dtype: DTypeLike,
 ) -> FlowProblem:
     for name, value in (("weight_decay", weight_decay), ("bulk", bulk)):
-        if not is_traced(value) and not 0 <= float(np.asarray(value)) < math.inf:
+        if not is_traced(value) and not 0 <= one_real(value) < math.inf:
             raise InputError(f"{name} must be finite and ≥ 0, got {value!r}.")
     with np.errstate(divide="ignore"):
         log_bulk = jnp.log(jnp.asarray(bulk, dtype)) if is_traced(bulk) else np.log(bulk)
@@ -306,7 +307,7 @@ def _stops(
 ) -> tuple[Stops, bool]:
     """The stops, and whether anything is traced (an energy may close over a tracer)."""
     for name, value in (("stop_energy", energy), ("stop_gradient", gradient)):
-        if value is not None and not is_traced(value) and not np.asarray(value) > 0:
+        if value is not None and not is_traced(value) and not one_real(value) > 0:
             raise InputError(f"{name} must be positive, got {value!r}.")
     start = gauge(chart, y0, problem)
     traced = is_traced(start)

@@ -19,6 +19,7 @@ from ..checks import (
     check_integer,
     check_key,
     check_positive,
+    check_shape,
 )
 from ..energies import Energy, check_energy
 from ..errors import DepthError, InputError
@@ -253,10 +254,9 @@ def _shape(
     known = shape if shape is not None else getattr(energy, "shape", None)
     if known is None and starts is not None:
         known = starts.shape[1:]
-    if known is None or np.shape(known) != (2,):
-        raise InputError(f"shape must be (m, n), the shape of W, got {known!r}.")
-    m, n = (check_integer(d, "shape") for d in known)
-    return m, n
+    if known is None:
+        raise InputError("shape must be (m, n), the shape of W, got None.")
+    return check_shape(known)
 
 
 def _first_proposal(law: GibbsLaw, rng: np.random.Generator) -> Proposal:

@@ -26,6 +26,7 @@ from ..energies import Energy, check_energy
 from ..errors import DepthError, InputError
 from ..geometry.kernel import inverse_depth
 from ..geometry.leaf import Imbalance, Leaf, check_leaf_shape, leaf_kernel, on_leaf, root_of
+from ..reals import one_real
 from ..recorded import recorded
 from .langevin_leaf import LeafProcess
 from .langevin_rectangular import RectangularLeafProcess, RectangularRootProcess
@@ -282,9 +283,9 @@ def _checked_start(W0: ArrayLike, chains: int | None, flat: bool) -> tuple[Array
 
 def check_number(name: str, value: ArrayLike, dtype: DTypeLike, or_zero: bool = False) -> Array:
     """``value`` as an array, if it is one finite number, positive (or zero)."""
-    bad = not is_traced(value) and np.ndim(value) != 0
-    if not bad and not is_traced(value):
-        number = float(np.asarray(value))
+    bad = is_traced(value) and np.ndim(value) != 0
+    if not is_traced(value):
+        number = one_real(value)
         bad = not (0 < number < math.inf or (or_zero and number == 0))
     if bad:
         raise InputError(

@@ -20,6 +20,7 @@ from ..checks import as_array, check_integer, is_traced
 from ..compilation import program
 from ..energies import Energy
 from ..errors import InputError, PrecisionError
+from ..reals import one_real
 from ..recorded import vmapped
 from ..status import Status
 from ..transforms import forward_only, reverse_only
@@ -79,10 +80,10 @@ class DiffusionPlan(eqx.Module):
                 "t0, t1, dt and saveat must be known when the steps are laid out: keep them out of "
                 "jit and vmap."
             )
-        ends = np.asarray([t0, t1], float)
+        ends = np.asarray([one_real(t0), one_real(t1)])
         if not (np.isfinite(ends).all() and ends[1] > ends[0]):
             raise InputError(f"t1 must be finite and later than t0 = {ends[0]:g}, got {ends[1]:g}.")
-        if not (np.ndim(dt) == 0 and 0 < float(np.asarray(dt)) < math.inf):
+        if not (0 < one_real(dt) < math.inf):
             raise InputError(f"dt must be one positive number, got {dt!r}.")
         if ts is not None and not (np.diff([ends[0], *np.asarray(ts), ends[1]]) >= 0).all():
             raise InputError(
@@ -96,7 +97,7 @@ class DiffusionPlan(eqx.Module):
         if max_steps is not None:
             max_steps = check_integer(max_steps, "max_steps")
         if controller is None:
-            grid = _grid(ends, None if ts is None else np.asarray(ts, float), float(np.asarray(dt)))
+            grid = _grid(ends, None if ts is None else np.asarray(ts, float), one_real(dt))
             with jax.ensure_compile_time_eval():  # the grid is known, also where the call is traced
                 controller = Grid(jax.device_put(grid))
             steps = len(controller.ts)

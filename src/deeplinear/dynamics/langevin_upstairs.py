@@ -13,6 +13,7 @@ from ..checks import RandomKey, check_integer, check_key, is_traced
 from ..energies import Energy, check_energy
 from ..errors import InputError
 from ..geometry.volume import entropy
+from ..reals import one_real
 from ..recorded import recorded
 from .factors import check_factors, imbalance, product
 from .langevin import check_number
@@ -87,7 +88,7 @@ def factor_langevin(
         check_number(name, x, dtype, or_zero=True)
         for name, x in (("along", along), ("across", across))
     )
-    same = not is_traced(along, across) and float(np.asarray(along)) == float(np.asarray(across))
+    same = not is_traced(along, across) and one_real(along) == one_real(across)
     process = BalancedProcess(energy, check_number("beta", beta, dtype), a, b, directed=not same)
     copies = 1 if chains is None else check_integer(chains, "chains")
     start = jax.tree.map(lambda x: jnp.broadcast_to(x, (copies, *x.shape)), y0)

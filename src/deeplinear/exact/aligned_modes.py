@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
-from ..checks import check_depth
+from ..checks import check_depth, check_numbers
 from ..errors import InputError
 from ..transforms import needs_values
 
@@ -101,10 +101,7 @@ def aligned(
 
 def _checked(depth: ArrayLike, **values: ArrayLike) -> tuple[np.ndarray, ...]:
     """All as arrays of one shape, and ν = 1/N."""
-    arrays = {name: np.asarray(value, float) for name, value in values.items()}
-    for name, value in arrays.items():
-        if not (np.isfinite(value) & (value >= 0)).all():
-            raise InputError(f"{name} must be finite and ≥ 0, got {values[name]!r}.")
+    arrays = {name: check_numbers(value, name) for name, value in values.items()}
     try:
         return tuple(np.broadcast_arrays(*arrays.values(), 1 / np.asarray(depth, float)))
     except ValueError:

@@ -1,13 +1,15 @@
 """Stochastic descent of one singular value: its equation, and where label noise takes it."""
 
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import ArrayLike
 from scipy.integrate import quad
-from scipy.special import gammaln
+from scipy.optimize import brentq
 
-from ..checks import check_positive
+from ..checks import check_depth, check_known, check_not_negative, check_numbers, check_positive
 from ..errors import DepthError, InputError
 from ..labelled import Numbers
 
@@ -54,15 +56,15 @@ def mode_diffusion(
     """
     N = _depth(depth)
     eta = check_positive(step, "step")
-    sigma, target = np.broadcast_arrays(np.asarray(sigma, float), np.asarray(target, float))
-    for name, x in (("sigma", sigma), ("target", target)):
-        if not (np.isfinite(x) & (x >= 0)).all():
-            raise InputError(f"{name} must be finite and ≥ 0.")
-    kappa, nu = (
-        check_positive(x, name) if x else 0.0
-        for name, x in (("data_noise", data_noise), ("label_noise", label_noise))
-    )
-    v = kappa * (sigma - target) ** 2 + nu**2
+    x, s = check_numbers(sigma, "sigma"), check_numbers(target, "target")
+    try:
+        sigma, target = np.broadcast_arrays(x, s)
+    except ValueError:
+        raise InputError(
+            f"sigma and target must broadcast, got shapes {x.shape} and {s.shape}."
+        ) from None
+    kappa, nu = check_not_negative(data_noise=data_noise, label_noise=label_noise)
+    v = kappa * (sigma - target) ** 2 + nu * nu
     speed = sigma ** (2 - 2 / N)
     # σ^{3−4/N}: 0 at N = 1, where it has the factor N − 1 = 0, and σ may be 0
     curved = sigma ** (3 - 4 / N) if N > 1 else np.zeros_like(sigma)
@@ -95,36 +97,74 @@ def label_noise_density(
     if N < 2:
         raise DepthError(f"depth must be ≥ 2 here, where σ stays positive, got {depth!r}.")
     s = check_positive(target, "target")
-    noise = check_positive(step, "step") * check_positive(label_noise, "label_noise") ** 2
-    x = np.asarray(sigma, float)
-    if not (np.isfinite(x) & (x > 0)).all():
+    eta, nu = check_positive(step, "step"), check_positive(label_noise, "label_noise")
+    noise = eta * nu * nu
+    if not 1e-300 < noise < 1e301:
+        raise InputError(
+            f"step and label_noise must have η ν² within the range of floats, got {noise:g}."
+        )
+    x = check_numbers(sigma, "sigma")
+    if not (x > 0).all():
         raise InputError("sigma must be finite and positive.")
-    if N == 2:
-        shape = s / noise - 0.5
-        if shape <= 0:
-            raise InputError(f"label_noise is so strong, η ν² = {noise:g} ≥ 2s, that σ falls to 0.")
-        log_p = (shape - 1) * np.log(x) - x / noise - gammaln(shape) - shape * np.log(noise)
-        return np.exp(log_p)
-
-    def log_weight(y: np.ndarray) -> np.ndarray:  # of log σ, the factor σ of dσ included
-        hill = 0.5 * np.exp(2 * y / N) + s * np.exp((2 / N - 1) * y) / (N - 2)
-        return (3 / N - 2) * y - (2 / noise) * hill
-
-    grid = np.log(s) + np.linspace(-30.0, 30.0, 6001)
+    if N == 2 and noise >= 2 * s:
+        raise InputError(f"label_noise is so strong, η ν² = {noise:g} ≥ 2s, that σ falls to 0.")
+    top = _mode(s, N, noise)
     with np.errstate(over="ignore"):
-        heights = log_weight(grid)
-    top = float(heights.max())
-    seen = grid[heights > top - 60]
-    total = quad(
-        lambda y: float(np.exp(log_weight(y) - top)), seen[0], seen[-1], epsabs=0, limit=500
-    )[0]
-    y = np.log(x)
-    with np.errstate(over="ignore"):
-        return np.exp(log_weight(y) - top - y) / total
+        hill, fall = 0.5 * np.exp(2 * top / N), s * np.exp((2 - N) / N * top)
+
+    def log_weight(h: ArrayLike) -> np.ndarray:
+        """Of log σ = top + h beside its height at the top, the factor σ of dσ included: by
+        differences, for the exponents themselves are large where the noise is small.
+        """
+        h = np.asarray(h, float)
+        rise = 0.5 * _difference(2 * top / N, 2 / N * h)
+        a = (2 - N) / N  # exact near N = 2
+        if N == 2:  # (e^{ah} − 1)/(N − 2) = −(h/N) (e^{ah} − 1)/(ah)
+            return (3 / N - 2) * h - (2 / noise) * (rise - s * h / N)
+        lift = s / (N - 2) * _difference(a * top, a * h)
+        return (3 / N - 2) * h - (2 / noise) * (rise + lift)
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        width = 1 / math.sqrt((2 / noise) * (4 * hill + (N - 2) * fall) / N**2)
+        left, right = (_reach(log_weight, sign * width) for sign in (-1, 1))
+        total = sum(
+            quad(lambda h: math.exp(log_weight(h)), *ends, epsabs=0, epsrel=1e-12, limit=500)[0]
+            for ends in ((left, 0.0), (0.0, right))
+        )
+        return np.exp(log_weight(np.log(x) - top)) / x / total
+
+
+def _difference(x: float, dx: np.ndarray) -> np.ndarray:
+    """e^{x + dx} − e^x, with all its digits where dx is small."""
+    return np.where(
+        abs(dx) < 1, np.exp(x) * np.expm1(np.minimum(dx, 1)), np.exp(x + dx) - np.exp(x)
+    )
+
+
+def _mode(s: float, N: float, noise: float) -> float:
+    """Where the density of log σ is largest: its logarithm is concave."""
+
+    def slope(y: float) -> float:
+        u = math.exp(min((2 - N) / N * y, 700.0))  # further out it is positive anyway
+        return (3 / N - 2) * noise / 2 * N - math.exp(2 * y / N) + s * u
+
+    high = math.log(s)
+    low = high - 1.0
+    while slope(low) <= 0:
+        low -= high - low
+    return float(brentq(slope, low, high, xtol=1e-300, rtol=1e-15))
+
+
+def _reach(log_weight: Callable[[float], np.ndarray], step: float) -> float:
+    """So far on one side that what is further out does not count."""
+    while log_weight(step) > -60:
+        step *= 1.5
+    return step
 
 
 def _depth(depth: float) -> float:
-    N = float(np.asarray(depth))
-    if not 1 <= N < np.inf:
+    check_known(depth, "depth")
+    N = float(np.asarray(check_depth(depth, scalar=True)))
+    if math.inf == N:
         raise DepthError(f"depth must be ≥ 1 and finite here, got {depth!r}.")
     return N

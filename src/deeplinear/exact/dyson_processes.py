@@ -14,6 +14,7 @@ from ..checks import (
     check_key,
     check_known,
     check_matrix,
+    check_numbers,
     check_positive,
 )
 from ..errors import DepthError, InputError
@@ -48,7 +49,7 @@ def dyson(
     """
     W0 = check_matrix(W0, "W0")
     check_known(depth, "depth")
-    N = float(check_depth(depth, scalar=True))
+    N = float(np.asarray(check_depth(depth, scalar=True)))
     time, count = check_positive(t, "t"), check_integer(samples, "samples")
     m, n = W0.shape
     noise = math.sqrt(time) * jax.random.normal(check_key(key), (count, m, n), W0.dtype)
@@ -77,9 +78,9 @@ def dyson_density(x: ArrayLike, depth: float, d: int, t: float) -> np.ndarray:
     1.0
     """
     E = dyson_edge(depth, d, t)
-    x = np.asarray(x, float)
+    x = check_numbers(x, "x", least=-math.inf)
     inside = np.sqrt(np.maximum(E**2 - x**2, 0.0)) * 2 / (math.pi * E**2)
-    return inside if math.isinf(depth) else np.where(x >= 0, 2 * inside, 0.0)
+    return inside if np.isinf(np.asarray(depth, float)) else np.where(x >= 0, 2 * inside, 0.0)
 
 
 def dyson_edge(depth: float, d: int, t: float) -> float:
@@ -89,6 +90,7 @@ def dyson_edge(depth: float, d: int, t: float) -> float:
     >>> dl.exact.dyson_edge(math.inf, 8, 1.0)
     4.0
     """
-    N = float(check_depth(depth, scalar=True))
+    check_known(depth, "depth")
+    N = float(np.asarray(check_depth(depth, scalar=True)))
     size = check_integer(d, "d") * check_positive(t, "t")
     return math.sqrt(2 * size) if math.isinf(N) else 2 * math.sqrt(size) / N

@@ -2,13 +2,15 @@
 
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
-from ..checks import check_matrix
+from ..checks import check_matrix, check_numbers
 from ..dynamics.factors import OFF_LEAF
 from ..errors import InputError
 from ..labelled import Labelled, Variable, number_range
+from ..reals import as_reals
 from ..transforms import needs_values
 
 # One step of the formula spans growth by e^{2·_REACH} at most: it inverts a matrix whose condition
@@ -72,6 +74,10 @@ def two_layer(W1: ArrayLike, W2: ArrayLike, target: ArrayLike, t: ArrayLike) -> 
     >>> dl.exact.two_layer(W1, W2, np.diag([2.0, 1.0]), 4.0).W.round(4).tolist()
     [[1.8748, 0.0], [0.0, 0.3555]]
     """
+    W1, W2, target = (
+        X if isinstance(X, jax.Array) else as_reals(X, name)
+        for X, name in ((W1, "W1"), (W2, "W2"), (target, "target"))
+    )
     for X, name in ((W1, "W1"), (W2, "W2"), (target, "target")):
         check_matrix(X, name)
     # as given, not as JAX holds it: NumPy's numbers have 64 bits
@@ -83,10 +89,13 @@ def two_layer(W1: ArrayLike, W2: ArrayLike, target: ArrayLike, t: ArrayLike) -> 
             f"W2 W1 must have the shape {S.shape} of target, got factors of shapes {B.shape} and "
             f"{A.shape}."
         )
-    times = np.asarray(t, float)
-    if times.ndim > 1 or not (np.isfinite(times) & (times >= 0)).all():
+    times = check_numbers(t, "t")
+    if times.ndim > 1:
         raise InputError(f"t must be finite times ≥ 0 in one axis at most, got {t!r}.")
-    difference = B.T @ B - A @ A.T
+    with np.errstate(over="ignore", invalid="ignore"):
+        difference = B.T @ B - A @ A.T
+    if not np.isfinite([np.sum(A * A), np.sum(B * B), np.sum(S * S)]).all():
+        raise InputError("W1, W2 and target must have squares in the range of float64: scale them.")
     delta = np.trace(difference) / len(difference)
     off = np.linalg.norm(difference - delta * np.eye(len(difference)))
     size = np.linalg.norm(A) ** 2 + np.linalg.norm(B) ** 2

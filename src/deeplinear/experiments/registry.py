@@ -126,6 +126,8 @@ def load_experiment(name: str) -> Experiment:
     **Raises** `InputError` with the nearest name if there is none, with what its module lacks, or
     with the package that is not installed.
     """
+    if not isinstance(name, str):
+        raise InputError(f"NAME must be the name of an experiment, got {name!r}.")
     import_xarray()  # before anything is computed that could not be kept
     called, own = name, name.endswith(".py")
     module = _of_file(Path(name)) if own else _of_house(name)

@@ -35,6 +35,8 @@ def phase_portrait(state: State | None = None, *, theme: str = "light") -> pn.vi
     """See `deeplinear.explorer.phase_portrait`."""
     if theme not in THEMES:
         raise InputError(f"theme must be one of {', '.join(THEMES)}, got {theme!r}.")
+    if state is not None and not isinstance(state, State):
+        raise InputError(f"state must be a State, got {type(state).__name__}.")
     pn.extension()
     state = dataclasses.replace(state or State(), theme=theme)
     return Laboratory(state).view

@@ -13,6 +13,7 @@ from ..checks import as_array, check_integer, check_matrix, one_precision
 from ..compilation import program
 from ..errors import InputError, SingularOperatorError
 from ..labelled import Labelled, Variable, ending, number_range, status_variable
+from ..reals import one_real
 from ..status import Status
 from ..transforms import needs_values
 from .hamiltonian_flow import follow
@@ -69,7 +70,7 @@ def check_way(
             f"W and Z must be float64 and of one shape, got {W.shape} and {Z.shape} in {W.dtype}: "
             'set jax.config.update("jax_enable_x64", True).'
         )
-    if check_integer(samples, "samples") < 4 or not 0 < t1 < np.inf:
+    if check_integer(samples, "samples") < 4 or not 0 < one_real(t1) < np.inf:
         raise InputError(f"samples must be ≥ 4 and t1 > 0, got {samples} and {t1!r}.")
     return W, Z, in_precision(on_leaf(depth, imbalance, shape=W.shape, scalar=True), W.dtype)
 

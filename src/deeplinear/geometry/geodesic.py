@@ -20,6 +20,7 @@ from ..checks import (
 )
 from ..compilation import Effort, program
 from ..errors import InputError, NotConvergedWarning
+from ..reals import as_reals
 from ..status import Status
 from ..transforms import forward_only
 from .conjugate import ConjugatePoint, conjugate_time
@@ -103,7 +104,7 @@ def exp(
     W, Z = _pair(W, Z, "W", "Z")
     metric = on_leaf(depth, imbalance, shape=W.shape, scalar=True)
     rtol = _tolerance(rtol, W.dtype)
-    times = jnp.asarray(t, W.dtype)
+    times = jnp.asarray(t if is_traced(t) else as_reals(t, "t"), W.dtype)
     if times.ndim > 1 or times.size == 0:
         raise InputError(f"t must be a time or times in one axis, got shape {times.shape}.")
     if not is_traced(times) and not (

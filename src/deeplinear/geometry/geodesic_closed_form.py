@@ -11,7 +11,7 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Array, ArrayLike, Float
 
-from ..checks import check_depth, check_matrix, raise_if
+from ..checks import check_depth, check_matrix, check_numbers, is_traced, raise_if
 from ..errors import InputError
 from ..transforms import needs_values
 
@@ -60,7 +60,7 @@ def aligned_path(
     """
     nu = _nu(depth)
     z0, z1, F, Q0 = _common_frame(W0, W1)
-    t = np.asarray(t, float)[..., None]
+    t = check_numbers(t, "t", least=-math.inf)[..., None]
     x = (1 - t) * _root(z0, nu) + t * _root(z1, nu)
     z = np.exp(x) if nu == 0 else (1 + nu * x) ** (1 / nu)
     return jnp.asarray(((F * z[..., None, :]) @ F.conj().T).real @ Q0)
@@ -98,6 +98,7 @@ def spd_path(S0: ArrayLike, S1: ArrayLike, t: ArrayLike) -> Float[Array, "*t d d
     [[9.0, 0.0], [0.0, 1.0]]
     """
     X0, X1 = _aligned_roots(S0, S1)
+    t = t if is_traced(t) else check_numbers(t, "t", least=-math.inf)
     t = jnp.asarray(t, X0.dtype)[..., None, None]
     X = (1 - t) * X0 + t * X1
     return X @ jnp.swapaxes(X, -1, -2)

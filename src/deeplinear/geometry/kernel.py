@@ -18,6 +18,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Float
 
 from ..checks import is_traced
+from ..reals import as_reals
 from .leaf import Depth, DepthLike, Imbalance, Leaf, leaf_kernel, log_leaf_kernel, on_leaf, root_of
 
 ArrayT = TypeVar("ArrayT", Array, np.ndarray)  # a formula for both gives what it is given
@@ -300,13 +301,20 @@ def kernel(
     500.0
     """
     depth = on_leaf(depth, imbalance)
-    a, b = (x if hasattr(x, "dtype") else jnp.asarray(x) if np.ndim(x) else x for x in (a, b))
+    a, b = (_number_or_array(x, name) for x, name in ((a, "a"), (b, "b")))
     dtype = jnp.result_type(*_floating(a, b)) if _floating(a, b) else jnp.result_type(float)
     a, b = jnp.asarray(a, dtype), jnp.asarray(b, dtype)
     if isinstance(depth, Leaf):
         return _leaf_kernel(a, b, depth.astype(dtype).c)
     a, b, N = jnp.broadcast_arrays(a, b, jnp.asarray(depth, dtype))
     return _kernel(a, b, N)
+
+
+def _number_or_array(x: ArrayLike, name: str) -> ArrayLike:
+    """``x``; plain Python numbers as they are, for their type decides nothing."""
+    if isinstance(x, Array) or type(x) is float or (type(x) is int and abs(x) < 2**63):
+        return x
+    return jnp.asarray(x) if is_traced(x) else as_reals(x, name)
 
 
 def _leaf_kernel(a: Array, b: Array, c: Array) -> Array:

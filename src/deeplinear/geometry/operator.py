@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, ArrayLike, Float
 
-from ..checks import check_matrix, raise_if
+from ..checks import check_matrix, is_traced, raise_if
 from ..errors import InputError, SingularOperatorError
+from ..reals import one_real
 from .kernel import beside, inverse_depth, kernel, log_kernel
 from .leaf import Depth, DepthLike, Imbalance, check_leaf_shape, in_precision, on_leaf
 from .small import product, svd
@@ -61,6 +62,8 @@ class Operator(lx.AbstractLinearOperator):
         U, s, Vt = svd(W, full_matrices=False)
         if rank_rtol is None:
             rank_rtol = max(W.shape) * float(jnp.finfo(W.dtype).eps)
+        elif not is_traced(rank_rtol) and not 0 <= one_real(rank_rtol) < 1:
+            raise InputError(f"rank_rtol must be one number in [0, 1), got {rank_rtol!r}.")
         s = jnp.where(s > rank_rtol * s[0], s, jnp.where(jnp.isnan(s), s, 0.0))
         self._set(U=U, s=s, Vt=Vt, depth=depth)
 

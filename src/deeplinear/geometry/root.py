@@ -21,6 +21,7 @@ from ..checks import (
     check_known,
     check_matrix,
     check_positive,
+    check_shape,
     is_traced,
     raise_if,
 )
@@ -97,26 +98,31 @@ def log_partition_function(
     N, (m, n), rate = _law(depth, shape, beta, weight_decay)
     k = min(m, n)
     p = k * (k + 1) / 2 + k * abs(m - n) / 2
-    return p * math.log(N) + m * n / 2 * math.log(2 * math.pi / rate)
+    return p * math.log(N) + m * n / 2 * (math.log(2 * math.pi) - math.log(rate))
 
 
 def _law(
     depth: float, shape: tuple[int, int], beta: float, weight_decay: float
-) -> tuple[float, list[int], float]:
+) -> tuple[float, tuple[int, int], float]:
     """N, (m, n) and βλN, checked."""
     N = _finite(depth)
-    if np.shape(shape) != (2,):
-        raise InputError(f"shape must be (m, n), got {shape!r}.")
-    rate = check_positive(beta, "beta") * check_positive(weight_decay, "weight_decay")
-    return N, [check_integer(d, "shape") for d in shape], rate * N
+    sizes = check_shape(shape)
+    rate = check_positive(beta, "beta") * check_positive(weight_decay, "weight_decay") * N
+    if not 0 < rate < math.inf:
+        raise InputError(
+            f"beta and weight_decay must have a product in the range of floats, got {beta!r} and "
+            f"{weight_decay!r}."
+        )
+    return N, sizes, rate
 
 
 def _finite(depth: float) -> float:
     check_known(depth, "depth")
     check_depth(depth, scalar=True)
-    if math.isinf(depth):
+    N = float(np.asarray(depth))
+    if math.isinf(N):
         raise DepthError("depth must be finite: at N = ∞ W has no root that determines it.")
-    return float(depth)
+    return N
 
 
 def _finite_power(W: Array, q: float) -> Array:

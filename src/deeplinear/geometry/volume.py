@@ -6,7 +6,6 @@ singular values may lie far below the floating-point range.
 """
 
 import math
-from types import ModuleType
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ from ..checks import check_integer, check_matrix, is_traced, raise_if
 from ..compilation import program
 from ..energies import Energy, check_energy
 from ..errors import DepthError, InputError, SingularOperatorError
+from ..reals import as_reals
 from .kernel import beside, degree, inverse_depth, log_kernel
 from .leaf import Depth, DepthLike, Imbalance, at_zero, is_smooth_leaf, on_leaf
 from .operator import log_determinant
@@ -223,12 +223,13 @@ def free_energy(
 
 def check_beta(beta: ArrayLike) -> ArrayLike:
     """``beta`` if it is positive; `InputError` otherwise."""
-    xp: ModuleType = jnp if is_traced(beta) else np
     error = InputError(
         f"beta must be positive, got {beta!r}: it is an inverse temperature, and math.inf means no "
         "entropy."
     )
-    return raise_if(beta, ~(xp.asarray(beta) > 0), error)
+    if is_traced(beta):
+        return raise_if(beta, ~(jnp.asarray(beta) > 0), error)
+    return raise_if(beta, ~(as_reals(beta, "beta") > 0), error)
 
 
 def _log_spectrum(W: ArrayLike | LogSVD) -> tuple[Float[Array, "*batch k"], tuple[int, int]]:

@@ -1,13 +1,14 @@
 """What imputed numbers may be: bounds, and whole numbers in columns of whole numbers."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
 
 from ...errors import InputError
+from ...reals import one_real
 from .columns import Mask
 from .features import Feature, FeatureKind
 
@@ -97,16 +98,20 @@ def given_bounds(bound: Bound, name: str, width: int) -> np.ndarray:
     **Raises** `InputError` for anything but None, "auto", a number, or ``width`` of them.
     """
     unbounded = -math.inf if name == "min_value" else math.inf
-    one = bound is None or isinstance(bound, Real | str)
+    if getattr(bound, "ndim", None) == 0:  # a number that is an array of no axes
+        bound = one_real(bound)
+    one = not isinstance(bound, Iterable) or isinstance(bound, str)
     listed = [bound] * width if one else list(bound)  # type: ignore[arg-type]
-    if any(isinstance(x, Real) and math.isnan(x) for x in listed):
+    if any(isinstance(x, Real) and x != x for x in listed):  # math.isnan has no large integers
         raise InputError(f"{name} must not be NaN: give None where there is no bound.")
-    if any(isinstance(x, Real) and float(x) == -unbounded for x in listed):
+    if any(isinstance(x, Real) and one_real(x) == -unbounded for x in listed):
         raise InputError(f"{name} must leave some number, got {bound!r}: give None for no bound.")
     if not all(x is None or x == "auto" or isinstance(x, Real) for x in listed):
         raise InputError(
             f'{name} must be "auto", None, a number, or one of them per column, got {bound!r}.'
         )
+    if any(isinstance(x, Real) and math.isnan(one_real(x)) for x in listed):
+        raise InputError(f"{name} must hold numbers within the range of floats.")
     words = {None: unbounded, "auto": math.nan}
     numbers = np.array([words[x] if x is None or x == "auto" else float(x) for x in listed])  # type: ignore[arg-type]
     if len(numbers) != width:

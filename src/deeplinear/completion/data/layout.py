@@ -204,7 +204,8 @@ def check_chosen(chosen: object, name: str) -> None:
     if chosen is None:
         return
     text = isinstance(chosen, str | bytes)
-    columns = list(chosen) if isinstance(chosen, Iterable) and not text else [None]
+    listed = isinstance(chosen, Iterable) and not text and getattr(chosen, "ndim", 1) == 1
+    columns = list(chosen) if listed else [None]  # type: ignore[call-overload]
     if not all(
         isinstance(x, str) or (isinstance(x, Integral) and not isinstance(x, bool)) for x in columns
     ):

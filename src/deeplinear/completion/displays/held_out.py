@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ...errors import InputError
 from ...labels import printable
+from ...reals import as_reals
 from ...scores import root_mean_square
 from ..data.entries import read_entries
 from ..data.features import FeatureKind
@@ -145,11 +146,17 @@ class ErrorsDisplay(Display):
         counts: ArrayLike,
         categories: ArrayLike | None = None,
     ) -> None:
-        errors = np.asarray(errors, float)
+        errors = np.asarray(as_reals(errors, "errors"), float)
+        counts = as_reals(counts, "counts")
+        given = np.zeros(len(names), bool) if categories is None else np.asarray(categories, bool)
+        if not errors.shape == counts.shape == given.shape == (len(names),):
+            raise InputError(
+                f"errors, counts and categories must hold one for each of the {len(names)} names, "
+                f"got shapes {errors.shape}, {counts.shape} and {given.shape}."
+            )
         order = np.argsort(-np.nan_to_num(errors, nan=-np.inf), kind="stable")
         self.names = [str(names[i]) for i in order]
-        self.errors, self.counts = errors[order], np.asarray(counts)[order]
-        given = np.zeros(len(errors), bool) if categories is None else np.asarray(categories, bool)
+        self.errors, self.counts = errors[order], counts[order]
         self.categories = given[order]
 
     @classmethod

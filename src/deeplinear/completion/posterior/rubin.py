@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from ...errors import InputError
 from ...extras import needed_by
+from ...reals import as_reals, one_real
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,7 +89,10 @@ def pool(
     >>> float(result.estimate), round(float(result.variance), 3), round(float(result.dof), 2)
     (2.0, 1.833, 3.31)
     """
-    estimates, variances = np.asarray(estimates, float), np.asarray(variances, float)
+    estimates, variances = (
+        np.asarray(as_reals(x, name), float)
+        for x, name in ((estimates, "estimates"), (variances, "variances"))
+    )
     if estimates.ndim < 1 or len(estimates) < 2:
         raise InputError(
             "estimates must hold those of two completed tables or more along the first axis, got "
@@ -106,7 +110,7 @@ def pool(
             "variances must be positive and finite: give the squared standard error of each "
             "estimate."
         )
-    if complete_dof is not None and not complete_dof > 0:
+    if complete_dof is not None and not one_real(complete_dof) > 0:
         raise InputError(
             f"complete_dof must be positive, got {complete_dof!r}: give rows minus coefficients, "
             "or None for a large table."

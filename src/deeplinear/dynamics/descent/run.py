@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, PyTree
 
-from ...checks import RandomKey, check_integer, check_key, check_tolerance
+from ...checks import RandomKey, check_integer, check_key, check_not_negative, check_tolerance
 from ...compilation import accelerated
 from ...energies import Energy, check_energy
 from ...errors import CriticalPointError, InputError
+from ...reals import one_real
 from ...recorded import recorded
 from ...status import Status
 from ...transforms import needs_values
@@ -123,7 +124,7 @@ def descend(
     first = 0 if known is None else int(np.max(known.step))
     if first + more > np.iinfo(np.int32).max:
         raise InputError(f"steps must be below 2³¹ in all, got {first + more}.")
-    decay, noise = _not_negative(weight_decay=weight_decay, label_noise=label_noise)
+    decay, noise = check_not_negative(weight_decay=weight_decay, label_noise=label_noise)
     seed = check_key(0 if key is None else key)
     training = Training(
         draw=make_draw(energy, batch, noise, dtype),
@@ -184,23 +185,10 @@ def _check_critical(factors: Factors) -> None:
         )
 
 
-def _not_negative(**values: object) -> list[float]:
-    out = []
-    for name, value in values.items():
-        try:
-            number = float(np.asarray(value))
-        except (TypeError, ValueError):
-            number = math.nan
-        if not 0 <= number < math.inf:
-            raise InputError(f"{name} must be finite and ≥ 0, got {value!r}.")
-        out.append(number)
-    return out
-
-
 def _stop_energy(value: float | None, dtype: np.dtype) -> Array:
     if value is None:
         return jax.device_put(np.asarray(-math.inf, dtype))
-    if not np.ndim(value) == 0 or not float(value) > -math.inf:
+    if not one_real(value) > -math.inf:
         raise InputError(f"stop_energy must be one number, got {value!r}.")
     return jax.device_put(np.asarray(value, dtype))
 

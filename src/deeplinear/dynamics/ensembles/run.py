@@ -26,6 +26,7 @@ from ...labelled import (
     status_variable,
     times,
 )
+from ...reals import as_reals
 from ...recorded import recorded
 from ...run_plots import Entry, Runs
 from ...status import Status, counts
@@ -385,8 +386,9 @@ def _check_energy(energy: Energy, shape: tuple[int, int], dtype: DTypeLike) -> N
 def _times(times: ArrayLike | None, dtype: DTypeLike) -> tuple[np.ndarray, bool]:
     if times is None:
         return np.zeros(0, dtype), True
+    times = np.atleast_1d(as_reals(times, "times"))
     with np.errstate(over="ignore"):
-        wide, ts = np.atleast_1d(np.asarray(times, float)), np.atleast_1d(np.asarray(times, dtype))
+        wide, ts = np.asarray(times, float), np.asarray(times, dtype)
     if not np.array_equal(np.isfinite(wide), np.isfinite(ts)):
         raise InputError(
             f"times must be within the range of {np.dtype(dtype).name}, got {wide.max():g}: use "

@@ -1,6 +1,5 @@
 """Where the runs of an ensemble start: samplers of matrices, and starts that are given."""
 
-import math
 from collections.abc import Callable
 
 import equinox as eqx
@@ -9,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike
 
-from ...checks import check_matrix
+from ...checks import check_matrix, check_positive, check_shape
 from ...compilation import Effort, program
 from ...errors import InputError
+from ...reals import as_reals
 
 Sampler = Callable[[Array], Array]  # a JAX key ↦ W
 
@@ -33,11 +33,7 @@ def normal_start(shape: tuple[int, int], scale: float) -> Normal:
     >>> dl.normal_start((2, 3), 1e-3)(jax.random.key(0)).shape
     (2, 3)
     """
-    if len(shape) != 2 or min(shape) < 1:
-        raise InputError(f"shape must be (m, n) with m, n ≥ 1, got {shape!r}.")
-    if not (scale > 0 and math.isfinite(scale)):
-        raise InputError(f"scale must be positive and finite, got {scale!r}.")
-    return Normal((int(shape[0]), int(shape[1])), float(scale))
+    return Normal(check_shape(shape), check_positive(scale, "scale"))
 
 
 @program(effort=Effort.LEAST)
@@ -62,7 +58,7 @@ def sampled_shape(sampler: Sampler) -> tuple[tuple[int, int], np.dtype]:
 
 def checked_starts(start: ArrayLike) -> np.ndarray:
     """Starts (runs, m, n) that the user gives, as floating-point numbers."""
-    starts = np.asarray(start)
+    starts = as_reals(start, "start")
     if starts.ndim != 3 or 0 in starts.shape:
         raise InputError(
             f"start must be an array (runs, m, n) or a sampler, got shape {starts.shape}."
