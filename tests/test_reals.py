@@ -278,3 +278,11 @@ def test_a_bound_may_be_an_array_of_no_axes():
 def test_displays_and_names(call, message):
     with pytest.raises(dl.InputError, match=message):
         call()
+
+
+def test_numbers_in_arrays_of_objects():
+    mixed = np.array([np.float64(1.5), np.int8(2), 3, fractions.Fraction(1, 4)], dtype=object)
+    np.testing.assert_array_equal(as_reals(mixed, "x"), [1.5, 2, 3, 0.25])
+    for foreign in (None, "3", b"3", 1j, np.complex64(1), np.datetime64("2020"), np.bool_(True)):
+        with pytest.raises(dl.InputError, match="x must hold real numbers"):
+            as_reals(np.array([1.0, foreign], dtype=object), "x")

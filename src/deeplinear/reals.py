@@ -43,7 +43,8 @@ def as_reals(
 
 def _of_objects(array: np.ndarray) -> np.ndarray:
     """Numbers of any Python type as float64; as they are where one entry is no real number."""
-    if any(entry is None or isinstance(entry, str | bytes | np.generic) for entry in array.flat):
+    foreign = None | str | bytes | np.generic  # NumPy takes all of it for floats
+    if any(isinstance(x, foreign) and not isinstance(x, np.floating | np.integer) for x in array.flat):
         return array
     try:
         return array.astype(float)
