@@ -104,6 +104,21 @@ def test_third_derivatives_at_infinite_depth(gap):
         assert float(third) == pytest.approx(float(mp.diff(exact, (a, b), order)), rel=1e-9)
 
 
+@pytest.mark.parametrize("N", [2, 300, math.inf])
+def test_ratios_below_the_least_normal_number(N):
+    for a, b in ((1e10, 1e-300), (1e-290, 1e100)):
+        assert abs(mp.mpf(float(dl.kernel(a, b, N))) / oracles.kernel(a, b, N) - 1) < 1e-13
+
+
+def test_second_derivatives_beside_a_zero_are_finite():
+    for N in (3.0, 7.5):
+        second = np.array(jax.hessian(dl.kernel, (0, 1))(2.0, 0.0, N))
+        assert np.isfinite(second).all()
+        nu = 1 / N
+        exact = nu * (2 - 2 * nu) * (1 - 2 * nu) * 2 ** (-2 * nu)  # of a^{2 − 2/N}/N
+        assert second[0, 0] == pytest.approx(exact, rel=1e-12)
+
+
 def test_at_zero():
     assert float(dl.kernel(2.0, 0.0, 4)) == pytest.approx(2**1.5 / 4, rel=1e-15)
     assert float(dl.kernel(2.0, 0.0, math.inf)) == 0
