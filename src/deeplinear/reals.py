@@ -44,7 +44,9 @@ def as_reals(
 def _of_objects(array: np.ndarray) -> np.ndarray:
     """Numbers of any Python type as float64; as they are where one entry is no real number."""
     foreign = None | str | bytes | np.generic  # NumPy takes all of it for floats
-    if any(isinstance(x, foreign) and not isinstance(x, np.floating | np.integer) for x in array.flat):
+    if any(
+        isinstance(x, foreign) and not isinstance(x, np.floating | np.integer) for x in array.flat
+    ):
         return array
     try:
         return array.astype(float)

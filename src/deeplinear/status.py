@@ -79,7 +79,10 @@ class Status(enum.IntEnum, metaclass=_Sentences):
         "its last good point. A smaller dt, or another solver, may help.",
     )
     not_finite = 11, "The start, or the energy on the way, was not finite."
-    step_too_small = 12, "The steps became too small to change the time."
+    step_too_small = (
+        12,
+        "The steps became too small to change the time: E or its gradient jumps, or is no number.",
+    )
     diverged = (
         13,
         "The objective rose by more than rounding, of descent without bound: take smaller steps.",

@@ -21,7 +21,7 @@ from .implicit_steps import LinearlyImplicit
 # States of at most SMALL numbers are stepped implicitly in the SVD chart from the start: completion
 # problems are stiff near their limits, and a second program costs more than all steps do. Up to
 # MODERATE implicit steps are worth their dense Jacobian where the first EXPLICIT ones have not
-# arrived. (Measured of Newton's method: from starts of the size of the data or smaller explicit
+# arrived. (Those of diffrax, measured: from starts of the size of the data or smaller explicit
 # steps are fewer by a factor of five and more accurate; from larger ones they never end.)
 SMALL, MODERATE, EXPLICIT = 64, 400, 1000
 # Up to this many entries, an LU factorization of that size in each step is worth its cost. (30×30:
@@ -114,13 +114,19 @@ class FlowOptions(eqx.Module):
         return StepControl(rtol=self.rtol, atol=atol, size=lambda y: chart.scale(whole(y)))
 
     def solvers(
-        self, chart: AbstractCoordinates[State], y0: State, traced: bool, *, last: bool = True
+        self,
+        chart: AbstractCoordinates[State],
+        y0: State,
+        traced: bool,
+        *,
+        last: bool = True,
+        curved: bool = True,
     ) -> list[tuple[dfx.AbstractSolver, int]]:
         """The solvers in turn, each with its share of the steps: the user's, or explicit ones.
 
         Then implicit ones, where the coordinates say that they are safe and their Jacobian is not
         too large; or the next chart, where this is not the ``last``. Of small W of full rank
-        linearly implicit ones at once.
+        linearly implicit ones at once. These need second derivatives of E: ``curved``.
         """
         if self.solver is not None:
             return [(self.solver, self.max_steps)]
@@ -128,19 +134,21 @@ class FlowOptions(eqx.Module):
         if chart.implicit and is_small(y0) and self.asked >= 1e-8:
             if traced:
                 return [(dfx.Kvaerno5(), self.max_steps)]
-            if _suits(chart, y0):
+            if curved and _suits(chart, y0):
                 return [(LinearlyImplicit(), self.max_steps)]
         if traced or self.max_steps <= EXPLICIT:
             return [(explicit, self.max_steps)]
         if not last:
             return [(explicit, EXPLICIT)]
-        implicit = self._implicit(chart, y0) if chart.implicit else None
+        implicit = self._implicit(chart, y0, curved) if chart.implicit else None
         if implicit is None:
             return [(explicit, self.max_steps)]
         return [(explicit, EXPLICIT), (implicit, self.max_steps - EXPLICIT)]
 
-    def _implicit(self, chart: AbstractCoordinates[State], y0: State) -> dfx.AbstractSolver | None:
-        if _suits(chart, y0):
+    def _implicit(
+        self, chart: AbstractCoordinates[State], y0: State, curved: bool
+    ) -> dfx.AbstractSolver | None:
+        if curved and _suits(chart, y0):
             return LinearlyImplicit()
         if is_small(y0, MODERATE):
             return dfx.Kvaerno3() if self.asked >= 1e-6 else dfx.Kvaerno5()

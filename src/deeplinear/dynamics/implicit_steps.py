@@ -7,6 +7,7 @@ import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
 from .ensembles.rosenbrock import BENDS_5, GAMMA_5, jacobian_solver, rodas5p
@@ -70,10 +71,10 @@ class LinearlyImplicit(dfx.AbstractAdaptiveSolver):
     def order(self, terms: Any) -> int:
         return 5
 
-    def init(self, terms: Any, t0: Any, t1: Any, y0: Array, args: FlowProblem) -> None:
+    def init(self, terms: Any, t0: Any, t1: Any, y0: PyTree[Array], args: FlowProblem) -> None:
         return None
 
-    def func(self, terms: Any, t0: Any, y0: Array, args: FlowProblem) -> Array:
+    def func(self, terms: Any, t0: Any, y0: PyTree[Array], args: FlowProblem) -> PyTree[Array]:
         return terms.vf(t0, y0, args)
 
     def step(
@@ -81,31 +82,35 @@ class LinearlyImplicit(dfx.AbstractAdaptiveSolver):
         terms: Any,
         t0: Any,
         t1: Any,
-        y0: Array,
+        y0: PyTree[Array],
         args: FlowProblem,
         solver_state: None,
         made_jump: Any,
-    ) -> tuple[Array, Array, dict[str, Array], None, Any]:
+    ) -> tuple[PyTree[Array], PyTree[Array], dict[str, PyTree[Array]], None, Any]:
         y1, error, bends = _step(terms, t0, t1 - t0, y0, args)
         return y1, error, {"y0": y0, "y1": y1, "bends": bends}, None, dfx.RESULTS.successful
 
 
 @eqx.filter_jit  # within a program: diffrax asks for four traces of it
 def _step(
-    terms: Any, t: Any, h: Any, y0: Array, problem: FlowProblem
-) -> tuple[Array, Array, Array]:
-    """The end of a step, its error, and what bends its path."""
+    terms: Any, t: Any, h: Any, y0: PyTree[Array], problem: FlowProblem
+) -> tuple[PyTree[Array], PyTree[Array], PyTree[Array]]:
+    """The end of a step, its error, and what bends its path.
+
+    A state is one vector, or (U, log σ, V).
+    """
+    start, whole = ravel_pytree(y0)
 
     def flow(y: Array) -> Array:
-        return terms.vf(t, y, problem)
+        return ravel_pytree(terms.vf(t, whole(y), problem))[0]
 
     def rate(point: SingularPoint) -> SingularPoint:
         return _in_one_lane(flow(_alone(point)))
 
-    solve = jacobian_solver(rate, _in_one_lane(y0), jnp.reshape(h * GAMMA_5, 1))
-    trial = rodas5p(flow, lambda b: _alone(solve(_in_one_lane(b))), y0, h)
-    bends = jnp.asarray(BENDS_5, y0.dtype) @ trial.stages
-    return trial.end, ERROR * trial.error, bends
+    solve = jacobian_solver(rate, _in_one_lane(start), jnp.reshape(h * GAMMA_5, 1))
+    trial = rodas5p(flow, lambda b: _alone(solve(_in_one_lane(b))), start, h)
+    bends = jnp.asarray(BENDS_5, start.dtype) @ trial.stages
+    return whole(trial.end), whole(ERROR * trial.error), jax.vmap(whole)(bends)
 
 
 def _in_one_lane(y: Array) -> SingularPoint:

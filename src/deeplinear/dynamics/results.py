@@ -171,10 +171,10 @@ class FlowResult(Trajectories, eqx.Module):
     - ``status``: a code of `Status`; ``converged``: whether the flow ended as asked, at t1 or at a
       stop.
     - ``error``: an estimate of ‖δW‖_F/‖W‖_F at each saved time: the difference from the same flow
-      with ten times the tolerance (so rather too large), at least ``rtol``. NaN where there is
-      none: inside ``jit``, ``vmap`` and ``grad``, with a step size controller of one's own, and for
-      saved steps. How far the end is from the limit t → ∞ is another question, which the stop
-      answers.
+      with ten times the tolerance (so rather too large), at that time, and at least ``rtol``. NaN
+      where there is none: inside ``jit``, ``vmap`` and ``grad``, with a step size controller of
+      one's own, and for saved steps. How far the end is from the limit t → ∞ is another question,
+      which the stop answers.
     - ``stats``: the numbers of steps, in all and in each chart. ``depth``: N.
 
     Under ``vmap`` everything has a leading axis, ``run`` in `to_xarray` and `to_frame`.

@@ -58,18 +58,21 @@ def integrate(
     t1: Array,
 ) -> Went:
     """Follow one chart from y0 to t1, a stop, or the step limit."""
-    flat, whole = _as_vector(y0)
+    # a controller of the user's measures states as they are
+    flat, whole = _as_vector(y0) if options.controller is None else (y0, lambda y: y)
     observe = _observer(chart)
 
     # jit within jit: the field is traced once, and not for each stage and Jacobian
     @eqx.filter_jit
     def field(t: ArrayLike, y: PyTree[Array], args: FlowProblem) -> PyTree[Array]:
         at = whole(y)
-        velocity = _as_vector(chart.field(t, at, args))[0]
+        velocity = chart.field(t, at, args)
+        if options.controller is None:
+            velocity = _as_vector(velocity)[0]
         if not isinstance(options.solver, LinearlyImplicit):
             return velocity
         # where E is no number its gradient may be one, and small steps would slide along that edge
-        known = jnp.isfinite(args.value(chart.matrix(at)))
+        known = jnp.isfinite(args.value(jax.lax.stop_gradient(chart.matrix(at))))
         return jax.tree.map(lambda x: jnp.where(known, x, jnp.nan), velocity)
 
     def distance(t: ArrayLike, y: PyTree[Array], args: FlowProblem, **_: object) -> Array:
@@ -106,7 +109,7 @@ def integrate(
     if saved:
         ts, (W, energy, log_s) = solution.ts[0], solution.ys[0]
     else:  # arrays with no row
-        nothing = jax.eval_shape(observe, t_end, y_end, problem)
+        nothing = eqx.filter_eval_shape(observe, t_end, y_end, problem)
         W, energy, log_s = (jnp.zeros((0, *x.shape), x.dtype) for x in nothing)
         ts = t_end[None][:0]
     status = jnp.where(jnp.any(jnp.isnan(energy)), Status.not_finite, _word(solution.result))
@@ -235,11 +238,19 @@ def part(
         times = options.start, options.t0
         met = stand(chart, problem, y0, stops, times, going, no).met
         t1 = jnp.where(met, options.t0, t1) if traced else (options.t0 if met else t1)
-    went = integrate(chart, problem, y0, stops, options, t1)
+    at_once = t1 is options.t0  # later times are not reached, and diffrax would refuse them
+    how = dataclasses.replace(options, saveat=None) if at_once else options
+    went = integrate(chart, problem, y0, stops, how, t1)
     end = stand(chart, problem, went.y, stops, (options.start, went.t), went.status, went.event)
     ts, W, energy, log_s = went.saved
     if options.saveat is None:
         ts, W, energy, log_s = end.row
+    elif at_once:
+        wanted = saved_times(options.saveat)
+        due = 0 if wanted["ts"] is None else int(np.sum(np.asarray(wanted["ts"]) <= options.t0))
+        ts, W, energy, log_s = (
+            jnp.repeat(x, wanted["t0"] + due + wanted["t1"], 0) for x in end.row
+        )
     return FlowResult(
         ts=ts,
         W=W,
@@ -251,6 +262,16 @@ def part(
         stats={"steps": went.steps, chart.name: went.steps},
         factors=end.factors,
     )
+
+
+def has_second_derivative(problem: FlowProblem, W: Array) -> bool:
+    """Whether E′ can be differentiated by forward mode: not where E has a `jax.custom_vjp`."""
+    try:
+        gradient = jax.jit(problem.gradient)  # as fields are
+        eqx.filter_eval_shape(lambda X: jax.jvp(gradient, (X,), (X,)), W)
+    except (TypeError, NotImplementedError):
+        return False
+    return True
 
 
 def follow(
@@ -266,9 +287,10 @@ def follow(
     solver by the next where its share did.
     """
     whole: FlowResult | None = None
+    curved = traced or has_second_derivative(problem, charts[0][0].matrix(y0))
     for chart, stops in charts:
         y, last = y0 if whole is None else chart.start(trimmed(whole.end)), chart is charts[-1][0]
-        for solver, steps in options.solvers(chart, y, traced, last=last):
+        for solver, steps in options.solvers(chart, y, traced, last=last, curved=curved):
             if whole is not None:
                 whole, options = without_end(whole, options), options.after(whole.t_end)
             own = dataclasses.replace(options, solver=solver, max_steps=steps)

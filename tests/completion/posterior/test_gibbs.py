@@ -118,6 +118,19 @@ def test_loadings_solve_their_ridge_problem(rng, backend):
         np.testing.assert_allclose(pattern.mean, F @ pattern.loadings, rtol=1e-9, atol=1e-12)
 
 
+def test_a_component_without_anything_has_no_loadings(rng):
+    """In float32, where squares of small numbers are 0 early."""
+    seen = entries(rng)
+    single = Observations.from_triples(*seen.triples(), seen.shape, dtype=np.float32)
+    pattern = Pattern(Loops(), single.by_row, single.by_col, 3)
+    right = rng.normal(size=(20, 3)).astype(np.float32) * np.array([1, 0, 1e-24], np.float32)
+    found = pattern._solve(right)
+    assert found.dtype == np.float32
+    assert np.isfinite(found).all()
+    assert found[:, 0].any()
+    assert not found[:, 1].any()
+
+
 def test_a_chain_does_not_leave_an_exact_fit():
     """Data without noise, started at the truth: the precision grows and the predictions stay."""
     rng = np.random.default_rng(3)

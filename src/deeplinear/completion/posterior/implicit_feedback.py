@@ -68,23 +68,23 @@ class Pattern:
 
         It starts at the loadings before.
         """
-        precision = right.dtype.type(self.precision)
+        precision, least = right.dtype.type(self.precision), np.finfo(right.dtype).tiny
         inverse = 1 / (self._diagonal + precision)
         x = self.loadings.copy()
         residual = right - self.adjoint(self.mean) - precision * x
         z = inverse * residual
         direction, norm = z, (residual * z).sum(axis=0)
-        goal = _TOLERANCE**2 * np.maximum((right * inverse * right).sum(axis=0), 1e-300)
+        goal = _TOLERANCE**2 * np.maximum((right * inverse * right).sum(axis=0), least)
         for _ in range(_ITERATIONS):
             if (norm <= goal).all():
                 break
             image = self.adjoint(self.product(direction)) + precision * direction
-            step = norm / np.maximum((direction * image).sum(axis=0), 1e-300)
+            step = norm / np.maximum((direction * image).sum(axis=0), least)
             x += step * direction
             residual -= step * image
             z = inverse * residual
             old, norm = norm, (residual * z).sum(axis=0)
-            direction = z + norm / np.maximum(old, 1e-300) * direction
+            direction = z + norm / np.maximum(old, least) * direction
         return x
 
 
