@@ -34,7 +34,7 @@ NO_NUMBERS = [
     b"3",
     1j,
     {},
-    object(),
+    object,
     pd.NA,
     pd.NaT,
     np.datetime64("2020-01-01"),

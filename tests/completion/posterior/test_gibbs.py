@@ -16,7 +16,7 @@ from deeplinear.completion.posterior.gibbs import (
     draw_rows,
     gibbs,
 )
-from deeplinear.completion.posterior.implicit_feedback import Pattern, patterns
+from deeplinear.completion.posterior.implicit_feedback import patterns
 from deeplinear.completion.solver.fit import fit as low_rank_fit
 
 
@@ -102,7 +102,7 @@ def test_the_prior_is_drawn_around_the_lines(rng):
 def test_loadings_solve_their_ridge_problem(rng, backend):
     """With a prior so tight that the drawn noise is negligible, β is the ridge solution."""
     seen = entries(rng)
-    pattern = Pattern(backend, seen.by_row, seen.by_col, 2)
+    pattern, _ = patterns(backend, seen, 2)
     B = np.zeros((30, 20))
     rows, cols, _ = seen.triples()
     B[rows, cols] = 1
@@ -122,7 +122,7 @@ def test_a_component_without_anything_has_no_loadings(rng):
     """In float32, where squares of small numbers are 0 early."""
     seen = entries(rng)
     single = Observations.from_triples(*seen.triples(), seen.shape, dtype=np.float32)
-    pattern = Pattern(Loops(), single.by_row, single.by_col, 3)
+    pattern, _ = patterns(Loops(), single, 3)
     right = rng.normal(size=(20, 3)).astype(np.float32) * np.array([1, 0, 1e-24], np.float32)
     found = pattern._solve(right)
     assert found.dtype == np.float32

@@ -12,7 +12,7 @@ SVD++ (KDD 2008).
 
 import numpy as np
 
-from ..backends.base import AbstractBackend
+from ..backends.base import AbstractBackend, Product
 from ..data.observations import Compressed, Observations
 
 _ITERATIONS = 30
@@ -28,18 +28,17 @@ class Pattern:
     whose errors are far below the sampling noise of β.
     """
 
-    def __init__(
-        self, backend: AbstractBackend, lines: Compressed, others: Compressed, size: int
-    ) -> None:
-        """Of ``lines``; ``others`` are the same entries line by line of the other side."""
-        height, width = len(lines.counts), len(others.counts)
-        self._there = backend.indicator(lines, width)
-        self._back = backend.indicator(others, height)
-        self._scale = (1 / np.sqrt(np.maximum(lines.counts, 1)))[:, None].astype(lines.values.dtype)
-        self._diagonal = self._back(self._scale**2)  # of FᵀF
-        self.loadings = np.zeros((width, size), lines.values.dtype)
+    def __init__(self, there: Product, back: Product, lines: Compressed, shape: tuple[int, int]):
+        """Of ``lines``; ``there`` and ``back``: the products with 1_Ω and its transpose; ``shape``
+        of β.
+        """
+        dtype, height = lines.values.dtype, len(lines.counts)
+        self._there, self._back = there, back
+        self._scale = (1 / np.sqrt(np.maximum(lines.counts, 1)))[:, None].astype(dtype)
+        self._diagonal = back(self._scale**2)  # of FᵀF
+        self.loadings = np.zeros(shape, dtype)
         self.precision = 10.0
-        self.mean = np.zeros((height, size), lines.values.dtype)
+        self.mean = np.zeros((height, shape[1]), dtype)
 
     def product(self, X: np.ndarray) -> np.ndarray:
         """F X."""
@@ -92,5 +91,6 @@ def patterns(
     backend: AbstractBackend, observations: Observations, size: int
 ) -> tuple[Pattern, Pattern]:
     """The patterns of rows and of columns, for factors with ``size`` numbers per line."""
-    rows, cols = observations.by_row, observations.by_col
-    return Pattern(backend, rows, cols, size), Pattern(backend, cols, rows, size)
+    (m, n), rows, cols = observations.shape, observations.by_row, observations.by_col
+    down, up = backend.indicator(rows, n), backend.indicator(cols, m)
+    return Pattern(down, up, rows, (n, size)), Pattern(up, down, cols, (m, size))
