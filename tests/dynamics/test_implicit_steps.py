@@ -13,6 +13,8 @@ from deeplinear.dynamics.coordinates import DenseCoordinates, SvdCoordinates
 from deeplinear.dynamics.ensembles.rosenbrock import BENDS_5, GAMMA_5, rodas5p
 from deeplinear.dynamics.flow_options import EXPLICIT, make_options
 from deeplinear.dynamics.implicit_steps import LinearlyImplicit, RodasInterpolation
+from deeplinear.dynamics.motion import FlowProblem
+from deeplinear.dynamics.solve import has_second_derivative
 
 
 def completion(rng, d, rank, observed):
@@ -211,6 +213,22 @@ def squares(W):
 
 
 squares.defvjp(lambda W: (squares(W), W), lambda W, g: (g * (W - TRUTH),))
+
+
+def test_which_energies_have_second_derivatives():
+    smooth = dl.Completion.from_dense(np.array([[2, 1], [1, np.nan]]))
+    none, one = jnp.zeros(()), jnp.asarray(1 / 3)
+
+    def curved(energy):
+        problem = FlowProblem(energy, one, none, none, none)
+        return has_second_derivative(problem, jnp.asarray(START))
+
+    assert curved(smooth)
+    assert curved(lambda W: jnp.sum(W**4))
+    assert not curved(squares)
+    assert not curved(lambda W: 2 * squares(W))
+    # and small flows take the steps that need them: few, where the problem is stiff
+    assert dl.gradient_flow(smooth, START, 3, stop_energy=1e-12, chart="svd").stats["steps"] < 60
 
 
 def test_energies_without_second_derivatives_take_other_steps():
