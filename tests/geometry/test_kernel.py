@@ -110,6 +110,13 @@ def test_ratios_below_the_least_normal_number(N):
         assert abs(mp.mpf(float(dl.kernel(a, b, N))) / oracles.kernel(a, b, N) - 1) < 1e-13
 
 
+@pytest.mark.parametrize(("a", "b"), [(0.3, 0.2), (1e-5, 0.4), (3.0, 0.7), (50.0, 40.0)])
+def test_the_derivative_in_the_depth(a, b):
+    found = float(jax.grad(dl.kernel, 2)(a, b, 3.5))
+    exact = float(mp.diff(lambda N: oracles.kernel(a, b, N), mp.mpf("3.5")))
+    assert found == pytest.approx(exact, rel=1e-11)
+
+
 def test_second_derivatives_beside_a_zero_are_finite():
     for N in (3.0, 7.5):
         second = np.array(jax.hessian(dl.kernel, (0, 1))(2.0, 0.0, N))
