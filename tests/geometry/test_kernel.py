@@ -134,6 +134,18 @@ def test_at_zero():
     assert float(dl.kernel(0.0, 5.0, 1)) == 1
 
 
+def test_on_a_leaf_at_zero_and_at_infinity():
+    for a, b in ((0.0, 2.0), (2.0, 0.0), (0.0, 0.0), (0.0, 0.5)):
+        near = [x if x else 1e-9 for x in (a, b)]
+        found = float(dl.kernel(a, b, 3, imbalance=0.5))
+        assert found == pytest.approx(float(dl.kernel(*near, 3, imbalance=0.5)), rel=1e-6)
+        assert found > 0
+    for a, b in ((math.inf, 2.0), (2.0, math.inf), (math.inf, math.inf)):
+        assert float(dl.kernel(a, b, 3, imbalance=0.5)) == math.inf
+    for a, b in ((-1.0, 2.0), (2.0, -1.0)):
+        assert math.isnan(dl.kernel(a, b, 3, imbalance=0.5))
+
+
 def test_derivatives_at_zero_are_the_limits():
     for N in (2.0, 3.0, 7.5):
         at_zero, near = (jax.grad(dl.kernel, (0, 2))(2.0, b, N) for b in (0.0, 1e-300))
