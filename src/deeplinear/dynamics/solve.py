@@ -59,16 +59,15 @@ def integrate(
 ) -> Went:
     """Follow one chart from y0 to t1, a stop, or the step limit."""
     # a controller of the user's measures states as they are
-    flat, whole = _as_vector(y0) if options.controller is None else (y0, lambda y: y)
+    pack = _as_vector if options.controller is None else _as_it_is
+    flat, whole = pack(y0)
     observe = _observer(chart)
 
     # jit within jit: the field is traced once, and not for each stage and Jacobian
     @eqx.filter_jit
     def field(t: ArrayLike, y: PyTree[Array], args: FlowProblem) -> PyTree[Array]:
         at = whole(y)
-        velocity = chart.field(t, at, args)
-        if options.controller is None:
-            velocity = _as_vector(velocity)[0]
+        velocity, _ = pack(chart.field(t, at, args))
         if not isinstance(options.solver, LinearlyImplicit):
             return velocity
         # where E is no number its gradient may be one, and small steps would slide along that edge
@@ -138,7 +137,13 @@ def _as_vector(
     Each array would be stepped, compared and interpolated by operations of its own, each of which
     is compiled.
     """
-    return (y, lambda x: x) if len(jax.tree.leaves(y)) == 1 else ravel_pytree(y)
+    return _as_it_is(y) if len(jax.tree.leaves(y)) == 1 else ravel_pytree(y)
+
+
+def _as_it_is(
+    y: PyTree[Array],
+) -> tuple[PyTree[Array], Callable[[PyTree[Array]], PyTree[Array]]]:
+    return y, lambda x: x
 
 
 @eqx.filter_jit  # within the program: traced once
