@@ -14,7 +14,7 @@ from jaxtyping import Array, ArrayLike, PRNGKeyArray, PyTree
 
 from .depths import check_depth as check_depth  # beside the other checks
 from .errors import DepthError, InputError, PrecisionError, PrecisionWarning
-from .reals import as_reals, one_real, shown
+from .reals import as_floats, as_reals, one_real, shown
 from .reals import check_integer as check_integer
 from .reals import check_not_negative as check_not_negative
 from .reals import check_shape as check_shape
@@ -150,7 +150,7 @@ def check_widths(widths: Sequence[int]) -> list[int]:
 def check_numbers(value: ArrayLike, name: str, *, least: float = 0.0) -> np.ndarray:
     """``value`` as an array of finite float64 numbers ≥ ``least``; `InputError` otherwise."""
     check_known(value, name)
-    numbers = np.asarray(as_reals(value, name), float)
+    numbers = as_floats(value, name)
     if not (np.isfinite(numbers) & (numbers >= least)).all():
         bound = f" and ≥ {least:g}" if np.isfinite(least) else ""
         raise InputError(f"{name} must be finite{bound}, got {shown(value)}.")

@@ -41,6 +41,11 @@ def as_reals(
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
+def as_floats(x: Any, name: str) -> np.ndarray:
+    """`as_reals` in float64."""
+    return np.asarray(as_reals(x, name), float)
+
+
 def _of_objects(array: np.ndarray) -> np.ndarray:
     """Numbers of any Python type as float64; as they are where one entry is no real number."""
     foreign = None | str | bytes | np.generic  # NumPy takes all of it for floats

@@ -16,7 +16,7 @@ from ..compilation import program
 from ..errors import DepthError, InputError
 from ..geometry.kernel import log_kernel
 from ..labelled import Numbers
-from ..reals import as_reals
+from ..reals import as_floats
 from ..status import Status
 from ..transforms import needs_values
 
@@ -151,7 +151,7 @@ def _derivative(
 
 
 def _checked_start(start: ArrayLike, d: int) -> Floats:
-    s = np.asarray(as_reals(start, "start"), float)
+    s = as_floats(start, "start")
     if s.shape != (d,) or not (np.isfinite(s).all() and (s > 0).all()):
         raise InputError(f"start must be {d} positive singular values, got {start!r}.")
     return np.log(s)

@@ -16,7 +16,7 @@ from ..compilation import program
 from ..errors import InputError
 from ..geometry.kernel import inverse_depth
 from ..labelled import Numbers
-from ..reals import as_reals
+from ..reals import as_floats
 from ..status import Status
 from ..transforms import needs_values
 
@@ -259,7 +259,7 @@ def fit_decay(ts: ArrayLike, sigma: ArrayLike, depth: float | None = None) -> De
 
 
 def _decay_data(ts: ArrayLike, sigma: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    t, s = (np.asarray(as_reals(x, name), float) for x, name in ((ts, "ts"), (sigma, "sigma")))
+    t, s = (as_floats(x, name) for x, name in ((ts, "ts"), (sigma, "sigma")))
     if t.ndim != 1 or t.shape != s.shape or t.size < 5:
         raise InputError(
             f"ts and sigma must be vectors of one length, five at least, got {t.shape} and "

@@ -9,7 +9,7 @@ from jaxtyping import ArrayLike, Float, Int
 from ..checks import check_integer, check_tolerance, check_widths
 from ..errors import InputError
 from ..labelled import Numbers
-from ..reals import as_reals
+from ..reals import as_floats
 from ..transforms import needs_values
 
 
@@ -112,7 +112,7 @@ def learning_staircase(
     """
     d = check_widths(widths)
     rtol = check_tolerance(rtol, float, "rtol")
-    s = np.asarray(as_reals(singular_values, "singular_values"), float)
+    s = as_floats(singular_values, "singular_values")
     if s.ndim < 2 or 0 in s.shape or not (np.isfinite(s) & (s >= 0)).all():
         raise InputError(
             "singular_values must be finite numbers ≥ 0 of shape (…, times, k), got shape "

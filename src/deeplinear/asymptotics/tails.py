@@ -9,7 +9,7 @@ from jaxtyping import ArrayLike
 from ..dynamics.results import FlowResult
 from ..errors import InputError
 from ..labelled import Numbers
-from ..reals import as_reals, one_real
+from ..reals import as_floats, one_real
 from ..status import Status
 from ..transforms import needs_values
 
@@ -94,10 +94,7 @@ def _log_energy(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Times and log(E − limit), checked, above the floor."""
     pair = (ts.ts, ts.energy) if isinstance(ts, FlowResult) else (ts, energies)
-    t, E = (
-        np.asarray(as_reals(x, name), float)
-        for x, name in zip(pair, ("ts", "energies"), strict=True)
-    )
+    t, E = (as_floats(x, name) for x, name in zip(pair, ("ts", "energies"), strict=True))
     for x, name in ((limit, "limit"), (floor, "floor")):
         left_out = name == "floor" and x is None
         if not left_out and not np.isfinite(one_real(x)):

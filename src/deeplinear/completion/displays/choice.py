@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ...errors import InputError
 from ...labels import depth_label
-from ...reals import as_reals
+from ...reals import as_floats
 from ..solver.trial import Trial, best_trial, error_name
 from .base import Display
 
@@ -34,7 +34,7 @@ class SpectrumDisplay(Display):
     line_: Any
 
     def __init__(self, singular_values: ArrayLike, name: str = "fit", units: str = "") -> None:
-        self.singular_values = np.asarray(as_reals(singular_values, "singular_values"), float)
+        self.singular_values = as_floats(singular_values, "singular_values")
         self.name, self.units = name, units
 
     @classmethod

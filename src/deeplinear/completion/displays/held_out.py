@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ...errors import InputError
 from ...labels import printable
-from ...reals import as_reals
+from ...reals import as_floats, as_reals
 from ...scores import root_mean_square
 from ..data.entries import read_entries
 from ..data.features import FeatureKind
@@ -146,7 +146,7 @@ class ErrorsDisplay(Display):
         counts: ArrayLike,
         categories: ArrayLike | None = None,
     ) -> None:
-        errors = np.asarray(as_reals(errors, "errors"), float)
+        errors = as_floats(errors, "errors")
         counts = as_reals(counts, "counts")
         given = np.zeros(len(names), bool) if categories is None else np.asarray(categories, bool)
         if not errors.shape == counts.shape == given.shape == (len(names),):

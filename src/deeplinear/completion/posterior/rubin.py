@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from ...errors import InputError
 from ...extras import needed_by
-from ...reals import as_reals, one_real
+from ...reals import as_floats, one_real
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,8 +90,7 @@ def pool(
     (2.0, 1.833, 3.31)
     """
     estimates, variances = (
-        np.asarray(as_reals(x, name), float)
-        for x, name in ((estimates, "estimates"), (variances, "variances"))
+        as_floats(x, name) for x, name in ((estimates, "estimates"), (variances, "variances"))
     )
     if estimates.ndim < 1 or len(estimates) < 2:
         raise InputError(
